@@ -1,0 +1,5 @@
+"""``python -m srbench`` is the command line."""
+
+from srbench.cli import main
+
+main()

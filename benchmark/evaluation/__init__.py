@@ -1,0 +1,1 @@
+"""Scoring models under a pinned protocol."""

@@ -1,0 +1,313 @@
+"""The score store: tidy rows (parquet), a manifest (json) and preview images for each run.
+
+Layout under the results folder::
+
+    runs/<run id>/manifest.json      what was run, on what, by which versions; status and reasons
+    runs/<run id>/scores.parquet     one row a value, columns ``COLUMNS``
+    runs/<run id>/previews/*.png     super-resolved preview images (8 bit grey)
+    references/<reference id>/*.png  the HR and LR of the previewed images, shared by all runs on that data
+
+A run folder is written beside its final place and renamed when whole, so a folder under ``runs/`` is complete
+or absent. Aggregates are never stored: they are recomputed from the rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench.errors import SrbenchError
+from srbench.files import atomic_write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+COLUMNS = (
+    "model",
+    "variant",
+    "weights",
+    "seed",
+    "dataset",
+    "split",
+    "degradation",
+    "scale",
+    "image",
+    "group",
+    "category",
+    "metric",
+    "protocol",
+    "value",
+    "reason",
+)
+Status = Literal["complete", "failed", "missing"]
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """What makes two evaluations the same: same key, same numbers.
+
+    Attributes:
+        model: registered name.
+        variant: its variant.
+        weights: sha256 of the weights file, empty for a model without weights.
+        seed: training seed, -1 where nothing was trained.
+        dataset: dataset name as opened.
+        data: fingerprint of the dataset.
+        split: split scored.
+        degradation: ``name@version`` of the degradation.
+        scale: magnification.
+        protocol: protocol id.
+    """
+
+    model: str
+    variant: str
+    weights: str
+    seed: int
+    dataset: str
+    data: str
+    split: str
+    degradation: str
+    scale: int
+    protocol: str
+
+    @property
+    def run_id(self) -> str:
+        """Folder name: readable start, content hash at the end."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        return f"{_slug(self.model)}-{_slug(self.variant)}-{_slug(self.dataset)[:40]}-x{self.scale}-{digest}"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One value of one metric; ``image`` is empty for a property of the model (cost rows).
+
+    ``value`` is NaN exactly when ``reason`` says why it is missing.
+    """
+
+    metric: str
+    value: float
+    image: str = ""
+    group: str = ""
+    category: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything needed to judge or repeat a run. See the field comments of each mapping where it is made.
+
+    Attributes:
+        key: identity of the run.
+        status: ``complete``, ``failed`` (``reason`` holds the error) or ``missing`` (nothing to run, e.g. no weights).
+        reason: why it is not complete, and what to do.
+        created: UTC time, ISO 8601.
+        command: the command line that made it.
+        versions: srbench, python, torch and other versions.
+        device: name of the device, precision and thread count.
+        data: images, groups, LR hash, reference id, skipped files.
+        protocol: the full protocol behind ``key.protocol``.
+        weights: file, budget, training data and iterations of the weights.
+        cost: wall seconds, peak memory and tiling used.
+        card: title, family, year, paper and ``leaking`` of the model.
+        previews: image ids that have a preview.
+        notes: anything a reader must know (fallback losses, ...).
+    """
+
+    key: RunKey
+    status: Status
+    reason: str = ""
+    created: str = ""
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    device: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    previews: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    def to_json(self) -> str:
+        """The manifest file's text."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, default=str)
+
+    @staticmethod
+    def from_json(text: str) -> Manifest:
+        """Read a manifest file's text.
+
+        Raises:
+            SrbenchError: not a manifest of a format this version reads.
+        """
+        try:
+            content = json.loads(text)
+            found = content.pop("format")
+            if found != FORMAT:
+                raise SrbenchError(f"Manifest has format {found}, this srbench reads format {FORMAT}.")
+            known = {entry.name for entry in fields(Manifest)}
+            values = {name: value for name, value in content.items() if name in known}
+            return Manifest(**{**values, "key": RunKey(**content["key"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise SrbenchError(f"Not a run manifest: {error}") from error
+
+
+class ScoreStore:
+    """The results folder.
+
+    Args:
+        root: the folder; made when first written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write_run(
+        self,
+        manifest: Manifest,
+        scores: Iterable[Score],
+        previews: Mapping[str, NDArray[np.uint8]] | None = None,
+    ) -> Path:
+        """Store a run, replacing an earlier one of the same key. All or nothing.
+
+        Args:
+            manifest: the run's manifest; ``previews`` is filled in from the images given.
+            scores: its rows.
+            previews: image id to 8-bit grey SR pixels ``(H, W)``.
+
+        Returns:
+            The run's folder.
+
+        Raises:
+            SrbenchError: the folder cannot be written; nothing of an earlier run has changed.
+        """
+        images = dict(previews or {})
+        final = self.root / "runs" / manifest.key.run_id
+        partial = final.with_name(f".partial-{manifest.key.run_id}-{os.getpid()}")
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            self._write_scores(partial / "scores.parquet", manifest.key, list(scores))
+            for image_id, pixels in images.items():
+                _write_png(partial / "previews" / f"{_file_name(image_id)}.png", pixels)
+            whole = Manifest(**{**_shallow(manifest), "previews": sorted(images)})
+            with atomic_write(partial / "manifest.json") as file:
+                file.write(whole.to_json().encode())
+            _swap(partial, final)
+        except OSError as error:
+            raise SrbenchError(f"Cannot store results in {self.root}: {error.strerror or error}.") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return final
+
+    def manifests(self) -> list[Manifest]:
+        """The manifests of all readable runs, by run id; unreadable ones are named in a warning."""
+        found = []
+        for path in sorted(self.root.glob("runs/[!.]*/manifest.json")):
+            try:
+                found.append(Manifest.from_json(path.read_text(encoding="utf-8")))
+            except (SrbenchError, OSError) as error:
+                warnings.warn(f"{path}: {error} (ignored)", stacklevel=2)
+        return found
+
+    def manifest(self, key: RunKey) -> Manifest | None:
+        """The manifest of one run, None when it is not stored."""
+        path = self.root / "runs" / key.run_id / "manifest.json"
+        return Manifest.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def is_complete(self, key: RunKey) -> bool:
+        """Whether this evaluation has been done."""
+        manifest = self.manifest(key)
+        return manifest is not None and manifest.status == "complete"
+
+    def scores(self) -> pd.DataFrame:
+        """All rows of all complete runs, columns ``COLUMNS``."""
+        import pandas as pd
+
+        tables = []
+        for manifest in self.manifests():
+            path = self.root / "runs" / manifest.key.run_id / "scores.parquet"
+            if manifest.status == "complete" and path.is_file():
+                tables.append(pd.read_parquet(path))
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+
+    def preview(self, key: RunKey, image_id: str) -> Path | None:
+        """The PNG of a run's preview of an image, None when there is none."""
+        path = self.root / "runs" / key.run_id / "previews" / f"{_file_name(image_id)}.png"
+        return path if path.is_file() else None
+
+    def write_reference(
+        self, reference_id: str, image_id: str, kind: Literal["hr", "lr"], pixels: NDArray[np.uint8]
+    ) -> None:
+        """Store the HR or LR of a previewed image once for all runs on the same data, degradation and scale."""
+        path = self._reference_path(reference_id, image_id, kind)
+        if not path.is_file():
+            _write_png(path, pixels)
+
+    def reference(self, reference_id: str, image_id: str, kind: Literal["hr", "lr"]) -> Path | None:
+        """The PNG written by ``write_reference``, None when there is none."""
+        path = self._reference_path(reference_id, image_id, kind)
+        return path if path.is_file() else None
+
+    def _reference_path(self, reference_id: str, image_id: str, kind: str) -> Path:
+        return self.root / "references" / _slug(reference_id) / f"{_file_name(image_id)}.{kind}.png"
+
+    @staticmethod
+    def _write_scores(path: Path, key: RunKey, scores: list[Score]) -> None:
+        import pandas as pd
+
+        for score in scores:
+            if bool(np.isnan(score.value)) != bool(score.reason):
+                raise SrbenchError(
+                    f"Score {score.metric} of image {score.image!r} has value {score.value} and reason "
+                    f"{score.reason!r}: a value is NaN exactly when there is a reason."
+                )
+        shared = {name: value for name, value in asdict(key).items() if name in COLUMNS}
+        table = pd.DataFrame([{**shared, **asdict(score)} for score in scores], columns=list(COLUMNS))
+        with atomic_write(path) as file:
+            table.to_parquet(file, index=False)
+
+
+def _swap(partial: Path, final: Path) -> None:
+    """Put ``partial`` in the place of ``final``; a reader sees the old run, none, or the new one."""
+    if final.exists():
+        outdated = final.with_name(f".outdated-{final.name}-{os.getpid()}")
+        final.rename(outdated)
+        partial.rename(final)
+        shutil.rmtree(outdated, ignore_errors=True)
+    else:
+        partial.rename(final)
+
+
+def _shallow(manifest: Manifest) -> dict[str, Any]:
+    return {entry.name: getattr(manifest, entry.name) for entry in fields(manifest)}
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", text).strip("_.") or "none"
+
+
+def _file_name(image_id: str) -> str:
+    """A file name for any image id: readable, and unique by a hash where characters were replaced."""
+    slug = _slug(image_id)[:80]
+    return slug if slug == image_id else f"{slug}-{hashlib.sha256(image_id.encode()).hexdigest()[:8]}"
+
+
+def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    import cv2
+
+    written, encoded = cv2.imencode(".png", pixels)
+    if not written:
+        raise SrbenchError(f"Cannot encode {path.name} as PNG: shape {pixels.shape}, dtype {pixels.dtype}.")
+    with atomic_write(path) as file:
+        file.write(encoded.tobytes())

@@ -1,0 +1,198 @@
+"""What every dataset looks like from outside: its card, its micrographs, and how it gets onto the disk."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class DatasetError(ValueError):
+    """Something is wrong with a dataset or with what was asked of it; the message says what to do next."""
+
+
+class DatasetMissing(DatasetError):
+    """The dataset is known but not on disk; the message says what to type."""
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """What is known of a dataset before it is opened.
+
+    Attributes:
+        name: as typed on the command line.
+        title: as printed in tables.
+        kind: ``real`` micrographs, ``synthetic`` scenes with known geometry, or the ``user``'s own.
+        summary: one sentence.
+        licence: SPDX identifier or the sources' own words.
+        citation: whom to cite.
+        obtain: how it gets onto the disk: ``embedded`` (nothing to do), ``import``, ``fetch`` or ``path``.
+        urls: where it comes from.
+    """
+
+    name: str
+    title: str
+    kind: Literal["real", "synthetic", "user"]
+    summary: str
+    licence: str
+    citation: str = ""
+    obtain: tuple[Literal["embedded", "import", "fetch", "path"], ...] = ("import",)
+    urls: tuple[str, ...] = ()
+    module: str = ""
+
+
+@dataclass(frozen=True)
+class Micrograph:
+    """One image of a dataset, without its pixels.
+
+    Attributes:
+        id: unique within the dataset and stable across machines.
+        group: specimen or near-duplicate cluster: the unit of splitting and of statistics.
+        category: kind of sample, or source.
+        split: frozen by the dataset, never by the caller.
+        height: HR rows (databar already cut).
+        width: HR columns.
+        bits: significant bits of the stored pixels, 8 or 16.
+        licence: licence of this image.
+        source: where the file came from.
+        pixel_size_nm: physical side of an HR pixel where known.
+        has_truth: whether ``MicrographSet.truth`` gives something.
+    """
+
+    id: str
+    group: str
+    category: str
+    split: Split
+    height: int
+    width: int
+    bits: int = 8
+    licence: str = ""
+    source: str = ""
+    pixel_size_nm: float | None = None
+    has_truth: bool = False
+
+
+class MicrographSet(ABC):
+    """An opened dataset.
+
+    Attributes:
+        name: what the caller typed (``sem_open``, ``folder:/data/mine``).
+        card: the dataset's card.
+        images: every micrograph, ordered by id.
+        skipped: files refused, with the reason for each.
+    """
+
+    name: str
+    card: DatasetCard
+    images: tuple[Micrograph, ...]
+    skipped: Mapping[str, str]
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """sha256 (hex) over the ids, splits, groups and pixel hashes: equal means equal data."""
+
+    @abstractmethod
+    def pixels(self, image_id: str) -> Pixels:
+        """HR pixels ``(H, W)``, uint8 or uint16, read-only; what scores are measured against."""
+
+    def truth(self, image_id: str) -> Mapping[str, Any] | None:
+        """Known geometry of the scene (JSON-like), or None."""
+        del image_id
+        return None
+
+    def acquisition(self, image_id: str, index: int) -> Pixels | None:
+        """A noisy acquisition of the same field, for the noise ceiling; None where there is none."""
+        del image_id, index
+        return None
+
+    def split(self, name: Split | Literal["all"]) -> tuple[Micrograph, ...]:
+        """The micrographs of one split, ordered by id."""
+        return tuple(image for image in self.images if name in ("all", image.split))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """Progress of a long job: ``done`` of ``total`` (None when unknown) in ``unit`` (``B`` or ``images``)."""
+
+    label: str
+    done: int
+    total: int | None
+    unit: str
+
+
+ProgressSink = Callable[[ProgressEvent], None]
+
+
+def silent(event: ProgressEvent) -> None:
+    """A progress sink that shows nothing."""
+    del event
+
+
+@dataclass(frozen=True)
+class DatasetState:
+    """What is on disk: ``embedded``, ``ready``, ``partial`` (an interrupted job) or ``absent``."""
+
+    state: Literal["embedded", "ready", "partial", "absent"]
+    images: int = 0
+    bytes: int = 0
+    next_step: str = ""
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import or a fetch did: images taken, files skipped with the reason for each, where it is."""
+
+    images: int
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What verification found: files checked, and what is wrong with each bad one (empty = intact)."""
+
+    checked: int
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+class DatasetSource(ABC):
+    """A registered dataset: knows how it gets onto the disk, how it is checked and opened."""
+
+    card: DatasetCard
+
+    @abstractmethod
+    def open(self, argument: str | None = None) -> MicrographSet:
+        """Open the dataset; ``argument`` is what followed the colon in ``name:argument``.
+
+        Raises:
+            DatasetMissing: it is not on disk; the message says what to type.
+        """
+
+    @abstractmethod
+    def state(self) -> DatasetState:
+        """What is on disk, quickly, without reading pixels."""
+
+    def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
+        """Take the dataset from a folder the user already has."""
+        raise DatasetError(f"{self.card.name} cannot be imported from a folder. {self.state().next_step}")
+
+    def fetch(self, progress: ProgressSink = silent) -> ImportReport:
+        """Download the dataset; resumes what an earlier call left."""
+        raise DatasetError(f"{self.card.name} cannot be fetched. {self.state().next_step}")
+
+    def verify(self, progress: ProgressSink = silent) -> VerifyReport:
+        """Check every byte on disk against the recorded hashes."""
+        raise DatasetError(f"{self.card.name} has nothing on disk to verify. {self.state().next_step}")

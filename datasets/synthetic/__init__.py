@@ -1,0 +1,1 @@
+"""Synthetic SEM scenes whose geometry is known exactly."""

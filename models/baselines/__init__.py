@@ -1,0 +1,1 @@
+"""The networks CSM-SR is compared with: one file a paper."""

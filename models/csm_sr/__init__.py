@@ -1,0 +1,1 @@
+"""CSM-SR, the subject of the benchmark."""

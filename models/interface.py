@@ -1,0 +1,174 @@
+"""What every network of the benchmark looks like from outside: its card, and inference on an LR image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from srbench.models.recipe import Budget, PretrainedSource, Recipe
+
+NetworkFactory = Callable[[int, int, str], nn.Module]
+RecipeFactory = Callable[["RecipeRequest"], "Recipe"]
+
+
+class ModelError(ValueError):
+    """A model was asked for something it does not offer; the message says what it does offer."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of a model before it is built.
+
+    Attributes:
+        name: the registered name, as typed on the command line.
+        title: the name as printed in tables.
+        family: ``interpolation``, ``regression``, ``adversarial``, ``variational`` or ``attention``.
+        paper: URL of the publication.
+        year: year of publication.
+        scales: integer magnifications the factory can build.
+        variants: variant names, the default first.
+        channels: image channels the factory can build for (1 = grey SEM, 3 = RGB).
+        trainable: whether there is anything to train.
+        leaking: variants whose output depends on the HR image; they are never ranked.
+        summary: one sentence a microscopist understands.
+        licence: licence of this implementation.
+        module: import path of the file that registered the model.
+    """
+
+    name: str
+    title: str
+    family: str
+    paper: str
+    year: int
+    scales: tuple[int, ...]
+    variants: tuple[str, ...]
+    channels: tuple[int, ...] = (1, 3)
+    trainable: bool = True
+    leaking: tuple[str, ...] = ()
+    summary: str = ""
+    licence: str = "Apache-2.0"
+    module: str = ""
+
+
+@dataclass(frozen=True)
+class RecipeRequest:
+    """What a recipe may depend on.
+
+    ``pretrained`` gives the state dict of a named ImageNet network (``"vgg19"``, ``"efficientnet_b0"``, ...)
+    or None when its file is not on disk; a recipe then states its fallback in ``Recipe.notes``.
+    """
+
+    budget: Budget
+    scale: int
+    channels: int
+    variant: str
+    pretrained: PretrainedSource
+
+
+@dataclass(frozen=True)
+class SRModel:
+    """One network with its card: the only thing the harness holds.
+
+    Attributes:
+        network: the raw generator, ``(N, C, H, W)`` in [0, 1] to ``(N, C, sH, sW)``. It may carry two
+            attributes: ``size_multiple`` (int; LR sides must be divisible by it, default 1) and
+            ``receptive_radius`` (LR pixels one output pixel depends on to each side; ``math.inf`` for a
+            global operator; None or absent when unknown, then the harness probes it).
+    """
+
+    network: nn.Module
+    card: ModelCard
+    scale: int
+    channels: int
+    variant: str
+    recipe_factory: RecipeFactory
+
+    @property
+    def size_multiple(self) -> int:
+        """LR height and width must be multiples of this; ``infer`` pads for it."""
+        return int(getattr(self.network, "size_multiple", 1))
+
+    @property
+    def receptive_radius(self) -> float | None:
+        """LR pixels to each side that one output pixel depends on; None when the network does not say."""
+        radius = getattr(self.network, "receptive_radius", None)
+        return None if radius is None else float(radius)
+
+    @property
+    def leaking(self) -> bool:
+        """Whether this variant sees the HR image (then it is never ranked)."""
+        return self.variant in self.card.leaking
+
+    @torch.inference_mode()
+    def infer(self, lr: Tensor) -> Tensor:
+        """Super-resolve a batch in evaluation mode; never sees HR.
+
+        Args:
+            lr: ``(N, C, H, W)`` in [0, 1]; C is 1 or the network's own channel count. A grey image given to
+                a colour network is replicated over the channels and the output averaged.
+
+        Returns:
+            ``(N, C, scale*H, scale*W)`` float32 or float64 as given, clamped to [0, 1].
+
+        Raises:
+            ModelError: the input is not four-dimensional or has a channel count the network cannot take.
+        """
+        self._check_input(lr)
+        grey_on_colour = lr.shape[1] == 1 and self.channels != 1
+        network_input = lr.expand(-1, self.channels, -1, -1) if grey_on_colour else lr
+        sr = self._run_padded(network_input)
+        if grey_on_colour:
+            sr = sr.mean(dim=1, keepdim=True)
+        return sr.clamp(0.0, 1.0)
+
+    def recipe(self, budget: Budget, pretrained: PretrainedSource | None = None) -> Recipe:
+        """How to train this network within ``budget`` (``smoke``, ``short`` or ``paper``).
+
+        Raises:
+            ModelError: the model has nothing to train.
+        """
+        from srbench.models.recipe import nothing_pretrained
+
+        if not self.card.trainable:
+            raise ModelError(f"{self.card.name} has no parameters to train; evaluate it directly.")
+        source = pretrained or nothing_pretrained
+        return self.recipe_factory(RecipeRequest(budget, self.scale, self.channels, self.variant, source))
+
+    def _check_input(self, lr: Tensor) -> None:
+        if lr.ndim != 4 or lr.shape[1] not in (1, self.channels):
+            raise ModelError(
+                f"{self.card.name} expects (N, {self.channels}, H, W), found {tuple(lr.shape)}; "
+                "give a 4-D batch with 1 channel or the network's own channel count."
+            )
+
+    def _run_padded(self, lr: Tensor) -> Tensor:
+        height, width = lr.shape[-2:]
+        padded = pad_to_multiple(lr, self.size_multiple)
+        was_training = self.network.training
+        self.network.eval()
+        try:
+            sr: Tensor = self.network(padded)
+        finally:
+            self.network.train(was_training)
+        return sr[..., : height * self.scale, : width * self.scale]
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Pad bottom and right so that both sides are multiples of ``multiple``.
+
+    Reflects where the image is large enough and replicates the edge where it is not.
+    """
+    height, width = image.shape[-2:]
+    bottom = math.ceil(height / multiple) * multiple - height
+    right = math.ceil(width / multiple) * multiple - width
+    if not bottom and not right:
+        return image
+    mode = "reflect" if bottom < height and right < width else "replicate"
+    return F.pad(image, (0, right, 0, bottom), mode=mode)
