@@ -1,4 +1,4 @@
-"""Names to datasets. A dataset is a ``DatasetSource`` class under this package, decorated ``register_dataset``.
+"""Names to datasets. A dataset is a ``DatasetSource`` class under this package, decorated so.
 
 Other distributions add datasets through the entry-point group ``srbench.datasets`` (name = the dataset's
 name, value = the module whose import registers it). ``name:argument`` passes the argument to the dataset,
