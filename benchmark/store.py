@@ -110,7 +110,7 @@ class Manifest:
 
     Attributes:
         key: identity of the run.
-        status: ``complete``, ``failed`` (``reason`` holds the error) or ``missing`` (nothing to run, e.g. no weights).
+        status: ``complete``, ``failed`` (``reason`` is the error) or ``missing`` (no weights to run).
         reason: why it is not complete, and what to do.
         created: UTC time, ISO 8601.
         command: the command line that made it.
@@ -230,14 +230,19 @@ class ScoreStore:
         manifest = self.manifest(key)
         return manifest is not None and manifest.status == "complete"
 
-    def scores(self) -> pd.DataFrame:
-        """All rows of all complete runs, columns ``COLUMNS``."""
+    def scores(self, keys: Iterable[RunKey] | None = None) -> pd.DataFrame:
+        """All rows of all complete runs, or of those among ``keys``; columns ``COLUMNS``.
+
+        The rows do not carry the data fingerprint: pass ``keys`` to keep two states of a dataset apart.
+        """
         import pandas as pd
 
+        wanted = None if keys is None else set(keys)
         tables = []
         for manifest in self.manifests():
             path = self.root / "runs" / manifest.key.run_id / "scores.parquet"
-            if manifest.status == "complete" and path.is_file():
+            chosen = manifest.status == "complete" and (wanted is None or manifest.key in wanted)
+            if chosen and path.is_file():
                 tables.append(pd.read_parquet(path))
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
 
@@ -249,7 +254,7 @@ class ScoreStore:
     def write_reference(
         self, reference_id: str, image_id: str, kind: Literal["hr", "lr"], pixels: NDArray[np.uint8]
     ) -> None:
-        """Store the HR or LR of a previewed image once for all runs on the same data, degradation and scale."""
+        """Store the HR or LR of a previewed image, once for all runs on the same data and degradation."""
         path = self._reference_path(reference_id, image_id, kind)
         if not path.is_file():
             _write_png(path, pixels)
