@@ -1,6 +1,7 @@
 """SEM micrographs: where they come from, how they are split, how they become LR/HR pairs.
 
-``open("sem_open")`` gives a :class:`~srbench.datasets.interface.MicrographSet`; ``list_datasets()`` the cards.
+``open("sem_open")`` gives a :class:`~srbench.datasets.interface.MicrographSet`;
+``list_datasets()`` gives the cards.
 A new dataset is one new file in this package, see ``registry.register_dataset``.
 """
 

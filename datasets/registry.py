@@ -1,22 +1,22 @@
 """Names to datasets. A dataset is a ``DatasetSource`` class under this package, decorated so.
 
-Other distributions add datasets through the entry-point group ``srbench.datasets`` (name = the dataset's
-name, value = the module whose import registers it). ``name:argument`` passes the argument to the dataset,
-as in ``folder:/data/mine``.
+Files are found by reading (not importing) the package. Those that register a dataset are imported to learn
+its card, so they import heavy packages (torch, pandas, cv2) inside functions. Other distributions add
+datasets through the entry-point group ``srbench.datasets`` (name = the dataset's name, value = the module
+whose import registers it). ``name:argument`` passes the argument to the dataset, as in ``folder:/data/mine``.
 """
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
-import pkgutil
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeVar
 
 from srbench.datasets.interface import DatasetCard, DatasetError, DatasetSource, MicrographSet
+from srbench.datasets.names import near_miss
 
 ENTRY_POINT_GROUP = "srbench.datasets"
 _registered: dict[str, type[DatasetSource]] = {}
@@ -61,10 +61,8 @@ def source(name: str) -> DatasetSource:
     known = dataset_names()
     plain = name.partition(":")[0]
     if plain not in _registered:
-        close = difflib.get_close_matches(plain, known, n=1, cutoff=0.5)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise DatasetError(
-            f"Unknown dataset {plain!r}{hint}. Known datasets: {', '.join(known)}. "
+            f"Unknown dataset {plain!r}{near_miss(plain, known)}. Known datasets: {', '.join(known)}. "
             "Your own images: folder:/path/to/them."
         )
     return _registered[plain]()
@@ -85,8 +83,10 @@ def open(name: str) -> MicrographSet:
 
 @functools.cache
 def _load_all() -> None:
-    package = importlib.import_module("srbench.datasets")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"srbench.datasets.{module.name}")
+    root = Path(__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        if "\n@register_dataset\n" in file.read_text(encoding="utf-8"):
+            module = ".".join(["srbench.datasets", *file.relative_to(root).with_suffix("").parts])
+            importlib.import_module(module.removesuffix(".__init__"))
     for point in entry_points(group=ENTRY_POINT_GROUP):
         point.load()
