@@ -32,7 +32,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         raise SrbenchError(f"Cannot write {path}: {error.strerror or error}. Nothing was changed.") from error

@@ -156,7 +156,7 @@ def find(
     dataset: str | None = None,
     runs: Path | None = None,
 ) -> list[TrainedWeights]:
-    """Finished weights of a model, one for each (variant, dataset, seed): the largest budget, then the newest.
+    """Finished weights of a model: for each (variant, dataset, seed) the largest budget, then the newest.
 
     Args:
         model: registered name.
@@ -184,7 +184,8 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        state: dict[str, Any] = load_file(path)
+        return state
     except (SafetensorError, OSError) as error:
         raise SrbenchError(
             f"{path} is not a whole safetensors file ({error}); copy or train it again."

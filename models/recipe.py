@@ -40,7 +40,7 @@ class Batch:
 
 
 Outputs = Mapping[str, Tensor]
-"""What a training forward pass gives: ``"sr"`` is the super-resolved batch, other keys are the recipe's own."""
+"""What a training forward pass gives: ``"sr"`` the super-resolved batch, other keys as the recipe likes."""
 
 Forward = Callable[[nn.Module, Batch], Outputs]
 

@@ -64,7 +64,8 @@ def register_model(
         known = _registered.get(name)
         if known is not None and known.card.module != module:
             raise ModelError(
-                f"Model name {name!r} is registered twice: by {known.card.module} and by {module}. Rename one."
+                f"Model name {name!r} is registered twice: "
+                f"by {known.card.module} and by {module}. Rename one."
             )
         card = ModelCard(
             name,
