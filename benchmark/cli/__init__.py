@@ -1,5 +1,5 @@
 """The command line: one file a command; torch is imported inside the commands, never at the top."""
 
+from srbench.cli.app import main
 
-def main() -> None:
-    """Entry point."""
+__all__ = ["main"]

@@ -1,0 +1,69 @@
+"""The ``srbench`` command: its sub-commands, and how errors reach the user."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from srbench import __version__
+from srbench.cli.console import fail
+from srbench.cli.data import data
+from srbench.cli.datasets import datasets
+from srbench.cli.demo import demo
+from srbench.cli.doctor import doctor
+from srbench.cli.evaluate import evaluate
+from srbench.cli.infer import infer
+from srbench.cli.models import models
+from srbench.cli.report import report
+from srbench.cli.train import train
+
+INTERRUPTED = 130
+
+_START = """\b
+Start here:
+  srbench demo                                      no data, no GPU: a leaderboard in minutes
+  srbench data import sem_open --from DIR           real micrographs onto the disk
+  srbench train csm_sr --dataset sem_open --scale 4
+  srbench eval --all --dataset sem_open --scale 4
+  srbench report
+"""
+
+
+@click.group(
+    epilog=_START, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="srbench")
+def cli() -> None:
+    """Super-resolution of SEM micrographs, measured: which results preserve structure, which invent it."""
+
+
+for command in (demo, models, datasets, data, train, infer, evaluate, report, doctor):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; errors a user can act on are printed without a traceback."""
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        fail("Interrupted.", INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        fail(str(interrupt) or "Interrupted.", INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if not isinstance(error, _user_errors()):
+            raise
+        fail(str(error), 1)
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """Error classes written for the user; only a room already imported can have raised one."""
+    rooms = {
+        "srbench.errors": "SrbenchError",
+        "srbench.models.interface": "ModelError",
+        "srbench.datasets.interface": "DatasetError",
+    }
+    return tuple(getattr(sys.modules[room], name) for room, name in rooms.items() if room in sys.modules)

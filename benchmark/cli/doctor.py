@@ -1,0 +1,114 @@
+"""``srbench doctor``: what this machine can do, what is missing, what to type."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from srbench import __version__
+from srbench.cli.console import human_bytes, print_fields, print_table
+
+_EXTRAS = {
+    "basicsr": "BasicSR networks and metrics as a second opinion",
+    "pyiqa": "learned quality metrics (non-commercial licence)",
+    "spandrel": "third-party weights",
+}
+
+
+@click.command()
+@click.pass_context
+def doctor(context: click.Context) -> None:
+    """Check the installation, the folders, the datasets and the optional files. Exit code 1 on a problem."""
+    problems = _check_folder()
+    click.echo("Machine")
+    print_fields({**_versions(), **_hardware()})
+    click.echo("\nDatasets")
+    _datasets()
+    click.echo("\nPretrained networks (optional: losses and metrics say what they do without)")
+    problems += _pretrained()
+    click.echo("\nExtras")
+    print_fields({name: _extra(name, use) for name, use in _EXTRAS.items()})
+    click.echo()
+    for problem in problems:
+        click.echo(f"Problem: {problem}")
+    click.echo("No problems found." if not problems else f"{len(problems)} problem(s).")
+    context.exit(1 if problems else 0)
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless")
+    return {
+        "srbench": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        **{name: importlib.metadata.version(name) for name in names},
+    }
+
+
+def _hardware() -> dict[str, str]:
+    import psutil
+    import torch
+
+    from srbench.home import cache_folder
+    from srbench.home import home as home_folder
+
+    folder = home_folder()
+    cuda = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else "none: training beyond smoke will be slow"
+    )
+    return {
+        "cpu": f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
+        "memory": f"{human_bytes(psutil.virtual_memory().available)} free",
+        "cuda device": cuda,
+        "home": f"{folder} ({human_bytes(shutil.disk_usage(_existing(folder)).free)} free on that disk)",
+        "cache": f"{cache_folder()} (may be deleted)",
+    }
+
+
+def _check_folder() -> list[str]:
+    from srbench.home import home as home_folder
+
+    folder = _existing(home_folder())
+    if os.access(folder, os.W_OK):
+        return []
+    return [f"{folder} cannot be written: set SRBENCH_HOME to a folder of yours"]
+
+
+def _existing(folder: Path) -> Path:
+    return next(parent for parent in (folder, *folder.parents) if parent.exists())
+
+
+def _datasets() -> None:
+    from srbench.datasets import list_datasets, source
+
+    states = [(card.name, source(card.name).state()) for card in list_datasets()]
+    print_table(("name", "state", "next"), [(name, state.state, state.next_step) for name, state in states])
+
+
+def _pretrained() -> list[str]:
+    from srbench import pretrained
+    from srbench.errors import SrbenchError
+
+    problems = []
+    for name, file in pretrained.FILES.items():
+        try:
+            found = pretrained.locate(name)
+        except SrbenchError as error:
+            problems.append(str(error))
+            continue
+        click.echo(f"{name}: {found} ({file.used_for})" if found else f"{name}: {pretrained.describe(name)}")
+    return problems
+
+
+def _extra(name: str, use: str) -> str:
+    if importlib.util.find_spec(name) is None:
+        return f"not installed: {use}; pip install 'srbench[{name}]' in a fresh environment"
+    return f"{importlib.metadata.version(name)}: {use}"

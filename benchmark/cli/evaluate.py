@@ -1,0 +1,76 @@
+"""``srbench eval``: score models under one protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from srbench.cli.console import progress_bar
+from srbench.cli.options import device_option, results_option, scale_option, weights_option
+
+
+@click.command("eval")
+@click.argument("models", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every registered model that offers the scale.")
+@click.option("--dataset", required=True, help="Dataset name, or a folder of images.")
+@scale_option()
+@click.option(
+    "--split", type=click.Choice(("train", "val", "test", "all")), default="test", show_default=True
+)
+@click.option("--variant", help="Only this variant [default: every variant with trained weights].")
+@weights_option
+@results_option
+@click.option("--degradation", default="bicubic", show_default=True, help="How LR is made from HR.")
+@click.option("--protocol", default="sem-grey", show_default=True, help="What a number means.")
+@click.option("--metric", "metrics", multiple=True, help="Only these metrics. Repeatable.")
+@click.option(
+    "--previews", type=click.IntRange(0), default=6, show_default=True, help="Images kept for the report."
+)
+@click.option("--force", is_flag=True, help="Score again what is already scored.")
+@device_option
+@click.pass_context
+def evaluate(
+    context: click.Context,
+    models: tuple[str, ...],
+    every: bool,
+    dataset: str,
+    scale: int,
+    split: str,
+    variant: str | None,
+    weights: Path | None,
+    results: Path | None,
+    degradation: str,
+    protocol: str,
+    metrics: tuple[str, ...],
+    previews: int,
+    force: bool,
+    device: str,
+) -> None:
+    """Score MODELS (or --all) on a dataset; each model runs in a process of its own and sees LR only.
+
+    A model that fails is recorded and the others go on; the exit code is then 1.
+    """
+    if bool(models) == every:
+        raise click.UsageError("Name the models to score, or give --all (not both).")
+    from srbench.evaluation import evaluate as run_evaluation
+
+    with progress_bar() as progress:
+        summary = run_evaluation(
+            "all" if every else models,
+            dataset=dataset,
+            scale=scale,
+            split=split,
+            variant=variant,
+            weights=weights.resolve() if weights else None,
+            results=results.resolve() if results else None,
+            degradation=degradation,
+            protocol=protocol,
+            metrics=metrics or None,
+            device=device,
+            force=force,
+            previews=previews,
+            progress=progress,
+        )
+    click.echo(summary.text())
+    context.exit(1 if summary.failed else 0)

@@ -1,0 +1,43 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def scale_option(help_text: str = "Magnification.", default: int | None = 4) -> Callable[[Command], Command]:
+    """``--scale N``."""
+    return click.option(
+        "--scale", type=click.IntRange(2, 8), default=default, show_default=True, help=help_text
+    )
+
+
+def device_option(command: Command) -> Command:
+    """``--device``."""
+    return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")(
+        command
+    )
+
+
+def weights_option(command: Command) -> Command:
+    """``--weights FILE``."""
+    return click.option(
+        "--weights",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Weights file; by default the newest trained here.",
+    )(command)
+
+
+def results_option(command: Command) -> Command:
+    """``--results DIR``."""
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of the score store [default: $SRBENCH_HOME/results].",
+    )(command)

@@ -1,0 +1,29 @@
+"""``srbench report``: the leaderboard page and the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from srbench.cli.console import note
+from srbench.cli.options import results_option
+
+
+@click.command()
+@results_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for report.html and tables/ [default: report/ in the results folder].",
+)
+def report(results: Path | None, out: Path | None) -> None:
+    """Write report.html (one file, opens anywhere) and LaTeX, Markdown and CSV tables from the scores."""
+    from srbench.reporting import report as write_report
+
+    outcome = write_report(results.resolve() if results else None, out.resolve() if out else None)
+    for warning in outcome.warnings:
+        note(warning)
+    click.echo(f"Report: {outcome.page}")
+    for table in outcome.tables:
+        click.echo(f"Table:  {table}")
