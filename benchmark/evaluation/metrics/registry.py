@@ -1,0 +1,175 @@
+"""Names to metrics. A metric is one decorated function in a file of this package; nothing else changes.
+
+A metric sees one image at a time (:class:`Case`) and gives one number, or raises
+:class:`MetricUnavailable` with the reason, which is stored in the place of the number. Other distributions
+add metrics through the entry-point group ``srbench.metrics`` (value = the module whose import registers).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench.errors import SrbenchError, unknown
+
+ENTRY_POINT_GROUP = "srbench.metrics"
+Plane = NDArray[np.float64]
+
+
+class MetricUnavailable(SrbenchError):
+    """This metric has no value here; the message says why and, where something helps, what to do."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image as the protocol hands it to a metric.
+
+    Attributes:
+        sr: super-resolved image, ``(H, W)`` float64 in the protocol's data range, quantised, border cut.
+        hr: reference, prepared like ``sr``.
+        full_sr: the same without the border cut, for what compares whole images.
+        full_hr: reference without the border cut.
+        lr: the model's input, ``(H/scale, W/scale)`` float64 in [0, 1].
+        scale: magnification.
+        data_range: difference between white and black.
+        degrade: HR-sized image in [0, 1] to LR-sized, without quantisation; None where none is known.
+        truth: known geometry of the scene, as the dataset stores it.
+        pixel_size_nm: side of an HR pixel where known.
+        category: kind of sample.
+    """
+
+    sr: Plane
+    hr: Plane
+    full_sr: Plane
+    full_hr: Plane
+    lr: Plane
+    scale: int
+    data_range: float = 1.0
+    degrade: Callable[[Plane], Plane] | None = None
+    truth: Mapping[str, Any] | None = None
+    pixel_size_nm: float | None = None
+    category: str = ""
+
+
+MetricFunction = Callable[[Case], float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric and what a reader must know about it.
+
+    Attributes:
+        name: what is typed.
+        title: what is printed.
+        direction: which way is better; ``none`` where a value is neither good nor bad by itself.
+        unit: of the value, empty for a pure number.
+        bounds: smallest and largest possible value.
+        explanation: one sentence for someone who images, not for someone who trains networks.
+        version: counts changes of the numbers the function gives.
+        family: ``fidelity``, ``consistency``, ``structure``, ``perceptual`` or ``cost``.
+        default: whether it is computed when nothing was chosen.
+        compute: the function.
+        tag: says which network and weights for a learned metric (``alex-0.1``).
+    """
+
+    name: str
+    title: str
+    direction: Literal["higher", "lower", "none"]
+    unit: str
+    bounds: tuple[float, float]
+    explanation: str
+    version: int
+    family: str
+    default: bool
+    compute: MetricFunction = field(compare=False)
+    tag: str = ""
+
+    @property
+    def id(self) -> str:
+        """What the score rows store: changes whenever the numbers do, so tables cannot mix versions."""
+        tagged = f"{self.name}-{self.tag}" if self.tag else self.name
+        return tagged if self.version == 1 else f"{tagged}@{self.version}"
+
+
+_registered: dict[str, Metric] = {}
+
+
+def register_metric(
+    *,
+    title: str,
+    direction: Literal["higher", "lower", "none"],
+    explanation: str,
+    unit: str = "",
+    bounds: tuple[float, float] = (float("-inf"), float("inf")),
+    version: int = 1,
+    family: str = "structure",
+    default: bool = True,
+    tag: str = "",
+) -> Callable[[MetricFunction], MetricFunction]:
+    """Register the decorated function ``(case) -> float`` under its own name.
+
+    The arguments are the fields of :class:`Metric`.
+
+    Raises:
+        SrbenchError: another file already registered this name.
+    """
+
+    def register(function: MetricFunction) -> MetricFunction:
+        name = function.__name__
+        known = _registered.get(name)
+        if known is not None and known.compute.__module__ != function.__module__:
+            raise SrbenchError(
+                f"Metric name {name!r} is registered twice: by {known.compute.__module__} and by "
+                f"{function.__module__}. Rename one."
+            )
+        _registered[name] = Metric(
+            name, title, direction, unit, bounds, explanation, version, family, default, function, tag
+        )
+        return function
+
+    return register
+
+
+def get(name: str) -> Metric:
+    """The metric called ``name`` (or stored under this id).
+
+    Raises:
+        SrbenchError: no metric has this name; the message lists near misses and all names.
+    """
+    _load_all()
+    found = _registered.get(name) or next((m for m in _registered.values() if m.id == name), None)
+    if found is None:
+        raise unknown("metric", name, _registered)
+    return found
+
+
+def list_metrics() -> list[Metric]:
+    """All metrics, the defaults first, by family and name."""
+    _load_all()
+    order = ("fidelity", "consistency", "structure", "perceptual", "cost")
+
+    def place(metric: Metric) -> tuple[int, str, str]:
+        return (
+            order.index(metric.family) if metric.family in order else len(order),
+            metric.family,
+            metric.name,
+        )
+
+    return sorted(_registered.values(), key=place)
+
+
+@functools.cache
+def _load_all() -> None:
+    package = importlib.import_module("srbench.evaluation.metrics")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"srbench.evaluation.metrics.{module.name}")
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        point.load()
