@@ -19,7 +19,7 @@ from srbench.cli.options import device_option
     type=click.Choice(("smoke", "short", "paper")),
     default="short",
     show_default=True,
-    help="smoke: a minute on a CPU, proves that it runs. short: minutes to an hour on a GPU. paper: as published.",
+    help="smoke: a minute or two on a CPU. short: up to an hour on a GPU. paper: as published.",
 )
 @click.option(
     "--out",

@@ -1,0 +1,126 @@
+"""The score store: rows survive a round trip, half-written runs do not exist, reasons go with missing values."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from srbench.errors import SrbenchError
+from srbench.store import COLUMNS, Manifest, RunKey, Score, ScoreStore
+
+KEY = RunKey("edsr", "tiny", "ab" * 32, 3, "sem_open", "cd" * 32, "test", "bicubic@1", 4, "sem-grey-01234567")
+NAN = float("nan")
+
+
+def scores() -> list[Score]:
+    return [
+        Score("psnr", 30.5, "a", "g1", "steel"),
+        Score("lpips", NAN, "a", "g1", "steel", reason="alexnet-owt-7be5be79.pth is not on disk"),
+        Score("params", 12345.0),
+    ]
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path / "new" / "results")
+    preview = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    store.write_run(Manifest(KEY, "complete", command="srbench eval"), scores(), {"a/b c": preview})
+    rows = store.scores()
+    assert tuple(rows.columns) == COLUMNS
+    assert rows.metric.tolist() == ["psnr", "lpips", "params"]
+    assert rows.value.tolist()[0] == 30.5
+    assert np.isnan(rows.value[1]) and "not on disk" in rows.reason[1]
+    assert set(rows.seed) == {3} and set(rows.protocol) == {KEY.protocol}
+    stored = store.manifest(KEY)
+    assert stored is not None and stored.key == KEY and list(stored.previews) == ["a/b c"]
+    path = store.preview(KEY, "a/b c")
+    assert path is not None
+    assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), preview)
+
+
+def test_missing_value_without_reason_is_refused(tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path)
+    for bad in (Score("psnr", NAN), Score("psnr", 1.0, reason="why")):
+        with pytest.raises(SrbenchError, match="NaN exactly when"):
+            store.write_run(Manifest(KEY, "complete"), [bad])
+    assert store.manifests() == [] and not list((tmp_path / "runs").iterdir())
+
+
+def test_the_key_is_the_identity() -> None:
+    assert KEY.run_id == replace(KEY).run_id
+    for name in asdict(KEY):
+        value = getattr(KEY, name)
+        other = replace(KEY, **{name: value + 1 if isinstance(value, int) else value + "x"})
+        assert other.run_id != KEY.run_id, name
+
+
+def test_rewriting_replaces_and_failed_runs_hold_no_rows(tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path)
+    store.write_run(Manifest(KEY, "failed", reason="crashed"), [])
+    assert not store.is_complete(KEY) and store.scores().empty
+    store.write_run(Manifest(KEY, "complete"), scores())
+    store.write_run(Manifest(KEY, "complete"), scores()[:1])
+    assert store.is_complete(KEY) and len(store.scores()) == 1
+    assert len(store.manifests()) == 1
+
+
+def test_damaged_manifest_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path)
+    store.write_run(Manifest(KEY, "complete"), scores())
+    other = replace(KEY, seed=4)
+    store.write_run(Manifest(other, "complete"), scores())
+    (tmp_path / "runs" / other.run_id / "manifest.json").write_text("{half")
+    with pytest.warns(UserWarning, match=other.run_id):
+        assert [manifest.key for manifest in store.manifests()] == [KEY]
+
+
+def test_manifest_of_another_format_is_refused() -> None:
+    text = Manifest(KEY, "complete").to_json()
+    with pytest.raises(SrbenchError, match="format 99"):
+        Manifest.from_json(json.dumps({**json.loads(text), "format": 99}))
+
+
+def test_unwritable_folder_is_an_error_a_user_can_act_on(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(SrbenchError, match="Cannot"):
+        ScoreStore(blocked).write_run(Manifest(KEY, "complete"), scores())
+
+
+@pytest.mark.slow
+def test_a_killed_writer_leaves_no_run(tmp_path: Path) -> None:
+    """SIGKILL at many points of write_run: afterwards every run on disk is whole."""
+    code = textwrap.dedent(
+        """
+        import sys, pathlib, numpy as np
+        from srbench.store import *
+        key = RunKey("m", "v", "", -1, "d", "f", "test", "bicubic@1", 4, "p")
+        store = ScoreStore(pathlib.Path(sys.argv[1]))
+        rows = [Score("psnr", float(i), str(i), "g", "c") for i in range(2000)]
+        images = {str(i): np.random.default_rng(i).integers(0, 255, (64, 64), dtype=np.uint8) for i in range(20)}
+        print("go", flush=True)
+        while True:
+            store.write_run(Manifest(key, "complete"), rows, images)
+        """
+    )
+    for delay_ms in (0, 10, 20, 40, 80, 160):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd="/"
+        ) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            with pytest.raises(subprocess.TimeoutExpired):
+                writer.wait(0.2 + delay_ms / 1000)
+            os.kill(writer.pid, signal.SIGKILL)
+        store = ScoreStore(tmp_path)
+        for manifest in store.manifests():
+            assert len(store.scores()) == 2000
+            assert all(store.preview(manifest.key, image) for image in manifest.previews)
+            assert len(manifest.previews) == 20
