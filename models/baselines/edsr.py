@@ -1,0 +1,181 @@
+"""EDSR: residual blocks without normalisation, upsampled by sub-pixel convolution at the very end.
+
+Lim, Son, Kim, Nah and Lee, "Enhanced deep residual networks for single image super-resolution", CVPRW 2017,
+arXiv 1707.02921. Modules are named as in the authors' PyTorch code, so that their checkpoints load. Images
+are in [0, 1] outside and in [0, 255] inside.
+
+Departures: with one channel the mean of the training photographs becomes its luminance. The variant ``tiny``
+is a few small blocks on top of the bicubic image, made to train in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from srbench.models.interface import RecipeRequest
+from srbench.models.layers import (
+    OnBicubic,
+    PixelShuffleUpsampler,
+    ResidualBlock,
+    receptive_radius,
+    upsampling_steps,
+)
+from srbench.models.recipe import CosineRate, LossTerm, Optimiser, PixelLoss, Recipe, Stage, StepRate
+from srbench.models.registry import register_model
+
+RGB_RANGE = 255.0
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601 weights of red, green and blue."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Residual blocks, their width, and the factor on what a block adds."""
+
+    blocks: int
+    features: int
+    residual_scale: float
+
+
+SIZES = {"baseline": Size(16, 64, 1.0), "full": Size(32, 256, 0.1), "tiny": Size(3, 16, 1.0)}
+
+
+class MeanShift(nn.Module):
+    """Adds a constant to every channel; stored as the 1x1 convolution of the authors' checkpoints.
+
+    It never learns, hence buffers instead of parameters.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, shift: Sequence[float]) -> None:
+        super().__init__()
+        channels = len(shift)
+        self.register_buffer("weight", torch.eye(channels).view(channels, channels, 1, 1))
+        self.register_buffer("bias", torch.tensor(shift))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to the same shape."""
+        # A convolution would be rounded to 8 bits of mantissa under autocast: a grey level on this range.
+        gain = self.weight.flatten(1).diagonal()
+        return image * gain.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
+
+
+class EDSR(nn.Module):
+    """The network of the paper.
+
+    Args:
+        scale: 2, 3, 4 or 8.
+        size: blocks, width and residual scaling.
+        mean: what is subtracted from each channel of a [0, 1] image and added back.
+    """
+
+    def __init__(self, scale: int, size: Size, mean: Sequence[float]) -> None:
+        super().__init__()
+        channels, features = len(mean), size.features
+        self.sub_mean = MeanShift([-RGB_RANGE * value for value in mean])
+        self.add_mean = MeanShift([RGB_RANGE * value for value in mean])
+        self.head = nn.Sequential(nn.Conv2d(channels, features, 3, padding=1))
+        blocks = [ResidualBlock(features, size.residual_scale) for _ in range(size.blocks)]
+        self.body = nn.Sequential(*blocks, nn.Conv2d(features, features, 3, padding=1))
+        last = nn.Conv2d(features, channels, 3, padding=1)
+        self.tail = nn.Sequential(PixelShuffleUpsampler(features, scale), last)
+        steps = upsampling_steps(scale)
+        # Head, two convolutions a block, the end of the body, the first upsampling convolution.
+        self.receptive_radius = receptive_radius((2 * size.blocks + 3,) + (1,) * len(steps), steps)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """``(N, C, H, W)`` in [0, 1] to ``(N, C, scale*H, scale*W)``."""
+        shallow = self.head(self.sub_mean(RGB_RANGE * lr))
+        deep = shallow + self.body(shallow)
+        sr: Tensor = self.add_mean(self.tail(deep))
+        return sr / RGB_RANGE
+
+
+def edsr_mean(channels: int) -> tuple[float, ...]:
+    """Mean of DIV2K for three channels; its luminance for one."""
+    if channels == 3:
+        return DIV2K_MEAN
+    return (sum(weight * mean for weight, mean in zip(LUMA, DIV2K_MEAN, strict=True)),)
+
+
+def tiny_edsr(scale: int, channels: int) -> nn.Module:
+    """A small EDSR that corrects the bicubic image, which already carries the mean."""
+    body = EDSR(scale, SIZES["tiny"], mean=(0.0,) * channels)
+    last = body.tail[-1]
+    assert isinstance(last, nn.Conv2d)
+    return OnBicubic(body, last, scale)
+
+
+def edsr_recipe(request: RecipeRequest) -> Recipe:
+    """The authors' ``src/demo.sh`` and ``src/option.py``, or a shorter regression of the same kind."""
+    stage = _published_stage(request) if request.budget == "paper" else _shorter_stage(request)
+    return Recipe(
+        stages=(stage,),
+        source="arXiv 1707.02921, section 4.2, and thstkdgus35/EDSR-PyTorch@9d3bb0e src/option.py",
+        notes=("Every magnification starts from scratch; the authors start x3 and x4 from x2.",),
+    )
+
+
+def _published_stage(request: RecipeRequest) -> Stage:
+    """300 epochs of 1000 iterations, the learning rate halved after 200 of them."""
+    return Stage(
+        name="regression",
+        iterations=300_000,
+        batch=16,
+        patch=48 * request.scale,
+        terms=(L1_OF_GREY_LEVELS,),
+        optimiser=Optimiser("adam", lr=1e-4),
+        schedule=StepRate(at=(2 / 3,), gamma=0.5),
+    )
+
+
+def _shorter_stage(request: RecipeRequest) -> Stage:
+    iterations, batch, lr_patch, rate = SHORTER[request.budget, request.variant]
+    return Stage(
+        name="regression",
+        iterations=iterations,
+        batch=batch,
+        patch=lr_patch * request.scale,
+        terms=(L1_OF_GREY_LEVELS,),
+        optimiser=Optimiser("adam", lr=rate),
+        schedule=CosineRate(0.01),
+    )
+
+
+# The authors' loss is measured on 0..255; the factor matters to Adam's epsilon only.
+L1_OF_GREY_LEVELS = LossTerm("l1", PixelLoss(F.l1_loss), weight=RGB_RANGE)
+
+SHORTER: dict[tuple[str, str], tuple[int, int, int, float]] = {
+    ("smoke", "baseline"): (40, 4, 8, 1e-4),
+    ("smoke", "full"): (12, 2, 8, 1e-4),
+    ("smoke", "tiny"): (400, 8, 10, 2e-3),
+    ("short", "baseline"): (20_000, 16, 48, 2e-4),
+    ("short", "full"): (10_000, 16, 48, 1e-4),
+    ("short", "tiny"): (10_000, 16, 48, 1e-3),
+}
+"""Budget and variant to iterations, batch, LR side of a patch and learning rate."""
+
+
+@register_model(
+    title="EDSR",
+    family="regression",
+    paper="https://arxiv.org/abs/1707.02921",
+    year=2017,
+    scales=(2, 3, 4, 8),
+    variants=("baseline", "full", "tiny"),
+    recipe=edsr_recipe,
+    summary="A deep residual regression network; the usual reference for faithful super-resolution.",
+)
+def edsr(scale: int, channels: int, variant: str) -> nn.Module:
+    """EDSR with 16 blocks of width 64 (``baseline``), 32 of 256 (``full``) or 3 of 16 (``tiny``)."""
+    if variant == "tiny":
+        return tiny_edsr(scale, channels)
+    return EDSR(scale, SIZES[variant], edsr_mean(channels))

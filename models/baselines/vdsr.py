@@ -1,0 +1,131 @@
+"""VDSR: twenty convolutions that predict what bicubic interpolation missed.
+
+Kim, Lee and Lee, "Accurate image super-resolution using very deep convolutional networks", CVPR 2016,
+arXiv 1511.04587. The LR image is enlarged by bicubic interpolation inside the network, so that VDSR is used
+like every other model; ``VDSR.refine`` is the published network, from interpolated image to output.
+
+Departures: convolutions have no bias (664,704 parameters instead of 665,921), as in the PyTorch port whose
+checkpoints load here. The paper trains one network for all magnifications; here each has its own. With three
+channels the network sees RGB, where the paper restores luminance only and interpolates the colours.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from srbench.models.interface import RecipeRequest
+from srbench.models.layers import InterpolationUpsample, receptive_radius, set_zero
+from srbench.models.recipe import Clip, LossTerm, Optimiser, PixelLoss, Recipe, Stage, StepRate
+from srbench.models.registry import register_model
+
+SIZES = {"paper": (18, 64), "tiny": (3, 24)}
+"""Variant to the number of hidden convolutions and their width."""
+
+
+class HiddenLayer(nn.Module):
+    """3x3 convolution and ReLU."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(features, features, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, features, H, W)`` to the same shape."""
+        return F.relu(self.conv(x))
+
+
+class VDSR(nn.Module):
+    """The network of the paper behind a bicubic enlargement.
+
+    Args:
+        scale: magnification.
+        channels: image channels in and out.
+        depth: hidden convolutions, between the first and the last.
+        features: their width.
+    """
+
+    def __init__(self, scale: int, channels: int, depth: int = 18, features: int = 64) -> None:
+        super().__init__()
+        self.upsample = InterpolationUpsample("bicubic", scale)
+        self.residual_layer = nn.Sequential(*(HiddenLayer(features) for _ in range(depth)))
+        self.input = nn.Conv2d(channels, features, 3, padding=1, bias=False)
+        self.output = nn.Conv2d(features, channels, 3, padding=1, bias=False)
+        self.receptive_radius = receptive_radius((self.upsample.receptive_radius, depth + 2), (scale,))
+        self.apply(initialise_for_relu)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to ``(N, C, scale*H, scale*W)``."""
+        return self.refine(self.upsample(lr))
+
+    def refine(self, interpolated: Tensor) -> Tensor:
+        """The interpolated image plus the predicted residual (section 3.1), at the size of the input."""
+        features = self.residual_layer(F.relu(self.input(interpolated)))
+        residual: Tensor = self.output(features)
+        return interpolated + residual
+
+
+def initialise_for_relu(module: nn.Module) -> None:
+    """Draw convolutions as He et al. 2015 (arXiv 1502.01852) do, preserving the variance of gradients."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, std=math.sqrt(2 / (9 * module.out_channels)))
+
+
+def start_at_bicubic(network: nn.Module) -> None:
+    """Silence the last convolution, so that training starts from the interpolated image."""
+    if isinstance(network, VDSR):
+        set_zero(network.output)
+
+
+def half_squared_error(sr: Tensor, hr: Tensor) -> Tensor:
+    """``1/2 ||hr - sr||^2`` summed over an image and averaged over the batch (section 3.2)."""
+    return 0.5 * (sr - hr).square().flatten(1).sum(1).mean()
+
+
+def vdsr_recipe(request: RecipeRequest) -> Recipe:
+    """Section 5.2 of the paper, or the same schedule over fewer and smaller batches."""
+    if request.budget == "smoke":
+        iterations, batch, side = (600, 8, 32) if request.variant == "tiny" else (40, 4, 32)
+    else:
+        iterations, batch, side = (9960, 64, 41)
+    stage = Stage(
+        name="residual",
+        iterations=iterations,
+        batch=batch,
+        patch=math.ceil(side / request.scale) * request.scale,
+        terms=(LossTerm("half_squared_error", PixelLoss(half_squared_error)),),
+        optimiser=Optimiser("sgd", lr=0.1, momentum=0.9, weight_decay=1e-4),
+        schedule=StepRate(at=(0.25, 0.5, 0.75), gamma=0.1),
+        clip=Clip("adjustable", 0.01),
+    )
+    return Recipe(
+        stages=(stage,),
+        source="arXiv 1511.04587, sections 3.2 and 5.2: 80 epochs (9960 iterations of 64 patches)",
+        notes=NOTES + (SMOKE_NOTES if request.budget == "smoke" else ()),
+        initialise=start_at_bicubic if request.budget == "smoke" else None,
+    )
+
+
+NOTES = (
+    "One network for each magnification; the paper mixes x2, x3 and x4 in a batch.",
+    "Patches of 41 pixels are rounded up to a multiple of the scale.",
+)
+SMOKE_NOTES = ("The last convolution starts at zero, i.e. from the bicubic image.",)
+
+
+@register_model(
+    title="VDSR",
+    family="regression",
+    paper="https://arxiv.org/abs/1511.04587",
+    year=2016,
+    scales=(2, 3, 4),
+    variants=("paper", "tiny"),
+    recipe=vdsr_recipe,
+    summary="Adds a learned correction to the bicubic image; the classic regression network.",
+)
+def vdsr(scale: int, channels: int, variant: str) -> nn.Module:
+    """VDSR with 20 convolutions of width 64 (``paper``) or 5 of width 24 (``tiny``)."""
+    depth, features = SIZES[variant]
+    return VDSR(scale, channels, depth, features)

@@ -1,0 +1,208 @@
+"""What several networks share: interpolation on the GPU, sub-pixel upsampling, residual blocks.
+
+Interpolation here only ever enlarges by whole numbers and is part of a network; images are resized elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from srbench.models.interface import ModelError
+
+
+def _nearest(x: float) -> float:
+    return 1.0 if -0.5 <= x < 0.5 else 0.0
+
+
+def _bilinear(x: float) -> float:
+    return max(0.0, 1.0 - abs(x))
+
+
+def _bicubic(x: float) -> float:
+    """Keys 1981, "Cubic convolution interpolation for digital image processing", eq. 15 (a = -1/2)."""
+    x = abs(x)
+    if x <= 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+
+def _lanczos(x: float) -> float:
+    """Lanczos window of three lobes: ``sinc(x) sinc(x / 3)``."""
+    if x == 0:
+        return 1.0
+    return 3 * math.sin(math.pi * x) * math.sin(math.pi * x / 3) / (math.pi * x) ** 2 if abs(x) < 3 else 0.0
+
+
+KERNELS: dict[str, tuple[Callable[[float], float], int]] = {
+    "nearest": (_nearest, 0),
+    "bilinear": (_bilinear, 1),
+    "bicubic": (_bicubic, 2),
+    "lanczos": (_lanczos, 3),
+}
+"""Interpolation kernel by name: the function of the distance in LR pixels, and its radius."""
+
+
+class InterpolationUpsample(nn.Module):
+    """Enlarge by an integer factor exactly as MATLAB's ``imresize`` does: symmetric border, half-pixel centres.
+
+    No parameters and nothing in the state dict. Differentiable; works on any device and floating dtype.
+
+    Args:
+        kernel: a name in :data:`KERNELS`.
+        scale: integer magnification, at least 1.
+
+    Raises:
+        ModelError: unknown kernel, or a magnification that is no positive integer.
+    """
+
+    def __init__(self, kernel: str, scale: int) -> None:
+        super().__init__()
+        if kernel not in KERNELS or scale < 1:
+            raise ModelError(
+                f"No {kernel!r} interpolation by {scale}; kernels are {', '.join(KERNELS)}, "
+                "magnifications the positive integers."
+            )
+        self.kernel = kernel
+        self.scale = scale
+        self.receptive_radius = KERNELS[kernel][1]
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """``(..., H, W)`` to ``(..., scale*H, scale*W)``, same dtype; may overshoot [0, 1]."""
+        # Half precision would cost up to a grey level, and products of tensors would follow the global TF32
+        # switch; sums of scaled shifts are exact in float32 everywhere.
+        work = lr.float() if lr.dtype in (torch.float16, torch.bfloat16) else lr
+        rows = self._along_last(work.transpose(-1, -2)).transpose(-1, -2)
+        return self._along_last(rows).to(lr.dtype)
+
+    def extra_repr(self) -> str:
+        """Kernel and magnification, for ``print(network)``."""
+        return f"{self.kernel}, x{self.scale}"
+
+    def _along_last(self, image: Tensor) -> Tensor:
+        length = image.shape[-1]
+        padded = _pad_symmetric(image, self.receptive_radius)
+        taps = torch.tensor(_polyphase(self.kernel, self.scale), dtype=image.dtype, device=image.device)
+        phases = padded[..., :length, None] * taps[0]
+        for offset in range(1, len(taps)):
+            phases = phases + padded[..., offset : offset + length, None] * taps[offset]
+        return phases.flatten(-2)
+
+
+@functools.cache
+def _polyphase(kernel: str, scale: int) -> tuple[tuple[float, ...], ...]:
+    """Weights ``[tap][phase]``: tap ``t`` is the LR pixel ``t - radius`` beside the output pixel's own."""
+    function, radius = KERNELS[kernel]
+    centres = [(phase + 0.5) / scale - 0.5 for phase in range(scale)]
+    offsets = range(-radius, radius + 1)
+    totals = [sum(function(centre - offset) for offset in offsets) for centre in centres]
+    return tuple(
+        tuple(function(centre - offset) / total for centre, total in zip(centres, totals, strict=True))
+        for offset in offsets
+    )
+
+
+def _pad_symmetric(image: Tensor, radius: int) -> Tensor:
+    """Mirror the last axis about its ends, the edge pixel repeated; any radius, as often as needed."""
+    if radius == 0:
+        return image
+    length = image.shape[-1]
+    position = torch.arange(-radius, length + radius, device=image.device) % (2 * length)
+    return image.index_select(-1, torch.where(position < length, position, 2 * length - 1 - position))
+
+
+def upsampling_steps(scale: int) -> tuple[int, ...]:
+    """The factors a network goes through: 2, 4 and 8 by doublings, 3 at once.
+
+    Raises:
+        ModelError: another magnification.
+    """
+    steps = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+    if scale not in steps:
+        raise ModelError(
+            f"No sub-pixel upsampling by {scale}; magnifications are {', '.join(map(str, steps))}."
+        )
+    return steps[scale]
+
+
+class PixelShuffleUpsampler(nn.Sequential):
+    """Sub-pixel convolutions (Shi et al. 2016, arXiv 1609.05158), a convolution and a shuffle for each step.
+
+    Args:
+        features: channels in and out.
+        scale: 2, 3, 4 or 8.
+    """
+
+    def __init__(self, features: int, scale: int) -> None:
+        layers: list[nn.Module] = []
+        for step in upsampling_steps(scale):
+            layers += [nn.Conv2d(features, step**2 * features, 3, padding=1), nn.PixelShuffle(step)]
+        super().__init__(*layers)
+
+
+class ResidualBlock(nn.Module):
+    """``x + residual_scale * conv(relu(conv(x)))``: a residual block without normalisation (EDSR, section 3.1)."""
+
+    def __init__(self, features: int, residual_scale: float = 1.0) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(features, features, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(features, features, 3, padding=1),
+        )
+        self.residual_scale = residual_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, features, H, W)`` to the same shape."""
+        residual: Tensor = self.body(x)
+        return x + self.residual_scale * residual
+
+
+class OnBicubic(nn.Module):
+    """The bicubic image plus what ``body`` adds to it; untrained, it is the bicubic image exactly.
+
+    Small networks trained for seconds start where interpolation stands instead of from noise.
+
+    Args:
+        body: network from LR to SR size, with its ``receptive_radius``.
+        last: the last layer of ``body``, set to zero here.
+        scale: magnification.
+    """
+
+    def __init__(self, body: nn.Module, last: nn.Conv2d, scale: int) -> None:
+        super().__init__()
+        self.body = body
+        self.bicubic = InterpolationUpsample("bicubic", scale)
+        self.size_multiple = int(getattr(body, "size_multiple", 1))
+        self.receptive_radius = max(float(getattr(body, "receptive_radius", math.inf)), 2.0)
+        set_zero(last)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to ``(N, C, scale*H, scale*W)``."""
+        upsampled: Tensor = self.bicubic(lr)
+        return upsampled + self.body(lr)
+
+
+def set_zero(layer: nn.Conv2d) -> None:
+    """Set weight and bias to zero, so that a residual path starts by adding nothing."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def receptive_radius(radii: Sequence[int], steps: Sequence[int]) -> int:
+    """LR pixels to each side that an output pixel of a convolutional chain may depend on.
+
+    Args:
+        radii: sum of the kernel radii at LR size, then after each upsampling step.
+        steps: the upsampling factors, one fewer than ``radii``.
+    """
+    scale = math.prod(steps)
+    low, high = 0, scale - 1
+    for radius, step in zip(reversed(radii[1:]), reversed(steps), strict=True):
+        low, high = (low - radius) // step, (high + radius) // step
+    return max(-low, high) + radii[0]
