@@ -48,7 +48,7 @@ KERNELS: dict[str, tuple[Callable[[float], float], int]] = {
 
 
 class InterpolationUpsample(nn.Module):
-    """Enlarge by an integer factor exactly as MATLAB's ``imresize`` does: symmetric border, half-pixel centres.
+    """Enlarge by an integer as MATLAB's ``imresize`` does: symmetric border, half-pixel centres.
 
     No parameters and nothing in the state dict. Differentiable; works on any device and floating dtype.
 
@@ -145,7 +145,7 @@ class PixelShuffleUpsampler(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """``x + residual_scale * conv(relu(conv(x)))``: a residual block without normalisation (EDSR, section 3.1)."""
+    """``x + residual_scale * conv(relu(conv(x)))``: a block without normalisation (EDSR, section 3.1)."""
 
     def __init__(self, features: int, residual_scale: float = 1.0) -> None:
         super().__init__()
@@ -183,8 +183,8 @@ class OnBicubic(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, C, scale*H, scale*W)``."""
-        upsampled: Tensor = self.bicubic(lr)
-        return upsampled + self.body(lr)
+        sr: Tensor = self.bicubic(lr) + self.body(lr)
+        return sr
 
 
 def set_zero(layer: nn.Conv2d) -> None:

@@ -155,7 +155,7 @@ def tell_apart(critic: nn.Module, inputs: LossInputs) -> Tensor:
 
 @dataclass(frozen=True)
 class Plan:
-    """What differs between budgets: iterations of both stages, batch, HR patch, rates, width of the critic."""
+    """What differs between budgets: iterations, batch, HR patch and rates of the stages; size of the critic."""
 
     pixels: int
     adversarial: int
@@ -198,7 +198,7 @@ def srgan_recipe(request: RecipeRequest) -> Recipe:
 
 
 def _adversarial_stage(request: RecipeRequest, plan: Plan, content: LossTerm) -> Stage:
-    """Alternate one update of the critic with one of the generator, the second half at a tenth of the rate."""
+    """One update of the critic for one of the generator; the second half at a tenth of the rate."""
     optimiser = Optimiser("adam", lr=plan.adversarial_rate)
     schedule = StepRate(at=(0.5,), gamma=0.1)
     build: Callable[[], nn.Module] = partial(
@@ -217,16 +217,14 @@ def _adversarial_stage(request: RecipeRequest, plan: Plan, content: LossTerm) ->
 
 
 def _content(request: RecipeRequest) -> tuple[LossTerm, tuple[str, ...]]:
-    """VGG features after the last activation (SRGAN-VGG54), or pixels (SRGAN-MSE) where there are no weights."""
-    pixels = LossTerm("mse", PixelLoss(F.mse_loss))
+    """VGG features after the last activation (SRGAN-VGG54), or pixels (SRGAN-MSE) without their weights."""
+    # The paper measures errors on [-1, 1], where squares are four times as large as on [0, 1].
+    pixels = LossTerm("mse", PixelLoss(F.mse_loss), weight=4.0)
     if request.variant == "tiny":
         return pixels, ("Content loss: MSE (SRGAN-MSE of the paper's table 1), so that a CPU keeps up.",)
     state = request.pretrained("vgg19")
     if state is None:
-        note = (
-            "Content loss: MSE (SRGAN-MSE of the paper's table 1), since there are no VGG-19 weights on disk."
-        )
-        return pixels, (note,)
+        return pixels, ("Content loss: MSE (SRGAN-MSE of the paper's table 1): no VGG-19 weights on disk.",)
     vgg = VGGContentLoss(state, {"relu5_4": 1.0}, F.mse_loss, feature_scale=1 / 12.75)
     return LossTerm("vgg54", vgg), ("Content loss: VGG-19 phi_5,4 after activation, scaled by 1/12.75.",)
 
