@@ -1,0 +1,69 @@
+"""BasicSR beside srbench: the same numbers where the extra is installed, a clear word where not."""
+
+import numpy as np
+import pytest
+import torch
+
+from srbench import basicsr_adapter
+from srbench.errors import SrbenchError
+from srbench.evaluation.metrics.registry import Case, MetricUnavailable, get
+from srbench.models import create
+
+installed = pytest.mark.skipif(not basicsr_adapter.available(), reason="the basicsr extra is not installed")
+
+
+def case(seed: int = 0) -> Case:
+    random = np.random.default_rng(seed)
+    hr = np.round(255 * random.random((64, 80))) / 255
+    sr = np.round(255 * np.clip(hr + random.normal(0, 0.1, hr.shape), 0, 1)) / 255
+    return Case(sr=sr, hr=hr, full_sr=sr, full_hr=hr, lr=hr[::4, ::4], scale=4)
+
+
+@installed
+@pytest.mark.parametrize("name", ["psnr", "ssim"])
+def test_basicsr_metrics_equal_ours(name: str) -> None:
+    for seed in range(3):
+        theirs, ours = get(f"basicsr_{name}").compute(case(seed)), get(name).compute(case(seed))
+        assert theirs == pytest.approx(ours, abs=1e-6)
+
+
+@installed
+@pytest.mark.parametrize("factor", [1 / 2, 1 / 3, 1 / 4, 1 / 8, 2, 3])
+def test_basicsr_imresize_equals_ours(factor: float) -> None:
+    from srbench.datasets.resize import resize
+
+    image = np.random.default_rng(1).random((72, 96))
+    size = (round(72 * factor), round(96 * factor))
+    ours = resize(torch.from_numpy(image)[None, None], size)[0, 0].numpy()
+    theirs = basicsr_adapter.imresize(image[..., None], factor)
+    assert np.abs(ours - np.asarray(theirs).squeeze()).max() < 1e-6
+
+
+@installed
+def test_basicsr_edsr_computes_the_same_function() -> None:
+    """Same weights under BasicSR's key names, same output."""
+    ours = create("edsr", scale=4, channels=3, variant="baseline").network.double().eval()
+    theirs = basicsr_adapter.network("EDSR", num_in_ch=3, num_out_ch=3, upscale=4).double().eval()
+    ours_state = {
+        key: value for key, value in ours.state_dict().items() if not key.split(".")[0].endswith("_mean")
+    }
+    assert len(ours_state) == len(theirs.state_dict())
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours_state.values(), strict=True)))
+    lr = torch.rand(1, 3, 13, 11, dtype=torch.float64)
+    with torch.no_grad():
+        # BasicSR keeps its RGB mean in float32
+        assert torch.allclose(ours(lr), theirs(lr), atol=1e-5)
+
+
+@installed
+def test_unknown_basicsr_network_lists_what_there_is() -> None:
+    with pytest.raises(SrbenchError, match="RRDBNet"):
+        basicsr_adapter.network("NoSuchNet")
+
+
+def test_without_the_extra_the_message_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(basicsr_adapter, "available", lambda: False)
+    with pytest.raises(SrbenchError, match="pip install"):
+        basicsr_adapter.load()
+    with pytest.raises(MetricUnavailable, match="pip install"):
+        get("basicsr_psnr").compute(case())
