@@ -249,10 +249,24 @@ def _difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
 def _mismatch_message(model: SRModel, path: Path, state: Mapping[str, Tensor], problem: str) -> str:
     asked = f"{model.card.name} variant {model.variant}, x{model.scale}, {model.channels} channel(s)"
     matches = recognise(state)
-    looks = (
-        f"This looks like {' or '.join(matches)}." if matches else "No registered network has this layout."
-    )
-    return f"{path} does not fit {asked}: {problem}. {looks}"
+    if not matches and (foreign := _foreign_architecture(state)):
+        matches = [f"{foreign} (recognised by spandrel)"]
+    layout = f"This looks like {' or '.join(matches)}." if matches else "No known network has this layout."
+    return f"{path} does not fit {asked}: {problem}. {layout}"
+
+
+def _foreign_architecture(state: Mapping[str, Tensor]) -> str:
+    """The architecture spandrel recognises in weights none of our networks has; empty without the extra."""
+    import importlib.util
+
+    if importlib.util.find_spec("spandrel") is None:
+        return ""
+    from spandrel import ModelLoader, UnsupportedModelError
+
+    try:
+        return str(ModelLoader().load_from_state_dict(dict(state)).architecture.name)
+    except (UnsupportedModelError, RuntimeError, KeyError, ValueError):
+        return ""
 
 
 def _known_networks() -> Iterator[tuple[str, str, int, int, dict[str, tuple[int, ...]]]]:

@@ -68,6 +68,19 @@ def test_weights_of_another_network_are_recognised(tmp_path: Path) -> None:
         weights.load(tiny(), path)
 
 
+def test_weights_of_a_foreign_network_are_recognised_by_spandrel(tmp_path: Path) -> None:
+    pytest.importorskip("spandrel", reason="the spandrel extra is not installed")
+    from spandrel.architectures.SwinIR import SwinIR
+
+    path = tmp_path / "w.safetensors"
+    network = SwinIR(
+        embed_dim=24, depths=[2, 2], num_heads=[2, 2], window_size=8, upscale=2, upsampler="pixelshuffle"
+    )
+    weights.save(path, network.state_dict(), replace(HEADER, model="swinir"))
+    with pytest.raises(SrbenchError, match=r"looks like SwinIR \(recognised by spandrel\)"):
+        weights.load(tiny(), path)
+
+
 def test_a_file_that_holds_code_is_refused_and_not_run(tmp_path: Path) -> None:
     path, witness = tmp_path / "evil.pth", tmp_path / "ran"
 
