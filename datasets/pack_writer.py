@@ -1,0 +1,257 @@
+"""Writing and checking packed folders; see ``packed`` for the layout and for why a crash cannot harm one."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from srbench.datasets.interface import (
+    DatasetError,
+    DatasetMissing,
+    Micrograph,
+    Pixels,
+    ProgressEvent,
+    ProgressSink,
+    VerifyReport,
+    silent,
+)
+from srbench.datasets.packed import (
+    ALIGNMENT,
+    FORMAT,
+    MANIFEST,
+    PackManifest,
+    Record,
+    Stored,
+    files_of,
+    fingerprint,
+    index_bytes,
+    map_shard,
+    read_index,
+    read_manifest,
+    view_of,
+)
+from srbench.datasets.storage import (
+    canonical_json,
+    flush,
+    flush_folder,
+    little_endian,
+    locked,
+    pixel_hash,
+    sha256_file,
+    write_atomically,
+    writing_to,
+)
+
+SHARD_BYTES = 1 << 30
+_WORK = ".packing-"
+
+
+@contextmanager
+def packing(folder: Path, *, name: str, version: str, shard_bytes: int = SHARD_BYTES) -> Iterator[PackWriter]:
+    """Pack into ``folder``; nothing of its old state changes before ``finish`` has succeeded.
+
+    ::
+
+        with packing(folder, name="sem_open", version="1") as writer:
+            writer.add("image-1", pixels)
+            writer.finish([Micrograph("image-1", ...)])
+
+    Args:
+        folder: created when missing.
+        name: of the dataset.
+        version: of its definition; read back from ``PackManifest.version``.
+        shard_bytes: a shard is closed once it holds this many.
+
+    Raises:
+        DatasetError: another process is packing here, or the folder cannot be written.
+    """
+    with locked(folder):
+        _clear_leftovers(folder)
+        with writing_to(folder):
+            work = Path(tempfile.mkdtemp(prefix=_WORK, dir=folder))
+        writer = PackWriter(folder, work, name, version, shard_bytes)
+        try:
+            yield writer
+        finally:
+            writer.abandon()
+            shutil.rmtree(work, ignore_errors=True)
+
+
+class PackWriter:
+    """Takes images, then makes them the folder's state; made by :func:`packing`."""
+
+    def __init__(self, folder: Path, work: Path, name: str, version: str, shard_bytes: int) -> None:
+        self.folder = folder
+        self.name = name
+        self.version = version
+        self.shard_bytes = shard_bytes
+        self._work = work
+        self._shards: list[_Shard] = []
+        self._stored: dict[str, tuple[int, Stored]] = {}
+
+    def add(self, image_id: str, pixels: Pixels) -> Stored:
+        """Write the pixels of one image, ``(H, W)`` uint8 or uint16.
+
+        Raises:
+            DatasetError: a repeated id, other pixels than these, or the disk is full.
+        """
+        if image_id in self._stored:
+            raise DatasetError(f"Two images are called {image_id!r}; rename one of the files.")
+        if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
+            raise DatasetError(
+                f"{image_id}: expected (H, W) uint8 or uint16, found {pixels.shape} {pixels.dtype}."
+            )
+        with writing_to(self.folder):
+            shard = self._open_shard()
+            offset = shard.append(pixels)
+        stored = Stored("", offset, pixels.shape[0], pixels.shape[1], pixels.dtype.name, pixel_hash(pixels))
+        self._stored[image_id] = (len(self._shards) - 1, stored)
+        return stored
+
+    def finish(
+        self,
+        images: Iterable[Micrograph],
+        *,
+        skipped: Mapping[str, str] | None = None,
+        notes: Mapping[str, str] | None = None,
+    ) -> PackManifest:
+        """Make the new state the folder's state.
+
+        Args:
+            images: the micrographs to keep; every one must have been added. Added images not named here
+                take space but are not part of the set.
+            skipped: files refused, with the reason.
+            notes: remarks by image id.
+
+        Raises:
+            DatasetError: no images, or the disk is full; the old state stays.
+        """
+        ordered = sorted(images, key=lambda image: image.id)
+        if not ordered:
+            raise DatasetError(f"There are no images to pack into {self.folder}.")
+        with writing_to(self.folder):
+            names = [shard.seal(self.folder) for shard in self._shards]
+        records = [self._record(image, names) for image in ordered]
+        index = index_bytes(records)
+        index_sha256 = hashlib.sha256(index).hexdigest()
+        manifest = PackManifest(
+            FORMAT,
+            self.name,
+            self.version,
+            f"index-{index_sha256[:16]}.json",
+            index_sha256,
+            {
+                name: (shard.size, shard.digest.hexdigest())
+                for name, shard in zip(names, self._shards, strict=True)
+            },
+            len(records),
+            fingerprint(records),
+            dict(skipped or {}),
+            dict(notes or {}),
+        )
+        write_atomically(self.folder / manifest.index, index)
+        write_atomically(self.folder / MANIFEST, canonical_json(asdict(manifest)))
+        flush_folder(self.folder)
+        _remove_unused(self.folder, manifest)
+        return manifest
+
+    def abandon(self) -> None:
+        """Close what is still open."""
+        for shard in self._shards:
+            # Closing a file on a full disk fails once more; the first failure is the one to report.
+            with suppress(OSError):
+                shard.file.close()
+
+    def _open_shard(self) -> _Shard:
+        if not self._shards or self._shards[-1].size >= self.shard_bytes:
+            self._shards.append(_Shard(self._work / f"{len(self._shards)}.bin"))
+        return self._shards[-1]
+
+    def _record(self, image: Micrograph, shards: list[str]) -> Record:
+        number, stored = self._stored[image.id]
+        return Record(image, Stored(**{**asdict(stored), "shard": shards[number]}))
+
+
+class _Shard:
+    """A shard being written, hashed as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file: IO[bytes] = path.open("wb")
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def append(self, pixels: Pixels) -> int:
+        """Write the pixels at the next aligned offset and return it."""
+        self._write(bytes(-self.size % ALIGNMENT))
+        offset = self.size
+        self._write(little_endian(pixels))
+        return offset
+
+    def seal(self, folder: Path) -> str:
+        """Flush to disk, move to the name that its content gives it, and return that name."""
+        flush(self.file)
+        self.file.close()
+        name = f"shard-{self.digest.hexdigest()[:16]}.bin"
+        self.path.replace(folder / name)
+        return name
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self.file.write(data)
+        self.digest.update(data)
+        self.size += len(data)
+
+
+def verify_packed(folder: Path, progress: ProgressSink = silent) -> VerifyReport:
+    """Hash every byte of a packed folder and name the images and files that changed.
+
+    Raises:
+        DatasetMissing: nothing is packed there.
+        DatasetError: manifest or index cannot be read at all.
+    """
+    manifest = read_manifest(folder)
+    records = read_index(folder, manifest)
+    problems = {}
+    shards = {name: map_shard(folder / name) for name in manifest.shards}
+    for done, record in enumerate(records, start=1):
+        found = pixel_hash(view_of(shards[record.stored.shard], record.stored))
+        if found != record.stored.sha256:
+            problems[record.image.id] = (
+                f"pixels changed on disk (sha256 {found[:12]}, expected {record.stored.sha256[:12]})"
+            )
+        progress(ProgressEvent("verify", done, len(records), "images"))
+    damaged = {record.stored.shard for record in records if record.image.id in problems}
+    for name, (_, expected) in manifest.shards.items():
+        if name not in damaged and sha256_file(folder / name) != expected:
+            problems[name] = "bytes between the images changed on disk"
+    return VerifyReport(len(records) + len(manifest.shards) + 1, problems)
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what a killed run left; safe because the caller holds the lock."""
+    for left in folder.glob(f"{_WORK}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        manifest = read_manifest(folder)
+    except DatasetMissing:
+        manifest = None
+    except DatasetError:
+        return  # damaged, or of another version: what it needs is unknown, finish() will tell
+    _remove_unused(folder, manifest)
+
+
+def _remove_unused(folder: Path, manifest: PackManifest | None) -> None:
+    used = {manifest.index, *manifest.shards} if manifest else set()
+    for file in files_of(folder):
+        # A mapped file lives on until it is closed; where the system refuses, the next run removes it.
+        if file.name not in used:
+            with suppress(OSError):
+                file.unlink()
