@@ -95,7 +95,8 @@ def leaderboard(
 
     rows = _rows_of(scores, metric)
     if rows.empty:
-        return pd.DataFrame(columns=LEADERBOARD_COLUMNS)
+        empty: pd.DataFrame = pd.DataFrame(columns=LEADERBOARD_COLUMNS)
+        return empty
     images = _images(rows)
     way = direction or _direction(metric)
     table = pd.DataFrame([dict(zip(RUN, key, strict=True)) for key in images.values.columns])
@@ -151,8 +152,8 @@ def _rows_of(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
         found = sorted(map(str, rows[column].unique())) if column in rows else []
         if len(found) > 1:
             raise SrbenchError(
-                f"Scores of {metric!r} mix {len(found)} values of {column!r} ({', '.join(found)}): a mean over "
-                f"them would compare nothing. Select one: scores[scores[{column!r}] == {found[0]!r}]."
+                f"Scores of {metric!r} mix {len(found)} values of {column!r} ({', '.join(found)}): a mean "
+                f"over them would compare nothing. Select one: scores[scores[{column!r}] == {found[0]!r}]."
             )
     return rows
 
@@ -175,9 +176,10 @@ def _images(rows: pd.DataFrame) -> _Images:
 def _means(images: _Images, samples: int, seed: int) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(
+    means: pd.DataFrame = pd.DataFrame(
         [_mean_row(images.clusters(images.of(run)), samples, seed) for run in _runs(images)],
     )
+    return means
 
 
 def _mean_row(clusters: Clusters, samples: int, seed: int) -> dict[str, float]:
@@ -191,7 +193,7 @@ def _differences(images: _Images, baseline: str, samples: int, seed: int) -> pd.
 
     reference = next((run for run in _runs(images) if _key(images, run)[0] == baseline), None)
     rows = [_difference_row(images, run, reference, samples, seed) for run in _runs(images)]
-    table = pd.DataFrame(rows)
+    table: pd.DataFrame = pd.DataFrame(rows)
     table["p_holm"] = holm([float(p) for p in table.pop("p")])
     return table
 

@@ -62,6 +62,15 @@ class Case:
 MetricFunction = Callable[[Case], float]
 
 
+def needs_nothing() -> str:
+    """For a metric that can always be computed."""
+    return ""
+
+
+def _of_the_model(case: Case) -> float:
+    raise MetricUnavailable("this is a property of the model, not of an image")
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric and what a reader must know about it.
@@ -78,6 +87,7 @@ class Metric:
         default: whether it is computed when nothing was chosen.
         compute: the function.
         tag: says which network and weights for a learned metric (``alex-0.1``).
+        needs: says what is missing on this machine, empty when nothing is.
     """
 
     name: str
@@ -91,6 +101,12 @@ class Metric:
     default: bool
     compute: MetricFunction = field(compare=False)
     tag: str = ""
+    needs: Callable[[], str] = field(default=needs_nothing, compare=False)
+
+    @property
+    def of_images(self) -> bool:
+        """Whether it is computed from images; else it is a property of the model, such as its size."""
+        return self.compute is not _of_the_model
 
     @property
     def id(self) -> str:
@@ -113,6 +129,7 @@ def register_metric(
     family: str = "structure",
     default: bool = True,
     tag: str = "",
+    needs: Callable[[], str] = needs_nothing,
 ) -> Callable[[MetricFunction], MetricFunction]:
     """Register the decorated function ``(case) -> float`` under its own name.
 
@@ -131,11 +148,18 @@ def register_metric(
                 f"{function.__module__}. Rename one."
             )
         _registered[name] = Metric(
-            name, title, direction, unit, bounds, explanation, version, family, default, function, tag
+            name, title, direction, unit, bounds, explanation, version, family, default, function, tag, needs
         )
         return function
 
     return register
+
+
+def register_property(name: str, *, title: str, unit: str, explanation: str) -> None:
+    """Register a property of a model that the harness measures itself (size, time); less is better."""
+    _registered[name] = Metric(
+        name, title, "lower", unit, (0.0, float("inf")), explanation, 1, "cost", False, _of_the_model
+    )
 
 
 def get(name: str) -> Metric:

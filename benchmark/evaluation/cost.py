@@ -1,0 +1,44 @@
+"""What a network costs: its parameters and its multiply-adds, counted without running it on numbers."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from srbench.evaluation.memory import device_of, on_meta
+from srbench.models import SRModel
+
+COUNTED_SIDE = 96
+"""LR side on which multiply-adds are counted: large enough that padding to windows hardly matters."""
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of parameters, each shared one once."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def multiply_adds(model: SRModel, height: int, width: int) -> int:
+    """Multiply-adds of super-resolving one ``height x width`` LR image.
+
+    Counts convolutions and matrix products, as is the custom: additions, activations and interpolations are
+    free. One multiply-add is one multiplication and one addition (two FLOPs).
+    """
+    try:
+        return _count(on_meta(model), height, width)
+    except Exception:  # a network that cannot run without numbers
+        return _count(model, height, width)
+
+
+def gigamacs_per_megapixel(model: SRModel) -> float:
+    """Multiply-adds in units of 1e9 for each 1e6 pixels of the super-resolved image."""
+    output_pixels = (COUNTED_SIDE * model.scale) ** 2
+    return multiply_adds(model, COUNTED_SIDE, COUNTED_SIDE) / output_pixels / 1e3
+
+
+def _count(model: SRModel, height: int, width: int) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    image = torch.zeros(1, model.channels, height, width, device=device_of(model))
+    with FlopCounterMode(display=False) as counter:
+        model.infer(image)
+    return int(counter.get_total_flops()) // 2

@@ -1,0 +1,85 @@
+"""LPIPS: distance in the features of an image-classification network. Perceptual, not evidence of structure.
+
+Zhang, Isola, Efros, Shechtman and Wang, "The unreasonable effectiveness of deep features as a perceptual
+metric", CVPR 2018. The linear heads come with the ``lpips`` package, the AlexNet trunk must be on disk; it is
+checked against the hash in its name and nothing is ever downloaded.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from srbench.errors import SrbenchError
+from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane, register_metric
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+NET, VERSION = "alex", "0.1"
+MINIMUM_SIDE = 32
+
+
+def trunk_problem() -> str:
+    """Why LPIPS cannot be computed here: the trunk's file, URL and folder; empty when it can."""
+    from srbench import pretrained
+
+    try:
+        return "" if pretrained.locate("alexnet") else pretrained.describe("alexnet")
+    except SrbenchError as error:
+        return str(error)
+
+
+@register_metric(
+    title="LPIPS (perceptual)",
+    direction="lower",
+    bounds=(0.0, float("inf")),
+    explanation="How different the images look to a network trained on photographs; "
+    "perceptual, not evidence of structure.",
+    family="perceptual",
+    tag=f"{NET}-{VERSION}",
+    needs=trunk_problem,
+)
+def lpips(case: Case) -> float:
+    """LPIPS (AlexNet, version 0.1) of the image without its border, grey repeated over three channels."""
+    if min(case.sr.shape) < MINIMUM_SIDE:
+        raise MetricUnavailable(f"LPIPS needs at least {MINIMUM_SIDE} x {MINIMUM_SIDE} pixels")
+    return distance(_installed_network(), case.sr, case.hr)
+
+
+def distance(network: nn.Module, sr: Plane, hr: Plane) -> float:
+    """LPIPS of two planes in [0, 1]."""
+    import torch
+
+    with torch.inference_mode():
+        return float(network(_to_input(sr), _to_input(hr)).item())
+
+
+def build_network(trunk: Mapping[str, Tensor]) -> nn.Module:
+    """The LPIPS network with the given AlexNet state dict as its trunk."""
+    package: Any = __import__("lpips")
+    # pnet_rand keeps the package from downloading a trunk; every one of its tensors is replaced below.
+    network: nn.Module = package.LPIPS(net=NET, version=VERSION, pnet_rand=True, verbose=False)
+    inner = network.get_submodule("net")
+    layers = {name: trunk[f"features.{name.partition('.')[2]}"] for name in inner.state_dict()}
+    inner.load_state_dict(layers)
+    return network.eval().requires_grad_(False)
+
+
+@functools.cache
+def _installed_network() -> nn.Module:
+    from srbench import pretrained
+
+    trunk = pretrained.pretrained("alexnet")
+    if trunk is None:
+        raise MetricUnavailable(pretrained.describe("alexnet"))
+    return build_network(trunk)
+
+
+def _to_input(plane: Plane) -> Tensor:
+    """``(H, W)`` in [0, 1] to ``(1, 3, H, W)`` in [-1, 1], the range the network was made for."""
+    import torch
+
+    image = torch.from_numpy(plane).to(torch.float32) * 2.0 - 1.0
+    return image.expand(1, 3, -1, -1)

@@ -1,0 +1,187 @@
+"""What a number means: channel, luma, border, rounding, data range, resize kernel and metric versions.
+
+A protocol turns stored pixels into the planes that metrics compare. Its id is a hash of everything that
+changes a number; every score stores it and tables never mix two ids.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench.errors import SrbenchError, unknown
+from srbench.evaluation.metrics.registry import Case, Plane
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+CORE_METRICS = ("psnr", "ssim", "lr_psnr")
+"""Metrics whose versions are part of the protocol; any other metric carries its version in its own id."""
+
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+"""ITU-R BT.601 weights of red, green and blue."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The conditions of a score.
+
+    Attributes:
+        name: as typed.
+        channel: ``grey``: colour is reduced to one channel by BT.601 weights before anything else.
+        luma: ``full`` keeps 0..255; ``studio`` maps it to 16..235 as MATLAB's ``rgb2ycbcr`` does, which
+            raises PSNR by exactly 20 log10(255/219) = 1.3219 dB and SSIM by a varying amount.
+        border: ``scale`` cuts that many HR pixels from every side.
+        quantisation: ``uint8``: SR and HR are rounded to 256 levels before they are compared.
+        data_range: difference between white and black in the metrics.
+        resize: the resize behind the degradations.
+        metrics: ``name@version`` of the core metrics.
+    """
+
+    name: str
+    channel: Literal["grey"] = "grey"
+    luma: Literal["full", "studio"] = "full"
+    border: Literal["scale"] = "scale"
+    quantisation: Literal["uint8"] = "uint8"
+    data_range: float = 1.0
+    resize: str = "matlab-imresize@1"
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """``name-`` and eight hex digits of the hash of all fields."""
+        content = json.dumps(asdict(self), sort_keys=True).encode()
+        return f"{self.name}-{hashlib.sha256(content).hexdigest()[:8]}"
+
+    def describe(self) -> dict[str, Any]:
+        """All fields and the id, for a manifest."""
+        return {**asdict(self), "id": self.id}
+
+    def case(
+        self,
+        sr: Pixels,
+        hr: Pixels,
+        lr: Pixels,
+        scale: int,
+        *,
+        degrade: Callable[[Plane], Plane] | None = None,
+        truth: Mapping[str, Any] | None = None,
+        pixel_size_nm: float | None = None,
+        category: str = "",
+    ) -> Case:
+        """Prepare one image for the metrics.
+
+        Args:
+            sr: ``(H, W)`` or ``(H, W, 3)``, 8 or 16 bit.
+            hr: reference of the same height and width.
+            lr: ``(H/scale, W/scale)``, what the model was given.
+            scale: magnification.
+            degrade: HR plane in [0, 1] to LR plane, unrounded.
+            truth: known geometry.
+            pixel_size_nm: side of an HR pixel.
+            category: kind of sample.
+
+        Raises:
+            SrbenchError: the sizes do not fit each other, or the border leaves nothing.
+        """
+        _check_sizes(sr, hr, lr, scale)
+        full_sr, full_hr = self._plane(sr), self._plane(hr)
+        cut = (slice(scale, -scale), slice(scale, -scale))
+        return Case(
+            sr=full_sr[cut],
+            hr=full_hr[cut],
+            full_sr=full_sr,
+            full_hr=full_hr,
+            lr=self._plane(lr),
+            scale=scale,
+            data_range=self.data_range,
+            degrade=degrade,
+            truth=truth,
+            pixel_size_nm=pixel_size_nm,
+            category=category,
+        )
+
+    def _plane(self, pixels: Pixels) -> Plane:
+        grey = to_grey(pixels)
+        rounded = (
+            grey if pixels.dtype == np.uint8 and pixels.ndim == 2 else np.floor(grey * 255.0 + 0.5) / 255.0
+        )
+        return rounded if self.luma == "full" else (16.0 + 219.0 * rounded) / 255.0
+
+
+def to_grey(pixels: Pixels) -> Plane:
+    """8 or 16 bit pixels ``(H, W)`` or ``(H, W, 3)`` to one float64 plane in [0, 1].
+
+    Three equal channels give what one channel gives.
+
+    Raises:
+        SrbenchError: another dtype or shape.
+    """
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3):
+        raise SrbenchError(
+            f"Expected 8 or 16 bit pixels (H, W) or (H, W, 3), found {pixels.dtype} {pixels.shape}; "
+            "round to uint8 first."
+        )
+    top = float(np.iinfo(pixels.dtype).max)
+    if pixels.ndim == 2:
+        return pixels.astype(np.float64) / top
+    red, green, blue = (pixels[..., channel].astype(np.float64) for channel in range(3))
+    weight_r, _, weight_b = LUMA_WEIGHTS
+    # Written around green so that three equal channels give exactly that channel.
+    return (green + weight_r * (red - green) + weight_b * (blue - green)) / top
+
+
+def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
+    """One grey plane rounded to 8 bit, for previews and for what scores are measured against."""
+    if pixels.dtype == np.uint8 and pixels.ndim == 2:
+        return np.asarray(pixels, dtype=np.uint8)
+    return np.floor(to_grey(pixels) * 255.0 + 0.5).astype(np.uint8)
+
+
+def named(name: str) -> Protocol:
+    """The protocol called ``name``.
+
+    Raises:
+        SrbenchError: no protocol has this name; the message lists near misses and all names.
+    """
+    known = _protocols()
+    if name not in known:
+        raise unknown("protocol", name, known)
+    return known[name]
+
+
+def protocol_names() -> list[str]:
+    """All protocol names, the default first."""
+    return list(_protocols())
+
+
+@functools.cache
+def _protocols() -> dict[str, Protocol]:
+    from srbench.evaluation.metrics import registry
+
+    versions = tuple(f"{name}@{registry.get(name).version}" for name in CORE_METRICS)
+    protocols = (
+        Protocol("sem-grey", metrics=versions),
+        Protocol("matlab-y", luma="studio", metrics=versions),
+    )
+    return {protocol.name: protocol for protocol in protocols}
+
+
+def _check_sizes(sr: Pixels, hr: Pixels, lr: Pixels, scale: int) -> None:
+    height, width = lr.shape[0] * scale, lr.shape[1] * scale
+    if sr.shape[:2] != (height, width) or hr.shape[:2] != (height, width):
+        raise SrbenchError(
+            f"LR {lr.shape[:2]} at scale {scale} needs SR and HR of {(height, width)}, found SR "
+            f"{sr.shape[:2]} and HR {hr.shape[:2]}; cut HR with modcrop and return SR uncut."
+        )
+    if min(height, width) <= 2 * scale:
+        raise SrbenchError(
+            f"An image of {height} x {width} pixels has nothing left inside a border of {scale}; "
+            "score larger images."
+        )
