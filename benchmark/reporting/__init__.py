@@ -1,1 +1,84 @@
-"""The report: a pure function of the score store."""
+"""The report: a pure function of the score store.
+
+``report()`` reads every run of a results folder and writes one self-contained HTML page and the tables as
+LaTeX, Markdown and CSV. The same store gives the same bytes: dates come from the runs, never from the clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srbench.errors import SrbenchError
+from srbench.files import write_text
+from srbench.home import results_folder
+from srbench.reporting.formats import slug
+from srbench.store import ScoreStore
+
+if TYPE_CHECKING:
+    from srbench.reporting.leaderboard import Leaderboard
+
+__all__ = ["ReportResult", "report"]
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """What was written.
+
+    Attributes:
+        page: the HTML page.
+        tables: LaTeX, Markdown and CSV files.
+        warnings: what limits the numbers, as printed in the page.
+    """
+
+    page: Path
+    tables: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+
+def report(results: Path | None = None, out: Path | None = None) -> ReportResult:
+    """Write the report of a results folder.
+
+    Args:
+        results: folder of a score store; ``srbench.home.results_folder()`` when None.
+        out: folder for ``report.html`` and ``tables/``; ``report`` inside ``results`` when None.
+
+    Raises:
+        SrbenchError: there are no runs in ``results``, or ``out`` cannot be written.
+    """
+    from srbench.reporting.blocks import collect
+    from srbench.reporting.leaderboard import leaderboard
+    from srbench.reporting.page import render, section
+
+    folder = results or results_folder()
+    store = ScoreStore(folder)
+    boards = [leaderboard(block) for block in collect(store)]
+    if not boards:
+        raise SrbenchError(
+            f"No runs in {folder}: there is nothing to report. Evaluate something first, for example "
+            "`srbench eval bicubic --dataset sem_synthetic --scale 4`, or name the folder of the runs."
+        )
+    target = out or folder / "report"
+    sections = [section(store, board) for board in boards]
+    tables = tuple(path for board in boards for path in _write_tables(target / "tables", board))
+    page = target / "report.html"
+    write_text(page, render(sections))
+    told = (f"{part.title}: {warning}" for part in sections for warning in part.warnings)
+    return ReportResult(page, tables, tuple(told))
+
+
+def _write_tables(folder: Path, board: Leaderboard) -> list[Path]:
+    from srbench.reporting.latex import latex_costs, latex_table
+    from srbench.reporting.tables import csv_table, markdown_table
+
+    if not board.rows:
+        return []
+    name = board.block.key.slug
+    texts = {f"{name}.csv": csv_table(board), f"{name}.md": markdown_table(board)}
+    texts.update({f"{name}_{slug(f.name)}.tex": latex_table(board, f) for f in board.families})
+    costs = latex_costs(board)
+    texts.update({f"{name}_costs.tex": costs} if costs else {})
+    for file, text in texts.items():
+        write_text(folder / file, text)
+    return [folder / file for file in texts]

@@ -1,0 +1,151 @@
+"""The HTML page: one file that opens from anywhere, loads nothing and cannot be made to.
+
+Everything a store may hold (names, reasons, notes) is escaped by the template environment. A content security
+policy allows exactly the style and the script of this package, by their hashes, and no network at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from srbench.reporting.colours import error_scale
+from srbench.reporting.crops import Panel, panels
+from srbench.reporting.findings import Gap, gaps_of, warnings_of
+from srbench.reporting.forest import forest_plots
+from srbench.reporting.formats import is_number, number, quantity, short_hash
+from srbench.reporting.leaderboard import SECTIONS, Cell, Leaderboard
+from srbench.reporting.measures import Measure
+from srbench.reporting.plots import Plot, cost_plots, families_shown
+from srbench.reporting.provenance import Field, RunRecord, conditions, record
+from srbench.reporting.spread import spread_over_seeds
+from srbench.store import ScoreStore
+
+_TEMPLATES = "srbench.reporting"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Everything the page says about one block."""
+
+    anchor: str
+    title: str
+    board: Leaderboard
+    warnings: list[str]
+    gaps: list[Gap]
+    notes: list[str]
+    spread: list[str]
+    cost_plots: list[Plot]
+    forests: list[Plot]
+    families: list[tuple[str, Markup]]
+    panels: list[Panel]
+    conditions: list[Field]
+    records: list[RunRecord]
+
+    @property
+    def cost_metrics(self) -> list[Measure]:
+        """Metrics that are plotted against cost."""
+        return list(dict.fromkeys(plot.metric for plot in self.cost_plots))
+
+    @property
+    def cost_costs(self) -> list[Measure]:
+        """Costs that metrics are plotted against."""
+        return list(dict.fromkeys(plot.cost for plot in self.cost_plots if plot.cost is not None))
+
+    @property
+    def forest_metrics(self) -> list[Measure]:
+        """Metrics with differences to bicubic."""
+        return [plot.metric for plot in self.forests]
+
+
+def section(store: ScoreStore, board: Leaderboard) -> Section:
+    """Gather what the page says about one block."""
+    key = board.block.key
+    shown, notes = panels(store, board.block, board.rows)
+    absent = [record(f"{m.key.model} ({m.key.variant}), {m.status}", m) for m in board.block.absent]
+    return Section(
+        anchor=f"block-{key.slug}",
+        title=f"{key.dataset}, {key.split} split, ×{key.scale}, {key.degradation}",
+        board=board,
+        warnings=warnings_of(board),
+        gaps=gaps_of(board),
+        notes=notes,
+        spread=spread_over_seeds(board),
+        cost_plots=cost_plots(board),
+        forests=forest_plots(board),
+        families=families_shown(board),
+        panels=shown,
+        conditions=conditions(board.block),
+        records=[*(record(row.label, row.manifest) for row in board.rows), *absent],
+    )
+
+
+def render(parts: list[Section]) -> str:
+    """The page as text."""
+    style = _asset("report.css").replace("</", "<\\/")
+    script = _asset("report.js").replace("</", "<\\/")
+    created = sorted(m.created for part in parts for m in part.board.block.complete if m.created)
+    context: Mapping[str, Any] = {
+        "parts": parts,
+        "policy": _policy(style, script),
+        "style": Markup(style),
+        "script": Markup(script),
+        "errors": error_scale(),
+        "n_runs": sum(len(part.board.rows) for part in parts),
+        "dates": " to ".join(dict.fromkeys((created[0][:10], created[-1][:10]))) if created else "",
+    }
+    return _environment().get_template("report.html.j2").render(context)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        known=is_number,
+        number=number,
+        signed=lambda value, decimals: number(value, decimals, signed=True),
+        quantity=quantity,
+        short=short_hash,
+        verdict=_verdict,
+    )
+    environment.tests["clear"] = _is_clear
+    environment.globals["sections"] = SECTIONS
+    return environment
+
+
+def _is_clear(cell: Cell) -> bool:
+    """Whether the interval of the difference to bicubic leaves out zero."""
+    return cell.diff_low > 0 or cell.diff_high < 0
+
+
+def _verdict(cell: Cell, column: Measure) -> str:
+    """A sign for a clear difference in a metric that has a better side."""
+    if column.direction == "none" or not _is_clear(cell):
+        return ""
+    return "▲ " if (cell.diff > 0) == (column.direction == "higher") else "▼ "
+
+
+def _policy(style: str, script: str) -> str:
+    return (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _asset(name: str) -> str:
+    return (resources.files(_TEMPLATES) / "templates" / name).read_text(encoding="utf-8")

@@ -1,0 +1,235 @@
+"""A score store made up for the report: real pixels through simple filters that play the part of models."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from srbench.evaluation import protocol as protocols
+from srbench.evaluation.metrics import registry
+from srbench.store import Manifest, RunKey, Score, ScoreStore
+
+Grey = NDArray[np.uint8]
+REFERENCE = "synthetic-bicubic-x4"
+PROTOCOL = protocols.named("sem-grey")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image of the made-up data set."""
+
+    image: str
+    group: str
+    category: str
+    hr: Grey
+
+
+@dataclass(frozen=True)
+class Player:
+    """A filter in the role of a model: LR and scale to SR (HR is given to the leaking one only)."""
+
+    model: str
+    title: str
+    family: str
+    run: Callable[[Grey, int, Grey], Grey]
+    seeds: tuple[int, ...] = (-1,)
+    budget: str = ""
+    leaking: bool = False
+    costs: Mapping[str, float] = field(default_factory=dict)
+    variant: str = "paper"
+
+
+def enlarge(kernel: int) -> Callable[[Grey, int, Grey], Grey]:
+    return lambda lr, scale, hr: cv2.resize(lr, hr.shape[::-1], interpolation=kernel)
+
+
+def sharpened(amount: float) -> Callable[[Grey, int, Grey], Grey]:
+    def run(lr: Grey, scale: int, hr: Grey) -> Grey:
+        image = cv2.resize(lr.astype(np.float32), hr.shape[::-1], interpolation=cv2.INTER_LANCZOS4)
+        blurred = cv2.GaussianBlur(image, (0, 0), scale / 2)
+        return np.clip(image + amount * (image - blurred), 0, 255).astype(np.uint8)
+
+    return run
+
+
+def textured(strength: float) -> Callable[[Grey, int, Grey], Grey]:
+    """Invents grain: what an adversarial network does at its worst."""
+
+    def run(lr: Grey, scale: int, hr: Grey) -> Grey:
+        image = cv2.resize(lr.astype(np.float32), hr.shape[::-1], interpolation=cv2.INTER_CUBIC)
+        grain = np.random.default_rng(7).normal(size=hr.shape)
+        return np.clip(image + strength * grain, 0, 255).astype(np.uint8)
+
+    return run
+
+
+def mixed_with_truth(share: float) -> Callable[[Grey, int, Grey], Grey]:
+    """Plays a good network: part of the truth the LR image has lost."""
+
+    def run(lr: Grey, scale: int, hr: Grey) -> Grey:
+        image = cv2.resize(lr.astype(np.float32), hr.shape[::-1], interpolation=cv2.INTER_CUBIC)
+        return np.clip((1 - share) * image + share * hr + 0.5, 0, 255).astype(np.uint8)
+
+    return run
+
+
+def noisy_copy(lr: Grey, scale: int, hr: Grey) -> Grey:
+    noise = np.random.default_rng(11).normal(scale=6.0, size=hr.shape)
+    return np.clip(hr + noise, 0, 255).astype(np.uint8)
+
+
+def costs(params: float, gmacs: float, seconds: float) -> dict[str, float]:
+    return {"parameters": params, "gmacs_per_mpx": gmacs, "seconds_per_mpx": seconds}
+
+
+PLAYERS = (
+    Player("bicubic", "Bicubic", "interpolation", enlarge(cv2.INTER_CUBIC), costs=costs(0, 0, 0.004)),
+    Player("nearest", "Nearest", "interpolation", enlarge(cv2.INTER_NEAREST), costs=costs(0, 0, 0.001)),
+    Player("vdsr", "VDSR", "regression", mixed_with_truth(0.10), (0, 1), "paper", costs=costs(665e3, 665, 0.9)),
+    Player("edsr", "EDSR", "regression", mixed_with_truth(0.35), (0,), "paper", costs=costs(1.5e6, 98, 0.2)),
+    Player("srgan", "SRGAN", "adversarial", textured(9), (0,), "short", costs=costs(1.5e6, 105, 0.21)),
+    Player("tiny", "CSM-SR", "adversarial", sharpened(0.7), (0,), "smoke", costs=costs(52e3, 3.5, 0.02)),
+    Player("oracle", "CSM-SR", "adversarial", mixed_with_truth(0.9), (0,), "paper", True, costs(6e7, 4000, 3)),
+    Player("noise_ceiling", "Noise ceiling", "ceiling", noisy_copy),
+)
+
+
+def scenes(n_groups: int = 8, side: int = 96) -> list[Scene]:
+    """Blobs and lines with grain; two images a group, two categories."""
+    generator = np.random.default_rng(3)
+    made = []
+    for index in range(2 * n_groups):
+        image = np.full((side, side + 32), 90, np.uint8)
+        for _ in range(14):
+            centre = tuple(int(v) for v in generator.integers(0, side, 2))
+            cv2.circle(image, centre, int(generator.integers(3, 14)), int(generator.integers(60, 240)), -1)
+        noisy = np.clip(image + generator.normal(scale=4, size=image.shape), 0, 255).astype(np.uint8)
+        group = index // 2
+        made.append(Scene(f"img/{index:02d}.png", f"g{group}", ("powder", "fibres")[group % 2], noisy))
+    return made
+
+
+class Fabricator:
+    """Writes runs of made-up models on made-up images into a store."""
+
+    def __init__(self, root: Path, images: list[Scene], scale: int = 4, dataset: str = "sem_made_up") -> None:
+        self.store = ScoreStore(root)
+        self.images = images
+        self.scale = scale
+        self.dataset = dataset
+        self.data = "d" * 64
+
+    def key(self, player: Player, seed: int) -> RunKey:
+        learned = seed >= 0
+        weights = (f"{player.model}{seed}".encode().hex() * 8)[:64] if learned else ""
+        degradation = "bicubic@1"
+        return RunKey(
+            player.model,
+            player.variant,
+            weights,
+            seed,
+            self.dataset,
+            self.data,
+            "test",
+            degradation,
+            self.scale,
+            PROTOCOL.id,
+        )
+
+    def manifest(self, player: Player, seed: int, **changes: Any) -> Manifest:
+        learned = {"file": f"{player.model}.safetensors", "budget": player.budget, "iterations": 300_000}
+        return Manifest(
+            key=self.key(player, seed),
+            created="2026-11-20T10:00:00+00:00",
+            command=f"srbench eval {player.model} --dataset {self.dataset} --scale {self.scale}",
+            versions={"srbench": "0.1.0", "torch": "2.11.0", "python": "3.11.9"},
+            device={"name": "NVIDIA H100", "precision": "float32", "threads": 1},
+            data={"images": len(self.images), "reference": REFERENCE, "lr": "ab" * 32},
+            protocol=PROTOCOL.describe(),
+            weights=learned if seed >= 0 else {},
+            cost={"wall_seconds": 12.5},
+            card={"title": player.title, "family": player.family, "year": 2017, "leaking": player.leaking},
+            **{"status": "complete", **changes},
+        )
+
+    def lr(self, scene: Scene) -> Grey:
+        height, width = scene.hr.shape
+        smaller = (width // self.scale, height // self.scale)
+        return np.asarray(cv2.resize(scene.hr, smaller, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def add(self, player: Player, metrics: tuple[str, ...] = ("psnr", "ssim"), previews: int = 2) -> None:
+        for seed in player.seeds:
+            scores, shown = [], {}
+            for scene in self.images:
+                lr = self.lr(scene)
+                sr = player.run(lr, self.scale, scene.hr)
+                sr = mixed_seed(sr, seed)
+                if len(shown) < previews:
+                    shown[scene.image] = sr
+                    self.store.write_reference(REFERENCE, scene.image, "hr", scene.hr)
+                    self.store.write_reference(REFERENCE, scene.image, "lr", lr)
+                scores += self.scores(scene, sr, lr, metrics)
+            scores += [Score(name, value) for name, value in player.costs.items()]
+            self.store.write_run(self.manifest(player, seed), scores, shown)
+
+    def scores(self, scene: Scene, sr: Grey, lr: Grey, metrics: tuple[str, ...]) -> Iterator[Score]:
+        case = PROTOCOL.case(sr, scene.hr, lr, self.scale)
+        place = (scene.image, scene.group, scene.category)
+        for name in metrics:
+            yield Score(name, registry.get(name).compute(case), *place)
+        yield Score("lpips-alex-0.1", float("nan"), *place, reason="AlexNet weights are not on disk")
+
+    def fail(self, model: str, reason: str, status: str = "failed") -> None:
+        player = Player(model, model.upper(), "attention", noisy_copy)
+        manifest = self.manifest(player, -1, status=status, reason=reason)
+        self.store.write_run(replace(manifest, weights={}), [])
+
+
+def mixed_seed(sr: Grey, seed: int) -> Grey:
+    """Another training seed: a slightly different output."""
+    if seed <= 0:
+        return sr
+    return np.clip(sr + np.random.default_rng(seed).normal(scale=1.5, size=sr.shape), 0, 255).astype(np.uint8)
+
+
+def fill(root: Path, images: list[Scene] | None = None) -> Fabricator:
+    """A store with several models, two seeds, a failed and a missing run."""
+    fabricator = Fabricator(root, images or scenes())
+    for player in PLAYERS:
+        fabricator.add(player)
+    fabricator.fail("swinir", "CUDA ran out of memory on img/03.png; give --tile 256")
+    fabricator.fail("hmanet", "No trained weights found; srbench train hmanet --scale 4", "missing")
+    return fabricator
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A read-only store, made once."""
+    root = tmp_path_factory.mktemp("results")
+    fill(root)
+    return root
+
+
+@pytest.fixture
+def results(filled: Path, tmp_path: Path) -> Path:
+    """A copy of the filled store that a test may change."""
+    return Path(shutil.copytree(filled, tmp_path / "results"))
+
+
+@pytest.fixture
+def fabricator(tmp_path: Path) -> Fabricator:
+    """An empty store with a few images and the means to add runs."""
+    return Fabricator(tmp_path / "results", scenes(4, 64))
+
+
+@pytest.fixture(scope="session")
+def players() -> dict[str, Player]:
+    """The made-up models by name."""
+    return {player.model: player for player in PLAYERS}
