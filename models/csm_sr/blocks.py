@@ -1,0 +1,81 @@
+"""Dense blocks of CSM-SR's branches.
+
+The text names "RRDBs" and "SRDBs" (super-resolution dense blocks) without defining the latter. Chosen: an
+SRDB is a dense block whose layers each see their surroundings twice, with a plain and with a dilated
+convolution (the pair found in the released code's dense layers, less its depthwise one, which added depth
+but little else); an RRDB is a chain of SRDBs inside a residual, in ESRGAN's order (arXiv 1809.00219,
+section 3.1: the shortcut is untouched and the chain is scaled by 0.2; the released code scales the
+shortcut, which throttles the gradient).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+RESIDUAL_SCALE = 0.2
+SLOPE = 0.2
+
+
+class DenseLayer(nn.Sequential):
+    """Plain 3x3, then dilated 3x3 convolution, each with a leaky ReLU: ``features`` in, ``growth`` out."""
+
+    def __init__(self, features: int, growth: int) -> None:
+        super().__init__(
+            nn.Conv2d(features, growth, 3, padding=1),
+            nn.LeakyReLU(SLOPE, inplace=True),
+            nn.Conv2d(growth, growth, 3, padding=2, dilation=2),
+            nn.LeakyReLU(SLOPE, inplace=True),
+        )
+
+
+class SRDB(nn.Module):
+    """Super-resolution dense block: every layer sees all earlier ones; a 1x1 convolution joins them.
+
+    Args:
+        features: channels in and out.
+        growth: channels each layer adds.
+        layers: number of dense layers.
+    """
+
+    def __init__(self, features: int, growth: int, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(DenseLayer(features + n * growth, growth) for n in range(layers))
+        self.fuse = nn.Conv2d(features + layers * growth, features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, features, H, W)`` to the same shape."""
+        pieces = [x]
+        for layer in self.layers:
+            pieces.append(layer(torch.cat(pieces, dim=1)))
+        fused: Tensor = self.fuse(torch.cat(pieces, dim=1))
+        return x + RESIDUAL_SCALE * fused
+
+
+class RRDB(nn.Module):
+    """Residual in residual: ``x + 0.2 * chain of SRDBs``.
+
+    Args:
+        features: channels in and out.
+        growth: channels each dense layer adds.
+        blocks: SRDBs in the chain.
+        layers: dense layers in each of them.
+    """
+
+    def __init__(self, features: int, growth: int, blocks: int, layers: int) -> None:
+        super().__init__()
+        self.chain = nn.Sequential(*(SRDB(features, growth, layers) for _ in range(blocks)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, features, H, W)`` to the same shape."""
+        refined: Tensor = self.chain(x)
+        return x + RESIDUAL_SCALE * refined
+
+
+def kernel_radius(chain: nn.Module) -> int:
+    """Pixels to each side that the convolutions of ``chain`` reach, one after the other, none strided."""
+    return sum(_reach(layer) for layer in chain.modules() if isinstance(layer, nn.Conv2d))
+
+
+def _reach(layer: nn.Conv2d) -> int:
+    return (layer.kernel_size[0] - 1) // 2 * layer.dilation[0]

@@ -1,0 +1,195 @@
+"""Feature conditioning encoder (FCEN): EfficientNet features of the LR image, brought back to its size.
+
+What the text says: a pretrained EfficientNet-based encoder conditions the generator on the LR image only.
+What it leaves open, and what was chosen:
+
+* *Input*: the LR image itself, not the shallow features, because pretrained filters expect an image; at its
+  native size, not enlarged: a bicubic enlargement has no fine detail where the ImageNet filters look for it,
+  and would cost scale squared as much.
+* *Depth*: EfficientNet-B0 up to stride 8. At the network's full stride of 32 a training patch of 48 LR pixels
+  is 1 to 2 pixels; the released code's condition also has an eighth of the LR resolution.
+* *Back to LR size*: a 1x1 convolution on the features of each stride (2, 4, 8), summed from coarse to fine
+  over nearest-neighbour doublings with a 3x3 convolution after each (a feature pyramid, arXiv 1612.03144),
+  so that the condition is as sharp as the image. Nearest-neighbour, because the backward pass of bilinear
+  interpolation is not deterministic on a GPU.
+* *Squeeze-and-excitation* pools over the whole image. A network trained on patches then meets other
+  statistics on whole micrographs, and no tile could reproduce the whole image. Each pooling is therefore a
+  mean over a window of 24 LR pixels to each side, about a training patch (Chu et al. 2022, "Improving image
+  restoration by revisiting global information aggregation", arXiv 2112.04491, who do it at test time only).
+  The operator is local, the pretrained weights fit unchanged.
+* *Batch normalisation* always uses stored statistics, in training too: batches are small (1 to 16), patches
+  are not ImageNet, and the output must not depend on what else is in a batch. Its scale and shift do learn.
+  Without pretrained weights the statistics are measured once on noise of a micrograph's spectrum
+  (``calibrate``), else the signal would fade within a few layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from srbench.models.csm_sr.blocks import SLOPE
+from srbench.models.losses.perceptual import IMAGENET_MEAN, IMAGENET_STD
+
+ARCHITECTURE = "efficientnet_b0"
+POOLING_RADIUS = 24
+"""LR pixels to each side of the windowed squeeze; a multiple of every stride used."""
+
+
+class LocalSqueezeExcite(nn.Module):
+    """Squeeze-and-excitation whose squeeze is a mean over a window instead of the whole image.
+
+    Args:
+        original: timm's layer, whose parameters are taken over under the same names.
+        radius: window radius in pixels of the feature map.
+    """
+
+    def __init__(self, original: Any, radius: int) -> None:
+        super().__init__()
+        self.conv_reduce: nn.Module = original.conv_reduce
+        self.act1: nn.Module = original.act1
+        self.conv_expand: nn.Module = original.conv_expand
+        self.gate: nn.Module = original.gate
+        self.radius = radius
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to the same shape."""
+        squeezed = window_mean(x, self.radius)
+        excitation: Tensor = self.gate(self.conv_expand(self.act1(self.conv_reduce(squeezed))))
+        return x * excitation
+
+
+def window_mean(x: Tensor, radius: int) -> Tensor:
+    """Mean over a square window, cut at the border: ``(N, C, H, W)`` to the same shape."""
+    size = 2 * radius + 1
+    rows = F.avg_pool2d(x, (size, 1), stride=1, padding=(radius, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, size), stride=1, padding=(0, radius), count_include_pad=False)
+
+
+class Backbone(nn.Module):
+    """The first stages of EfficientNet-B0, with timm's parameter names.
+
+    Args:
+        stages: 1, 2 or 3; the last feature map is at 1/2, 1/4 or 1/8.
+    """
+
+    def __init__(self, stages: int) -> None:
+        super().__init__()
+        import timm
+
+        whole = timm.create_model(ARCHITECTURE, pretrained=False, features_only=True, in_chans=3)
+        self.conv_stem: nn.Conv2d = whole.conv_stem
+        self.bn1: nn.Module = whole.bn1
+        self.blocks = nn.Sequential(*list(whole.blocks)[:stages])
+        self.strides = tuple(whole.feature_info.reduction()[:stages])
+        self.channels = tuple(whole.feature_info.channels()[:stages])
+        self.radius = _make_local(self)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Normalised ``(N, 3, H, W)`` to a feature map for each stride, finest first."""
+        x = self.bn1(self.conv_stem(image))
+        features: list[Tensor] = []
+        for stage in self.blocks:
+            x = stage(x)
+            features.append(x)
+        return features
+
+
+def _make_local(backbone: nn.Module) -> int:
+    """Give every squeeze its window; the LR pixels a feature then depends on, beyond those it stands for."""
+    stride, radius = 1, 0
+    for name, layer in list(backbone.named_modules()):
+        if isinstance(layer, nn.Conv2d):
+            radius += layer.kernel_size[0] // 2 * stride
+            stride *= layer.stride[0]
+        elif name.endswith(".se") and hasattr(layer, "conv_reduce"):
+            block = backbone.get_submodule(name.removesuffix(".se"))
+            block.se = LocalSqueezeExcite(layer, POOLING_RADIUS // stride)
+            radius += POOLING_RADIUS
+    return radius
+
+
+class ConditioningEncoder(nn.Module):
+    """The conditioning features ``F_ENC`` of an LR image, and of nothing else.
+
+    Args:
+        features: channels of the result.
+        stages: stages of EfficientNet-B0 in use, 1 to 3.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, features: int, stages: int) -> None:
+        super().__init__()
+        self.backbone = Backbone(stages)
+        self.laterals = nn.ModuleList(nn.Conv2d(width, features, 1) for width in self.backbone.channels)
+        self.smooth = nn.ModuleList(_smoothing(features) for _ in self.backbone.channels)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.size_multiple = self.backbone.strides[-1]
+        # Aligning to the coarsest cells reaches size_multiple - 1 pixels, the smoothing convolutions as many.
+        self.receptive_radius = self.backbone.radius + 2 * (self.size_multiple - 1)
+        calibrate(self)
+        self.train(self.training)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """``(N, 1 or 3, H, W)`` in [0, 1], sides multiples of ``size_multiple``, to features of that size."""
+        found = self.backbone(self.normalise(lr))
+        condition: Tensor = self.laterals[-1](found[-1])
+        for level in range(len(found) - 1, 0, -1):
+            condition = self.smooth[level](_double(condition) + self.laterals[level - 1](found[level - 1]))
+        finest: Tensor = self.smooth[0](_double(condition))
+        return finest
+
+    def normalise(self, lr: Tensor) -> Tensor:
+        """ImageNet's mean and deviation; grey replicated."""
+        return (lr.expand(-1, 3, -1, -1) - self.mean) / self.std
+
+    def train(self, mode: bool = True) -> ConditioningEncoder:
+        """As usual, except that batch normalisation keeps its stored statistics (see the module's text)."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+
+def _smoothing(features: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(features, features, 3, padding=1), nn.LeakyReLU(SLOPE, inplace=True))
+
+
+def _double(features: Tensor) -> Tensor:
+    return F.interpolate(features, scale_factor=2, mode="nearest")
+
+
+@torch.no_grad()
+def calibrate(encoder: ConditioningEncoder) -> None:
+    """Set the stored statistics to those of noise with a micrograph's spectrum, always the same noise.
+
+    A random EfficientNet whose normalisation layers do nothing lets the signal fade; with these statistics
+    every layer starts with zero mean and unit variance. Pretrained statistics replace them.
+    """
+    backbone = encoder.backbone
+    if backbone.conv_stem.weight.is_meta:
+        return
+    layers = [layer for layer in backbone.modules() if isinstance(layer, nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 1.0
+    backbone.train()
+    backbone(encoder.normalise(_micrograph_noise()))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def _micrograph_noise(images: int = 8, side: int = 64) -> Tensor:
+    """``(images, 1, side, side)`` in [0, 1], amplitude falling as 1/frequency as in most textures."""
+    generator = torch.Generator().manual_seed(0)
+    white = torch.randn(images, 1, side, side, generator=generator)
+    frequency = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None])
+    frequency[0, 0] = 1.0 / side
+    pink = torch.fft.irfft2(torch.fft.rfft2(white) / frequency, s=(side, side))
+    noise: Tensor = 0.45 + 0.2 * (pink - pink.mean()) / pink.std()
+    return noise.clamp(0, 1)

@@ -1,0 +1,181 @@
+"""CSM-SR's generator: shallow features, three branches at three resolutions, fusion, reconstruction.
+
+``F0 = H_SF(lr)``; ``F_MS = merge(same_size(F0), half_size(F0), double_size(F0))``; ``F_ENC = FCEN(lr)``;
+``F = alpha F_MS + beta F_ENC``; ``sr = bicubic(lr) + H_REC(F)`` (CSM-SR project page, module names ours).
+
+What the text leaves open, and what was chosen:
+
+* *Branches*: at LR size, at half and at twice it, as in the released code; each has the same width. Channels
+  pay for resolution on the way (pixel shuffle), as there.
+* *Sizes*: the text gives none. ``published`` has 64 channels and 3 RRDBs a branch, the width and depth of
+  the released ``architecture_8``, with a growth of 32 as in the released final network: about the compute
+  of ESRGAN. The released final network (59 M parameters, 5.9 T multiply-adds for a 1280x720 image) is out
+  of proportion to every network it is compared with.
+* *Range*: images in [0, 1] and a linear output instead of tanh on [-1, 1], whose flat ends dim the extremes.
+* *Image-level skip*: the released code has none, the text does not mention one. Here the network adds to
+  the bicubic image, and its last layer starts at zero: it begins where interpolation stands and spends its
+  capacity on what interpolation lacks. A departure, listed in ``Recipe.notes``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from srbench.models.csm_sr.blocks import RRDB, SLOPE, kernel_radius
+from srbench.models.csm_sr.encoder import ConditioningEncoder
+from srbench.models.csm_sr.fusion import AdaptiveFusion
+from srbench.models.interface import pad_to_multiple
+from srbench.models.layers import (
+    InterpolationUpsample,
+    PixelShuffleUpsampler,
+    receptive_radius,
+    set_zero,
+    upsampling_steps,
+)
+
+
+@dataclass(frozen=True)
+class GeneratorSize:
+    """How large a generator is.
+
+    Attributes:
+        features: channels of every branch, a multiple of 4.
+        growth: channels each dense layer adds.
+        depth: RRDBs in a branch.
+        blocks: SRDBs in an RRDB.
+        layers: dense layers in an SRDB.
+        encoder_stages: stages of EfficientNet-B0 in the conditioning encoder.
+    """
+
+    features: int
+    growth: int
+    depth: int
+    blocks: int
+    layers: int
+    encoder_stages: int
+
+
+SIZES = {
+    "published": GeneratorSize(features=64, growth=32, depth=3, blocks=3, layers=4, encoder_stages=3),
+    "tiny": GeneratorSize(features=24, growth=12, depth=1, blocks=2, layers=2, encoder_stages=2),
+}
+
+
+class MultiScale(nn.Module):
+    """``F_MS``: RRDBs at LR size, at half and at twice it, merged by a convolution.
+
+    Args:
+        size: widths and depths.
+    """
+
+    def __init__(self, size: GeneratorSize) -> None:
+        super().__init__()
+        features, shuffled = size.features, size.features // 4
+        self.same_size = _rrdbs(size)
+        self.half_size = nn.Sequential(nn.AvgPool2d(2), _rrdbs(size), nn.PixelShuffle(2))
+        widen = nn.Conv2d(shuffled, features, 3, padding=1)
+        self.double_size = nn.Sequential(nn.PixelShuffle(2), widen, _rrdbs(size), nn.AvgPool2d(2))
+        self.merge = nn.Conv2d(features + shuffled + features, features, 3, padding=1)
+        reaches = (
+            kernel_radius(self.same_size),
+            2 * kernel_radius(self.half_size) + 1,
+            kernel_radius(self.double_size) // 2 + 1,
+        )
+        self.receptive_radius = max(reaches) + 1
+
+    def forward(self, shallow: Tensor) -> Tensor:
+        """``(N, features, H, W)``, H and W even, to the same shape."""
+        branches = (self.same_size(shallow), self.half_size(shallow), self.double_size(shallow))
+        merged: Tensor = self.merge(torch.cat(branches, dim=1))
+        return merged
+
+
+def _rrdbs(size: GeneratorSize) -> nn.Sequential:
+    return nn.Sequential(
+        *(RRDB(size.features, size.growth, size.blocks, size.layers) for _ in range(size.depth))
+    )
+
+
+class Reconstruction(nn.Sequential):
+    """``H_REC``: progressive sub-pixel upsampling, then two convolutions; adds nothing before it is trained.
+
+    Args:
+        features: channels in.
+        channels: image channels out.
+        scale: 2, 3, 4 or 8.
+    """
+
+    def __init__(self, features: int, channels: int, scale: int) -> None:
+        last = nn.Conv2d(features, channels, 3, padding=1)
+        set_zero(last)
+        super().__init__(
+            PixelShuffleUpsampler(features, scale),
+            nn.Conv2d(features, features, 3, padding=1),
+            nn.LeakyReLU(SLOPE, inplace=True),
+            last,
+        )
+        steps = upsampling_steps(scale)
+        self.receptive_radius = receptive_radius([1] * len(steps) + [2], steps)
+
+
+class Preview(nn.Sequential):
+    """The encoder's own image: what stage 1 trains the encoder through (see ``recipe``); unused afterwards.
+
+    Args:
+        features: channels in.
+        channels: image channels out.
+        scale: magnification.
+    """
+
+    def __init__(self, features: int, channels: int, scale: int) -> None:
+        last = nn.Conv2d(features, channels * scale**2, 3, padding=1)
+        set_zero(last)
+        super().__init__(last, nn.PixelShuffle(scale))
+
+
+class CSMSR(nn.Module):
+    """The generator, LR to SR.
+
+    The operator is local: ``receptive_radius`` is finite because the encoder's poolings are windowed, so a
+    tile with that much surroundings, cut on the grid of ``size_multiple``, equals the same part of the
+    whole image.
+
+    Args:
+        scale: 2, 3, 4 or 8.
+        channels: image channels.
+        size: widths and depths.
+    """
+
+    def __init__(self, scale: int, channels: int, size: GeneratorSize) -> None:
+        super().__init__()
+        self.scale = scale
+        self.shallow = nn.Conv2d(channels, size.features, 3, padding=1)
+        self.branches = MultiScale(size)
+        self.encoder = ConditioningEncoder(size.features, size.encoder_stages)
+        self.fusion = AdaptiveFusion(size.features)
+        self.reconstruction = Reconstruction(size.features, channels, scale)
+        self.preview_head = Preview(size.features, channels, scale)
+        self.bicubic = InterpolationUpsample("bicubic", scale)
+        self.size_multiple = math.lcm(2, self.encoder.size_multiple)
+        reaches = (1 + self.branches.receptive_radius, self.encoder.receptive_radius)
+        self.receptive_radius = max(reaches) + self.reconstruction.receptive_radius
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """``(N, C, H, W)`` in [0, 1] to ``(N, C, scale*H, scale*W)``; any H and W (padded inside)."""
+        padded = pad_to_multiple(lr, self.size_multiple)
+        fused = self.fusion(self.branches(self.shallow(padded)), self.encoder(padded))
+        return self._on_bicubic(lr, self.reconstruction(fused))
+
+    def preview(self, lr: Tensor) -> Tensor:
+        """The SR image from the conditioning features alone; shapes as :meth:`forward`."""
+        padded = pad_to_multiple(lr, self.size_multiple)
+        return self._on_bicubic(lr, self.preview_head(self.encoder(padded)))
+
+    def _on_bicubic(self, lr: Tensor, residual: Tensor) -> Tensor:
+        enlarged = cast(Tensor, self.bicubic(lr))
+        return enlarged + residual[..., : enlarged.shape[-2], : enlarged.shape[-1]]
