@@ -1,1 +1,19 @@
-"""The one training loop."""
+"""Training: the one loop that executes any recipe, and everything a run needs around it.
+
+``train`` is the whole interface; the command line calls nothing else.
+"""
+
+from srbench.training.echo import Echo, Silent, StepReport
+from srbench.training.folder import run_folder_name
+from srbench.training.interrupt import TrainingInterrupted
+from srbench.training.run import TrainResult, train
+
+__all__ = [
+    "Echo",
+    "Silent",
+    "StepReport",
+    "TrainResult",
+    "TrainingInterrupted",
+    "run_folder_name",
+    "train",
+]

@@ -1,0 +1,268 @@
+"""The configuration of a training run: typed settings from YAML and ``--set a.b=c``, laid over a recipe.
+
+A setting that is absent leaves the recipe's own value. Unknown names and wrong values are all reported at
+once. ``train.*`` reaches every stage, ``stages.<name>.*`` one stage and wins over ``train.*``::
+
+    train:
+      iterations: 2000      # over all stages, their proportions kept
+      lr: 1e-4
+      amp: none
+    stages:
+      adversarial:
+        clip: norm:0.5
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from srbench.errors import SrbenchError, unknown
+
+if TYPE_CHECKING:
+    from srbench.models.recipe import Clip, Recipe, Stage
+
+Count = int | None
+_CLIP = r"^(none|(norm|value|adjustable):[0-9.]+([eE][-+]?[0-9]+)?)$"
+
+
+class StageSettings(BaseModel):
+    """What can be changed of a stage; None keeps the recipe's value.
+
+    Attributes:
+        iterations: generator updates.
+        batch: crops in a batch, over all processes.
+        patch: HR side of a crop in pixels, a multiple of the scale.
+        lr: base learning rate of the generator.
+        critic_lr: base learning rate of every critic.
+        clip: gradient clipping of the generator: ``none``, ``norm:0.5``, ``value:0.1`` or ``adjustable:0.4``.
+        ema: decay of the averaged weights, 0 for no averaging.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    iterations: Count = Field(default=None, ge=1)
+    batch: Count = Field(default=None, ge=1)
+    patch: Count = Field(default=None, ge=1)
+    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    critic_lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    clip: str | None = Field(default=None, pattern=_CLIP)
+    ema: float | None = Field(default=None, ge=0, lt=1)
+
+
+class TrainSettings(StageSettings):
+    """Settings of the whole run; those of :class:`StageSettings` reach every stage.
+
+    Attributes:
+        iterations: generator updates over all stages; every stage keeps its share.
+        degradation: how LR is made from HR; the run's own argument when None.
+        amp: ``bf16`` autocast of the forward pass, ``none``, or ``auto`` (bf16 where CUDA has it).
+        compile: ``torch.compile`` of the forward pass.
+        channels_last: memory layout of the network.
+        deterministic: refuse speed that costs repeatability (deterministic kernels, no cuDNN search).
+        threads: CPU threads of torch; chosen from the machine when None.
+        prefetch: batches read ahead by a background thread, 0 to read inside the loop.
+        validate_every: steps between validations; a twentieth of the run, at least 50, when None.
+        validation_images: validation micrographs used at most.
+        validation_patch: HR side in pixels of the central crop validated of each.
+        checkpoint_every: steps between checkpoints; a twentieth of the run, 50 to 2000, when None.
+        log_every: steps between log rows; a hundredth of the run, at most 100, when None.
+        bad_updates: non-finite updates in a row after which training stops.
+        tensorboard: write TensorBoard event files.
+    """
+
+    degradation: str | None = None
+    amp: Literal["none", "bf16", "auto"] = "auto"
+    compile: bool = False
+    channels_last: bool = False
+    deterministic: bool = True
+    threads: Count = Field(default=None, ge=1)
+    prefetch: int = Field(default=2, ge=0)
+    validate_every: Count = Field(default=None, ge=1)
+    validation_images: int = Field(default=8, ge=1)
+    validation_patch: int = Field(default=512, ge=16)
+    checkpoint_every: Count = Field(default=None, ge=1)
+    log_every: Count = Field(default=None, ge=1)
+    bad_updates: int = Field(default=10, ge=1)
+    tensorboard: bool = True
+
+
+class RunConfig(BaseModel):
+    """The whole configuration: ``train`` for the run, ``stages`` by name of stage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: TrainSettings = TrainSettings()
+    stages: dict[str, StageSettings] = {}
+
+    def to_yaml(self) -> str:
+        """The text of ``config.yaml``; reading it back gives an equal configuration."""
+        return yaml.safe_dump(self.model_dump(exclude_none=True), sort_keys=False)
+
+
+def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a configuration.
+
+    Args:
+        path: YAML file; an empty configuration when None.
+        overrides: ``a.b=c`` texts, applied over the file in their order; values are YAML, ``1e-4`` a number.
+
+    Raises:
+        SrbenchError: unreadable file, malformed override, unknown setting or wrong value; the message lists
+            everything that is wrong.
+    """
+    content = _read_yaml(path) if path is not None else {}
+    for override in overrides:
+        _set(content, override)
+    try:
+        return RunConfig.model_validate(_numbers(content))
+    except ValidationError as error:
+        source = f" in {path}" if path is not None else ""
+        lines = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        raise SrbenchError(f"Wrong configuration{source}:\n{lines}") from None
+
+
+def apply(config: RunConfig, recipe: Recipe) -> Recipe:
+    """The recipe with the configuration laid over it.
+
+    Raises:
+        SrbenchError: the configuration names a stage that the recipe lacks, or asks for fewer iterations
+            than there are stages.
+    """
+    names = [stage.name for stage in recipe.stages]
+    for name in config.stages:
+        if name not in names:
+            raise unknown("stage", name, names)
+    stages = tuple(
+        _adjusted(_adjusted(replace(stage, iterations=count), config.train), config.stages.get(stage.name))
+        for stage, count in zip(recipe.stages, _iterations(config, recipe), strict=True)
+    )
+    return replace(recipe, stages=stages)
+
+
+def _iterations(config: RunConfig, recipe: Recipe) -> list[int]:
+    own = [stage.iterations for stage in recipe.stages]
+    total = config.train.iterations
+    if total is None:
+        return own
+    if total < len(own):
+        raise SrbenchError(
+            f"train.iterations is {total}, but the recipe has {len(own)} stages; give each at least one."
+        )
+    return _proportional(total, own)
+
+
+def _proportional(total: int, weights: Sequence[int]) -> list[int]:
+    """Split ``total`` in proportion, each part at least 1 (largest remainder)."""
+    exact = [total * weight / sum(weights) for weight in weights]
+    parts = [max(1, math.floor(value)) for value in exact]
+    by_remainder = sorted(range(len(parts)), key=lambda index: parts[index] - exact[index])
+    for index in by_remainder[: max(total - sum(parts), 0)]:
+        parts[index] += 1
+    while sum(parts) > total:
+        parts[parts.index(max(parts))] -= 1
+    return parts
+
+
+def _adjusted(stage: Stage, settings: StageSettings | None) -> Stage:
+    """The stage with these settings; the total of ``train.iterations`` has been shared out before."""
+    if settings is None:
+        return stage
+    changes: dict[str, Any] = {}
+    copied = ("batch", "patch") if isinstance(settings, TrainSettings) else ("iterations", "batch", "patch")
+    for name in copied:
+        if getattr(settings, name) is not None:
+            changes[name] = getattr(settings, name)
+    if settings.lr is not None:
+        changes["optimiser"] = replace(stage.optimiser, lr=settings.lr)
+    if settings.critic_lr is not None:
+        changes["critics"] = tuple(
+            replace(critic, optimiser=replace(critic.optimiser, lr=settings.critic_lr))
+            for critic in stage.critics
+        )
+    if settings.clip is not None:
+        changes["clip"] = _clip(settings.clip)
+    if settings.ema is not None:
+        changes["ema"] = settings.ema or None
+    return replace(stage, **changes)
+
+
+def _clip(text: str) -> Clip | None:
+    from srbench.models.recipe import Clip
+
+    if text == "none":
+        return None
+    kind, _, value = text.partition(":")
+    return Clip(kind, float(value))  # type: ignore[arg-type]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SrbenchError(f"Cannot read the configuration {path}: {error}.") from error
+    except yaml.YAMLError as error:
+        raise SrbenchError(f"{path} is not YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SrbenchError(
+            f"{path} holds a {type(content).__name__}; expected settings such as 'train: {{lr: 1e-4}}'."
+        )
+    return content
+
+
+def _set(content: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    path = name.strip().split(".")
+    if not equals or not all(path) or len(path) < 2:
+        raise SrbenchError(f"Cannot read --set {override!r}; write it like --set train.lr=1e-4.")
+    inner = content
+    for key in path[:-1]:
+        if inner.get(key) is None:
+            inner[key] = {}
+        inner = inner[key]
+        if not isinstance(inner, dict):
+            raise SrbenchError(f"--set {override!r}: {key} is the value {inner!r}, with no settings inside.")
+    try:
+        inner[path[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SrbenchError(f"--set {override!r}: the value is not YAML ({error}).") from error
+
+
+def _numbers(value: Any) -> Any:
+    """YAML 1.1 reads ``1e-4`` as text; here it is the number everybody means."""
+    if isinstance(value, Mapping):
+        return {str(key): _numbers(entry) for key, entry in value.items()}
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _explain(problem: Any) -> str:
+    """One line for one problem of pydantic."""
+    *parents, name = (str(part) for part in problem["loc"])
+    where = ".".join([*parents, name])
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {problem['msg']} (found {problem['input']!r})"
+    known = _known(parents)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{where}: unknown setting{hint}. Known: {', '.join(known)}."
+
+
+def _known(parents: Sequence[str]) -> list[str]:
+    if not parents:
+        return sorted(RunConfig.model_fields)
+    section = TrainSettings if parents[0] == "train" else StageSettings
+    return sorted(section.model_fields)

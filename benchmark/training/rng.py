@@ -1,0 +1,52 @@
+"""The random streams networks and losses draw from (Python, numpy, torch, CUDA): seeded, kept, put back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_streams(*entropy: int) -> None:
+    """Seed all streams from numbers such as (seed, rank); different numbers give unrelated streams."""
+    python, numpy, torch_seed = np.random.SeedSequence(list(entropy)).generate_state(3, np.uint64).tolist()
+    random.seed(python)
+    np.random.seed(numpy % 2**32)
+    torch.manual_seed(torch_seed)
+
+
+def capture() -> dict[str, Any]:
+    """The state of all streams, made of tensors and plain values only (``weights_only`` loading)."""
+    algorithm, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    version, internal, python_gauss = random.getstate()
+    return {
+        "python": [version, list(internal), python_gauss],
+        "numpy": [algorithm, torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, gauss],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def restore(state: Mapping[str, Any]) -> None:
+    """Put back what :func:`capture` gave (CUDA's only where there is CUDA)."""
+    version, internal, python_gauss = state["python"]
+    random.setstate((version, tuple(internal), python_gauss))
+    algorithm, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((algorithm, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+@contextmanager
+def preserved() -> Iterator[None]:
+    """Leave the caller's streams as they were."""
+    before = capture()
+    try:
+        yield
+    finally:
+        restore(before)

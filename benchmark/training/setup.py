@@ -1,0 +1,240 @@
+"""From what was asked for to a task that can run: model, recipe, data, and what identifies the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from srbench import __version__, datasets, models
+from srbench.config import RunConfig, apply
+from srbench.datasets import degrade
+from srbench.datasets.degrade import Degradation
+from srbench.datasets.interface import Micrograph, MicrographSet
+from srbench.errors import SrbenchError
+from srbench.models import Recipe, SRModel
+from srbench.models.recipe import Budget
+from srbench.pretrained import pretrained
+from srbench.training import rng
+from srbench.training.data import CropReader, large_enough
+from srbench.training.describe import describe
+from srbench.training.distributed import Processes
+from srbench.training.loop import Task
+from srbench.training.stage import check_recipe, move_loss_modules
+from srbench.training.validation import Validator
+from srbench.weights import WeightsHeader
+
+_INITIAL_STREAM = 0
+_TRAINING_STREAM = 1
+_HARMLESS = {"checkpoint_every", "log_every", "prefetch", "threads", "tensorboard"}
+"""Settings that do not change what is learned: a resumed run may differ in them."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, names resolved."""
+
+    model: str
+    variant: str
+    dataset: str
+    scale: int
+    channels: int
+    budget: Budget
+    seed: int
+    degradation: str
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task with what is known of it.
+
+    Attributes:
+        task: to give to the loop.
+        identity: plain values that a resumed run must agree with.
+        header: of the weights it will make.
+        facts: for the manifest.
+        notes: for the user.
+    """
+
+    task: Task
+    identity: Mapping[str, Any]
+    header: WeightsHeader
+    facts: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    @property
+    def space_needed(self) -> int:
+        """Bytes on disk, roughly: three checkpoints of weights, averages and two moments; two weights files."""
+        state = self.task.model.network.state_dict().values()
+        return (3 * 4 + 2) * sum(tensor.numel() * tensor.element_size() for tensor in state)
+
+
+def prepare(request: Request, processes: Processes) -> Prepared:
+    """Build everything and check it, before anything is written.
+
+    Raises:
+        SrbenchError, ModelError, DatasetError: what is wrong and what to do.
+    """
+    model, recipe = _build(request, processes)
+    micrographs = datasets.open(request.dataset)
+    degradation = degrade.get(request.degradation)
+    patch = max(stage.patch for stage in recipe.stages)
+    images, small = _training_images(micrographs, patch, request.scale)
+    validator = _validator(request, micrographs, degradation, processes)
+    notes = recipe.notes + _data_notes(small, validator)
+    reader = CropReader(micrographs, images, degradation, request.scale, request.seed)
+    rng.seed_streams(_TRAINING_STREAM, request.seed, processes.rank)
+    return Prepared(
+        task=Task(
+            model,
+            recipe,
+            reader,
+            degradation,
+            validator,
+            request.config.train,
+            wants_autocast(request.config.train.amp, processes.device),
+            processes,
+        ),
+        identity=_identity(request, recipe, micrographs, degradation),
+        header=_header(request, micrographs, notes),
+        facts=_facts(request, model, recipe, micrographs, degradation, images, small),
+        notes=notes,
+    )
+
+
+def wants_autocast(amp: str, device: torch.device) -> bool:
+    """Whether the forward pass runs in bfloat16.
+
+    Raises:
+        SrbenchError: asked for on a GPU that has no bfloat16.
+    """
+    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    if amp == "bf16" and not has_bf16:
+        raise SrbenchError("This GPU has no bfloat16; use --set train.amp=none.")
+    return amp == "bf16" or (amp == "auto" and device.type == "cuda" and has_bf16)
+
+
+def _build(request: Request, processes: Processes) -> tuple[SRModel, Recipe]:
+    rng.seed_streams(_INITIAL_STREAM, request.seed)
+    model = models.create(
+        request.model, scale=request.scale, channels=request.channels, variant=request.variant
+    )
+    recipe = apply(request.config, model.recipe(request.budget, pretrained))
+    check_recipe(recipe, request.scale, processes.world)
+    if recipe.initialise is not None:
+        recipe.initialise(model.network)
+    layout = torch.channels_last if request.config.train.channels_last else torch.preserve_format
+    model.network.to(processes.device, memory_format=layout)  # type: ignore[call-overload]
+    move_loss_modules(recipe, processes.device)
+    return model, recipe
+
+
+def _training_images(
+    micrographs: MicrographSet, patch: int, scale: int
+) -> tuple[list[Micrograph], Mapping[str, str]]:
+    images = micrographs.split("train")
+    if not images:
+        raise SrbenchError(
+            f"{micrographs.name} has no training images ({len(micrographs)} images in all); train on another "
+            "dataset and evaluate on this one."
+        )
+    return large_enough(images, patch, scale)
+
+
+def _validator(
+    request: Request, micrographs: MicrographSet, degradation: Degradation, processes: Processes
+) -> Validator | None:
+    images = [
+        image for image in micrographs.split("val") if min(image.height, image.width) >= 4 * request.scale
+    ]
+    if not images:
+        return None
+    train = request.config.train
+    return Validator(
+        micrographs,
+        images,
+        degradation,
+        request.scale,
+        train.validation_images,
+        train.validation_patch,
+        processes,
+    )
+
+
+def _data_notes(small: Mapping[str, str], validator: Validator | None) -> tuple[str, ...]:
+    notes = []
+    if small:
+        name, reason = next(iter(small.items()))
+        notes.append(f"{len(small)} training images left out: {name} {reason}.")
+    if validator is None:
+        notes.append("The dataset has no validation images: nothing is validated, no best weights are kept.")
+    return tuple(notes)
+
+
+def _identity(
+    request: Request, recipe: Recipe, micrographs: MicrographSet, degradation: Degradation
+) -> dict[str, Any]:
+    return {
+        "model": request.model,
+        "variant": request.variant,
+        "scale": request.scale,
+        "channels": request.channels,
+        "dataset": request.dataset,
+        "data": micrographs.fingerprint,
+        "degradation": degradation.id,
+        "budget": request.budget,
+        "seed": request.seed,
+        "train": request.config.train.model_dump(exclude=_HARMLESS),
+        "recipe": describe(recipe),
+    }
+
+
+def _header(request: Request, micrographs: MicrographSet, notes: tuple[str, ...]) -> WeightsHeader:
+    return WeightsHeader(
+        model=request.model,
+        variant=request.variant,
+        scale=request.scale,
+        channels=request.channels,
+        dataset=request.dataset,
+        seed=request.seed,
+        budget=request.budget,
+        data=micrographs.fingerprint,
+        notes=notes,
+        version=__version__,
+    )
+
+
+def _facts(
+    request: Request,
+    model: SRModel,
+    recipe: Recipe,
+    micrographs: MicrographSet,
+    degradation: Degradation,
+    images: Sequence[Micrograph],
+    small: Mapping[str, str],
+) -> dict[str, Any]:
+    return {
+        "model": {
+            "name": request.model,
+            "title": model.card.title,
+            "variant": request.variant,
+            "scale": request.scale,
+            "channels": request.channels,
+            "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        },
+        "dataset": {
+            "name": request.dataset,
+            "fingerprint": micrographs.fingerprint,
+            "train_images": len(images),
+            "val_images": len(micrographs.split("val")),
+            "skipped": {**micrographs.skipped, **small},
+        },
+        "degradation": degradation.id,
+        "seed": request.seed,
+        "budget": request.budget,
+        "settings": request.config.model_dump(exclude_none=True),
+        "recipe": describe(recipe),
+    }
