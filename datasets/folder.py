@@ -1,0 +1,247 @@
+"""``folder:PATH``: a user's own micrographs, found in a folder and below it.
+
+* Every PNG, TIFF, JPEG or BMP file is taken as ``decode`` and ``databar`` say: grey, databar cut off (noted
+  in ``.notes``). What cannot be taken is listed in ``.skipped`` with its reason, exact duplicates too.
+* Groups: ``groups.csv`` in the folder, with the columns ``file,group`` and optionally ``category``; a file it
+  does not name, or every file where there is none, is a group of its own. The category is otherwise the name
+  of the sub-folder.
+* Splits: if there are sub-folders ``train``, ``val`` (or ``valid``, ``validation``) or ``test`` they are
+  taken as they are, and files outside of them are skipped. Otherwise groups are split by a hash of their
+  names, which gives the same split on every machine, with at least one group in ``test``.
+
+The pixels are packed once into the cache below the srbench home and again when a file changes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from srbench.datasets.decode import SUFFIXES
+from srbench.datasets.home import home
+from srbench.datasets.imagefile import BadImage
+from srbench.datasets.interface import (
+    DatasetCard,
+    DatasetError,
+    DatasetMissing,
+    DatasetSource,
+    DatasetState,
+    Micrograph,
+    MicrographSet,
+    Split,
+)
+from srbench.datasets.pack_writer import PackWriter, packing
+from srbench.datasets.packed import PackedSet, Stored
+from srbench.datasets.prepare import prepare
+from srbench.datasets.registry import register_dataset
+from srbench.datasets.splits import check_groups, split_groups
+from srbench.datasets.storage import pixel_hash
+
+GROUPS = "groups.csv"
+# Raised whenever the same files would give other pixels, groups or splits.
+_RULES = "1"
+_SPLIT_FOLDERS: Mapping[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+_KEEP_FIRST: Mapping[Split | None, int] = {"test": 0, "val": 1, "train": 2, None: 3}
+
+
+@register_dataset
+class Folder(DatasetSource):
+    """The user's own images; see the module."""
+
+    card = DatasetCard(
+        name="folder",
+        title="Your images",
+        kind="user",
+        summary="a folder of your own micrographs: folder:/path/to/them",
+        licence="yours",
+        obtain=("path",),
+    )
+
+    def open(self, argument: str | None = None) -> MicrographSet:
+        """Open the folder ``argument``, packing it first if it is new or has changed.
+
+        Raises:
+            DatasetError: no such folder, no usable image in it, or one group in two splits.
+        """
+        if not argument:
+            raise DatasetError("Say which folder: folder:/path/to/your/images")
+        root = Path(argument).expanduser().resolve()
+        if not root.is_dir():
+            raise DatasetError(f"{root} is not a folder. Expected folder:/path/to/your/images")
+        cache = _cache_folder(root)
+        files = sorted(_walk(root))
+        version = _version(root, files)
+        name = f"folder:{argument}"
+        packed = self._packed(cache, version, name)
+        if packed is None:
+            _pack(root, files, cache, version)
+            packed = PackedSet(cache, self.card, name)
+        return packed
+
+    def state(self) -> DatasetState:
+        """Nothing is on disk under this name alone."""
+        return DatasetState("absent", next_step="Give a folder: folder:/path/to/your/images")
+
+    def _packed(self, cache: Path, version: str, name: str) -> PackedSet | None:
+        """The cached pack when it is whole and of these files."""
+        try:
+            packed = PackedSet(cache, self.card, name)
+        except DatasetError:
+            return None
+        return packed if packed.manifest.version == version else None
+
+
+def _cache_folder(root: Path) -> Path:
+    name = re.sub(r"[^A-Za-z0-9]+", "-", root.name).strip("-")[:40] or "images"
+    return home() / "cache" / "folder" / f"{name}-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}"
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Paths of all files relative to ``root``, with forward slashes; hidden ones are left out."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith("."):
+                yield (Path(folder) / name).relative_to(root).as_posix()
+
+
+def _version(root: Path, files: list[str]) -> str:
+    digest = hashlib.sha256(f"{_RULES}\n{root}\n".encode())
+    for file in files:
+        status = (root / file).stat()
+        digest.update(f"{file}\t{status.st_size}\t{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What ``groups.csv`` says: file to group, and file to category where given."""
+
+    groups: Mapping[str, str] = field(default_factory=dict)
+    categories: Mapping[str, str] = field(default_factory=dict)
+
+
+def _read_labels(root: Path) -> _Labels:
+    path = root / GROUPS
+    if not path.is_file():
+        return _Labels()
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path} cannot be read as UTF-8 text with commas: {error}") from error
+    columns = set(rows[0]) if rows else set()
+    if not {"file", "group"} <= columns:
+        found = ", ".join(sorted(map(str, columns))) or "none"
+        raise DatasetError(f"{path} needs the columns file,group and may have category; found: {found}.")
+    groups = {_posix(row["file"]): row["group"].strip() for row in rows if row["file"] and row["group"]}
+    categories = {_posix(row["file"]): row["category"] for row in rows if row.get("category")}
+    missing = sorted(file for file in groups if not (root / file).is_file())
+    if missing:
+        raise DatasetError(f"{path} names files that are not there: {', '.join(missing[:5])}. Correct it.")
+    return _Labels(groups, categories)
+
+
+def _posix(name: str) -> str:
+    return name.strip().replace("\\", "/").removeprefix("./")
+
+
+class _Found:
+    """The images taken so far: their place in the pack, split folder and notes; and what was skipped."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Stored] = {}
+        self.by_hash: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
+        self.notes: dict[str, str] = {}
+
+
+def _pack(root: Path, files: list[str], cache: Path, version: str) -> None:
+    labels = _read_labels(root)
+    folders = {file: _split_folder(file) for file in files}
+    use_folders = any(split and Path(file).suffix.lower() in SUFFIXES for file, split in folders.items())
+    found = _Found()
+    with packing(cache, name="folder", version=version) as writer:
+        # The copy in the test folder is the one that stays when a file is in two.
+        for file in sorted(files, key=lambda file: (_KEEP_FIRST[folders[file]], file)):
+            if use_folders and folders[file] is None and file != GROUPS:
+                found.skipped[file] = "outside of the folders train, val and test"
+            elif file != GROUPS:
+                _take(root, file, writer, found)
+        if not found.stored:
+            raise _nothing_usable(root, found.skipped)
+        images = _micrographs(found, labels, folders if use_folders else None, root)
+        check_groups(images)
+        writer.finish(images, skipped=found.skipped, notes=found.notes)
+
+
+def _take(root: Path, file: str, writer: PackWriter, found: _Found) -> None:
+    if Path(file).suffix.lower() not in SUFFIXES:
+        found.skipped[file] = "not a PNG, TIFF, JPEG or BMP file by its name"
+        return
+    try:
+        prepared = prepare(root / file)
+    except BadImage as error:
+        found.skipped[file] = str(error).removeprefix(f"{root / file}: ")
+        return
+    twin = found.by_hash.setdefault(pixel_hash(prepared.pixels), file)
+    if twin != file:
+        found.skipped[file] = f"the same picture as {twin}"
+        return
+    found.stored[file] = writer.add(file, prepared.pixels)
+    if prepared.notes:
+        found.notes[file] = "; ".join(prepared.notes)
+
+
+def _micrographs(
+    found: _Found, labels: _Labels, folders: Mapping[str, Split | None] | None, root: Path
+) -> list[Micrograph]:
+    groups = {file: labels.groups.get(file) or file for file in found.stored}
+    by_hash = split_groups(groups.values())
+    images = []
+    for file, stored in found.stored.items():
+        given = folders[file] if folders else None
+        images.append(
+            Micrograph(
+                id=file,
+                group=groups[file],
+                category=labels.categories.get(file) or _category(file, root),
+                split=given or by_hash[groups[file]],
+                height=stored.height,
+                width=stored.width,
+                bits=16 if stored.dtype == "uint16" else 8,
+                source=str(root / file),
+            )
+        )
+    return images
+
+
+def _split_folder(file: str) -> Split | None:
+    first, _, rest = file.partition("/")
+    return _SPLIT_FOLDERS.get(first.lower()) if rest else None
+
+
+def _category(file: str, root: Path) -> str:
+    parents = file.split("/")[:-1]
+    if parents and _split_folder(file):
+        parents = parents[1:]
+    return parents[-1] if parents else root.name
+
+
+def _nothing_usable(root: Path, skipped: Mapping[str, str]) -> DatasetError:
+    if not skipped:
+        return DatasetMissing(f"{root} holds no files. Put PNG, TIFF, JPEG or BMP micrographs in it.")
+    listed = "\n".join(f"  {file}: {reason}" for file, reason in sorted(skipped.items())[:10])
+    more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+    return DatasetError(f"None of the {len(skipped)} files in {root} can be used:\n{listed}{more}")
