@@ -1,0 +1,183 @@
+"""From a scene's material maps to the noise-free micrograph a perfect detector would record.
+
+The chain follows the image formation of secondary electrons: tilt contrast, edge bloom, shadows, depth
+shading, texture, beam spot, pixel integration, charging, contrast and brightness. See Reimer, Scanning
+Electron Microscopy (1998), chapters 4 and 6; the edge term is that of ARTIMAGEN (Cizmar et al., Scanning 30,
+381, 2008).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.fields import banded_spectrum, gaussian_field, smooth_spectrum
+from srbench.datasets.synthetic.geometry import MARGIN, SUPERSAMPLING, Array, FineGrid, area_average
+
+if TYPE_CHECKING:
+    from srbench.datasets.synthetic.scene import Layers
+
+LARGEST_SECANT = 5.0
+"""The escape depth is finite: grazing surfaces do not shine without limit."""
+IMAGE_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Optics:
+    """How a scene is imaged. Lengths in HR pixels, angles in degrees.
+
+    Attributes:
+        tilt_exponent: n of the yield sec(theta)^n, 0.8 (heavy) to 1.2 (light elements).
+        bloom: brightening just inside an edge.
+        bloom_length: its decay length.
+        shadow: relative darkening just outside an edge.
+        shadow_length: its decay length.
+        asymmetry: relative strength of the detector's side.
+        detector_angle: direction of the detector, from columns towards rows.
+        shading: relative loss of signal from great depth.
+        shading_length: depth over which it sets in.
+        texture_length: correlation length of the texture.
+        relief_wavelength: typical period of the random relief.
+        waves: relative amplitude of slow brightness variations.
+        spot: standard deviation of the beam spot along its short axis.
+        astigmatism: long axis of the spot over its short axis.
+        spot_angle: direction of the long axis.
+        charging: strength of streaks along the fast scan axis.
+        charging_length: their decay length.
+        black: grey level, 0 to 1, of the darkest 0.5 % of the image.
+        white: grey level of the brightest 0.5 %.
+    """
+
+    tilt_exponent: float = 1.0
+    bloom: float = 0.25
+    bloom_length: float = 3.0
+    shadow: float = 0.2
+    shadow_length: float = 6.0
+    asymmetry: float = 0.1
+    detector_angle: float = -60.0
+    shading: float = 0.0
+    shading_length: float = 10.0
+    texture_length: float = 1.5
+    relief_wavelength: float = 7.0
+    waves: float = 0.05
+    spot: float = 0.6
+    astigmatism: float = 1.0
+    spot_angle: float = 0.0
+    charging: float = 0.0
+    charging_length: float = 60.0
+    black: float = 0.06
+    white: float = 0.94
+
+    def as_truth(self) -> dict[str, Any]:
+        """The settings, JSON-like."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Contrast and brightness: detector signals ``low`` and ``high`` are shown as ``black`` and ``white``."""
+
+    low: float
+    high: float
+    black: float
+    white: float
+
+
+def detector_signal(layers: Layers, optics: Optics, grid: FineGrid, draws: Draws) -> Array:
+    """The noise-free signal of the detector.
+
+    Args:
+        layers: the scene's maps on ``grid``.
+        optics: how it is imaged.
+        grid: the fine grid.
+        draws: random numbers of relief, texture and background waves.
+
+    Returns:
+        ``(size, size)``, in units of the yield of a flat surface of emission 1.
+    """
+    relief = gaussian_field(draws, grid.side, grid.step, banded_spectrum(optics.relief_wavelength, 0.45))
+    height = layers.height + layers.roughness * relief
+    signal = layers.emission * tilt_contrast(height, optics, grid.step)
+    signal = signal + edge_contrast(layers, optics)
+    signal *= 1 - optics.shading * (1 - np.exp(-layers.depth / optics.shading_length))
+    signal *= surface_variation(layers.grain, optics, grid, draws)
+    pixels = area_average(beam_blur(signal, optics, grid.step))
+    return charging_streaks(pixels, optics)[MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+
+def tilt_contrast(height: Array, optics: Optics, step: float) -> Array:
+    """Yield factor sec(theta)^n of the inclined surface, brighter where it faces the detector."""
+    rows, columns = np.gradient(height, step)
+    secant = np.sqrt(1 + rows * rows + columns * columns)
+    angle = math.radians(optics.detector_angle)
+    facing = -(columns * math.cos(angle) + rows * math.sin(angle)) / secant
+    result: Array = np.minimum(secant, LARGEST_SECANT) ** optics.tilt_exponent * (
+        1 + optics.asymmetry * facing
+    )
+    return result
+
+
+def edge_contrast(layers: Layers, optics: Optics) -> Array:
+    """Bloom inside and shadow outside of edges, to be added; the shadow is a share of the local emission."""
+    bloom = optics.bloom * np.exp(np.minimum(layers.distance, 0) / optics.bloom_length)
+    shadow = optics.shadow * np.exp(-np.maximum(layers.distance, 0) / optics.shadow_length)
+    inside = np.clip(0.5 - layers.distance * SUPERSAMPLING, 0, 1)
+    result: Array = inside * bloom - (1 - inside) * shadow * layers.emission
+    return result
+
+
+def surface_variation(grain: Array, optics: Optics, grid: FineGrid, draws: Draws) -> Array:
+    """Factor of fine texture, coarser mottling and slow waves over the field of view."""
+    lengths = (optics.texture_length, 4 * optics.texture_length, grid.size / 5)
+    fine, mottle, slow = (gaussian_field(draws, grid.side, grid.step, smooth_spectrum(x)) for x in lengths)
+    texture = grain * (0.8 * fine + 0.6 * mottle)
+    result: Array = np.maximum(1 + texture, 0.2) * np.maximum(1 + optics.waves * slow, 0.5)
+    return result
+
+
+def beam_blur(signal: Array, optics: Optics, step: float) -> Array:
+    """Convolution with the beam spot: an elliptical Gaussian of unit volume."""
+    rows = scipy.fft.fftfreq(signal.shape[0], step)[:, None]
+    columns = scipy.fft.rfftfreq(signal.shape[1], step)[None, :]
+    angle = math.radians(optics.spot_angle)
+    along = columns * math.cos(angle) + rows * math.sin(angle)
+    across = rows * math.cos(angle) - columns * math.sin(angle)
+    spread = (optics.astigmatism * along) ** 2 + across**2
+    transfer = np.exp(-2 * (math.pi * optics.spot) ** 2 * spread)
+    result: Array = scipy.fft.irfft2(scipy.fft.rfft2(signal) * transfer, s=signal.shape)
+    return result
+
+
+def charging_streaks(image: Array, optics: Optics) -> Array:
+    """Charge left by bright places darkens what the beam scans next (a causal filter along the rows)."""
+    if not optics.charging:
+        return image
+    keep = math.exp(-1 / optics.charging_length)
+    charge, _ = lfilter([1 - keep], [1, -keep], image, axis=1, zi=keep * image[:, :1])
+    result: Array = image - optics.charging * charge
+    return result
+
+
+def automatic_window(signal: Array, optics: Optics) -> Window:
+    """The window that shows the 0.5 % and 99.5 % quantiles of the signal as the optics' black and white."""
+    ordered = np.sort(signal, axis=None)
+    margin = ordered.size // 200
+    low, high = round(float(ordered[margin]), 9), round(float(ordered[-1 - margin]), 9)
+    return Window(low, max(high, low + 1e-6), optics.black, optics.white)
+
+
+def grey_levels(signal: Array, window: Window) -> NDArray[np.uint8]:
+    """The 8-bit image of a detector signal: clipped at black and white, halves rounded up.
+
+    Rounded to ``IMAGE_DECIMALS`` first: a value meant to lie on a step falls on the same side everywhere.
+    """
+    gain = (window.white - window.black) / (window.high - window.low)
+    scaled = np.round(window.black + (signal - window.low) * gain, IMAGE_DECIMALS)
+    return np.floor(np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8)

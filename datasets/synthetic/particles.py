@@ -1,0 +1,311 @@
+"""Particles on a flat ground: gas-atomised powder on tape, or precipitates standing out of an etched matrix.
+
+Diameters are log-normal; about one in eight particles touches another; a band of fine particles of 2 to 6 HR
+pixels (0.5 to 1.5 LR pixels at x4) lies between the large ones. Projections never overlap, so every diameter
+in the truth is that of the visible outline.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from srbench.datasets.synthetic.draws import DECIMALS, Draws
+from srbench.datasets.synthetic.geometry import Array, FineGrid, coverage, ellipse_distance, rotate
+from srbench.datasets.synthetic.imaging import Optics
+from srbench.datasets.synthetic.scene import Layers, Scene, register_scene
+
+REACH = 24.0
+"""HR pixels beyond an outline up to which it casts a shadow."""
+SMALL = (2.0, 6.0)
+"""Diameters of the fine particles, HR pixels."""
+
+
+@dataclass(frozen=True)
+class Particle:
+    """An ellipse; lengths in HR pixels, ``angle`` in degrees from columns towards rows."""
+
+    y: float
+    x: float
+    major: float
+    minor: float
+    angle: float
+    brightness: float
+    small: bool = False
+    touching: bool = False
+
+    @property
+    def diameter(self) -> float:
+        """Diameter of the circle of equal area."""
+        return round(math.sqrt(self.major * self.minor), DECIMALS)
+
+    def inside_image(self, size: int) -> bool:
+        """Whether the whole outline is in the image."""
+        tall, wide = support(self, 90), support(self, 0)
+        rows = self.y - tall > -0.5 and self.y + tall < size - 0.5
+        return rows and self.x - wide > -0.5 and self.x + wide < size - 0.5
+
+    def meets_image(self, size: int) -> bool:
+        """Whether any of it is in the image: its centre, or a point of the image's outline (each 1/8 px)."""
+        if min(self.y, self.x) >= -0.5 and max(self.y, self.x) <= size - 0.5:
+            return True
+        along = np.linspace(-0.5, size - 0.5, 8 * size + 1)
+        edges = [(-0.5, along), (size - 0.5, along), (along, -0.5), (along, size - 0.5)]
+        return any(bool((self.distance(np.asarray(y), np.asarray(x)) < 0).any()) for y, x in edges)
+
+    def distance(self, y: Array, x: Array) -> Array:
+        """Signed distance of points to the outline."""
+        angle = math.radians(self.angle)
+        return ellipse_distance(y - self.y, x - self.x, self.major, self.minor, angle)
+
+
+def support(particle: Particle, direction: float) -> float:
+    """Distance from the centre to the tangent across ``direction`` (degrees)."""
+    turn = math.radians(direction - particle.angle)
+    return math.hypot(particle.major / 2 * math.cos(turn), particle.minor / 2 * math.sin(turn))
+
+
+@dataclass(frozen=True)
+class Habit:
+    """How the particles of a scene look.
+
+    Attributes:
+        style: ``powder`` or ``precipitates``.
+        median: median diameter in HR pixels.
+        gsd: geometric standard deviation of the diameters.
+        elongation: largest ratio of the axes.
+        area_fraction: how densely they are packed.
+        relief: height of a particle over its half width.
+        emission: yield of the particles.
+        ground: yield of the ground.
+        grain: texture amplitude of the particles.
+        ground_grain: texture amplitude of the ground.
+        roughness: relief on the particles in HR pixels.
+        ground_roughness: relief of the ground.
+    """
+
+    style: str
+    median: float
+    gsd: float
+    elongation: float
+    area_fraction: float
+    relief: float
+    emission: float
+    ground: float
+    grain: float
+    ground_grain: float
+    roughness: float
+    ground_roughness: float
+
+
+@dataclass(frozen=True)
+class ParticleScene(Scene):
+    """Particles on a ground."""
+
+    size: int
+    habit: Habit
+    optics: Optics
+    particles: tuple[Particle, ...]
+
+    def truth(self) -> dict[str, Any]:
+        """``particles``: centre, axes, equal-area diameter and flags of each one that meets the image."""
+        entries = [self._entry(particle) for particle in self._visible()]
+        small = [
+            {"y": p.y, "x": p.x, "diameter": p.diameter, "type": "particle"}
+            for p in self._visible()
+            if p.small
+        ]
+        return {"habit": asdict(self.habit), "particles": entries, "small_features": small}
+
+    def without(self, feature: int) -> ParticleScene:
+        """The scene lacking one fine particle."""
+        gone = [particle for particle in self._visible() if particle.small][feature]
+        return replace(self, particles=tuple(p for p in self.particles if p is not gone))
+
+    def layers(self, grid: FineGrid) -> Layers:
+        """Draw the particles one by one, each in its own window."""
+        habit = self.habit
+        layers = Layers(
+            emission=grid.full(habit.ground),
+            height=grid.full(0.0),
+            distance=grid.full(REACH),
+            depth=grid.full(0.0),
+            grain=grid.full(habit.ground_grain),
+            roughness=grid.full(habit.ground_roughness),
+        )
+        for particle in self.particles:
+            _draw_particle(layers, particle, habit, grid)
+        return layers
+
+    def _visible(self) -> list[Particle]:
+        return [particle for particle in self.particles if particle.meets_image(self.size)]
+
+    def _entry(self, particle: Particle) -> dict[str, Any]:
+        entry = asdict(particle)
+        del entry["brightness"]
+        return {**entry, "diameter": particle.diameter, "border": not particle.inside_image(self.size)}
+
+
+def _draw_particle(layers: Layers, particle: Particle, habit: Habit, grid: FineGrid) -> None:
+    reach = particle.major / 2 + REACH
+    rows = grid.span(particle.y - reach, particle.y + reach)
+    columns = grid.span(particle.x - reach, particle.x + reach)
+    window = (rows, columns)
+    y, x = grid.axis[rows, None] - particle.y, grid.axis[None, columns] - particle.x
+    distance = particle.distance(grid.axis[rows, None], grid.axis[None, columns])
+    share = coverage(distance, grid.step)
+    layers.distance[window] = np.minimum(layers.distance[window], distance)
+    layers.height[window] += _dome(y, x, particle, habit.relief)
+    _blend(layers.emission[window], habit.emission * particle.brightness, share)
+    _blend(layers.grain[window], habit.grain, share)
+    _blend(layers.roughness[window], 0.0 if particle.small else habit.roughness, share)
+
+
+def _blend(background: Array, value: float, share: Array) -> None:
+    background += share * (value - background)
+
+
+def _dome(y: Array, x: Array, particle: Particle, relief: float) -> Array:
+    u, v = rotate(y, x, math.radians(particle.angle))
+    q2 = (2 * u / particle.major) ** 2 + (2 * v / particle.minor) ** 2
+    height: Array = relief * particle.minor / 2 * np.sqrt(np.maximum(1 - q2, 0))
+    return height
+
+
+@register_scene(code=5)
+def particles(draws: Draws, size: int) -> ParticleScene:
+    """Draw a scene of particles."""
+    habit = _powder(draws) if draws.chance(0.5) else _precipitates(draws)
+    large = _place_large(draws, habit, size)
+    small = _place_small(draws, habit, large, size)
+    return ParticleScene(size, habit, _optics(draws, habit), (*large, *small))
+
+
+def _powder(draws: Draws) -> Habit:
+    return Habit(
+        style="powder",
+        median=draws.uniform(18, 28),
+        gsd=draws.uniform(1.4, 1.8),
+        elongation=1.0,
+        area_fraction=draws.uniform(0.28, 0.45),
+        relief=1.0,
+        emission=draws.uniform(0.38, 0.5),
+        ground=draws.uniform(0.08, 0.16),
+        grain=draws.uniform(0.06, 0.11),
+        ground_grain=draws.uniform(0.12, 0.2),
+        roughness=draws.uniform(0.25, 0.5),
+        ground_roughness=draws.uniform(0.1, 0.3),
+    )
+
+
+def _precipitates(draws: Draws) -> Habit:
+    return Habit(
+        style="precipitates",
+        median=draws.uniform(9, 16),
+        gsd=draws.uniform(1.3, 1.6),
+        elongation=draws.uniform(1.4, 2.6),
+        area_fraction=draws.uniform(0.12, 0.26),
+        relief=draws.uniform(0.25, 0.5),
+        emission=draws.uniform(0.46, 0.6),
+        ground=draws.uniform(0.26, 0.36),
+        grain=draws.uniform(0.03, 0.06),
+        ground_grain=draws.uniform(0.1, 0.16),
+        roughness=draws.uniform(0.0, 0.15),
+        ground_roughness=draws.uniform(0.15, 0.4),
+    )
+
+
+def _optics(draws: Draws, habit: Habit) -> Optics:
+    powder = habit.style == "powder"
+    return Optics(
+        tilt_exponent=draws.uniform(0.4, 0.6) if powder else draws.uniform(0.9, 1.2),
+        bloom=draws.uniform(0.06, 0.14) if powder else draws.uniform(0.2, 0.4),
+        bloom_length=draws.uniform(1.5, 3) if powder else draws.uniform(1.2, 2.5),
+        shadow=draws.uniform(0.3, 0.6) if powder else draws.uniform(0.15, 0.4),
+        shadow_length=draws.uniform(4, 9) if powder else draws.uniform(1.5, 4),
+        asymmetry=draws.uniform(0.2, 0.4) if powder else draws.uniform(0.1, 0.3),
+        detector_angle=draws.uniform(-120, -60),
+        relief_wavelength=draws.uniform(4.5, 8),
+        texture_length=draws.uniform(0.7, 1.3),
+        waves=draws.uniform(0.03, 0.08),
+        spot=draws.uniform(0.5, 0.75),
+        astigmatism=draws.uniform(1, 1.25),
+        spot_angle=draws.uniform(0, 180),
+    )
+
+
+def _place_large(draws: Draws, habit: Habit, size: int) -> tuple[Particle, ...]:
+    """Place particles, the largest first, until the area fraction is reached or there is no room."""
+    largest = min(64.0, size / 5)
+    wanted = habit.area_fraction * (size + largest) ** 2
+    sizes: list[float] = []
+    while sum(0.785 * d * d for d in sizes) < wanted:
+        sizes.append(draws.log_normal(habit.median, habit.gsd, 8.0, largest))
+    placed: list[Particle] = []
+    for diameter in sorted(sizes, reverse=True):
+        particle = _shape(draws, habit, diameter)
+        host = draws.choice(placed) if placed and draws.chance(0.14) else None
+        spot = (
+            _beside(draws, particle, host, placed) if host else _free_spot(draws, particle, placed, size, 1.5)
+        )
+        if spot and host:
+            placed = [replace(p, touching=True) if p is host else p for p in placed]
+        if spot:
+            placed.append(spot)
+    return tuple(placed)
+
+
+def _place_small(draws: Draws, habit: Habit, large: tuple[Particle, ...], size: int) -> tuple[Particle, ...]:
+    """Sprinkle fine particles on the ground between the large ones."""
+    count = round(size * size / 1800 * draws.uniform(0.7, 1.3))
+    placed = list(large)
+    for _ in range(count):
+        diameter = draws.uniform(*SMALL)
+        fine = Particle(0, 0, diameter, diameter, 0.0, draws.uniform(1.2, 1.6), small=True)
+        spot = _free_spot(draws, fine, placed, size, 2.5)
+        if spot:
+            placed.append(spot)
+    return tuple(placed[len(large) :])
+
+
+def _shape(draws: Draws, habit: Habit, diameter: float) -> Particle:
+    stretch = math.sqrt(draws.uniform(1, habit.elongation))
+    major, minor = round(diameter * stretch, DECIMALS), round(diameter / stretch, DECIMALS)
+    return Particle(0, 0, major, minor, draws.uniform(0, 180), draws.uniform(0.85, 1.15))
+
+
+def _free_spot(
+    draws: Draws, particle: Particle, placed: list[Particle], size: int, gap: float
+) -> Particle | None:
+    reach = particle.major / 2
+    for _ in range(60):
+        y, x = draws.uniform(-reach, size + reach), draws.uniform(-reach, size + reach)
+        candidate = replace(particle, y=y, x=x)
+        if _is_free(candidate, placed, gap):
+            return candidate
+    return None
+
+
+def _beside(draws: Draws, particle: Particle, host: Particle, placed: list[Particle]) -> Particle | None:
+    """Put the particle next to its host: outlines that share a tangent, at most 0.6 px apart."""
+    others = [p for p in placed if p is not host]
+    for _ in range(30):
+        direction = draws.uniform(0, 360)
+        apart = support(host, direction) + support(particle, direction) + draws.uniform(0, 0.6)
+        y = round(host.y + apart * math.sin(math.radians(direction)), DECIMALS)
+        x = round(host.x + apart * math.cos(math.radians(direction)), DECIMALS)
+        candidate = replace(particle, y=y, x=x, touching=True)
+        if _is_free(candidate, others, 1.5):
+            return candidate
+    return None
+
+
+def _is_free(candidate: Particle, placed: list[Particle], gap: float) -> bool:
+    """Whether the circumscribed circles stay ``gap`` apart."""
+    return all(
+        math.hypot(candidate.y - p.y, candidate.x - p.x) > (candidate.major + p.major) / 2 + gap
+        for p in placed
+    )
