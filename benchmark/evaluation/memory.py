@@ -90,15 +90,17 @@ def activation_bytes(model: SRModel, height: int, width: int) -> int:
 def count_peak(model: SRModel, height: int, width: int) -> int:
     """Peak bytes of the tensors one inference makes, on the device of the network."""
     image = torch.zeros(1, model.channels, height, width, device=device_of(model))
-    with PeakMemory() as counter:
+    counter = PeakMemory()
+    with counter:
         model.infer(image)
     return counter.peak
 
 
 def device_of(model: SRModel) -> torch.device:
     """Where the network's tensors are (CPU for a network without any)."""
-    tensors: tuple[Tensor, ...] = (*model.network.parameters(), *model.network.buffers())
-    return tensors[0].device if tensors else torch.device("cpu")
+    for tensor in (*model.network.parameters(), *model.network.buffers()):
+        return torch.device(tensor.device)
+    return torch.device("cpu")
 
 
 def available_bytes(device: torch.device) -> int:
@@ -145,3 +147,23 @@ def release(device: torch.device) -> None:
     """Give cached blocks back before trying again with less."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def reset_peak(device: torch.device) -> None:
+    """Start counting the peak anew where the device can (a process cannot forget its own)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def in_use_bytes(device: torch.device) -> int:
+    """Bytes held now: tensors on a CUDA device, the resident size of the process on the CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most bytes held at once, counted as ``in_use_bytes`` does."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return peak_resident_bytes()

@@ -142,7 +142,7 @@ class Tiler:
         self.output: Output = output
         model.network.to(self.device)
         self._radius: float | None = None
-        self._needs: dict[int, int] = {}
+        self._needs: dict[tuple[int, int], int] = {}
 
     def __call__(self, lr: Tensor) -> Inference:
         """Super-resolve ``(N, C, H, W)`` in [0, 1].
@@ -166,7 +166,7 @@ class Tiler:
         if self.tile is not None:
             return self._tiled(self._multiple(self.tile), side)
         budget = self._budget()
-        if images * memory.activation_bytes(self.model, height, width) * memory.WORKSPACE_FACTOR <= budget:
+        if images * self._need(height, width) <= budget:
             return Plan(self._multiple(side), 0, True)
         return self._within(self._largest_window(budget // images, side), side)
 
@@ -211,17 +211,18 @@ class Tiler:
         low, high = 1, math.ceil(side / self.model.size_multiple)
         while low < high:
             middle = (low + high + 1) // 2
-            if self._need(middle * self.model.size_multiple) <= budget:
+            window = middle * self.model.size_multiple
+            if self._need(window, window) <= budget:
                 low = middle
             else:
                 high = middle - 1
         return low * self.model.size_multiple
 
-    def _need(self, side: int) -> int:
-        if side not in self._needs:
-            need = memory.activation_bytes(self.model, side, side) * memory.WORKSPACE_FACTOR
-            self._needs[side] = int(need)
-        return self._needs[side]
+    def _need(self, height: int, width: int) -> float:
+        """Bytes for an image of this size; images of a dataset share few sizes."""
+        if (height, width) not in self._needs:
+            self._needs[height, width] = memory.activation_bytes(self.model, height, width)
+        return self._needs[height, width] * memory.WORKSPACE_FACTOR
 
     def _budget(self) -> float:
         if self.max_bytes is not None:
@@ -289,6 +290,11 @@ class _Job:
         top, left = (region.top - window.top) * scale, (region.left - window.left) * scale
         height, width = region.sides
         core = sr[..., top : top + height * scale, left : left + width * scale]
+        if core.shape[-2:] != (height * scale, width * scale):
+            raise SrbenchError(
+                f"{self.tiler.model.card.name} gave {tuple(sr.shape[-2:])} pixels for an LR image of "
+                f"{tuple(lr.shape[-2:])}; at scale {scale} it must give {scale} times that."
+            )
         if not bool(torch.isfinite(core).all()):
             raise SrbenchError(f"{self.tiler.model.card.name} gave NaN: its weights or its input are broken.")
         return self._finished(core)

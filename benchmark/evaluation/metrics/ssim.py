@@ -7,8 +7,6 @@ sigma 1.5, K1 = 0.01, K2 = 0.03, population covariance, only windows that lie in
 
 from __future__ import annotations
 
-import numpy as np
-
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane, register_metric
 
 WINDOW = 11
@@ -51,7 +49,7 @@ def _blur(plane: Plane) -> Plane:
     blurred: Plane = cv2.sepFilter2D(plane, cv2.CV_64F, kernel, kernel)
     radius = WINDOW // 2
     height, width = plane.shape
-    return np.ascontiguousarray(blurred[radius : height - radius, radius : width - radius])
+    return blurred[radius : height - radius, radius : width - radius]
 
 
 @register_metric(

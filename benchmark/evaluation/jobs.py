@@ -1,0 +1,185 @@
+"""Which networks an evaluation runs: names and weights on disk to a list of jobs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srbench import models
+from srbench.errors import SrbenchError
+from srbench.files import sha256_file
+from srbench.models import ModelCard
+
+if TYPE_CHECKING:
+    from srbench.weights import WeightsHeader
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to run, or the reason why it cannot be run.
+
+    Attributes:
+        model: registered name.
+        variant: its variant.
+        card: what is known of it; None when its file does not import.
+        channels: channels to build it with.
+        weights: weights file; None for a model without.
+        sha256: of the weights file.
+        header: of the weights file, where srbench wrote it.
+        failure: why it failed before it was run.
+        missing: what is missing and what to type.
+        notes: for the manifest.
+    """
+
+    model: str
+    variant: str
+    card: ModelCard | None = None
+    channels: int = 1
+    weights: Path | None = None
+    sha256: str = ""
+    header: WeightsHeader | None = None
+    failure: str = ""
+    missing: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seed(self) -> int:
+        """Training seed, -1 where nothing was trained or nothing is known."""
+        return self.header.seed if self.header else -1
+
+    @property
+    def leaking(self) -> bool:
+        """Whether this variant sees HR."""
+        return self.card is not None and self.variant in self.card.leaking
+
+    @property
+    def label(self) -> str:
+        """For progress and summaries."""
+        seed = f" seed {self.seed}" if self.seed >= 0 else ""
+        return f"{self.model} {self.variant}{seed}"
+
+    def describe_weights(self) -> dict[str, Any]:
+        """For the manifest."""
+        if self.weights is None:
+            return {}
+        header = {} if self.header is None else dict(vars(self.header))
+        return {**header, "file": str(self.weights), "sha256": self.sha256}
+
+    def describe_card(self) -> dict[str, Any]:
+        """For the manifest."""
+        if self.card is None:
+            return {}
+        kept = ("title", "family", "year", "paper", "summary", "licence")
+        return {**{name: getattr(self.card, name) for name in kept}, "leaking": self.leaking}
+
+    def source_file(self) -> str:
+        """The file that registered the model; the worker imports it when it does not know the name."""
+        module = sys.modules.get(self.card.module) if self.card else None
+        return str(getattr(module, "__file__", None) or "")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the caller asked for."""
+
+    scale: int
+    dataset: str
+    variant: str | None = None
+    weights: Path | None = None
+    runs: Path | None = None
+
+
+def resolve(names: Sequence[str] | str, wanted: Wanted) -> list[Job]:
+    """The jobs behind ``names``, or behind every registered model that offers the scale (``"all"``).
+
+    Raises:
+        ModelError: a named model, variant or scale does not exist.
+        SrbenchError: ``weights`` was given with more than one model, or is not a file.
+    """
+    if names == "all":
+        _refuse_weights(wanted, "--all")
+        return [job for name in models.model_names() for job in _of_any(name, wanted)]
+    listed = list(dict.fromkeys([names] if isinstance(names, str) else names))
+    if wanted.weights is not None and len(listed) != 1:
+        _refuse_weights(wanted, f"{len(listed)} models")
+    return [job for name in listed for job in _of_named(name, wanted)]
+
+
+def _refuse_weights(wanted: Wanted, what: str) -> None:
+    if wanted.weights is not None:
+        raise SrbenchError(f"One weights file belongs to one model, found {what}; name that model.")
+
+
+def _of_any(name: str, wanted: Wanted) -> list[Job]:
+    """Jobs of one of all models; one that does not import fails alone."""
+    try:
+        card = models.card(name)
+    except Exception as error:  # a third-party file may raise anything
+        return [Job(name, wanted.variant or "default", failure=f"{type(error).__name__}: {error}")]
+    offered = wanted.scale in card.scales
+    suits = wanted.variant is None or not card.trainable or wanted.variant in card.variants
+    return _of_card(card, wanted) if offered and suits else []
+
+
+def _of_named(name: str, wanted: Wanted) -> list[Job]:
+    card = models.card(name)
+    if wanted.scale not in card.scales:
+        offered = ", ".join(f"x{scale}" for scale in card.scales)
+        raise models.ModelError(f"{name} has no scale x{wanted.scale}. It offers: {offered}.")
+    known = not card.trainable or wanted.variant is None or wanted.variant in card.variants
+    if not known:
+        offered = ", ".join(card.variants)
+        raise models.ModelError(f"{name} has no variant {wanted.variant!r}. It offers: {offered}.")
+    return _of_card(card, wanted)
+
+
+def _of_card(card: ModelCard, wanted: Wanted) -> list[Job]:
+    channels = 1 if 1 in card.channels else card.channels[0]
+    if not card.trainable:
+        # A variant names a size of networks; interpolations have only their own.
+        variant = wanted.variant if wanted.variant in card.variants else card.variants[0]
+        return [Job(card.name, variant, card, channels)]
+    if wanted.weights is not None:
+        return [_given(card, channels, wanted.weights, wanted)]
+    return _trained(card, channels, wanted)
+
+
+def _given(card: ModelCard, channels: int, path: Path, wanted: Wanted) -> Job:
+    from srbench.weights import read_header
+
+    if not path.is_file():
+        raise SrbenchError(f"No weights file at {path}. Check the path.")
+    header = read_header(path)
+    variant = wanted.variant or (header.variant if header else card.variants[0])
+    own_channels = header.channels if header else channels
+    return Job(card.name, variant, card, own_channels, path, sha256_file(path), header)
+
+
+def _trained(card: ModelCard, channels: int, wanted: Wanted) -> list[Job]:
+    """A job for each variant and seed trained on this dataset, or on others when there is none."""
+    from srbench import weights
+
+    found = weights.find(card.name, scale=wanted.scale, variant=wanted.variant, runs=wanted.runs)
+    found = [one for one in found if wanted.variant is not None or one.header.variant not in card.leaking]
+    own = [one for one in found if one.header.dataset == wanted.dataset]
+    jobs = [
+        Job(card.name, one.header.variant, card, one.header.channels, one.path, one.sha256, one.header)
+        for one in own or found
+    ]
+    if not own:
+        jobs = [replace(job, notes=(_trained_elsewhere(job),)) for job in jobs]
+    return jobs or [_untrained(card, channels, wanted)]
+
+
+def _trained_elsewhere(job: Job) -> str:
+    return f"trained on {job.header.dataset or 'unknown data'}" if job.header else ""
+
+
+def _untrained(card: ModelCard, channels: int, wanted: Wanted) -> Job:
+    variant = wanted.variant or card.variants[0]
+    option = "" if variant == card.variants[0] else f" --variant {variant}"
+    command = f"srbench train {card.name} --dataset {wanted.dataset} --scale {wanted.scale}{option}"
+    return Job(card.name, variant, card, channels, missing=f"no trained weights; type: {command}")

@@ -1,0 +1,121 @@
+"""Starting a worker and listening to it, whatever happens to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from srbench.errors import SrbenchError
+
+# No entry of the path may be the current folder: models/ and datasets/ of a checkout would shadow packages.
+_START = (
+    "import sys; sys.path = [entry for entry in sys.path if entry]; "
+    "from srbench.evaluation.worker import main; main(sys.argv[1])"
+)
+_AHEAD = 2
+"""Images a worker may be ahead of the scoring."""
+
+_TAIL = 2_000
+_GRACE = 5.0
+
+Message = Mapping[str, Any]
+
+
+class WorkerFailed(SrbenchError):
+    """The worker did not finish; the message says why."""
+
+
+def run_worker(job: Mapping[str, Any], scratch: Path, timeout: float) -> Iterator[Message]:
+    """Start a worker and yield its messages; it is ended when the iteration is left.
+
+    Args:
+        job: what :mod:`srbench.evaluation.worker` reads.
+        scratch: an empty folder; the worker's current folder and srbench home.
+        timeout: seconds without any message after which the worker is ended.
+
+    Raises:
+        WorkerFailed: it raised, crashed, was killed, or was silent for too long.
+    """
+    job_file = scratch / "job.json"
+    job_file.write_text(json.dumps(dict(job)), encoding="utf-8")
+    log = scratch / "stderr.txt"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START, str(job_file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=scratch,
+            env={**os.environ, "SRBENCH_HOME": str(scratch / "home"), "PYTHONUNBUFFERED": "1"},
+        )
+    try:
+        yield from _messages(process, log, timeout)
+    finally:
+        _end(process)
+
+
+def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> Iterator[Message]:
+    lines: queue.Queue[bytes | None] = queue.Queue()
+    assert process.stdout is not None and process.stdin is not None
+    threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
+    _allow(process.stdin, 1 + _AHEAD)
+    while True:
+        try:
+            line = lines.get(timeout=timeout)
+        except queue.Empty as error:
+            raise WorkerFailed(f"no sign of life for {timeout:g} s; ended") from error
+        if line is None:
+            raise WorkerFailed(_death(process, log))
+        message = json.loads(line)
+        if message["event"] == "error":
+            raise WorkerFailed(message["reason"])
+        yield message
+        if message["event"] == "finished":
+            return
+        if message["event"] == "image":
+            _allow(process.stdin, 1)
+
+
+def _read(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
+
+
+def _allow(stream: IO[bytes], images: int) -> None:
+    """Let the worker do that many images more; a dead one is noticed when its output ends."""
+    with contextlib.suppress(OSError):
+        stream.write(b"\n" * images)
+        stream.flush()
+
+
+def _death(process: subprocess.Popen[bytes], log: Path) -> str:
+    code = process.wait()
+    tail = log.read_bytes()[-_TAIL:].decode("utf-8", errors="replace").strip()
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (the system may have run out of memory)" if name == "SIGKILL" else ""
+        return f"killed by {name}{hint}" + (f"; last output: {tail}" if tail else "")
+    return f"ended with exit code {code} before it was done" + (f"; last output: {tail}" if tail else "")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """A waiting worker leaves when its input ends; any other is killed."""
+    assert process.stdin is not None and process.stdout is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(timeout=_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()

@@ -1,0 +1,166 @@
+"""The LR images of an evaluation: made once by srbench, hashed, and all that a model is ever given.
+
+One folder in the cache for each (data, split, degradation, scale)::
+
+    lr.bin        the 8-bit LR images, one after the other, row by row
+    index.json    which image lies where, and the sha256 of lr.bin
+
+The folder is written beside its place and renamed when whole. What does not match its hash is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from srbench.datasets.degrade import Degradation, modcrop, quantise
+from srbench.datasets.interface import Micrograph, MicrographSet, Pixels, ProgressEvent, ProgressSink
+from srbench.files import sha256_file, write_text
+
+FORMAT = 1
+SMALLEST_LR = 3
+"""LR pixels a side below which nothing is left inside the border."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an LR image lies in ``lr.bin``."""
+
+    image: str
+    offset: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class LrCache:
+    """The packed LR images of one evaluation.
+
+    Attributes:
+        file: ``lr.bin``.
+        sha256: of the file: equal means that every model saw the same input.
+        entries: one an image, in the order of the images.
+        unusable: images without LR, with the reason.
+    """
+
+    file: Path
+    sha256: str
+    entries: tuple[Entry, ...]
+    unusable: Mapping[str, str]
+
+    def pixels(self, entry: Entry) -> NDArray[np.uint8]:
+        """One LR image, ``(H, W)`` uint8."""
+        return read_pixels(self.file, entry.offset, entry.height, entry.width)
+
+
+def read_pixels(file: Path, offset: int, height: int, width: int) -> NDArray[np.uint8]:
+    """``(height, width)`` uint8 from ``offset`` of a pack."""
+    flat = np.fromfile(file, dtype=np.uint8, count=height * width, offset=offset)
+    return flat.reshape(height, width)
+
+
+def prepare(
+    micrographs: MicrographSet,
+    images: Sequence[Micrograph],
+    degradation: Degradation,
+    scale: int,
+    folder: Path,
+    progress: ProgressSink,
+) -> LrCache:
+    """The LR images under ``folder``, made where they are not there whole.
+
+    Args:
+        micrographs: the dataset.
+        images: which of its images.
+        degradation: how LR is made; the result is rounded to 8 bit.
+        scale: magnification.
+        folder: cache folder; several evaluations share it.
+        progress: told of every image made.
+    """
+    listing = json.dumps(
+        [micrographs.fingerprint, degradation.id, scale, [image.id for image in images], FORMAT]
+    )
+    final = folder / hashlib.sha256(listing.encode()).hexdigest()[:24]
+    found = _read(final)
+    if found is not None:
+        return found
+    partial = final.with_name(f".partial-{final.name}-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        _write(partial, micrographs, images, degradation, scale, progress)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    made = _read(final)
+    assert made is not None, final
+    return made
+
+
+def cut_to_scale(pixels: Pixels, scale: int) -> Pixels:
+    """Cut bottom and right so that both sides are multiples of ``scale``."""
+    cut: Pixels = modcrop(pixels, scale)  # type: ignore[type-var]
+    return cut
+
+
+def lr_image(hr: Pixels, degradation: Degradation, scale: int) -> NDArray[np.uint8]:
+    """The 8-bit LR image of an HR image whose sides are multiples of ``scale``."""
+    top = float(np.iinfo(hr.dtype).max)
+    image = torch.from_numpy(hr.astype(np.float64) / top)[None, None]
+    lr = quantise(degradation(image, scale)) * 255.0
+    return lr[0, 0].round().to(torch.uint8).numpy()
+
+
+def _write(
+    folder: Path,
+    micrographs: MicrographSet,
+    images: Sequence[Micrograph],
+    degradation: Degradation,
+    scale: int,
+    progress: ProgressSink,
+) -> None:
+    entries: list[Entry] = []
+    unusable: dict[str, str] = {}
+    with (folder / "lr.bin").open("wb") as file:
+        for done, image in enumerate(images, start=1):
+            hr = cut_to_scale(micrographs.pixels(image.id), scale)
+            if min(hr.shape) < SMALLEST_LR * scale:
+                unusable[image.id] = f"{image.height} x {image.width} pixels are too few at scale {scale}"
+            else:
+                entries.append(_append(file, image.id, lr_image(hr, degradation, scale)))
+            progress(ProgressEvent("low-resolution images", done, len(images), "images"))
+    index = {
+        "format": FORMAT,
+        "sha256": sha256_file(folder / "lr.bin"),
+        "entries": [vars(entry) for entry in entries],
+        "unusable": unusable,
+    }
+    write_text(folder / "index.json", json.dumps(index, indent=1))
+
+
+def _append(file: IO[bytes], image: str, lr: NDArray[np.uint8]) -> Entry:
+    entry = Entry(image, file.tell(), int(lr.shape[0]), int(lr.shape[1]))
+    file.write(np.ascontiguousarray(lr).tobytes())
+    return entry
+
+
+def _read(folder: Path) -> LrCache | None:
+    """The cache in a folder, None when it is absent or damaged."""
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        if sha256_file(folder / "lr.bin") != index["sha256"]:
+            return None
+        entries = tuple(Entry(**entry) for entry in index["entries"])
+        return LrCache(folder / "lr.bin", index["sha256"], entries, index["unusable"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,156 @@
+"""One model's images as they come from its worker: scored, previewed, and added up to its cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench.datasets.interface import Micrograph, ProgressEvent, ProgressSink
+from srbench.errors import SrbenchError
+from srbench.evaluation.lr_cache import Entry, LrCache
+from srbench.evaluation.scoring import Scorer
+from srbench.store import Score
+
+Pixels8 = NDArray[np.uint8]
+
+
+class BadOutput(SrbenchError):
+    """A model's output is not an image of the size it must have."""
+
+
+class ModelRun:
+    """Collects what one model gives.
+
+    Args:
+        scorer: scores an image.
+        images: the micrographs by id.
+        lr: what the model is given.
+        previewed: ids of the images whose SR is kept.
+        label: for progress.
+        progress: told of every image.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        images: Mapping[str, Micrograph],
+        lr: LrCache,
+        previewed: frozenset[str],
+        label: str,
+        progress: ProgressSink,
+    ) -> None:
+        self.scorer = scorer
+        self.images = images
+        self.lr = lr
+        self.previewed = previewed
+        self.label = label
+        self.progress = progress
+        self.done = 0
+        self.scores: list[Score] = [
+            score
+            for name, reason in lr.unusable.items()
+            for score in scorer.without_value(images[name], reason)
+        ]
+        self.previews: dict[str, Pixels8] = {}
+        self.device: Mapping[str, Any] = {}
+        self._size: dict[str, float] = {}
+        self._seconds = self._megapixels = self._largest = self._growth = self._peak = 0.0
+        self._tilings: list[Mapping[str, Any]] = []
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Handle one message of the worker.
+
+        Raises:
+            BadOutput: the image it wrote has another size or type than it must have.
+        """
+        if message["event"] == "ready":
+            self.device = message["device"]
+            self._size = {name: float(message[name]) for name in ("params", "gmacs_per_mpx")}
+        elif message["event"] == "image":
+            self._take_image(message)
+        elif message["event"] == "finished":
+            self._peak = message["peak_bytes"] / 1e6
+            self._growth = max(message["peak_bytes"] - message["before_bytes"], 0) / 1e6
+
+    def score(self, entry: Entry, sr: Pixels8) -> None:
+        """Score one image."""
+        self.scores += self.scorer.scores(self.images[entry.image], sr, self.lr.pixels(entry))
+        if entry.image in self.previewed:
+            self.previews[entry.image] = sr
+        self._advance()
+
+    def without(self, entry: Entry, reason: str) -> None:
+        """Record that there is nothing to score for an image."""
+        self.scores += self.scorer.without_value(self.images[entry.image], reason)
+        self._advance()
+
+    def cost_scores(self) -> list[Score]:
+        """The rows without an image; none for what is not a model."""
+        if not self._size:
+            return []
+        measured = {
+            "seconds_per_mpx": _ratio(self._seconds, self._megapixels),
+            "peak_mb_per_mpx": _ratio(self._growth, self._largest),
+        }
+        return [
+            Score(name, value, reason="" if math.isfinite(value) else "no image was run")
+            for name, value in {**self._size, **measured}.items()
+        ]
+
+    def cost(self, wall_seconds: float) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "wall_seconds": round(wall_seconds, 3),
+            "inference_seconds": round(self._seconds, 3),
+            "peak_mb": round(self._peak, 1),
+            "tiling": self._tiling(),
+        }
+
+    def notes(self) -> list[str]:
+        """What a reader must know."""
+        inexact = sum(not tiling["exact"] for tiling in self._tilings)
+        if not inexact:
+            return []
+        return [
+            f"{inexact} of {len(self._tilings)} images were run in tiles smaller than what the network looks "
+            "at: their pixels are an approximation of the whole-image result."
+        ]
+
+    def _take_image(self, message: Mapping[str, Any]) -> None:
+        entry = self.lr.entries[message["index"]]
+        file = Path(message["file"])
+        sr = np.load(file, allow_pickle=False)
+        file.unlink()
+        expected = (entry.height * self.scorer.scale, entry.width * self.scorer.scale)
+        if sr.shape != expected or sr.dtype != np.uint8:
+            raise BadOutput(f"gave {sr.dtype} {sr.shape} for an image that must be uint8 {expected}")
+        megapixels = sr.size / 1e6
+        self._seconds += message["seconds"]
+        self._megapixels += megapixels
+        self._largest = max(self._largest, megapixels)
+        self._tilings.append(message["tiling"])
+        self.score(entry, sr)
+
+    def _tiling(self) -> dict[str, Any]:
+        if not self._tilings:
+            return {}
+        return {
+            "most_tiles": max(one["tiles"] for one in self._tilings),
+            "smallest_tile": min(one["tile"] for one in self._tilings),
+            "halo": max(one["halo"] for one in self._tilings),
+            "exact": all(one["exact"] for one in self._tilings),
+            "retries": sum(one["retries"] for one in self._tilings),
+        }
+
+    def _advance(self) -> None:
+        self.done += 1
+        self.progress(ProgressEvent(self.label, self.done, len(self.lr.entries), "images"))
+
+
+def _ratio(amount: float, megapixels: float) -> float:
+    return amount / megapixels if megapixels else math.nan

@@ -1,0 +1,123 @@
+"""One super-resolved image against its reference: every metric's value, or the reason why there is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench.datasets.degrade import Degradation
+from srbench.datasets.interface import Micrograph, MicrographSet, Pixels
+from srbench.evaluation.lr_cache import cut_to_scale
+from srbench.evaluation.metrics import registry
+from srbench.evaluation.metrics.registry import Case, Metric, MetricUnavailable, Plane
+from srbench.evaluation.protocol import Protocol
+from srbench.store import Score
+
+UNAVAILABLE = "unavailable: "
+"""Starts the reason of a score that another machine, or a file more, would give."""
+
+
+class Scorer:
+    """Scores images of one dataset under one protocol.
+
+    Args:
+        micrographs: where the references are.
+        protocol: what the numbers mean.
+        metrics: which numbers.
+        degradation: how the LR images were made.
+        scale: magnification.
+    """
+
+    def __init__(
+        self,
+        micrographs: MicrographSet,
+        protocol: Protocol,
+        metrics: Sequence[Metric],
+        degradation: Degradation,
+        scale: int,
+    ) -> None:
+        self.micrographs = micrographs
+        self.protocol = protocol
+        self.metrics = tuple(metrics)
+        self.degradation = degradation
+        self.scale = scale
+        self._needs = {metric.name: metric.needs() for metric in self.metrics}
+        self._databars: dict[str, bool] = {}
+
+    def reference(self, image: Micrograph) -> Pixels:
+        """The HR pixels that a score is measured against, cut to a multiple of the scale."""
+        return cut_to_scale(self.micrographs.pixels(image.id), self.scale)
+
+    def scores(self, image: Micrograph, sr: Pixels, lr: NDArray[np.uint8]) -> list[Score]:
+        """One score a metric."""
+        hr = self.reference(image)
+        if self._has_databar(image.id, hr):
+            return self.without_value(
+                image, "the reference shows a databar; cut it off: a score of drawn text says nothing"
+            )
+        case = self.protocol.case(
+            sr,
+            hr,
+            lr,
+            self.scale,
+            degrade=self._degrade,
+            truth=self.micrographs.truth(image.id) if image.has_truth else None,
+            pixel_size_nm=image.pixel_size_nm,
+            category=image.category,
+        )
+        return [self._score(metric, case, image) for metric in self.metrics]
+
+    def without_value(self, image: Micrograph, reason: str) -> list[Score]:
+        """One missing score a metric, all for the same reason."""
+        return [_score(metric, math.nan, reason, image) for metric in self.metrics]
+
+    def _score(self, metric: Metric, case: Case, image: Micrograph) -> Score:
+        if self._needs[metric.name]:
+            return _score(metric, math.nan, UNAVAILABLE + self._needs[metric.name], image)
+        value, reason = measure(metric, case)
+        return _score(metric, value, reason, image)
+
+    def _degrade(self, plane: Plane) -> Plane:
+        import torch
+
+        image = torch.from_numpy(np.ascontiguousarray(plane))[None, None]
+        degraded: Plane = self.degradation(image, self.scale)[0, 0].numpy()
+        return degraded
+
+    def _has_databar(self, image_id: str, hr: Pixels) -> bool:
+        from srbench.datasets.databar import has_databar
+
+        if image_id not in self._databars:
+            self._databars[image_id] = has_databar(hr)
+        return self._databars[image_id]
+
+
+def measure(metric: Metric, case: Case) -> tuple[float, str]:
+    """Value and empty reason, or NaN and the reason why this metric has no value for this image."""
+    try:
+        value = float(metric.compute(case))
+    except MetricUnavailable as error:
+        return math.nan, str(error) or "not defined for this image"
+    except Exception as error:  # a broken metric must not take the others with it
+        return math.nan, f"{metric.name} failed: {type(error).__name__}: {error}"
+    if not math.isfinite(value):
+        return math.nan, f"{metric.name} gave {value}"
+    return value, ""
+
+
+def choose_metrics(names: Sequence[str] | None) -> list[Metric]:
+    """The named metrics, or the default ones.
+
+    Raises:
+        SrbenchError: an unknown name.
+    """
+    if names is None:
+        return [metric for metric in registry.list_metrics() if metric.default and metric.of_images]
+    return [registry.get(name) for name in dict.fromkeys(names)]
+
+
+def _score(metric: Metric, value: float, reason: str, image: Micrograph) -> Score:
+    return Score(metric.id, value, image.id, image.group, image.category, reason)

@@ -1,0 +1,175 @@
+"""The process that runs one model: LR images in, SR images out, never a reference.
+
+Started by :mod:`srbench.evaluation.launch` with a job file. It is given a pack of LR images without their
+names, a model, weights and a scale. It answers one JSON line a step on its standard output and waits for a
+line on its standard input before each image, so that it never runs far ahead and ends with its parent.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from srbench.evaluation.tiling import Inference, Tiler
+    from srbench.models import SRModel
+
+WARM_UP_SIDE = 48
+
+
+class Channel:
+    """Messages to the parent, on the original standard output; prints of the model go to standard error."""
+
+    def __init__(self) -> None:
+        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
+
+    def send(self, event: str, **content: Any) -> None:
+        """Write one line."""
+        self._out.write(json.dumps({"event": event, **content}) + "\n")
+        self._out.flush()
+
+    def wait(self) -> None:
+        """Block until the parent wants the next image; leave when there is no parent any more."""
+        if not sys.stdin.readline():
+            sys.exit(3)
+
+
+def main(job_file: str) -> None:
+    """Run the job and report; exit code 1 and an ``error`` message when it fails."""
+    channel = Channel()
+    try:
+        _run(json.loads(Path(job_file).read_text(encoding="utf-8")), channel)
+    except Exception as error:  # whatever the model raises belongs into the record
+        traceback.print_exc()
+        channel.send("error", reason=f"{type(error).__name__}: {error}")
+        sys.exit(1)
+
+
+def _run(job: Mapping[str, Any], channel: Channel) -> None:
+    import torch
+
+    from srbench.evaluation import memory
+
+    _make_repeatable()
+    device = pick_device(job["device"])
+    model = _load(job)
+    channel.send("ready", device=_describe(device), **_size(model))
+    tiler = _tiler(job, model, device)
+    with torch.inference_mode():
+        model.infer(torch.zeros(1, 1, WARM_UP_SIDE, WARM_UP_SIDE, device=device))
+    memory.reset_peak(device)
+    before = memory.in_use_bytes(device)
+    for index in range(len(job["images"])):
+        channel.wait()
+        channel.send("image", index=index, **_one(job, tiler, index))
+    channel.send("finished", peak_bytes=memory.peak_bytes(device), before_bytes=before)
+
+
+def _one(job: Mapping[str, Any], tiler: Tiler, index: int) -> dict[str, Any]:
+    """Super-resolve one image of the pack into ``<index>.npy``."""
+    import numpy as np
+    import torch
+
+    from srbench.evaluation.lr_cache import read_pixels
+
+    lr = read_pixels(Path(job["lr"]), *job["images"][index])
+    start = time.perf_counter()
+    result: Inference = tiler((torch.from_numpy(lr).float() / 255.0)[None, None])
+    seconds = time.perf_counter() - start
+    final = Path(job["out"]) / f"{index}.npy"
+    partial = final.with_suffix(".tmp")
+    with partial.open("wb") as file:
+        np.save(file, result.sr[0, 0].numpy())
+    partial.rename(final)
+    return {"file": str(final), "seconds": seconds, "tiling": result.summary()}
+
+
+def _load(job: Mapping[str, Any]) -> SRModel:
+    from srbench import models
+
+    if job["model"] not in models.model_names():
+        _import_file(job["module"], job["module_file"])
+    model = models.create(job["model"], scale=job["scale"], channels=job["channels"], variant=job["variant"])
+    if job["weights"]:
+        from srbench import weights
+
+        weights.load(model, Path(job["weights"]))
+    model.network.eval().requires_grad_(False)
+    return model
+
+
+def _import_file(module: str, file: str) -> None:
+    """Import the user's own file that registered the model; never under the name ``__main__``."""
+    name = "__srbench_user__" if module == "__main__" else module
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot import {file}, which registered the model")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[name] = loaded
+    spec.loader.exec_module(loaded)
+
+
+def _tiler(job: Mapping[str, Any], model: SRModel, device: Any) -> Tiler:
+    from srbench.evaluation.tiling import Tiler
+
+    return Tiler(model, device=device, tile=job["tile"], max_bytes=job["max_bytes"], output="uint8")
+
+
+def _size(model: SRModel) -> dict[str, Any]:
+    from srbench.evaluation.cost import count_parameters, gigamacs_per_megapixel
+
+    return {"params": count_parameters(model.network), "gmacs_per_mpx": gigamacs_per_megapixel(model)}
+
+
+def _make_repeatable() -> None:
+    """Same input, same output: fixed seed, no reduced-precision products, no timing-dependent kernels."""
+    import torch
+
+    torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def pick_device(name: str) -> Any:
+    """The device called ``name``; with ``auto`` a CUDA device where there is one, else the CPU.
+
+    Raises:
+        SrbenchError: a CUDA device was asked for and there is none.
+    """
+    import torch
+
+    from srbench.errors import SrbenchError
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise SrbenchError(
+            f"Device {name!r} was asked for, but torch finds no CUDA device; use --device cpu."
+        )
+    return torch.device(name)
+
+
+def _describe(device: Any) -> dict[str, Any]:
+    import platform
+
+    import torch
+
+    on_cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_cuda else platform.processor() or platform.machine()
+    return {
+        "type": device.type,
+        "name": name,
+        "precision": "float32",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }

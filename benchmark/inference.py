@@ -1,0 +1,261 @@
+"""Super-resolving images outside an evaluation: arrays with ``super_resolve``, files with ``infer_files``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench.errors import SrbenchError
+from srbench.files import atomic_write
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from srbench.evaluation.tiling import Inference, Tiler
+    from srbench.models import SRModel
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+BUDGETS = ("paper", "short", "smoke")
+
+
+def super_resolve(
+    model: SRModel,
+    pixels: Pixels,
+    *,
+    device: torch.device | str = "cpu",
+    tile: int | None = None,
+    max_bytes: int | None = None,
+) -> Pixels:
+    """Super-resolve one image of any size.
+
+    A grey image stays grey. The channels of a colour image are super-resolved together by a network for
+    colour, and each for itself by a network for grey images, so that equal channels stay equal. Transparency
+    is enlarged bicubically.
+
+    Args:
+        model: from ``srbench.models.create``, with weights loaded.
+        pixels: ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, uint8 or uint16.
+        device: where to run.
+        tile: side of tiles in LR pixels; chosen by memory when None.
+        max_bytes: memory for activations; half of what is free when None.
+
+    Returns:
+        ``(scale*H, scale*W, ...)`` of the same dtype and channel count.
+
+    Raises:
+        SrbenchError: pixels of another dtype or shape.
+    """
+    from srbench.evaluation.tiling import Tiler
+
+    return _Enlarger(Tiler(model, device=device, tile=tile, max_bytes=max_bytes))(pixels)
+
+
+class _Enlarger:
+    """Super-resolves arrays with one tiler; ``exact`` tells of the last image."""
+
+    def __init__(self, tiler: Tiler) -> None:
+        self.tiler = tiler
+        self.exact = True
+
+    def __call__(self, pixels: Pixels) -> Pixels:
+        _check(pixels)
+        if pixels.ndim == 2:
+            return _to_pixels(self._run(_to_tensor(pixels[..., None])), pixels.dtype)[..., 0]
+        colour = _to_pixels(self._colour(pixels[..., :3]), pixels.dtype)
+        if pixels.shape[2] == 3:
+            return colour
+        alpha = _to_pixels(self._bicubic(_to_tensor(pixels[..., 3:])), pixels.dtype)
+        return np.concatenate([colour, alpha], axis=2)
+
+    def _colour(self, pixels: Pixels) -> Tensor:
+        image = _to_tensor(pixels)
+        if self.tiler.model.channels == 3:
+            return self._run(image)
+        if bool((image == image[:, :1]).all()):
+            return self._run(image[:, :1]).expand(-1, 3, -1, -1)
+        return self._run(image.transpose(0, 1)).transpose(0, 1)
+
+    def _run(self, image: Tensor) -> Tensor:
+        result: Inference = self.tiler(image)
+        self.exact = result.exact
+        return result.sr
+
+    def _bicubic(self, image: Tensor) -> Tensor:
+        from srbench.datasets.resize import resize_by
+
+        return resize_by(image, self.tiler.model.scale).clamp(0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class FilesOutcome:
+    """What ``infer_files`` did: files written, and the reason for each one skipped."""
+
+    written: tuple[Path, ...]
+    skipped: Mapping[Path, str]
+
+
+def infer_files(
+    model: str,
+    images: Sequence[Path],
+    *,
+    out: Path,
+    weights: Path | None = None,
+    scale: int | None = None,
+    variant: str | None = None,
+    device: str = "auto",
+    tell: Callable[[str], None] = print,
+) -> FilesOutcome:
+    """Super-resolve image files into PNGs named ``<file>_<model>_x<scale>.png``.
+
+    Files are read as the benchmark reads micrographs: one grey channel, 8 or 16 bits kept. One that cannot
+    be read is skipped, with the reason, and the others are done.
+
+    Args:
+        model: registered name.
+        images: files, or folders whose image files are taken.
+        out: folder for the results.
+        weights: weights file; the best trained one on disk when None.
+        scale: magnification; that of the weights, else 4.
+        variant: variant; that of the weights, else the model's first.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        tell: told which weights are used and what is approximate.
+
+    Raises:
+        ModelError: no such model, scale or variant.
+        SrbenchError: no weights, or ``out`` cannot be written.
+    """
+    from srbench.evaluation.tiling import Tiler
+    from srbench.evaluation.worker import pick_device
+
+    loaded = load_model(model, weights=weights, scale=scale, variant=variant, tell=tell)
+    enlarger = _Enlarger(Tiler(loaded, device=pick_device(device)))
+    written: list[Path] = []
+    skipped: dict[Path, str] = {}
+    for file in _image_files(images):
+        target = _free_name(out, f"{file.stem}_{model}_x{loaded.scale}", written)
+        try:
+            _write_png(target, enlarger(_read(file)))
+        except ValueError as error:  # DatasetError: this file is no image that can be used
+            skipped[file] = str(error)
+            continue
+        written.append(target)
+        if not enlarger.exact:
+            tell(f"{file}: run in tiles smaller than what {model} looks at; the result is an approximation")
+    return FilesOutcome(tuple(written), skipped)
+
+
+def load_model(
+    name: str,
+    *,
+    weights: Path | None,
+    scale: int | None,
+    variant: str | None,
+    tell: Callable[[str], None],
+) -> SRModel:
+    """A model ready to run: with the given weights, or with the best trained ones on disk.
+
+    Raises:
+        ModelError: no such model, scale or variant.
+        SrbenchError: it needs weights and there are none, or they do not fit.
+    """
+    from srbench import models
+    from srbench import weights as weights_files
+
+    card = models.card(name)
+    if not card.trainable:
+        suited = variant if variant in card.variants else None
+        return models.create(name, scale=scale or 4, channels=card.channels[0], variant=suited)
+    path = weights or _best_weights(name, scale or 4, variant, tell)
+    header = weights_files.read_header(path)
+    found: dict[str, Any] = {} if header is None else vars(header)
+    model = models.create(
+        name,
+        scale=scale or found.get("scale", 4),
+        channels=found.get("channels", card.channels[0]),
+        variant=variant or found.get("variant"),
+    )
+    weights_files.load(model, path)
+    return model
+
+
+def _best_weights(name: str, scale: int, variant: str | None, tell: Callable[[str], None]) -> Path:
+    from srbench import weights as weights_files
+
+    found = weights_files.find(name, scale=scale, variant=variant)
+    if not found:
+        raise SrbenchError(
+            f"{name} has no trained weights at scale {scale}. Give --weights FILE, or train it: "
+            f"srbench train {name} --dataset NAME --scale {scale}"
+        )
+    best = min(found, key=lambda one: (_rank(one.header.budget), one.header.seed, str(one.path)))
+    header = best.header
+    tell(f"weights: {best.path} ({header.variant}, trained on {header.dataset}, budget {header.budget})")
+    return best.path
+
+
+def _rank(budget: str) -> int:
+    return BUDGETS.index(budget) if budget in BUDGETS else len(BUDGETS)
+
+
+def _image_files(images: Sequence[Path]) -> Iterator[Path]:
+    from srbench.datasets.decode import SUFFIXES
+
+    for path in images:
+        if path.is_dir():
+            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        else:
+            yield path
+
+
+def _read(file: Path) -> Pixels:
+    from srbench.datasets.decode import decode
+
+    return decode(file, min_side=1).pixels
+
+
+def _free_name(out: Path, stem: str, taken: Sequence[Path]) -> Path:
+    """A file name no other image of this call has; an earlier call's result is replaced."""
+    candidate, number = out / f"{stem}.png", 2
+    while candidate in taken:
+        candidate, number = out / f"{stem}-{number}.png", number + 1
+    return candidate
+
+
+def _write_png(path: Path, pixels: Pixels) -> None:
+    import cv2
+
+    encoded, data = cv2.imencode(".png", pixels)
+    if not encoded:
+        raise SrbenchError(f"Cannot encode {path.name} as PNG: shape {pixels.shape}, dtype {pixels.dtype}.")
+    with atomic_write(path) as file:
+        file.write(data.tobytes())
+
+
+def _check(pixels: Pixels) -> None:
+    shaped = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if pixels.dtype not in (np.uint8, np.uint16) or not shaped or 0 in pixels.shape:
+        raise SrbenchError(
+            f"Expected 8 or 16 bit pixels (H, W), (H, W, 3) or (H, W, 4), found {pixels.dtype} {pixels.shape}."
+        )
+
+
+def _to_tensor(pixels: Pixels) -> Tensor:
+    """``(H, W, C)`` to ``(1, C, H, W)`` float32 in [0, 1]."""
+    import torch
+
+    top = np.float32(np.iinfo(pixels.dtype).max)
+    return torch.from_numpy((pixels.astype(np.float32) / top).transpose(2, 0, 1))[None]
+
+
+def _to_pixels(image: Tensor, dtype: np.dtype[Any]) -> Pixels:
+    """``(1, C, H, W)`` in [0, 1] to ``(H, W, C)``, rounded half up."""
+    top = np.iinfo(dtype).max
+    rounded = np.floor(image[0].permute(1, 2, 0).double().numpy() * top + 0.5)
+    pixels: Pixels = rounded.astype(dtype)
+    return pixels
