@@ -154,7 +154,7 @@ def _shorter_stage(request: RecipeRequest) -> Stage:
 L1_OF_GREY_LEVELS = LossTerm("l1", PixelLoss(F.l1_loss), weight=RGB_RANGE)
 
 SHORTER: dict[tuple[str, str], tuple[int, int, int, float]] = {
-    ("smoke", "baseline"): (40, 4, 8, 1e-4),
+    ("smoke", "baseline"): (60, 4, 12, 5e-4),
     ("smoke", "full"): (12, 2, 8, 1e-4),
     ("smoke", "tiny"): (400, 8, 10, 2e-3),
     ("short", "baseline"): (20_000, 16, 48, 2e-4),

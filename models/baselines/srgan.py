@@ -155,7 +155,7 @@ def tell_apart(critic: nn.Module, inputs: LossInputs) -> Tensor:
 
 @dataclass(frozen=True)
 class Plan:
-    """What differs between budgets: iterations, batch, HR patch and rates of the stages; size of the critic."""
+    """What differs between budgets: iterations, batch, HR patch, rates, size of the critic."""
 
     pixels: int
     adversarial: int
@@ -168,7 +168,7 @@ class Plan:
 
 
 PLANS: dict[tuple[str, str], Plan] = {
-    ("smoke", "srresnet"): Plan(30, 10, 4, 48, 1e-3, 1e-4),
+    ("smoke", "srresnet"): Plan(50, 8, 4, 48, 1e-3, 1e-4),
     ("smoke", "tiny"): Plan(300, 40, 8, 48, 2e-3, 1e-4, critic_features=8, critic_hidden=32),
     ("short", "srresnet"): Plan(16_000, 4_000, 16, 96, 2e-4, 1e-4),
     ("short", "tiny"): Plan(8_000, 2_000, 16, 96, 1e-3, 1e-4, critic_features=16, critic_hidden=64),

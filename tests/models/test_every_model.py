@@ -1,0 +1,152 @@
+"""What holds for every registered model and variant, whoever wrote it: nothing here knows a model by name."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from srbench.models import create, list_models
+from srbench.models.interface import pad_to_multiple
+
+CARDS = list_models()
+VARIANTS = [(card.name, variant) for card in CARDS for variant in card.variants]
+SMALLEST = [(card.name, card.variants[-1], scale) for card in CARDS for scale in card.scales]
+TRAINABLE = [(card.name, variant) for card in CARDS if card.trainable for variant in card.variants]
+
+every_variant = pytest.mark.parametrize(("name", "variant"), VARIANTS)
+
+
+def build(name, variant, channels=1):
+    """The model at x4 where it has that, so that all are compared at the benchmark's main magnification."""
+    scales = next(card.scales for card in CARDS if card.name == name)
+    return create(name, scale=4 if 4 in scales else scales[-1], channels=channels, variant=variant)
+
+
+def lr_like(model, height=13, width=9, batch=1):
+    return torch.rand(batch, model.channels, height, width)
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+def test_card_is_complete(card):
+    assert card.title and card.summary.endswith(".")
+    assert card.paper.startswith("https://")
+    assert card.family in ("interpolation", "regression", "adversarial", "variational", "attention")
+    assert 1950 < card.year < 2100
+    assert 1 in card.channels
+    assert set(card.leaking) <= set(card.variants)
+    assert card.module.startswith("srbench.models.")
+    assert not card.trainable or "tiny" in card.variants
+
+
+@every_variant
+@pytest.mark.parametrize("channels", [1, 3])
+def test_infers_odd_sizes(name, variant, channels):
+    model = build(name, variant, channels)
+    sr = model.infer(lr_like(model))
+    assert sr.shape == (1, channels, 13 * model.scale, 9 * model.scale)
+    assert sr.dtype == torch.float32
+    assert sr.isfinite().all()
+    assert sr.min() >= 0 and sr.max() <= 1
+
+
+@pytest.mark.parametrize(("name", "variant", "scale"), SMALLEST)
+def test_every_scale_enlarges_by_it(name, variant, scale):
+    model = create(name, scale=scale, variant=variant)
+    assert model.infer(lr_like(model, 7, 10)).shape == (1, 1, 7 * scale, 10 * scale)
+
+
+@every_variant
+def test_images_of_a_batch_do_not_see_each_other(name, variant):
+    model = build(name, variant)
+    lr = lr_like(model, batch=3)
+    one_by_one = torch.cat([model.infer(image) for image in lr.split(1)])
+    torch.testing.assert_close(model.infer(lr), one_by_one, atol=1e-5, rtol=0)
+
+
+@every_variant
+def test_inference_leaves_the_network_as_it_was(name, variant):
+    model = build(name, variant)
+    before = {key: value.clone() for key, value in model.network.state_dict().items()}
+    model.network.train()
+    lr = lr_like(model)
+    first = model.infer(lr)
+    assert model.network.training
+    assert all(torch.equal(value, before[key]) for key, value in model.network.state_dict().items())
+    assert torch.equal(model.infer(lr), first)
+
+
+@pytest.mark.parametrize(("name", "variant"), TRAINABLE)
+def test_training_reaches_every_parameter(name, variant, open_gates):
+    model = build(name, variant)
+    network = open_gates(model.network).train()
+    lr = pad_to_multiple(lr_like(model, 8, 8, batch=2), model.size_multiple)
+    stage = model.recipe("smoke").stages[-1]
+    batch = make_batch(lr, model.scale)
+    outputs = stage.forward(network, batch)
+    sum(
+        (value * torch.randn_like(value)).sum() for value in outputs.values() if value.requires_grad
+    ).backward()
+    unreached = [key for key, parameter in network.named_parameters() if untouched(parameter)]
+    assert not unreached
+
+
+def make_batch(lr, scale):
+    from srbench.models.recipe import Batch
+
+    return Batch(lr, lr.repeat_interleave(scale, -1).repeat_interleave(scale, -2), scale)
+
+
+def untouched(parameter: nn.Parameter) -> bool:
+    if not parameter.requires_grad:
+        return False
+    return parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any()
+
+
+@every_variant
+def test_state_dict_round_trip(name, variant):
+    torch.manual_seed(1)
+    source = build(name, variant)
+    torch.manual_seed(2)
+    target = build(name, variant)
+    lr = lr_like(source)
+    target.network.load_state_dict(source.network.state_dict(), strict=True)
+    assert torch.equal(target.infer(lr), source.infer(lr))
+
+
+@every_variant
+def test_runs_under_bfloat16_autocast(name, variant):
+    model = build(name, variant)
+    lr = lr_like(model)
+    exact = model.infer(lr)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = model.infer(lr)
+    assert rounded.isfinite().all()
+    assert (rounded.float() - exact).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize(("name", "variant"), [(card.name, card.variants[-1]) for card in CARDS])
+def test_looks_no_farther_than_it_says(name, variant, probe):
+    model = build(name, variant)
+    stated = model.receptive_radius
+    window = 16 if stated is None or math.isinf(stated) else int(stated) + 2
+    multiple = model.size_multiple
+    window = next(
+        size for size in range(window, window + multiple + 1) if (2 * size + 1) % multiple in (0, 1)
+    )
+    network = model.network if (2 * window + 1) % multiple == 0 else PaddedTo(model.network, multiple)
+    reach = probe(network, model.scale, window)
+    assert stated is None or reach <= stated
+
+
+class PaddedTo(nn.Module):
+    """A network behind the padding that ``SRModel.infer`` gives it."""
+
+    def __init__(self, network: nn.Module, multiple: int) -> None:
+        super().__init__()
+        self.network, self.multiple = network, multiple
+
+    def forward(self, lr):
+        return self.network(pad_to_multiple(lr, self.multiple))
