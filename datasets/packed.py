@@ -189,8 +189,10 @@ def read_manifest(folder: Path) -> PackManifest:
         raw = json.loads((folder / MANIFEST).read_bytes())
         shards = {name: (int(size), str(digest)) for name, (size, digest) in raw["shards"].items()}
         known = {item.name: raw[item.name] for item in fields(PackManifest)}
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DatasetMissing(f"Nothing is packed in {folder}.") from error
+    except OSError as error:
+        raise DatasetError(f"{folder / MANIFEST} cannot be read: {error.strerror or error}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{folder / MANIFEST} is damaged ({error}); {_AGAIN}") from error
     if known["format"] != FORMAT:
@@ -216,6 +218,8 @@ def read_index(folder: Path, manifest: PackManifest) -> tuple[Record, ...]:
         sizes = {name: (folder / name).stat().st_size for name in manifest.shards}
     except FileNotFoundError as error:
         raise DatasetError(f"{error.filename} is missing; {_AGAIN}") from error
+    except OSError as error:
+        raise DatasetError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
     if hashlib.sha256(data).hexdigest() != manifest.index_sha256:
         raise DatasetError(f"{folder / manifest.index} has changed since it was written; {_AGAIN}")
     for name, (expected, _) in manifest.shards.items():

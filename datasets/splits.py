@@ -7,25 +7,19 @@ from collections.abc import Iterable, Mapping
 
 from srbench.datasets.interface import DatasetError, Micrograph, Split
 
-_TEST_SHARE = 0.15
-_VAL_SHARE = 0.15
+_SHARE = 0.15
 
 
 def split_groups(groups: Iterable[str]) -> Mapping[str, Split]:
-    """Assign each group to a split by a hash of its name: about 70 % train, 15 % val, 15 % test.
+    """Assign each group to a split: 70 % train, 15 % val, 15 % test of the groups, by a hash of their names.
 
-    A group keeps its split when others come or go, except that one group is moved where ``test`` would be
-    empty, one where ``train`` would be, and with three or more groups one where ``val`` would be.
+    ``test`` is never empty, ``train`` only for a single group, ``val`` only for fewer than three. When groups
+    come or go, the others keep their split but for those at the two boundaries.
     """
     ranked = sorted(set(groups), key=lambda group: (_place(group), group))
-    splits = {group: _by_place(_place(group)) for group in ranked}
-    if ranked and "test" not in splits.values():
-        splits[ranked[0]] = "test"
-    if len(ranked) > 1 and "train" not in splits.values():
-        splits[ranked[-1]] = "train"
-    if len(ranked) > 2 and "val" not in splits.values():
-        splits[_to_spare(ranked, splits)] = "val"
-    return splits
+    share = max(round(_SHARE * len(ranked)), 1)
+    val_end = 2 * share if len(ranked) > 2 else share
+    return {group: _by_rank(rank, share, val_end) for rank, group in enumerate(ranked)}
 
 
 def check_groups(images: Iterable[Micrograph]) -> None:
@@ -44,21 +38,11 @@ def check_groups(images: Iterable[Micrograph]) -> None:
             )
 
 
-def _place(group: str) -> float:
-    digest = hashlib.sha256(f"srbench split 1\n{group}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def _place(group: str) -> bytes:
+    return hashlib.sha256(f"srbench split 1\n{group}".encode("utf-8", "surrogateescape")).digest()
 
 
-def _by_place(place: float) -> Split:
-    if place < _TEST_SHARE:
+def _by_rank(rank: int, test_end: int, val_end: int) -> Split:
+    if rank < test_end:
         return "test"
-    return "val" if place < _TEST_SHARE + _VAL_SHARE else "train"
-
-
-def _to_spare(ranked: list[str], splits: Mapping[str, Split]) -> str:
-    """A group that its split can do without, train's first."""
-    for split in ("train", "test"):
-        members = [group for group in ranked if splits[group] == split]
-        if len(members) > 1:
-            return members[0]
-    return ranked[1]
+    return "val" if rank < val_end else "train"

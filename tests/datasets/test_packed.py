@@ -1,0 +1,336 @@
+"""Packs: what goes in comes out, views not copies, and no crash, full disk or flipped bit goes unnoticed."""
+
+import errno
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from srbench.datasets import pack_writer, storage
+from srbench.datasets.interface import DatasetCard, DatasetError, DatasetMissing, Micrograph
+from srbench.datasets.pack_writer import packing, verify_packed
+from srbench.datasets.packed import PackedSet, read_manifest
+
+CARD = DatasetCard("toy", "Toy", "user", "for tests", "none")
+
+
+def pack(folder, images, *, shard_bytes=1 << 20, version="1", split="test"):
+    with packing(folder, name="toy", version=version, shard_bytes=shard_bytes) as writer:
+        for name, pixels in images.items():
+            writer.add(name, pixels)
+        return writer.finish(
+            Micrograph(name, f"group-{name}", "c", split, *pixels.shape, bits=pixels.dtype.itemsize * 8)
+            for name, pixels in images.items()
+        )
+
+
+@pytest.fixture
+def images(picture):
+    return {
+        "a": picture(1, 60, 80),
+        "b": picture(2, 49, 131, np.uint16),
+        "c": picture(3, 100, 50),
+    }
+
+
+def leftovers(folder):
+    manifest = read_manifest(folder)
+    used = {"manifest.json", manifest.index, *manifest.shards, storage.LOCK}
+    return {path.name for path in folder.iterdir()} - used
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 6000, 1 << 20])
+def test_round_trip_of_mixed_sizes_and_depths(tmp_path, images, shard_bytes):
+    pack(tmp_path, images, shard_bytes=shard_bytes)
+    opened = PackedSet(tmp_path, CARD)
+    assert [image.id for image in opened.images] == ["a", "b", "c"]
+    for name, pixels in images.items():
+        found = opened.pixels(name)
+        assert found.dtype == pixels.dtype and np.array_equal(found, pixels)
+        assert not found.flags.writeable
+    assert len(opened.manifest.shards) == {1: 3, 6000: 2, 1 << 20: 1}[shard_bytes]
+    assert not verify_packed(tmp_path).problems
+    assert not leftovers(tmp_path)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40), st.booleans()), min_size=1, max_size=6),
+    shard_bytes=st.integers(1, 4000),
+)
+def test_any_sizes_survive(tmp_path_factory, shapes, shard_bytes):
+    folder = tmp_path_factory.mktemp("pack")
+    generator = np.random.default_rng(0)
+    images = {
+        f"{index}": generator.integers(0, 65536 if deep else 256, (height, width)).astype(
+            np.uint16 if deep else np.uint8
+        )
+        for index, (height, width, deep) in enumerate(shapes)
+    }
+    pack(folder, images, shard_bytes=shard_bytes)
+    opened = PackedSet(folder, CARD)
+    assert all(np.array_equal(opened.pixels(name), pixels) for name, pixels in images.items())
+    assert not verify_packed(folder).problems
+
+
+def test_pixels_and_crops_are_views_of_the_mapped_file(tmp_path, images):
+    pack(tmp_path, images)
+    opened = PackedSet(tmp_path, CARD)
+    crop = opened.pixels("a")[10:20, 10:20]
+    assert np.shares_memory(crop, opened.pixels("a"))
+    assert np.shares_memory(opened.pixels("a").base, opened.pixels("c").base)  # one mapping, no copies
+    with pytest.raises(ValueError, match="read-only"):
+        crop[0, 0] = 1
+
+
+def test_twin_images_in_two_shards(tmp_path, picture):
+    twins = {"a": picture(1), "b": picture(1)}
+    pack(tmp_path, twins, shard_bytes=1)
+    opened = PackedSet(tmp_path, CARD)
+    assert np.array_equal(opened.pixels("a"), opened.pixels("b"))
+    assert not verify_packed(tmp_path).problems
+
+
+def test_a_set_travels_to_worker_processes_without_its_pixels(tmp_path, images):
+    pack(tmp_path, images)
+    opened = PackedSet(tmp_path, CARD)
+    opened.pixels("a")
+    data = pickle.dumps(opened)
+    assert len(data) < 5000
+    assert np.array_equal(pickle.loads(data).pixels("b"), images["b"])
+
+
+def test_fingerprint_depends_on_pixels_splits_and_groups_only(tmp_path, images):
+    first = pack(tmp_path / "1", images).fingerprint
+    assert (
+        pack(tmp_path / "2", dict(reversed(images.items())), shard_bytes=1, version="9").fingerprint == first
+    )
+    assert pack(tmp_path / "3", images, split="train").fingerprint != first
+    changed = {**images, "a": images["a"] ^ 1}
+    assert pack(tmp_path / "4", changed).fingerprint != first
+
+
+def test_one_flipped_byte_is_found_and_named(tmp_path, images):
+    pack(tmp_path, images)
+    opened = PackedSet(tmp_path, CARD)
+    stored = opened.stored("b")
+    shard = tmp_path / stored.shard
+    data = bytearray(shard.read_bytes())
+    data[stored.offset + 77] ^= 4
+    shard.write_bytes(data)
+    assert list(verify_packed(tmp_path).problems) == ["b"]
+    data[stored.offset + 77] ^= 4
+    data[stored.offset + stored.nbytes + 1] ^= 1  # the gap behind this image
+    shard.write_bytes(data)
+    assert list(verify_packed(tmp_path).problems) == [stored.shard]
+
+
+@pytest.mark.parametrize("harm", ["truncate", "remove", "index", "manifest", "format"])
+def test_damage_is_an_error_at_opening(tmp_path, images, harm):
+    manifest = pack(tmp_path, images)
+    shard, path = tmp_path / next(iter(manifest.shards)), tmp_path / "manifest.json"
+    if harm == "truncate":
+        os.truncate(shard, 100)
+    elif harm == "remove":
+        shard.unlink()
+    elif harm == "index":
+        index = tmp_path / manifest.index
+        index.write_bytes(index.read_bytes().replace(b'"test"', b'"train"'))
+    elif harm == "manifest":
+        path.write_bytes(path.read_bytes()[:50])
+    else:
+        path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(DatasetError, match="delete this folder and import"):
+        PackedSet(tmp_path, CARD)
+    pack(tmp_path, images)  # packing again heals it
+    assert not verify_packed(tmp_path).problems
+
+
+def test_nothing_packed_is_missing(tmp_path):
+    with pytest.raises(DatasetMissing, match="Nothing is packed"):
+        PackedSet(tmp_path, CARD)
+
+
+def test_an_unknown_image_is_named(tmp_path, images):
+    pack(tmp_path, images)
+    with pytest.raises(DatasetError, match="no image 'nope'"):
+        PackedSet(tmp_path, CARD).pixels("nope")
+
+
+def test_refuses_repeated_ids_colour_and_nothing(tmp_path, picture):
+    with packing(tmp_path, name="toy", version="1") as writer:
+        writer.add("a", picture())
+        with pytest.raises(DatasetError, match="Two images"):
+            writer.add("a", picture())
+        with pytest.raises(DatasetError, match=r"expected \(H, W\)"):
+            writer.add("b", np.zeros((4, 4, 3), np.uint8))
+        with pytest.raises(DatasetError, match="no images"):
+            writer.finish([])
+
+
+def test_repacking_replaces_and_leaves_no_rubbish(tmp_path, images, picture):
+    pack(tmp_path, images)
+    before = PackedSet(tmp_path, CARD)
+    held = before.pixels("a")
+    pack(tmp_path, {"z": picture(9)})
+    assert [image.id for image in PackedSet(tmp_path, CARD).images] == ["z"]
+    assert np.array_equal(held, images["a"])  # what was mapped stays readable
+    assert not leftovers(tmp_path)
+
+
+def test_an_exception_while_packing_keeps_the_old_state(tmp_path, images, picture):
+    before = pack(tmp_path, images)
+    with pytest.raises(RuntimeError), packing(tmp_path, name="toy", version="2") as writer:
+        writer.add("z", picture(9))
+        raise RuntimeError
+    assert read_manifest(tmp_path) == before
+    assert not leftovers(tmp_path)
+
+
+def test_a_full_disk_keeps_the_old_state_and_says_what_to_do(tmp_path, images, picture, monkeypatch):
+    before = pack(tmp_path, images)
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pack_writer._Shard, "_write", full)
+    with pytest.raises(DatasetError, match=r"No space left.*SRBENCH_HOME"):
+        pack(tmp_path, {"z": picture(9)})
+    monkeypatch.undo()
+    assert read_manifest(tmp_path) == before and not leftovers(tmp_path)
+    pack(tmp_path, {"z": picture(9)})
+    assert len(PackedSet(tmp_path, CARD)) == 1
+
+
+@pytest.mark.parametrize("moment", ["index", "manifest"])
+def test_a_disk_that_fills_at_the_very_end_keeps_the_old_state(
+    tmp_path, images, picture, monkeypatch, moment
+):
+    before = pack(tmp_path, images)
+    real_flush, calls = storage.flush, []
+
+    def full(file):
+        calls.append(file)
+        if len(calls) == (1 if moment == "index" else 2):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real_flush(file)
+
+    monkeypatch.setattr(storage, "flush", full)  # the shard is flushed by pack_writer's own name
+    with pytest.raises(DatasetError, match="No space left"):
+        pack(tmp_path, {"z": picture(9)})
+    assert read_manifest(tmp_path) == before
+    assert not verify_packed(tmp_path).problems
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_really_full_device(tmp_path, images, monkeypatch):
+    before = pack(tmp_path, images)
+    real = pack_writer._Shard
+
+    class OnFullDevice(real):
+        def __init__(self, path):
+            super().__init__(path)
+            self.file.close()
+            self.file = Path("/dev/full").open("wb")  # noqa: SIM115
+
+    monkeypatch.setattr(pack_writer, "_Shard", OnFullDevice)
+    with pytest.raises(DatasetError, match="No space left"):
+        pack(tmp_path, {"z": np.zeros((400, 400), np.uint8)})
+    assert read_manifest(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, images):
+    blocker = tmp_path / "file"
+    blocker.write_text("not a folder")
+    with pytest.raises(DatasetError, match=r"Cannot write to .*SRBENCH_HOME"):
+        pack(blocker / "pack", images)
+
+
+def test_a_second_writer_is_told_to_wait(tmp_path, images):
+    with (
+        packing(tmp_path, name="toy", version="1"),
+        pytest.raises(DatasetError, match="Another srbench is writing"),
+        packing(tmp_path, name="toy", version="1"),
+    ):
+        pass
+    pack(tmp_path, images)
+
+
+KILLED = """
+    import sys, time
+    from pathlib import Path
+    import numpy as np
+    from srbench.datasets import pack_writer, storage
+    from srbench.datasets.interface import Micrograph
+
+    folder, moment = Path(sys.argv[1]), sys.argv[2]
+
+    def hang(*_):
+        print("now", flush=True)
+        time.sleep(60)
+
+    if moment == "before the manifest":
+        real = storage.write_atomically
+        pack_writer.write_atomically = lambda path, data: (
+            hang() if path.name == "manifest.json" else real(path, data)
+        )
+    with pack_writer.packing(folder, name="toy", version="2", shard_bytes=5000) as writer:
+        images = []
+        for index in range(6):
+            pixels = np.full((64, 64), index, np.uint8)
+            pixels[0, 0] = 200
+            writer.add(f"n{index}", pixels)
+            images.append(Micrograph(f"n{index}", "g", "c", "test", 64, 64))
+            if index == 4 and moment == "between images":
+                hang()
+        writer.finish(images)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+@pytest.mark.parametrize("moment", ["between images", "before the manifest"])
+def test_kill_9_while_packing_leaves_the_old_state(tmp_path, images, moment):
+    before = pack(tmp_path, images)
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), moment],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path.parent,
+    )
+    assert child.stdout.readline() == "now\n"
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+
+    assert read_manifest(tmp_path) == before
+    assert not verify_packed(tmp_path).problems
+    assert leftovers(tmp_path)
+    child = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), "not at all"], cwd=tmp_path.parent
+    )
+    assert child.returncode == 0
+    opened = PackedSet(tmp_path, CARD)
+    assert [image.id for image in opened.images] == [f"n{index}" for index in range(6)]
+    assert opened.pixels("n5")[0, 0] == 200 and opened.pixels("n5")[5, 5] == 5
+    assert not leftovers(tmp_path)
+
+
+def test_opening_does_not_read_the_pixels(tmp_path):
+    pack(tmp_path, {"big": np.zeros((4000, 4000), np.uint8)})
+    manifest = read_manifest(tmp_path)
+    shard = tmp_path / next(iter(manifest.shards))
+    accessed = time.time_ns() - 10**12
+    os.utime(shard, ns=(accessed, accessed))
+    opened = PackedSet(tmp_path, CARD)
+    assert not opened._shards
+    opened.pixels("big")
+    assert list(opened._shards) == [shard.name]
