@@ -17,8 +17,8 @@ import numpy as np
 
 from srbench.errors import SrbenchError
 from srbench.reporting.blocks import Block
-from srbench.reporting.leaderboard import Row
 from srbench.reporting.regions import Grey, Region, choose
+from srbench.reporting.rows import BASELINE, Row
 from srbench.store import Manifest, ScoreStore
 
 MAX_IMAGES = 6
@@ -69,7 +69,7 @@ class Panel:
         height: HR rows of the whole image.
         overview: the HR image, reduced.
         regions: where the crops were taken.
-        tiles: HR, LR and the models in the order of the table.
+        tiles: HR, LR, bicubic, then the models in the order of the table.
     """
 
     image: str
@@ -108,7 +108,7 @@ def panels(store: ScoreStore, block: Block, rows: Sequence[Row]) -> tuple[list[P
 
 def reference_id(manifest: Manifest) -> str:
     """Where the HR and LR of a run's previews are stored."""
-    return str(manifest.data.get("reference", ""))
+    return str(manifest.data.get("reference_id", ""))
 
 
 def psnr(sr: Grey, hr: Grey) -> float | None:
@@ -136,7 +136,7 @@ def _panel(
 
 def _outputs(store: ScoreStore, rows: Sequence[Row], image: str, hr: Grey) -> tuple[list[_Output], list[str]]:
     outputs, problems = [], []
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.run[0] != BASELINE):
         pixels = _read(store.preview(row.manifest.key, image))
         if pixels is not None and pixels.shape == hr.shape:
             outputs.append(_Output(row, pixels))

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from srbench.evaluation.statistics import ALPHA, FEW_GROUPS
-from srbench.reporting.leaderboard import BASELINE, LEAKING, SMOKE, Leaderboard, Row
+from srbench.reporting.leaderboard import Leaderboard
+from srbench.reporting.rows import BASELINE, LEAKING, SMOKE, Row, title_of
+from srbench.store import Manifest
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,21 @@ def warnings_of(board: Leaderboard) -> list[str]:
 def gaps_of(board: Leaderboard) -> list[Gap]:
     """Failed and missing runs, then values without a number, equal reasons told once."""
     runs = [
-        Gap("the whole run" if m.status == "failed" else "no weights", _absent_name(m.card, m.key), m.reason)
+        Gap("the whole run" if m.status == "failed" else "no weights", _absent_name(m), m.reason)
         for m in board.block.absent
     ]
     return [*runs, *_metric_gaps(board), *_cost_gaps(board), *_skipped(board)]
 
 
-def _absent_name(card: Mapping[str, object], key: object) -> str:
-    name = str(card.get("title") or getattr(key, "model", ""))
-    seed = getattr(key, "seed", -1)
-    variant = str(getattr(key, "variant", ""))
-    parts = [variant, f"seed {seed}" if seed >= 0 else ""]
+def _absent_name(manifest: Manifest) -> str:
+    key = manifest.key
+    parts = [key.variant, f"seed {key.seed}" if key.seed >= 0 else ""]
     detail = ", ".join(part for part in parts if part)
-    return f"{name} ({detail})" if detail else name
+    return f"{title_of(manifest)} ({detail})" if detail else title_of(manifest)
 
 
 def _metric_gaps(board: Leaderboard) -> list[Gap]:
-    titles = {column.id: column.title for column in board.columns}
+    titles = {column.id: column.title for column in (*board.columns, *board.empty_columns)}
     found = [
         (titles[metric], cell.reason, row.label)
         for row in board.rows
@@ -107,12 +107,12 @@ def _standings(board: Leaderboard) -> list[str]:
     if smoke:
         found.append(
             f"{_count(smoke, 'run uses', 'runs use')} weights of the smoke budget, trained for seconds to "
-            "show that the software works. They are not results and not ranked."
+            "show that the software works: not a result, not ranked."
         )
     if leaking:
         found.append(
-            f"{_count(leaking, 'run sees', 'runs see')} the HR image when predicting it; "
-            "such numbers cannot be reached in use and are not ranked."
+            f"{_count(leaking, 'run sees', 'runs see')} the HR image while predicting it: "
+            "such numbers cannot be reached in use, not ranked."
         )
     return found
 

@@ -26,14 +26,18 @@ def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
-def quantity(value: float | None, digits: int = 3) -> str:
-    """A count with an SI prefix, as in ``16.7 M``; small values with ``digits`` significant digits."""
+def quantity(value: float | None, *, prefixed: bool = True, digits: int = 3) -> str:
+    """About ``digits`` significant digits; a pure number with an SI prefix, as in ``16.7 M``.
+
+    A value that has a unit already (``prefixed=False``) gets no second prefix.
+    """
     if value is None or not math.isfinite(value):
         return MISSING
-    for factor, prefix in _PREFIXES:
-        if abs(value) >= factor * 0.9995:
-            return f"{_significant(value / factor, digits)} {prefix}"
-    return _significant(value, digits)
+    rounded = float(f"{value:.{digits}g}")
+    for factor, prefix in _PREFIXES if prefixed else ():
+        if abs(rounded) >= factor:
+            return f"{_significant(rounded / factor, digits)} {prefix}"
+    return _significant(rounded, digits)
 
 
 def decimals_for(half_widths: Iterable[float]) -> int:
@@ -62,4 +66,4 @@ def _significant(value: float, digits: int) -> str:
     if value == 0:
         return "0"
     decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
-    return number(value, min(decimals, 6))
+    return number(value, min(decimals, 4))

@@ -71,12 +71,32 @@ def _crowding(anchors: Sequence[Anchor], index: int) -> int:
 
 
 def _free_box(anchor: Anchor, obstacles: Sequence[Box], frame: Box) -> Box:
-    candidates = [box for box in _candidates(anchor) if box.within(frame)]
-    if not candidates:
-        return _candidates(anchor)[0]
-    covered = [sum(box.overlap(other) for other in obstacles) for box in candidates]
-    least = min(covered)
-    return candidates[covered.index(least)]
+    best, covered = _least_covered([b for b in _candidates(anchor) if b.within(frame)], obstacles)
+    if covered > 0:
+        best, covered = _least_covered(_everywhere(anchor, frame), obstacles)
+    return best if best is not None else _candidates(anchor)[0]
+
+
+def _least_covered(boxes: Sequence[Box], obstacles: Sequence[Box]) -> tuple[Box | None, float]:
+    """The first box that covers least."""
+    best, least = None, math.inf
+    for box in boxes:
+        covered = sum(box.overlap(other) for other in obstacles)
+        if covered < least:
+            best, least = box, covered
+    return best, least
+
+
+def _everywhere(anchor: Anchor, frame: Box) -> list[Box]:
+    """Boxes on a grid over the whole frame, nearest first: for a crowd no ring has room for."""
+    width = text_width(anchor.text)
+    columns = int(max((frame.right - frame.left - width) // 12, 0)) + 1
+    rows = int(max((frame.bottom - frame.top - LINE_HEIGHT) // LINE_HEIGHT, 0)) + 1
+    corners = [
+        (frame.left + 12 * c, frame.top + LINE_HEIGHT * r) for r in range(rows) for c in range(columns)
+    ]
+    corners.sort(key=lambda corner: math.hypot(corner[0] + width / 2 - anchor.x, corner[1] - anchor.y))
+    return [Box(x, y, x + width, y + LINE_HEIGHT) for x, y in corners]
 
 
 def _candidates(anchor: Anchor) -> list[Box]:

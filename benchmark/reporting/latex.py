@@ -10,8 +10,9 @@ import math
 import re
 
 from srbench.reporting.formats import is_number, quantity
-from srbench.reporting.leaderboard import SECTIONS, Cell, Leaderboard, Row
+from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.measures import Family
+from srbench.reporting.rows import SECTIONS, Cell, Row
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -66,7 +67,9 @@ def latex_costs(board: Leaderboard) -> str:
         return ""
     heads = ["Model", *(_head(column.title, column.unit, "none") for column in board.cost_columns)]
     lines = [
-        _line([_name(row), *(_quantity(row.costs.get(column.id)) for column in board.cost_columns)])
+        _line(
+            [_name(row), *(_quantity(row.costs.get(column.id), column.unit) for column in board.cost_columns)]
+        )
         for row in board.rows
         if row.standing != "ceiling"
     ]
@@ -134,6 +137,6 @@ def _interval(low: float, high: float, form: str) -> str:
     return f" $[{low:{form}}, {high:{form}}]$" if math.isfinite(low) else ""
 
 
-def _quantity(value: float | None) -> str:
-    text = quantity(value).replace("\N{MINUS SIGN}", "-")
+def _quantity(value: float | None, unit: str) -> str:
+    text = quantity(value, prefixed=not unit).replace("\N{MINUS SIGN}", "-")
     return re.sub(r" (\w)$", r"\\,\1", text) if value is not None and math.isfinite(value) else "--"

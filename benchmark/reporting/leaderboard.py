@@ -1,17 +1,17 @@
 """The leaderboard of one block: one row a run, one cell a metric. All statistics come from the harness.
 
-Ranked are trained networks and interpolations. Not ranked, and computed apart so that they influence neither
-"best" nor the correction for multiple tests: the noise ceiling, variants that see the HR image, and weights
-of the smoke budget, which were trained for seconds to show that the software works.
+Runs that are not ranked are computed apart, against bicubic alone, so that they influence neither "best" nor
+the correction for multiple tests.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,109 +20,21 @@ from srbench.evaluation.bootstrap import cluster
 from srbench.reporting.blocks import Block
 from srbench.reporting.formats import decimals_for
 from srbench.reporting.measures import Family, Measure, families, measures
+from srbench.reporting.rows import (
+    BASELINE,
+    SECTIONS,
+    Cell,
+    Row,
+    RunId,
+    Standing,
+    badges_of,
+    run_of,
+    standing_of,
+)
 from srbench.store import Manifest
 
 if TYPE_CHECKING:
     import pandas as pd
-
-RunId = tuple[str, str, str, int]
-Standing = Literal["network", "interpolation", "ceiling", "unranked"]
-SECTIONS: Mapping[Standing, str] = {
-    "network": "Networks",
-    "interpolation": "Interpolations (nothing learned)",
-    "ceiling": "Noise ceiling (a second acquisition of the same field, not a model)",
-    "unranked": "Shown, not ranked",
-}
-SMOKE = "smoke budget: not a result"
-LEAKING = "sees the HR image: not ranked"
-BASELINE = "bicubic"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One metric of one run, as :func:`srbench.evaluation.statistics.leaderboard` gives it."""
-
-    mean: float
-    low: float
-    high: float
-    diff: float
-    diff_low: float
-    diff_high: float
-    p_holm: float
-    n_images: int
-    n_groups: int
-    best: bool
-    note: str
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One run of the leaderboard.
-
-    Attributes:
-        manifest: the run.
-        standing: the section of the table it belongs to.
-        cells: metric id to its cell.
-        costs: cost metric id to its value, missing ones absent.
-        cost_reasons: cost metric id to why it has no value.
-        badges: short warnings that must stand beside the name.
-    """
-
-    manifest: Manifest
-    standing: Standing
-    cells: Mapping[str, Cell]
-    costs: Mapping[str, float]
-    cost_reasons: Mapping[str, str]
-    badges: tuple[str, ...]
-
-    @property
-    def run(self) -> RunId:
-        """What identifies the run within its block."""
-        return run_of(self.manifest)
-
-    @property
-    def identifier(self) -> str:
-        """The run as one string."""
-        return "|".join(map(str, self.run))
-
-    @property
-    def title(self) -> str:
-        """The model's printed name."""
-        return str(self.manifest.card.get("title") or self.manifest.key.model)
-
-    @property
-    def detail(self) -> str:
-        """Variant, budget and seed, as far as there is something to say."""
-        key = self.manifest.key
-        parts = [key.variant if key.weights else "", str(self.manifest.weights.get("budget", ""))]
-        parts.append(f"seed {key.seed}" if key.seed >= 0 else "")
-        return ", ".join(part for part in parts if part)
-
-    @property
-    def label(self) -> str:
-        """Title and detail on one line."""
-        return f"{self.title} ({self.detail})" if self.detail else self.title
-
-    @property
-    def family(self) -> str:
-        """The model's family, for colours."""
-        return str(self.manifest.card.get("family", ""))
-
-    @property
-    def n_images(self) -> int:
-        """Images behind its most complete metric."""
-        return max((cell.n_images for cell in self.cells.values()), default=0)
-
-    @property
-    def n_groups(self) -> int:
-        """Independent groups behind its most complete metric."""
-        return max((cell.n_groups for cell in self.cells.values()), default=0)
-
-    @property
-    def shapes_crops(self) -> bool:
-        """Whether its output has a say in which regions are shown."""
-        return self.standing in ("network", "interpolation")
 
 
 @dataclass(frozen=True)
@@ -132,7 +44,8 @@ class Leaderboard:
     Attributes:
         block: the runs.
         rows: by standing, then by the first metric, best first.
-        columns: the metrics, in printing order.
+        columns: the metrics that at least one run has a value of, in printing order.
+        empty_columns: the metrics that no run has a value of.
         cost_columns: the properties of the models, in printing order.
         decimals: metric id to decimals that the intervals of its means support.
         diff_decimals: the same for differences to bicubic, whose intervals are narrower.
@@ -143,6 +56,7 @@ class Leaderboard:
     block: Block
     rows: tuple[Row, ...]
     columns: tuple[Measure, ...]
+    empty_columns: tuple[Measure, ...]
     cost_columns: tuple[Measure, ...]
     decimals: Mapping[str, int]
     diff_decimals: Mapping[str, int]
@@ -153,6 +67,11 @@ class Leaderboard:
     def families(self) -> list[Family]:
         """The metric columns under their headings."""
         return families(self.columns)
+
+    @cached_property
+    def short_names(self) -> Mapping[RunId, str]:
+        """Names for plots: the title, with variant and seed only where rows would share a name."""
+        return {row.run: _short_name(row, self.rows) for row in self.rows}
 
     @property
     def n_images(self) -> int:
@@ -172,16 +91,18 @@ class Leaderboard:
 def leaderboard(block: Block) -> Leaderboard:
     """Compute the leaderboard of a block."""
     scores = block.scores
-    columns = measures(scores.loc[scores["image"] != "", "metric"].unique())
-    cost_columns = measures(scores.loc[scores["image"] == "", "metric"].unique())
-    cells = {column.id: _cells(block, scores, column) for column in columns}
-    rows = [_row(manifest, cells, scores) for manifest in block.complete]
+    every = measures(scores.loc[scores["image"] != "", "metric"].unique())
+    cost_columns = measures(scores.loc[scores["image"] == "", "metric"].unique(), family="cost")
+    cells = {column.id: _cells(block, scores, column) for column in every}
+    columns = [c for c in every if any(math.isfinite(cell.mean) for cell in cells[c.id].values())]
+    rows = _told_apart([_row(manifest, cells, scores) for manifest in block.complete])
     decimals = {name: _decimals((c.low, c.high) for c in own.values()) for name, own in cells.items()}
     finer = {name: _decimals((c.diff_low, c.diff_high) for c in own.values()) for name, own in cells.items()}
     return Leaderboard(
         block,
         rows=tuple(sorted(rows, key=lambda row: _place(row, columns))),
         columns=tuple(columns),
+        empty_columns=tuple(column for column in every if column not in columns),
         cost_columns=tuple(cost_columns),
         decimals=decimals,
         diff_decimals=finer,
@@ -190,27 +111,21 @@ def leaderboard(block: Block) -> Leaderboard:
     )
 
 
-def run_of(manifest: Manifest) -> RunId:
-    """What identifies a run within its block."""
-    key = manifest.key
-    return key.model, key.variant, key.weights, key.seed
+def _told_apart(rows: Sequence[Row]) -> list[Row]:
+    counts = Counter(row.label for row in rows)
+    return [replace(r, twin_mark=r.run[2][:6]) if counts[r.label] > 1 else r for r in rows]
 
 
-def standing_of(manifest: Manifest) -> Standing:
-    """The section a run belongs to; everything that must not be ranked is ``unranked`` or the ceiling."""
-    if manifest.key.model == statistics.NOISE_CEILING:
-        return "ceiling"
-    if badges_of(manifest):
-        return "unranked"
-    return "interpolation" if manifest.card.get("family") == "interpolation" else "network"
-
-
-def badges_of(manifest: Manifest) -> tuple[str, ...]:
-    """Why a run is not ranked, in the words printed beside its name."""
-    leaking = manifest.card.get("leaking", False)
-    leaks = leaking if isinstance(leaking, bool) else manifest.key.variant in (leaking or ())
-    smoke = manifest.weights.get("budget") == "smoke"
-    return ((LEAKING,) if leaks else ()) + ((SMOKE,) if smoke else ())
+def _short_name(row: Row, rows: Sequence[Row]) -> str:
+    namesakes = [other.manifest for other in rows if other.title == row.title]
+    variants = {manifest.key.variant for manifest in namesakes}
+    budgets = {manifest.weights.get("budget") for manifest in namesakes if manifest.key.variant == row.run[1]}
+    seeds = {manifest.key.seed for manifest in namesakes if manifest.key.variant == row.run[1]}
+    parts = [row.title, row.run[1] if len(variants) > 1 else ""]
+    parts.append(str(row.manifest.weights.get("budget", "")) if len(budgets) > 1 else "")
+    parts.append(f"s{row.run[3]}" if len(seeds) > 1 else "")
+    parts.append(row.twin_mark)
+    return " ".join(part for part in parts if part)
 
 
 def _cells(block: Block, scores: pd.DataFrame, column: Measure) -> dict[RunId, Cell]:
@@ -219,16 +134,18 @@ def _cells(block: Block, scores: pd.DataFrame, column: Measure) -> dict[RunId, C
     ranked = {run for run, standing in runs.items() if standing in ("network", "interpolation")}
     others = set(runs) - ranked
     with_baseline = others | {run for run in ranked if run[0] == BASELINE}
-    cells = _table(scores, column, with_baseline) if others else {}
-    cells.update(_table(scores, column, ranked))
+    cells = _table(scores, column, with_baseline, unranked=with_baseline) if others else {}
+    cells.update(_table(scores, column, ranked, unranked=set()))
     return _with_reasons(scores, column, cells)
 
 
-def _table(scores: pd.DataFrame, column: Measure, runs: set[RunId]) -> dict[RunId, Cell]:
+def _table(
+    scores: pd.DataFrame, column: Measure, runs: set[RunId], unranked: set[RunId]
+) -> dict[RunId, Cell]:
     identity = zip(*(scores[name] for name in statistics.RUN), strict=True)
     rows = scores[np.fromiter((run in runs for run in identity), dtype=bool, count=len(scores))]
-    unranked = {run[:2] for run in runs if run[0] == statistics.NOISE_CEILING}
-    table = statistics.leaderboard(rows, column.id, direction=column.direction, unranked=unranked)  # type: ignore[arg-type]
+    pairs = {run[:2] for run in unranked}
+    table = statistics.leaderboard(rows, column.id, direction=column.direction, unranked=pairs)
     return {_run(record): _cell(record) for record in table.to_dict("records")}
 
 

@@ -6,13 +6,18 @@ and nothing is called best by them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from srbench.errors import SrbenchError
+from srbench.evaluation.statistics import Direction
 
-ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
-READING = {"higher": "higher is better", "lower": "lower is better", "none": "neither direction is better"}
+ARROWS: Mapping[Direction, str] = {"higher": "↑", "lower": "↓", "none": ""}
+READING: Mapping[Direction, str] = {
+    "higher": "higher is better",
+    "lower": "lower is better",
+    "none": "neither direction is better",
+}
 _FAMILIES = {
     "fidelity": "Fidelity",
     "consistency": "Consistency with LR",
@@ -39,7 +44,7 @@ class Measure:
 
     id: str
     title: str
-    direction: str
+    direction: Direction
     unit: str
     explanation: str
     family: str
@@ -70,12 +75,16 @@ class Family:
     measures: tuple[Measure, ...]
 
 
-def measures(ids: Iterable[str]) -> list[Measure]:
-    """The measures stored under these ids in the registry's order, unknown ones at the end."""
+def measures(ids: Iterable[str], family: str = "") -> list[Measure]:
+    """The measures stored under these ids in the registry's order, unknown ones at the end.
+
+    ``family`` puts all of them under one heading, whatever the registry says.
+    """
     from srbench.evaluation.metrics import registry
 
     order = {metric.id: index for index, metric in enumerate(registry.list_metrics())}
-    return [_measure(name) for name in sorted(set(ids), key=lambda name: (order.get(name, len(order)), name))]
+    names = sorted(set(ids), key=lambda name: (order.get(name, len(order)), name))
+    return [replace(found, family=family or found.family) for found in map(_measure, names)]
 
 
 def families(columns: Sequence[Measure]) -> list[Family]:

@@ -21,10 +21,11 @@ from srbench.reporting.crops import Panel, panels
 from srbench.reporting.findings import Gap, gaps_of, warnings_of
 from srbench.reporting.forest import forest_plots
 from srbench.reporting.formats import is_number, number, quantity, short_hash
-from srbench.reporting.leaderboard import SECTIONS, Cell, Leaderboard
+from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.measures import Measure
 from srbench.reporting.plots import Plot, cost_plots, families_shown
 from srbench.reporting.provenance import Field, RunRecord, conditions, record
+from srbench.reporting.rows import SECTIONS, Cell
 from srbench.reporting.spread import spread_over_seeds
 from srbench.store import ScoreStore
 

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from srbench.reporting.axes import Axis, linear_axis, log_axis
-from srbench.reporting.formats import is_number
+from srbench.reporting.formats import is_number, number
 from srbench.reporting.labels import LINE_HEIGHT, Anchor, Box, place
-from srbench.reporting.leaderboard import Cell, Leaderboard, Row
+from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.measures import Measure
+from srbench.reporting.rows import Cell, Row
 from srbench.reporting.svg import family_class, line, marker, svg, text
 
 _WIDTH, _HEIGHT = 680.0, 400.0
-_FRAME = Box(64.0, 14.0, 664.0, 350.0)
+_FRAME = Box(64.0, 22.0, 664.0, 350.0)
 _GUTTER = 96.0
 
 
@@ -53,7 +54,7 @@ def cost_plots(board: Leaderboard) -> list[Plot]:
 
 def families_shown(board: Leaderboard) -> list[tuple[str, Markup]]:
     """Legend: families of the plotted models with their marker."""
-    names = list(dict.fromkeys(row.family for row in board.rows if row.standing != "ceiling"))
+    names = list(dict.fromkeys(row.family for row in board.rows if row.is_comparable))
     return [(name or "other", marker(name, 7, 7)) for name in names]
 
 
@@ -62,7 +63,7 @@ def _points(board: Leaderboard, metric: Measure, cost: Measure) -> list[_Point]:
     for row in board.rows:
         cell, value = row.cells.get(metric.id), row.costs.get(cost.id, math.nan)
         free = row.standing == "interpolation" and not value > 0
-        if cell is not None and is_number(cell.mean) and row.standing != "ceiling" and (free or value > 0):
+        if cell is not None and is_number(cell.mean) and row.is_comparable and (free or value > 0):
             found.append(_Point(row, cell, value if value > 0 else 0.0))
     return found if any(point.cost > 0 for point in found) else []
 
@@ -70,13 +71,18 @@ def _points(board: Leaderboard, metric: Measure, cost: Measure) -> list[_Point]:
 def _cost_svg(board: Leaderboard, metric: Measure, cost: Measure, points: Sequence[_Point]) -> Markup:
     ceiling = [row.cells[metric.id].mean for row in board.section("ceiling") if metric.id in row.cells]
     spread = [v for p in points for v in (p.cell.low, p.cell.mean, p.cell.high) if math.isfinite(v)]
-    vertical = linear_axis([*spread, *filter(math.isfinite, ceiling)], _FRAME.bottom, _FRAME.top)
+    near = [mean for mean in ceiling if _is_near(mean, spread)]
+    vertical = linear_axis([*spread, *near], _FRAME.bottom, _FRAME.top)
     gutter = _GUTTER if any(not point.cost for point in points) else 0.0
     horizontal = log_axis([p.cost for p in points if p.cost], _FRAME.left + gutter + 8, _FRAME.right - 8)
     places = [(horizontal(p.cost) if p.cost else _FRAME.left + 16, vertical(p.cell.mean)) for p in points]
-    anchors = [_anchor(p, x, y) for p, (x, y) in zip(points, places, strict=True)]
+    anchors = [_anchor(board, p, x, y) for p, (x, y) in zip(points, places, strict=True)]
     boxes = place(anchors, Box(_FRAME.left + 2, _FRAME.top, _FRAME.right, _FRAME.bottom))
-    parts = [_grid(horizontal, vertical), _gutter(gutter, cost), _ceiling(ceiling, vertical)]
+    parts = [
+        _grid(horizontal, vertical),
+        _gutter(gutter, cost),
+        _ceiling(ceiling, vertical, board.decimals[metric.id]),
+    ]
     parts += [_error_bar(p, x, vertical) for p, (x, _) in zip(points, places, strict=True)]
     parts += [marker(p.row.family, x, y, p.row.badges) for p, (x, y) in zip(points, places, strict=True)]
     parts += [_label(anchor, box) for anchor, box in zip(anchors, boxes, strict=True)]
@@ -85,14 +91,8 @@ def _cost_svg(board: Leaderboard, metric: Measure, cost: Measure, points: Sequen
     return svg(_WIDTH, _HEIGHT, title, Markup("").join(parts))
 
 
-def _anchor(point: _Point, x: float, y: float) -> Anchor:
-    return Anchor(x, y, short_name(point.row), Box(x - 6, y - 6, x + 6, y + 6))
-
-
-def short_name(row: Row) -> str:
-    """A name that fits beside a point."""
-    seed = row.manifest.key.seed
-    return f"{row.title} s{seed}" if seed > 0 else row.title
+def _anchor(board: Leaderboard, point: _Point, x: float, y: float) -> Anchor:
+    return Anchor(x, y, board.short_names[point.row.run], Box(x - 6, y - 6, x + 6, y + 6))
 
 
 def _grid(horizontal: Axis, vertical: Axis) -> Markup:
@@ -121,12 +121,24 @@ def _gutter(width: float, cost: Measure) -> Markup:
     return strip + text(middle, _FRAME.bottom + 18, "none", "middle", "tick")
 
 
-def _ceiling(means: Sequence[float], vertical: Axis) -> Markup:
+def _is_near(mean: float, spread: Sequence[float]) -> bool:
+    """Whether a line at ``mean`` fits without squeezing the models together."""
+    reach = 0.5 * (max(spread) - min(spread))
+    return min(spread) - reach <= mean <= max(spread) + reach
+
+
+def _ceiling(means: Sequence[float], vertical: Axis, decimals: int) -> Markup:
+    """A dashed line, or a remark at the edge where it lies far outside."""
     parts = []
     for mean in filter(math.isfinite, means):
-        y = vertical(mean)
-        parts.append(line(_FRAME.left, f"{y:.1f}", _FRAME.right, f"{y:.1f}", "ceiling"))
-        parts.append(text(_FRAME.right - 4, y - 5, "noise ceiling", "end", "tick"))
+        words = f"noise ceiling {number(mean, decimals)}"
+        if vertical.low <= mean <= vertical.high:
+            y = vertical(mean)
+            parts.append(line(_FRAME.left, f"{y:.1f}", _FRAME.right, f"{y:.1f}", "ceiling"))
+            parts.append(text(_FRAME.right - 4, y - 5, words, "end", "tick"))
+        else:
+            side, y = ("above", _FRAME.top - 4) if mean > vertical.high else ("below", _FRAME.bottom - 5)
+            parts.append(text(_FRAME.right, y, f"{words}, {side} this range", "end", "tick"))
     return Markup("").join(parts)
 
 

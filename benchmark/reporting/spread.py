@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from srbench.evaluation import statistics
 from srbench.reporting.formats import is_number, number
-from srbench.reporting.leaderboard import Leaderboard, Row
+from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.measures import Measure
+from srbench.reporting.rows import Row
 
 
 def spread_over_seeds(board: Leaderboard) -> list[str]:

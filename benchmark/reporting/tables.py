@@ -10,8 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from srbench.reporting.formats import MISSING, number, quantity
-from srbench.reporting.leaderboard import Leaderboard, Row
+from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.measures import Family, Measure
+from srbench.reporting.rows import Row
 
 CELL_COLUMNS = (
     "mean",
@@ -99,7 +100,9 @@ def _family_table(board: Leaderboard, family: Family) -> str:
 def _cost_table(board: Leaderboard) -> str:
     lines = _start("Cost", ["Model", *(_with_unit(column) for column in board.cost_columns)])
     for row in board.rows:
-        values = [quantity(row.costs.get(column.id)) for column in board.cost_columns]
+        values = [
+            quantity(row.costs.get(column.id), prefixed=not column.unit) for column in board.cost_columns
+        ]
         lines.append(_line([_escape(_name(row)), *values]))
     return "\n".join(lines)
 
@@ -114,8 +117,7 @@ def _line(cells: list[str]) -> str:
 
 
 def _name(row: Row) -> str:
-    apart = row.badges or (("noise ceiling",) if row.standing == "ceiling" else ())
-    return f"{row.label} [{'; '.join(apart)}]" if apart else row.label
+    return f"{row.label} [{'; '.join(row.badges)}]" if row.badges else row.label
 
 
 def _cell_text(board: Leaderboard, row: Row, column: Measure) -> str:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from srbench.evaluation import protocol as protocols
 from srbench.evaluation.metrics import registry
 from srbench.store import Manifest, RunKey, Score, ScoreStore
@@ -86,17 +87,21 @@ def noisy_copy(lr: Grey, scale: int, hr: Grey) -> Grey:
 
 
 def costs(params: float, gmacs: float, seconds: float) -> dict[str, float]:
-    return {"parameters": params, "gmacs_per_mpx": gmacs, "seconds_per_mpx": seconds}
+    return {"params": params, "gmacs_per_mpx": gmacs, "seconds_per_mpx": seconds}
 
 
 PLAYERS = (
     Player("bicubic", "Bicubic", "interpolation", enlarge(cv2.INTER_CUBIC), costs=costs(0, 0, 0.004)),
     Player("nearest", "Nearest", "interpolation", enlarge(cv2.INTER_NEAREST), costs=costs(0, 0, 0.001)),
-    Player("vdsr", "VDSR", "regression", mixed_with_truth(0.10), (0, 1), "paper", costs=costs(665e3, 665, 0.9)),
+    Player(
+        "vdsr", "VDSR", "regression", mixed_with_truth(0.10), (0, 1), "paper", costs=costs(665e3, 665, 0.9)
+    ),
     Player("edsr", "EDSR", "regression", mixed_with_truth(0.35), (0,), "paper", costs=costs(1.5e6, 98, 0.2)),
     Player("srgan", "SRGAN", "adversarial", textured(9), (0,), "short", costs=costs(1.5e6, 105, 0.21)),
-    Player("tiny", "CSM-SR", "adversarial", sharpened(0.7), (0,), "smoke", costs=costs(52e3, 3.5, 0.02)),
-    Player("oracle", "CSM-SR", "adversarial", mixed_with_truth(0.9), (0,), "paper", True, costs(6e7, 4000, 3)),
+    Player("tiny", "CSM-SR", "adversarial", sharpened(0.7), (0,), "smoke", False, costs(52e3, 3.5, 0.02)),
+    Player(
+        "oracle", "Oracle", "adversarial", mixed_with_truth(0.9), (0,), "paper", True, costs(6e7, 4000, 3)
+    ),
     Player("noise_ceiling", "Noise ceiling", "ceiling", noisy_copy),
 )
 
@@ -151,7 +156,7 @@ class Fabricator:
             command=f"srbench eval {player.model} --dataset {self.dataset} --scale {self.scale}",
             versions={"srbench": "0.1.0", "torch": "2.11.0", "python": "3.11.9"},
             device={"name": "NVIDIA H100", "precision": "float32", "threads": 1},
-            data={"images": len(self.images), "reference": REFERENCE, "lr": "ab" * 32},
+            data={"images": len(self.images), "reference_id": REFERENCE, "lr": "ab" * 32},
             protocol=PROTOCOL.describe(),
             weights=learned if seed >= 0 else {},
             cost={"wall_seconds": 12.5},

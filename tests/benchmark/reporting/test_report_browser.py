@@ -1,0 +1,276 @@
+"""The page in a real Chromium: no errors, no network, sorting, crops in step, narrow and dark screens."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srbench.reporting import report
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+COLUMN = {"psnr": 1, "ssim": 2, "params": 4}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def url(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return report(filled, tmp_path_factory.mktemp("browser")).page.as_uri()
+
+
+@pytest.fixture
+def page(browser: Any, url: str) -> Iterator[Any]:
+    """The page, opened; at the end nothing but the file was loaded and nothing complained."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    messages: list[str] = []
+    requests: list[str] = []
+    opened.on("console", lambda message: messages.append(message.text))
+    opened.on("pageerror", lambda error: messages.append(str(error)))
+    opened.on("request", lambda request: requests.append(request.url))
+    opened.goto(url)
+    opened.wait_for_function("[...document.images].every((image) => image.complete)")
+    yield opened
+    assert messages == []
+    assert [made for made in requests if not made.startswith("data:")] == [url]
+    opened.close()
+
+
+def column_values(page: Any, section: str, column: int) -> list[str]:
+    found: list[str] = page.eval_on_selector_all(
+        f"table.leaderboard tbody.{section} tr:not(.section)",
+        f"rows => rows.map(row => row.cells[{column}].dataset.value ?? row.cells[{column}].dataset.text)",
+    )
+    return found
+
+
+def heading(page: Any, name: str) -> Any:
+    return page.locator("table.leaderboard thead tr:last-child th", has_text=name)
+
+
+def test_sorting_by_mouse_is_numeric_and_goes_both_ways(page: Any) -> None:
+    head = heading(page, "Parameters")
+    column = head.evaluate("head => head.cellIndex")
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    ascending = [float(value) for value in column_values(page, "network", column)]
+    assert ascending == sorted(ascending)
+    assert ascending[0] == 665e3
+    assert ascending[-1] == 1.5e6
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert [float(v) for v in column_values(page, "network", column)] == sorted(ascending, reverse=True)
+
+
+def test_sorting_by_keyboard_starts_with_the_best_and_keeps_sections(page: Any) -> None:
+    before = page.eval_on_selector_all("table.leaderboard tr.section", "rows => rows.map(r => r.textContent)")
+    head = heading(page, "PSNR")
+    head.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    values = [float(value) for value in column_values(page, "network", COLUMN["psnr"])]
+    assert values == sorted(values, reverse=True)
+    page.keyboard.press("Space")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert [float(value) for value in column_values(page, "network", COLUMN["psnr"])] == values[::-1]
+    after = page.eval_on_selector_all("table.leaderboard tr.section", "rows => rows.map(r => r.textContent)")
+    assert after == before
+    firsts = page.eval_on_selector_all("table.leaderboard tbody", "all => all.map(b => b.rows[0].className)")
+    assert set(firsts) == {"section"}
+    others = page.eval_on_selector_all("table.leaderboard [aria-sort]:not([aria-sort=none])", "h => h.length")
+    assert others == 1
+
+
+def test_sorting_by_name(page: Any) -> None:
+    heading(page, "Model").locator("button").click()
+    names = column_values(page, "network", 0)
+    assert names == sorted(names, key=str.casefold)
+
+
+def test_families_of_columns_can_be_hidden(page: Any) -> None:
+    cells = page.locator('table.leaderboard [data-family="cost"]')
+    assert cells.first.is_visible()
+    page.get_by_label("Cost", exact=True).first.uncheck()
+    assert not any(cells.nth(index).is_visible() for index in range(cells.count()))
+
+
+def test_plots_follow_their_choosers(page: Any) -> None:
+    chooser = page.locator("[data-chooser]", has=page.locator("figure[data-cost]"))
+    assert chooser.locator("figure:visible").count() == 1
+    chooser.locator("select[name=metric]").select_option("ssim")
+    chooser.locator("select[name=cost]").select_option("seconds_per_mpx")
+    shown = chooser.locator("figure:visible")
+    assert shown.count() == 1
+    assert shown.get_attribute("data-metric") == "ssim"
+    assert shown.get_attribute("data-cost") == "seconds_per_mpx"
+
+
+def drawings(page: Any, index: int = 0) -> list[str]:
+    """The pixels of all pictures (not error maps) of an image's panel."""
+    found: list[str] = (
+        page.locator(".panel")
+        .nth(index)
+        .evaluate("panel => [...panel.querySelectorAll('.pixels canvas')].map(canvas => canvas.toDataURL())")
+    )
+    return found
+
+
+def test_zooming_over_one_picture_zooms_all(page: Any) -> None:
+    panel = page.locator(".panel").first
+    before, other = drawings(page), drawings(page, 1)
+    picture = panel.locator(".tile .pixels").nth(3)
+    picture.scroll_into_view_if_needed()
+    picture.click()
+    box = picture.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3)
+    page.mouse.wheel(0, -400)
+    page.wait_for_function("document.querySelector('[data-role=zoom]').textContent !== '1.0×'")
+    after = drawings(page)
+    assert len(after) == 11
+    assert all(old != new for old, new in zip(before, after, strict=True))
+    assert drawings(page, 1) == other
+    page.keyboard.press("0")
+    assert drawings(page) == before
+
+
+def test_dragging_and_arrow_keys_move_all(page: Any) -> None:
+    panel = page.locator(".panel").first
+    panel.locator("[data-action=in]").click(click_count=1)
+    panel.locator("[data-action=in]").click()
+    start = drawings(page)
+    picture = panel.locator(".tile .pixels").nth(4)
+    box = picture.bounding_box()
+    page.mouse.move(box["x"] + 60, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 20, box["y"] + 30, steps=3)
+    page.mouse.up()
+    dragged = drawings(page)
+    assert all(old != new for old, new in zip(start, dragged, strict=True))
+    page.keyboard.press("ArrowLeft")
+    assert all(old != new for old, new in zip(dragged, drawings(page), strict=True))
+
+
+def test_the_cursor_is_shown_in_every_tile_at_the_same_place(page: Any) -> None:
+    picture = page.locator(".panel").first.locator(".tile .pixels").nth(5)
+    picture.scroll_into_view_if_needed()
+    box = picture.bounding_box()
+    page.mouse.move(box["x"] + 40, box["y"] + 50)
+    places = page.locator(".panel").first.locator(".view i:not([hidden])")
+    transforms = set(places.evaluate_all("marks => marks.map(mark => mark.style.transform)"))
+    assert places.count() == 11 + 9
+    assert len(transforms) == 1
+
+
+def test_the_page_scrolls_over_pictures_that_were_not_clicked(page: Any) -> None:
+    picture = page.locator(".panel").first.locator(".tile .pixels").nth(3)
+    picture.scroll_into_view_if_needed()
+    picture.hover()
+    before = drawings(page)
+    page.mouse.wheel(0, 120)
+    page.wait_for_timeout(200)
+    assert drawings(page) == before
+
+
+def test_choosing_a_region_changes_pictures_and_captions(page: Any) -> None:
+    panel = page.locator(".panel").first
+    if panel.locator("input[data-role=region]").count() < 2:
+        pytest.skip("the made-up images have room for one region only")
+    before = drawings(page)
+    caption = panel.locator(".tile[data-kind=sr] em:visible").first.inner_text()
+    panel.locator("input[data-role=region]").nth(1).check()
+    assert all(old != new for old, new in zip(before, drawings(page), strict=True))
+    assert panel.locator(".tile[data-kind=sr] em:visible").first.inner_text() != caption
+
+
+def test_holding_a_key_shows_hr_in_every_tile(page: Any) -> None:
+    before = drawings(page)
+    page.locator(".panel").first.locator(".tiles").focus()
+    page.keyboard.down("h")
+    assert len(set(drawings(page))) == 1
+    page.keyboard.up("h")
+    assert drawings(page) == before
+
+
+def test_error_maps_are_the_absolute_difference(page: Any) -> None:
+    """Canvas pixels (before the colour filter) against HR and SR read back from the embedded images."""
+    worst = page.locator(".panel").first.evaluate(
+        """root => {
+          const read = (image) => {
+            const canvas = document.createElement("canvas");
+            canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+            const context = canvas.getContext("2d");
+            context.drawImage(image, 0, 0);
+            return context.getImageData(0, 0, canvas.width, canvas.height).data;
+          };
+          const hr = root.querySelector("[data-kind=hr] img");
+          const tile = root.querySelectorAll("[data-kind=sr]")[1];
+          const [a, b] = [read(hr), read(tile.querySelector("img"))];
+          const canvas = tile.querySelector(".error canvas");
+          const shown = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+          const side = hr.naturalWidth, scale = canvas.width / side;
+          let worst = 0;
+          for (let y = 0; y < side; y++) for (let x = 0; x < side; x++) {
+            const at = 4 * (Math.floor((y + 0.5) * scale) * canvas.width + Math.floor((x + 0.5) * scale));
+            worst = Math.max(worst, Math.abs(shown[at] - Math.abs(a[4 * (y * side + x)] - b[4 * (y * side + x)])));
+          }
+          return worst;
+        }"""
+    )
+    assert worst <= 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [380, 400, 760, 1600])
+def test_no_screen_scrolls_sideways(page: Any, width: int, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow == 0
+
+
+def test_dark_mode_turns_paper_and_ink(page: Any) -> None:
+    def lightness(name: str) -> int:
+        colour = page.evaluate(f"getComputedStyle(document.body).{name}")
+        return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(","))
+
+    page.emulate_media(color_scheme="light")
+    assert lightness("backgroundColor") > 700 > lightness("color")
+    page.emulate_media(color_scheme="dark")
+    assert lightness("backgroundColor") < 100
+    assert lightness("color") > 600
+
+
+def test_hostile_names_do_not_run(browser: Any, fabricator: Any, players: Any) -> None:
+    from dataclasses import replace
+
+    hostile = "<img src=x onerror=\"document.title='pwned'\"><script>document.title='pwned'</script>"
+    fabricator.dataset = hostile
+    fabricator.add(replace(players["bicubic"], title=hostile))
+    opened = browser.new_page()
+    opened.goto(report(fabricator.store.root).page.as_uri())
+    assert opened.title() == "srbench report"
+    assert opened.locator("h2").inner_text().startswith("<img src=x")
+    opened.close()

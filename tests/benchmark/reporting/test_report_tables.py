@@ -1,0 +1,160 @@
+"""The tables hold the harness' own numbers, whole and escaped."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from srbench.evaluation import statistics
+from srbench.reporting import report
+from srbench.reporting.blocks import collect
+from srbench.reporting.latex import escape, latex_costs, latex_table
+from srbench.reporting.leaderboard import Leaderboard, leaderboard
+from srbench.reporting.rows import LEAKING, SMOKE
+from srbench.reporting.tables import CSV_COLUMNS, csv_table, markdown_table
+from srbench.store import ScoreStore
+
+SPECIAL = r"Ma$$ive_50%&#{x}~^\|<b>[a]"
+
+
+@pytest.fixture(scope="module")
+def board(filled: Path) -> Leaderboard:
+    return leaderboard(collect(ScoreStore(filled))[0])
+
+
+@pytest.fixture(scope="module")
+def table(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    result = report(filled, tmp_path_factory.mktemp("out"))
+    path = next(path for path in result.tables if path.suffix == ".csv")
+    return pd.read_csv(path, keep_default_na=False, na_values=["nan", ""], dtype={"weights": str})
+
+
+def own_statistics(root: Path) -> pd.DataFrame:
+    scores = ScoreStore(root).scores()
+    ranked = scores[scores["model"].isin(["bicubic", "nearest", "vdsr", "edsr", "srgan"])]
+    return statistics.leaderboard(ranked, "psnr")
+
+
+def test_csv_reads_back_to_the_statistics(filled: Path, table: pd.DataFrame) -> None:
+    expected = own_statistics(filled).set_index(["model", "seed"])
+    read = table[table["metric"] == "psnr"].set_index(["model", "seed"])
+    assert len(expected) == 6
+    for run, row in expected.iterrows():
+        for ours, theirs in (("mean", "mean"), ("low", "low"), ("high", "high"), ("diff", "diff_bicubic")):
+            found = float(read.loc[run, ours])
+            assert found == row[theirs] or (math.isnan(found) and math.isnan(row[theirs]))
+        assert bool(read.loc[run, "best"]) == row["best"]
+        assert read.loc[run, "n_groups"] == 8
+        assert read.loc[run, "n_images"] == 16
+
+
+def test_csv_has_every_run_with_its_conditions_and_costs(table: pd.DataFrame) -> None:
+    assert list(table.columns) == list(CSV_COLUMNS)
+    assert table["protocol"].nunique() == 1
+    assert set(table["scale"]) == {4}
+    runs = table.groupby(["model", "seed"]).ngroups
+    assert runs == 9
+    assert float(table[(table.model == "edsr") & (table.metric == "params")]["mean"].iloc[0]) == 1.5e6
+
+
+def test_what_must_not_be_ranked_is_never_best_and_does_not_hide_the_best(board: Leaderboard) -> None:
+    rows = {row.run[0]: row for row in board.rows}
+    assert rows["oracle"].cells["psnr"].mean > rows["edsr"].cells["psnr"].mean
+    for name in ("oracle", "noise_ceiling", "tiny"):
+        assert not any(cell.best for cell in rows[name].cells.values())
+    assert rows["edsr"].cells["psnr"].best
+    assert rows["oracle"].badges == (LEAKING,)
+    assert rows["tiny"].badges == (SMOKE,)
+    assert [rows[n].standing for n in ("edsr", "bicubic", "noise_ceiling", "oracle", "tiny")] == [
+        "network",
+        "interpolation",
+        "ceiling",
+        "unranked",
+        "unranked",
+    ]
+
+
+def test_a_metric_nobody_has_a_value_of_is_no_column(board: Leaderboard) -> None:
+    assert [column.id for column in board.columns] == ["psnr", "ssim"]
+    assert [column.id for column in board.empty_columns] == ["lpips-alex-0.1"]
+
+
+def test_categories_are_means_over_their_own_groups(filled: Path, board: Leaderboard) -> None:
+    scores = ScoreStore(filled).scores()
+    own = scores[(scores.model == "edsr") & (scores.metric == "ssim") & (scores.category == "fibres")]
+    expected = own.groupby("group")["value"].mean().mean()
+    run = next(row.run for row in board.rows if row.run[0] == "edsr")
+    assert board.categories["fibres"][run]["ssim"].mean == pytest.approx(expected, rel=1e-12)
+    assert board.categories["fibres"][run]["ssim"].n_groups == 4
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)&", line.removesuffix("\\\\\n").removesuffix("\\\\"))]
+
+
+def test_latex_is_a_booktabs_table_with_the_same_numbers(board: Leaderboard) -> None:
+    text = latex_table(board, board.families[0])
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert body[0] == r"\begin{tabular}{@{}lrr@{}}"
+    assert body[1] == r"\toprule"
+    assert body[-2:] == [r"\bottomrule", r"\end{tabular}"]
+    assert text.count(r"\midrule") == 4
+    lines = [line for line in body if line.endswith(r"\\")]
+    assert {len(cells_of(line)) for line in lines} == {3}
+    edsr = next(line for line in lines if line.startswith("EDSR"))
+    cell = next(row for row in board.rows if row.title == "EDSR").cells["psnr"]
+    printed = [float(found) for found in re.findall(r"-?\d+\.\d+", cells_of(edsr)[1])]
+    assert printed == pytest.approx([cell.mean, cell.low, cell.high], abs=0.5 * 10 ** -board.decimals["psnr"])
+    assert r"\mathbf{" in cells_of(edsr)[1]
+
+
+def test_latex_costs_have_units_and_no_ceiling(board: Leaderboard) -> None:
+    text = latex_costs(board)
+    assert "Multiply-adds (G/Mpx)" in text
+    assert r"1.50\,M" in text
+    assert "Noise ceiling" not in text
+
+
+def test_latex_escapes_every_special_character() -> None:
+    assert escape("a_b 50% & $x$ #1") == r"a\_b 50\% \& \$x\$ \#1"
+    assert escape("{~^\\}") == r"\{\textasciitilde{}\textasciicircum{}\textbackslash{}\}"
+
+
+@given(st.text("abc_%&$#{}~^\\<>|[]\n\t ", max_size=30))
+def test_escaped_text_cannot_end_a_cell_or_start_a_command(text: str) -> None:
+    made = escape(text)
+    assert "\n" not in made
+    bare = re.sub(r"\\(text\w+\{\}|[_%&$#{}])|\{[\[\]]\}", "", made)
+    assert not set(bare) & set("_%&$#{}~^\\[]<>|")
+
+
+def test_foreign_names_survive_in_all_tables(fabricator: Any, players: Any) -> None:
+    from dataclasses import replace
+
+    fabricator.dataset = SPECIAL
+    fabricator.add(players["bicubic"], metrics=("psnr",), previews=0)
+    fabricator.add(replace(players["edsr"], title=SPECIAL), metrics=("psnr",), previews=0)
+    board = leaderboard(collect(fabricator.store)[0])
+    latex = latex_table(board, board.families[0])
+    data_lines = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert {len(cells_of(line)) for line in data_lines} == {2}
+    assert "\\textbar{}" in latex
+    markdown = markdown_table(board)
+    assert "<b>" not in markdown
+    rows = [line for line in markdown.splitlines() if line.startswith("| Ma")]
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 3
+    assert SPECIAL in csv_table(board)
+
+
+def test_markdown_states_conditions_and_marks_the_best(board: Leaderboard) -> None:
+    text = markdown_table(board)
+    assert board.block.key.protocol in text
+    assert "16 images in 8 groups" in text
+    best = next(line for line in text.splitlines() if "EDSR" in line)
+    assert re.match(r"\| EDSR \(paper, paper budget, seed 0\) \| \*\*\d\d\.\d", best)
+    assert f"\\[{SMOKE}\\]" in text
