@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srbench.datasets.interface import DatasetError
 from srbench.errors import SrbenchError
 from srbench.files import atomic_write
 
@@ -65,6 +66,8 @@ class _Enlarger:
 
     def __call__(self, pixels: Pixels) -> Pixels:
         _check(pixels)
+        # Rounded tile by tile, an 8-bit image needs a quarter of the memory.
+        self.tiler.output = "uint8" if pixels.dtype == np.uint8 else "float32"
         if pixels.ndim == 2:
             return _to_pixels(self._run(_to_tensor(pixels[..., None])), pixels.dtype)[..., 0]
         colour = _to_pixels(self._colour(pixels[..., :3]), pixels.dtype)
@@ -141,7 +144,7 @@ def infer_files(
         target = _free_name(out, f"{file.stem}_{model}_x{loaded.scale}", written)
         try:
             _write_png(target, enlarger(_read(file)))
-        except ValueError as error:  # DatasetError: this file is no image that can be used
+        except DatasetError as error:
             skipped[file] = str(error)
             continue
         written.append(target)
@@ -241,7 +244,8 @@ def _check(pixels: Pixels) -> None:
     shaped = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
     if pixels.dtype not in (np.uint8, np.uint16) or not shaped or 0 in pixels.shape:
         raise SrbenchError(
-            f"Expected 8 or 16 bit pixels (H, W), (H, W, 3) or (H, W, 4), found {pixels.dtype} {pixels.shape}."
+            f"Expected 8 or 16 bit pixels (H, W), (H, W, 3) or (H, W, 4), "
+            f"found {pixels.dtype} {pixels.shape}."
         )
 
 
@@ -254,8 +258,9 @@ def _to_tensor(pixels: Pixels) -> Tensor:
 
 
 def _to_pixels(image: Tensor, dtype: np.dtype[Any]) -> Pixels:
-    """``(1, C, H, W)`` in [0, 1] to ``(H, W, C)``, rounded half up."""
-    top = np.iinfo(dtype).max
-    rounded = np.floor(image[0].permute(1, 2, 0).double().numpy() * top + 0.5)
-    pixels: Pixels = rounded.astype(dtype)
+    """``(1, C, H, W)`` in [0, 1], or rounded to uint8 already, to ``(H, W, C)``; rounds half up."""
+    values: NDArray[Any] = image[0].permute(1, 2, 0).numpy()
+    if values.dtype != np.uint8:
+        values = np.floor(values.astype(np.float64) * np.iinfo(dtype).max + 0.5)
+    pixels: Pixels = values.astype(dtype)
     return pixels

@@ -8,6 +8,7 @@ checked against the hash in its name and nothing is ever downloaded.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,9 @@ def build_network(trunk: Mapping[str, Tensor]) -> nn.Module:
     """The LPIPS network with the given AlexNet state dict as its trunk."""
     package: Any = __import__("lpips")
     # pnet_rand keeps the package from downloading a trunk; every one of its tensors is replaced below.
-    network: nn.Module = package.LPIPS(net=NET, version=VERSION, pnet_rand=True, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls torchvision by an old name of an argument
+        network: nn.Module = package.LPIPS(net=NET, version=VERSION, pnet_rand=True, verbose=False)
     inner = network.get_submodule("net")
     layers = {name: trunk[f"features.{name.partition('.')[2]}"] for name in inner.state_dict()}
     inner.load_state_dict(layers)

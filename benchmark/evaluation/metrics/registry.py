@@ -180,12 +180,9 @@ def list_metrics() -> list[Metric]:
     _load_all()
     order = ("fidelity", "consistency", "structure", "perceptual", "cost")
 
-    def place(metric: Metric) -> tuple[int, str, str]:
-        return (
-            order.index(metric.family) if metric.family in order else len(order),
-            metric.family,
-            metric.name,
-        )
+    def place(metric: Metric) -> tuple[bool, int, str]:
+        family = order.index(metric.family) if metric.family in order else len(order)
+        return not metric.default, family, metric.name
 
     return sorted(_registered.values(), key=place)
 

@@ -1,0 +1,161 @@
+"""PSNR, SSIM and LR-PSNR against closed forms and independent implementations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from srbench.errors import SrbenchError
+from srbench.evaluation.metrics import registry
+from srbench.evaluation.metrics.psnr import CAP_DB, psnr_of
+from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane, register_metric
+from srbench.evaluation.metrics.ssim import ssim_of
+from srbench.evaluation.protocol import named
+
+
+def pair(height: int = 64, width: int = 51, noise: float = 12.0, seed: int = 0) -> tuple[Plane, Plane]:
+    generator = np.random.default_rng(seed)
+    smooth = np.add.outer(np.sin(np.arange(height) / 5), np.cos(np.arange(width) / 7)) * 50 + 120
+    hr = np.clip(smooth + generator.normal(0, 8, (height, width)), 0, 255).round()
+    sr = np.clip(hr + generator.normal(0, noise, hr.shape), 0, 255).round()
+    return sr / 255.0, hr / 255.0
+
+
+def case_of(sr: Plane, hr: Plane) -> Case:
+    return Case(sr=sr, hr=hr, full_sr=sr, full_hr=hr, lr=hr[::2, ::2], scale=2)
+
+
+@given(error=st.floats(1e-4, 1.0))
+def test_psnr_of_a_constant_error_is_its_logarithm(error: float) -> None:
+    hr = np.zeros((9, 7))
+    assert psnr_of(hr + error, hr) == pytest.approx(-20 * math.log10(error), abs=1e-9)
+
+
+@pytest.mark.parametrize("noise", [1.0, 12.0, 60.0])
+def test_psnr_equals_skimage(noise: float) -> None:
+    sr, hr = pair(noise=noise)
+    assert psnr_of(sr, hr) == pytest.approx(peak_signal_noise_ratio(hr, sr, data_range=1.0), abs=1e-9)
+
+
+def test_psnr_of_identical_images_is_finite_and_the_largest() -> None:
+    _, hr = pair()
+    one_level_in_one_pixel = hr.copy()
+    one_level_in_one_pixel[0, 0] += 1 / 255
+    assert psnr_of(hr, hr) == CAP_DB
+    assert psnr_of(one_level_in_one_pixel, hr) < CAP_DB
+    assert math.isfinite(np.mean([psnr_of(hr, hr), psnr_of(one_level_in_one_pixel, hr)]))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    height=st.integers(11, 60), width=st.integers(11, 60), noise=st.floats(0.5, 80), seed=st.integers(0, 99)
+)
+def test_ssim_equals_skimage_with_a_gaussian_window(height: int, width: int, noise: float, seed: int) -> None:
+    sr, hr = pair(height, width, noise, seed)
+    _, whole = structural_similarity(
+        hr, sr, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )
+    inside = whole[5 : height - 5, 5 : width - 5].mean()  # skimage pads; only whole windows count
+    assert ssim_of(sr, hr) == pytest.approx(inside, abs=1e-9)
+
+
+def test_ssim_of_flat_images_is_the_luminance_term() -> None:
+    a, b, c1 = 0.3, 0.6, 0.01**2
+    expected = (2 * a * b + c1) / (a * a + b * b + c1)
+    assert ssim_of(np.full((20, 20), a), np.full((20, 20), b)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_ssim_is_one_for_identical_images_and_symmetric() -> None:
+    sr, hr = pair()
+    assert ssim_of(hr, hr) == pytest.approx(1.0, abs=1e-12)
+    assert ssim_of(sr, hr) == pytest.approx(ssim_of(hr, sr), abs=1e-12)
+
+
+def test_ssim_of_an_image_smaller_than_its_window_says_so() -> None:
+    with pytest.raises(MetricUnavailable, match=r"at least 11 x 11 pixels inside the border, found 10 x 30"):
+        ssim_of(np.zeros((10, 30)), np.zeros((10, 30)))
+
+
+def test_neither_metric_changes_its_input() -> None:
+    sr, hr = pair()
+    before = sr.copy(), hr.copy()
+    psnr_of(sr, hr)
+    ssim_of(sr, hr)
+    assert np.array_equal(sr, before[0]) and np.array_equal(hr, before[1])
+
+
+def test_lr_psnr_compares_the_degraded_result_with_the_lr_image() -> None:
+    generator = np.random.default_rng(0)
+    sr = generator.random((16, 16))
+    lr = sr[::2, ::2] + 0.1
+    case = Case(sr=sr, hr=sr, full_sr=sr, full_hr=sr, lr=lr, scale=2, degrade=lambda plane: plane[::2, ::2])
+    assert registry.get("lr_psnr").compute(case) == pytest.approx(20.0, abs=1e-9)
+    with pytest.raises(MetricUnavailable, match="degradation"):
+        registry.get("lr_psnr").compute(case_of(sr, sr))
+
+
+def test_nearest_enlargement_is_perfectly_consistent_with_binning() -> None:
+    from srbench.datasets import degrade
+    from srbench.evaluation.lr_cache import lr_image
+
+    hr = np.random.default_rng(1).integers(0, 256, (24, 24)).astype(np.uint8)
+    area = degrade.get("area")
+    lr = lr_image(hr, area, 4)
+    sr = lr.repeat(4, 0).repeat(4, 1)
+
+    def binned(plane: Plane) -> Plane:
+        return plane.reshape(6, 4, 6, 4).mean(axis=(1, 3))
+
+    case = named("sem-grey").case(sr, hr, lr, 4, degrade=binned)
+    assert registry.get("lr_psnr").compute(case) == CAP_DB
+
+
+def test_metrics_are_found_by_name_and_by_stored_id() -> None:
+    psnr = registry.get("psnr")
+    assert (psnr.id, psnr.direction, psnr.unit) == ("psnr", "higher", "dB")
+    assert registry.get(registry.get("lpips").id).name == "lpips"
+
+
+def test_an_unknown_metric_names_the_near_miss() -> None:
+    with pytest.raises(SrbenchError, match=r"Unknown metric 'pnsr' \(did you mean 'psnr'\?\)"):
+        registry.get("pnsr")
+
+
+def test_a_name_cannot_be_taken_by_another_file() -> None:
+    def psnr(case: Case) -> float:
+        return 0.0
+
+    registry.get("psnr")
+    with pytest.raises(SrbenchError, match="registered twice"):
+        register_metric(title="Mine", direction="higher", explanation="")(psnr)
+    assert registry.get("psnr").title == "PSNR"
+
+
+def test_every_metric_says_what_a_reader_must_know() -> None:
+    listed = registry.list_metrics()
+    assert [metric.name for metric in listed][:2] == ["psnr", "ssim"]
+    for metric in listed:
+        assert metric.title and metric.explanation.endswith("."), metric.name
+        assert metric.direction in ("higher", "lower", "none")
+        assert metric.bounds[0] < metric.bounds[1]
+
+
+def test_another_version_has_another_id() -> None:
+    from dataclasses import replace
+
+    assert replace(registry.get("psnr"), version=2).id == "psnr@2"
+    assert registry.get("lpips").id == "lpips-alex-0.1"
+
+
+def test_cost_columns_are_described_but_not_computed_from_images() -> None:
+    sr, hr = pair()
+    for name in ("params", "gmacs_per_mpx", "seconds_per_mpx", "peak_mb_per_mpx"):
+        metric = registry.get(name)
+        assert metric.direction == "lower" and not metric.of_images and not metric.default
+        with pytest.raises(MetricUnavailable):
+            metric.compute(case_of(sr, hr))

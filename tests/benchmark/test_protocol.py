@@ -1,0 +1,112 @@
+"""Protocols: what they do to pixels, and ids that change with everything that changes a number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from srbench.errors import SrbenchError
+from srbench.evaluation.metrics import registry
+from srbench.evaluation.protocol import Pixels, Protocol, named, protocol_names, to_grey, to_uint8
+
+STUDIO_GAIN_DB = 20 * math.log10(255 / 219)
+
+
+def images(seed: int = 0) -> tuple[Pixels, Pixels, Pixels]:
+    generator = np.random.default_rng(seed)
+    hr = generator.integers(0, 256, (48, 40)).astype(np.uint8)
+    sr = np.clip(hr.astype(int) + generator.integers(-20, 21, hr.shape), 0, 255).astype(np.uint8)
+    return sr, hr, hr[::4, ::4]
+
+
+def value(metric: str, protocol: str, sr: Pixels, hr: Pixels, lr: Pixels) -> float:
+    return registry.get(metric).compute(named(protocol).case(sr, hr, lr, 4))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_matlab_luma_raises_psnr_by_exactly_the_ratio_of_ranges(seed: int) -> None:
+    grey, studio = (value("psnr", name, *images(seed)) for name in ("sem-grey", "matlab-y"))
+    assert studio - grey == pytest.approx(STUDIO_GAIN_DB, abs=1e-9)
+    assert pytest.approx(1.3219, abs=5e-5) == STUDIO_GAIN_DB
+
+
+def test_matlab_luma_is_the_published_formula() -> None:
+    generator = np.random.default_rng(0)
+    rgb = generator.integers(0, 256, (12, 12, 3)).astype(np.uint8)
+    case = named("matlab-y").case(rgb, rgb, rgb[::2, ::2], 2)
+    published = 16 + (65.481 * rgb[..., 0] + 128.553 * rgb[..., 1] + 24.966 * rgb[..., 2]) / 255
+    # Grey is rounded to 8 bits before it is mapped: half a level, times 219/255.
+    assert np.abs(case.full_hr * 255 - published).max() <= 0.5 * 219 / 255 + 1e-9
+
+
+def test_three_equal_channels_give_what_one_channel_gives() -> None:
+    sr, hr, lr = images()
+    sr3, hr3 = (np.repeat(plane[..., None], 3, axis=2) for plane in (sr, hr))
+    for protocol in protocol_names():
+        for metric in ("psnr", "ssim"):
+            assert value(metric, protocol, sr3, hr3, lr) == value(metric, protocol, sr, hr, lr)
+
+
+def test_sixteen_bit_pixels_are_rounded_to_eight() -> None:
+    sr, hr, lr = images()
+    wide_sr, wide_hr = (plane.astype(np.uint16) * 257 for plane in (sr, hr))
+    assert value("psnr", "sem-grey", wide_sr, wide_hr, lr) == value("psnr", "sem-grey", sr, hr, lr)
+    wide_hr[:] = np.minimum(wide_hr.astype(int) + 100, 65535)  # less than half a level of 8 bits
+    assert np.array_equal(to_uint8(wide_hr)[hr < 255], hr[hr < 255])
+
+
+def test_the_border_is_the_scale_on_every_side() -> None:
+    sr, hr, lr = images()
+    spoiled = sr.copy()
+    spoiled[:4], spoiled[-4:], spoiled[:, :4], spoiled[:, -4:] = 0, 0, 0, 0
+    assert value("psnr", "sem-grey", spoiled, hr, lr) == value("psnr", "sem-grey", sr, hr, lr)
+    spoiled[4, 4] ^= 255
+    assert value("psnr", "sem-grey", spoiled, hr, lr) != value("psnr", "sem-grey", sr, hr, lr)
+
+
+def test_ids_are_readable_short_and_different() -> None:
+    ids = {name: named(name).id for name in protocol_names()}
+    assert list(ids) == ["sem-grey", "matlab-y"]
+    for name, protocol_id in ids.items():
+        assert protocol_id.startswith(f"{name}-") and len(protocol_id) == len(name) + 9
+    assert named("sem-grey").id == named("sem-grey").id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"luma": "studio"},
+        {"data_range": 255.0},
+        {"resize": "other@1"},
+        {"metrics": ("psnr@2",)},
+        {"name": "x"},
+    ],
+)
+def test_the_id_changes_with_every_field(change: dict[str, object]) -> None:
+    known = named("sem-grey")
+    assert replace(known, **change).id != known.id  # type: ignore[arg-type]
+
+
+def test_the_core_metric_versions_are_part_of_the_protocol() -> None:
+    assert set(named("sem-grey").metrics) == {"psnr@1", "ssim@1", "lr_psnr@1"}
+
+
+def test_an_unknown_protocol_names_the_near_miss() -> None:
+    with pytest.raises(SrbenchError, match=r"Unknown protocol 'sem-gray' \(did you mean 'sem-grey'\?\)"):
+        named("sem-gray")
+
+
+def test_sizes_that_do_not_fit_are_refused_with_all_of_them() -> None:
+    sr, hr, lr = images()
+    with pytest.raises(SrbenchError, match=r"needs SR and HR of \(48, 40\), found SR \(47, 40\)"):
+        Protocol("p").case(sr[:-1], hr, lr, 4)
+    with pytest.raises(SrbenchError, match="nothing left inside a border of 4"):
+        Protocol("p").case(sr[:8], hr[:8], lr[:2], 4)
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    with pytest.raises(SrbenchError, match="round to uint8 first"):
+        to_grey(np.zeros((4, 4)))  # type: ignore[arg-type]
