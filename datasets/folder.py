@@ -33,7 +33,6 @@ from srbench.datasets.interface import (
     DatasetSource,
     DatasetState,
     Micrograph,
-    MicrographSet,
     Split,
 )
 from srbench.datasets.pack_writer import PackWriter, packing
@@ -46,6 +45,8 @@ from srbench.datasets.storage import pixel_hash
 GROUPS = "groups.csv"
 # Raised whenever the same files would give other pixels, groups or splits.
 _RULES = "1"
+# Seconds to wait for another process packing the same folder: the ranks of one training run open it together.
+_PATIENCE = 3600.0
 _SPLIT_FOLDERS: Mapping[str, Split] = {
     "train": "train",
     "val": "val",
@@ -69,7 +70,7 @@ class Folder(DatasetSource):
         obtain=("path",),
     )
 
-    def open(self, argument: str | None = None) -> MicrographSet:
+    def open(self, argument: str | None = None) -> PackedSet:
         """Open the folder ``argument``, packing it first if it is new or has changed.
 
         Raises:
@@ -84,23 +85,13 @@ class Folder(DatasetSource):
         files = sorted(_walk(root))
         version = _version(root, files)
         name = f"folder:{argument}"
-        packed = self._packed(cache, version, name)
-        if packed is None:
+        if not _is_packed(cache, version):
             _pack(root, files, cache, version)
-            packed = PackedSet(cache, self.card, name)
-        return packed
+        return PackedSet(cache, self.card, name)
 
     def state(self) -> DatasetState:
         """Nothing is on disk under this name alone."""
         return DatasetState("absent", next_step="Give a folder: folder:/path/to/your/images")
-
-    def _packed(self, cache: Path, version: str, name: str) -> PackedSet | None:
-        """The cached pack when it is whole and of these files."""
-        try:
-            packed = PackedSet(cache, self.card, name)
-        except DatasetError:
-            return None
-        return packed if packed.manifest.version == version else None
 
 
 def _cache_folder(root: Path) -> Path:
@@ -120,9 +111,24 @@ def _walk(root: Path) -> Iterator[str]:
 def _version(root: Path, files: list[str]) -> str:
     digest = hashlib.sha256(f"{_RULES}\n{root}\n".encode())
     for file in files:
-        status = (root / file).stat()
-        digest.update(f"{file}\t{status.st_size}\t{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        digest.update(f"{file}\t{_size_and_time(root / file)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def _size_and_time(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "unreadable"  # a broken link, say: decoding will tell
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _is_packed(cache: Path, version: str) -> bool:
+    """Whether a whole pack of these very files is there."""
+    try:
+        return PackedSet(cache, Folder.card).manifest.version == version
+    except DatasetError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,9 @@ def _pack(root: Path, files: list[str], cache: Path, version: str) -> None:
     folders = {file: _split_folder(file) for file in files}
     use_folders = any(split and Path(file).suffix.lower() in SUFFIXES for file, split in folders.items())
     found = _Found()
-    with packing(cache, name="folder", version=version) as writer:
+    with packing(cache, name="folder", version=version, wait=_PATIENCE) as writer:
+        if _is_packed(cache, version):
+            return  # by the process that was waited for
         # The copy in the test folder is the one that stays when a file is in two.
         for file in sorted(files, key=lambda file: (_KEEP_FIRST[folders[file]], file)):
             if use_folders and folders[file] is None and file != GROUPS:

@@ -55,7 +55,9 @@ _WORK = ".packing-"
 
 
 @contextmanager
-def packing(folder: Path, *, name: str, version: str, shard_bytes: int = SHARD_BYTES) -> Iterator[PackWriter]:
+def packing(
+    folder: Path, *, name: str, version: str, shard_bytes: int = SHARD_BYTES, wait: float = 0.0
+) -> Iterator[PackWriter]:
     """Pack into ``folder``; nothing of its old state changes before ``finish`` has succeeded.
 
     ::
@@ -69,11 +71,12 @@ def packing(folder: Path, *, name: str, version: str, shard_bytes: int = SHARD_B
         name: of the dataset.
         version: of its definition; read back from ``PackManifest.version``.
         shard_bytes: a shard is closed once it holds this many.
+        wait: seconds to wait for another process that is packing here.
 
     Raises:
         DatasetError: another process is packing here, or the folder cannot be written.
     """
-    with locked(folder):
+    with locked(folder, wait):
         _clear_leftovers(folder)
         with writing_to(folder):
             work = Path(tempfile.mkdtemp(prefix=_WORK, dir=folder))

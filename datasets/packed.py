@@ -236,7 +236,7 @@ def fingerprint(records: Sequence[Record]) -> str:
         f"{record.image.id}\t{record.image.split}\t{record.image.group}\t{record.stored.sha256}\n"
         for record in sorted(records, key=lambda record: record.image.id)
     )
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def index_bytes(records: Sequence[Record]) -> bytes:

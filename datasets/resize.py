@@ -130,7 +130,7 @@ def _nearest_matrix(old: int, new: int) -> Floats:
     return matrix
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=32)
 def _weights(old: int, new: int, kernel: str, dtype: torch.dtype, device: torch.device) -> Tensor:
     # A tensor born in inference mode could never take part in a later backward pass.
     with torch.inference_mode(False):

@@ -34,7 +34,6 @@ from srbench.datasets.interface import (
     DatasetSource,
     DatasetState,
     ImportReport,
-    MicrographSet,
     Pixels,
     ProgressEvent,
     ProgressSink,
@@ -90,7 +89,7 @@ class SemOpen(DatasetSource):
         """Where it is on disk."""
         return dataset_folder(self.card.name)
 
-    def open(self, argument: str | None = None) -> MicrographSet:
+    def open(self, argument: str | None = None) -> PackedSet:
         """Open the packed data set.
 
         Raises:
@@ -147,7 +146,6 @@ class SemOpen(DatasetSource):
     def verify(self, progress: ProgressSink = silent) -> VerifyReport:
         """Hash every byte on disk and compare with the packaged manifest."""
         packed = self.open()
-        assert isinstance(packed, PackedSet)
         report = verify_packed(self.folder, progress)
         expected = {image.id: image.pixels_sha256 for image in catalogue().kept}
         found = {image.id: packed.stored(image.id).sha256 for image in packed.images}

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,7 @@ def little_endian(pixels: Pixels) -> memoryview:
 
 def canonical_json(value: Any) -> bytes:
     """JSON bytes that are equal for equal values: what is written is also what is hashed."""
-    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False).encode("utf-8")
+    return json.dumps(value, sort_keys=True, indent=1).encode("ascii")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -108,20 +109,27 @@ def _why_not(folder: Path, error: OSError) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
     """Hold ``folder`` for writing; the system lets go when the process ends, however it ends.
+
+    Args:
+        folder: created when missing.
+        wait: seconds to wait for another process that holds it.
 
     Raises:
         DatasetError: another process holds it, or it cannot be written.
     """
+    deadline = time.monotonic() + wait
     with writing_to(folder):
         file = (folder / LOCK).open("a+b")
     with file:
-        if not _try_lock(file):
-            raise DatasetError(
-                f"Another srbench is writing to {folder}. Wait for it, then run the command again: "
-                "it goes on from what is there."
-            )
+        while not _try_lock(file):
+            if time.monotonic() >= deadline:
+                raise DatasetError(
+                    f"Another srbench is writing to {folder}. Wait for it, then run the command again: "
+                    "it goes on from what is there."
+                )
+            time.sleep(0.1)
         yield
 
 

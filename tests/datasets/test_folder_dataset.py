@@ -1,6 +1,8 @@
 """A user's folder: what is taken, what is skipped and why, groups, splits, the cache."""
 
 import os
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -71,6 +73,23 @@ def test_what_cannot_be_used_is_listed_with_its_reason(mine, picture):
     }
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_odd_names_and_broken_links(mine, picture):
+    write(mine / "a.png", picture(1))
+    odd = os.fsdecode(b"m\xe4rz \xff.png")
+    (mine / odd).write_bytes((mine / "a.png").read_bytes() + b" ")
+    write(mine / "übermäßig 猫.png", picture(2))
+    (mine / "gone.png").symlink_to(mine / "nowhere.png")
+    opened = open_dataset(f"folder:{mine}")
+    assert {image.id for image in opened.images} == {"a.png", "übermäßig 猫.png"}
+    assert opened.skipped == {
+        odd: "the same picture as a.png",
+        "gone.png": "cannot be read: No such file or directory",
+    }
+    write(mine / "a.png", picture(3))
+    assert odd in {image.id for image in open_dataset(f"folder:{mine}").images}
+
+
 def test_databars_are_cut_and_noted(mine, picture):
     drawn = picture(1, 300, 400)
     drawn[250:] = 255
@@ -113,6 +132,20 @@ def test_the_pack_is_reused_until_a_file_changes(mine, picture, monkeypatch):
     assert len(packs) == 1 and np.array_equal(changed.pixels("a.png"), picture(2))
     next(changed.folder.glob("shard-*")).write_bytes(b"")
     assert np.array_equal(open_dataset(f"folder:{mine}").pixels("a.png"), picture(2))  # damaged: made again
+
+
+def test_several_processes_open_a_new_folder_at_once(mine, picture, tmp_path):
+    for seed in range(8):
+        write(mine / f"{seed}.png", picture(seed, 300, 400))
+    code = "import sys, srbench.datasets as d; print(d.open(sys.argv[1]).fingerprint)"
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, f"folder:{mine}"], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+        )
+        for _ in range(3)
+    ]
+    printed = {child.communicate()[0] for child in children}
+    assert printed == {open_dataset(f"folder:{mine}").fingerprint + "\n"}
 
 
 def test_split_folders_are_respected(mine, picture):
