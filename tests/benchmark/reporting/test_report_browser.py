@@ -2,9 +2,11 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from srbench.reporting import report
@@ -22,7 +24,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-COLUMN = {"psnr": 1, "ssim": 2, "params": 4}
+PSNR_COLUMN = 1
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +92,11 @@ def test_sorting_by_keyboard_starts_with_the_best_and_keeps_sections(page: Any) 
     head.locator("button").focus()
     page.keyboard.press("Enter")
     assert head.get_attribute("aria-sort") == "descending"
-    values = [float(value) for value in column_values(page, "network", COLUMN["psnr"])]
+    values = [float(value) for value in column_values(page, "network", PSNR_COLUMN)]
     assert values == sorted(values, reverse=True)
     page.keyboard.press("Space")
     assert head.get_attribute("aria-sort") == "ascending"
-    assert [float(value) for value in column_values(page, "network", COLUMN["psnr"])] == values[::-1]
+    assert [float(value) for value in column_values(page, "network", PSNR_COLUMN)] == values[::-1]
     after = page.eval_on_selector_all("table.leaderboard tr.section", "rows => rows.map(r => r.textContent)")
     assert after == before
     firsts = page.eval_on_selector_all("table.leaderboard tbody", "all => all.map(b => b.rows[0].className)")
@@ -193,15 +195,24 @@ def test_the_page_scrolls_over_pictures_that_were_not_clicked(page: Any) -> None
     assert drawings(page) == before
 
 
-def test_choosing_a_region_changes_pictures_and_captions(page: Any) -> None:
-    panel = page.locator(".panel").first
-    if panel.locator("input[data-role=region]").count() < 2:
-        pytest.skip("the made-up images have room for one region only")
-    before = drawings(page)
-    caption = panel.locator(".tile[data-kind=sr] em:visible").first.inner_text()
+def test_choosing_a_region_changes_pictures_and_captions(browser: Any, fabricator: Any, players: Any) -> None:
+    fabricator.images = [
+        replace(scene, hr=np.hstack([scene.hr, 255 - scene.hr, scene.hr // 2])) for scene in fabricator.images
+    ]
+    for name in ("bicubic", "edsr", "srgan"):
+        fabricator.add(players[name], metrics=("psnr",))
+    opened = browser.new_page()
+    opened.goto(report(fabricator.store.root).page.as_uri())
+    opened.wait_for_function("[...document.images].every((image) => image.complete)")
+    panel = opened.locator(".panel").first
+    before = drawings(opened)
+    captions = panel.locator(".tile[data-kind=sr] em:visible").all_inner_texts()
+    chosen = panel.locator(".overview rect.chosen").get_attribute("data-region")
     panel.locator("input[data-role=region]").nth(1).check()
-    assert all(old != new for old, new in zip(before, drawings(page), strict=True))
-    assert panel.locator(".tile[data-kind=sr] em:visible").first.inner_text() != caption
+    assert all(old != new for old, new in zip(before, drawings(opened), strict=True))
+    assert panel.locator(".tile[data-kind=sr] em:visible").all_inner_texts() != captions
+    assert (chosen, panel.locator(".overview rect.chosen").get_attribute("data-region")) == ("0", "1")
+    opened.close()
 
 
 def test_holding_a_key_shows_hr_in_every_tile(page: Any) -> None:
@@ -233,7 +244,8 @@ def test_error_maps_are_the_absolute_difference(page: Any) -> None:
           let worst = 0;
           for (let y = 0; y < side; y++) for (let x = 0; x < side; x++) {
             const at = 4 * (Math.floor((y + 0.5) * scale) * canvas.width + Math.floor((x + 0.5) * scale));
-            worst = Math.max(worst, Math.abs(shown[at] - Math.abs(a[4 * (y * side + x)] - b[4 * (y * side + x)])));
+            const error = Math.abs(a[4 * (y * side + x)] - b[4 * (y * side + x)]);
+            worst = Math.max(worst, Math.abs(shown[at] - error));
           }
           return worst;
         }"""
@@ -264,8 +276,6 @@ def test_dark_mode_turns_paper_and_ink(page: Any) -> None:
 
 
 def test_hostile_names_do_not_run(browser: Any, fabricator: Any, players: Any) -> None:
-    from dataclasses import replace
-
     hostile = "<img src=x onerror=\"document.title='pwned'\"><script>document.title='pwned'</script>"
     fabricator.dataset = hostile
     fabricator.add(replace(players["bicubic"], title=hostile))
