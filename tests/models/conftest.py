@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srbench.models.interface import pad_to_multiple
 from srbench.models.recipe import Batch, Clip, LossInputs, Optimiser, Progress, Recipe, Stage
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -217,25 +218,26 @@ def open_every_gate(network: nn.Module) -> nn.Module:
 
 
 @pytest.fixture
-def open_gates() -> Callable[[nn.Module], nn.Module]:
-    return open_every_gate
-
-
-@pytest.fixture
 def probe() -> Callable[..., int]:
-    """``probe(network, scale, window)``: how many LR pixels away the output of an LR pixel looks, by gradients."""
+    """``probe(network, scale, window)``: how many LR pixels away the output of an LR pixel looks.
 
-    def measure(network: nn.Module, scale: int, window: int, channels: int = 1) -> int:
+    Measured by gradients, along the rows and along the columns of strips reaching ``window`` pixels.
+    """
+
+    def measure(network: nn.Module, scale: int, window: int) -> int:
+        multiple = getattr(network, "size_multiple", 1)
         network = open_every_gate(network).double().eval()
-        side = 2 * window + 1
-        lr = torch.rand(1, channels, side, side, dtype=torch.float64, requires_grad=True)
-        centre = slice(window * scale, (window + 1) * scale)
-        network(lr)[..., centre, centre].sum().backward()
-        rows = lr.grad.abs().sum((0, 1, 3)).nonzero().flatten() - window
-        columns = lr.grad.abs().sum((0, 1, 2)).nonzero().flatten() - window
-        return int(torch.cat((rows, columns)).abs().max())
+        along_rows = reach_along_strip(network, scale, window, multiple, lambda image: image)
+        return max(along_rows, reach_along_strip(network, scale, window, multiple, lambda image: image.mT))
 
     return measure
+
+
+def reach_along_strip(network, scale, window, multiple, turn) -> int:
+    strip = torch.rand(1, 1, 8, 2 * window + 1, dtype=torch.float64, requires_grad=True)
+    sr = turn(network(pad_to_multiple(turn(strip), multiple)))
+    sr[..., 4 * scale : 5 * scale, window * scale : (window + 1) * scale].sum().backward()
+    return int((strip.grad.abs().sum((0, 1, 2)).nonzero() - window).abs().max())
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-TAGS = sorted(
-    path.name.removesuffix(".keys.json")
-    for path in (Path(__file__).parents[1] / "golden").glob("*.keys.json")
-)
+GOLDEN = Path(__file__).parents[1] / "golden"
+TAGS = sorted(path.name.removesuffix(".keys.json") for path in GOLDEN.glob("*.keys.json"))
 
 
 def test_there_are_fixtures():

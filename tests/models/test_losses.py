@@ -154,9 +154,8 @@ def test_vgg_is_no_deeper_than_asked_for(vgg_state):
 
 
 def test_vgg_ignores_the_classifier_and_needs_no_deeper_layers(vgg_state):
-    shallow = {
-        name: value for name, value in vgg_state.items() if name.startswith(("features.0.", "features.2."))
-    }
+    first_two = ("features.0.", "features.2.")
+    shallow = {name: value for name, value in vgg_state.items() if name.startswith(first_two)}
     VGGFeatures({**shallow, "classifier.0.weight": torch.zeros(3)}, ("relu1_2",))
 
 

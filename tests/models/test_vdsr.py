@@ -10,9 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import create
 from srbench.models.baselines.vdsr import VDSR, half_squared_error
-from srbench.models.recipe import nothing_pretrained
-
-from srbench.models.interface import RecipeRequest  # isort: skip
 
 
 @pytest.fixture
@@ -94,10 +91,3 @@ def test_paper_recipe_is_section_5_2(scale, patch):
 def test_loss_is_half_the_squared_norm_of_each_image():
     sr, hr = torch.zeros(4, 1, 3, 5), torch.full((4, 1, 3, 5), 2.0)
     assert half_squared_error(sr, hr).item() == 0.5 * 15 * 4
-
-
-def test_recipe_depends_only_on_the_request():
-    from srbench.models.baselines.vdsr import vdsr_recipe
-
-    request = RecipeRequest("short", 4, 1, "tiny", nothing_pretrained)
-    assert vdsr_recipe(request) == vdsr_recipe(request)
