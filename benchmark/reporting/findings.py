@@ -128,7 +128,7 @@ def _groups(board: Leaderboard) -> list[str]:
     if rivals and rivals * 2.0 ** (1 - groups) >= ALPHA:
         text += (
             f" With {groups} groups and {_count(rivals, 'rival', 'rivals')} no paired test can reach "
-            f"{ALPHA:.0%} after Holm's correction, so nothing can be marked best."
+            f"{100 * ALPHA:g} % after Holm's correction, so nothing can be marked best."
         )
     return [text]
 

@@ -47,6 +47,8 @@ def conditions(block: Block) -> list[Field]:
     protocol: dict[str, Any] = {"id": block.key.protocol}
     for manifest in (*block.complete, *block.absent):
         protocol.update({name: value for name, value in manifest.protocol.items() if name != "id"})
+    if protocol.get("border") == "scale":
+        protocol["border"] = f"{key['scale']} HR pixels (the scale)"
     return [*shared, *((_PROTOCOL_WORDS.get(name, _words(name)), _value(v)) for name, v in protocol.items())]
 
 
