@@ -1,0 +1,149 @@
+"""Recipes are well-formed, their schedules are what they say, and executing them teaches the networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from srbench.models import create, list_models
+from srbench.models.recipe import (
+    BUDGETS,
+    Batch,
+    ConstantRate,
+    CosineRate,
+    LossInputs,
+    LossTerm,
+    PixelLoss,
+    Progress,
+    Ramp,
+    StepRate,
+    nothing_pretrained,
+)
+
+CARDS = [card for card in list_models() if card.trainable]
+EVERY = [
+    (card.name, variant, scale)
+    for card in CARDS
+    for variant in card.variants
+    for scale in (card.scales if variant == "tiny" else card.scales[-1:])
+]
+OURS = ("vdsr", "edsr", "srgan")
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize(("name", "variant", "scale"), EVERY)
+def test_recipe_is_well_formed(name, variant, scale, budget):
+    with torch.device("meta" if name in OURS else "cpu"):
+        model = create(name, scale=scale, variant=variant)
+    recipe = model.recipe(budget, nothing_pretrained)
+    assert recipe.stages and recipe.source
+    names = [stage.name for stage in recipe.stages]
+    assert len(set(names)) == len(names)
+    for stage in recipe.stages:
+        assert stage.iterations > 0 and stage.batch > 0
+        assert stage.patch > 0 and stage.patch % scale == 0
+        assert (stage.patch // scale) % model.size_multiple == 0
+        assert stage.terms and stage.optimiser.lr > 0
+        rates = [stage.schedule(fraction) for fraction in np.linspace(0, 1, 11)]
+        assert all(0 <= rate <= 1 for rate in rates) and rates[0] > 0
+        own = [key for key, _ in model.network.named_parameters()]
+        assert all(any(key.startswith(prefix) for key in own) for prefix in stage.trainable)
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+def test_budgets_grow(card):
+    for variant in card.variants:
+        model = create(card.name, scale=card.scales[-1], variant=variant)
+        smoke, short, paper = (model.recipe(budget).iterations for budget in BUDGETS)
+        assert smoke < short <= paper
+        assert smoke <= 1000
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+def test_smoke_is_gentle_with_the_network_trained_by_default(card):
+    recipe = create(card.name, scale=card.scales[-1]).recipe("smoke")
+    assert recipe.iterations <= 100
+    assert all(stage.batch <= 8 for stage in recipe.stages)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_tiny_smoke_run_lowers_the_loss(name, scenes, train):
+    model = create(name, scale=4, variant="tiny")
+    recipe = model.recipe("smoke").replace_stages(iterations=40)
+    losses = train(model, recipe, scenes(4)).losses
+    first = losses[recipe.stages[0].name]
+    assert np.mean(first[-10:]) < 0.95 * np.mean(first[:10])
+    assert all(np.isfinite(values).all() for values in losses.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("name", OURS)
+def test_tiny_smoke_run_beats_bicubic_on_a_scene_it_has_not_seen(name, scale, scenes, train, psnr):
+    model, data = create(name, scale=scale, variant="tiny"), scenes(scale)
+    train(model, model.recipe("smoke"), data)
+    lr, hr = data.degrade(data.held_out), data.held_out
+    bicubic = create("bicubic", scale=scale)
+    assert psnr(model.infer(lr), hr) > psnr(bicubic.infer(lr), hr) + 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OURS)
+def test_default_variant_smoke_run_lowers_the_loss(name, scenes, train):
+    model = create(name, scale=4)
+    recipe = model.recipe("smoke")
+    losses = train(model, recipe, scenes(4)).losses[recipe.stages[0].name]
+    assert np.mean(losses[-5:]) < 0.7 * losses[0]
+
+
+def test_colour_networks_train_too(scenes, train):
+    model = create("edsr", scale=2, channels=3, variant="tiny")
+    recipe = model.recipe("smoke").replace_stages(iterations=40, batch=2)
+    losses = train(model, recipe, scenes(2)).losses["regression"]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+
+
+def test_constant_rate():
+    assert [ConstantRate()(fraction) for fraction in (0, 0.5, 1)] == [1, 1, 1]
+
+
+def test_step_rate_drops_at_its_milestones():
+    rate = StepRate(at=(0.25, 0.5), gamma=0.1)
+    assert [rate(f) for f in (0, 0.249, 0.25, 0.49, 0.5, 1)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_cosine_rate_goes_from_one_to_its_floor():
+    rate = CosineRate(floor=0.1)
+    assert [rate(f) for f in (0, 0.5, 1, 1.5)] == pytest.approx([1, 0.55, 0.1, 0.1])
+    values = [rate(f) for f in np.linspace(0, 1, 50)]
+    assert values == sorted(values, reverse=True)
+
+
+def test_ramp_is_linear_and_progress_saturates():
+    ramp = Ramp(2.0, 4.0)
+    assert [ramp(Progress(step, 10)) for step in (0, 5, 10, 15)] == [2, 3, 4, 4]
+    assert Progress(0, 0).fraction == 1
+
+
+def test_loss_term_weight_may_be_a_number_or_a_schedule():
+    at_half = Progress(5, 10)
+    assert LossTerm("a", PixelLoss(torch.dist), weight=3).weight_at(at_half) == 3.0
+    assert LossTerm("a", PixelLoss(torch.dist), weight=Ramp(0, 1)).weight_at(at_half) == 0.5
+
+
+def test_pixel_loss_compares_output_with_truth():
+    lr, hr, sr = torch.rand(1, 1, 2, 2), torch.rand(1, 1, 4, 4), torch.rand(1, 1, 4, 4)
+    loss = PixelLoss(nn.functional.l1_loss)(LossInputs(Batch(lr, hr, 2), {"sr": sr}))
+    assert loss.item() == pytest.approx((sr - hr).abs().mean().item())
+
+
+def test_default_recipe_learns(scenes, train):
+    from srbench.models.interface import RecipeRequest
+    from srbench.models.recipe import default_recipe
+
+    model = create("edsr", scale=2, variant="tiny")
+    recipe = default_recipe(RecipeRequest("smoke", 2, 1, "tiny", nothing_pretrained))
+    losses = train(model, recipe, scenes(2)).losses["regression"]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
