@@ -32,23 +32,27 @@ def banded_spectrum(wavelength: float, width: float) -> Spectrum:
 
 
 def gaussian_field(draws: Draws, side: int, step: float, spectrum: Spectrum) -> Array:
-    """A periodic Gaussian field of zero mean and unit variance.
+    """A periodic Gaussian field of zero mean and unit variance, band-limited to half a cycle per HR pixel.
 
     Args:
-        draws: random numbers.
-        side: points to a side.
+        draws: random numbers, one for each HR pixel.
+        side: points to a side; ``side * step`` is an even number of HR pixels.
         step: distance of points in HR pixels.
         spectrum: amplitude by frequency.
 
     Returns:
         ``(side, side)``, rounded to ``FIELD_DECIMALS``.
     """
-    rows = scipy.fft.fftfreq(side, step)[:, None]
-    columns = scipy.fft.rfftfreq(side, step)[None, :]
+    pixels = round(side * step)
+    rows, columns = scipy.fft.fftfreq(pixels)[:, None], scipy.fft.rfftfreq(pixels)[None, :]
     amplitude = spectrum(np.sqrt(rows * rows + columns * columns))
     amplitude[0, 0] = 0.0
-    noise = scipy.fft.rfft2(draws.normals(side, side))
-    return standardise(scipy.fft.irfft2(noise * amplitude, s=(side, side)))
+    coarse = scipy.fft.rfft2(draws.normals(pixels, pixels)) * amplitude
+    half = pixels // 2
+    fine = np.zeros((side, side // 2 + 1), dtype=np.complex128)
+    fine[:half, :half] = coarse[:half, :half]
+    fine[-half + 1 :, :half] = coarse[-half + 1 :, :half]
+    return standardise(scipy.fft.irfft2(fine, s=(side, side)))
 
 
 def standardise(field: Array) -> Array:

@@ -94,7 +94,14 @@ class LineScene(Scene):
     spots: tuple[Spot, ...]
 
     def truth(self) -> dict[str, Any]:
-        """``lines``: both edges of each line row by row; breaks and bridges are not in them but listed."""
+        """The grating, its edges and its defects.
+
+        ``pitch`` and ``cd`` of the design; ``ler``: ``sigma`` (one edge), ``xi`` and ``hurst`` asked for.
+        ``lines``: for each that meets the image ``left`` and ``right`` (mean edge position in every row of
+        pixels), realised mean ``cd``, ``lwr_sigma``, ``left_sigma`` and ``right_sigma``, ``complete`` (both
+        edges in the image in all rows) and ``defective`` (has a break or a bridge; the edges listed run
+        through as if it had none). ``defects``: the breaks and bridges.
+        """
         spots = [asdict(spot) for spot in self.spots]
         grating = asdict(self.grating)
         return {
@@ -221,8 +228,9 @@ def patterned(draws: Draws, size: int) -> LineScene:
     """Draw a grating."""
     grating = _grating(draws)
     left, right = _edges(draws, grating, size)
-    spots = (*_defects(draws, grating, size), *_residues(draws, grating, left, right, size))
-    return LineScene(size, grating, _optics(draws), left, right, spots)
+    defects = _defects(draws, grating, size)
+    residues = _residues(draws, left, right, size, defects)
+    return LineScene(size, grating, _optics(draws), left, right, (*defects, *residues))
 
 
 def _grating(draws: Draws) -> Grating:
@@ -292,8 +300,10 @@ def _defects(draws: Draws, grating: Grating, size: int) -> tuple[Spot, ...]:
     return tuple(spots)
 
 
-def _residues(draws: Draws, grating: Grating, left: Array, right: Array, size: int) -> tuple[Spot, ...]:
-    """Round residues in the spaces, clear of both edges."""
+def _residues(
+    draws: Draws, left: Array, right: Array, size: int, defects: tuple[Spot, ...]
+) -> tuple[Spot, ...]:
+    """Round residues in the spaces, clear of both edges, of the defects and of each other."""
     spots: list[Spot] = []
     for _ in range(round(size * size / 6000)):
         line, y, length = draws.integer(0, len(left) - 2), draws.uniform(4, size - 5), draws.uniform(*SMALL)
@@ -302,7 +312,8 @@ def _residues(draws: Draws, grating: Grating, left: Array, right: Array, size: i
         near = slice(row - 4 * SUPERSAMPLING, row + 4 * SUPERSAMPLING)
         low, high = right[line, near].max() + length / 2 + 1.5, left[line + 1, near].min() - length / 2 - 1.5
         x = round(float(low + (high - low) * place), DECIMALS)
-        clear = all(abs(s.y - y) > 8 or abs(s.x - x) > 8 for s in spots)
+        apart = all(abs(s.y - y) > 8 or abs(s.x - x) > 8 for s in spots)
+        clear = apart and all(abs(s.y - y) > 16 for s in defects if abs(s.line - line) < 2)
         if low < high and clear and 4 < x < size - 5:
             spots.append(Spot("residue", line, y, x, length))
     return tuple(spots)

@@ -111,7 +111,12 @@ class ParticleScene(Scene):
     particles: tuple[Particle, ...]
 
     def truth(self) -> dict[str, Any]:
-        """``particles``: centre, axes, equal-area diameter and flags of each one that meets the image."""
+        """The particles that meet the image.
+
+        ``particles``: for each ``y``, ``x``, ``diameter`` (of the circle of equal area), ``major``,
+        ``minor``, ``angle``, and the flags ``small`` (2 to 6 px), ``touching`` (put against a neighbour) and
+        ``border`` (not wholly in the image). ``habit``: the distribution they were drawn from.
+        """
         entries = [self._entry(particle) for particle in self._visible()]
         small = [
             {"y": p.y, "x": p.x, "diameter": p.diameter, "type": "particle"}
@@ -290,7 +295,7 @@ def _free_spot(
 
 
 def _beside(draws: Draws, particle: Particle, host: Particle, placed: list[Particle]) -> Particle | None:
-    """Put the particle next to its host: outlines that share a tangent, at most 0.6 px apart."""
+    """Put the particle next to its host: parallel tangents at most 0.6 px apart, no overlap."""
     others = [p for p in placed if p is not host]
     for _ in range(30):
         direction = draws.uniform(0, 360)

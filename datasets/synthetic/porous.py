@@ -85,7 +85,13 @@ class PorousScene(Scene):
     pinholes: tuple[Pinhole, ...]
 
     def truth(self) -> dict[str, Any]:
-        """Area fraction, topology and the list of pores of the surface."""
+        """Area fraction, topology and the list of pores of the surface.
+
+        ``fraction``: area of all pores over that of the image, from sub-pixel coverage; ``label_fraction``:
+        the same of the label map (pixels at least half open); ``target_fraction``: asked for, without
+        pinholes. ``b0``, ``b1``: pores (8-connected) and islands of solid in them, of the label map.
+        ``pores``: centroid, ``area`` in pixels and ``border`` contact of each pore of the label map.
+        """
         open_area = self.pore_share()
         labels = open_area >= 0.5
         components, holes = betti_numbers(labels)
