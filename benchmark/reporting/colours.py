@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from srbench.reporting.crops import ERROR_SCALE
 
+Floats = NDArray[np.float64]
 _LEVELS = 256
 _LEGEND_STEPS = 24
 
@@ -31,12 +35,17 @@ class ErrorScale:
 
 def error_scale() -> ErrorScale:
     """Black to pale yellow by lightness (readable without colour vision), fixed from 0 to ``ERROR_SCALE``."""
-    from matplotlib import colormaps
-
-    colormap = colormaps["inferno"]
-    entries = [colormap(min(level / (_LEVELS - 1) / ERROR_SCALE, 1.0)) for level in range(_LEVELS)]
-    red, green, blue = (" ".join(f"{entry[part]:.3f}" for entry in entries) for part in range(3))
-    steps = [colormap(step / (_LEGEND_STEPS - 1)) for step in range(_LEGEND_STEPS)]
-    legend = tuple("#" + "".join(f"{round(255 * part):02x}" for part in step[:3]) for step in steps)
+    entries = _inferno(np.minimum(np.arange(_LEVELS) / (_LEVELS - 1) / ERROR_SCALE, 1.0))
+    red, green, blue = (" ".join(f"{value / 255:.3f}" for value in entries[:, part]) for part in range(3))
+    legend = tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in _inferno(np.linspace(0, 1, _LEGEND_STEPS)))
     marks = ("0", f"{ERROR_SCALE / 2:g}", f"≥ {ERROR_SCALE:g}")
     return ErrorScale(red, green, blue, legend, marks)
+
+
+def _inferno(shares: Floats) -> NDArray[np.uint8]:
+    """RGB of shares 0 to 1 of the scale."""
+    import cv2
+
+    grey = np.round(255 * shares).astype(np.uint8)
+    coloured: NDArray[np.uint8] = cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)[:, 0, ::-1]
+    return coloured
