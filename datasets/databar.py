@@ -19,12 +19,19 @@ from srbench.datasets.interface import Pixels
 _SEARCH_FROM = 0.55
 _TALLEST = 0.35
 _FEWEST_ROWS = 12
-# JPEG and resampling leave the level of a bar within this many of 256 grey levels.
-_TOLERANCE = 6
-_BLANK = 0.93
 _TEXT = 0.35
+_EDGE = 0.5
 _MARGIN_ROWS = 2
 _FRAME_ROWS = 4
+# JPEG smears the edge of a bar over its 8-pixel block and rings around its text. That much is believed of
+# black and white bars only; between them a bar must be exact: smooth specimens have rows of nearly one grey.
+_SOFT_ROWS = 8
+_BLACK, _WHITE = 30, 225
+_BLANK_EXTREME, _BLANK_MIDDLE = 0.83, 0.93
+_TOLERANCE_EXTREME, _TOLERANCE_MIDDLE = 6, 1
+# Text and scale bar: what tells a bar from a void below a straight edge.
+_INK_CONTRAST = 80
+_LEAST_INK = 0.004
 
 Shares = NDArray[np.float64]
 Grey = NDArray[np.uint8]
@@ -43,15 +50,15 @@ class Databar:
 def find_databar(pixels: Pixels) -> Databar | None:
     """The databar in the lower part of ``(H, W)`` pixels, or None.
 
-    Three things make a bar: at least two blank rows of one level right across, above them a row that is not
-    of this level, and no fewer than 12 rows in which text leaves a third of the width at this level.
+    Four things make a bar: at least two blank rows of one level right across, a straight edge above them, no
+    fewer than 12 rows in which text leaves a third of the width at this level, and that text.
     """
     height = pixels.shape[0]
     first = int(height * _SEARCH_FROM)
     rows = _eight_bit(pixels[first:])
     levels = np.array([np.bincount(row, minlength=256).argmax() for row in rows], dtype=np.int64)
     own = _share(rows, levels)
-    for row in np.flatnonzero(own[:-_MARGIN_ROWS] >= _BLANK):
+    for row in np.flatnonzero((own >= _blank_share(levels))[:-_MARGIN_ROWS]):
         bar = _bar_from(int(row), rows, levels, own, height)
         if bar is not None:
             return Databar(bar.top + first, bar.bottom + first, bar.level)
@@ -81,24 +88,47 @@ def cut_databar(pixels: Pixels, margin: int = 8) -> tuple[Pixels, Databar | None
 
 
 def _bar_from(row: int, rows: Grey, levels: Levels, own: Shares, height: int) -> Databar | None:
-    level = levels[row]
+    level = int(levels[row])
     share = _share(rows, np.full(len(rows), level))
-    blank = share[row : row + _MARGIN_ROWS]
-    top = row
-    while top > 0 and row - top < _FRAME_ROWS and own[top - 1] >= _BLANK:
-        top -= 1
-    if blank.min() < _BLANK or top == 0 or share[top - 1] >= 0.5:
+    if share[row : row + _MARGIN_ROWS].min() < _blank_share(levels[row : row + 1])[0]:
+        return None
+    top = row if _BLACK < level < _WHITE else _climb(share >= _EDGE, row, _SOFT_ROWS)
+    top = _climb(own >= _BLANK_MIDDLE, top, _FRAME_ROWS)
+    if top == 0 or share[top - 1] >= _EDGE:
         return None
     bottom = row + _run_with_gaps(share[row:] >= _TEXT, _FRAME_ROWS)
-    if not _FEWEST_ROWS <= bottom - top <= height * _TALLEST:
+    if not _FEWEST_ROWS <= bottom - top <= height * _TALLEST or not _has_ink(rows[row:bottom], level):
         return None
-    return Databar(top, bottom, int(level))
+    return Databar(top, bottom, level)
+
+
+def _has_ink(rows: Grey, level: int) -> bool:
+    distance = np.abs(rows.astype(np.int16) - level)
+    return bool((distance >= _INK_CONTRAST).mean() >= _LEAST_INK)
+
+
+def _blank_share(levels: Levels) -> Shares:
+    """The share of a row that must have the bar's level for the row to count as blank."""
+    return np.where(_is_middle(levels), _BLANK_MIDDLE, _BLANK_EXTREME)
+
+
+def _is_middle(levels: Levels) -> NDArray[np.bool_]:
+    return (levels > _BLACK) & (levels < _WHITE)
+
+
+def _climb(flags: NDArray[np.bool_], row: int, most: int) -> int:
+    """The first row of the run of True that ends above ``row``, at most ``most`` rows up."""
+    top = row
+    while top > 0 and row - top < most and flags[top - 1]:
+        top -= 1
+    return top
 
 
 def _share(rows: Grey, levels: Levels) -> Shares:
     """The share of each row's pixels within the tolerance of that row's level."""
     distance = np.abs(rows.astype(np.int16) - levels[:, None].astype(np.int16))
-    shares: Shares = (distance <= _TOLERANCE).mean(axis=1)
+    tolerance = np.where(_is_middle(levels), _TOLERANCE_MIDDLE, _TOLERANCE_EXTREME)
+    shares: Shares = (distance <= tolerance[:, None]).mean(axis=1)
     return shares
 
 

@@ -62,6 +62,29 @@ def test_bars_in_jpeg_files(picture, level, quality):
     assert bar is not None and abs(bar.top - 415) <= 2
 
 
+@pytest.mark.parametrize("tail", [0, 5, 18])
+@pytest.mark.parametrize("quality", [85, 95])
+def test_a_real_bar_shrunk_and_compressed(picture, tail, quality):
+    strip = cv2.imread(str(FIXTURES / "databar_dark.png"), cv2.IMREAD_GRAYSCALE)[164:]
+    strip = cv2.resize(strip, (400, 49), interpolation=cv2.INTER_AREA)
+    scene = picture(4, 360, 400)
+    top = 360 - tail - 49
+    scene[top : top + 49] = strip
+    _, data = cv2.imencode(".jpg", scene, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    cut, bar = cut_databar(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
+    assert bar is not None and abs(bar.top - top) <= 3 and not has_databar(cut)
+
+
+@pytest.mark.parametrize(("above", "below"), [(36, 56), (120, 4), (90, 250)])
+@pytest.mark.parametrize("softness", [0.01, 6])
+def test_a_straight_interface_to_a_smooth_layer_or_a_void_is_no_bar(above, below, softness):
+    rows = np.mgrid[:300, :400][0]
+    step = (1 + np.tanh((rows - 215) / softness)) / 2
+    noise = np.random.default_rng(0).normal(0, 2.0, rows.shape)
+    scene = np.clip(above + (below - above) * step + noise, 0, 255).astype(np.uint8)
+    assert find_databar(scene) is None
+
+
 @pytest.mark.parametrize("shift", [0, 4, 8])
 def test_bars_in_16_and_12_bit_images(picture, shift):
     drawn = draw_bar(picture(3, 480, 640), 430, 50, 255).astype(np.uint16) << shift

@@ -97,6 +97,7 @@ def test_databars_are_cut_and_noted(mine, picture):
     write(mine / "bar.png", drawn)
     short = picture(2, 60, 400)
     short[44:] = 0
+    short[50:54, 20:120:3] = 255
     write(mine / "short.png", short)
     opened = open_dataset(f"folder:{mine}")
     assert np.array_equal(opened.pixels("bar.png"), drawn[:242])
