@@ -93,7 +93,7 @@ def _collect(
     error: BaseException | None, remote: Remote, failures: dict[str, str], tracker: _Tracker
 ) -> None:
     if error is None:
-        tracker.file_done(remote.path.name)
+        tracker.file_done()
     elif isinstance(error, (_Refused, _Unfinished)):
         failures[remote.path.name] = f"{error} ({remote.url})"
     else:
@@ -115,10 +115,10 @@ class _Tracker:
             self._bytes += count
             self._progress(ProgressEvent("download", self._bytes, None, "B"))
 
-    def file_done(self, name: str) -> None:
+    def file_done(self) -> None:
         with self._lock:
             self._files += 1
-            self._progress(ProgressEvent(name, self._files, self._total, "images"))
+            self._progress(ProgressEvent("files", self._files, self._total, "images"))
 
 
 def _fetch_one(remote: Remote, patience: Patience, tracker: _Tracker) -> None:

@@ -188,7 +188,7 @@ class SemOpen(DatasetSource):
                     writer.add(image.id, _read(files[image.id], image))
                 except BadImage as error:
                     problems[image.file] = str(error)
-                progress(ProgressEvent(image.id, done, len(known.kept), "images"))
+                progress(ProgressEvent("import", done, len(known.kept), "images"))
             if problems:
                 raise _refusal(problems, len(known.kept))
             writer.finish(map(known.micrograph, known.kept), skipped=known.dropped)
