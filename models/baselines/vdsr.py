@@ -95,7 +95,7 @@ class Plan:
 
 PLANS: dict[tuple[str, str], Plan] = {
     ("smoke", "paper"): Plan(40, 4, 32, 1e-4),
-    ("smoke", "tiny"): Plan(400, 8, 40, 1e-3),
+    ("smoke", "tiny"): Plan(400, 4, 40, 1e-3),
     ("short", "paper"): Plan(4_000, 64, 41, 1e-4),
     ("short", "tiny"): Plan(4_000, 64, 41, 1e-3),
     ("paper", "paper"): Plan(9_960, 64, 41, 1e-4),

@@ -1,4 +1,4 @@
-"""Names to models: errors that help, lazy imports, other distributions' models, and inference on an LR image."""
+"""Names to models: errors that help, lazy imports, models of other distributions; inference on LR."""
 
 from __future__ import annotations
 
