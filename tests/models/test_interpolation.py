@@ -79,6 +79,16 @@ def test_equals_torch_away_from_its_different_border(kernel, scale):
     )
 
 
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("kernel", DENSE_KERNELS)
+def test_equals_the_resize_of_the_data_side(kernel, scale):
+    from srbench.datasets.resize import resize
+
+    image = torch.rand(1, 1, 17, 23, dtype=torch.float64)
+    ours = InterpolationUpsample(kernel, scale)(image)
+    torch.testing.assert_close(ours, resize(image, (17 * scale, 23 * scale), kernel), atol=1e-12, rtol=0)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     kernel=st.sampled_from(sorted(DENSE_KERNELS)),
