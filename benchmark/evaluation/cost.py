@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from srbench.evaluation.memory import device_of, on_meta
 from srbench.models import SRModel
@@ -35,10 +40,34 @@ def gigamacs_per_megapixel(model: SRModel) -> float:
     return multiply_adds(model, COUNTED_SIDE, COUNTED_SIDE) / output_pixels / 1e3
 
 
-def _count(model: SRModel, height: int, width: int) -> int:
-    from torch.utils.flop_counter import FlopCounterMode
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Context manager: ``flops`` of the convolutions and matrix products, by torch's own formulas."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # as in memory.PeakMemory
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is None:
+            with self:  # a composite operation counts by its parts
+                result = func.decompose(*args, **options)
+            return func(*args, **options) if result is NotImplemented else result
+        result = func(*args, **options)
+        self.flops += int(formula(*args, **options, out_val=result))
+        return result
+
+
+def _count(model: SRModel, height: int, width: int) -> int:
     image = torch.zeros(1, model.channels, height, width, device=device_of(model))
-    with FlopCounterMode(display=False) as counter:
+    counter = _Operations()
+    with counter:
         model.infer(image)
-    return int(counter.get_total_flops()) // 2
+    return counter.flops // 2

@@ -24,6 +24,9 @@ _START = (
 _AHEAD = 2
 """Images a worker may be ahead of the scoring."""
 
+_START_UP = 900.0
+"""Seconds allowed for imports, loading and the first run, whatever the time allowed for an image."""
+
 _TAIL = 2_000
 _GRACE = 5.0
 
@@ -40,7 +43,7 @@ def run_worker(job: Mapping[str, Any], scratch: Path, timeout: float) -> Iterato
     Args:
         job: what :mod:`srbench.evaluation.worker` reads.
         scratch: an empty folder; the worker's current folder and srbench home.
-        timeout: seconds without any message after which the worker is ended.
+        timeout: seconds without any message, once it is warm, after which the worker is ended.
 
     Raises:
         WorkerFailed: it raised, crashed, was killed, or was silent for too long.
@@ -68,11 +71,12 @@ def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> It
     assert process.stdout is not None and process.stdin is not None
     threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
     _allow(process.stdin, 1 + _AHEAD)
+    patience = max(timeout, _START_UP)
     while True:
         try:
-            line = lines.get(timeout=timeout)
+            line = lines.get(timeout=patience)
         except queue.Empty as error:
-            raise WorkerFailed(f"no sign of life for {timeout:g} s; ended") from error
+            raise WorkerFailed(f"no sign of life for {patience:g} s; ended") from error
         if line is None:
             raise WorkerFailed(_death(process, log))
         message = json.loads(line)
@@ -81,6 +85,8 @@ def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> It
         yield message
         if message["event"] == "finished":
             return
+        if message["event"] == "warm":
+            patience = timeout
         if message["event"] == "image":
             _allow(process.stdin, 1)
 

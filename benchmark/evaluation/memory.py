@@ -38,6 +38,11 @@ class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._alive = 0
         self._views: Counter[int] = Counter()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Else torch imports its compiler, seconds of it, only to keep it away from the method below.
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

@@ -67,6 +67,7 @@ def _run(job: Mapping[str, Any], channel: Channel) -> None:
         model.infer(torch.zeros(1, 1, WARM_UP_SIDE, WARM_UP_SIDE, device=device))
     memory.reset_peak(device)
     before = memory.in_use_bytes(device)
+    channel.send("warm")
     for index in range(len(job["images"])):
         channel.wait()
         channel.send("image", index=index, **_one(job, tiler, index))
