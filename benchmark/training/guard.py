@@ -64,7 +64,7 @@ class Guard:
             raise SrbenchError(
                 f"Training diverged: in stage {stage!r}, up to step {step}, the gradient of "
                 f"{', '.join(bad)} was not finite {self.in_a_row} times in a row (last losses: "
-                f"{values}). The weights were left as they were. Train again into another folder: a lower rate "
+                f"{values}). The weights were left as they were. Train again with --out and a lower rate "
                 f"(--set stages.{stage}.lr=...), with clipping (--set stages.{stage}.clip=norm:1) or without "
                 "bf16 (--set train.amp=none)."
             )

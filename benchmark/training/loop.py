@@ -166,11 +166,11 @@ class Loop:
     def _boundary(self) -> None:
         step = self._state.total_step
         last = step == self._total
-        stopping = self._task.processes.any(self._stop.asked)
         if last or step % self._every.log == 0:
             self._log()
         if last or step % self._every.validate == 0:
             self._validate()
+        stopping = self._task.processes.any(self._stop.asked)
         if last or stopping or step % self._every.checkpoint == 0:
             self._output.checkpoint(self._state)
         if stopping and not last:

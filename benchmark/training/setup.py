@@ -67,9 +67,10 @@ class Prepared:
 
     @property
     def space_needed(self) -> int:
-        """Bytes on disk, roughly: three checkpoints of weights, averages and two moments; two weights files."""
+        """Bytes on disk, roughly: three checkpoints (weights, average, two moments), two weights files."""
         state = self.task.model.network.state_dict().values()
-        return (3 * 4 + 2) * sum(tensor.numel() * tensor.element_size() for tensor in state)
+        weights: int = sum(tensor.numel() * tensor.element_size() for tensor in state)
+        return (3 * 4 + 2) * weights
 
 
 def prepare(request: Request, processes: Processes) -> Prepared:
