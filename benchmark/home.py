@@ -4,6 +4,8 @@ from pathlib import Path
 
 from srbench.datasets.home import home
 
+__all__ = ["cache_folder", "home", "results_folder", "runs_folder", "weights_folder"]
+
 
 def runs_folder() -> Path:
     """Where ``srbench train`` puts its runs unless ``--out`` is given."""
