@@ -36,7 +36,7 @@ def test_basicsr_imresize_equals_ours(factor: float) -> None:
     size = (round(72 * factor), round(96 * factor))
     ours = resize(torch.from_numpy(image)[None, None], size)[0, 0].numpy()
     theirs = basicsr_adapter.imresize(image[..., None], factor)
-    # BasicSR places its samples in float32, where the thirds of an enlargement are not exact; ours are float64
+    # BasicSR places its samples in float32, where the thirds of an enlargement are not exact
     tolerance = 1e-5 if factor == 3 else 1e-6
     assert np.abs(ours - np.asarray(theirs).squeeze()).max() < tolerance
 
