@@ -27,7 +27,7 @@ def capture() -> dict[str, Any]:
         "python": [version, list(internal), python_gauss],
         "numpy": [algorithm, torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, gauss],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "cuda": torch.cuda.get_rng_state() if _cuda_in_use() else None,
     }
 
 
@@ -50,3 +50,8 @@ def preserved() -> Iterator[None]:
         yield
     finally:
         restore(before)
+
+
+def _cuda_in_use() -> bool:
+    """Whether anything ran on CUDA; asking for its stream would start it in a run that stays on the CPU."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]

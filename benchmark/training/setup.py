@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from srbench import __version__, datasets, models
-from srbench.config import RunConfig, apply
+from srbench.config import RunConfig, StageSettings, apply
 from srbench.datasets import degrade
 from srbench.datasets.degrade import Degradation
 from srbench.datasets.interface import Micrograph, MicrographSet
@@ -30,6 +30,9 @@ _INITIAL_STREAM = 0
 _TRAINING_STREAM = 1
 _HARMLESS = {"checkpoint_every", "log_every", "prefetch", "threads", "tensorboard"}
 """Settings that do not change what is learned: a resumed run may differ in them."""
+
+_SHOWN_BY_RECIPE = {*StageSettings.model_fields, "degradation"}
+"""Settings whose effect is described with the recipe or beside it."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def _identity(
         "degradation": degradation.id,
         "budget": request.budget,
         "seed": request.seed,
-        "train": request.config.train.model_dump(exclude=_HARMLESS),
+        "train": request.config.train.model_dump(exclude=_HARMLESS | _SHOWN_BY_RECIPE),
         "recipe": describe(recipe),
     }
 

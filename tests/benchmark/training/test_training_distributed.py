@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import worker
+import training_worker
 from safetensors.torch import load_file
-from worker import launch
+from training_worker import launch
 
 from srbench.errors import SrbenchError
 from srbench.training.distributed import Processes, choose_device, join
@@ -21,7 +21,7 @@ from srbench.training.distributed import Processes, choose_device, join
 def torchrun(folder: Path, model: str) -> subprocess.CompletedProcess:
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-        *(str(worker.__file__), model, str(folder)),
+        *(str(training_worker.__file__), model, str(folder)),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, env=environment)

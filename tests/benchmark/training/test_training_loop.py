@@ -291,9 +291,20 @@ def test_a_compiled_network_trains_the_same_weights(train, monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("amp", ["none", "bf16"])
-def test_cuda_repeats_itself(train, amp):
-    first = train("tiny_gan", f"train.amp={amp}", device="cuda").weights.read_bytes()
-    second = train("tiny_gan", f"train.amp={amp}", device="cuda", variant="other")
-    assert load_file(second.weights).keys()
-    again = train("tiny_gan", f"train.amp={amp}", device="cuda", out=second.folder / "again")
-    assert again.weights.read_bytes() == first
+def test_cuda_repeats_itself(train, tmp_path, amp):
+    runs = [
+        train("tiny_gan", f"train.amp={amp}", device="cuda", out=tmp_path / name) for name in ("one", "two")
+    ]
+    assert runs[0].weights.read_bytes() == runs[1].weights.read_bytes()
+    manifest = json.loads((runs[0].folder / "manifest.json").read_text())
+    assert manifest["sessions"][0]["device"]["type"] == "cuda" and manifest["peak_memory_bytes"] > 0
+
+
+@pytest.mark.gpu
+def test_cuda_learns_what_the_cpu_learns(train, tmp_path):
+    register("steady", replace(PIXEL, optimiser=SGD))
+    on_cuda = train("steady", "train.amp=none", device="cuda", out=tmp_path / "cuda")
+    on_cpu = train("steady", out=tmp_path / "cpu")
+    expected = load_file(on_cpu.weights)
+    for name, tensor in load_file(on_cuda.weights).items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-2, atol=1e-3)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from worker import launch
+from training_worker import launch
 
 from srbench.errors import SrbenchError
 from srbench.training import TrainingInterrupted
@@ -174,3 +174,12 @@ def test_a_run_that_died_before_its_first_checkpoint_starts_again(train, tmp_pat
     (out / "manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
     (out / "checkpoint.pt").unlink()
     assert train("tiny_sr", out=out).iterations == 8
+
+
+@pytest.mark.gpu
+def test_on_cuda_a_stopped_run_ends_with_the_same_bytes(train, tmp_path):
+    straight = train("tiny_gan", *EVERY, out=tmp_path / "straight", device="cuda")
+    with pytest.raises(TrainingInterrupted):
+        train("tiny_gan", *EVERY, out=tmp_path / "stopped", device="cuda", echo=Stopper(9))
+    resumed = train("tiny_gan", *EVERY, out=tmp_path / "stopped", device="cuda", resume=True)
+    assert resumed.weights.read_bytes() == straight.weights.read_bytes()

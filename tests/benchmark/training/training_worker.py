@@ -1,6 +1,6 @@
 """Training runs in processes of their own, to be killed, interrupted, or run several at once.
 
-As a script (for torchrun): worker.py MODEL FOLDER [--resume] [SETTING=VALUE ...]
+As a script (for torchrun): training_worker.py MODEL FOLDER [--resume] [SETTING=VALUE ...]
 """
 
 from __future__ import annotations
