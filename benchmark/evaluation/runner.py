@@ -143,10 +143,8 @@ class _Evaluation:
 
         None where the dataset has no second acquisitions.
         """
-        second = {
-            entry.image: self.setting.micrographs.acquisition(entry.image, 1) for entry in self.lr.entries
-        }
-        if all(pixels is None for pixels in second.values()):
+        acquire = self.setting.micrographs.acquisition
+        if all(acquire(entry.image, 1) is None for entry in self.lr.entries):
             return None
         job = Job(NOISE_CEILING, "second_acquisition")
         scorer = self._open_work(self.setting.key(job))
@@ -155,7 +153,7 @@ class _Evaluation:
         start = time.monotonic()
         run = self._run(scorer, job)
         for entry in self.lr.entries:
-            pixels = second[entry.image]
+            pixels = acquire(entry.image, 1)
             if pixels is None:
                 run.without(entry, "the dataset has no second acquisition of this field")
             else:

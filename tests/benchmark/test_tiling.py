@@ -247,6 +247,7 @@ def test_eight_bit_output_is_the_rounded_image() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_tiles_on_a_gpu_equal_the_whole_image_on_the_cpu() -> None:
     model = model_of(Net())
     lr = image(100, 77)
