@@ -1,0 +1,72 @@
+"""Names and weights on disk to what is run; nothing here starts a worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from srbench import models, weights
+from srbench.evaluation.jobs import Wanted, resolve
+from srbench.models import create
+
+
+def save(runs: Path, variant: str, dataset: str, seed: int, budget: str = "smoke") -> None:
+    header = weights.WeightsHeader("vdsr", variant, 4, 1, dataset=dataset, seed=seed, budget=budget)
+    path = runs / f"{variant}-{dataset}-{seed}-{budget}" / "weights.safetensors"
+    weights.save(path, create("vdsr", scale=4, variant="tiny").network.state_dict(), header)
+
+
+def test_all_are_those_that_offer_the_scale(tmp_path: Path) -> None:
+    jobs = resolve("all", Wanted(8, "sem", runs=tmp_path))
+    offering = {name for name in models.model_names() if 8 in models.card(name).scales}
+    assert {job.model for job in jobs} == offering
+    assert {"nearest", "bicubic"} <= offering
+
+
+def test_a_file_that_does_not_import_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = models.card
+
+    def card(name: str) -> Any:
+        if name == "vdsr":
+            raise ImportError("no module named magic")
+        return known(name)
+
+    monkeypatch.setattr(models, "card", card)
+    jobs = {job.model: job for job in resolve("all", Wanted(4, "sem", runs=tmp_path))}
+    assert jobs["vdsr"].failure == "ImportError: no module named magic"
+    assert not jobs["bicubic"].failure and not jobs["bicubic"].missing
+
+
+def test_weights_trained_on_this_dataset_come_first(tmp_path: Path) -> None:
+    save(tmp_path, "tiny", "other", 0)
+    elsewhere = resolve(["vdsr"], Wanted(4, "sem", runs=tmp_path))
+    assert [job.notes for job in elsewhere] == [("trained on other",)]
+    save(tmp_path, "tiny", "sem", 0)
+    save(tmp_path, "tiny", "sem", 1)
+    own = resolve(["vdsr"], Wanted(4, "sem", runs=tmp_path))
+    assert sorted(job.seed for job in own) == [0, 1] and all(job.notes == () for job in own)
+    assert {job.header.dataset for job in own if job.header} == {"sem"}
+
+
+def test_the_command_for_what_is_missing_names_variant_and_scale(tmp_path: Path) -> None:
+    (job,) = resolve("vdsr", Wanted(3, "sem", variant="tiny", runs=tmp_path))
+    assert job.missing.endswith("srbench train vdsr --dataset sem --scale 3 --variant tiny")
+
+
+def test_interpolations_keep_their_own_variant(tmp_path: Path) -> None:
+    (job,) = resolve(["bicubic"], Wanted(4, "sem", variant="tiny", runs=tmp_path))
+    assert job.variant == models.card("bicubic").variants[0] and not job.missing
+
+
+def test_repeated_names_are_run_once(tmp_path: Path) -> None:
+    assert len(resolve(["bicubic", "bicubic"], Wanted(4, "sem", runs=tmp_path))) == 1
+
+
+def test_foreign_weights_carry_no_seed(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.pth"
+    torch.save(create("vdsr", scale=4, variant="tiny").network.state_dict(), path)
+    (job,) = resolve(["vdsr"], Wanted(4, "sem", variant="tiny", weights=path))
+    assert job.seed == -1 and len(job.sha256) == 64 and job.describe_weights()["file"] == str(path)
