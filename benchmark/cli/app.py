@@ -46,10 +46,9 @@ def main() -> None:
     """Run the command line; errors a user can act on are printed without a traceback."""
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
-    except click.exceptions.Abort:
-        fail("Interrupted.", INTERRUPTED)
-    except KeyboardInterrupt as interrupt:
-        fail(str(interrupt) or "Interrupted.", INTERRUPTED)
+    except (click.exceptions.Abort, KeyboardInterrupt) as interrupt:
+        # click hides what was interrupted; a run that saved itself says how to go on
+        fail(str(interrupt.__cause__ or interrupt) or "Interrupted.", INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

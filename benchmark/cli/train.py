@@ -81,6 +81,7 @@ def train(
     if outcome is None:
         return
     scores = ", ".join(f"{name} {value:.3f}" for name, value in outcome.best.items())
-    click.echo(f"{outcome.iterations} iterations in {outcome.seconds:.0f} s. Best on validation: {scores}")
+    best = f" Best on validation: {scores}" if scores else " The dataset has no validation images."
+    click.echo(f"{outcome.iterations} iterations in {outcome.seconds:.0f} s.{best}")
     click.echo(f"Weights: {outcome.weights}")
     click.echo(f"Next: srbench eval {model} bicubic --dataset {dataset} --scale {scale}")
