@@ -9,9 +9,9 @@ What it leaves open, and what was chosen:
 * *Depth*: EfficientNet-B0 up to stride 8. At the network's full stride of 32 a training patch of 48 LR pixels
   is 1 to 2 pixels; the released code's condition also has an eighth of the LR resolution.
 * *Back to LR size*: a 1x1 convolution on the features of each stride (2, 4, 8), summed from coarse to fine
-  over nearest-neighbour doublings with a 3x3 convolution after each (a feature pyramid, arXiv 1612.03144),
-  so that the condition is as sharp as the image. Nearest-neighbour, because the backward pass of bilinear
-  interpolation is not deterministic on a GPU.
+  (a feature pyramid, arXiv 1612.03144) over doublings by pixel shuffle, each followed by a 3x3 convolution,
+  so that the condition can be as sharp as the image. Interpolated features cannot tell the pixels of a cell
+  apart, and the backward pass of bilinear interpolation is not deterministic on a GPU.
 * *Squeeze-and-excitation* pools over the whole image. A network trained on patches then meets other
   statistics on whole micrographs, and no tile could reproduce the whole image. Each pooling is therefore a
   mean over a window of 24 LR pixels to each side, about a training patch (Chu et al. 2022, "Improving image
@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.csm_sr.blocks import SLOPE
+from srbench.models.csm_sr.blocks import SLOPE, keep_variance
 from srbench.models.losses.perceptual import IMAGENET_MEAN, IMAGENET_STD
 
 ARCHITECTURE = "efficientnet_b0"
@@ -127,7 +127,8 @@ class ConditioningEncoder(nn.Module):
         super().__init__()
         self.backbone = Backbone(stages)
         self.laterals = nn.ModuleList(nn.Conv2d(width, features, 1) for width in self.backbone.channels)
-        self.smooth = nn.ModuleList(_smoothing(features) for _ in self.backbone.channels)
+        self.doublings = nn.ModuleList(_doubling(features) for _ in self.backbone.channels)
+        keep_variance(self.laterals, self.doublings)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         self.size_multiple = self.backbone.strides[-1]
@@ -141,8 +142,8 @@ class ConditioningEncoder(nn.Module):
         found = self.backbone(self.normalise(lr))
         condition: Tensor = self.laterals[-1](found[-1])
         for level in range(len(found) - 1, 0, -1):
-            condition = self.smooth[level](_double(condition) + self.laterals[level - 1](found[level - 1]))
-        finest: Tensor = self.smooth[0](_double(condition))
+            condition = self.doublings[level](condition) + self.laterals[level - 1](found[level - 1])
+        finest: Tensor = self.doublings[0](condition)
         return finest
 
     def normalise(self, lr: Tensor) -> Tensor:
@@ -156,12 +157,14 @@ class ConditioningEncoder(nn.Module):
         return self
 
 
-def _smoothing(features: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(features, features, 3, padding=1), nn.LeakyReLU(SLOPE, inplace=True))
-
-
-def _double(features: Tensor) -> Tensor:
-    return F.interpolate(features, scale_factor=2, mode="nearest")
+def _doubling(features: int) -> nn.Sequential:
+    """Twice the sides by a sub-pixel convolution, then a 3x3 convolution."""
+    return nn.Sequential(
+        nn.Conv2d(features, 4 * features, 1),
+        nn.PixelShuffle(2),
+        nn.Conv2d(features, features, 3, padding=1),
+        nn.LeakyReLU(SLOPE, inplace=True),
+    )
 
 
 @torch.no_grad()

@@ -8,9 +8,9 @@ What the text leaves open, and what was chosen:
 * *Branches*: at LR size, at half and at twice it, as in the released code; each has the same width. Channels
   pay for resolution on the way (pixel shuffle), as there.
 * *Sizes*: the text gives none. ``published`` has 64 channels and 3 RRDBs a branch, the width and depth of
-  the released ``architecture_8``, with a growth of 32 as in the released final network: about the compute
-  of ESRGAN. The released final network (59 M parameters, 5.9 T multiply-adds for a 1280x720 image) is out
-  of proportion to every network it is compared with.
+  the released ``architecture_8``, with a growth of 32 as in the released final network: 5.5 M parameters
+  and 585 G multiply-adds for a 1280x720 image at x4, between EDSR's baseline and ESRGAN. The released final
+  network (59 M, 5.9 T) is out of proportion to every network it is compared with.
 * *Range*: images in [0, 1] and a linear output instead of tanh on [-1, 1], whose flat ends dim the extremes.
 * *Image-level skip*: the released code has none, the text does not mention one. Here the network adds to
   the bicubic image, and its last layer starts at zero: it begins where interpolation stands and spends its
@@ -26,7 +26,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from srbench.models.csm_sr.blocks import RRDB, SLOPE, kernel_radius
+from srbench.models.csm_sr.blocks import RRDB, SLOPE, keep_variance, kernel_radius
 from srbench.models.csm_sr.encoder import ConditioningEncoder
 from srbench.models.csm_sr.fusion import AdaptiveFusion
 from srbench.models.interface import pad_to_multiple
@@ -81,6 +81,7 @@ class MultiScale(nn.Module):
         widen = nn.Conv2d(shuffled, features, 3, padding=1)
         self.double_size = nn.Sequential(nn.PixelShuffle(2), widen, _rrdbs(size), nn.AvgPool2d(2))
         self.merge = nn.Conv2d(features + shuffled + features, features, 3, padding=1)
+        keep_variance(widen, self.merge)
         reaches = (
             kernel_radius(self.same_size),
             2 * kernel_radius(self.half_size) + 1,
@@ -112,13 +113,14 @@ class Reconstruction(nn.Sequential):
 
     def __init__(self, features: int, channels: int, scale: int) -> None:
         last = nn.Conv2d(features, channels, 3, padding=1)
-        set_zero(last)
         super().__init__(
             PixelShuffleUpsampler(features, scale),
             nn.Conv2d(features, features, 3, padding=1),
             nn.LeakyReLU(SLOPE, inplace=True),
             last,
         )
+        keep_variance(self)
+        set_zero(last)
         steps = upsampling_steps(scale)
         self.receptive_radius = receptive_radius([1] * len(steps) + [2], steps)
 
@@ -155,6 +157,7 @@ class CSMSR(nn.Module):
         super().__init__()
         self.scale = scale
         self.shallow = nn.Conv2d(channels, size.features, 3, padding=1)
+        keep_variance(self.shallow)
         self.branches = MultiScale(size)
         self.encoder = ConditioningEncoder(size.features, size.encoder_stages)
         self.fusion = AdaptiveFusion(size.features)

@@ -4,13 +4,13 @@ The text names the parts of the SSL and gives no weights. The released code has 
 training; divided by that of its SSIM term they are the ones below, with these exceptions:
 
 * *second order*: divided by 64, the square of what a second Sobel operator multiplies a derivative by, to
-  have it in the unit of the gradient term. Undivided it outweighs all others together (measured on bicubic
-  images of
-  micrographs: a gradient four times the SSIM term's).
+  have it in the unit of the gradient term. Undivided it outweighs all others together: its gradient is three
+  to four times that of the SSIM term (measured on bicubic x4 images of micrographs, as is the next).
 * *contextual*: the released term has no gradient on grey images, so its weight says nothing. 0.02 gives a
-  real contextual loss a gradient of about a quarter of the SSIM term's on the same images.
-* *perceptual*: the released features are of images on a scale of 255 and dominate the released total a
-  hundredfold. Here features are torchvision's, and the weight lets the term begin in the range of the others.
+  real contextual loss on patches a quarter to a half of the SSIM term's gradient.
+* *perceptual*: the released features are those of images on a scale of 0 to 255, and their squares are not
+  comparable. Here features are torchvision's, and the weight is meant to let the term begin in the range of
+  the SSIM term.
 * *adversarial*: the released weight falls with time (100 to 80), against the text's "adversarial later",
   and belongs to a critic trained to call every image false. Here it rises from nothing to the released late
   weight.

@@ -120,7 +120,7 @@ def _patches(image: Tensor, positions: int) -> Tensor:
 
 def _positions(features: Tensor) -> Tensor:
     """``(N, D, P)``: the vectors of a feature map on the grid."""
-    stride = _stride(*features.shape[-2:], positions=POSITIONS)
+    stride = _stride(features.shape[-2], features.shape[-1], POSITIONS)
     return features[..., ::stride, ::stride].flatten(2)
 
 

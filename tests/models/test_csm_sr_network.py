@@ -235,7 +235,7 @@ def test_grey_is_seen_as_colour_by_the_encoder() -> None:
 
 SMALL = {
     "tiny": SIZES["tiny"],
-    # The strides and kernels of the published network, fewer of them, so that the strip below need not be long.
+    # The strides and kernels of the published network, but fewer, so that the strip below is not long.
     "like_published": GeneratorSize(features=8, growth=4, depth=1, blocks=1, layers=2, encoder_stages=3),
 }
 
@@ -305,7 +305,7 @@ def test_published_size_is_what_the_card_says() -> None:
         variant: sum(p.numel() for p in network(variant=variant).parameters())
         for variant in ("published", "tiny")
     }
-    assert parameters == {"published": 5_436_435, "tiny": 156_147}
+    assert parameters == {"published": 5_486_355, "tiny": 160_947}
 
 
 def test_bfloat16_stays_close() -> None:
@@ -313,4 +313,4 @@ def test_bfloat16_stays_close() -> None:
     lr = torch.rand(1, 1, 16, 16)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         low = made(lr)
-    assert float((low.float() - made(lr)).abs().max()) < 0.05
+    assert float((low.float() - made(lr).detach()).abs().max()) < 0.05

@@ -64,9 +64,10 @@ def test_the_published_lengths_are_one_to_one_to_four() -> None:
     assert lengths[2] == 4 * lengths[0]
 
 
-def test_a_smoke_run_of_the_published_network_is_about_forty_iterations() -> None:
+def test_a_smoke_run_of_the_published_network_is_short() -> None:
     made = recipe("smoke", "published")
-    assert made.iterations == 40
+    assert 40 <= made.iterations <= 80
+    assert {stage.batch for stage in made.stages} == {2}
     assert {stage.patch for stage in made.stages} == {96}
 
 

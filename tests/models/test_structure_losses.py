@@ -1,4 +1,4 @@
-"""The parts of the Semantic Structural Loss, against the authors' numbers where those are sound, else closed forms."""
+"""The parts of the Semantic Structural Loss against the authors' numbers where sound, else closed forms."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_plane_has_no_second_order_gradient(down, right) -> None:
 
 @pytest.mark.parametrize("direction", ["down", "right", "mixed"])
 def test_second_order_gradient_of_a_parabola(direction) -> None:
-    """Each Sobel operator multiplies a derivative by 8; one of the four components, or two for ``xy``, is 64 a."""
+    """Each Sobel operator multiplies a derivative by 8: one of four components, for ``xy`` two, is 64 a."""
     y, x = grid()
     a = 0.01
     image, components = {
@@ -188,7 +188,7 @@ def test_contextual_similarity_falls_when_one_target_is_never_matched() -> None:
 
 
 def test_contextual_loss_tells_grey_images_apart() -> None:
-    """The authors' version gives 2.1354 for a grey image and itself, and for it and any other, without gradient."""
+    """The authors' version gives 2.1354 for a grey image and itself as for it and any other, no gradient."""
     hr, soft = texture(12), blurred(texture(12))
     itself, softened = patch_contextual_loss(hr, hr), patch_contextual_loss(soft, hr)
     unrelated = patch_contextual_loss(texture(13), hr)
