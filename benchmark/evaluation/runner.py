@@ -25,7 +25,20 @@ from srbench.evaluation.setting import Setting, make_setting, over_categories
 from srbench.evaluation.statistics import NOISE_CEILING
 from srbench.evaluation.summary import EvaluationSummary, Outcome
 from srbench.home import cache_folder, results_folder
+from srbench.models import ModelCard
 from srbench.store import RunKey, ScoreStore
+
+CEILING_CARD = ModelCard(
+    NOISE_CEILING,
+    "Noise ceiling",
+    "reference",
+    "",
+    2026,
+    scales=(),
+    variants=("second_acquisition",),
+    trainable=False,
+    summary="A second recording of the same field: the noise of the reference allows no more.",
+)
 
 SILENCE = 3600.0
 """Seconds for one image after which a model counts as hung."""
@@ -146,7 +159,7 @@ class _Evaluation:
         acquire = self.setting.micrographs.acquisition
         if all(acquire(entry.image, 1) is None for entry in self.lr.entries):
             return None
-        job = Job(NOISE_CEILING, "second_acquisition")
+        job = Job(NOISE_CEILING, CEILING_CARD.variants[0], CEILING_CARD)
         scorer = self._open_work(self.setting.key(job))
         if scorer is None:
             return self._skipped(job)

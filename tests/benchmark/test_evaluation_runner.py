@@ -179,6 +179,7 @@ def test_cost_rows_have_no_image(evaluated: tuple[EvaluationSummary, ScoreStore]
 
 
 def test_the_noise_ceiling_is_a_row_of_its_own(evaluated: tuple[EvaluationSummary, ScoreStore]) -> None:
+    assert manifest(evaluated[1], "noise_ceiling").card["title"] == "Noise ceiling"
     table = scores(evaluated[1], "noise_ceiling")
     psnr = table[table["metric"] == "psnr"].set_index("image")
     assert psnr["value"].drop("sub/0").between(28, 36).all()  # noise of 6 levels is 32.6 dB
