@@ -1,4 +1,4 @@
-"""What holds for every test: no network on the way, the user's own home untouched, CUDA tests only with CUDA."""
+"""What holds for every test: the user's own home is left alone, CUDA tests run only where there is CUDA."""
 
 from collections.abc import Iterator
 from pathlib import Path
