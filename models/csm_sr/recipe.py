@@ -112,7 +112,7 @@ _COSINE = (CosineRate(0.1), CosineRate(0.1), CosineRate(0.01))
 _SHORT = Plan((3_000, 3_000, 12_000), 16, 48, (2e-4, 4e-4, 2e-4), _COSINE)
 _SMOKE = Plan((8, 48, 16), 2, 24, (5e-4, 1e-3, 5e-4), _COSINE, ema=None, perceptual=False, positions=256)
 _TINY_SMOKE = Plan(
-    (30, 120, 60), 8, 16, (1e-3, 2e-3, 1e-3), _COSINE, ema=None, perceptual=False, positions=256
+    (30, 120, 60), 8, 16, (1e-3, 2e-3, 5e-4), _COSINE, ema=None, perceptual=False, positions=256
 )
 
 PLANS: Mapping[str, Mapping[Budget, Plan]] = {
