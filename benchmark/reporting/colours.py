@@ -46,6 +46,6 @@ def _inferno(shares: Floats) -> NDArray[np.uint8]:
     """RGB of shares 0 to 1 of the scale."""
     import cv2
 
-    grey = np.round(255 * shares).astype(np.uint8)
-    coloured: NDArray[np.uint8] = cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)[:, 0, ::-1]
-    return coloured
+    grey = np.round(255 * shares).astype(np.uint8).reshape(-1, 1)
+    blue_green_red = np.asarray(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO), dtype=np.uint8)
+    return blue_green_red.reshape(len(shares), 3)[:, ::-1]
