@@ -1,5 +1,6 @@
 """The page in a real Chromium: no errors, no network, sorting, crops in step, narrow and dark screens."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,6 +32,8 @@ PSNR_COLUMN = 1
 def browser() -> Iterator[Any]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
+        if os.environ.get("SRBENCH_REQUIRE_BROWSER"):
+            pytest.fail("SRBENCH_REQUIRE_BROWSER is set and there is no Chromium on this machine")
         pytest.skip("no Chromium on this machine")
     with sync_api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -284,3 +287,15 @@ def test_hostile_names_do_not_run(browser: Any, fabricator: Any, players: Any) -
     assert opened.title() == "srbench report"
     assert opened.locator("h2").inner_text().startswith("<img src=x")
     opened.close()
+
+
+def test_error_maps_show_the_errors(page: Any) -> None:
+    """What is painted, not what was meant: an error map has dark and light places, and no grey ones."""
+    import cv2
+
+    tile = page.locator(".view.error").last
+    tile.scroll_into_view_if_needed()
+    painted = cv2.imdecode(np.frombuffer(tile.screenshot(), np.uint8), cv2.IMREAD_COLOR).astype(float)
+    assert painted.max() > 120
+    assert painted.std() > 10
+    assert np.abs(painted[..., 0] - painted[..., 2]).max() > 40
