@@ -24,6 +24,12 @@ from srbench.models import SRModel
 MEMORY_SHARE = 0.5
 """Share of the free memory that is used when no limit was given."""
 
+ENOUGH_ON_CPU = 2e9
+"""Bytes of activations beyond which a CPU gains nothing from larger tiles, only takes memory from others."""
+
+FRUGAL_TILE = 4
+"""A tile of this many halos runs at most 2.25 pixels for each one that is kept."""
+
 GLOBAL_HALO = 64
 """Halo in LR pixels, where memory allows, for a network that looks at the whole image."""
 
@@ -122,7 +128,8 @@ class Tiler:
         model: its network is moved to ``device``.
         device: where to run.
         tile: side of a tile's core in LR pixels; None chooses by memory.
-        max_bytes: memory for the activations; half of what is free when None.
+        max_bytes: memory for the activations. When None half of what is free; on a CPU no more than
+            ``ENOUGH_ON_CPU`` where that costs little, as larger tiles are no faster there.
         output: ``float32``, or ``uint8`` (rounded half up) which needs a quarter of the memory.
     """
 
@@ -165,7 +172,17 @@ class Tiler:
         side = max(height, width)
         if self.tile is not None:
             return self._tiled(self._multiple(self.tile), side)
-        budget = self._budget()
+        if self.max_bytes is not None:
+            return self._planned(height, width, images, self.max_bytes)
+        share = memory.available_bytes(self.device) * MEMORY_SHARE
+        if self.device.type == "cpu":
+            frugal = self._planned(height, width, images, min(share, ENOUGH_ON_CPU))
+            if frugal.exact and frugal.tile >= FRUGAL_TILE * frugal.halo:
+                return frugal
+        return self._planned(height, width, images, share)
+
+    def _planned(self, height: int, width: int, images: int, budget: float) -> Plan:
+        side = max(height, width)
         if images * self._need(height, width) <= budget:
             return Plan(self._multiple(side), 0, True)
         return self._within(self._largest_window(budget // images, side), side)
@@ -223,11 +240,6 @@ class Tiler:
         if (height, width) not in self._needs:
             self._needs[height, width] = memory.activation_bytes(self.model, height, width)
         return self._needs[height, width] * memory.WORKSPACE_FACTOR
-
-    def _budget(self) -> float:
-        if self.max_bytes is not None:
-            return self.max_bytes
-        return memory.available_bytes(self.device) * MEMORY_SHARE
 
     def _multiple(self, length: float, at_most: float = math.inf) -> int:
         """``length`` (no more than ``at_most``) rounded up to the size multiple."""
