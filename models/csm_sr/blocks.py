@@ -10,6 +10,8 @@ shortcut, which throttles the gradient).
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -85,6 +87,22 @@ def keep_variance(*parts: nn.Module) -> None:
                 nn.init.kaiming_normal_(layer.weight, a=1.0)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def start_without_lattice(upsampling: nn.Sequential) -> None:
+    """Give the channels that a pixel shuffle puts side by side the same weights, before any training.
+
+    Different ones print a pattern of the LR grid onto the image, which training takes long to remove (Aitken
+    et al. 2017, "Checkerboard artifact free sub-pixel convolution", arXiv 1707.02937).
+
+    Args:
+        upsampling: convolutions followed at once by their ``PixelShuffle``; other layers are left alone.
+    """
+    for layer, following in itertools.pairwise(upsampling):
+        if isinstance(layer, nn.Conv2d) and isinstance(following, nn.PixelShuffle):
+            cells = following.upscale_factor**2
+            layer.weight.copy_(layer.weight[::cells].repeat_interleave(cells, dim=0))
 
 
 def kernel_radius(chain: nn.Module) -> int:

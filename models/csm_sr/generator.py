@@ -26,7 +26,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from srbench.models.csm_sr.blocks import RRDB, SLOPE, keep_variance, kernel_radius
+from srbench.models.csm_sr.blocks import RRDB, SLOPE, keep_variance, kernel_radius, start_without_lattice
 from srbench.models.csm_sr.encoder import ConditioningEncoder
 from srbench.models.csm_sr.fusion import AdaptiveFusion
 from srbench.models.interface import pad_to_multiple
@@ -113,13 +113,15 @@ class Reconstruction(nn.Sequential):
 
     def __init__(self, features: int, channels: int, scale: int) -> None:
         last = nn.Conv2d(features, channels, 3, padding=1)
+        upsampling = PixelShuffleUpsampler(features, scale)
         super().__init__(
-            PixelShuffleUpsampler(features, scale),
+            upsampling,
             nn.Conv2d(features, features, 3, padding=1),
             nn.LeakyReLU(SLOPE, inplace=True),
             last,
         )
         keep_variance(self)
+        start_without_lattice(upsampling)
         set_zero(last)
         steps = upsampling_steps(scale)
         self.receptive_radius = receptive_radius([1] * len(steps) + [2], steps)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from srbench.models import create
 from srbench.models.csm_sr.encoder import POOLING_RADIUS, ConditioningEncoder, window_mean
-from srbench.models.csm_sr.generator import CSMSR, SIZES, GeneratorSize
+from srbench.models.csm_sr.generator import CSMSR, SIZES, GeneratorSize, Reconstruction
 from srbench.models.csm_sr.pretrained import load_pretrained
 from srbench.models.interface import ModelError
 from srbench.models.layers import InterpolationUpsample
@@ -120,6 +120,18 @@ def test_without_beta_the_condition_is_ignored_and_without_alpha_the_branches_ar
         for parameter in made.branches.parameters():
             parameter.add_(0.1)
         torch.testing.assert_close(made(lr), before)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_an_untrained_reconstruction_prints_no_lattice_on_flat_features(scale) -> None:
+    made = Reconstruction(16, 1, scale)
+    nn.init.normal_(made[-1].weight)
+    with torch.no_grad():
+        inside = made(torch.rand(1, 16, 1, 1).expand(-1, -1, 12, 12))[
+            ..., 4 * scale : 8 * scale, 4 * scale : 8 * scale
+        ]
+    assert float(inside.abs().mean()) > 1e-2
+    torch.testing.assert_close(inside, inside[..., :1, :1].expand_as(inside), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("radius", [1, 3, 12])
