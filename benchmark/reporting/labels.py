@@ -47,15 +47,16 @@ class Anchor:
     taken: Box
 
 
-def place(anchors: Sequence[Anchor], frame: Box) -> list[Box]:
+def place(anchors: Sequence[Anchor], frame: Box, taken: Sequence[Box] = ()) -> list[Box]:
     """A box for each anchor's text inside ``frame``, as near to its point as there is room.
 
     Greedy from the most crowded point outwards; where no free place is left, the least covered one is used.
+    ``taken`` is what else is written in the plot.
     """
     order = sorted(range(len(anchors)), key=lambda index: (-_crowding(anchors, index), index))
     placed: dict[int, Box] = {}
     for index in order:
-        obstacles = [*(anchor.taken for anchor in anchors), *placed.values()]
+        obstacles = [*taken, *(anchor.taken for anchor in anchors), *placed.values()]
         placed[index] = _free_box(anchors[index], obstacles, frame)
     return [placed[index] for index in range(len(anchors))]
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from srbench.reporting.axes import Axis, linear_axis, log_axis
 from srbench.reporting.formats import is_number, number
-from srbench.reporting.labels import LINE_HEIGHT, Anchor, Box, place
+from srbench.reporting.labels import LINE_HEIGHT, Anchor, Box, place, text_width
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.measures import Measure
 from srbench.reporting.rows import Cell, Row
@@ -77,7 +77,8 @@ def _cost_svg(board: Leaderboard, metric: Measure, cost: Measure, points: Sequen
     horizontal = log_axis([p.cost for p in points if p.cost], _FRAME.left + gutter + 8, _FRAME.right - 8)
     places = [(horizontal(p.cost) if p.cost else _FRAME.left + 16, vertical(p.cell.mean)) for p in points]
     anchors = [_anchor(board, p, x, y) for p, (x, y) in zip(points, places, strict=True)]
-    boxes = place(anchors, Box(_FRAME.left + 2, _FRAME.top, _FRAME.right, _FRAME.bottom))
+    written = _ceiling_words(ceiling, vertical, board.decimals[metric.id])
+    boxes = place(anchors, Box(_FRAME.left + 2, _FRAME.top, _FRAME.right, _FRAME.bottom), written)
     parts = [
         _grid(horizontal, vertical),
         _gutter(gutter, cost),
@@ -140,6 +141,16 @@ def _ceiling(means: Sequence[float], vertical: Axis, decimals: int) -> Markup:
             side, y = ("above", _FRAME.top - 4) if mean > vertical.high else ("below", _FRAME.bottom - 5)
             parts.append(text(_FRAME.right, y, f"{words}, {side} this range", "end", "tick"))
     return Markup("").join(parts)
+
+
+def _ceiling_words(means: Sequence[float], vertical: Axis, decimals: int) -> list[Box]:
+    """Where ``_ceiling`` writes inside the frame."""
+    inside = [mean for mean in means if vertical.low <= mean <= vertical.high]
+    widths = [text_width(f"noise ceiling {number(mean, decimals)}") for mean in inside]
+    return [
+        Box(_FRAME.right - 4 - width, vertical(mean) - 5 - LINE_HEIGHT, _FRAME.right, vertical(mean) + 2)
+        for mean, width in zip(inside, widths, strict=True)
+    ]
 
 
 def _error_bar(point: _Point, x: float, vertical: Axis) -> Markup:

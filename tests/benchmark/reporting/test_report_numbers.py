@@ -113,3 +113,9 @@ def test_labels_of_coinciding_points_do_not_cover_each_other() -> None:
     anchors = [Anchor(200, 200, f"model {i}", Box(194, 194, 206, 206)) for i in range(8)]
     boxes = place(anchors, Box(0, 0, 600, 400))
     assert all(a.overlap(b) == 0 for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_labels_keep_off_what_else_is_written() -> None:
+    written = Box(104, 80, 400, 120)
+    (box,) = place([Anchor(100, 100, "EDSR", Box(94, 94, 106, 106))], Box(0, 0, 400, 400), [written])
+    assert box.overlap(written) == 0
