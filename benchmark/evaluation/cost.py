@@ -1,4 +1,4 @@
-"""What a network costs: its parameters and its multiply-adds, counted without running it on numbers."""
+"""What a network costs: parameters, multiply-adds and memory, counted without running it on numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from srbench.evaluation.memory import device_of, on_meta
+from srbench.evaluation.memory import activation_bytes, device_of, on_meta
 from srbench.models import SRModel
 
 COUNTED_SIDE = 96
@@ -38,6 +38,16 @@ def gigamacs_per_megapixel(model: SRModel) -> float:
     """Multiply-adds in units of 1e9 for each 1e6 pixels of the super-resolved image."""
     output_pixels = (COUNTED_SIDE * model.scale) ** 2
     return multiply_adds(model, COUNTED_SIDE, COUNTED_SIDE) / output_pixels / 1e3
+
+
+def megabytes_per_megapixel(model: SRModel) -> float:
+    """Peak of the tensors that one inference on a whole image makes, in MB for each 1e6 output pixels.
+
+    Counted, so that machines and what else runs on them make no difference; the memory that the process
+    really took is in the run's manifest.
+    """
+    output_pixels = (COUNTED_SIDE * model.scale) ** 2
+    return activation_bytes(model, COUNTED_SIDE, COUNTED_SIDE) / output_pixels
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]

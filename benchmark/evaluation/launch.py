@@ -21,9 +21,6 @@ _START = (
     "import sys; sys.path = [entry for entry in sys.path if entry]; "
     "from srbench.evaluation.worker import main; main(sys.argv[1])"
 )
-_AHEAD = 2
-"""Images a worker may be ahead of the scoring."""
-
 _START_UP = 900.0
 """Seconds allowed for imports, loading and the first run, whatever the time allowed for an image."""
 
@@ -70,7 +67,7 @@ def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> It
     lines: queue.Queue[bytes | None] = queue.Queue()
     assert process.stdout is not None and process.stdin is not None
     threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
-    _allow(process.stdin, 1 + _AHEAD)
+    _allow(process.stdin, 1)
     patience = max(timeout, _START_UP)
     while True:
         try:
@@ -88,6 +85,7 @@ def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> It
         if message["event"] == "warm":
             patience = timeout
         if message["event"] == "image":
+            # In turns: scoring while the network runs would take its processors and spoil its times.
             _allow(process.stdin, 1)
 
 

@@ -160,15 +160,8 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def in_use_bytes(device: torch.device) -> int:
-    """Bytes held now: tensors on a CUDA device, the resident size of the process on the CPU."""
-    if device.type == "cuda":
-        return int(torch.cuda.memory_allocated(device))
-    return int(psutil.Process().memory_info().rss)
-
-
 def peak_bytes(device: torch.device) -> int:
-    """Most bytes held at once, counted as ``in_use_bytes`` does."""
+    """Most bytes held at once: tensors on a CUDA device, the resident size of the process on the CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return peak_resident_bytes()

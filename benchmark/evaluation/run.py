@@ -17,6 +17,8 @@ from srbench.evaluation.scoring import Scorer
 from srbench.store import Score
 
 Pixels8 = NDArray[np.uint8]
+_PROPERTIES = ("params", "gmacs_per_mpx", "peak_mb_per_mpx")
+"""What the worker counts before the first image."""
 
 
 class BadOutput(SrbenchError):
@@ -59,7 +61,7 @@ class ModelRun:
         self.previews: dict[str, Pixels8] = {}
         self.device: Mapping[str, Any] = {}
         self._size: dict[str, float] = {}
-        self._seconds = self._megapixels = self._largest = self._growth = self._peak = 0.0
+        self._seconds = self._megapixels = self._peak = 0.0
         self._tilings: list[Mapping[str, Any]] = []
 
     def take(self, message: Mapping[str, Any]) -> None:
@@ -70,12 +72,11 @@ class ModelRun:
         """
         if message["event"] == "ready":
             self.device = message["device"]
-            self._size = {name: float(message[name]) for name in ("params", "gmacs_per_mpx")}
+            self._size = {name: float(message[name]) for name in _PROPERTIES}
         elif message["event"] == "image":
             self._take_image(message)
         elif message["event"] == "finished":
             self._peak = message["peak_bytes"] / 1e6
-            self._growth = max(message["peak_bytes"] - message["before_bytes"], 0) / 1e6
 
     def score(self, entry: Entry, sr: Pixels8) -> None:
         """Score one image."""
@@ -93,10 +94,7 @@ class ModelRun:
         """The rows without an image; none for what is not a model."""
         if not self._size:
             return []
-        measured = {
-            "seconds_per_mpx": _ratio(self._seconds, self._megapixels),
-            "peak_mb_per_mpx": _ratio(self._growth, self._largest),
-        }
+        measured = {"seconds_per_mpx": _ratio(self._seconds, self._megapixels)}
         return [
             Score(name, value, reason="" if math.isfinite(value) else "no image was run")
             for name, value in {**self._size, **measured}.items()
@@ -132,7 +130,6 @@ class ModelRun:
         megapixels = sr.size / 1e6
         self._seconds += message["seconds"]
         self._megapixels += megapixels
-        self._largest = max(self._largest, megapixels)
         self._tilings.append(message["tiling"])
         self.score(entry, sr)
 

@@ -2,7 +2,7 @@
 
 Started by :mod:`srbench.evaluation.launch` with a job file. It is given a pack of LR images without their
 names, a model, weights and a scale. It answers one JSON line a step on its standard output and waits for a
-line on its standard input before each image, so that it never runs far ahead and ends with its parent.
+line on its standard input before each image, so that it never runs ahead and ends with its parent.
 """
 
 from __future__ import annotations
@@ -65,13 +65,14 @@ def _run(job: Mapping[str, Any], channel: Channel) -> None:
     tiler = _tiler(job, model, device)
     with torch.inference_mode():
         model.infer(torch.zeros(1, 1, WARM_UP_SIDE, WARM_UP_SIDE, device=device))
+    for _, height, width in job["images"]:
+        tiler.plan(height, width)
     memory.reset_peak(device)
-    before = memory.in_use_bytes(device)
     channel.send("warm")
     for index in range(len(job["images"])):
         channel.wait()
         channel.send("image", index=index, **_one(job, tiler, index))
-    channel.send("finished", peak_bytes=memory.peak_bytes(device), before_bytes=before)
+    channel.send("finished", peak_bytes=memory.peak_bytes(device))
 
 
 def _one(job: Mapping[str, Any], tiler: Tiler, index: int) -> dict[str, Any]:
@@ -125,9 +126,13 @@ def _tiler(job: Mapping[str, Any], model: SRModel, device: Any) -> Tiler:
 
 
 def _size(model: SRModel) -> dict[str, Any]:
-    from srbench.evaluation.cost import count_parameters, gigamacs_per_megapixel
+    from srbench.evaluation import cost
 
-    return {"params": count_parameters(model.network), "gmacs_per_mpx": gigamacs_per_megapixel(model)}
+    return {
+        "params": cost.count_parameters(model.network),
+        "gmacs_per_mpx": cost.gigamacs_per_megapixel(model),
+        "peak_mb_per_mpx": cost.megabytes_per_megapixel(model),
+    }
 
 
 def _make_repeatable() -> None:

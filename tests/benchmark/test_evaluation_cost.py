@@ -8,7 +8,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.errors import SrbenchError
-from srbench.evaluation.cost import count_parameters, gigamacs_per_megapixel, multiply_adds
+from srbench.evaluation.cost import (
+    count_parameters,
+    gigamacs_per_megapixel,
+    megabytes_per_megapixel,
+    multiply_adds,
+)
 from srbench.evaluation.memory import is_out_of_memory
 from srbench.evaluation.worker import pick_device
 from srbench.models import ModelCard, SRModel, create
@@ -51,6 +56,11 @@ def test_multiply_adds_and_parameters_are_those_counted_by_hand(on_numbers: bool
     assert count_parameters(model.network) == 8 * 9 + 8 + 32
     assert multiply_adds(model, 10, 12) == 120 * (72 + 32)
     assert gigamacs_per_megapixel(model) == pytest.approx(104 / 4 / 1e3)
+
+
+def test_memory_is_that_counted_by_hand() -> None:
+    """While the second convolution runs, 8 planes go in and 4 come out: 48 bytes an LR pixel, 4 SR pixels."""
+    assert megabytes_per_megapixel(model_of(Hand())) == pytest.approx(12)
 
 
 def test_matrix_products_of_attention_are_counted() -> None:

@@ -24,5 +24,5 @@ register_property(
     "peak_mb_per_mpx",
     title="Peak memory",
     unit="MB/Mpx",
-    explanation="Memory beyond the loaded network for a million pixels of result, at the largest image.",
+    explanation="Most that the network holds in between for a million pixels of result, run whole.",
 )
