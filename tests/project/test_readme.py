@@ -1,5 +1,7 @@
 """What the README shows, works."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -48,3 +50,26 @@ def test_the_one_file_model_of_the_readme_trains_a_step(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
     )
     assert done.stdout.split("\n")[:2] == ["(1, 1, 36, 28)", "regression"]
+
+
+def test_the_model_of_the_docs_is_one_file_and_nothing_else(tmp_path: Path) -> None:
+    """As printed, installed as a plug-in through its entry point, then shown by the command line."""
+    text = (Path(__file__).parents[2] / "docs" / "adding_a_model.md").read_text(encoding="utf-8")
+    block = re.search(r"```python\n(.*?)```", text, re.S)
+    assert block is not None
+    (tmp_path / "fsrcnn_plugin.py").write_text(block.group(1))
+    metadata = tmp_path / "fsrcnn_plugin-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: fsrcnn-plugin\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[srbench.models]\nfsrcnn = fsrcnn_plugin\n")
+    code = (
+        "import sys; from srbench.cli import main; "
+        "sys.argv = ['srbench', 'models', 'show', 'fsrcnn', '--json']; main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd="/", env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["module"] == "fsrcnn_plugin" and shown["sizes"]["paper"]["scale"] == "x4"
