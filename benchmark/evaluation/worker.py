@@ -166,12 +166,9 @@ def pick_device(name: str) -> Any:
 
 
 def _describe(device: Any) -> dict[str, Any]:
-    import platform
-
     import torch
 
-    on_cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_cuda else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "type": device.type,
         "name": name,
@@ -179,3 +176,15 @@ def _describe(device: Any) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
+
+
+def _processor() -> str:
+    """The processor's own name where the system tells it, else its architecture."""
+    import platform
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
