@@ -12,9 +12,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     import torch
 
-    if not torch.cuda.is_available():
-        for item in marked:
-            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+    with_cuda = torch.cuda.is_available()
+    for item in marked:
+        item.add_marker(pytest.mark.skipif(not with_cuda, reason="no CUDA device"))
 
 
 @pytest.fixture(scope="session", autouse=True)
