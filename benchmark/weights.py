@@ -114,10 +114,14 @@ def load(model: SRModel, path: Path) -> WeightsHeader | None:
     """
     state = read_state(path)
     expected = model.network.state_dict()
+    header = read_header(path)
+    if header is not None and _described(header) != _described(_asked(model)):
+        # equal shapes do not make equal networks: VDSR has the same tensors at every magnification
+        raise SrbenchError(f"{path} holds {_described(header)}, not {_described(_asked(model))}.")
     if problem := _difference(expected, state):
         raise SrbenchError(_mismatch_message(model, path, state, problem))
     model.network.load_state_dict(state)
-    return read_header(path)
+    return header
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -142,9 +146,7 @@ def recognise(state: Mapping[str, Tensor]) -> list[str]:
     matches = []
     for name, variant, scale, channels, shapes in _known_networks():
         if shapes == {key: tuple(tensor.shape) for key, tensor in state.items()}:
-            matches.append(
-                f"{name} variant {variant}, x{scale}, {channels} channel{'s' if channels > 1 else ''}"
-            )
+            matches.append(_described(WeightsHeader(name, variant, scale, channels)))
     return matches
 
 
@@ -233,6 +235,16 @@ def _plain_key(name: str) -> str:
     return name
 
 
+def _asked(model: SRModel) -> WeightsHeader:
+    return WeightsHeader(model.card.name, model.variant, model.scale, model.channels)
+
+
+def _described(header: WeightsHeader) -> str:
+    """The network a header speaks of, in words."""
+    plural = "s" if header.channels > 1 else ""
+    return f"{header.model} variant {header.variant}, x{header.scale}, {header.channels} channel{plural}"
+
+
 def _difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
     missing = sorted(expected.keys() - found.keys())
     extra = sorted(found.keys() - expected.keys())
@@ -247,12 +259,11 @@ def _difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
 
 
 def _mismatch_message(model: SRModel, path: Path, state: Mapping[str, Tensor], problem: str) -> str:
-    asked = f"{model.card.name} variant {model.variant}, x{model.scale}, {model.channels} channel(s)"
     matches = recognise(state)
     if not matches and (foreign := _foreign_architecture(state)):
         matches = [f"{foreign} (recognised by spandrel)"]
     layout = f"This looks like {' or '.join(matches)}." if matches else "No known network has this layout."
-    return f"{path} does not fit {asked}: {problem}. {layout}"
+    return f"{path} does not fit {_described(_asked(model))}: {problem}. {layout}"
 
 
 def _foreign_architecture(state: Mapping[str, Tensor]) -> str:

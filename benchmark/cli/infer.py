@@ -50,6 +50,6 @@ def infer(
         tell=note,
     )
     for file, reason in outcome.skipped.items():
-        note(f"skipped {file}: {reason}")
+        note(f"skipped {reason}" if reason.startswith(str(file)) else f"skipped {file}: {reason}")
     click.echo(f"{len(outcome.written)} images in {out.resolve()}, {len(outcome.skipped)} skipped")
     context.exit(1 if outcome.skipped else 0)

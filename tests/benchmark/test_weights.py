@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -63,8 +64,22 @@ def test_averaged_weights_win_over_raw_ones(tmp_path: Path) -> None:
 def test_weights_of_another_network_are_recognised(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     other = models.create("edsr", scale=2, variant="baseline", channels=3)
-    weights.save(path, other.network.state_dict(), replace(HEADER, model="edsr"))
+    weights.save(path, other.network.state_dict(), WeightsHeader("edsr", "baseline", 2, 3))
+    with pytest.raises(
+        SrbenchError, match=r"holds edsr variant baseline, x2, 3 channels, not vdsr variant tiny"
+    ):
+        weights.load(tiny(), path)
+    torch.save(other.network.state_dict(), path.with_suffix(".pth"))
     with pytest.raises(SrbenchError, match=r"looks like edsr variant baseline, x2, 3 channels"):
+        weights.load(tiny(), path.with_suffix(".pth"))
+
+
+@pytest.mark.parametrize("change", [{"scale": 2}, {"variant": "paper"}, {"model": "edsr"}, {"channels": 3}])
+def test_the_header_counts_where_the_shapes_agree(tmp_path: Path, change: dict[str, Any]) -> None:
+    """VDSR has the same tensors at every magnification; weights for another one must not slip in."""
+    path = tmp_path / "w.safetensors"
+    weights.save(path, tiny().network.state_dict(), replace(HEADER, **change))
+    with pytest.raises(SrbenchError, match=r"holds .* not vdsr variant tiny, x4, 1 channel\."):
         weights.load(tiny(), path)
 
 
@@ -72,11 +87,11 @@ def test_weights_of_a_foreign_network_are_recognised_by_spandrel(tmp_path: Path)
     pytest.importorskip("spandrel", reason="the spandrel extra is not installed")
     from spandrel.architectures.SwinIR import SwinIR
 
-    path = tmp_path / "w.safetensors"
+    path = tmp_path / "w.pth"
     network = SwinIR(
         embed_dim=24, depths=[2, 2], num_heads=[2, 2], window_size=8, upscale=2, upsampler="pixelshuffle"
     )
-    weights.save(path, network.state_dict(), replace(HEADER, model="swinir"))
+    torch.save(network.state_dict(), path)
     with pytest.raises(SrbenchError, match=r"looks like SwinIR \(recognised by spandrel\)"):
         weights.load(tiny(), path)
 
