@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from srbench.models import SRModel
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-BUDGETS = ("paper", "short", "smoke")
 
 
 def super_resolve(
@@ -196,14 +195,10 @@ def _best_weights(name: str, scale: int, variant: str | None, tell: Callable[[st
             f"{name} has no trained weights at scale {scale}. Give --weights FILE, or train it: "
             f"srbench train {name} --dataset NAME --scale {scale}"
         )
-    best = min(found, key=lambda one: (_rank(one.header.budget), one.header.seed, str(one.path)))
+    best = min(found, key=lambda one: (-one.header.budget_rank, one.header.seed, str(one.path)))
     header = best.header
     tell(f"weights: {best.path} ({header.variant}, trained on {header.dataset}, budget {header.budget})")
     return best.path
-
-
-def _rank(budget: str) -> int:
-    return BUDGETS.index(budget) if budget in BUDGETS else len(BUDGETS)
 
 
 def _image_files(images: Sequence[Path]) -> Iterator[Path]:

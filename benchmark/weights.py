@@ -57,6 +57,11 @@ class WeightsHeader:
     notes: tuple[str, ...] = ()
     version: str = ""
 
+    @property
+    def budget_rank(self) -> int:
+        """The larger the more training: 0 for ``smoke`` to 2 for ``paper``, -1 where no budget is known."""
+        return _BUDGET_RANK.get(self.budget, -1)
+
 
 @dataclass(frozen=True)
 class TrainedWeights:
@@ -174,7 +179,7 @@ def find(
             continue
         if variant not in (None, header.variant) or dataset not in (None, header.dataset):
             continue
-        rank = (_BUDGET_RANK.get(header.budget, -1), path.stat().st_mtime)
+        rank = (header.budget_rank, path.stat().st_mtime)
         slot = (header.variant, header.dataset, header.seed)
         if slot not in best or rank > best[slot][0]:
             best[slot] = (rank, path, header)

@@ -14,7 +14,7 @@ from srbench.cli.options import device_option, results_option, scale_option, wei
 @click.argument("models", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every registered model that offers the scale.")
 @click.option("--dataset", required=True, help="Dataset name, or a folder of images.")
-@scale_option()
+@scale_option
 @click.option(
     "--split", type=click.Choice(("train", "val", "test", "all")), default="test", show_default=True
 )

@@ -11,11 +11,12 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def scale_option(help_text: str = "Magnification.", default: int | None = 4) -> Callable[[Command], Command]:
+def scale_option(command: Command) -> Command:
     """``--scale N``."""
-    return click.option(
-        "--scale", type=click.IntRange(2, 8), default=default, show_default=True, help=help_text
+    option = click.option(
+        "--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Magnification."
     )
+    return option(command)
 
 
 def device_option(command: Command) -> Command:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from srbench.cli.options import device_option
+from srbench.cli.options import device_option, scale_option
 
 
 @click.command()
 @click.argument("model")
 @click.option("--dataset", required=True, help="Dataset name, or a folder of images.")
-@click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Magnification.")
+@scale_option
 @click.option("--variant", help="Variant of the model [default: its first].")
 @click.option(
     "--budget",
