@@ -44,11 +44,24 @@ FILES: Mapping[str, PretrainedFile] = {
     "alexnet": PretrainedFile(
         "alexnet-owt-7be5be79.pth", _TORCHVISION + "alexnet-owt-7be5be79.pth", "the LPIPS metric"
     ),
+    "vgg16": PretrainedFile(
+        "vgg16-397923af.pth", _TORCHVISION + "vgg16-397923af.pth", "the loss of the 5-block SRGAN"
+    ),
     "vgg19": PretrainedFile(
-        "vgg19-dcbb9e9d.pth", _TORCHVISION + "vgg19-dcbb9e9d.pth", "perceptual losses (SRGAN, CSM-SR)"
+        "vgg19-dcbb9e9d.pth", _TORCHVISION + "vgg19-dcbb9e9d.pth", "perceptual losses"
     ),
     "efficientnet_b0": PretrainedFile(
         "efficientnet_b0_ra-3dd342df.pth", _TIMM + "efficientnet_b0_ra-3dd342df.pth", "the encoder of CSM-SR"
+    ),
+    "efficientnet_b7": PretrainedFile(
+        "efficientnet_b7_lukemelas-c5b4e57e.pth",
+        _TORCHVISION + "efficientnet_b7_lukemelas-c5b4e57e.pth",
+        "the encoder of CSM-SR's released graphs",
+    ),
+    "mobilenet_v2": PretrainedFile(
+        "mobilenet_v2-b0353104.pth",
+        _TORCHVISION + "mobilenet_v2-b0353104.pth",
+        "the perceptual loss of Swift-SRGAN",
     ),
 }
 

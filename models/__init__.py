@@ -4,15 +4,17 @@
 cards of all of them. A new model is one new file in this package, see ``registry.register_model``.
 """
 
-from srbench.models.interface import ModelCard, ModelError, SRModel
+from srbench.models.interface import GreyShift, ModelCard, ModelError, ReleasedWeights, SRModel
 from srbench.models.recipe import Budget, Recipe
 from srbench.models.registry import card, create, list_models, model_names, register_model
 
 __all__ = [
     "Budget",
+    "GreyShift",
     "ModelCard",
     "ModelError",
     "Recipe",
+    "ReleasedWeights",
     "SRModel",
     "card",
     "create",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,61 @@ if TYPE_CHECKING:
 NetworkFactory = Callable[[int, int, str], nn.Module]
 RecipeFactory = Callable[["RecipeRequest"], "Recipe"]
 
+StateConverter = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+"""Renames the tensors of other people's checkpoints of a network to the names used here.
+
+It drops what a checkpoint stores but nobody learns (masks, index tables) and gives a state dict that it does
+not know back as it is; it never fails on one.
+"""
+
 
 class ModelError(ValueError):
     """A model was asked for something it does not offer; the message says what it does offer."""
+
+
+@dataclass(frozen=True)
+class ReleasedWeights:
+    """Weights that somebody published for one configuration of a model.
+
+    Attributes:
+        file: file name, unique among all models.
+        variant: the variant they fit.
+        scale: magnification.
+        url: where the file is, or the page that hands it out.
+        channels: image channels.
+        licence: as the publisher states it; ``"not stated"`` where he does not.
+        sha256: hex digest or its first digits, empty where nobody published one.
+        direct: whether ``url`` gives the file itself; else a person has to fetch it there.
+        note: what a user must know (training data, another degradation).
+    """
+
+    file: str
+    variant: str
+    scale: int
+    url: str
+    channels: int = 3
+    licence: str = "not stated"
+    sha256: str = ""
+    direct: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class GreyShift:
+    """Where the colour means of a network enter its arithmetic, so that its weights can serve grey images.
+
+    A network that subtracts the mean of each colour before its first layer and adds it after its last has
+    one mean where it is built for grey images; the difference goes into the biases of these two layers.
+
+    Attributes:
+        first: name of the first convolution, without ``.weight``.
+        last: name of the last convolution.
+        shift: grey mean minus the mean of red, green and blue, in the network's own units.
+    """
+
+    first: str
+    last: str
+    shift: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -40,6 +92,7 @@ class ModelCard:
         summary: one sentence a microscopist understands.
         licence: licence of this implementation.
         module: import path of the file that registered the model.
+        released: weights that somebody published.
     """
 
     name: str
@@ -55,6 +108,7 @@ class ModelCard:
     summary: str = ""
     licence: str = "Apache-2.0"
     module: str = ""
+    released: tuple[ReleasedWeights, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,10 +131,13 @@ class SRModel:
     """One network with its card: the only thing the harness holds.
 
     Attributes:
-        network: the raw generator, ``(N, C, H, W)`` in [0, 1] to ``(N, C, sH, sW)``. It may carry two
-            attributes: ``size_multiple`` (int; LR sides must be divisible by it, default 1) and
+        network: the raw generator, ``(N, C, H, W)`` in [0, 1] to ``(N, C, sH, sW)``. It may carry three
+            attributes: ``size_multiple`` (int; LR sides must be divisible by it, default 1),
             ``receptive_radius`` (LR pixels one output pixel depends on to each side; ``math.inf`` for a
-            global operator; None or absent when unknown, then the harness probes it).
+            global operator; None or absent when unknown, then the harness probes it) and ``grey_shift``
+            (a :class:`GreyShift` where colour means are part of the network). A leaking variant's network
+            takes the HR image as its second argument.
+        convert: makes a state dict of other people's layout one of this network's.
     """
 
     network: nn.Module
@@ -89,6 +146,7 @@ class SRModel:
     channels: int
     variant: str
     recipe_factory: RecipeFactory
+    convert: StateConverter = dict
 
     @property
     def size_multiple(self) -> int:
@@ -107,23 +165,28 @@ class SRModel:
         return self.variant in self.card.leaking
 
     @torch.inference_mode()
-    def infer(self, lr: Tensor) -> Tensor:
-        """Super-resolve a batch in evaluation mode; never sees HR.
+    def infer(self, lr: Tensor, *, oracle_hr: Tensor | None = None) -> Tensor:
+        """Super-resolve a batch in evaluation mode; never sees HR, unless the variant is a leaking one.
 
         Args:
             lr: ``(N, C, H, W)`` in [0, 1]; C is 1 or the network's own channel count. A grey image given to
                 a colour network is replicated over the channels and the output averaged.
+            oracle_hr: ``(N, C, scale*H, scale*W)``, the answer itself, for a leaking variant and no other.
 
         Returns:
             ``(N, C, scale*H, scale*W)`` float32 or float64 as given, clamped to [0, 1].
 
         Raises:
-            ModelError: the input is not four-dimensional or has a channel count the network cannot take.
+            ModelError: the input is not four-dimensional or has a channel count the network cannot take;
+                a leaking variant is run without the HR image, or another one with it.
         """
         self._check_input(lr)
+        self._check_oracle(lr, oracle_hr)
         grey_on_colour = lr.shape[1] == 1 and self.channels != 1
-        network_input = lr.expand(-1, self.channels, -1, -1) if grey_on_colour else lr
-        sr = self._run_padded(network_input)
+        seen = [image for image in (lr, oracle_hr) if image is not None]
+        if grey_on_colour:
+            seen = [image.expand(-1, self.channels, -1, -1) for image in seen]
+        sr = self._run_padded(*seen)
         if grey_on_colour:
             sr = sr.mean(dim=1, keepdim=True)
         return sr.clamp(0.0, 1.0)
@@ -148,13 +211,27 @@ class SRModel:
                 "give a 4-D batch with 1 channel or the network's own channel count."
             )
 
-    def _run_padded(self, lr: Tensor) -> Tensor:
+    def _check_oracle(self, lr: Tensor, hr: Tensor | None) -> None:
+        if self.leaking != (hr is not None):
+            raise ModelError(
+                f"{self.card.name} {self.variant} looks at the HR image; pass it explicitly as oracle_hr."
+                if self.leaking
+                else f"{self.card.name} {self.variant} works from the LR image alone; do not give it HR."
+            )
+        if hr is not None and hr.shape[-2:] != (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale):
+            raise ModelError(
+                f"oracle_hr must be {self.scale} times as large as lr {tuple(lr.shape[-2:])}, "
+                f"found {tuple(hr.shape[-2:])}."
+            )
+
+    def _run_padded(self, lr: Tensor, *hr: Tensor) -> Tensor:
         height, width = lr.shape[-2:]
-        padded = pad_to_multiple(lr, self.size_multiple)
+        padded = [pad_to_multiple(lr, self.size_multiple)]
+        padded += [pad_to_multiple(image, self.size_multiple * self.scale) for image in hr]
         was_training = self.network.training
         self.network.eval()
         try:
-            sr: Tensor = self.network(padded)
+            sr: Tensor = self.network(*padded)
         finally:
             self.network.train(was_training)
         return sr[..., : height * self.scale, : width * self.scale]

@@ -18,7 +18,15 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from srbench.models.interface import ModelCard, ModelError, NetworkFactory, RecipeFactory, SRModel
+from srbench.models.interface import (
+    ModelCard,
+    ModelError,
+    NetworkFactory,
+    RecipeFactory,
+    ReleasedWeights,
+    SRModel,
+    StateConverter,
+)
 
 ENTRY_POINT_GROUP = "srbench.models"
 
@@ -28,6 +36,7 @@ class _Entry:
     card: ModelCard
     factory: NetworkFactory
     recipe: RecipeFactory
+    convert: StateConverter
 
 
 _registered: dict[str, _Entry] = {}
@@ -47,11 +56,14 @@ def register_model(
     leaking: tuple[str, ...] = (),
     summary: str = "",
     licence: str = "Apache-2.0",
+    released: tuple[ReleasedWeights, ...] = (),
+    convert: StateConverter = dict,
 ) -> Callable[[NetworkFactory], NetworkFactory]:
     """Register the decorated factory ``(scale, channels, variant) -> nn.Module`` under its own name.
 
     The arguments are the fields of :class:`~srbench.models.interface.ModelCard`; ``recipe`` maps a
-    ``RecipeRequest`` to a ``Recipe`` and defaults to plain L1 regression (``recipe.default_recipe``).
+    ``RecipeRequest`` to a ``Recipe`` and defaults to plain L1 regression (``recipe.default_recipe``);
+    ``convert`` renames the tensors of other people's checkpoints (none by default).
 
     Raises:
         ModelError: another file already registered this name.
@@ -81,8 +93,9 @@ def register_model(
             summary,
             licence,
             module,
+            released,
         )
-        _registered[name] = _Entry(card, factory, recipe or default_recipe)
+        _registered[name] = _Entry(card, factory, recipe or default_recipe, convert)
         return factory
 
     return register
@@ -126,7 +139,7 @@ def create(name: str, *, scale: int, channels: int = 1, variant: str | None = No
     _check_offer(entry.card, "scale", scale, entry.card.scales)
     _check_offer(entry.card, "channels", channels, entry.card.channels)
     network = entry.factory(scale, channels, chosen)
-    return SRModel(network, entry.card, scale, channels, chosen, entry.recipe)
+    return SRModel(network, entry.card, scale, channels, chosen, entry.recipe, entry.convert)
 
 
 def _check_offer(card: ModelCard, what: str, asked: object, offered: tuple[object, ...]) -> None:

@@ -81,7 +81,10 @@ def golden() -> Callable[[str], Golden]:
 
     def read(tag: str) -> Golden:
         spec = json.loads((GOLDEN / f"{tag}.keys.json").read_text())
-        with np.load(GOLDEN / f"{tag}.npz") as arrays:
+        path = GOLDEN / f"{tag}.npz"
+        if not path.exists():  # key names only
+            return Golden(spec, {})
+        with np.load(path) as arrays:
             return Golden(spec, dict(arrays))
 
     return read
