@@ -28,6 +28,9 @@ from srbench.cli.options import device_option, results_option, scale_option, wei
     "--previews", type=click.IntRange(0), default=6, show_default=True, help="Images kept for the report."
 )
 @click.option("--force", is_flag=True, help="Score again what is already scored.")
+@click.option(
+    "--oracle", is_flag=True, help="Run variants that look at the HR image too; they are never ranked."
+)
 @device_option
 @click.pass_context
 def evaluate(
@@ -45,6 +48,7 @@ def evaluate(
     metrics: tuple[str, ...],
     previews: int,
     force: bool,
+    oracle: bool,
     device: str,
 ) -> None:
     """Score MODELS (or --all) on a dataset; each model runs in a process of its own and sees LR only.
@@ -70,6 +74,7 @@ def evaluate(
             device=device,
             force=force,
             previews=previews,
+            oracle=oracle,
             progress=progress,
         )
     click.echo(summary.text())

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from srbench.evaluation.memory import activation_bytes, device_of, on_meta
+from srbench.evaluation.memory import activation_bytes, blank_images, device_of, on_meta
 from srbench.models import SRModel
 
 COUNTED_SIDE = 96
@@ -76,8 +75,8 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _count(model: SRModel, height: int, width: int) -> int:
-    image = torch.zeros(1, model.channels, height, width, device=device_of(model))
+    lr, hr = blank_images(model, height, width, device_of(model))
     counter = _Operations()
     with counter:
-        model.infer(image)
+        model.infer(lr, oracle_hr=hr)
     return counter.flops // 2

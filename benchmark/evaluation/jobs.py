@@ -90,6 +90,7 @@ class Wanted:
     variant: str | None = None
     weights: Path | None = None
     runs: Path | None = None
+    oracle: bool = False
 
 
 def resolve(names: Sequence[str] | str, wanted: Wanted) -> list[Job]:
@@ -97,15 +98,27 @@ def resolve(names: Sequence[str] | str, wanted: Wanted) -> list[Job]:
 
     Raises:
         ModelError: a named model, variant or scale does not exist.
-        SrbenchError: ``weights`` was given with more than one model, or is not a file.
+        SrbenchError: ``weights`` was given with more than one model, or is not a file; a leaking variant
+            was named without ``oracle``.
     """
     if names == "all":
         _refuse_weights(wanted, "--all")
-        return [job for name in models.model_names() for job in _of_any(name, wanted)]
+        return _allowed([job for name in models.model_names() for job in _of_any(name, wanted)], wanted)
     listed = list(dict.fromkeys([names] if isinstance(names, str) else names))
     if wanted.weights is not None and len(listed) != 1:
         _refuse_weights(wanted, f"{len(listed)} models")
-    return [job for name in listed for job in _of_named(name, wanted)]
+    return _allowed([job for name in listed for job in _of_named(name, wanted)], wanted)
+
+
+def _allowed(jobs: list[Job], wanted: Wanted) -> list[Job]:
+    """The jobs, none of which sees HR unless that was asked for."""
+    for job in jobs:
+        if job.leaking and not wanted.oracle:
+            raise SrbenchError(
+                f"{job.model} {job.variant} looks at the HR image it should predict. To run it all the same, "
+                "as a row that is never ranked, add --oracle (oracle=True)."
+            )
+    return jobs
 
 
 def _refuse_weights(wanted: Wanted, what: str) -> None:
@@ -163,7 +176,8 @@ def _trained(card: ModelCard, channels: int, wanted: Wanted) -> list[Job]:
     from srbench import weights
 
     found = weights.find(card.name, scale=wanted.scale, variant=wanted.variant, runs=wanted.runs)
-    found = [one for one in found if wanted.variant is not None or one.header.variant not in card.leaking]
+    if wanted.variant is None and not wanted.oracle:
+        found = [one for one in found if one.header.variant not in card.leaking]
     own = [one for one in found if one.header.dataset == wanted.dataset]
     jobs = [
         Job(card.name, one.header.variant, card, one.header.channels, one.path, one.sha256, one.header)

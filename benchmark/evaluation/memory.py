@@ -94,11 +94,20 @@ def activation_bytes(model: SRModel, height: int, width: int) -> int:
 
 def count_peak(model: SRModel, height: int, width: int) -> int:
     """Peak bytes of the tensors one inference makes, on the device of the network."""
-    image = torch.zeros(1, model.channels, height, width, device=device_of(model))
+    lr, hr = blank_images(model, height, width, device_of(model))
     counter = PeakMemory()
     with counter:
-        model.infer(image)
+        model.infer(lr, oracle_hr=hr)
     return counter.peak
+
+
+def blank_images(
+    model: SRModel, height: int, width: int, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """A black ``height x width`` LR image, and a black HR image for a leaking variant."""
+    lr = torch.zeros(1, model.channels, height, width, device=device)
+    sides = height * model.scale, width * model.scale
+    return lr, lr.new_zeros(1, model.channels, *sides) if model.leaking else None
 
 
 def device_of(model: SRModel) -> torch.device:

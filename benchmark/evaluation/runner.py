@@ -63,6 +63,7 @@ def evaluate(
     tile: int | None = None,
     max_bytes: int | None = None,
     timeout: float = SILENCE,
+    oracle: bool = False,
     progress: ProgressSink = silent,
 ) -> EvaluationSummary:
     """Score models on a dataset and store the scores.
@@ -72,7 +73,7 @@ def evaluate(
 
     Args:
         models: registered names, or ``"all"`` for every one that offers the scale. Of a trained model each
-            variant and seed with weights is scored; variants that see HR only when asked for by name.
+            variant and seed with weights is scored; leaking variants only with ``oracle``.
         dataset: name as for ``srbench.datasets.open``, or an opened dataset.
         scale: magnification.
         split: ``train``, ``val``, ``test`` or ``all``.
@@ -89,6 +90,7 @@ def evaluate(
         tile: side of tiles in LR pixels; chosen by memory when None.
         max_bytes: memory for activations; half of what is free when None.
         timeout: seconds for one image after which a model counts as hung.
+        oracle: run variants that look at the HR image too; their rows are never ranked.
         progress: told of every image.
 
     Raises:
@@ -97,7 +99,7 @@ def evaluate(
         SrbenchError: no such protocol, metric or weights file, or the results folder cannot be written.
     """
     opened = datasets.open(dataset) if isinstance(dataset, str) else dataset
-    jobs = resolve(models, Wanted(scale, opened.name, variant, weights, runs))
+    jobs = resolve(models, Wanted(scale, opened.name, variant, weights, runs, oracle))
     setting = make_setting(
         opened, split=split, degradation=degradation, protocol=protocol, metrics=metrics, scale=scale
     )
@@ -194,8 +196,17 @@ class _Evaluation:
             "lr": str(self.lr.file.resolve()),
             "images": [[entry.offset, entry.height, entry.width] for entry in self.lr.entries],
             "out": str(scratch),
+            **({"hr": str(self._pack_references(scratch))} if job.leaking else {}),
             **self.how.limits,
         }
+
+    def _pack_references(self, scratch: Path) -> Path:
+        """The 8-bit HR images in the order of the LR pack, for a variant that is meant to see them."""
+        pack = scratch / "hr.bin"
+        with pack.open("wb") as file:
+            for entry in self.lr.entries:
+                file.write(to_uint8(self.setting.scorer.reference(self.images[entry.image])).tobytes())
+        return pack
 
     def _open_work(self, key: RunKey) -> Scorer | None:
         """A scorer for what was asked for and what is stored already; None when nothing is left to do."""

@@ -61,6 +61,14 @@ class Region:
             min(self.right + halo, width),
         )
 
+    def times(self, scale: int) -> Region:
+        """The same place in an image ``scale`` times as large."""
+        return Region(self.top * scale, self.left * scale, self.bottom * scale, self.right * scale)
+
+    def cut(self, image: Tensor) -> Tensor:
+        """This part of ``(..., H, W)``."""
+        return image[..., self.top : self.bottom, self.left : self.right]
+
     def split(self, tile: int) -> Iterator[Region]:
         """Parts of at most ``tile`` pixels a side, row by row."""
         for top in range(self.top, self.bottom, tile):
@@ -151,14 +159,18 @@ class Tiler:
         self._radius: float | None = None
         self._needs: dict[tuple[int, int], int] = {}
 
-    def __call__(self, lr: Tensor) -> Inference:
+    def __call__(self, lr: Tensor, *, oracle_hr: Tensor | None = None) -> Inference:
         """Super-resolve ``(N, C, H, W)`` in [0, 1].
+
+        Args:
+            lr: the image.
+            oracle_hr: the HR image, for a leaking variant and no other.
 
         Raises:
             SrbenchError: the network gave NaN, or not even the smallest tile fits into memory.
         """
         plan = self.plan(int(lr.shape[-2]), int(lr.shape[-1]), images=int(lr.shape[0]))
-        return _Job(self, lr, plan).run()
+        return _Job(self, lr, plan, oracle_hr).run()
 
     @property
     def radius(self) -> float:
@@ -253,9 +265,10 @@ class Tiler:
 class _Job:
     """One image on its way through the tiler."""
 
-    def __init__(self, tiler: Tiler, lr: Tensor, plan: Plan) -> None:
+    def __init__(self, tiler: Tiler, lr: Tensor, plan: Plan, hr: Tensor | None) -> None:
         self.tiler = tiler
         self.lr = lr
+        self.hr = hr
         self.plan = plan
         self.tiles = self.retries = 0
         images, channels, height, width = lr.shape
@@ -297,8 +310,9 @@ class _Job:
         """The super-resolved core of a region, on the CPU."""
         scale = self.tiler.model.scale
         window = region.grown(self.plan.halo, int(self.lr.shape[-2]), int(self.lr.shape[-1]))
-        lr = self.lr[..., window.top : window.bottom, window.left : window.right]
-        sr = self.tiler.model.infer(lr.to(self.tiler.device))
+        lr = window.cut(self.lr)
+        hr = None if self.hr is None else window.times(scale).cut(self.hr).to(self.tiler.device)
+        sr = self.tiler.model.infer(lr.to(self.tiler.device), oracle_hr=hr)
         top, left = (region.top - window.top) * scale, (region.left - window.left) * scale
         height, width = region.sides
         core = sr[..., top : top + height * scale, left : left + width * scale]

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from srbench.evaluation.tiling import Inference, Tiler
     from srbench.models import SRModel
 
@@ -54,7 +56,6 @@ def main(job_file: str) -> None:
 
 
 def _run(job: Mapping[str, Any], channel: Channel) -> None:
-    import torch
 
     from srbench.evaluation import memory
 
@@ -63,8 +64,8 @@ def _run(job: Mapping[str, Any], channel: Channel) -> None:
     model = _load(job)
     channel.send("ready", device=_describe(device), **_size(model))
     tiler = _tiler(job, model, device)
-    with torch.inference_mode():
-        model.infer(torch.zeros(1, 1, WARM_UP_SIDE, WARM_UP_SIDE, device=device))
+    lr, hr = memory.blank_images(model, WARM_UP_SIDE, WARM_UP_SIDE, device)
+    model.infer(lr, oracle_hr=hr)
     for _, height, width in job["images"]:
         tiler.plan(height, width)
     memory.reset_peak(device)
@@ -78,13 +79,10 @@ def _run(job: Mapping[str, Any], channel: Channel) -> None:
 def _one(job: Mapping[str, Any], tiler: Tiler, index: int) -> dict[str, Any]:
     """Super-resolve one image of the pack into ``<index>.npy``."""
     import numpy as np
-    import torch
 
-    from srbench.evaluation.lr_cache import read_pixels
-
-    lr = read_pixels(Path(job["lr"]), *job["images"][index])
+    lr, hr = _image(job["lr"], *job["images"][index]), _oracle_image(job, index)
     start = time.perf_counter()
-    result: Inference = tiler((torch.from_numpy(lr).float() / 255.0)[None, None])
+    result: Inference = tiler(lr, oracle_hr=hr)
     seconds = time.perf_counter() - start
     final = Path(job["out"]) / f"{index}.npy"
     partial = final.with_suffix(".tmp")
@@ -92,6 +90,25 @@ def _one(job: Mapping[str, Any], tiler: Tiler, index: int) -> dict[str, Any]:
         np.save(file, result.sr[0, 0].numpy())
     partial.rename(final)
     return {"file": str(final), "seconds": seconds, "tiling": result.summary()}
+
+
+def _image(pack: str, offset: int, height: int, width: int) -> Tensor:
+    """``(1, 1, height, width)`` in [0, 1]."""
+    import torch
+
+    from srbench.evaluation.lr_cache import read_pixels
+
+    pixels = torch.from_numpy(read_pixels(Path(pack), offset, height, width))
+    return (pixels.float() / 255.0)[None, None]
+
+
+def _oracle_image(job: Mapping[str, Any], index: int) -> Tensor | None:
+    """The HR image, which the parent hands over for a leaking variant alone."""
+    if "hr" not in job:
+        return None
+    scale = job["scale"]
+    offset, height, width = job["images"][index]
+    return _image(job["hr"], offset * scale**2, height * scale, width * scale)
 
 
 def _load(job: Mapping[str, Any]) -> SRModel:

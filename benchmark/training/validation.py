@@ -87,7 +87,8 @@ class Validator:
 
     def _super_resolve(self, model: SRModel, case: Case) -> Tensor:
         like = next(model.network.parameters())
-        sr: Tensor = model.infer(case.lr.to(like.device, like.dtype))
+        hr = case.hr.to(like.device, like.dtype) if model.leaking else None
+        sr: Tensor = model.infer(case.lr.to(like.device, like.dtype), oracle_hr=hr)
         return sr.mean(dim=1, keepdim=True).float().cpu()
 
     def _case(self, index: int, image: Micrograph) -> Case:

@@ -84,6 +84,13 @@ class Hangs(Enlarge):
             time.sleep(600)
 
 
+class Oracle(Enlarge):
+    """Answers with the HR image, which only a leaking variant is given."""
+
+    def forward(self, lr: Tensor, hr: Tensor) -> Tensor:  # type: ignore[override]
+        return hr + 0 * self.gain
+
+
 class Slow(Enlarge):
     """Says in the file named by the environment that it has begun, then takes its time."""
 
@@ -99,7 +106,7 @@ def _register(
     name: str, network: type[Enlarge], trainable: bool, variants: tuple[str, ...] = ("only",)
 ) -> None:
     def factory(scale: int, channels: int, variant: str) -> nn.Module:
-        return network(scale)
+        return Oracle(scale) if variant == "oracle" else network(scale)
 
     factory.__name__ = name
     register_model(

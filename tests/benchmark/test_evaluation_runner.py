@@ -272,9 +272,13 @@ def test_a_leaking_variant_runs_only_when_asked_for_and_is_flagged(tmp_path: Pat
         "metrics": ["psnr"],
     }
     assert srbench.evaluate(["fake_leaky"], **options).missing
-    assert srbench.evaluate(["fake_leaky"], variant="oracle", **options).scored
+    with pytest.raises(SrbenchError, match="never ranked, add --oracle"):
+        srbench.evaluate(["fake_leaky"], variant="oracle", **options)
+    assert srbench.evaluate(["fake_leaky"], oracle=True, **options).scored
     found = [one for one in ScoreStore(tmp_path / "results").manifests() if one.status == "complete"]
     assert [one.card["leaking"] for one in found] == [True]
+    scores = ScoreStore(tmp_path / "results").scores([found[0].key])
+    assert list(scores["value"][scores["metric"].str.startswith("psnr")]) == [100.0, 100.0]
 
 
 def test_given_weights_are_used_and_belong_to_one_model(tmp_path: Path) -> None:
