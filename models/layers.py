@@ -151,15 +151,14 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(features, features, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(features, features, 3, padding=1),
         )
         self.residual_scale = residual_scale
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, features, H, W)`` to the same shape."""
-        residual: Tensor = self.body(x)
-        return x + self.residual_scale * residual
+        return torch.add(x, self.body(x), alpha=self.residual_scale)
 
 
 class OnBicubic(nn.Module):
