@@ -70,6 +70,7 @@ class InterpolationUpsample(nn.Module):
         self.kernel = kernel
         self.scale = scale
         self.receptive_radius = KERNELS[kernel][1]
+        self._taps = _polyphase(kernel, scale)
 
     def forward(self, lr: Tensor) -> Tensor:
         """``(..., H, W)`` to ``(..., scale*H, scale*W)``, same dtype; may overshoot [0, 1]."""
@@ -86,7 +87,7 @@ class InterpolationUpsample(nn.Module):
     def _along_last(self, image: Tensor) -> Tensor:
         length = image.shape[-1]
         padded = _pad_symmetric(image, self.receptive_radius)
-        taps = torch.tensor(_polyphase(self.kernel, self.scale), dtype=image.dtype, device=image.device)
+        taps = torch.tensor(self._taps, dtype=image.dtype, device=image.device)
         phases = padded[..., :length, None] * taps[0]
         for offset in range(1, len(taps)):
             phases = phases + padded[..., offset : offset + length, None] * taps[offset]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srbench.models import create, list_models
+from srbench.models import ModelError, create, list_models
 from srbench.models.interface import pad_to_multiple
 from srbench.models.recipe import Batch
 
@@ -30,6 +30,15 @@ def lr_like(model, height=13, width=9, batch=1):
     return torch.rand(batch, model.channels, height, width)
 
 
+def answer_to(model, lr):
+    """What a leaking variant is given as HR; None for all others."""
+    return lr.repeat_interleave(model.scale, -1).repeat_interleave(model.scale, -2) if model.leaking else None
+
+
+def infer(model, lr):
+    return model.infer(lr, oracle_hr=answer_to(model, lr))
+
+
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 def test_card_is_complete(card):
     assert card.title and card.summary.endswith(".")
@@ -46,7 +55,7 @@ def test_card_is_complete(card):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_infers_odd_sizes(name, variant, channels):
     model = build(name, variant, channels)
-    sr = model.infer(lr_like(model))
+    sr = infer(model, lr_like(model))
     assert sr.shape == (1, channels, 13 * model.scale, 9 * model.scale)
     assert sr.dtype == torch.float32
     assert sr.isfinite().all()
@@ -56,15 +65,15 @@ def test_infers_odd_sizes(name, variant, channels):
 @pytest.mark.parametrize(("name", "variant", "scale"), SMALLEST)
 def test_every_scale_enlarges_by_it(name, variant, scale):
     model = create(name, scale=scale, variant=variant)
-    assert model.infer(lr_like(model, 7, 10)).shape == (1, 1, 7 * scale, 10 * scale)
+    assert infer(model, lr_like(model, 7, 10)).shape == (1, 1, 7 * scale, 10 * scale)
 
 
 @every_variant
 def test_images_of_a_batch_do_not_see_each_other(name, variant):
     model = build(name, variant)
     lr = lr_like(model, batch=3)
-    one_by_one = torch.cat([model.infer(image) for image in lr.split(1)])
-    torch.testing.assert_close(model.infer(lr), one_by_one, atol=1e-5, rtol=0)
+    one_by_one = torch.cat([infer(model, image) for image in lr.split(1)])
+    torch.testing.assert_close(infer(model, lr), one_by_one, atol=1e-5, rtol=0)
 
 
 @every_variant
@@ -73,10 +82,10 @@ def test_inference_leaves_the_network_as_it_was(name, variant):
     before = {key: value.clone() for key, value in model.network.state_dict().items()}
     model.network.train()
     lr = lr_like(model)
-    first = model.infer(lr)
+    first = infer(model, lr)
     assert model.network.training
     assert all(torch.equal(value, before[key]) for key, value in model.network.state_dict().items())
-    assert torch.equal(model.infer(lr), first)
+    assert torch.equal(infer(model, lr), first)
 
 
 @pytest.mark.parametrize(("name", "variant"), TRAINABLE)
@@ -118,18 +127,48 @@ def test_state_dict_round_trip(name, variant):
     target = build(name, variant)
     lr = lr_like(source)
     target.network.load_state_dict(source.network.state_dict(), strict=True)
-    assert torch.equal(target.infer(lr), source.infer(lr))
+    assert torch.equal(infer(target, lr), infer(source, lr))
 
 
 @every_variant
 def test_runs_under_bfloat16_autocast(name, variant):
     model = build(name, variant)
     lr = lr_like(model)
-    exact = model.infer(lr)
+    exact = infer(model, lr)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = model.infer(lr)
+        rounded = infer(model, lr)
     assert rounded.isfinite().all()
     assert (rounded.float() - exact).abs().mean() < 0.02
+
+
+@every_variant
+def test_compiles_into_one_graph(name, variant):
+    model = build(name, variant)
+    network = model.network.eval()
+    lr = pad_to_multiple(lr_like(model), model.size_multiple)
+    images = [image for image in (lr, answer_to(model, lr)) if image is not None]
+    torch._dynamo.reset()
+    compiled = torch.compile(network, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(*images), network(*images))
+
+
+def test_only_leaking_variants_are_given_the_answer():
+    honest = create("bicubic", scale=2)
+    with pytest.raises(ModelError, match="works from the LR image alone"):
+        honest.infer(torch.rand(1, 1, 4, 4), oracle_hr=torch.rand(1, 1, 8, 8))
+
+
+LEAKING = [(card.name, variant) for card in CARDS for variant in card.leaking]
+
+
+@pytest.mark.parametrize(("name", "variant"), LEAKING)
+def test_leaking_variants_want_the_answer_explicitly(name, variant):
+    model = build(name, variant)
+    with pytest.raises(ModelError, match="pass it explicitly as oracle_hr"):
+        model.infer(torch.rand(1, 1, 8, 8))
+    with pytest.raises(ModelError, match="times as large"):
+        model.infer(torch.rand(1, 1, 8, 8), oracle_hr=torch.rand(1, 1, 8, 8))
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
