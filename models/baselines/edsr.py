@@ -1,8 +1,8 @@
 """EDSR: residual blocks without normalisation, upsampled by sub-pixel convolution at the very end.
 
 Lim, Son, Kim, Nah and Lee, "Enhanced deep residual networks for single image super-resolution", CVPRW 2017,
-arXiv 1707.02921. Modules are named as in the authors' PyTorch code, so that their checkpoints load. Images
-are in [0, 1] outside and in [0, 255] inside.
+arXiv 1707.02921. Modules are named as in the authors' PyTorch code, so that their checkpoints load; those of
+BasicSR are renamed (``from_basicsr``). Images are in [0, 1] outside and in [0, 255] inside.
 
 Departures: with one channel the mean of the training photographs becomes its luminance. The variant ``tiny``
 is a few small blocks on top of the bicubic image, made to train in seconds.
@@ -10,14 +10,15 @@ is a few small blocks on top of the bicubic image, made to train in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.interface import RecipeRequest
+from srbench.models.interface import GreyShift, RecipeRequest, ReleasedWeights
 from srbench.models.layers import (
     OnBicubic,
     PixelShuffleUpsampler,
@@ -88,6 +89,7 @@ class EDSR(nn.Module):
         last = nn.Conv2d(features, channels, 3, padding=1)
         self.tail = nn.Sequential(PixelShuffleUpsampler(features, scale), last)
         steps = upsampling_steps(scale)
+        self.grey_shift = grey_shift() if tuple(mean) == DIV2K_MEAN else None
         # Head, two convolutions a block, the end of the body, the first upsampling convolution.
         self.receptive_radius = receptive_radius((2 * size.blocks + 3,) + (1,) * len(steps), steps)
 
@@ -112,6 +114,56 @@ def tiny_edsr(scale: int, channels: int) -> nn.Module:
     last = body.tail[-1]
     assert isinstance(last, nn.Conv2d)
     return OnBicubic(body, last, scale)
+
+
+def grey_shift() -> GreyShift:
+    """What the means of three colours become in a network for grey images."""
+    (grey,) = edsr_mean(1)
+    red, green, blue = (RGB_RANGE * (grey - mean) for mean in DIV2K_MEAN)
+    return GreyShift(first="head.0", last="tail.1", shift=(red, green, blue))
+
+
+BASICSR_NAMES = {
+    r"conv_first": "head.0",
+    r"body\.(\d+)\.conv1": r"body.\1.body.0",
+    r"body\.(\d+)\.conv2": r"body.\1.body.2",
+    r"conv_after_body": "body.{blocks}",
+    r"upsample\.(\d+)": r"tail.0.\1",
+    r"conv_last": "tail.1",
+}
+"""Pattern of a module's name in BasicSR's EDSR to its name here; both end in ``.weight`` or ``.bias``."""
+
+
+def from_basicsr(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of BasicSR's EDSR under the authors' names; anything else as it is.
+
+    BasicSR keeps the mean of the training photographs outside of its checkpoints: it is DIV2K's for the three
+    colours, and not known for any other number of channels.
+    """
+    named = {key: _name_of_basicsr(key) for key in state}
+    first = state.get("conv_first.weight")
+    if (
+        first is None
+        or first.shape[1:2] != (3,)
+        or "conv_after_body.weight" not in state
+        or not all(named.values())
+    ):
+        return dict(state)
+    blocks = sum(key.endswith(".conv1.weight") for key in state)
+    converted = {new.format(blocks=blocks): state[key] for key, new in named.items()}
+    for name, sign in (("sub_mean", -1), ("add_mean", 1)):
+        shift = MeanShift([sign * RGB_RANGE * mean for mean in DIV2K_MEAN])
+        converted |= {f"{name}.{key}": value.to(first) for key, value in shift.state_dict().items()}
+    return converted
+
+
+def _name_of_basicsr(key: str) -> str:
+    """The authors' name of a tensor of BasicSR's EDSR, empty for a tensor it does not have."""
+    module, _, kind = key.rpartition(".")
+    for pattern, name in BASICSR_NAMES.items():
+        if kind in ("weight", "bias") and (match := re.fullmatch(pattern, module)):
+            return f"{match.expand(name)}.{kind}"
+    return ""
 
 
 def edsr_recipe(request: RecipeRequest) -> Recipe:
@@ -164,6 +216,28 @@ SHORTER: dict[tuple[str, str], tuple[int, int, int, float]] = {
 """Budget and variant to iterations, batch, LR side of a patch and learning rate."""
 
 
+def _released(file: str, variant: str, scale: int) -> ReleasedWeights:
+    return ReleasedWeights(
+        file=file,
+        variant=variant,
+        scale=scale,
+        url=f"https://cv.snu.ac.kr/research/EDSR/models/{file}",
+        licence="MIT",
+        sha256=file.removesuffix(".pt").rpartition("-")[2],
+        note="Trained on DIV2K photographs, bicubic LR.",
+    )
+
+
+RELEASED = (
+    _released("edsr_baseline_x2-1bc95232.pt", "baseline", 2),
+    _released("edsr_baseline_x3-abf2a44e.pt", "baseline", 3),
+    _released("edsr_baseline_x4-6b446fab.pt", "baseline", 4),
+    _released("edsr_x2-0edfb8a3.pt", "full", 2),
+    _released("edsr_x3-ea3ef2c6.pt", "full", 3),
+    _released("edsr_x4-4f62e9ef.pt", "full", 4),
+)
+
+
 @register_model(
     title="EDSR",
     family="regression",
@@ -172,6 +246,8 @@ SHORTER: dict[tuple[str, str], tuple[int, int, int, float]] = {
     scales=(2, 3, 4, 8),
     variants=("baseline", "full", "tiny"),
     recipe=edsr_recipe,
+    released=RELEASED,
+    convert=from_basicsr,
     summary="A deep residual regression network; the usual reference for faithful super-resolution.",
 )
 def edsr(scale: int, channels: int, variant: str) -> nn.Module:

@@ -6,8 +6,17 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from srbench.models import create
-from srbench.models.baselines.edsr import DIV2K_MEAN, EDSR, SIZES, MeanShift, Size, edsr_mean
+from srbench.models import card, create
+from srbench.models.baselines.edsr import (
+    DIV2K_MEAN,
+    EDSR,
+    SIZES,
+    MeanShift,
+    Size,
+    edsr_mean,
+    from_basicsr,
+    grey_shift,
+)
 
 FIXTURES = [("baseline", 2), ("baseline", 4), ("full", 2), ("full", 4)]
 LR_AT_720P = {2: (360, 640), 4: (180, 320)}
@@ -123,3 +132,88 @@ def test_paper_recipe_is_the_authors_option_file(variant):
     assert (stage.optimiser.name, stage.optimiser.lr) == ("adam", 1e-4)
     assert stage.optimiser.betas == (0.9, 0.999)
     assert [stage.schedule(epoch / 300) for epoch in (0, 199, 200, 299)] == [1, 1, 0.5, 0.5]
+
+
+def in_basicsr_layout(state):
+    """BasicSR's names for the tensors of an EDSR; it keeps the means outside of the state dict."""
+    renamed = {}
+    blocks = max(int(key.split(".")[1]) for key in state if key.startswith("body."))
+    for key, value in state.items():
+        part, *path, kind = key.split(".")
+        if part == "head":
+            renamed[f"conv_first.{kind}"] = value
+        elif part == "body" and path == [str(blocks)]:
+            renamed[f"conv_after_body.{kind}"] = value
+        elif part == "body":
+            renamed[f"body.{path[0]}.conv{1 + int(path[2]) // 2}.{kind}"] = value
+        elif part == "tail":
+            renamed[f"upsample.{path[1]}.{kind}" if path[0] == "0" else f"conv_last.{kind}"] = value
+    return renamed
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_weights_in_basicsr_layout_give_the_same_output(scale):
+    source = create("edsr", scale=scale, channels=3, variant="baseline")
+    target = create("edsr", scale=scale, channels=3, variant="baseline")
+    foreign = in_basicsr_layout(source.network.state_dict())
+    assert not set(foreign) & set(source.network.state_dict())
+    target.network.load_state_dict(target.convert(foreign), strict=True)
+    lr = torch.rand(1, 3, 9, 7)
+    assert torch.equal(target.infer(lr), source.infer(lr))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_converted_means_follow_the_dtype_of_the_weights(dtype):
+    state = create("edsr", scale=2, channels=3, variant="baseline").network.to(dtype).state_dict()
+    assert {value.dtype for value in from_basicsr(in_basicsr_layout(state)).values()} == {dtype}
+
+
+def test_unknown_weights_come_back_as_they_are():
+    own = create("edsr", scale=2, channels=3, variant="baseline").network.state_dict()
+    grey = in_basicsr_layout(create("edsr", scale=2, variant="baseline").network.state_dict())
+    basicsr = in_basicsr_layout(own)
+    other_network = basicsr | {"body.0.rg.0.weight": torch.ones(1)}
+    no_deep_layer = {key: value for key, value in basicsr.items() if not key.startswith("conv_after")}
+    for state in (own, grey, other_network, no_deep_layer, {}, {"conv_first.weight": torch.ones(())}):
+        converted = from_basicsr(state)
+        assert converted.keys() == state.keys()
+        assert all(converted[key] is state[key] for key in state)
+
+
+def test_grey_shift_turns_the_colour_network_into_a_grey_one():
+    """Biases folded as stated: away from the zero padding, the grey network is the colour one averaged."""
+    size = Size(blocks=1, features=8, residual_scale=1.0)
+    colour = EDSR(2, size, edsr_mean(3)).double()
+    grey = EDSR(2, size, edsr_mean(1)).double()
+    shift, state = torch.tensor(grey_shift().shift).double(), dict(colour.state_dict())
+    first, last = state["head.0.weight"], state["tail.1.weight"]
+    state |= {key: value for key, value in grey.state_dict().items() if "mean" in key}
+    state["head.0.weight"] = first.sum(1, keepdim=True)
+    state["head.0.bias"] = state["head.0.bias"] + torch.einsum("ochw,c->o", first, shift)
+    state["tail.1.weight"] = last.mean(0, keepdim=True)
+    state["tail.1.bias"] = (state["tail.1.bias"] - shift).mean(0, keepdim=True)
+    grey.load_state_dict(state)
+    lr = torch.rand(1, 1, 20, 20).double()
+    border = 2 * colour.receptive_radius
+    averaged = colour(lr.expand(-1, 3, -1, -1)).mean(1, keepdim=True)
+    inside = (..., slice(border, -border), slice(border, -border))
+    torch.testing.assert_close(grey(lr)[inside], averaged[inside], atol=1e-7, rtol=0)
+
+
+def test_only_networks_with_colour_means_have_a_grey_shift():
+    with torch.device("meta"):
+        colour = create("edsr", scale=2, channels=3, variant="full").network
+        grey = create("edsr", scale=2, channels=1, variant="full").network
+        tiny = create("edsr", scale=2, channels=3, variant="tiny").network
+    assert colour.grey_shift == grey_shift()
+    assert isinstance(colour.get_submodule("head.0"), torch.nn.Conv2d)
+    assert isinstance(colour.get_submodule("tail.1"), torch.nn.Conv2d)
+    assert getattr(grey, "grey_shift", None) is None and getattr(tiny, "grey_shift", None) is None
+
+
+def test_released_weights_name_their_own_hash():
+    released = card("edsr").released
+    assert {(entry.variant, entry.scale) for entry in released} == {
+        (variant, scale) for variant in ("baseline", "full") for scale in (2, 3, 4)
+    }
+    assert all(f"-{entry.sha256}.pt" in entry.file and len(entry.sha256) == 8 for entry in released)
