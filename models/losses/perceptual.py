@@ -1,4 +1,4 @@
-"""Distances between VGG-19 features (Simonyan and Zisserman 2014), for perceptual training terms.
+"""Distances between VGG features (Simonyan and Zisserman 2014), for perceptual training terms.
 
 The ImageNet weights are given by the caller as a state dict; nothing is ever downloaded here. The layout is
 torchvision's (``features.0.weight``, ...), built layer by layer up to the deepest feature asked for, so a
@@ -8,6 +8,7 @@ shallow tap does not pay for a deep network.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,23 @@ from srbench.models.recipe import LossInputs
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 """Width and number of 3x3 convolutions of each block of VGG-19; a 2x2 max pooling ends each block."""
+
+VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A VGG network: its title, its blocks, and the name of torchvision's weights file."""
+
+    title: str
+    blocks: tuple[tuple[int, int], ...]
+    file: str
+
+
+ARCHITECTURES = {
+    "vgg16": Architecture("VGG-16", VGG16_BLOCKS, "vgg16-397923af.pth"),
+    "vgg19": Architecture("VGG-19", BLOCKS, "vgg19-dcbb9e9d.pth"),
+}
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,8 +49,13 @@ def vgg19_layers() -> dict[str, int]:
     ``conv5_4`` is the fourth convolution of the fifth block before its activation, ``relu5_4`` after it,
     ``pool5`` what follows.
     """
+    return vgg_layers("vgg19")
+
+
+def vgg_layers(network: str) -> dict[str, int]:
+    """The same for ``"vgg16"`` or ``"vgg19"``; the last convolution of VGG-16 is ``conv5_3``."""
     names: list[str] = []
-    for block, (_, convolutions) in enumerate(BLOCKS, start=1):
+    for block, (_, convolutions) in enumerate(ARCHITECTURES[network].blocks, start=1):
         for number in range(1, convolutions + 1):
             names += [f"conv{block}_{number}", f"relu{block}_{number}"]
         names.append(f"pool{block}")
@@ -40,12 +63,14 @@ def vgg19_layers() -> dict[str, int]:
 
 
 class VGGFeatures(nn.Module):
-    """Frozen VGG-19 that gives named intermediate features of images in [0, 1].
+    """Frozen VGG that gives named intermediate features of images in [0, 1].
 
     Args:
-        state: torchvision's VGG-19 state dict (keys ``features.N.weight``, ``features.N.bias``; classifier
+        state: torchvision's state dict of it (keys ``features.N.weight``, ``features.N.bias``; classifier
             keys are ignored).
-        layers: names out of :func:`vgg19_layers`, e.g. ``("relu5_4",)``.
+        layers: names out of :func:`vgg_layers`, e.g. ``("relu5_4",)``.
+        network: ``"vgg19"`` or ``"vgg16"``.
+        normalise: whether images are brought to ImageNet's mean and deviation first.
 
     Raises:
         ModelError: a layer name is unknown, or ``state`` lacks a parameter or has one of another shape.
@@ -54,17 +79,24 @@ class VGGFeatures(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, state: Mapping[str, Tensor], layers: Sequence[str]) -> None:
+    def __init__(
+        self,
+        state: Mapping[str, Tensor],
+        layers: Sequence[str],
+        network: str = "vgg19",
+        normalise: bool = True,
+    ) -> None:
         super().__init__()
-        known = vgg19_layers()
+        title, known = ARCHITECTURES[network].title, vgg_layers(network)
         unknown = [name for name in layers if name not in known]
         if unknown or not layers:
-            raise ModelError(f"VGG-19 has no layers {unknown}; name at least one of: {', '.join(known)}.")
+            raise ModelError(f"{title} has no layers {unknown}; name at least one of: {', '.join(known)}.")
         self.layers = {known[name]: name for name in layers}
-        self.features = _features(max(self.layers) + 1)
-        _load(self.features, state)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.features = _features(network, max(self.layers) + 1)
+        _load(self.features, state, network)
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if normalise else ((0.0,) * 3, (1.0,) * 3)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         self.requires_grad_(False).eval()
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
@@ -82,10 +114,12 @@ class VGGContentLoss(nn.Module):
     """``sum over layers of weight * distance(scale * phi(sr), scale * phi(hr))``: a loss term of a recipe.
 
     Args:
-        state: torchvision's VGG-19 state dict.
+        state: torchvision's state dict of the network.
         weights: layer name to weight.
         distance: scalar distance of two feature maps.
         feature_scale: factor on the features (SRGAN: 1/12.75, which brings them to the range of pixels).
+        network: as in :class:`VGGFeatures`.
+        normalise: as in :class:`VGGFeatures`.
 
     Source:
         Johnson et al. 2016 (arXiv 1603.08155), section 3.2; SRGAN (arXiv 1609.04802), eq. 5.
@@ -97,9 +131,11 @@ class VGGContentLoss(nn.Module):
         weights: Mapping[str, float],
         distance: Distance = F.mse_loss,
         feature_scale: float = 1.0,
+        network: str = "vgg19",
+        normalise: bool = True,
     ) -> None:
         super().__init__()
-        self.vgg = VGGFeatures(state, tuple(weights))
+        self.vgg = VGGFeatures(state, tuple(weights), network, normalise)
         self.weights = dict(weights)
         self.distance = distance
         self.feature_scale = feature_scale
@@ -117,11 +153,11 @@ class VGGContentLoss(nn.Module):
         return torch.stack(terms).sum()
 
 
-def _features(length: int) -> nn.Sequential:
-    """The first ``length`` layers of VGG-19's convolutional part."""
+def _features(network: str, length: int) -> nn.Sequential:
+    """The first ``length`` layers of the convolutional part."""
     layers: list[nn.Module] = []
     width_in = 3
-    for width, convolutions in BLOCKS:
+    for width, convolutions in ARCHITECTURES[network].blocks:
         for _ in range(convolutions):
             # Not in place: a convolution's output may itself be asked for.
             layers += [nn.Conv2d(width_in, width, 3, padding=1), nn.ReLU()]
@@ -132,12 +168,13 @@ def _features(length: int) -> nn.Sequential:
     return nn.Sequential(*layers[:length])
 
 
-def _load(features: nn.Sequential, state: Mapping[str, Tensor]) -> None:
+def _load(features: nn.Sequential, state: Mapping[str, Tensor], network: str) -> None:
     prefixed = {f"features.{name}": parameter for name, parameter in features.state_dict().items()}
     wrong = [name for name, own in prefixed.items() if name not in state or state[name].shape != own.shape]
     if wrong:
+        vgg = ARCHITECTURES[network]
         raise ModelError(
-            f"These are not torchvision's VGG-19 weights: {len(wrong)} of {len(prefixed)} parameters are "
-            f"missing or of another shape (first: {wrong[0]}). Use the file vgg19-dcbb9e9d.pth."
+            f"These are not torchvision's {vgg.title} weights: {len(wrong)} of {len(prefixed)} parameters "
+            f"are missing or of another shape (first: {wrong[0]}). Use the file {vgg.file}."
         )
     features.load_state_dict({name.removeprefix("features."): state[name] for name in prefixed})
