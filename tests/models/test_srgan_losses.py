@@ -63,13 +63,16 @@ def test_a_certain_critic_hardly_teaches_the_generator():
 
 @pytest.fixture(scope="module")
 def mobilenet():
-    """torchvision's network with random weights and statistics that are not those of a fresh one."""
+    """torchvision's network with random weights and statistics measured with them, so that it sees."""
     from torchvision.models import mobilenet_v2
 
     torch.manual_seed(0)
     network = mobilenet_v2(weights=None).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean over batches, from the first on
     with torch.no_grad():
-        network(torch.rand(4, 3, 64, 64))
+        network(torch.rand(16, 3, 64, 64))
     return network.eval()
 
 
@@ -80,8 +83,8 @@ def test_mobilenet_content_is_the_distance_of_torchvisions_features(mobilenet, c
     with torch.no_grad():
         of_sr, of_hr = (mobilenet.features(image.repeat(1, 3 // channels, 1, 1)) for image in (sr, hr))
     assert of_sr.shape == (2, 1280, 2, 2)
-    assert F.mse_loss(of_sr, of_hr) > 1e-6
-    assert loss(inputs(sr, hr)).item() == pytest.approx((of_sr - of_hr).pow(2).mean().item(), rel=1e-5)
+    assert F.mse_loss(of_sr, of_hr) > 1e-2
+    assert loss(inputs(sr, hr)).item() == pytest.approx((of_sr - of_hr).pow(2).mean().item(), rel=1e-4)
 
 
 def test_mobilenet_is_frozen_but_lets_the_gradient_of_sr_through(mobilenet):
