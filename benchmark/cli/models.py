@@ -59,6 +59,7 @@ def show_command(name: str, as_json: bool) -> None:
             "channels": ", ".join(map(str, found.channels)),
             "licence": found.licence,
             "code": found.module,
+            "weights": _released(found),
         }
     )
     click.echo()
@@ -70,20 +71,34 @@ def show_command(name: str, as_json: bool) -> None:
         ("variant", "scale", "parameters", "multiply-adds per LR pixel", "receptive radius (LR px)"), rows
     )
     if found.trainable:
-        click.echo(f"Train it: srbench train {found.name} --dataset sem_synthetic --scale {found.scales[-1]}")
+        scale = _shown_scale(found)
+        click.echo(f"Train it: srbench train {found.name} --dataset sem_synthetic --scale {scale}")
 
 
 def _scales(card: ModelCard) -> str:
     return ", ".join(f"x{scale}" for scale in card.scales)
 
 
+def _shown_scale(card: ModelCard) -> int:
+    return 4 if 4 in card.scales else card.scales[-1]
+
+
+def _released(card: ModelCard) -> str:
+    if not card.released:
+        return "nobody published any that are known here"
+    return f"{len(card.released)} published, see: srbench weights list {card.name}"
+
+
 def _size(card: ModelCard, variant: str) -> dict[str, Any]:
     """Parameters, multiply-adds and receptive radius at x4 (or the largest scale offered), grey."""
+    import torch
+
     from srbench.evaluation.cost import count_parameters, multiply_adds
     from srbench.models import create
 
-    scale = 4 if 4 in card.scales else card.scales[-1]
-    model = create(card.name, scale=scale, channels=card.channels[0], variant=variant)
+    scale = _shown_scale(card)
+    with torch.device("meta"):  # shapes without numbers: the largest networks would take seconds to draw
+        model = create(card.name, scale=scale, channels=card.channels[0], variant=variant)
     side = 48
     radius = model.receptive_radius
     return {
