@@ -24,7 +24,7 @@ def test_a_run_leaves_weights_that_load_and_say_what_they_are(train):
     result = train("tiny_sr", seed=4)
     assert result.folder == runs_folder() / "tiny_sr-plain-textures-x2-short-s4"
     model = models.create("tiny_sr", scale=2)
-    header = weights.load(model, result.weights)
+    header = weights.load(model, result.weights).header
     assert header is not None
     assert (header.model, header.variant, header.scale, header.seed) == ("tiny_sr", "plain", 2, 4)
     assert (header.iterations, header.data, header.budget) == (8, Textures().fingerprint, "short")

@@ -1,0 +1,31 @@
+"""Weights: saved with a header that says what they are, found again, loaded safely, recognised when mistaken.
+
+``load`` puts a file into a network, ``detect`` says which networks a state dict fits, ``find`` lists what was
+trained here; :mod:`srbench.weights.published` knows the files other people released. Nothing in a weights
+file is ever run.
+"""
+
+from srbench.weights.detection import detect, recognise
+from srbench.weights.finding import TrainedWeights, find, locate
+from srbench.weights.grey import GreyProof
+from srbench.weights.header import WeightsHeader, read_header, save
+from srbench.weights.identity import UnknownNetwork, identify
+from srbench.weights.loading import LoadedWeights, load
+from srbench.weights.reading import read_state
+
+__all__ = [
+    "GreyProof",
+    "LoadedWeights",
+    "TrainedWeights",
+    "UnknownNetwork",
+    "WeightsHeader",
+    "detect",
+    "find",
+    "identify",
+    "load",
+    "locate",
+    "read_header",
+    "read_state",
+    "recognise",
+    "save",
+]
