@@ -159,6 +159,23 @@ class CosineRate:
 
 
 @dataclass(frozen=True)
+class CosineRestarts:
+    """``cycles`` equal halves of a cosine, each from 1 to ``floor``, one after the other.
+
+    Source:
+        Loshchilov and Hutter 2017 (arXiv 1608.03983), with cycles of equal length.
+    """
+
+    cycles: int
+    floor: float = 0.0
+
+    def __call__(self, fraction: float) -> float:
+        """The factor after this fraction of the stage; its end is the end of the last cycle."""
+        within = 1.0 if fraction >= 1 else fraction * self.cycles % 1
+        return CosineRate(self.floor)(within)
+
+
+@dataclass(frozen=True)
 class Optimiser:
     """``adam``, ``adamw`` or ``sgd`` with the usual meaning of the fields (torch.optim)."""
 
