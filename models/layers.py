@@ -86,7 +86,7 @@ class InterpolationUpsample(nn.Module):
 
     def _along_last(self, image: Tensor) -> Tensor:
         length = image.shape[-1]
-        padded = _pad_symmetric(image, self.receptive_radius)
+        padded = pad_symmetric(image, self.receptive_radius)
         taps = torch.tensor(self._taps, dtype=image.dtype, device=image.device)
         phases = padded[..., :length, None] * taps[0]
         for offset in range(1, len(taps)):
@@ -107,7 +107,7 @@ def _polyphase(kernel: str, scale: int) -> tuple[tuple[float, ...], ...]:
     )
 
 
-def _pad_symmetric(image: Tensor, radius: int) -> Tensor:
+def pad_symmetric(image: Tensor, radius: int) -> Tensor:
     """Mirror the last axis about its ends, the edge pixel repeated; any radius, as often as needed."""
     if radius == 0:
         return image
