@@ -1,12 +1,13 @@
-"""spandrel: networks srbench does not have itself, rebuilt from their weights, where the extra is installed.
+"""Networks srbench does not have itself, rebuilt by spandrel from their weights.
 
-``pip install "srbench[spandrel]"``. spandrel tells the architecture from the tensors; here its network becomes
-an ``SRModel`` with a card made on the fly, so that it is scored like every other. The file is read by srbench
-(tensors only); spandrel never opens it.
+``pip install "srbench[spandrel]"``. It tells the architecture from the tensors; here the network becomes an
+``SRModel`` with a card made on the fly, so that it is scored like every other. The file is read by srbench
+(tensors only), never by spandrel.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -71,6 +72,11 @@ def available() -> bool:
     return importlib.util.find_spec("spandrel") is not None
 
 
+def provenance() -> str:
+    """For manifests: what built the network."""
+    return f"network built by spandrel {importlib.metadata.version('spandrel')} from the weights"
+
+
 def architecture_of(state: Mapping[str, Tensor]) -> str:
     """The architecture spandrel recognises in these weights; empty where it knows none."""
     try:
@@ -120,9 +126,10 @@ def _check_purpose(descriptor: Any, path: Path) -> None:
     channels = (descriptor.input_channels, descriptor.output_channels)
     purpose = str(descriptor.purpose)
     if purpose != "SR" or descriptor.scale < 2 or channels not in ((1, 1), (3, 3)):
+        name, scale = descriptor.architecture.name, descriptor.scale
+        kind = f"{name} for {purpose}, x{scale}, {channels[0]} to {channels[1]}"
         raise SrbenchError(
-            f"{path} is {descriptor.architecture.name} for {purpose}, x{descriptor.scale}, {channels[0]} to "
-            f"{channels[1]} channels; srbench runs networks that enlarge grey or colour images (SR, x2 to x8)."
+            f"{path} is {kind} channels; srbench runs networks that enlarge grey or colour images (SR)."
         )
 
 
@@ -146,7 +153,7 @@ def _card(descriptor: Any) -> ModelCard:
 
 
 def _variant(descriptor: Any) -> str:
-    """spandrel's tags (``64nf``, ``23nb``, ``large``), which tell sizes of an architecture apart."""
+    """The tags (``64nf``, ``23nb``, ``large``), which tell sizes of an architecture apart."""
     return _slug("-".join(map(str, descriptor.tags))) or "default"
 
 

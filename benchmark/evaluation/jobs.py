@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,9 @@ from srbench.models import ModelCard
 
 if TYPE_CHECKING:
     from srbench.weights import WeightsHeader
+
+
+DEFAULT_SCALE = 4
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class Job:
         failure: why it failed before it was run.
         missing: what is missing and what to type.
         notes: for the manifest.
+        scale: magnification of the weights, where they decided it.
+        rgb_to_grey: convert colour weights for the grey network.
+        foreign: the network is no registered one: spandrel builds it from the weights.
     """
 
     model: str
@@ -44,11 +51,21 @@ class Job:
     failure: str = ""
     missing: str = ""
     notes: tuple[str, ...] = ()
+    scale: int | None = None
+    rgb_to_grey: bool = False
+    foreign: bool = False
 
     @property
     def seed(self) -> int:
         """Training seed, -1 where nothing was trained or nothing is known."""
         return self.header.seed if self.header else -1
+
+    @property
+    def weights_id(self) -> str:
+        """What tells runs of different weights apart: the file's sha256, another where it is converted."""
+        if not self.rgb_to_grey:
+            return self.sha256
+        return hashlib.sha256(f"{self.sha256} rgb-to-grey".encode()).hexdigest()
 
     @property
     def leaking(self) -> bool:
@@ -83,29 +100,44 @@ class Job:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the caller asked for."""
+    """What the caller asked for; the scale may be left to given weights."""
 
-    scale: int
+    scale: int | None
     dataset: str
     variant: str | None = None
     weights: Path | None = None
     runs: Path | None = None
     oracle: bool = False
+    rgb_to_grey: bool = False
+
+    @property
+    def magnification(self) -> int:
+        """The scale where no weights decide it."""
+        return self.scale or DEFAULT_SCALE
+
+
+def magnification(jobs: Sequence[Job], wanted: Wanted) -> int:
+    """The scale of an evaluation: the one typed, else that of the given weights."""
+    return next((job.scale for job in jobs if job.scale), wanted.magnification)
 
 
 def resolve(names: Sequence[str] | str, wanted: Wanted) -> list[Job]:
     """The jobs behind ``names``, or behind every registered model that offers the scale (``"all"``).
 
+    Without any name the given weights say whose they are.
+
     Raises:
         ModelError: a named model, variant or scale does not exist.
-        SrbenchError: ``weights`` was given with more than one model, or is not a file; a leaking variant
-            was named without ``oracle``.
+        SrbenchError: ``weights`` was given with more than one model, is not a readable file, or fits
+            another network or several; a leaking variant was named without ``oracle``.
     """
     if names == "all":
         _refuse_weights(wanted, "--all")
         return _allowed([job for name in models.model_names() for job in _of_any(name, wanted)], wanted)
     listed = list(dict.fromkeys([names] if isinstance(names, str) else names))
-    if wanted.weights is not None and len(listed) != 1:
+    if wanted.weights is not None and not listed:
+        return _allowed([_given_alone(wanted.weights, wanted)], wanted)
+    if len(listed) != 1:
         _refuse_weights(wanted, f"{len(listed)} models")
     return _allowed([job for name in listed for job in _of_named(name, wanted)], wanted)
 
@@ -132,16 +164,17 @@ def _of_any(name: str, wanted: Wanted) -> list[Job]:
         card = models.card(name)
     except Exception as error:  # a third-party file may raise anything
         return [Job(name, wanted.variant or "default", failure=f"{type(error).__name__}: {error}")]
-    offered = wanted.scale in card.scales
+    offered = wanted.magnification in card.scales
     suits = wanted.variant is None or not card.trainable or wanted.variant in card.variants
     return _of_card(card, wanted) if offered and suits else []
 
 
 def _of_named(name: str, wanted: Wanted) -> list[Job]:
     card = models.card(name)
-    if wanted.scale not in card.scales:
+    open_scale = wanted.scale is None and wanted.weights is not None
+    if not open_scale and wanted.magnification not in card.scales:
         offered = ", ".join(f"x{scale}" for scale in card.scales)
-        raise models.ModelError(f"{name} has no scale x{wanted.scale}. It offers: {offered}.")
+        raise models.ModelError(f"{name} has no scale x{wanted.magnification}. It offers: {offered}.")
     known = not card.trainable or wanted.variant is None or wanted.variant in card.variants
     if not known:
         offered = ", ".join(card.variants)
@@ -152,6 +185,7 @@ def _of_named(name: str, wanted: Wanted) -> list[Job]:
 def _of_card(card: ModelCard, wanted: Wanted) -> list[Job]:
     channels = 1 if 1 in card.channels else card.channels[0]
     if not card.trainable:
+        _refuse_weights(wanted, f"{card.name}, which has none")
         # A variant names a size of networks; interpolations have only their own.
         variant = wanted.variant if wanted.variant in card.variants else card.variants[0]
         return [Job(card.name, variant, card, channels)]
@@ -161,21 +195,74 @@ def _of_card(card: ModelCard, wanted: Wanted) -> list[Job]:
 
 
 def _given(card: ModelCard, channels: int, path: Path, wanted: Wanted) -> Job:
+    from srbench import weights
+
+    try:
+        network = weights.identify(path, model=card.name, variant=wanted.variant, scale=wanted.scale)
+    except weights.DamagedWeights as error:
+        variant = wanted.variant or card.variants[0]
+        return Job(card.name, variant, card, channels, path, sha256_file(path), failure=str(error))
+    return _of_file(network, path, wanted)
+
+
+def _given_alone(path: Path, wanted: Wanted) -> Job:
+    """The job of a weights file whose model was not named."""
+    from srbench import weights
+
+    try:
+        return _of_file(weights.identify(path, variant=wanted.variant, scale=wanted.scale), path, wanted)
+    except weights.UnknownNetwork:
+        return _foreign(path, wanted)
+
+
+def _of_file(network: WeightsHeader, path: Path, wanted: Wanted) -> Job:
+    """Colour weights run as they are, on replicated grey images, unless they are to be converted."""
     from srbench.weights import read_header
 
-    if not path.is_file():
-        raise SrbenchError(f"No weights file at {path}. Check the path.")
-    header = read_header(path)
-    variant = wanted.variant or (header.variant if header else card.variants[0])
-    own_channels = header.channels if header else channels
-    return Job(card.name, variant, card, own_channels, path, sha256_file(path), header)
+    card = models.card(network.model)
+    convert = wanted.rgb_to_grey and network.channels == 3 and 1 in card.channels
+    return Job(
+        card.name,
+        network.variant,
+        card,
+        1 if convert else network.channels,
+        path,
+        sha256_file(path),
+        read_header(path),
+        scale=network.scale,
+        rgb_to_grey=convert,
+    )
+
+
+def _foreign(path: Path, wanted: Wanted) -> Job:
+    """The job of a network that spandrel knows."""
+    from srbench import spandrel_adapter
+
+    model = spandrel_adapter.load(path)
+    asked = (wanted.variant or model.variant, wanted.scale or model.scale)
+    if asked != (model.variant, model.scale):
+        raise SrbenchError(
+            f"{path} holds {model.card.title} {model.variant}, x{model.scale}, not {asked[0]}, x{asked[1]}. "
+            "Leave out what contradicts it."
+        )
+    return Job(
+        model.card.name,
+        model.variant,
+        model.card,
+        model.channels,
+        path,
+        sha256_file(path),
+        notes=(spandrel_adapter.provenance(),),
+        scale=model.scale,
+        foreign=True,
+    )
 
 
 def _trained(card: ModelCard, channels: int, wanted: Wanted) -> list[Job]:
     """A job for each variant and seed trained on this dataset, or on others when there is none."""
     from srbench import weights
 
-    found = weights.find(card.name, scale=wanted.scale, variant=wanted.variant, runs=wanted.runs)
+    found = weights.find(card.name, scale=wanted.magnification, variant=wanted.variant, runs=wanted.runs)
     if wanted.variant is None and not wanted.oracle:
         found = [one for one in found if one.header.variant not in card.leaking]
     own = [one for one in found if one.header.dataset == wanted.dataset]
@@ -195,5 +282,5 @@ def _trained_elsewhere(job: Job) -> str:
 def _untrained(card: ModelCard, channels: int, wanted: Wanted) -> Job:
     variant = wanted.variant or card.variants[0]
     option = "" if variant == card.variants[0] else f" --variant {variant}"
-    command = f"srbench train {card.name} --dataset {wanted.dataset} --scale {wanted.scale}{option}"
+    command = f"srbench train {card.name} --dataset {wanted.dataset} --scale {wanted.magnification}{option}"
     return Job(card.name, variant, card, channels, missing=f"no trained weights; type: {command}")

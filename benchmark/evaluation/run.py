@@ -63,6 +63,7 @@ class ModelRun:
         self._size: dict[str, float] = {}
         self._seconds = self._megapixels = self._peak = 0.0
         self._tilings: list[Mapping[str, Any]] = []
+        self._loading: list[str] = []
 
     def take(self, message: Mapping[str, Any]) -> None:
         """Handle one message of the worker.
@@ -73,6 +74,7 @@ class ModelRun:
         if message["event"] == "ready":
             self.device = message["device"]
             self._size = {name: float(message[name]) for name in _PROPERTIES}
+            self._loading = list(message["notes"])
         elif message["event"] == "image":
             self._take_image(message)
         elif message["event"] == "finished":
@@ -113,10 +115,11 @@ class ModelRun:
         """What a reader must know."""
         inexact = sum(not tiling["exact"] for tiling in self._tilings)
         if not inexact:
-            return []
+            return self._loading
         return [
+            *self._loading,
             f"{inexact} of {len(self._tilings)} images were run in tiles smaller than what the network looks "
-            "at: their pixels are an approximation of the whole-image result."
+            "at: their pixels are an approximation of the whole-image result.",
         ]
 
     def _take_image(self, message: Mapping[str, Any]) -> None:

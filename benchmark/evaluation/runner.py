@@ -14,7 +14,7 @@ from srbench import datasets
 from srbench.datasets import MicrographSet
 from srbench.datasets.interface import ProgressSink, silent
 from srbench.evaluation import lr_cache
-from srbench.evaluation.jobs import Job, Wanted, resolve
+from srbench.evaluation.jobs import Job, Wanted, magnification, resolve
 from srbench.evaluation.launch import WorkerFailed, run_worker
 from srbench.evaluation.lr_cache import LrCache
 from srbench.evaluation.metrics import registry
@@ -48,7 +48,7 @@ def evaluate(
     models: Sequence[str] | str,
     *,
     dataset: str | MicrographSet,
-    scale: int,
+    scale: int | None = None,
     split: str = "test",
     variant: str | None = None,
     weights: Path | None = None,
@@ -64,6 +64,7 @@ def evaluate(
     max_bytes: int | None = None,
     timeout: float = SILENCE,
     oracle: bool = False,
+    rgb_to_grey: bool = False,
     progress: ProgressSink = silent,
 ) -> EvaluationSummary:
     """Score models on a dataset and store the scores.
@@ -73,12 +74,13 @@ def evaluate(
 
     Args:
         models: registered names, or ``"all"`` for every one that offers the scale. Of a trained model each
-            variant and seed with weights is scored; leaking variants only with ``oracle``.
+            variant and seed with weights is scored; leaking variants only with ``oracle``. None (``()``)
+            where ``weights`` says whose they are.
         dataset: name as for ``srbench.datasets.open``, or an opened dataset.
-        scale: magnification.
+        scale: magnification; that of ``weights``, else 4, when None.
         split: ``train``, ``val``, ``test`` or ``all``.
         variant: only this variant (models without training have only their own).
-        weights: one weights file for one model.
+        weights: one weights file for one model; variant and channels are told from its tensors.
         runs: folder of the trained runs; the one of the srbench home when None.
         results: results folder; the one of the srbench home when None.
         degradation: how LR is made from HR.
@@ -91,6 +93,8 @@ def evaluate(
         max_bytes: memory for activations; half of what is free when None.
         timeout: seconds for one image after which a model counts as hung.
         oracle: run variants that look at the HR image too; their rows are never ranked.
+        rgb_to_grey: convert colour ``weights`` for the grey network instead of running the colour network
+            on grey images.
         progress: told of every image.
 
     Raises:
@@ -99,7 +103,9 @@ def evaluate(
         SrbenchError: no such protocol, metric or weights file, or the results folder cannot be written.
     """
     opened = datasets.open(dataset) if isinstance(dataset, str) else dataset
-    jobs = resolve(models, Wanted(scale, opened.name, variant, weights, runs, oracle))
+    wanted = Wanted(scale, opened.name, variant, weights, runs, oracle, rgb_to_grey)
+    jobs = resolve(models, wanted)
+    scale = magnification(jobs, wanted)
     setting = make_setting(
         opened, split=split, degradation=degradation, protocol=protocol, metrics=metrics, scale=scale
     )
@@ -193,6 +199,8 @@ class _Evaluation:
             "channels": job.channels,
             "variant": job.variant,
             "weights": str(job.weights.resolve()) if job.weights else None,
+            "rgb_to_grey": job.rgb_to_grey,
+            "foreign": job.foreign,
             "lr": str(self.lr.file.resolve()),
             "images": [[entry.offset, entry.height, entry.width] for entry in self.lr.entries],
             "out": str(scratch),

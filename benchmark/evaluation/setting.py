@@ -32,7 +32,7 @@ class Setting:
         return RunKey(
             job.model,
             job.variant,
-            job.sha256,
+            job.weights_id,
             job.seed,
             self.micrographs.name,
             self.micrographs.fingerprint,

@@ -61,8 +61,8 @@ def _run(job: Mapping[str, Any], channel: Channel) -> None:
 
     _make_repeatable()
     device = pick_device(job["device"])
-    model = _load(job)
-    channel.send("ready", device=_describe(device), **_size(model))
+    model, notes = _load(job)
+    channel.send("ready", device=_describe(device), notes=notes, **_size(model))
     tiler = _tiler(job, model, device)
     lr, hr = memory.blank_images(model, WARM_UP_SIDE, WARM_UP_SIDE, device)
     model.infer(lr, oracle_hr=hr)
@@ -111,18 +111,28 @@ def _oracle_image(job: Mapping[str, Any], index: int) -> Tensor | None:
     return _image(job["hr"], offset * scale**2, height * scale, width * scale)
 
 
-def _load(job: Mapping[str, Any]) -> SRModel:
-    from srbench import models
+def _load(job: Mapping[str, Any]) -> tuple[SRModel, tuple[str, ...]]:
+    """The network with its weights, and what a reader must know of how they were loaded."""
+    model, notes = _spandrel_network(job) if job.get("foreign") else _registered_network(job)
+    model.network.eval().requires_grad_(False)
+    return model, notes
+
+
+def _registered_network(job: Mapping[str, Any]) -> tuple[SRModel, tuple[str, ...]]:
+    from srbench import models, weights
 
     if job["model"] not in models.model_names():
         _import_file(job["module"], job["module_file"])
     model = models.create(job["model"], scale=job["scale"], channels=job["channels"], variant=job["variant"])
-    if job["weights"]:
-        from srbench import weights
+    if not job["weights"]:
+        return model, ()
+    return model, weights.load(model, Path(job["weights"]), rgb_to_grey=job.get("rgb_to_grey", False)).notes
 
-        weights.load(model, Path(job["weights"]))
-    model.network.eval().requires_grad_(False)
-    return model
+
+def _spandrel_network(job: Mapping[str, Any]) -> tuple[SRModel, tuple[str, ...]]:
+    from srbench import spandrel_adapter
+
+    return spandrel_adapter.load(Path(job["weights"])), ()
 
 
 def _import_file(module: str, file: str) -> None:

@@ -11,9 +11,10 @@ from srbench.weights.grey import GreyProof
 from srbench.weights.header import WeightsHeader, read_header, save
 from srbench.weights.identity import UnknownNetwork, identify
 from srbench.weights.loading import LoadedWeights, load
-from srbench.weights.reading import read_state
+from srbench.weights.reading import DamagedWeights, read_state
 
 __all__ = [
+    "DamagedWeights",
     "GreyProof",
     "LoadedWeights",
     "TrainedWeights",

@@ -33,11 +33,16 @@ Where you trust the file, in the environment it was made in, run these lines, th
   torch.save({{key: value for key, value in state.items() if torch.is_tensor(value)}}, {target!r})"""
 
 
+class DamagedWeights(SrbenchError):
+    """The file is not a whole weights file."""
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict in a file, wrappers and ``module.`` prefixes removed. Never runs code from the file.
 
     Raises:
-        SrbenchError: no such file, damaged, or holding anything but tensors.
+        DamagedWeights: damaged, or no weights file at all.
+        SrbenchError: no such file, or holding anything but tensors.
     """
     if not path.is_file():
         raise SrbenchError(
@@ -58,7 +63,7 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
         state: dict[str, Any] = load_file(path)
         return state
     except (SafetensorError, OSError) as error:
-        raise SrbenchError(
+        raise DamagedWeights(
             f"{path} is not a whole safetensors file ({error}); copy or train it again."
         ) from error
 
@@ -69,9 +74,9 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise SrbenchError(_refusal(path, str(error))) from error
+        raise _refusal(path, str(error)) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SrbenchError(
+        raise DamagedWeights(
             f"{path} is not a readable torch file ({_first_line(str(error))}); copy or download it again."
         ) from error
     if not isinstance(content, Mapping):
@@ -81,13 +86,17 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _refusal(path: Path, error: str) -> str:
+def _refusal(path: Path, error: str) -> SrbenchError:
     """What to do about a file that is not tensors alone; one that is no torch file at all is told so."""
     start = path.read_bytes()[:512]
     if not (start.startswith((b"PK\x03\x04", b"\x80")) or b"ustar" in start):
-        return f"{path} is not a torch file (it starts with {start[:16]!r}); copy or download it again."
+        return DamagedWeights(
+            f"{path} is not a torch file (it starts with {start[:16]!r}); copy or download it again."
+        )
     target = str(path.with_name(f"{path.stem}-tensors.pth"))
-    return _RESAVE.format(path=str(path), why=_culprit(error), wrappers=_WRAPPERS, target=target)
+    return SrbenchError(
+        _RESAVE.format(path=str(path), why=_culprit(error), wrappers=_WRAPPERS, target=target)
+    )
 
 
 def _culprit(error: str) -> str:
