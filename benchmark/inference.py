@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from srbench.evaluation.tiling import Inference, Tiler
-    from srbench.models import SRModel
+    from srbench.models import ModelCard, SRModel
+    from srbench.weights import TrainedWeights
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -103,7 +104,7 @@ class FilesOutcome:
 
 
 def infer_files(
-    model: str,
+    model: str | None,
     images: Sequence[Path],
     *,
     out: Path,
@@ -111,6 +112,7 @@ def infer_files(
     scale: int | None = None,
     variant: str | None = None,
     device: str = "auto",
+    rgb_to_grey: bool = False,
     tell: Callable[[str], None] = print,
 ) -> FilesOutcome:
     """Super-resolve image files into PNGs named ``<file>_<model>_x<scale>.png``.
@@ -119,28 +121,32 @@ def infer_files(
     be read is skipped, with the reason, and the others are done.
 
     Args:
-        model: registered name.
+        model: registered name; None where ``weights`` says whose they are.
         images: files, or folders whose image files are taken.
         out: folder for the results.
         weights: weights file; the best trained one on disk when None.
         scale: magnification; that of the weights, else 4.
         variant: variant; that of the weights, else the model's first.
         device: ``auto``, ``cpu`` or ``cuda``.
+        rgb_to_grey: convert colour weights for the grey network.
         tell: told which weights are used and what is approximate.
 
     Raises:
         ModelError: no such model, scale or variant.
-        SrbenchError: no weights, or ``out`` cannot be written.
+        SrbenchError: no weights, weights of another network, or ``out`` cannot be written.
     """
     from srbench.evaluation.tiling import Tiler
     from srbench.evaluation.worker import pick_device
 
-    loaded = load_model(model, weights=weights, scale=scale, variant=variant, tell=tell)
+    loaded = load_model(
+        model, weights=weights, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey, tell=tell
+    )
+    name = loaded.card.name
     enlarger = _Enlarger(Tiler(loaded, device=pick_device(device)))
     written: list[Path] = []
     skipped: dict[Path, str] = {}
     for file in _image_files(images):
-        target = _free_name(out, f"{file.stem}_{model}_x{loaded.scale}", written)
+        target = _free_name(out, f"{file.stem}_{name}_x{loaded.scale}", written)
         try:
             _write_png(target, enlarger(_read(file)))
         except DatasetError as error:
@@ -148,16 +154,17 @@ def infer_files(
             continue
         written.append(target)
         if not enlarger.exact:
-            tell(f"{file}: run in tiles smaller than what {model} looks at; the result is an approximation")
+            tell(f"{file}: run in tiles smaller than what {name} looks at; the result is an approximation")
     return FilesOutcome(tuple(written), skipped)
 
 
 def load_model(
-    name: str,
+    name: str | None,
     *,
     weights: Path | None,
     scale: int | None,
     variant: str | None,
+    rgb_to_grey: bool = False,
     tell: Callable[[str], None],
 ) -> SRModel:
     """A model ready to run: with the given weights, or with the best trained ones on disk.
@@ -167,38 +174,91 @@ def load_model(
         SrbenchError: it needs weights and there are none, or they do not fit.
     """
     from srbench import models
-    from srbench import weights as weights_files
 
+    if name is None:
+        return _of_weights(weights, scale, variant, rgb_to_grey, tell)
     card = models.card(name)
     if not card.trainable:
+        if weights is not None:
+            raise SrbenchError(f"{name} has no weights; leave --weights out.")
         suited = variant if variant in card.variants else None
         return models.create(name, scale=scale or 4, channels=card.channels[0], variant=suited)
-    path = weights or _best_weights(name, scale or 4, variant, tell)
-    header = weights_files.read_header(path)
-    found: dict[str, Any] = {} if header is None else vars(header)
-    model = models.create(
-        name,
-        scale=scale or found.get("scale", 4),
-        channels=found.get("channels", card.channels[0]),
-        variant=variant or found.get("variant"),
-    )
-    weights_files.load(model, path)
+    path = weights or _best_weights(card, scale or 4, variant, tell)
+    return _with_weights(path, name, scale, variant, rgb_to_grey, tell)
+
+
+def _of_weights(
+    path: Path | None, scale: int | None, variant: str | None, rgb_to_grey: bool, tell: Callable[[str], None]
+) -> SRModel:
+    """The network a file belongs to, where nobody named it."""
+    from srbench import spandrel_adapter
+    from srbench.weights import UnknownNetwork
+
+    if path is None:
+        raise SrbenchError("Name a model, or give the weights of one.")
+    try:
+        return _with_weights(path, None, scale, variant, rgb_to_grey, tell)
+    except UnknownNetwork:
+        model = spandrel_adapter.load(path, scale=scale, variant=variant)
+    tell(f"{path}: {model.card.title} {model.variant}, x{model.scale}; {spandrel_adapter.provenance()}")
     return model
 
 
-def _best_weights(name: str, scale: int, variant: str | None, tell: Callable[[str], None]) -> Path:
+def _with_weights(
+    path: Path,
+    name: str | None,
+    scale: int | None,
+    variant: str | None,
+    rgb_to_grey: bool,
+    tell: Callable[[str], None],
+) -> SRModel:
+    """A registered network with the weights of a file, which decides what was not typed."""
+    from srbench import models, weights
+
+    network = weights.identify(path, model=name, scale=scale, variant=variant)
+    offered = models.card(network.model).channels
+    channels = 1 if rgb_to_grey and 1 in offered else network.channels
+    model = models.create(network.model, scale=network.scale, channels=channels, variant=network.variant)
+    loaded = weights.load(model, path, rgb_to_grey=rgb_to_grey)
+    if name is None:
+        tell(f"{path}: {network.described}")
+    for remark in loaded.notes:
+        tell(remark)
+    return model
+
+
+def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callable[[str], None]) -> Path:
+    """The trained weights of the first variant there is, in the card's order, trained longest.
+
+    A variant that sees HR cannot be run on an image without one.
+    """
     from srbench import weights as weights_files
 
-    found = weights_files.find(name, scale=scale, variant=variant)
+    found = [
+        one
+        for one in weights_files.find(card.name, scale=scale, variant=variant)
+        if one.header.variant in card.variants and one.header.variant not in card.leaking
+    ]
     if not found:
         raise SrbenchError(
-            f"{name} has no trained weights at scale {scale}. Give --weights FILE, or train it: "
-            f"srbench train {name} --dataset NAME --scale {scale}"
+            f"{card.name} has no trained weights at scale {scale}. Give --weights FILE, or train it: "
+            f"srbench train {card.name} --dataset NAME --scale {scale}"
         )
-    best = min(found, key=lambda one: (-one.header.budget_rank, one.header.seed, str(one.path)))
-    header = best.header
-    tell(f"weights: {best.path} ({header.variant}, trained on {header.dataset}, budget {header.budget})")
+
+    def standing(one: TrainedWeights) -> tuple[int, int, int, str]:
+        order = card.variants.index(one.header.variant)
+        return order, -one.header.budget_rank, one.header.seed, str(one.path)
+
+    best = min(found, key=standing)
+    tell(_told(best, sorted({one.header.variant for one in found} - {best.header.variant})))
     return best.path
+
+
+def _told(chosen: TrainedWeights, others: Sequence[str]) -> str:
+    header = chosen.header
+    trained = f"{header.variant}, trained on {header.dataset}, budget {header.budget}, seed {header.seed}"
+    also = f"; also trained, choose with --variant: {', '.join(others)}" if others else ""
+    return f"weights: {chosen.path} ({trained}{also})"
 
 
 def _image_files(images: Sequence[Path]) -> Iterator[Path]:

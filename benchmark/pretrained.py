@@ -1,4 +1,4 @@
-"""ImageNet networks that losses and encoders build on: looked for on disk, checked, never downloaded.
+"""ImageNet networks that losses and encoders build on: looked for on disk, checked, never downloaded unasked.
 
 The name of each file carries the first eight hex digits of its sha256 (PyTorch's convention); a file whose
 bytes do not match its name is refused. Files are looked for in the srbench weights folder and in torch's hub
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PretrainedFile:
-    """A published weights file: its name (with the hash digits), its URL, what uses it."""
+    """A published weights file: its name (with the hash digits), its URL, what uses it, its licence."""
 
     file: str
     url: str
     used_for: str
+    licence: str = "not stated by torchvision; trained on ImageNet"
 
     @property
     def sha256_prefix(self) -> str:
@@ -47,11 +48,12 @@ FILES: Mapping[str, PretrainedFile] = {
     "vgg16": PretrainedFile(
         "vgg16-397923af.pth", _TORCHVISION + "vgg16-397923af.pth", "the loss of the 5-block SRGAN"
     ),
-    "vgg19": PretrainedFile(
-        "vgg19-dcbb9e9d.pth", _TORCHVISION + "vgg19-dcbb9e9d.pth", "perceptual losses"
-    ),
+    "vgg19": PretrainedFile("vgg19-dcbb9e9d.pth", _TORCHVISION + "vgg19-dcbb9e9d.pth", "perceptual losses"),
     "efficientnet_b0": PretrainedFile(
-        "efficientnet_b0_ra-3dd342df.pth", _TIMM + "efficientnet_b0_ra-3dd342df.pth", "the encoder of CSM-SR"
+        "efficientnet_b0_ra-3dd342df.pth",
+        _TIMM + "efficientnet_b0_ra-3dd342df.pth",
+        "the encoder of CSM-SR",
+        "Apache-2.0 (timm); trained on ImageNet",
     ),
     "efficientnet_b7": PretrainedFile(
         "efficientnet_b7_lukemelas-c5b4e57e.pth",
@@ -108,10 +110,11 @@ def pretrained(name: str) -> Mapping[str, Tensor] | None:
 
 
 def describe(name: str) -> str:
-    """One sentence for a user who lacks the file: its name, where it comes from, where to put it."""
+    """One sentence for a user who lacks the file: its name, how to get it, where to put it by hand."""
     wanted = entry(name)
     return (
-        f"{wanted.file} is not on disk ({wanted.used_for}): download {wanted.url} into {search_folders()[0]}"
+        f"{wanted.file} is not on disk ({wanted.used_for}): srbench weights fetch {name}, or download "
+        f"{wanted.url} into {search_folders()[0]}"
     )
 
 
@@ -120,5 +123,5 @@ def _check_hash(path: Path, wanted: PretrainedFile) -> None:
     if not digest.startswith(wanted.sha256_prefix):
         raise SrbenchError(
             f"{path} is not what its name says: sha256 starts {digest[:8]}, expected {wanted.sha256_prefix}. "
-            f"Delete it and download {wanted.url} again."
+            f"Delete it, then: srbench weights fetch {wanted.file}"
         )

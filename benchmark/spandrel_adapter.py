@@ -85,12 +85,17 @@ def architecture_of(state: Mapping[str, Tensor]) -> str:
         return ""
 
 
-def load(path: Path) -> SRModel:
+def load(path: Path, *, scale: int | None = None, variant: str | None = None) -> SRModel:
     """The network behind a weights file, with its weights.
 
+    Args:
+        path: weights file.
+        scale: the magnification it must have, if any.
+        variant: the variant it must be, if any.
+
     Raises:
-        SrbenchError: spandrel is not installed, does not know the network, or it is not a network that
-            enlarges grey or colour images.
+        SrbenchError: spandrel is not installed, does not know the network, it is another one than asked
+            for, or not one that enlarges grey or colour images.
     """
     if not available():
         raise SrbenchError(
@@ -99,7 +104,7 @@ def load(path: Path) -> SRModel:
         )
     descriptor = _descriptor(read_state(path), str(path))
     _check_purpose(descriptor, path)
-    return SRModel(
+    model = SRModel(
         SpandrelNetwork(descriptor),
         _card(descriptor),
         int(descriptor.scale),
@@ -107,6 +112,12 @@ def load(path: Path) -> SRModel:
         _variant(descriptor),
         default_recipe,
     )
+    if scale not in (None, model.scale) or variant not in (None, model.variant):
+        raise SrbenchError(
+            f"{path} holds {model.card.title} variant {model.variant}, x{model.scale}, not "
+            f"{variant or model.variant}, x{scale or model.scale}. Leave out what contradicts it."
+        )
+    return model
 
 
 def _descriptor(state: Mapping[str, Tensor], name: str = "This file") -> Any:

@@ -17,6 +17,7 @@ from srbench.cli.infer import infer
 from srbench.cli.models import models
 from srbench.cli.report import report
 from srbench.cli.train import train
+from srbench.cli.weights import weights
 
 INTERRUPTED = 130
 
@@ -38,7 +39,7 @@ def cli() -> None:
     """Super-resolution of SEM micrographs, measured: which results preserve structure, which invent it."""
 
 
-for command in (demo, models, datasets, data, train, infer, evaluate, report, doctor):
+for command in (demo, models, datasets, data, weights, train, infer, evaluate, report, doctor):
     cli.add_command(command)
 
 

@@ -7,19 +7,26 @@ from pathlib import Path
 import click
 
 from srbench.cli.console import progress_bar
-from srbench.cli.options import device_option, results_option, scale_option, weights_option
+from srbench.cli.options import (
+    device_option,
+    results_option,
+    rgb_to_grey_option,
+    weights_option,
+    weights_scale_option,
+)
 
 
 @click.command("eval")
 @click.argument("models", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every registered model that offers the scale.")
 @click.option("--dataset", required=True, help="Dataset name, or a folder of images.")
-@scale_option
+@weights_scale_option
 @click.option(
     "--split", type=click.Choice(("train", "val", "test", "all")), default="test", show_default=True
 )
 @click.option("--variant", help="Only this variant [default: every variant with trained weights].")
 @weights_option
+@rgb_to_grey_option
 @results_option
 @click.option("--degradation", default="bicubic", show_default=True, help="How LR is made from HR.")
 @click.option("--protocol", default="sem-grey", show_default=True, help="What a number means.")
@@ -38,10 +45,11 @@ def evaluate(
     models: tuple[str, ...],
     every: bool,
     dataset: str,
-    scale: int,
+    scale: int | None,
     split: str,
     variant: str | None,
     weights: Path | None,
+    rgb_to_grey: bool,
     results: Path | None,
     degradation: str,
     protocol: str,
@@ -53,10 +61,11 @@ def evaluate(
 ) -> None:
     """Score MODELS (or --all) on a dataset; each model runs in a process of its own and sees LR only.
 
-    A model that fails is recorded and the others go on; the exit code is then 1.
+    With --weights FILE the model may be left out: it is told from the file. A model that fails is recorded
+    and the others go on; the exit code is then 1.
     """
-    if bool(models) == every:
-        raise click.UsageError("Name the models to score, or give --all (not both).")
+    if (bool(models) or (weights is not None and not every)) == every:
+        raise click.UsageError("Name the models to score, or give --all (not both), or --weights FILE.")
     from srbench.evaluation import evaluate as run_evaluation
 
     with progress_bar() as progress:
@@ -66,7 +75,8 @@ def evaluate(
             scale=scale,
             split=split,
             variant=variant,
-            weights=weights.resolve() if weights else None,
+            weights=weights,
+            rgb_to_grey=rgb_to_grey,
             results=results.resolve() if results else None,
             degradation=degradation,
             protocol=protocol,

@@ -7,38 +7,45 @@ from pathlib import Path
 import click
 
 from srbench.cli.console import note
-from srbench.cli.options import device_option, weights_option
+from srbench.cli.options import device_option, rgb_to_grey_option, weights_option, weights_scale_option
 
 
 @click.command()
-@click.argument("model")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("model", required=False)
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the results."
 )
 @weights_option
-@click.option(
-    "--scale", type=click.IntRange(2, 8), help="Magnification [default: that of the weights, else 4]."
-)
+@rgb_to_grey_option
+@weights_scale_option
 @click.option("--variant", help="Variant of the model [default: that of the weights, else its first].")
 @device_option
 @click.pass_context
 def infer(
     context: click.Context,
-    model: str,
+    model: str | None,
     images: tuple[Path, ...],
     out: Path,
     weights: Path | None,
+    rgb_to_grey: bool,
     scale: int | None,
     variant: str | None,
     device: str,
 ) -> None:
     """Super-resolve IMAGES (files or folders) with MODEL; lossless PNGs go into --out.
 
-    A file that cannot be read is named and skipped, the others are done; the exit code is then 1.
+    With --weights FILE the model may be left out: it is told from the file. An image that cannot be read is
+    named and skipped, the others are done; the exit code is then 1.
     """
     from srbench.inference import infer_files
 
+    if weights is not None and model is not None and _is_image(model):
+        model, images = None, (Path(model), *images)
+    if model is None and weights is None:
+        raise click.UsageError("Name the model, or give --weights FILE.")
+    if not images:
+        raise click.UsageError("Name the images: files, or folders of files.")
     outcome = infer_files(
         model,
         images,
@@ -47,9 +54,17 @@ def infer(
         scale=scale,
         variant=variant,
         device=device,
+        rgb_to_grey=rgb_to_grey,
         tell=note,
     )
     for file, reason in outcome.skipped.items():
         note(f"skipped {reason}" if reason.startswith(str(file)) else f"skipped {file}: {reason}")
     click.echo(f"{len(outcome.written)} images in {out.resolve()}, {len(outcome.skipped)} skipped")
     context.exit(1 if outcome.skipped else 0)
+
+
+def _is_image(argument: str) -> bool:
+    """Whether the first argument is an image and not the name of a model."""
+    from srbench.models import model_names
+
+    return argument not in model_names() and Path(argument).exists()

@@ -19,6 +19,23 @@ def scale_option(command: Command) -> Command:
     return option(command)
 
 
+def weights_scale_option(command: Command) -> Command:
+    """``--scale N`` of commands that may take it from a weights file."""
+    option = click.option(
+        "--scale", type=click.IntRange(2, 8), help="Magnification [default: that of the weights, else 4]."
+    )
+    return option(command)
+
+
+def rgb_to_grey_option(command: Command) -> Command:
+    """``--rgb-to-grey``."""
+    return click.option(
+        "--rgb-to-grey",
+        is_flag=True,
+        help="Convert colour --weights for the grey network [default: run them as they are on grey images].",
+    )(command)
+
+
 def device_option(command: Command) -> Command:
     """``--device``."""
     return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")(
@@ -31,8 +48,18 @@ def weights_option(command: Command) -> Command:
     return click.option(
         "--weights",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Weights file; by default the newest trained here.",
+        callback=_kept,
+        help="Weights file, or the name of one fetched; by default the best trained here.",
     )(command)
+
+
+def _kept(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    """The file of that name in the weights folder where there is none here."""
+    if path is None:
+        return None
+    from srbench.weights.finding import locate
+
+    return locate(path).resolve()
 
 
 def results_option(command: Command) -> Command:

@@ -238,13 +238,7 @@ def _foreign(path: Path, wanted: Wanted) -> Job:
     """The job of a network that spandrel knows."""
     from srbench import spandrel_adapter
 
-    model = spandrel_adapter.load(path)
-    asked = (wanted.variant or model.variant, wanted.scale or model.scale)
-    if asked != (model.variant, model.scale):
-        raise SrbenchError(
-            f"{path} holds {model.card.title} {model.variant}, x{model.scale}, not {asked[0]}, x{asked[1]}. "
-            "Leave out what contradicts it."
-        )
+    model = spandrel_adapter.load(path, scale=wanted.scale, variant=wanted.variant)
     return Job(
         model.card.name,
         model.variant,

@@ -1,0 +1,141 @@
+"""``srbench weights list|fetch|check``: published weights, and what is in the files on disk."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from srbench.cli.console import note, print_json, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from srbench.datasets.interface import ProgressEvent
+    from srbench.weights.published import Published
+
+
+@click.group()
+def weights() -> None:
+    """Weights other people published, and the weights files on this disk."""
+
+
+@weights.command("list")
+@click.argument("model", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_command(model: str | None, as_json: bool) -> None:
+    """List published weights of MODEL (or of all), and the ImageNet networks that losses build on."""
+    from srbench.weights.published import all_published, select
+
+    entries = select(model) if model else all_published()
+    if as_json:
+        print_json([_described(entry) for entry in entries])
+        return
+    released = [entry for entry in entries if entry.network is not None]
+    if released:
+        columns = ("model", "variant", "scale", "channels", "file", "licence", "state")
+        print_table(columns, [_released_row(entry) for entry in released])
+    imagenet = [entry for entry in entries if entry.network is None]
+    if imagenet:
+        rows = [(entry.owner, entry.file, entry.note, entry.licence, _state(entry)) for entry in imagenet]
+        print_table(("ImageNet network", "file", "use", "licence", "state"), rows)
+    click.echo("Fetch: srbench weights fetch FILE or MODEL. Run: srbench eval --weights FILE --dataset NAME")
+
+
+@weights.command("fetch")
+@click.argument("name", metavar="FILE|MODEL")
+@click.pass_context
+def fetch_command(context: click.Context, name: str) -> None:
+    """Download one published file, or all of a model; an interrupted download goes on where it stopped.
+
+    The licence is shown first. A file that only a person can get is named with its page. Exit code 1 when
+    one could not be had.
+    """
+    from srbench.errors import SrbenchError
+    from srbench.weights.fetching import fetch
+    from srbench.weights.published import select
+
+    failed = 0
+    for entry in select(name):
+        try:
+            with progress_bar() as progress:
+                path = fetch(entry, note, lambda event: progress(event) if _counts_bytes(event) else None)
+        except SrbenchError as error:
+            note(f"{entry.file}: {error}")
+            failed += 1
+            continue
+        click.echo(f"{path}{_next_step(entry)}")
+    context.exit(1 if failed else 0)
+
+
+@weights.command("check")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.pass_context
+def check_command(context: click.Context, paths: tuple[Path, ...]) -> None:
+    """Look at weights files: readable, safe, whose they are, still what they were.
+
+    PATHS are files or folders; by default the weights folder and the trained runs of the srbench home. Exit
+    code 1 when something is wrong.
+    """
+    from srbench.home import runs_folder, weights_folder
+    from srbench.weights.checking import check, weights_files
+    from srbench.weights.finding import locate
+
+    places = [locate(path) for path in paths] or [
+        weights_folder(),
+        *runs_folder().glob("*/weights.safetensors"),
+    ]
+    checked = bad = 0
+    for path in weights_files(place for place in places if paths or place.exists()):
+        finding = check(path)
+        checked += 1
+        bad += bool(finding.problems)
+        click.echo(f"{'bad' if finding.problems else 'ok '}  {path}")
+        for fact in (finding.network, finding.origin, f"sha256 {finding.hash}" if finding.hash else ""):
+            if fact:
+                click.echo(f"     {fact}")
+        for problem in finding.problems:
+            click.echo("     problem: " + problem.replace("\n", "\n     "))
+    click.echo(f"{checked} checked, {bad} bad")
+    context.exit(1 if bad else 0)
+
+
+def _released_row(entry: Published) -> tuple[str, ...]:
+    network = entry.network
+    assert network is not None
+    return (
+        entry.owner,
+        network.variant,
+        f"x{network.scale}",
+        str(network.channels),
+        entry.file,
+        entry.licence,
+        _state(entry),
+    )
+
+
+def _state(entry: Published) -> str:
+    """Whether the file is here, else how it is had."""
+    from srbench.weights.pins import pin_file
+
+    path = entry.path
+    if path is None:
+        return "not on disk" if entry.direct else "not on disk, by hand"
+    return "on disk, pinned" if pin_file(path).is_file() else "on disk"
+
+
+def _described(entry: Published) -> dict[str, Any]:
+    return {**asdict(entry), "state": _state(entry), "path": str(entry.path or "")}
+
+
+def _next_step(entry: Published) -> str:
+    if entry.network is None:
+        return ""
+    scale = entry.network.scale
+    return (
+        f"\nNext: srbench eval {entry.owner} --weights {entry.file} --dataset sem_synthetic --scale {scale}"
+    )
+
+
+def _counts_bytes(event: ProgressEvent) -> bool:
+    return event.unit == "B"
