@@ -223,9 +223,27 @@ def _released(file: str, variant: str, scale: int) -> ReleasedWeights:
         scale=scale,
         url=f"https://cv.snu.ac.kr/research/EDSR/models/{file}",
         licence="MIT",
-        sha256=file.removesuffix(".pt").rpartition("-")[2],
-        note="Trained on DIV2K photographs, bicubic LR.",
+        sha256=_hash_in(file),
+        note="Trained by the authors on DIV2K photographs.",
     )
+
+
+def _in_basicsr(file: str, variant: str, scale: int) -> ReleasedWeights:
+    return ReleasedWeights(
+        file=file,
+        variant=variant,
+        scale=scale,
+        url="https://github.com/XPixelGroup/BasicSR/blob/master/docs/ModelZoo.md",
+        licence="Apache-2.0",
+        sha256=_hash_in(file),
+        direct=False,
+        note="The authors' weights in BasicSR's layout.",
+    )
+
+
+def _hash_in(file: str) -> str:
+    """The digits after the last hyphen, where both publishers put the first eight of the sha256."""
+    return file.partition(".")[0].rpartition("-")[2]
 
 
 RELEASED = (
@@ -235,6 +253,12 @@ RELEASED = (
     _released("edsr_x2-0edfb8a3.pt", "full", 2),
     _released("edsr_x3-ea3ef2c6.pt", "full", 3),
     _released("edsr_x4-4f62e9ef.pt", "full", 4),
+    _in_basicsr("EDSR_Mx2_f64b16_DIV2K_official-3ba7b086.pth", "baseline", 2),
+    _in_basicsr("EDSR_Mx3_f64b16_DIV2K_official-6908f88a.pth", "baseline", 3),
+    _in_basicsr("EDSR_Mx4_f64b16_DIV2K_official-0c287733.pth", "baseline", 4),
+    _in_basicsr("EDSR_Lx2_f256b32_DIV2K_official-be38e77d.pth", "full", 2),
+    _in_basicsr("EDSR_Lx3_f256b32_DIV2K_official-3660f70d.pth", "full", 3),
+    _in_basicsr("EDSR_Lx4_f256b32_DIV2K_official-76ee1c8f.pth", "full", 4),
 )
 
 

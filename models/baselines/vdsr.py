@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.interface import RecipeRequest
+from srbench.models.interface import RecipeRequest, ReleasedWeights
 from srbench.models.layers import InterpolationUpsample, receptive_radius, set_zero
 from srbench.models.recipe import Clip, LossTerm, Optimiser, PixelLoss, Recipe, Stage, StepRate
 from srbench.models.registry import register_model
@@ -128,6 +128,20 @@ def vdsr_recipe(request: RecipeRequest) -> Recipe:
     )
 
 
+def _released(scale: int) -> ReleasedWeights:
+    return ReleasedWeights(
+        file=f"vdsr_model_epoch_50_x{scale}.pth",
+        variant="paper",
+        scale=scale,
+        url="https://github.com/twtygqyy/pytorch-vdsr",
+        channels=1,
+        direct=False,
+        note="model/model_epoch_50.pth there, one network for x2, x3 and x4, trained on 291 photographs. "
+        "It is a pickle of the whole module, which srbench refuses: where you trust it, load it with that "
+        "repository's code and save its state_dict() under this name.",
+    )
+
+
 @register_model(
     title="VDSR",
     family="regression",
@@ -136,6 +150,7 @@ def vdsr_recipe(request: RecipeRequest) -> Recipe:
     scales=(2, 3, 4),
     variants=("paper", "tiny"),
     recipe=vdsr_recipe,
+    released=tuple(_released(scale) for scale in (2, 3, 4)),
     summary="Adds a learned correction to the bicubic image; the classic regression network.",
 )
 def vdsr(scale: int, channels: int, variant: str) -> nn.Module:

@@ -42,19 +42,24 @@ def test_basicsr_imresize_equals_ours(factor: float) -> None:
 
 
 @installed
-def test_basicsr_edsr_computes_the_same_function() -> None:
-    """Same weights under BasicSR's key names, same output."""
-    ours = create("edsr", scale=4, channels=3, variant="baseline").network.double().eval()
-    theirs = basicsr_adapter.network("EDSR", num_in_ch=3, num_out_ch=3, upscale=4).double().eval()
-    ours_state = {
-        key: value for key, value in ours.state_dict().items() if not key.split(".")[0].endswith("_mean")
-    }
-    assert len(ours_state) == len(theirs.state_dict())
-    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours_state.values(), strict=True)))
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(
+    ("model", "variant", "theirs"), [("edsr", "baseline", "EDSR"), ("srgan", "msrresnet", "MSRResNet")]
+)
+def test_networks_with_basicsrs_weights_compute_the_same_function(
+    model: str, variant: str, theirs: str, scale: int
+) -> None:
+    """Their state dict, converted to our names, gives their output."""
+    reference = basicsr_adapter.network(theirs, num_in_ch=3, num_out_ch=3, upscale=scale).double().eval()
+    with torch.no_grad():
+        for parameter in reference.parameters():  # they start so small that the skip would hide them
+            parameter.normal_(std=parameter[0].numel() ** -0.5)
+    ours = create(model, scale=scale, channels=3, variant=variant)
+    ours.network.double().eval().load_state_dict(ours.convert(reference.state_dict()), strict=True)
     lr = torch.rand(1, 3, 13, 11, dtype=torch.float64)
     with torch.no_grad():
         # BasicSR keeps its RGB mean in float32
-        assert torch.allclose(ours(lr), theirs(lr), atol=1e-5)
+        torch.testing.assert_close(ours.network(lr), reference(lr), atol=1e-5, rtol=1e-6)
 
 
 @installed
