@@ -121,6 +121,15 @@ def card(name: str) -> ModelCard:
     return _resolve(name).card
 
 
+def converter(name: str) -> StateConverter:
+    """What brings other people's state dicts of a model to the names used here, without building it.
+
+    Raises:
+        ModelError: no model has this name; the message lists near misses and all names.
+    """
+    return _resolve(name).convert
+
+
 def create(name: str, *, scale: int, channels: int = 1, variant: str | None = None) -> SRModel:
     """Build a model with freshly initialised weights.
 

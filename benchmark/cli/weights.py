@@ -96,7 +96,8 @@ def check_command(context: click.Context, paths: tuple[Path, ...]) -> None:
                 click.echo(f"     {fact}")
         for problem in finding.problems:
             click.echo("     problem: " + problem.replace("\n", "\n     "))
-    click.echo(f"{checked} checked, {bad} bad")
+    where = "" if checked else f" (no weights files in {', '.join(map(str, places))})"
+    click.echo(f"{checked} checked, {bad} bad{where}")
     context.exit(1 if bad else 0)
 
 

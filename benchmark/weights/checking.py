@@ -98,12 +98,13 @@ def _network(
 
 def _misfit(header: WeightsHeader, state: Mapping[str, Tensor]) -> str:
     from srbench import models
+    from srbench.models.registry import converter
 
     try:
         expected = layout(*header.network)
     except models.ModelError as error:
         return f"its header names a network that is not there: {error}"
-    problem = difference(expected.shapes, shapes_of(expected.convert(state)))
+    problem = difference(expected, shapes_of(converter(header.model)(state)))
     return f"its tensors are not those its header promises: {problem}" if problem else ""
 
 
@@ -114,7 +115,7 @@ def _in_words(found: list[WeightsHeader], state: Mapping[str, Tensor]) -> str:
         return " or ".join(one.described for one in found)
     if spandrel_adapter.available() and (foreign := spandrel_adapter.architecture_of(state)):
         return f"{foreign} (recognised by spandrel)"
-    return f"no known network ({len(state)} tensors)"
+    return f"no known network ({len(state)} tensors, {min(state)!r}, ...)"
 
 
 def _agreement(published: str, pin: pins.Pin | None, header: WeightsHeader | None) -> str:
@@ -136,4 +137,4 @@ def _origin(header: WeightsHeader | None, entry: Published | None) -> str:
 
 def _not_finite(state: Mapping[str, Tensor]) -> str:
     bad = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
-    return f"{len(bad)} tensors hold NaN or infinity, {bad[0]!r} first" if bad else ""
+    return f"NaN or infinity in {len(bad)} of {len(state)} tensors, {bad[0]!r} first" if bad else ""

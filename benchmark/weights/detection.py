@@ -5,34 +5,21 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from srbench.weights import narrowing
 from srbench.weights.header import WeightsHeader
+from srbench.weights.narrowing import Shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from srbench.models import ModelCard
-    from srbench.models.interface import StateConverter
-
-Shapes = Mapping[str, tuple[int, ...]]
-
-_FEW = 16
-"""Up to so many tensors, a network is compared at every scale without looking at another scale first."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Names and shapes of a network's tensors, and what brings other people's names to these."""
-
-    shapes: Shapes
-    convert: StateConverter
 
 
 @functools.cache
-def layout(model: str, variant: str, scale: int, channels: int) -> Layout:
-    """The layout of a registered network, built without memory for its numbers.
+def layout(model: str, variant: str, scale: int, channels: int) -> Shapes:
+    """Names and shapes of a registered network's tensors, built without memory for its numbers.
 
     Raises:
         ModelError: there is no such network.
@@ -43,7 +30,7 @@ def layout(model: str, variant: str, scale: int, channels: int) -> Layout:
 
     with torch.device("meta"):
         built = models.create(model, scale=scale, channels=channels, variant=variant)
-    return Layout(shapes_of(built.network.state_dict()), built.convert)
+    return shapes_of(built.network.state_dict())
 
 
 def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
@@ -107,22 +94,13 @@ def _fits_of(name: str, state: Mapping[str, Tensor]) -> list[WeightsHeader]:
 
 
 def _fitting(card: ModelCard, state: Mapping[str, Tensor]) -> list[WeightsHeader]:
-    found = []
-    for variant in card.variants:
-        first = layout(card.name, variant, card.scales[0], card.channels[0])
-        shapes = shapes_of(first.convert(state))
-        if not _akin(first.shapes, shapes):
-            continue
-        for scale, channels in itertools.product(card.scales, card.channels):
-            if layout(card.name, variant, scale, channels).shapes == shapes:
-                found.append(WeightsHeader(card.name, variant, scale, channels))
-    return found
+    from srbench.models.registry import converter
 
-
-def _akin(known: Shapes, found: Shapes) -> bool:
-    """Whether ``found`` may be the network of ``known`` at another scale or with other channels.
-
-    Those change the ends of a network, so that most tensors stay; only of a small one they change most.
-    """
-    fewer = min(len(known), len(found))
-    return fewer <= _FEW or 2 * sum(found.get(name) == shape for name, shape in known.items()) >= fewer
+    shapes = shapes_of(converter(card.name)(state))
+    return [
+        WeightsHeader(card.name, variant, scale, channels)
+        for variant in card.variants
+        if narrowing.plausible(card, variant, shapes, layout)
+        for scale, channels in itertools.product(card.scales, card.channels)
+        if layout(card.name, variant, scale, channels) == shapes
+    ]

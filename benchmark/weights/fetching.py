@@ -78,7 +78,8 @@ def hash_problem(published: str, pin: pins.Pin | None, digest: str, path: Path) 
         return ""
     return (
         f"{path} has changed: sha256 starts {digest[:12]}, was {pin.sha256[:12]} when first seen "
-        f"({pin.seen}). If the change is meant, delete {pins.pin_file(path)}; else delete {path.name} and fetch it again."
+        f"({pin.seen}). If the change is meant, delete {pins.pin_file(path)}; else delete "
+        f"{path.name} and fetch it again."
     )
 
 

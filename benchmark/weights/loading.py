@@ -89,7 +89,7 @@ def _is_for_colour(asked: WeightsHeader, header: WeightsHeader | None, state: Ma
     if asked.channels != 1 or (header is not None and header.network != twin.network):
         return False
     try:
-        return detection.layout(*twin.network).shapes == detection.shapes_of(state)
+        return detection.layout(*twin.network) == detection.shapes_of(state)
     except models.ModelError:  # there is no such network for colour
         return False
 

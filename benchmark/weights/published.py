@@ -99,6 +99,8 @@ def _unknown(name: str, known: list[Published]) -> str:
     from srbench import models
 
     if name in models.model_names():
+        if not models.card(name).trainable:
+            return f"{name} needs no weights."
         return (
             f"Nobody published weights of {name} that are known here. Train it: "
             f"srbench train {name} --dataset NAME"
