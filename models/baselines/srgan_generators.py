@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srbench.models.baselines.esrgan_blocks import initialise_small
 from srbench.models.layers import InterpolationUpsample, OnBicubic, receptive_radius, upsampling_steps
 
 
@@ -109,8 +110,8 @@ class BlockWithoutNorm(nn.Module):
 class MSRResNet(nn.Module):
     """BasicSR's modified SRResNet: no normalisation, 3x3 kernels throughout, on top of the bilinear image.
 
-    There is no skip over the trunk but that of the image. BasicSR enlarges by 2, 3 and 4; x8 is one more
-    doubling of the same kind.
+    There is no skip over the trunk but that of the image. It starts from small weights, close to that image.
+    BasicSR enlarges by 2, 3 and 4; x8 is one more doubling of the same kind.
 
     Args:
         scale: 2, 3, 4 or 8.
@@ -142,22 +143,12 @@ class MSRResNet(nn.Module):
         x = self.body(_leaky(self.conv_first(lr)))
         for number, step in enumerate(self.steps, start=1):
             x = _leaky(F.pixel_shuffle(getattr(self, f"upconv{number}")(x), step))
-        sr: Tensor = self.conv_last(_leaky(self.conv_hr(x)))
-        return sr + self.bilinear(lr)
+        sr: Tensor = self.conv_last(_leaky(self.conv_hr(x))) + self.bilinear(lr)
+        return sr
 
 
 def _leaky(x: Tensor) -> Tensor:
-    return F.leaky_relu_(x, 0.1)
-
-
-@torch.no_grad()
-def initialise_small(module: nn.Module) -> None:
-    """A tenth of He initialisation and no biases: the network starts close to the bilinear image."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight)
-        module.weight.mul_(0.1)
-        assert module.bias is not None
-        nn.init.zeros_(module.bias)
+    return F.leaky_relu(x, 0.1, inplace=True)
 
 
 class PortResidualBlock(nn.Module):
