@@ -134,7 +134,8 @@ class ConditioningEncoder(nn.Module):
         self.size_multiple = self.backbone.strides[-1]
         # Aligning to the coarsest cells reaches size_multiple - 1 pixels, the smoothing convolutions as many.
         self.receptive_radius = self.backbone.radius + 2 * (self.size_multiple - 1)
-        calibrate(self)
+        if not self.mean.is_meta:
+            calibrate(self.backbone, self.normalise(micrograph_noise().to(self.mean.device)))
         self.train(self.training)
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -168,31 +169,44 @@ def _doubling(features: int) -> nn.Sequential:
 
 
 @torch.no_grad()
-def calibrate(encoder: ConditioningEncoder) -> None:
-    """Set the stored statistics to those of noise with a micrograph's spectrum, always the same noise.
+def calibrate(backbone: nn.Module, images: Tensor) -> None:
+    """Set the stored statistics of every batch normalisation to those of these images; weights stay.
 
     A random EfficientNet whose normalisation layers do nothing lets the signal fade; with these statistics
     every layer starts with zero mean and unit variance. Pretrained statistics replace them.
+
+    Args:
+        backbone: left in evaluation mode.
+        images: ``(N, 3, H, W)``, normalised.
     """
-    backbone = encoder.backbone
-    if backbone.conv_stem.weight.is_meta:
-        return
     layers = [layer for layer in backbone.modules() if isinstance(layer, nn.BatchNorm2d)]
     momenta = [layer.momentum for layer in layers]
+    # All else in evaluation mode: stochastic depth would make the statistics random.
+    backbone.eval()
     for layer in layers:
         layer.momentum = 1.0
-    backbone.train()
-    backbone(encoder.normalise(_micrograph_noise()))
+        layer.train()
+    backbone(images)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
+        layer.eval()
 
 
-def _micrograph_noise(images: int = 8, side: int = 64) -> Tensor:
-    """``(images, 1, side, side)`` in [0, 1], amplitude falling as 1/frequency as in most textures."""
+def micrograph_noise(images: int = 8, side: int = 64) -> Tensor:
+    """``(images, 1, side, side)`` in [0, 1], amplitude falling as 1/frequency; the same noise every time."""
     generator = torch.Generator().manual_seed(0)
-    white = torch.randn(images, 1, side, side, generator=generator)
-    frequency = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None])
+    white = torch.randn(images, 1, side, side, generator=generator, device="cpu")
+    pink = coloured(white, torch.ones((), device="cpu"))
+    return (0.45 + 0.2 * (pink - pink.mean()) / pink.std()).clamp(0, 1)
+
+
+def coloured(white: Tensor, slope: Tensor) -> Tensor:
+    """White noise ``(N, 1, side, side)`` filtered so that its amplitude falls as ``frequency**-slope``."""
+    side = white.shape[-1]
+    frequency = torch.hypot(
+        torch.fft.fftfreq(side, device=white.device)[:, None],
+        torch.fft.rfftfreq(side, device=white.device)[None],
+    )
     frequency[0, 0] = 1.0 / side
-    pink = torch.fft.irfft2(torch.fft.rfft2(white) / frequency, s=(side, side))
-    noise: Tensor = 0.45 + 0.2 * (pink - pink.mean()) / pink.std()
-    return noise.clamp(0, 1)
+    noise: Tensor = torch.fft.irfft2(torch.fft.rfft2(white) / frequency**slope, s=(side, side))
+    return noise

@@ -62,6 +62,7 @@ class GeneratorSize:
 
 SIZES = {
     "published": GeneratorSize(features=64, growth=32, depth=3, blocks=3, layers=4, encoder_stages=3),
+    "gradient_branch": GeneratorSize(features=64, growth=32, depth=3, blocks=3, layers=4, encoder_stages=3),
     "tiny": GeneratorSize(features=24, growth=12, depth=1, blocks=2, layers=2, encoder_stages=2),
 }
 
@@ -91,9 +92,18 @@ class MultiScale(nn.Module):
 
     def forward(self, shallow: Tensor) -> Tensor:
         """``(N, features, H, W)``, H and W even, to the same shape."""
-        branches = (self.same_size(shallow), self.half_size(shallow), self.double_size(shallow))
+        return self.with_snapshots(shallow)[0]
+
+    def with_snapshots(self, shallow: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The result, and the features of the LR-size branch after each of its RRDBs."""
+        snapshots: list[Tensor] = []
+        same = shallow
+        for block in self.same_size:
+            same = block(same)
+            snapshots.append(same)
+        branches = (same, self.half_size(shallow), self.double_size(shallow))
         merged: Tensor = self.merge(torch.cat(branches, dim=1))
-        return merged
+        return merged, snapshots
 
 
 def _rrdbs(size: GeneratorSize) -> nn.Sequential:

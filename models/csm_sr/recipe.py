@@ -14,6 +14,8 @@ leaves open, and what was chosen:
   dragged along by a still random generator; *stage 3*, "joint", trains both.
 * *Optimiser*: Adam at 1e-4, times 0.96 every 100,000 iterations, as released (``paper``); shorter budgets
   use a larger rate with cosine decay.
+* *Gradient branch* (variant ``gradient_branch``): trained with the generator, and in addition to draw the
+  gradient map of HR, with the weight that SPSR gives that loss.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from torch import Tensor, nn
 
 from srbench.models.csm_sr.discriminator import MultiScaleDiscriminator
 from srbench.models.csm_sr.encoder import ARCHITECTURE, ConditioningEncoder
+from srbench.models.csm_sr.gradient_branch import gradient_forward, gradient_image_loss
 from srbench.models.csm_sr.objective import (
     ADVERSARIAL,
     DISCRIMINATOR,
@@ -69,11 +72,20 @@ CHOICES = (
     "stage 1 trains the encoder through a one-convolution image head that is not used afterwards",
     "squeeze-and-excitation pools over a window of 24 LR pixels to each side instead of the whole image",
 )
+GUIDED = (
+    "the gradient branch is srbench's extension after SPSR (arXiv 2003.13081): signed Sobel maps, fused at "
+    "LR size, trained by the difference of gradient maps without SPSR's second critic"
+)
 WEIGHT_FREE = "no perceptual loss, and the contextual loss compares normalised image patches"
 
 ENCODER = ("encoder.",)
 PREVIEW = ("preview_head.",)
 GENERATOR = ("shallow.", "branches.", "fusion.", "reconstruction.")
+GRADIENT_PARTS = ("gradient_branch.", "join.", "gradient_reconstruction.")
+
+GRADIENT_BRANCH = "gradient_branch"
+GRADIENT_WEIGHT = 0.5
+"""Of the gradient image's L1 distance (SPSR's code, ``train_spsr.json``)."""
 
 
 @dataclass(frozen=True)
@@ -111,17 +123,20 @@ _PAPER = Plan(
 _COSINE = (CosineRate(0.1), CosineRate(0.1), CosineRate(0.01))
 _SHORT = Plan((3_000, 3_000, 12_000), 16, 48, (2e-4, 4e-4, 2e-4), _COSINE)
 _SMOKE = Plan((8, 48, 16), 2, 24, (5e-4, 1e-3, 5e-4), _COSINE, ema=None, perceptual=False, positions=256)
+_GUIDED_SMOKE = replace(_SMOKE, iterations=(6, 32, 10))
 _TINY_SMOKE = Plan(
     (30, 120, 60), 8, 16, (1e-3, 2e-3, 5e-4), _COSINE, ema=None, perceptual=False, positions=256
 )
 
 PLANS: Mapping[str, Mapping[Budget, Plan]] = {
     "published": {"smoke": _SMOKE, "short": _SHORT, "paper": _PAPER},
+    GRADIENT_BRANCH: {"smoke": _GUIDED_SMOKE, "short": _SHORT, "paper": _PAPER},
     "tiny": {"smoke": _TINY_SMOKE, "short": _SHORT, "paper": _PAPER},
 }
 
 CRITICS: Mapping[str, Mapping[str, int]] = {
     "published": {"features": 64, "strides": 3},
+    GRADIENT_BRANCH: {"features": 64, "strides": 3},
     "tiny": {"features": 16, "strides": 2},
 }
 
@@ -144,14 +159,18 @@ def csm_sr_recipe(request: RecipeRequest) -> Recipe:
     vgg19 = request.pretrained("vgg19") if plan.perceptual else None
     efficientnet = request.pretrained(ARCHITECTURE)
     losses = structural_losses(vgg19, plan.positions)
+    guided = request.variant == GRADIENT_BRANCH
+    generator, joint = _generator_stage(plan, request, losses), _joint_stage(plan, request, losses)
+    if guided:
+        generator, joint = _with_gradient(generator), _with_gradient(joint)
     return Recipe(
-        stages=(
-            _encoder_stage(plan, request, losses),
-            _generator_stage(plan, request, losses),
-            _joint_stage(plan, request, losses),
-        ),
+        stages=(_encoder_stage(plan, request, losses), generator, joint),
         source=SOURCE,
-        notes=(*CHOICES, *_fallbacks(plan, vgg19 is None, efficientnet is None)),
+        notes=(
+            *CHOICES,
+            *((GUIDED,) if guided else ()),
+            *_fallbacks(plan, vgg19 is None, efficientnet is None),
+        ),
         initialise=None if efficientnet is None else partial(_initialise, state=efficientnet),
     )
 
@@ -181,6 +200,17 @@ def _joint_stage(plan: Plan, request: RecipeRequest, losses: Mapping[str, TermLo
         schedule=stage.schedule,
     )
     return replace(stage, trainable=ENCODER + GENERATOR, critics=(critic,))
+
+
+def _with_gradient(stage: Stage) -> Stage:
+    """The stage for a network with a gradient branch, which learns its own image beside."""
+    term = LossTerm(GRADIENT_BRANCH, gradient_image_loss, GRADIENT_WEIGHT)
+    return replace(
+        stage,
+        forward=gradient_forward,
+        terms=(*stage.terms, term),
+        trainable=stage.trainable + GRADIENT_PARTS,
+    )
 
 
 def _stage(name: str, index: int, plan: Plan, request: RecipeRequest, terms: tuple[LossTerm, ...]) -> Stage:

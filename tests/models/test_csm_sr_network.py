@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from srbench.models import create
-from srbench.models.csm_sr.encoder import POOLING_RADIUS, ConditioningEncoder, window_mean
+from srbench.models.csm_sr.encoder import (
+    POOLING_RADIUS,
+    ConditioningEncoder,
+    micrograph_noise,
+    window_mean,
+)
 from srbench.models.csm_sr.generator import CSMSR, SIZES, GeneratorSize, Reconstruction
 from srbench.models.csm_sr.pretrained import load_pretrained
 from srbench.models.interface import ModelError
@@ -228,11 +233,9 @@ def test_wrong_pretrained_weights_are_refused_and_change_nothing(broken) -> None
 
 
 def test_a_random_encoder_starts_with_a_signal_of_sensible_size_at_every_stride() -> None:
-    from srbench.models.csm_sr.encoder import _micrograph_noise
-
     made = encoder()
     with torch.no_grad():
-        for features in made.backbone(made.normalise(_micrograph_noise(images=2, side=32))):
+        for features in made.backbone(made.normalise(micrograph_noise(images=2, side=32))):
             assert 0.2 < float(features.std()) < 5
     for layer in made.backbone.modules():
         if isinstance(layer, nn.BatchNorm2d):

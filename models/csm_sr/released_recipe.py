@@ -1,0 +1,211 @@
+"""How CSM-SR's released code trains its generators, as it is: one stage, no game with the discriminator.
+
+Facts: aaivu/CSM-SR at c89569b, ``train.py``, ``config`` and ``loss_functions``. Adam at 1e-4 for both
+networks, times 0.96 every 100,000 updates; batches of one image; 200 epochs; loss weights linear in the epoch
+and refreshed every fifth. The three stages of the text exist there as comments only; ``recipe`` has them.
+
+*Length*: 400,000 updates for 200 epochs. The authors' code selects the class "Fibres" (162 images, of which
+60 % are 97) and shows whole images, 256x192 LR pixels: 200 epochs are 414,000 times 48x48 LR pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+from torch import Tensor, nn
+
+from srbench.models.csm_sr.objective import DISCRIMINATOR
+from srbench.models.csm_sr.released_discriminator import ReleasedDiscriminator
+from srbench.models.csm_sr.released_encoder import NETWORK, EfficientNetFeatures
+from srbench.models.csm_sr.released_losses import (
+    adversarial_term,
+    auxiliary_loss,
+    caffe_perceptual_loss,
+    critic_term,
+    red_green_second_order_loss,
+)
+from srbench.models.interface import RecipeRequest
+from srbench.models.losses.gradient import gradient_loss
+from srbench.models.losses.structure import structural_similarity_loss
+from srbench.models.recipe import (
+    Batch,
+    Budget,
+    Critic,
+    LossInputs,
+    LossTerm,
+    Optimiser,
+    Outputs,
+    PixelLoss,
+    Progress,
+    Recipe,
+    Stage,
+    StepRate,
+    plain_forward,
+)
+
+SOURCE = "CSM-SR's code, https://github.com/aaivu/CSM-SR at c89569b (train.py, config, loss_functions)"
+EPOCHS = 200
+REFRESH = 5
+DECAY = 0.96
+DECAY_EVERY = 100_000
+ORACLE = "oracle"
+UNCONDITIONED = "released_arch7"
+
+WEIGHTS: Mapping[str, tuple[float, float]] = {
+    "adversarial": (100.0, 80.0),
+    "perceptual": (2.0, 1.5),
+    "gradient": (400.0, 300.0),
+    "second_order": (150.0, 100.0),
+    "structure": (300.0, 300.0),
+    "auxiliary": (550.0, 600.0),
+}
+"""Of each part of the loss, in the first epoch and where the line ends after the last."""
+
+DEFECTS = (
+    "as released, the discriminator is trained to call every image fake, real ones too: there is no game",
+    "as released, the second-order loss sees red and green only (grey stands for all three colours, on which "
+    "the released code fails) and the contextual loss compares colours of pixels: a constant on grey images",
+)
+DEPARTURES = (
+    "crops of 48x48 LR pixels in random order instead of whole images in a fixed one; 2,000 make an epoch",
+    "starts from random weights (Keras's defaults); the authors start from a generator they did not publish",
+    "no half precision of the authors' kind (mixed float16 without loss scaling)",
+)
+LR_CONDITION = (
+    "EfficientNet-B7 sees the LR image, enlarged by bicubic interpolation to four times its size; the "
+    "authors feed the HR image (variant oracle)"
+)
+HR_CONDITION = "EfficientNet-B7 sees the HR image, at test time too, as in the released code: never ranked"
+NORMALISED = (
+    "EfficientNet-B7 sees images normalised as its weights expect; the authors feed [0, 1] to a network that "
+    "expects 0 to 255"
+)
+
+
+@dataclass(frozen=True)
+class ReleasedPlan:
+    """What a budget changes: generator updates, crops in a batch, LR side of a crop."""
+
+    iterations: int
+    batch: int
+    patch: int
+
+
+_SHORT = ReleasedPlan(3_000, 8, 32)
+_PAPER = ReleasedPlan(400_000, 1, 48)
+_LIGHT: Mapping[Budget, ReleasedPlan] = {"smoke": ReleasedPlan(16, 2, 12), "short": _SHORT, "paper": _PAPER}
+_HEAVY: Mapping[Budget, ReleasedPlan] = {"smoke": ReleasedPlan(6, 1, 12), "short": _SHORT, "paper": _PAPER}
+
+RELEASED_PLANS: Mapping[str, Mapping[Budget, ReleasedPlan]] = {
+    "released": _HEAVY,
+    "released_arch8": _LIGHT,
+    "released_arch7": _LIGHT,
+    ORACLE: _HEAVY,
+}
+
+
+@dataclass(frozen=True)
+class EpochRamp:
+    """A loss weight linear in the epoch, refreshed every few epochs.
+
+    Attributes:
+        start: in the first epoch.
+        end: what the line reaches when all epochs are over.
+        epochs: that the stage is divided into.
+        refresh: epochs between changes.
+    """
+
+    start: float
+    end: float
+    epochs: int = EPOCHS
+    refresh: int = REFRESH
+
+    def __call__(self, progress: Progress) -> float:
+        """The weight at this point of the stage."""
+        epoch = min(progress.step * self.epochs // max(progress.total, 1), self.epochs)
+        return self.start + (self.end - self.start) * (epoch - epoch % self.refresh) / self.epochs
+
+
+def oracle_forward(network: nn.Module, batch: Batch) -> Outputs:
+    """``sr = network(lr, hr)``: the network sees the answer."""
+    return {"sr": network(batch.lr, batch.hr)}
+
+
+def released_recipe(request: RecipeRequest) -> Recipe:
+    """The released code's training, for the variants ``released*`` and ``oracle``."""
+    plan = RELEASED_PLANS[request.variant][request.budget]
+    vgg19 = request.pretrained("vgg19")
+    efficientnet = None if request.variant == UNCONDITIONED else request.pretrained(NETWORK)
+    stage = Stage(
+        name="released",
+        iterations=plan.iterations,
+        batch=plan.batch,
+        patch=plan.patch * request.scale,
+        terms=released_terms(vgg19),
+        optimiser=_OPTIMISER,
+        schedule=staircase(plan.iterations),
+        critics=(_critic(request, plan),),
+        forward=oracle_forward if request.variant == ORACLE else plain_forward,
+    )
+    return Recipe(
+        stages=(stage,),
+        source=SOURCE,
+        notes=_notes(request, vgg19 is None, efficientnet is None),
+        initialise=None if efficientnet is None else partial(_initialise, state=efficientnet),
+    )
+
+
+# Keras's Adam has another epsilon than torch's.
+_OPTIMISER = Optimiser(lr=1e-4, eps=1e-7)
+
+
+def _critic(request: RecipeRequest, plan: ReleasedPlan) -> Critic:
+    return Critic(
+        name=DISCRIMINATOR,
+        build=partial(ReleasedDiscriminator, request.channels),
+        loss=critic_term,
+        optimiser=_OPTIMISER,
+        schedule=staircase(plan.iterations),
+    )
+
+
+def released_terms(vgg19: Mapping[str, Tensor] | None) -> tuple[LossTerm, ...]:
+    """The generator's loss; without VGG-19's weights it has no perceptual part."""
+    losses: dict[str, Callable[[LossInputs], Tensor]] = {
+        "adversarial": adversarial_term,
+        "gradient": PixelLoss(gradient_loss),
+        "second_order": PixelLoss(red_green_second_order_loss),
+        "structure": PixelLoss(structural_similarity_loss),
+        "auxiliary": PixelLoss(auxiliary_loss),
+    }
+    if vgg19 is not None:
+        losses["perceptual"] = caffe_perceptual_loss(vgg19)
+    return tuple(LossTerm(name, loss, EpochRamp(*WEIGHTS[name])) for name, loss in losses.items())
+
+
+def staircase(iterations: int) -> StepRate:
+    """Times 0.96 after every 100,000 updates of so many."""
+    return StepRate(tuple(step / iterations for step in range(DECAY_EVERY, iterations, DECAY_EVERY)), DECAY)
+
+
+def _initialise(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    cast(EfficientNetFeatures, network.encoder).load_imagenet(state)
+
+
+def _notes(request: RecipeRequest, without_vgg: bool, without_efficientnet: bool) -> tuple[str, ...]:
+    notes = [*DEFECTS, *DEPARTURES]
+    if request.variant != UNCONDITIONED:
+        notes += [HR_CONDITION if request.variant == ORACLE else LR_CONDITION, NORMALISED]
+        if without_efficientnet:
+            notes.append(
+                "EfficientNet-B7 weights not on disk: the condition comes from a frozen random network, the "
+                "same for everybody, with normalisation statistics measured on noise"
+            )
+    if without_vgg:
+        notes.append("VGG-19 weights not on disk: no perceptual loss")
+    if request.scale != 4:
+        notes.append(f"the released graph is x4; for x{request.scale} its last steps are repeated or dropped")
+    return tuple(notes)
