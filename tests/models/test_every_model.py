@@ -91,19 +91,27 @@ def test_inference_leaves_the_network_as_it_was(name, variant):
 @pytest.mark.parametrize(("name", "variant"), TRAINABLE)
 def test_training_reaches_every_parameter(name, variant):
     model = build(name, variant)
-    network = draw_weights(model.network).train()
+    network = model.network.train()
     lr = pad_to_multiple(lr_like(model, 8, 8, batch=2), model.size_multiple)
     hr = lr.repeat_interleave(model.scale, -1).repeat_interleave(model.scale, -2)
-    for stage in model.recipe("smoke").stages:
-        outputs = stage.forward(network, Batch(lr, hr, model.scale)).values()
-        torch.stack([noisy_sum(output) for output in outputs if output.requires_grad]).sum().backward()
-    assert [key for key, parameter in network.named_parameters() if untouched(parameter)] == []
+    missed: list[str] = []
+    # Stochastic depth leaves out a branch of both images now and then, and an unlucky draw shuts every ReLU
+    # of a narrow layer: hardly three times in a row.
+    for _ in range(3):
+        draw_weights(network)
+        for stage in model.recipe("smoke").stages:
+            outputs = stage.forward(network, Batch(lr, hr, model.scale)).values()
+            torch.stack([noisy_sum(output) for output in outputs if output.requires_grad]).sum().backward()
+        missed = [key for key, parameter in network.named_parameters() if untouched(parameter)]
+        if not missed:
+            break
+    assert missed == []
 
 
 def draw_weights(network: nn.Module) -> nn.Module:
-    """Weights without zeros, since a layer that starts at zero hides those before it."""
+    """Weights without zeros, since a layer that starts at zero hides those before it; frozen ones stay."""
     with torch.no_grad():
-        for parameter in network.parameters():
+        for parameter in (one for one in network.parameters() if one.requires_grad):
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 4
             parameter.normal_(std=fan_in**-0.5)
     return network
