@@ -180,7 +180,7 @@ def load_model(
     card = models.card(name)
     if not card.trainable:
         if weights is not None:
-            raise SrbenchError(f"{name} has no weights; leave --weights out.")
+            raise SrbenchError(f"{name} needs no weights; leave --weights out.")
         suited = variant if variant in card.variants else None
         return models.create(name, scale=scale or 4, channels=card.channels[0], variant=suited)
     path = weights or _best_weights(card, scale or 4, variant, tell)

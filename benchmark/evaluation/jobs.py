@@ -185,7 +185,8 @@ def _of_named(name: str, wanted: Wanted) -> list[Job]:
 def _of_card(card: ModelCard, wanted: Wanted) -> list[Job]:
     channels = 1 if 1 in card.channels else card.channels[0]
     if not card.trainable:
-        _refuse_weights(wanted, f"{card.name}, which has none")
+        if wanted.weights is not None:
+            raise SrbenchError(f"{card.name} needs no weights; leave --weights out.")
         # A variant names a size of networks; interpolations have only their own.
         variant = wanted.variant if wanted.variant in card.variants else card.variants[0]
         return [Job(card.name, variant, card, channels)]

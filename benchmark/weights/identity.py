@@ -52,7 +52,9 @@ def _detected(path: Path, model: str | None) -> list[WeightsHeader]:
     if found:
         return found
     if model is not None:
-        raise SrbenchError(mismatch(path, f"any variant of {model}", state, "other tensors"))
+        raise SrbenchError(
+            mismatch(path, f"any variant of {model}", state, "its tensors have other names or shapes")
+        )
     raise UnknownNetwork(
         f"{path} fits no registered network ({len(state)} tensors, {next(iter(state))!r}, ...)."
     )
