@@ -245,8 +245,8 @@ def cascade_recipe(request: RecipeRequest) -> Recipe:
         source="https://github.com/GianpieroTulipani/image_super_resolution, README, implementation details",
         notes=(
             "The description gives no weights for MSE and DSSIM: here 1 and 1, DSSIM being 1 - SSIM.",
-            "Budget paper: 40 epochs, ten of them at the lower rate, of 16 patches of each of 800 images; the "
-            "description does not say how long to train, the numbers are those of parameters.yml there.",
+            "Budget paper: 40 epochs, ten of them at the lower rate, of 16 patches of each of 800 images. "
+            "The numbers are those of parameters.yml there; the description does not say how long to train.",
         ),
     )
 
