@@ -121,15 +121,20 @@ def load(path: Path, *, scale: int | None = None, variant: str | None = None) ->
 
 
 def _descriptor(state: Mapping[str, Tensor], name: str = "This file") -> Any:
-    from spandrel import ModelLoader
+    from spandrel import ModelLoader, UnsupportedModelError
 
     try:
         return ModelLoader(device="cpu").load_from_state_dict(dict(state))
-    except Exception as error:  # a file that only resembles an architecture fails inside it in any way
+    except UnsupportedModelError as error:
         raise SrbenchError(
-            f"{name} is of no architecture that srbench or spandrel knows ({type(error).__name__}). "
-            "Give super-resolution weights of a supported network, or add the network as a model: "
-            "docs/adding_a_model.md."
+            f"{name} is of no architecture that srbench or spandrel knows ({len(state)} tensors, "
+            f"{min(state)!r}, ...). Give weights of a super-resolution network, or add the network as a "
+            "model: docs/adding_a_model.md."
+        ) from error
+    except Exception as error:  # weights that only resemble an architecture fail inside it in any way
+        raise SrbenchError(
+            f"{name} resembles an architecture that spandrel knows, but cannot be rebuilt from its tensors "
+            f"({type(error).__name__}: {error}). Is the file whole and of a published configuration?"
         ) from error
 
 

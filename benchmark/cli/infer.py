@@ -41,7 +41,8 @@ def infer(
     from srbench.inference import infer_files
 
     if weights is not None and model is not None and _is_image(model):
-        model, images = None, (Path(model), *images)
+        images = (Path(model), *images)
+        model = None
     if model is None and weights is None:
         raise click.UsageError("Name the model, or give --weights FILE.")
     if not images:

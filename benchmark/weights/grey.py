@@ -166,7 +166,7 @@ def _merged(name: str, tensor: Tensor, shape: tuple[int, ...], transposed: bool)
         return _merged(name, tensor.transpose(0, 1), swapped, False).transpose(0, 1).contiguous()
     for axis, (found, wanted) in enumerate(zip(tensor.shape, shape, strict=True)):
         if found == COLOURS * wanted and axis < 2:
-            parts = tensor.unflatten(axis, (COLOURS, wanted))
+            parts = tensor.reshape(*tensor.shape[:axis], COLOURS, wanted, *tensor.shape[axis + 1 :])
             tensor = parts.mean(dim=axis) if axis == 0 else parts.sum(dim=axis)
         elif found != wanted:
             raise _no_twin(name, f"has shape {tuple(tensor.shape)}, where grey needs {shape}")

@@ -11,6 +11,7 @@ from srbench.errors import SrbenchError
 from srbench.weights import detection
 from srbench.weights.grey import COLOURS, GreyProof, colour_twin, counters, to_grey
 from srbench.weights.header import WeightsHeader, header_of, read_header
+from srbench.weights.narrowing import Shapes
 from srbench.weights.reading import read_state
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def mismatch(path: Path, asked: str, state: Mapping[str, Tensor], problem: str) 
     return f"{path} does not fit {asked}: {problem}. {layout}"
 
 
-def _shapes(model: SRModel) -> detection.Shapes:
+def _shapes(model: SRModel) -> Shapes:
     return detection.shapes_of(model.network.state_dict())
 
 
