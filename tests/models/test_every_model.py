@@ -96,8 +96,8 @@ def test_training_reaches_every_parameter(name, variant):
     hr = lr.repeat_interleave(model.scale, -1).repeat_interleave(model.scale, -2)
     missed: list[str] = []
     # Stochastic depth leaves out a branch of both images now and then, and an unlucky draw shuts every ReLU
-    # of a narrow layer: hardly three times in a row.
-    for _ in range(3):
+    # of a narrow layer or gives a slope the sign that the next ReLU hides: hardly six times in a row.
+    for _ in range(6):
         draw_weights(network)
         for stage in model.recipe("smoke").stages:
             outputs = stage.forward(network, Batch(lr, hr, model.scale)).values()
