@@ -8,7 +8,14 @@ Where the published text is silent, each file says what was chosen and why.
 * ``encoder``: conditioning features of the LR image (EfficientNet).
 * ``blocks``, ``generator``: dense blocks, the three branches, reconstruction.
 * ``fusion``: adaptive feature fusion.
+* ``gradient_branch``: an extension, a second branch for the gradients of the image.
 * ``discriminator``: multi-scale PatchGAN.
 * ``objective``, ``schedule``: the Semantic Structural Loss and how its weights follow the training.
 * ``recipe``: the three training stages.
+
+The released code is reproduced, mistakes included, in variants of that name and nowhere else:
+
+* ``released``, ``released_blocks``: its three generators; ``oracle`` conditions on HR as its authors do.
+* ``released_encoder``: EfficientNet-B7, frozen.
+* ``released_discriminator``, ``released_losses``, ``released_recipe``: how it trains them.
 """

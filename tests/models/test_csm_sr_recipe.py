@@ -46,7 +46,7 @@ def random_efficientnet() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("variant", ["published", "tiny"])
+@pytest.mark.parametrize("variant", ["published", "gradient_branch", "tiny"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_every_budget_has_the_three_stages_on_whole_lr_pixels(budget, variant, scale) -> None:
     made = recipe(budget, variant, scale)
@@ -79,7 +79,7 @@ def test_each_stage_has_its_losses_and_only_the_last_a_critic() -> None:
     assert [len(stage.critics) for stage in (encoder, generator, joint)] == [0, 0, 1]
 
 
-@pytest.mark.parametrize("variant", ["published", "tiny"])
+@pytest.mark.parametrize("variant", ["published", "gradient_branch", "tiny"])
 def test_the_stages_train_parts_that_exist_and_together_all_of_the_network(variant) -> None:
     network = create("csm_sr", scale=4, variant=variant).network
     names = [name for name, _ in network.named_parameters()]
