@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from srbench.models.attention import DropPath, Mlp, WindowAttention, convolve, roll
 from srbench.models.baselines.hmanet_grid import GridBlock
 from srbench.models.baselines.hmanet_recipe import hmanet_recipe
-from srbench.models.baselines.swinir_frame import Frame, PixelShuffleFrame, colour_mean
+from srbench.models.baselines.swinir_frame import UPSAMPLING_FEATURES, Frame, PixelShuffleFrame, colour_mean
 from srbench.models.interface import ReleasedWeights
 from srbench.models.layers import OnBicubic
 from srbench.models.registry import register_model
@@ -137,11 +137,14 @@ class Size:
     interval: int = 4
     position_hidden: int = 5
     drop_path: float = 0.1
+    upsampling_features: int = UPSAMPLING_FEATURES
 
 
 SIZES = {
     "paper": Size(180, (6,) * 6, 6),
-    "tiny": Size(32, (2,), 4, expansion=2, window=8, drop_path=0.0),
+    "tiny": Size(
+        24, (2,), 4, expansion=2, window=8, position_hidden=4, drop_path=0.0, upsampling_features=24
+    ),
 }
 
 
@@ -152,7 +155,7 @@ def build_hmanet(scale: int, mean: tuple[float, ...], size: Size) -> Frame:
     for depth in size.depths:
         layers.append(RHTB(size, rates[:depth]))
         rates = rates[depth:]
-    network = PixelShuffleFrame(scale, size.features, mean, layers, size.window)
+    network = PixelShuffleFrame(scale, size.features, mean, layers, size.window, size.upsampling_features)
     network.receptive_radius = math.inf
     return network
 
@@ -202,7 +205,7 @@ RELEASED = tuple(
     convert=without_tables,
 )
 def hmanet(scale: int, channels: int, variant: str) -> nn.Module:
-    """Six layers of width 180 (``paper``) or one of 32 (``tiny``)."""
+    """Six layers of width 180 (``paper``) or one of 24 (``tiny``)."""
     if variant == "tiny":
         return tiny_hmanet(scale, channels)
     return build_hmanet(scale, colour_mean(channels), SIZES[variant])

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from srbench.models.attention import DropPath, Mlp, WindowAttention, convolve, roll
 from srbench.models.baselines.swinir_frame import (
+    UPSAMPLING_FEATURES,
     DirectFrame,
     Frame,
     NearestFrame,
@@ -109,13 +110,14 @@ class Size:
     frame: type[PixelShuffleFrame] | type[DirectFrame] | type[NearestFrame]
     drop_path: float = 0.1
     window: int = 8
+    upsampling_features: int = UPSAMPLING_FEATURES
 
 
 SIZES = {
     "classical": Size(180, (6,) * 6, 6, PixelShuffleFrame),
     "light": Size(60, (6,) * 4, 6, DirectFrame),
     "real": Size(180, (6,) * 6, 6, NearestFrame),
-    "tiny": Size(32, (2,), 4, DirectFrame, drop_path=0.0),
+    "tiny": Size(32, (2,), 4, PixelShuffleFrame, drop_path=0.0, upsampling_features=24),
 }
 
 
@@ -126,7 +128,7 @@ def build_swinir(scale: int, mean: tuple[float, ...], size: Size) -> Frame:
     for depth in size.depths:
         layers.append(RSTB(size.features, size.heads, size.window, rates[:depth]))
         rates = rates[depth:]
-    network = size.frame(scale, size.features, mean, layers, size.window)
+    network = size.frame(scale, size.features, mean, layers, size.window, size.upsampling_features)
     network.receptive_radius = swin_radius(size.depths, size.window, size.frame.radius(scale))
     return network
 

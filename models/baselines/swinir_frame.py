@@ -47,6 +47,8 @@ class Frame(nn.Module, ABC):
         mean: what is subtracted from each channel of a [0, 1] image and added back; as many as channels.
         layers: blocks ``(N, H, W, features), shift mask -> (N, H, W, features)``.
         window: side of their windows.
+
+    Subclasses add how the image is enlarged, with ``width`` features on the way where there are any.
     """
 
     last: str
@@ -103,19 +105,25 @@ class Frame(nn.Module, ABC):
 
 
 class PixelShuffleFrame(Frame):
-    """Enlarges by sub-pixel convolutions of width 64, step by step (classical SwinIR, HMANet)."""
+    """Enlarges by sub-pixel convolutions of ``width`` features step by step (classical SwinIR, HMANet)."""
 
     last = "conv_last"
 
     def __init__(
-        self, scale: int, features: int, mean: Sequence[float], layers: Iterable[nn.Module], window: int
+        self,
+        scale: int,
+        features: int,
+        mean: Sequence[float],
+        layers: Iterable[nn.Module],
+        window: int,
+        width: int = UPSAMPLING_FEATURES,
     ) -> None:
         super().__init__(features, mean, layers, window)
         self.conv_before_upsample = nn.Sequential(
-            nn.Conv2d(features, UPSAMPLING_FEATURES, 3, padding=1), nn.LeakyReLU(inplace=True)
+            nn.Conv2d(features, width, 3, padding=1), nn.LeakyReLU(inplace=True)
         )
-        self.upsample = PixelShuffleUpsampler(UPSAMPLING_FEATURES, scale)
-        self.conv_last = nn.Conv2d(UPSAMPLING_FEATURES, len(mean), 3, padding=1)
+        self.upsample = PixelShuffleUpsampler(width, scale)
+        self.conv_last = nn.Conv2d(width, len(mean), 3, padding=1)
 
     def enlarge(self, features: Tensor) -> Tensor:
         """``(N, features, H, W)`` to ``(N, C, scale*H, scale*W)``."""
@@ -135,8 +143,15 @@ class DirectFrame(Frame):
     last = "upsample.0"
 
     def __init__(
-        self, scale: int, features: int, mean: Sequence[float], layers: Iterable[nn.Module], window: int
+        self,
+        scale: int,
+        features: int,
+        mean: Sequence[float],
+        layers: Iterable[nn.Module],
+        window: int,
+        width: int = 0,
     ) -> None:
+        del width
         super().__init__(features, mean, layers, window)
         convolution = nn.Conv2d(features, len(mean) * scale**2, 3, padding=1)
         self.upsample = nn.Sequential(convolution, nn.PixelShuffle(scale))
@@ -159,10 +174,15 @@ class NearestFrame(Frame):
     last = "conv_last"
 
     def __init__(
-        self, scale: int, features: int, mean: Sequence[float], layers: Iterable[nn.Module], window: int
+        self,
+        scale: int,
+        features: int,
+        mean: Sequence[float],
+        layers: Iterable[nn.Module],
+        window: int,
+        width: int = UPSAMPLING_FEATURES,
     ) -> None:
         super().__init__(features, mean, layers, window)
-        width = UPSAMPLING_FEATURES
         self.steps = upsampling_steps(scale)
         self.conv_before_upsample = nn.Sequential(
             nn.Conv2d(features, width, 3, padding=1), nn.LeakyReLU(inplace=True)
