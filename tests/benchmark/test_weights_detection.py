@@ -90,6 +90,45 @@ def test_samples_survive_the_process_and_damage(tmp_path: Path, monkeypatch: pyt
     narrowing._kept.cache_clear()
 
 
+GOLDEN = Path(__file__).parents[1] / "golden"
+AUTHORS = {
+    "dsrvae_srsn_x4": ("dsrvae", "srsn", 4, 3),
+    "edsr_baseline_x2": ("edsr", "baseline", 2, 3),
+    "edsr_full_x4": ("edsr", "full", 4, 3),
+    "esrgan_x4": ("esrgan", "paper", 4, 3),
+    "hmanet_x4": ("hmanet", "paper", 4, 3),
+    "lapsrn_x4": ("lapsrn", "paper", 4, 1),
+    "msrresnet_x4": ("srgan", "msrresnet", 4, 3),
+    "spsr_x4": ("spsr", "paper", 4, 3),
+    "srgan_leftthomas_x4": ("srgan", "small5", 4, 3),
+    "srresnet_x4": ("srgan", "srresnet", 4, 3),
+    "swiftsrgan_x4": ("swift_srgan", "paper", 4, 3),
+    "swinir_classical_x2": ("swinir", "classical", 2, 3),
+    "swinir_light_x4": ("swinir", "light", 4, 3),
+    "swinir_real_x4": ("swinir", "real", 4, 3),
+    "vdsr": ("vdsr", "paper", 4, 1),
+}
+CRITICS = ("dsrvae_d", "esrgan_vgg128_d", "spsr_vgg128_d", "srgan_d96", "srgan_leftthomas_d", "swiftsrgan_d")
+
+
+def authors_state(tag: str) -> dict[str, Tensor]:
+    """The layout of the authors' own network, index tables and masks included, without numbers."""
+    keys = json.loads((GOLDEN / f"{tag}.keys.json").read_text())["keys"]
+    return {name: torch.empty(shape, device="meta") for name, shape in keys.items()}
+
+
+@pytest.mark.parametrize(("tag", "network"), AUTHORS.items())
+def test_the_authors_own_layouts_are_detected(tag: str, network: tuple[str, str, int, int]) -> None:
+    found = networks(weights.detect(authors_state(tag), only=[network[0]]))
+    assert network in found and {one[1] for one in found} == {network[1]}
+
+
+@pytest.mark.parametrize("tag", CRITICS)
+def test_critics_are_no_networks(tag: str) -> None:
+    """A discriminator given by mistake fits nothing."""
+    assert weights.detect(authors_state(tag), only=["dsrvae", "edsr", "esrgan", "srgan", "swift_srgan"]) == []
+
+
 def test_the_same_tensors_at_every_scale_are_all_named() -> None:
     found = weights.detect(meta_state("vdsr", "paper", 3, 1))
     assert networks(found) == {("vdsr", "paper", scale, 1) for scale in (2, 3, 4)}
