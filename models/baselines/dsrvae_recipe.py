@@ -106,9 +106,9 @@ SUPERVISED = (
 
 def dsrvae_recipe(request: RecipeRequest) -> Recipe:
     """Two stages, denoise and restore, or for ``srsn`` one; published, or shorter ones of the same kind."""
-    if request.variant == "srsn":
-        return _srsn_recipe(request)
-    return _tiny_recipe(request) if request.variant == "tiny" else _full_recipe(request)
+    make = {"full": _full_recipe, "srsn": _srsn_recipe, "tiny": _tiny_recipe}[request.variant]
+    recipe = make(request)
+    return replace(recipe, notes=(EPOCH, *recipe.notes)) if request.budget == "paper" else recipe
 
 
 def _full_recipe(request: RecipeRequest) -> Recipe:
@@ -120,7 +120,7 @@ def _full_recipe(request: RecipeRequest) -> Recipe:
     return Recipe(
         stages=(_denoising(request, features), _restoration(request, terms)),
         source=SOURCE,
-        notes=(EPOCH, NOISY_PAIRS, UNSUPERVISED, *_vgg_notes(request, state)),
+        notes=(NOISY_PAIRS, UNSUPERVISED, *_vgg_notes(request, state)),
     )
 
 
@@ -141,7 +141,6 @@ def _tiny_recipe(request: RecipeRequest) -> Recipe:
         stages=(_denoising(request, Thumbnail(THUMBNAIL)), _restoration(request, terms)),
         source=SOURCE,
         notes=(
-            EPOCH,
             NOISY_PAIRS,
             "Small variant: the encoder sees a thumbnail instead of VGG-19 features, and the second stage "
             "holds SR to HR (L1) instead of to its LR, so that seconds of training show.",
@@ -155,10 +154,10 @@ def _srsn_recipe(request: RecipeRequest) -> Recipe:
     state = None if request.budget == "smoke" else request.pretrained("vgg19")
     if state is None:
         stage = _stage("restore", request, RESTORATION[request.budget, "srsn"], terms)
-        return Recipe((stage,), SOURCE, (EPOCH, SUPERVISED, "No VGG-19 weights used: L1 alone, no critic."))
+        return Recipe((stage,), SOURCE, (SUPERVISED, "No VGG-19 weights used: L1 alone, no critic."))
     terms.append(LossTerm("vgg", VGGContentLoss(state, {VGG_LAYER: 1.0}, F.l1_loss)))
     stage = _against_critic("restore", request, terms)
-    return Recipe((stage,), SOURCE, (EPOCH, SUPERVISED, "L1, VGG-19 conv5_4 and adversarial terms."))
+    return Recipe((stage,), SOURCE, (SUPERVISED, "L1, VGG-19 conv5_4 and adversarial terms."))
 
 
 def _denoising(request: RecipeRequest, features: nn.Module) -> Stage:

@@ -219,6 +219,7 @@ def test_without_vgg_weights_the_recipe_says_what_replaces_them(variant, terms):
     assert [term.name for term in recipe.stages[-1].terms] == terms
     assert len(recipe.stages[-1].critics) == ("adversarial" in terms)
     assert any("VGG-19" in note for note in recipe.notes)
+    assert "epoch" in recipe.notes[0]
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
