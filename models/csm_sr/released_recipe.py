@@ -70,7 +70,8 @@ DEFECTS = (
     "the released code fails) and the contextual loss compares colours of pixels: a constant on grey images",
 )
 DEPARTURES = (
-    "crops of 48x48 LR pixels in random order instead of whole images in a fixed one; 2,000 make an epoch",
+    "crops in random order instead of whole images in a fixed one; at full length, 2,000 of 48x48 LR pixels "
+    "are one of the 200 epochs, shorter budgets spread the epochs over what they have",
     "starts from random weights (Keras's defaults); the authors start from a generator they did not publish",
     "no half precision of the authors' kind (mixed float16 without loss scaling)",
 )
