@@ -199,7 +199,7 @@ def _of_weights(
     try:
         return _with_weights(path, None, scale, variant, rgb_to_grey, tell)
     except UnknownNetwork:
-        model = spandrel_adapter.load(path, scale=scale, variant=variant)
+        model = spandrel_adapter.load(path, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey)
     tell(f"{path}: {model.card.title} {model.variant}, x{model.scale}; {spandrel_adapter.provenance()}")
     return model
 

@@ -85,13 +85,16 @@ def architecture_of(state: Mapping[str, Tensor]) -> str:
         return ""
 
 
-def load(path: Path, *, scale: int | None = None, variant: str | None = None) -> SRModel:
+def load(
+    path: Path, *, scale: int | None = None, variant: str | None = None, rgb_to_grey: bool = False
+) -> SRModel:
     """The network behind a weights file, with its weights.
 
     Args:
         path: weights file.
         scale: the magnification it must have, if any.
         variant: the variant it must be, if any.
+        rgb_to_grey: refused for colour networks, of which there is no grey twin to build.
 
     Raises:
         SrbenchError: spandrel is not installed, does not know the network, it is another one than asked
@@ -116,6 +119,11 @@ def load(path: Path, *, scale: int | None = None, variant: str | None = None) ->
         raise SrbenchError(
             f"{path} holds {model.card.title} variant {model.variant}, x{model.scale}, not "
             f"{variant or model.variant}, x{scale or model.scale}. Leave out what contradicts it."
+        )
+    if rgb_to_grey and model.channels != 1:
+        raise SrbenchError(
+            f"{path}: networks built by spandrel are not converted. Leave --rgb-to-grey out: the colour "
+            "network runs on grey images as it is, each replicated and the output averaged."
         )
     return model
 

@@ -239,7 +239,9 @@ def _foreign(path: Path, wanted: Wanted) -> Job:
     """The job of a network that spandrel knows."""
     from srbench import spandrel_adapter
 
-    model = spandrel_adapter.load(path, scale=wanted.scale, variant=wanted.variant)
+    model = spandrel_adapter.load(
+        path, scale=wanted.scale, variant=wanted.variant, rgb_to_grey=wanted.rgb_to_grey
+    )
     return Job(
         model.card.name,
         model.variant,

@@ -131,6 +131,11 @@ def test_a_file_alone_becomes_a_job(fake: Any, path: Path) -> None:
             resolve([], Wanted(**{"scale": None, "dataset": "sem", "weights": path, **typed}))
 
 
+def test_conversion_to_grey_is_refused_not_ignored(fake: Any, path: Path) -> None:
+    with pytest.raises(SrbenchError, match="Leave --rgb-to-grey out"):
+        resolve([], Wanted(None, "sem", weights=path, rgb_to_grey=True))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
