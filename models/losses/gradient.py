@@ -1,16 +1,21 @@
-"""Sobel gradients and the distances between them, on batches of any channel count.
+"""Image gradients and the distances between them, on batches of any channel count.
 
-The operator is the usual 3x3 Sobel pair with weights 1, 2, 1, *not* normalised: a ramp of slope ``a`` a pixel
-has gradient ``8a``. Written as differences of slices, so that its backward pass is deterministic on a GPU
-(padding layers' are not).
+The Sobel operator is the usual 3x3 pair with weights 1, 2, 1, *not* normalised: a ramp of slope ``a`` a pixel
+has gradient ``8a``. SPSR's gradient map is the length of the plain differences of neighbours: ``2a``. Written
+as differences of slices, so that the backward pass is deterministic on a GPU (mirroring layers' are not) and
+no convolution rounds the difference of two bright pixels.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from srbench.models.interface import ModelError
+
+GRADIENT_FLOOR = 1e-6
+"""Under the root of a gradient map, whose derivative has no limit at zero."""
 
 
 def sobel(image: Tensor) -> Tensor:
@@ -75,6 +80,28 @@ def second_order_gradient_loss(sr: Tensor, hr: Tensor) -> Tensor:
     """
     _check(sr, hr, 5)
     return _sobel_inside(_sobel_inside(sr - hr)).square().mean()
+
+
+def gradient_map(image: Tensor, padding: int = 1) -> Tensor:
+    """Length of the image's gradient, ``sqrt(v^2 + h^2 + 1e-6)``, each channel by itself.
+
+    ``v = x[i+1, j] - x[i-1, j]`` and ``h = x[i, j+1] - x[i, j-1]``, not halved. The image is continued by
+    zeros, so that its border shows as an edge.
+
+    Args:
+        image: ``(..., C, H, W)``.
+        padding: zeros on every side; 1 keeps the size, 2 gives one pixel more on every side.
+
+    Returns:
+        ``(..., C, H + 2 * padding - 2, W + 2 * padding - 2)``, at least 1e-3.
+
+    Source:
+        SPSR (arXiv 2003.13081), section 3; the constant from Maclory/SPSR@881e781.
+    """
+    padded = F.pad(image, (padding, padding, padding, padding))
+    v = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    h = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    return torch.sqrt(v.square() + h.square() + GRADIENT_FLOOR)
 
 
 def _gradient_difference(sr: Tensor, hr: Tensor) -> Tensor:
