@@ -117,7 +117,7 @@ class GradientGuidedCSMSR(CSMSR):
         """
         guided, guidance = self._features(lr)
         start = sobel_map(cast(Tensor, self.bicubic(lr)))
-        correction = SLOPE_UNIT * self.gradient_reconstruction(guidance)
+        correction = self.gradient_reconstruction(guidance)
         gradient = start + correction[..., : start.shape[-2], : start.shape[-1]]
         return self._on_bicubic(lr, self.reconstruction(guided)), gradient
 
