@@ -121,11 +121,11 @@ def test_critic_learns_to_tell_apart():
     (critic,) = recipe("real", "smoke").stages[1].critics
     network = critic.build()
     optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
-    hr = torch.rand(4, 1, 16, 16)
+    hr = torch.rand(4, 1, 24, 24)
     sr = 0.5 * hr
     inputs = LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr})
     losses = []
-    for _ in range(100):
+    for _ in range(120):
         optimiser.zero_grad()
         loss = critic.loss(network, inputs)
         loss.backward()
