@@ -32,7 +32,7 @@ class Plan:
 
 PLANS: dict[tuple[str, str], Plan] = {
     ("smoke", "paper"): Plan(8, 2, 1, 16, ema=None),
-    ("smoke", "tiny"): Plan(440, 60, 3, 16, rate=1e-3, fine_rate=1e-4, ema=None),
+    ("smoke", "tiny"): Plan(440, 60, 12, 8, rate=1e-3, fine_rate=1e-4, ema=None),
     ("short", "paper"): Plan(1_500, 500, 4, 64),
     ("short", "tiny"): Plan(6_000, 2_000, 16, 48, rate=1e-3, fine_rate=1e-4),
     ("paper", "paper"): Plan(800_000, 250_000, 32, 64),
