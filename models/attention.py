@@ -89,7 +89,9 @@ def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) 
     # On a CPU, torch has no fused kernel for a bias that learns; what it composes instead also guards against
     # rows without any key, three passes over all logits. There are none here.
     logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-    return torch.softmax(logits.add_(bias), dim=-1) @ value
+    weights = torch.softmax(logits.add_(bias), dim=-1)
+    # Transposed, the product is a wide one of few rows, which CPUs do faster than a tall one of few columns.
+    return (value.mT @ weights.mT).mT
 
 
 def relative_bias(table: Tensor, height: int, width: int) -> Tensor:
