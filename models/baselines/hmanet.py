@@ -185,6 +185,7 @@ RELEASED = tuple(
         "paper",
         scale,
         "https://github.com/korouuuuu/HMA",
+        licence="MIT",
         direct=False,
         note="pre-trained on ImageNet, then DIV2K and Flickr2K; linked from that page",
     )
