@@ -121,7 +121,7 @@ def test_resizing_of_pixels_lives_in_one_place() -> None:
 def test_readme_commands_are_those_of_ci() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    for command in ("pip install . && srbench demo", 'pip install ".[test]" && pytest'):
+    for command in ("pip install . && srbench demo", 'pip install ".[test]" && pytest -n 2'):
         assert command in readme
         assert command in ci.replace(" --quiet", "")
 
