@@ -24,9 +24,15 @@ from torch import Tensor, nn
 from srbench.models.attention import DropPath, Mlp, WindowAttention, convolve, roll
 from srbench.models.baselines.hmanet_grid import GridBlock
 from srbench.models.baselines.hmanet_recipe import hmanet_recipe
-from srbench.models.baselines.swinir_frame import UPSAMPLING_FEATURES, Frame, PixelShuffleFrame, colour_mean
+from srbench.models.baselines.swinir_frame import (
+    UPSAMPLING_FEATURES,
+    Frame,
+    PixelShuffleFrame,
+    colour_mean,
+    on_bicubic,
+    without_tables,
+)
 from srbench.models.interface import ReleasedWeights
-from srbench.models.layers import OnBicubic
 from srbench.models.registry import register_model
 
 
@@ -162,21 +168,16 @@ def build_hmanet(scale: int, mean: tuple[float, ...], size: Size) -> Frame:
 
 def tiny_hmanet(scale: int, channels: int) -> nn.Module:
     """A small HMANet that corrects the bicubic image, which already carries the mean."""
-    body = build_hmanet(scale, (0.0,) * channels, SIZES["tiny"])
-    last = body.get_submodule(body.last)
-    assert isinstance(last, nn.Conv2d)
-    return OnBicubic(body, last, scale)
+    return on_bicubic(build_hmanet(scale, (0.0,) * channels, SIZES["tiny"]), scale)
 
 
 UNLEARNED = ("relative_position_index_SA", "attn_mask")
 """What the authors' checkpoints store besides weights."""
 
 
-def without_tables(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def learned_alone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The authors' checkpoint without its index table and masks; anything else as it is."""
-    if "layers.0.residual_group.gab.qkv.weight" not in state:
-        return dict(state)
-    return {key: value for key, value in state.items() if key.rpartition(".")[2] not in UNLEARNED}
+    return without_tables(state, "layers.0.residual_group.gab.qkv.weight", UNLEARNED)
 
 
 RELEASED = tuple(
@@ -203,7 +204,7 @@ RELEASED = tuple(
     recipe=hmanet_recipe,
     summary="Windows, convolutions and a grid across the whole image; large, slow and highly rated.",
     released=RELEASED,
-    convert=without_tables,
+    convert=learned_alone,
 )
 def hmanet(scale: int, channels: int, variant: str) -> nn.Module:
     """Six layers of width 180 (``paper``) or one of 24 (``tiny``)."""

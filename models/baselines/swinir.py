@@ -25,10 +25,11 @@ from srbench.models.baselines.swinir_frame import (
     NearestFrame,
     PixelShuffleFrame,
     colour_mean,
+    on_bicubic,
+    without_tables,
 )
 from srbench.models.baselines.swinir_recipe import swinir_recipe
 from srbench.models.interface import ReleasedWeights
-from srbench.models.layers import OnBicubic
 from srbench.models.registry import register_model
 
 
@@ -158,21 +159,16 @@ def _reach(centre: int, depths: tuple[int, ...], window: int, enlarging: int) ->
 
 def tiny_swinir(scale: int, channels: int) -> nn.Module:
     """A small SwinIR that corrects the bicubic image, which already carries the mean."""
-    body = build_swinir(scale, (0.0,) * channels, SIZES["tiny"])
-    last = body.get_submodule(body.last)
-    assert isinstance(last, nn.Conv2d)
-    return OnBicubic(body, last, scale)
+    return on_bicubic(build_swinir(scale, (0.0,) * channels, SIZES["tiny"]), scale)
 
 
 UNLEARNED = ("attn_mask", "relative_position_index")
 """Last parts of the names of what the authors' checkpoints store besides weights."""
 
 
-def without_tables(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def learned_alone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The authors' or BasicSR's checkpoint without its masks and index tables; anything else as it is."""
-    if "layers.0.residual_group.blocks.0.attn.qkv.weight" not in state:
-        return dict(state)
-    return {key: value for key, value in state.items() if key.rpartition(".")[2] not in UNLEARNED}
+    return without_tables(state, "layers.0.residual_group.blocks.0.attn.qkv.weight", UNLEARNED)
 
 
 RELEASES = "https://github.com/JingyunLiang/SwinIR/releases/download/v0.0/"
@@ -214,7 +210,7 @@ RELEASED = (
     recipe=swinir_recipe,
     summary="Attention in small shifted windows; the transformer that later networks are compared with.",
     released=RELEASED,
-    convert=without_tables,
+    convert=learned_alone,
 )
 def swinir(scale: int, channels: int, variant: str) -> nn.Module:
     """Six layers of width 180 (``classical``, ``real``), four of 60 (``light``) or one of 32 (``tiny``)."""

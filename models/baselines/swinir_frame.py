@@ -7,7 +7,7 @@ code (JingyunLiang/SwinIR@6545850, models/network_swinir.py), so that their chec
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from srbench.models.attention import ShiftMasks, initialise_linear
 from srbench.models.interface import GreyShift, ModelError
-from srbench.models.layers import PixelShuffleUpsampler, receptive_radius, upsampling_steps
+from srbench.models.layers import OnBicubic, PixelShuffleUpsampler, receptive_radius, upsampling_steps
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 UPSAMPLING_FEATURES = 64
@@ -102,6 +102,26 @@ class Frame(nn.Module, ABC):
     @abstractmethod
     def enlarge(self, features: Tensor) -> Tensor:
         """``(N, features, H, W)`` to ``(N, C, scale*H, scale*W)``."""
+
+
+def on_bicubic(body: Frame, scale: int) -> OnBicubic:
+    """``body`` as a correction of the bicubic image, which already carries the mean."""
+    last = body.get_submodule(body.last)
+    assert isinstance(last, nn.Conv2d)
+    return OnBicubic(body, last, scale)
+
+
+def without_tables(state: Mapping[str, Tensor], known_by: str, tables: Sequence[str]) -> dict[str, Tensor]:
+    """A checkpoint without what it stores besides weights; one of another network as it is.
+
+    Args:
+        state: names to tensors.
+        known_by: a name that only this network's checkpoints have.
+        tables: last parts of the names of masks and index tables.
+    """
+    if known_by not in state:
+        return dict(state)
+    return {key: value for key, value in state.items() if key.rpartition(".")[2] not in tables}
 
 
 class PixelShuffleFrame(Frame):

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import card, create
 from srbench.models.attention import DropPath, shift_mask
-from srbench.models.baselines.hmanet import Size, SqueezeExcitation, build_hmanet, without_tables
+from srbench.models.baselines.hmanet import Size, SqueezeExcitation, build_hmanet, learned_alone
 from srbench.models.baselines.hmanet_grid import DynamicPositionBias, GridAttention, RasterAttention
 from srbench.models.baselines.swinir_frame import DIV2K_MEAN
 
@@ -87,15 +87,15 @@ def test_checkpoints_with_an_index_table_are_converted(golden):
     fixture = golden("hmanet_tiny_x4")
     stored = {**fixture.state(), "relative_position_index_SA": torch.zeros(256, 256)}
     assert stored.keys() == fixture.spec["keys"].keys()
-    converted = without_tables(stored)
+    converted = learned_alone(stored)
     build("tiny_x4").load_state_dict(converted, strict=True)
     assert all(converted[key] is stored[key] for key in converted)
-    assert without_tables(converted).keys() == converted.keys()
+    assert learned_alone(converted).keys() == converted.keys()
 
 
 def test_unknown_weights_come_back_as_they_are():
     for state in ({"relative_position_index_SA": torch.ones(2), "conv.weight": torch.ones(1)}, {}):
-        assert without_tables(state) == state
+        assert learned_alone(state) == state
         assert create("hmanet", scale=2, variant="tiny").convert(state) == state
 
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import ModelError, card, create
 from srbench.models.attention import DropPath
-from srbench.models.baselines.swinir import SIZES, Size, build_swinir, swin_radius, without_tables
+from srbench.models.baselines.swinir import SIZES, Size, build_swinir, learned_alone, swin_radius
 from srbench.models.baselines.swinir_frame import DIV2K_MEAN, DirectFrame, NearestFrame, PixelShuffleFrame
 from srbench.models.interface import pad_to_multiple
 
@@ -90,17 +90,17 @@ def test_checkpoints_with_masks_and_tables_are_converted(golden, tag):
         key: torch.zeros(keys[key]) for key, rule in fixture.spec["rules"].items() if rule == "skip"
     }
     assert len(stored) == len(keys)
-    converted = without_tables(stored)
+    converted = learned_alone(stored)
     build(tag).load_state_dict(converted, strict=True)
     assert all(converted[key] is stored[key] for key in converted)
-    again = without_tables(converted)
+    again = learned_alone(converted)
     assert again.keys() == converted.keys() and all(again[key] is converted[key] for key in converted)
 
 
 def test_unknown_weights_come_back_as_they_are():
     foreign = {"attn_mask": torch.ones(2), "blocks.0.relative_position_index": torch.ones(())}
     for state in (foreign, {}):
-        assert without_tables(state) == state
+        assert learned_alone(state) == state
         assert create("swinir", scale=2, variant="tiny").convert(state) == state
 
 
