@@ -119,7 +119,6 @@ def networks(pair: Pair, device: str) -> tuple[nn.Module, nn.Module]:
 
 def forward_pass(network: nn.Module, lr: Tensor, bf16: bool) -> Callable[[], None]:
     """One inference."""
-    network.eval()
 
     def run() -> None:
         network.eval()
