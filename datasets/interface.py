@@ -31,23 +31,30 @@ class DatasetCard:
     Attributes:
         name: as typed on the command line.
         title: as printed in tables.
-        kind: ``real`` micrographs, ``synthetic`` scenes with known geometry, or the ``user``'s own.
+        kind: ``real`` micrographs, ``synthetic`` scenes with known geometry, ``photographs`` (to compare with
+            published tables), or the ``user``'s own.
         summary: one sentence.
         licence: SPDX identifier or the sources' own words.
         citation: whom to cite.
         obtain: how it gets onto the disk: ``embedded`` (nothing to do), ``import``, ``fetch`` or ``path``.
         urls: where it comes from.
+        terms: what the licence asks of the user, or what is unclear about it; shown before a download.
+        channels: 1 for grey, 3 for colour.
+        download_bytes: size of what a fetch downloads, where known.
     """
 
     name: str
     title: str
-    kind: Literal["real", "synthetic", "user"]
+    kind: Literal["real", "synthetic", "photographs", "user"]
     summary: str
     licence: str
     citation: str = ""
     obtain: tuple[Literal["embedded", "import", "fetch", "path"], ...] = ("import",)
     urls: tuple[str, ...] = ()
     module: str = ""
+    terms: str = ""
+    channels: int = 1
+    download_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class Micrograph:
         source: where the file came from.
         pixel_size_nm: physical side of an HR pixel where known.
         has_truth: whether ``MicrographSet.truth`` gives something.
+        has_mask: whether ``MicrographSet.mask`` gives something.
+        channels: 1 for pixels ``(H, W)``, 3 for ``(H, W, 3)`` in the order red, green, blue.
     """
 
     id: str
@@ -79,6 +88,8 @@ class Micrograph:
     source: str = ""
     pixel_size_nm: float | None = None
     has_truth: bool = False
+    has_mask: bool = False
+    channels: int = 1
 
 
 class MicrographSet(ABC):
@@ -103,7 +114,7 @@ class MicrographSet(ABC):
 
     @abstractmethod
     def pixels(self, image_id: str) -> Pixels:
-        """HR pixels ``(H, W)``, uint8 or uint16, read-only; what scores are measured against."""
+        """HR pixels ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, read-only; the reference of all scores."""
 
     def truth(self, image_id: str) -> Mapping[str, Any] | None:
         """Known geometry of the scene (JSON-like), or None."""
@@ -113,6 +124,11 @@ class MicrographSet(ABC):
     def acquisition(self, image_id: str, index: int) -> Pixels | None:
         """A noisy acquisition of the same field, for the noise ceiling; None where there is none."""
         del image_id, index
+        return None
+
+    def mask(self, image_id: str) -> NDArray[np.uint8] | None:
+        """Labels ``(H, W)`` of a segmentation by hand, 0 = background; None where there is none."""
+        del image_id
         return None
 
     def split(self, name: Split | Literal["all"]) -> tuple[Micrograph, ...]:
@@ -143,9 +159,10 @@ def silent(event: ProgressEvent) -> None:
 
 @dataclass(frozen=True)
 class DatasetState:
-    """What is on disk: ``embedded``, ``ready``, ``partial`` (an interrupted job) or ``absent``."""
+    """What is on disk: ``embedded``, ``ready``, ``downloaded`` (whole, to be prepared), ``partial`` (an
+    interrupted job) or ``absent``."""
 
-    state: Literal["embedded", "ready", "partial", "absent"]
+    state: Literal["embedded", "ready", "downloaded", "partial", "absent"]
     images: int = 0
     bytes: int = 0
     next_step: str = ""
@@ -192,6 +209,15 @@ class DatasetSource(ABC):
     def fetch(self, progress: ProgressSink = silent) -> ImportReport:
         """Download the dataset; resumes what an earlier call left."""
         raise DatasetError(f"{self.card.name} cannot be fetched. {self.state().next_step}")
+
+    def prepare(self, progress: ProgressSink = silent, workers: int | None = None) -> ImportReport:
+        """Make what was downloaded or imported ready for training; goes on where an earlier call stopped.
+
+        Args:
+            progress: told of every image.
+            workers: processes; as many as there are cores when None.
+        """
+        raise DatasetError(f"{self.card.name} needs no preparation. {self.state().next_step}")
 
     def verify(self, progress: ProgressSink = silent) -> VerifyReport:
         """Check every byte on disk against the recorded hashes."""

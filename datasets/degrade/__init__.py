@@ -6,8 +6,6 @@ A degradation that changes its numbers gets a new version, so that scores of two
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -15,63 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from srbench.datasets.degrade.interface import Degradation, Noise, Place, noise_key
 from srbench.datasets.interface import DatasetError
 from srbench.datasets.names import unknown_name
 from srbench.datasets.resize import resize
+
+__all__ = ["Degradation", "Noise", "Place", "get", "modcrop", "names", "noise_key", "quantise"]
 
 Image = TypeVar("Image", Tensor, NDArray[np.uint8], NDArray[np.uint16])
 
 # Ties such as the mean of 0 and 1 must round alike however the sum was ordered; in units of a grey level.
 _TIE = 1e-4
-
-
-@dataclass(frozen=True)
-class Degradation:
-    """One way to make LR from HR.
-
-    Attributes:
-        name: as typed.
-        version: changes with the numbers.
-        summary: one sentence for lists and reports.
-        reach: LR pixels of surroundings that one LR pixel depends on, to each side.
-        make: ``(N, C, H, W)`` and the scale to ``(N, C, H/scale, W/scale)``.
-    """
-
-    name: str
-    version: int
-    summary: str
-    reach: int
-    make: Callable[[Tensor, int], Tensor]
-
-    @property
-    def id(self) -> str:
-        """``name@version``, what every score stores."""
-        return f"{self.name}@{self.version}"
-
-    def context(self, scale: int) -> int:
-        """HR pixels around a crop, to each side, that its LR depends on; a multiple of ``scale``."""
-        return self.reach * scale
-
-    def __call__(self, hr: Tensor, scale: int) -> Tensor:
-        """Make LR, not yet rounded: may overshoot [0, 1] slightly, see :func:`quantise`.
-
-        Args:
-            hr: ``(N, C, H, W)`` floating point in [0, 1]; H and W multiples of ``scale``.
-            scale: integer factor, at least 1.
-
-        Returns:
-            ``(N, C, H/scale, W/scale)``, dtype and device of ``hr``.
-
-        Raises:
-            DatasetError: a side is not a multiple of ``scale``.
-        """
-        height, width = hr.shape[-2:]
-        if hr.ndim != 4 or scale < 1 or height % scale or width % scale:
-            raise DatasetError(
-                f"{self.id} at scale {scale} expects (N, C, H, W) with H and W multiples of the scale, found "
-                f"{tuple(hr.shape)}; cut the image with modcrop(hr, {scale}) first."
-            )
-        return self.make(hr, scale)
 
 
 def get(name: str) -> Degradation:
@@ -111,7 +63,8 @@ def modcrop(hr: Image, scale: int) -> Image:
     return hr[..., : height - height % scale, : width - width % scale]
 
 
-def _shrink(hr: Tensor, scale: int, kernel: str) -> Tensor:
+def _shrink(hr: Tensor, scale: int, place: Place | None, *, kernel: str) -> Tensor:
+    del place
     height, width = hr.shape[-2:]
     return resize(hr, (height // scale, width // scale), kernel)
 
