@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from srbench.errors import SrbenchError
+
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 
 
 @contextmanager
@@ -55,6 +58,17 @@ def sha256_file(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def safe_name(text: str) -> str:
+    """``text`` as the name of a file or folder on any system: ``sem_pixel:dose=60@1`` to ``sem_pixel_dose_60@1``.
+
+    Runs of other characters than letters, digits and ``_.-+@`` become one ``_``. Different texts may become
+    equal; add a hash where that must not happen.
+    """
+    name = re.sub(r"[^A-Za-z0-9_.+@-]+", "_", text).strip("_.") or "_"
+    # Windows keeps these names for devices, whatever their ending.
+    return f"_{name}" if name.partition(".")[0].upper() in _DEVICES else name
 
 
 def _umask() -> int:
