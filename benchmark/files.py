@@ -61,7 +61,7 @@ def sha256_file(path: Path) -> str:
 
 
 def safe_name(text: str) -> str:
-    """``text`` as the name of a file or folder on any system: ``sem_pixel:dose=60@1`` to ``sem_pixel_dose_60@1``.
+    """``text`` as a name of a file on any system: ``sem_pixel:dose=60@1`` becomes ``sem_pixel_dose_60@1``.
 
     Runs of other characters than letters, digits and ``_.-+@`` become one ``_``. Different texts may become
     equal; add a hash where that must not happen.
