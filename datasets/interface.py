@@ -126,7 +126,7 @@ class MicrographSet(ABC):
         del image_id, index
         return None
 
-    def mask(self, image_id: str) -> NDArray[np.uint8] | None:
+    def mask(self, image_id: str) -> Pixels | None:
         """Labels ``(H, W)`` of a segmentation by hand, 0 = background; None where there is none."""
         del image_id
         return None
@@ -159,8 +159,11 @@ def silent(event: ProgressEvent) -> None:
 
 @dataclass(frozen=True)
 class DatasetState:
-    """What is on disk: ``embedded``, ``ready``, ``downloaded`` (whole, to be prepared), ``partial`` (an
-    interrupted job) or ``absent``."""
+    """What is on disk.
+
+    ``embedded``, ``ready``, ``downloaded`` (whole, to be prepared), ``partial`` (an interrupted job) or
+    ``absent``.
+    """
 
     state: Literal["embedded", "ready", "downloaded", "partial", "absent"]
     images: int = 0

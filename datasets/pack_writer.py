@@ -7,11 +7,12 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from srbench.datasets.interface import (
     DatasetError,
@@ -56,7 +57,15 @@ _WORK = ".packing-"
 
 @contextmanager
 def packing(
-    folder: Path, *, name: str, version: str, shard_bytes: int = SHARD_BYTES, wait: float = 0.0
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    licence: str = "",
+    terms: str = "",
+    source: str = "",
+    shard_bytes: int = SHARD_BYTES,
+    wait: float = 0.0,
 ) -> Iterator[PackWriter]:
     """Pack into ``folder``; nothing of its old state changes before ``finish`` has succeeded.
 
@@ -69,7 +78,10 @@ def packing(
     Args:
         folder: created when missing.
         name: of the dataset.
-        version: of its definition; read back from ``PackManifest.version``.
+        version: of its definition; read back from ``PackManifest.version``, as are the next three.
+        licence: of the data, as its source states it.
+        terms: what the licence asks of the user, or what is unclear about it.
+        source: where the files came from, and which release they are.
         shard_bytes: a shard is closed once it holds this many.
         wait: seconds to wait for another process that is packing here.
 
@@ -80,7 +92,7 @@ def packing(
         _clear_leftovers(folder)
         with writing_to(folder):
             work = Path(tempfile.mkdtemp(prefix=_WORK, dir=folder))
-        writer = PackWriter(folder, work, name, version, shard_bytes)
+        writer = PackWriter(folder, work, Definition(name, version, licence, terms, source), shard_bytes)
         try:
             yield writer
         finally:
@@ -88,35 +100,71 @@ def packing(
             shutil.rmtree(work, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Definition:
+    """What is packed: dataset, version of its definition, licence, terms and source; see :func:`packing`."""
+
+    name: str
+    version: str
+    licence: str = ""
+    terms: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class _Added:
+    """What was written of one image; ``Stored.shard`` holds the number of the shard until it has a name."""
+
+    stored: Stored
+    mask: Stored | None
+    acquisitions: tuple[Stored, ...]
+    truth: Mapping[str, Any] | None
+
+
 class PackWriter:
     """Takes images, then makes them the folder's state; made by :func:`packing`."""
 
-    def __init__(self, folder: Path, work: Path, name: str, version: str, shard_bytes: int) -> None:
+    def __init__(self, folder: Path, work: Path, definition: Definition, shard_bytes: int) -> None:
         self.folder = folder
-        self.name = name
-        self.version = version
+        self.definition = definition
         self.shard_bytes = shard_bytes
         self._work = work
         self._shards: list[_Shard] = []
-        self._stored: dict[str, tuple[int, Stored]] = {}
+        self._added: dict[str, _Added] = {}
 
-    def add(self, image_id: str, pixels: Pixels) -> Stored:
-        """Write the pixels of one image, ``(H, W)`` uint8 or uint16.
+    def add(
+        self,
+        image_id: str,
+        pixels: Pixels,
+        *,
+        mask: Pixels | None = None,
+        acquisitions: Iterable[Pixels] = (),
+        truth: Mapping[str, Any] | None = None,
+    ) -> Stored:
+        """Write one image and what comes with it.
+
+        Args:
+            image_id: unique within the pack.
+            pixels: ``(H, W)`` or ``(H, W, 3)`` RGB, uint8 or uint16.
+            mask: labels ``(H, W)``, uint8 or uint16, 0 = background.
+            acquisitions: further scans of the field, of the shape and dtype of ``pixels``; taken one by one.
+            truth: what is known of the scene, JSON-like.
 
         Raises:
             DatasetError: a repeated id, other pixels than these, or the disk is full.
         """
-        if image_id in self._stored:
+        if image_id in self._added:
             raise DatasetError(f"Two images are called {image_id!r}; rename one of the files.")
-        if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
-            raise DatasetError(
-                f"{image_id}: expected (H, W) uint8 or uint16, found {pixels.shape} {pixels.dtype}."
-            )
-        with writing_to(self.folder):
-            shard = self._open_shard()
-            offset = shard.append(pixels)
-        stored = Stored("", offset, pixels.shape[0], pixels.shape[1], pixels.dtype.name, pixel_hash(pixels))
-        self._stored[image_id] = (len(self._shards) - 1, stored)
+        _check_pixels(image_id, pixels)
+        if mask is not None:
+            _check_beside(f"{image_id}: its mask", mask, pixels.shape[:2], (np.uint8, np.uint16))
+        stored = self._write(pixels)
+        stored_mask = None if mask is None else self._write(mask)
+        scans = []
+        for index, scan in enumerate(acquisitions):
+            _check_beside(f"{image_id}: its acquisition {index}", scan, pixels.shape, (pixels.dtype,))
+            scans.append(self._write(scan))
+        self._added[image_id] = _Added(stored, stored_mask, tuple(scans), truth)
         return stored
 
     def finish(
@@ -129,8 +177,9 @@ class PackWriter:
         """Make the new state the folder's state.
 
         Args:
-            images: the micrographs to keep; every one must have been added. Added images not named here
-                take space but are not part of the set.
+            images: the micrographs to keep; every one must have been added, and what was added decides
+                their ``channels``, ``has_mask`` and ``has_truth``. Added images not named here take space
+                but are not part of the set.
             skipped: files refused, with the reason.
             notes: remarks by image id.
 
@@ -147,8 +196,8 @@ class PackWriter:
         index_sha256 = hashlib.sha256(index).hexdigest()
         manifest = PackManifest(
             FORMAT,
-            self.name,
-            self.version,
+            self.definition.name,
+            self.definition.version,
             f"index-{index_sha256[:16]}.json",
             index_sha256,
             {
@@ -159,6 +208,9 @@ class PackWriter:
             fingerprint(records),
             dict(skipped or {}),
             dict(notes or {}),
+            self.definition.licence,
+            self.definition.terms,
+            self.definition.source,
         )
         write_atomically(self.folder / manifest.index, index)
         write_atomically(self.folder / MANIFEST, canonical_json(asdict(manifest)))
@@ -178,9 +230,46 @@ class PackWriter:
             self._shards.append(_Shard(self._work / f"{len(self._shards)}.bin"))
         return self._shards[-1]
 
+    def _write(self, pixels: Pixels) -> Stored:
+        with writing_to(self.folder):
+            offset = self._open_shard().append(pixels)
+        height, width = pixels.shape[:2]
+        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+        number = str(len(self._shards) - 1)
+        return Stored(number, offset, height, width, pixels.dtype.name, pixel_hash(pixels), channels)
+
     def _record(self, image: Micrograph, shards: list[str]) -> Record:
-        number, stored = self._stored[image.id]
-        return Record(image, Stored(**{**asdict(stored), "shard": shards[number]}))
+        added = self._added[image.id]
+
+        def named(stored: Stored) -> Stored:
+            return replace(stored, shard=shards[int(stored.shard)])
+
+        return Record(
+            replace(
+                image,
+                channels=added.stored.channels,
+                has_mask=added.mask is not None,
+                has_truth=added.truth is not None,
+            ),
+            named(added.stored),
+            None if added.mask is None else named(added.mask),
+            tuple(map(named, added.acquisitions)),
+            added.truth,
+        )
+
+
+def _check_pixels(image_id: str, pixels: Pixels) -> None:
+    colour = pixels.ndim == 3 and pixels.shape[2] == 3
+    if not (pixels.ndim == 2 or colour) or pixels.dtype not in (np.uint8, np.uint16):
+        raise DatasetError(
+            f"{image_id}: expected (H, W) or (H, W, 3) uint8 or uint16, found {pixels.shape} {pixels.dtype}."
+        )
+
+
+def _check_beside(what: str, array: Pixels, shape: tuple[int, ...], dtypes: Iterable[Any]) -> None:
+    if array.shape != shape or array.dtype not in dtypes:
+        expected = " or ".join(np.dtype(dtype).name for dtype in dtypes)
+        raise DatasetError(f"{what}: expected {shape} {expected}, found {array.shape} {array.dtype}.")
 
 
 class _Shard:
@@ -225,17 +314,24 @@ def verify_packed(folder: Path, progress: ProgressSink = silent) -> VerifyReport
     problems = {}
     shards = {name: map_shard(folder / name) for name in manifest.shards}
     for done, record in enumerate(records, start=1):
-        found = pixel_hash(view_of(shards[record.stored.shard], record.stored))
-        if found != record.stored.sha256:
-            problems[record.image.id] = (
-                f"pixels changed on disk (sha256 {found[:12]}, expected {record.stored.sha256[:12]})"
-            )
+        changed = list(_changed(record, shards))
+        if changed:
+            problems[record.image.id] = "; ".join(changed)
         progress(ProgressEvent("verify", done, len(records), "images"))
-    damaged = {record.stored.shard for record in records if record.image.id in problems}
+    damaged = {
+        stored.shard for record in records if record.image.id in problems for _, stored in record.parts()
+    }
     for name, (_, expected) in manifest.shards.items():
         if name not in damaged and sha256_file(folder / name) != expected:
             problems[name] = "bytes between the images changed on disk"
     return VerifyReport(len(records) + len(manifest.shards) + 1, problems)
+
+
+def _changed(record: Record, shards: Mapping[str, NDArray[np.uint8]]) -> Iterator[str]:
+    for what, stored in record.parts():
+        found = pixel_hash(view_of(shards[stored.shard], stored))
+        if found != stored.sha256:
+            yield f"{what} changed on disk (sha256 {found[:12]}, expected {stored.sha256[:12]})"
 
 
 def _clear_leftovers(folder: Path) -> None:

@@ -6,12 +6,17 @@ A packed folder holds::
     index-<hash>.json  every micrograph: shard, offset, size, dtype, hash of its pixels, group, split, ...
     shard-<hash>.bin   raw little-endian pixels, one image after another, each start aligned to 64 bytes
 
+Beside its pixels an image may have a mask, further acquisitions of the same field (both in the shards, hashed
+like the pixels) and a truth (in the index).
+
 Files are named by their content and complete before the manifest names them, so replacing the manifest is the
 one step that makes a new state; a process killed before it leaves the old state, one killed after it the new.
 """
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,14 +37,14 @@ from srbench.datasets.interface import (
 )
 from srbench.datasets.storage import canonical_json
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Where the pixels of one image lie.
+    """Where the pixels of one image, mask or acquisition lie.
 
     Attributes:
         shard: file name.
@@ -48,6 +53,7 @@ class Stored:
         width: columns.
         dtype: ``uint8`` or ``uint16``.
         sha256: hash of shape, dtype and pixels (``storage.pixel_hash``).
+        channels: 1 for pixels ``(H, W)``, 3 for ``(H, W, 3)`` in the order red, green, blue.
     """
 
     shard: str
@@ -56,19 +62,44 @@ class Stored:
     width: int
     dtype: str
     sha256: str
+    channels: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(H, W)`` or ``(H, W, 3)``."""
+        return (self.height, self.width) if self.channels == 1 else (self.height, self.width, self.channels)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the pixels."""
-        return self.height * self.width * np.dtype(self.dtype).itemsize
+        return self.height * self.width * self.channels * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
 class Record:
-    """One line of the index: the micrograph and where it is stored."""
+    """One line of the index: the micrograph, where it is stored, and what comes with it.
+
+    Attributes:
+        image: the micrograph.
+        stored: its pixels.
+        mask: its labels, ``(H, W)``.
+        acquisitions: further scans of the field, in the order of ``MicrographSet.acquisition``.
+        truth: what is known of the scene, JSON-like.
+    """
 
     image: Micrograph
     stored: Stored
+    mask: Stored | None = None
+    acquisitions: tuple[Stored, ...] = ()
+    truth: Mapping[str, Any] | None = None
+
+    def parts(self) -> Iterator[tuple[str, Stored]]:
+        """All that lies in the shards, each with what to call it."""
+        yield "pixels", self.stored
+        if self.mask is not None:
+            yield "mask", self.mask
+        for index, acquisition in enumerate(self.acquisitions):
+            yield f"acquisition {index}", acquisition
 
 
 @dataclass(frozen=True)
@@ -86,6 +117,9 @@ class PackManifest:
         fingerprint: see :func:`fingerprint`.
         skipped: files refused, with the reason.
         notes: what was done to an image that a user may want to know, by image id.
+        licence: of the data, as its source states it.
+        terms: what the licence asks of the user, or what is unclear about it.
+        source: where the packed files came from, and which release they are.
     """
 
     format: int
@@ -98,6 +132,9 @@ class PackManifest:
     fingerprint: str
     skipped: Mapping[str, str]
     notes: Mapping[str, str]
+    licence: str
+    terms: str
+    source: str
 
     @property
     def nbytes(self) -> int:
@@ -126,38 +163,55 @@ class PackedSet(MicrographSet):
         self.images = tuple(record.image for record in records)
         self.skipped = self.manifest.skipped
         self.notes = self.manifest.notes
-        self._stored = {record.image.id: record.stored for record in records}
+        self._records = {record.image.id: record for record in records}
         self._views: dict[str, Pixels] = {}
         self._shards: dict[str, NDArray[np.uint8]] = {}
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over ids, splits, groups and pixel hashes."""
+        """sha256 over ids, splits, groups and the hashes of pixels, masks, acquisitions and truths."""
         return self.manifest.fingerprint
 
     def pixels(self, image_id: str) -> Pixels:
-        """Read-only ``(H, W)`` view of the mapped shard.
+        """Read-only view of the mapped shard: ``(H, W)``, or ``(H, W, 3)`` of a colour set.
 
         Raises:
             DatasetError: no image has this id.
         """
         view = self._views.get(image_id)
         if view is None:
-            view = self._views[image_id] = self._map(image_id)
+            view = self._views[image_id] = self._map(self.stored(image_id))
         return view
+
+    def mask(self, image_id: str) -> Pixels | None:
+        """Read-only labels ``(H, W)``, 0 = background; None where there is no mask."""
+        stored = self._record(image_id).mask
+        return None if stored is None else self._map(stored)
+
+    def acquisition(self, image_id: str, index: int) -> Pixels | None:
+        """Read-only scan ``index`` (from 0) of the same field; None where there is none."""
+        if index < 0:
+            raise DatasetError(f"Acquisitions are numbered from 0, found {index}.")
+        stored = self._record(image_id).acquisitions
+        return self._map(stored[index]) if index < len(stored) else None
+
+    def truth(self, image_id: str) -> Mapping[str, Any] | None:
+        """What is known of the scene; None where nothing is. A copy of its own with each call."""
+        return copy.deepcopy(self._record(image_id).truth)
 
     def stored(self, image_id: str) -> Stored:
         """Where the pixels of an image lie, and their hash."""
-        if image_id not in self._stored:
-            raise DatasetError(f"{self.name} has no image {image_id!r}; it has {len(self._stored)} images.")
-        return self._stored[image_id]
+        return self._record(image_id).stored
 
-    def _map(self, image_id: str) -> Pixels:
-        stored = self.stored(image_id)
+    def _record(self, image_id: str) -> Record:
+        if image_id not in self._records:
+            raise DatasetError(f"{self.name} has no image {image_id!r}; it has {len(self._records)} images.")
+        return self._records[image_id]
+
+    def _map(self, stored: Stored) -> Pixels:
         if stored.shard not in self._shards:
             self._shards[stored.shard] = map_shard(self.folder / stored.shard)
-        shard = self._shards[stored.shard]
-        return view_of(shard, stored)
+        return view_of(self._shards[stored.shard], stored)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_views": {}, "_shards": {}}
@@ -174,7 +228,7 @@ def map_shard(path: Path) -> NDArray[np.uint8]:
 def view_of(shard: NDArray[np.uint8], stored: Stored) -> Pixels:
     """The pixels of one image within its mapped shard."""
     part = shard[stored.offset : stored.offset + stored.nbytes]
-    view: Pixels = part.view(np.dtype(stored.dtype).newbyteorder("<")).reshape(stored.height, stored.width)
+    view: Pixels = part.view(np.dtype(stored.dtype).newbyteorder("<")).reshape(stored.shape)
     return view
 
 
@@ -187,20 +241,29 @@ def read_manifest(folder: Path) -> PackManifest:
     """
     try:
         raw = json.loads((folder / MANIFEST).read_bytes())
+        if raw["format"] != FORMAT:
+            raise _OtherFormat(raw["format"])
         shards = {name: (int(size), str(digest)) for name, (size, digest) in raw["shards"].items()}
         known = {item.name: raw[item.name] for item in fields(PackManifest)}
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DatasetMissing(f"Nothing is packed in {folder}.") from error
     except OSError as error:
         raise DatasetError(f"{folder / MANIFEST} cannot be read: {error.strerror or error}.") from error
+    except _OtherFormat as error:
+        raise DatasetError(
+            f"{folder} was packed by another version of srbench (format {error}, expected {FORMAT}); {_AGAIN}"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{folder / MANIFEST} is damaged ({error}); {_AGAIN}") from error
-    if known["format"] != FORMAT:
-        raise DatasetError(f"{folder} was packed by another version of srbench; {_AGAIN}")
     return PackManifest(**{**known, "shards": shards})
 
 
-_AGAIN = "delete this folder and import, fetch or open the dataset again."
+class _OtherFormat(Exception):
+    """The manifest is of another layout, whose fields say nothing here."""
+
+
+# Not the folder: the archives of a dataset may lie beside its pack.
+_AGAIN = "delete its manifest.json and import, fetch, prepare or open the dataset again."
 
 
 def read_index(folder: Path, manifest: PackManifest) -> tuple[Record, ...]:
@@ -211,8 +274,6 @@ def read_index(folder: Path, manifest: PackManifest) -> tuple[Record, ...]:
     Raises:
         DatasetError: a file is missing, changed or cut short.
     """
-    import hashlib
-
     try:
         data = (folder / manifest.index).read_bytes()
         sizes = {name: (folder / name).stat().st_size for name in manifest.shards}
@@ -229,24 +290,50 @@ def read_index(folder: Path, manifest: PackManifest) -> tuple[Record, ...]:
 
 
 def fingerprint(records: Sequence[Record]) -> str:
-    """sha256 (hex) over ids, splits, groups and pixel hashes, in the order of the ids."""
-    import hashlib
+    """sha256 (hex) over ids, splits, groups, hashes and truths, in the order of the ids."""
+    ordered = sorted(records, key=lambda record: record.image.id)
+    text = "".join("\t".join(_identity(record)) + "\n" for record in ordered)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
-    lines = (
-        f"{record.image.id}\t{record.image.split}\t{record.image.group}\t{record.stored.sha256}\n"
-        for record in sorted(records, key=lambda record: record.image.id)
-    )
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+def _identity(record: Record) -> Iterator[str]:
+    """What makes one image another: only what it has, so that plain images keep their fingerprint."""
+    yield from (record.image.id, record.image.split, record.image.group, record.stored.sha256)
+    if record.mask is not None:
+        yield f"mask {record.mask.sha256}"
+    yield from (f"acquisition {stored.sha256}" for stored in record.acquisitions)
+    if record.truth is not None:
+        yield f"truth {hashlib.sha256(canonical_json(record.truth)).hexdigest()}"
 
 
 def index_bytes(records: Sequence[Record]) -> bytes:
-    """The index file."""
-    return canonical_json([{**asdict(record.image), "stored": asdict(record.stored)} for record in records])
+    """The index file; of mask, acquisitions and truth only what there is."""
+    return canonical_json([_raw(record) for record in records])
+
+
+def _raw(record: Record) -> Mapping[str, Any]:
+    raw = {**asdict(record.image), "stored": asdict(record.stored)}
+    if record.mask is not None:
+        raw["mask"] = asdict(record.mask)
+    if record.acquisitions:
+        raw["acquisitions"] = [asdict(stored) for stored in record.acquisitions]
+    if record.truth is not None:
+        raw["truth"] = record.truth
+    return raw
 
 
 def _record(raw: Mapping[str, Any]) -> Record:
-    image = {key: value for key, value in raw.items() if key != "stored"}
-    return Record(Micrograph(**image), Stored(**raw["stored"]))
+    image = {key: value for key, value in raw.items() if key not in _BESIDE_THE_IMAGE}
+    return Record(
+        Micrograph(**image),
+        Stored(**raw["stored"]),
+        Stored(**raw["mask"]) if "mask" in raw else None,
+        tuple(Stored(**stored) for stored in raw.get("acquisitions", ())),
+        raw.get("truth"),
+    )
+
+
+_BESIDE_THE_IMAGE = frozenset({"stored", "mask", "acquisitions", "truth"})
 
 
 def files_of(folder: Path) -> Iterator[Path]:

@@ -63,6 +63,7 @@ class SemOpen(DatasetSource):
         kind="real",
         summary="159 micrographs of powder, steel, superalloy, coatings and lung cells, split by specimen",
         licence="MIT (four repositories; each image names its own)",
+        terms="MIT: copies of the images keep the copyright notices of their repositories.",
         citation="AMPIS (Cohn et al.), MicroNet (NASA), UHCS (Hecht et al.), lung cells (Mohan and Peeples)",
         obtain=("import", "fetch"),
         urls=(
@@ -182,7 +183,14 @@ class SemOpen(DatasetSource):
     def _pack(self, files: Mapping[str, Path], progress: ProgressSink) -> ImportReport:
         known = catalogue()
         problems: dict[str, str] = {}
-        with packing(self.folder, name=self.card.name, version=known.version) as writer:
+        with packing(
+            self.folder,
+            name=self.card.name,
+            version=known.version,
+            licence=self.card.licence,
+            terms=self.card.terms,
+            source="GitHub: " + ", ".join(sorted(source["repo"] for source in known.sources.values())),
+        ) as writer:
             for done, image in enumerate(known.kept, start=1):
                 try:
                     writer.add(image.id, _read(files[image.id], image))

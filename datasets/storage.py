@@ -31,7 +31,7 @@ def sha256_file(path: Path) -> str:
 
 def pixel_hash(pixels: Pixels) -> str:
     """sha256 (hex) of shape, dtype and pixels: equal for equal images, whatever file held them."""
-    digest = hashlib.sha256(f"{pixels.shape[0]}x{pixels.shape[1]} {pixels.dtype.name}\n".encode())
+    digest = hashlib.sha256(f"{'x'.join(map(str, pixels.shape))} {pixels.dtype.name}\n".encode())
     digest.update(little_endian(pixels))
     return digest.hexdigest()
 

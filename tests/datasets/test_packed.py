@@ -1,6 +1,7 @@
 """Packs: what goes in comes out, views not copies, and no crash, full disk or flipped bit goes unnoticed."""
 
 import errno
+import hashlib
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,8 @@ from hypothesis import strategies as st
 from srbench.datasets import pack_writer, storage
 from srbench.datasets.interface import DatasetCard, DatasetError, DatasetMissing, Micrograph
 from srbench.datasets.pack_writer import packing, verify_packed
-from srbench.datasets.packed import PackedSet, read_manifest
+from srbench.datasets.packed import PackedSet, read_index, read_manifest
+from srbench.datasets.storage import pixel_hash
 
 CARD = DatasetCard("toy", "Toy", "user", "for tests", "none")
 
@@ -135,6 +138,126 @@ def test_one_flipped_byte_is_found_and_named(tmp_path, images):
     assert list(verify_packed(tmp_path).problems) == [stored.shard]
 
 
+@pytest.fixture
+def colour(picture):
+    """A colour image with a mask, two further scans and a truth; a plain grey one beside it."""
+    red, green, blue = (picture(seed, 60, 81, np.uint16) for seed in (11, 12, 13))
+    pixels = np.dstack([red, green, blue])
+    mask = (picture(14, 60, 81) // 60).astype(np.uint8)
+    return {"pixels": pixels, "mask": mask, "scans": [pixels + 1, pixels + 2], "truth": {"radii": [1.5, 2]}}
+
+
+def pack_colour(folder, colour, picture, *, shard_bytes=1 << 20):
+    with packing(folder, name="toy", version="1", shard_bytes=shard_bytes) as writer:
+        writer.add(
+            "rich",
+            colour["pixels"],
+            mask=colour["mask"],
+            acquisitions=iter(colour["scans"]),
+            truth=colour["truth"],
+        )
+        writer.add("plain", picture(1))
+        images = [
+            Micrograph("rich", "g", "c", "test", 60, 81, bits=16),
+            Micrograph("plain", "h", "c", "test", 96, 128),
+        ]
+        return writer.finish(images)
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 1 << 20])
+def test_colour_masks_acquisitions_and_truth_come_back(tmp_path, colour, picture, shard_bytes):
+    pack_colour(tmp_path, colour, picture, shard_bytes=shard_bytes)
+    opened = pickle.loads(pickle.dumps(PackedSet(tmp_path, CARD)))
+    plain, rich = opened.images
+    assert (rich.channels, rich.has_mask, rich.has_truth) == (3, True, True)
+    assert (plain.channels, plain.has_mask, plain.has_truth) == (1, False, False)
+    assert np.array_equal(opened.pixels("rich"), colour["pixels"])
+    assert np.array_equal(opened.mask("rich"), colour["mask"]) and opened.mask("rich").dtype == np.uint8
+    for index, scan in enumerate(colour["scans"]):
+        assert np.array_equal(opened.acquisition("rich", index), scan)
+    assert opened.acquisition("rich", 2) is None
+    assert (opened.mask("plain"), opened.acquisition("plain", 0), opened.truth("plain")) == (None, None, None)
+    assert not opened.mask("rich").flags.writeable
+    opened.truth("rich")["radii"].append(3)
+    assert opened.truth("rich") == {"radii": [1.5, 2]}  # nobody's changes reach the set
+    with pytest.raises(DatasetError, match="numbered from 0"):
+        opened.acquisition("rich", -1)
+    with pytest.raises(DatasetError, match="no image 'nope'"):
+        opened.mask("nope")
+    assert not verify_packed(tmp_path).problems
+
+
+@pytest.mark.parametrize("part", ["pixels", "mask", "acquisition 1"])
+def test_one_flipped_byte_in_any_part_is_found_and_named(tmp_path, colour, picture, part):
+    manifest = pack_colour(tmp_path, colour, picture)
+    records = {record.image.id: record for record in read_index(tmp_path, manifest)}
+    stored = dict(records["rich"].parts())[part]
+    shard = tmp_path / stored.shard
+    data = bytearray(shard.read_bytes())
+    data[stored.offset + stored.nbytes - 1] ^= 1
+    shard.write_bytes(data)
+    problems = verify_packed(tmp_path).problems
+    assert list(problems) == ["rich"] and problems["rich"].startswith(f"{part} changed on disk")
+
+
+def test_fingerprint_depends_on_masks_acquisitions_and_truths(tmp_path, colour, picture):
+    changes = [
+        {},
+        {"mask": colour["mask"] ^ 1},
+        {"scans": colour["scans"][::-1]},
+        {"truth": {"radii": [1.5, 2.5]}},
+        {"pixels": colour["pixels"][..., ::-1]},
+    ]
+    found = [
+        pack_colour(tmp_path / str(index), {**colour, **change}, picture).fingerprint
+        for index, change in enumerate(changes)
+    ]
+    assert len(set(found)) == len(changes)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"mask": np.zeros((60, 80), np.uint8)},
+            r"mask: expected \(60, 81\) uint8 or uint16, found \(60, 80\)",
+        ),
+        ({"mask": np.zeros((60, 81), np.int32)}, "mask: .*found .* int32"),
+        ({"scans": [np.zeros((60, 81, 3), np.uint8)]}, "acquisition 0: expected .* uint16, found .* uint8"),
+    ],
+)
+def test_masks_and_acquisitions_must_fit_their_image(tmp_path, colour, picture, wrong, message):
+    with pytest.raises(DatasetError, match=message):
+        pack_colour(tmp_path, {**colour, **wrong}, picture)
+
+
+def test_hashes_of_grey_pixels_are_the_published_ones():
+    """A shape, a dtype and little-endian rows: ``sem_open.json`` and old fingerprints hold such hashes."""
+    grey = np.arange(6, dtype=np.uint16).reshape(2, 3)
+    assert pixel_hash(grey) == hashlib.sha256(b"2x3 uint16\n" + grey.astype("<u2").tobytes()).hexdigest()
+    colour = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    assert pixel_hash(colour) == hashlib.sha256(b"2x3x3 uint8\n" + colour.tobytes()).hexdigest()
+
+
+def test_the_manifest_tells_licence_terms_and_source(tmp_path, picture):
+    said = {"licence": "CC-BY-4.0", "terms": "name the authors", "source": "https://example.org, release 2"}
+    with packing(tmp_path, name="toy", version="1", **said) as writer:
+        writer.add("a", picture())
+        writer.finish([Micrograph("a", "g", "c", "test", 96, 128)])
+    manifest = read_manifest(tmp_path)
+    assert {name: getattr(manifest, name) for name in said} == said
+
+
+def test_a_pack_of_the_first_format_is_refused_and_replaced(tmp_path, images):
+    manifest = pack(tmp_path, images)
+    old = {key: value for key, value in asdict(manifest).items() if key not in ("licence", "terms", "source")}
+    (tmp_path / "manifest.json").write_text(json.dumps({**old, "format": 1}))
+    with pytest.raises(DatasetError, match=r"another version of srbench \(format 1, expected 2\).*import"):
+        PackedSet(tmp_path, CARD)
+    pack(tmp_path, images)
+    assert len(PackedSet(tmp_path, CARD)) == 3 and not leftovers(tmp_path)
+
+
 @pytest.mark.parametrize("harm", ["truncate", "remove", "index", "manifest", "format"])
 def test_damage_is_an_error_at_opening(tmp_path, images, harm):
     manifest = pack(tmp_path, images)
@@ -150,7 +273,7 @@ def test_damage_is_an_error_at_opening(tmp_path, images, harm):
         path.write_bytes(path.read_bytes()[:50])
     else:
         path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(DatasetError, match="delete this folder and import"):
+    with pytest.raises(DatasetError, match=r"delete its manifest\.json and import"):
         PackedSet(tmp_path, CARD)
     pack(tmp_path, images)  # packing again heals it
     assert not verify_packed(tmp_path).problems
@@ -167,13 +290,13 @@ def test_an_unknown_image_is_named(tmp_path, images):
         PackedSet(tmp_path, CARD).pixels("nope")
 
 
-def test_refuses_repeated_ids_colour_and_nothing(tmp_path, picture):
+def test_refuses_repeated_ids_transparency_and_nothing(tmp_path, picture):
     with packing(tmp_path, name="toy", version="1") as writer:
         writer.add("a", picture())
         with pytest.raises(DatasetError, match="Two images"):
             writer.add("a", picture())
         with pytest.raises(DatasetError, match=r"expected \(H, W\)"):
-            writer.add("b", np.zeros((4, 4, 3), np.uint8))
+            writer.add("b", np.zeros((4, 4, 4), np.uint8))
         with pytest.raises(DatasetError, match="no images"):
             writer.finish([])
 
