@@ -3,6 +3,10 @@
 ``sem_synthetic`` has 384 x 384 scenes, ``sem_synthetic:small`` other, 192 x 192 scenes for a first look and
 for tests. ``pixels`` is the noise-free image; ``acquisition`` a noisy scan of it; ``truth`` its geometry. The
 hashes of all images are packaged, and an image that does not come out as published is refused.
+
+Ten kinds: biological, fibres, films, mems, nanowires, particles, patterned, porous, powder, tips. Each scene
+has small features of half to one and a half LR pixels at x4 (``counterfactual`` removes one) and lamellae that
+no LR can hold (``twin`` has them in the opposite phase, with the same LR).
 """
 
 from __future__ import annotations
@@ -17,11 +21,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from srbench.datasets.home import home
 from srbench.datasets.interface import (
     DatasetCard,
     DatasetError,
     DatasetSource,
     DatasetState,
+    ImportReport,
     Micrograph,
     MicrographSet,
     ProgressEvent,
@@ -32,6 +38,7 @@ from srbench.datasets.interface import (
 from srbench.datasets.registry import register_dataset
 
 if TYPE_CHECKING:
+    from srbench.datasets.synthetic.cache import Drawn
     from srbench.datasets.synthetic.suite import SyntheticScene
 
 HASHES = Path(__file__).with_name("sem_synthetic.json")
@@ -54,8 +61,7 @@ class SyntheticSet(MicrographSet):
         self._entries: Mapping[str, Mapping[str, Any]] = suite["images"]
         self._size = int(suite["size"])
         self.images = tuple(self._micrograph(image_id) for image_id in sorted(self._entries))
-        self._pixels: dict[str, NDArray[np.uint8]] = {}
-        self._truths: dict[str, str] = {}
+        self._drawn: dict[str, Drawn] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -64,22 +70,16 @@ class SyntheticSet(MicrographSet):
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def pixels(self, image_id: str) -> NDArray[np.uint8]:
-        """The noise-free image ``(H, W)``; generated on first use (a fraction of a second), then kept.
+        """The noise-free image ``(H, W)``; drawn on first use (a fraction of a second), then kept on disk.
 
         Raises:
             DatasetError: unknown id, or this machine's arithmetic gives another image than the published one.
         """
-        if image_id not in self._pixels:
-            self._pixels[image_id] = self._generate(image_id)
-        return self._pixels[image_id]
+        return self._scene_of(image_id).pixels
 
     def truth(self, image_id: str) -> dict[str, Any]:
         """The exact geometry: see ``truth`` of the scene kind; a fresh copy with each call."""
-        from srbench.datasets.synthetic.suite import truth_text
-
-        if image_id not in self._truths:
-            self._truths[image_id] = truth_text(self._scene(image_id).truth())
-        return cast("dict[str, Any]", json.loads(self._truths[image_id]))
+        return cast("dict[str, Any]", json.loads(self._scene_of(image_id).truth))
 
     def acquisition(self, image_id: str, index: int) -> NDArray[np.uint8]:
         """Noisy scan ``index`` (0 or more) of the same field, independent of every other one."""
@@ -102,6 +102,20 @@ class SyntheticSet(MicrographSet):
                 f"{image_id} has small features 0 to {count - 1}, found {feature}; choose one of them."
             )
         return self._scene(image_id).pixels_without(feature)
+
+    def twin(self, image_id: str, scale: int) -> NDArray[np.uint8]:
+        """The counterfactual twin: other lamellae, and yet the same LR at ``scale``, bit for bit.
+
+        Holds for the degradations ``bicubic`` and ``area``; with noise the two differ by much less than it.
+
+        Raises:
+            DatasetError: the scene has no lamellae for this scale.
+        """
+        offered = sorted(patch["scale"] for patch in self.truth(image_id)["undecidable"])
+        if scale not in offered:
+            known = ", ".join(f"x{known}" for known in offered)
+            raise DatasetError(f"{image_id} has a twin at {known}, not at x{scale}; choose one of these.")
+        return self._scene(image_id).twin(scale)
 
     def _micrograph(self, image_id: str) -> Micrograph:
         entry = self._entries[image_id]
@@ -130,16 +144,29 @@ class SyntheticSet(MicrographSet):
         entry = self._entry(image_id)
         return SyntheticScene(entry["kind"], entry["index"], self._size)
 
-    def _generate(self, image_id: str) -> NDArray[np.uint8]:
-        from srbench.datasets.synthetic.suite import pixel_hash, truth_text
+    def _scene_of(self, image_id: str) -> Drawn:
+        if image_id not in self._drawn:
+            self._drawn[image_id] = drawn_or_kept(image_id, self._entry(image_id), self._size)
+        return self._drawn[image_id]
 
-        scene = self._scene(image_id)
-        pixels = scene.pixels()
-        if pixel_hash(pixels) != self._entry(image_id)["pixels"]:
+
+def drawn_or_kept(image_id: str, entry: Mapping[str, Any], size: int) -> Drawn:
+    """A scene from the disk, else drawn and put there.
+
+    Raises:
+        DatasetError: this machine's arithmetic gives another image than the published one.
+    """
+    from srbench.datasets.synthetic import cache
+    from srbench.datasets.synthetic.suite import SyntheticScene, pixel_hash
+
+    found = cache.kept(image_id, entry)
+    if found is None:
+        found = cache.draw(SyntheticScene(entry["kind"], entry["index"], size))
+        if pixel_hash(found.pixels) != entry["pixels"]:
             raise DatasetError(_not_as_published(image_id))
-        self._truths.setdefault(image_id, truth_text(scene.truth()))
-        pixels.flags.writeable = False
-        return pixels
+        cache.keep(image_id, found)
+    found.pixels.flags.writeable = False
+    return found
 
 
 @register_dataset
@@ -150,7 +177,7 @@ class SyntheticSource(DatasetSource):
         name="sem_synthetic",
         title="Synthetic SEM",
         kind="synthetic",
-        summary="Generated micrographs of particles, line gratings and sponges whose true geometry is known.",
+        summary="Generated micrographs of ten kinds of specimen whose true geometry is known",
         licence=LICENCE,
         obtain=("embedded",),
     )
@@ -175,6 +202,23 @@ class SyntheticSource(DatasetSource):
         """Always there."""
         return DatasetState("embedded", images=len(_published()["suites"]["default"]["images"]))
 
+    def prepare(self, progress: ProgressSink = silent, workers: int | None = None) -> ImportReport:
+        """Draw every scene of every suite now and keep it; otherwise that happens when one is first used."""
+        from concurrent.futures import ProcessPoolExecutor, as_completed
+        from multiprocessing import get_context
+
+        work = [
+            (image_id, entry, int(suite["size"]))
+            for suite in _published()["suites"].values()
+            for image_id, entry in suite["images"].items()
+        ]
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            jobs = [pool.submit(_draw_quietly, *scene) for scene in work]
+            for done, job in enumerate(as_completed(jobs), start=1):
+                job.result()
+                progress(ProgressEvent("scenes", done, len(jobs), "images"))
+        return ImportReport(len(work), folder=home() / "cache" / "sem_synthetic")
+
     def verify(self, progress: ProgressSink = silent) -> VerifyReport:
         """Generate all images, truths and first acquisitions; compare with the published hashes."""
         problems: dict[str, str] = {}
@@ -187,6 +231,11 @@ class SyntheticSource(DatasetSource):
                 problems[f"{name}/{image_id}"] = problem
             progress(ProgressEvent("verify sem_synthetic", done, len(work), "images"))
         return VerifyReport(len(work), problems)
+
+
+def _draw_quietly(image_id: str, entry: Mapping[str, Any], size: int) -> None:
+    """In a worker: the scene itself need not travel."""
+    drawn_or_kept(image_id, entry, size)
 
 
 def _check(opened: SyntheticSet, image_id: str) -> str:

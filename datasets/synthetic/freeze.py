@@ -40,7 +40,7 @@ class Plan:
 
 PLANS = {
     "default": Plan(size=384, first=0, train=12, val=3, test=6),
-    "small": Plan(size=192, first=1000, train=6, val=1, test=3),
+    "small": Plan(size=192, first=1000, train=4, val=1, test=2),
 }
 """Sides are multiples of 24, so that x2, x3, x4 and x8 need no cropping; no index is in two suites."""
 

@@ -11,6 +11,7 @@ grey level with a probability of about 1 in 10,000. The hashes packaged with the
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from typing import Any
@@ -20,12 +21,13 @@ from numpy.typing import NDArray
 
 from srbench.datasets.synthetic.draws import Draws
 from srbench.datasets.synthetic.geometry import Array, FineGrid
-from srbench.datasets.synthetic.imaging import automatic_window, detector_signal, grey_levels
+from srbench.datasets.synthetic.imaging import Window, automatic_window, detector_signal, grey_levels
 from srbench.datasets.synthetic.noise import DOSE, PEDESTAL, READ_NOISE, acquire
 from srbench.datasets.synthetic.scene import Scene, SceneKind, scene_kinds
+from srbench.datasets.synthetic.undecidable import Lamellae, as_truth, plant, twin
 
-VERSION = 1
-GEOMETRY, SURFACE, NOISE = 0, 1, 16
+VERSION = 2
+GEOMETRY, SURFACE, LAMELLAE, NOISE = 0, 1, 2, 16
 """Stages; acquisition n has stage NOISE + n."""
 
 
@@ -46,20 +48,33 @@ class SyntheticScene:
 
     def pixels(self) -> NDArray[np.uint8]:
         """The noise-free image ``(size, size)``."""
-        signal = self._signal(self.scene)
-        return grey_levels(signal, automatic_window(signal, self.scene.optics))
+        return self._planted[0]
 
     def pixels_without(self, feature: int) -> NDArray[np.uint8]:
         """The counterfactual: the same image lacking entry ``feature`` of the truth's ``small_features``.
 
-        Contrast and brightness stay as they are: the pair differs only where the feature is, casts its shadow
-        or leaves its charge.
+        Contrast, brightness and lamellae stay as they are: the pair differs only where the feature is, casts
+        its shadow or leaves its charge.
         """
-        window = automatic_window(self._signal(self.scene), self.scene.optics)
-        return grey_levels(self._signal(self.scene.without(feature)), window)
+        image, window = self._bare
+        added = self.pixels().astype(np.int16) - image
+        without = grey_levels(self._signal(self.scene.without(feature)), window)
+        return np.clip(without + added, 0, 255).astype(np.uint8)
+
+    def twin(self, scale: int) -> NDArray[np.uint8]:
+        """The image whose lamellae of ``scale`` have the opposite phase: the same LR at that scale.
+
+        Raises:
+            KeyError: the scene has no lamellae for this scale.
+        """
+        image, patches = self._planted
+        return twin(image, {patch.scale: patch for patch in patches}[scale])
 
     def truth(self) -> dict[str, Any]:
-        """The geometry with what is common to all kinds: how it was imaged, at which dose, in which frame."""
+        """The geometry with what is common to all kinds: how it was imaged, at which dose, in which frame.
+
+        ``undecidable``: the lamellae planted for scales 2, 3 and 4, see ``undecidable.Lamellae``.
+        """
         return {
             "kind": self.kind.name,
             "suite_version": VERSION,
@@ -69,7 +84,19 @@ class SyntheticScene:
             "optics": self.scene.optics.as_truth(),
             "acquisition": {"dose": DOSE, "pedestal": PEDESTAL, "read_noise": READ_NOISE},
             **self.scene.truth(),
+            "undecidable": as_truth(self._planted[1]),
         }
+
+    @functools.cached_property
+    def _bare(self) -> tuple[NDArray[np.uint8], Window]:
+        """The image before the lamellae are planted, and its contrast and brightness."""
+        signal = self._signal(self.scene)
+        window = automatic_window(signal, self.scene.optics)
+        return grey_levels(signal, window), window
+
+    @functools.cached_property
+    def _planted(self) -> tuple[NDArray[np.uint8], tuple[Lamellae, ...]]:
+        return plant(self._bare[0], self._draws(LAMELLAE))
 
     def _signal(self, scene: Scene) -> Array:
         grid = FineGrid(self.size)

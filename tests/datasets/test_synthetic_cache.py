@@ -1,0 +1,82 @@
+"""Drawn scenes are kept on the disk, and believed only where their hashes are the published ones."""
+
+import numpy as np
+import pytest
+
+import srbench.datasets
+from srbench.datasets import DatasetError, sem_synthetic
+from srbench.datasets.synthetic import cache
+from srbench.datasets.synthetic.suite import SyntheticScene
+
+IMAGE = "patterned-1000"
+
+
+@pytest.fixture
+def opened(srbench_home):
+    return srbench.datasets.open("sem_synthetic:small")
+
+
+def refuse(*_):
+    pytest.fail("a scene was drawn")
+
+
+def test_a_second_process_does_not_draw_again(opened, monkeypatch):
+    first, truth = opened.pixels(IMAGE), opened.truth(IMAGE)
+    monkeypatch.setattr(SyntheticScene, "__init__", refuse)
+    again = srbench.datasets.open("sem_synthetic:small")
+    assert np.array_equal(again.pixels(IMAGE), first)
+    assert again.truth(IMAGE) == truth
+    assert not again.pixels(IMAGE).flags.writeable
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "noise", "empty"])
+def test_a_damaged_file_is_drawn_again(opened, damage, srbench_home):
+    pixels = opened.pixels(IMAGE)
+    (file,) = srbench_home.rglob("*.npz")
+    content = bytearray(file.read_bytes())
+    if damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "noise":
+        content[len(content) // 3] ^= 0xFF
+        file.write_bytes(content)
+    else:
+        np.savez(file, pixels=np.zeros((192, 192), np.uint8), truth=np.zeros(2, np.uint8))
+    entry = opened._entry(IMAGE)
+    assert cache.kept(IMAGE, entry) is None
+    assert np.array_equal(srbench.datasets.open("sem_synthetic:small").pixels(IMAGE), pixels)
+    assert cache.kept(IMAGE, entry) is not None
+
+
+def test_a_home_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    monkeypatch.setenv("SRBENCH_HOME", str(blocked / "home"))
+    assert srbench.datasets.open("sem_synthetic:small").pixels(IMAGE).shape == (192, 192)
+
+
+def test_a_scene_that_is_not_the_published_one_is_not_kept(opened, monkeypatch, srbench_home):
+    entry = {**opened._entry(IMAGE), "pixels": "0" * 64}
+    with pytest.raises(DatasetError, match="not as published|different from the published"):
+        sem_synthetic.drawn_or_kept(IMAGE, entry, 192)
+    assert not list(srbench_home.rglob("*.npz"))
+
+
+def test_prepare_draws_everything_in_worker_processes(srbench_home, monkeypatch):
+    published = sem_synthetic._published()
+    few = dict(list(published["suites"]["small"]["images"].items())[:3])
+    monkeypatch.setattr(
+        sem_synthetic,
+        "_published",
+        lambda: {**published, "suites": {"small": {"size": 192, "images": few}}},
+    )
+    events = []
+    report = srbench.datasets.source("sem_synthetic").prepare(events.append, workers=2)
+    assert report.images == 3
+    assert (events[-1].done, events[-1].total) == (3, 3)
+    assert {file.stem for file in srbench_home.rglob("*.npz")} == set(few)
+    monkeypatch.setattr(SyntheticScene, "__init__", refuse)
+    for image in srbench.datasets.open("sem_synthetic:small").images:
+        assert image.height == 192
+    assert sem_synthetic.drawn_or_kept(next(iter(few)), few[next(iter(few))], 192).pixels.shape == (192, 192)
