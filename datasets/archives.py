@@ -111,9 +111,10 @@ class _Gate:
         if entry.kind == "folder":
             return None
         name = _clean(entry.name)
-        reason = _unsafe_name(entry.name) or self._unwanted(name, entry)
+        unsafe = _unsafe_name(entry.name)
+        reason = unsafe or self._unwanted(name, entry)
         if reason:
-            self.refuse(name, reason)
+            self.refuse(entry.name if unsafe else name, reason)
             return None
         if name in self._seen:
             self.refuse(f"{name} (again, at byte {entry.position:,})", "a member of this name came before")
