@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from srbench.datasets.interface import DatasetError
@@ -42,6 +42,21 @@ def read_header(data: bytes) -> ImageHeader:
         return reader(data)
     except (struct.error, IndexError, OverflowError) as error:
         raise BadImage("the file is damaged or cut short: its header points outside of it") from error
+
+
+def read_pages(data: bytes) -> tuple[ImageHeader, ...]:
+    """The header of every page of a whole file (one, unless it is a TIFF), each checked to be complete.
+
+    Raises:
+        BadImage: as :func:`read_header`, or a page is cut short.
+    """
+    header = read_header(data)
+    if header.kind != "TIFF":
+        return (header,)
+    try:
+        return tuple(_tiff_page(data, tags, header.pages) for tags in _tiff_directories(data))
+    except (struct.error, IndexError, OverflowError) as error:
+        raise BadImage("the file is damaged or cut short: a page points outside of it") from error
 
 
 def _png(data: bytes) -> ImageHeader:
@@ -127,16 +142,25 @@ _PARTS = ((273, 279), (324, 325))
 
 
 def _tiff(data: bytes) -> ImageHeader:
+    directories = _tiff_directories(data)
+    first = next(directories)
+    return _tiff_page(data, first, 1 + sum(1 for _ in directories))
+
+
+def _tiff_directories(data: bytes) -> Iterator[Mapping[int, tuple[int, ...]]]:
+    """The tags of each page; a chain that runs in circles ends where it comes back."""
     order = "<" if data[:2] == b"II" else ">"
     layout = _TiffLayout(order, data[2:4] in (b"\x2b\x00", b"\x00\x2b"))
-    (directory,) = layout.unpack(layout.offset, data, 8 if layout.big else 4)
-    tags, following = _tiff_directory(data, layout, directory)
-    _tiff_check_parts(data, tags)
-    pages, seen = 1, {directory}
-    while following and following not in seen and pages < _TIFF_MOST_PAGES:
+    (following,) = layout.unpack(layout.offset, data, 8 if layout.big else 4)
+    seen: set[int] = set()
+    while not seen or (following and following not in seen and len(seen) < _TIFF_MOST_PAGES):
         seen.add(following)
-        _, following = _tiff_directory(data, layout, following)
-        pages += 1
+        tags, following = _tiff_directory(data, layout, following)
+        yield tags
+
+
+def _tiff_page(data: bytes, tags: Mapping[int, tuple[int, ...]], pages: int) -> ImageHeader:
+    _tiff_check_parts(data, tags)
     width, height = (tags.get(tag, (0,))[0] for tag in (_WIDTH, _HEIGHT))
     return ImageHeader("TIFF", width, height, pages)
 

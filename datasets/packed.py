@@ -169,7 +169,7 @@ class PackedSet(MicrographSet):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over ids, splits, groups and the hashes of pixels, masks, acquisitions and truths."""
+        """sha256 over ids, splits, groups and the hashes of pixels, masks and acquisitions."""
         return self.manifest.fingerprint
 
     def pixels(self, image_id: str) -> Pixels:
@@ -290,7 +290,10 @@ def read_index(folder: Path, manifest: PackManifest) -> tuple[Record, ...]:
 
 
 def fingerprint(records: Sequence[Record]) -> str:
-    """sha256 (hex) over ids, splits, groups, hashes and truths, in the order of the ids."""
+    """sha256 (hex) over ids, splits, groups and hashes, in the order of the ids.
+
+    Truths are left out: what was measured may differ in its last digit from machine to machine.
+    """
     ordered = sorted(records, key=lambda record: record.image.id)
     text = "".join("\t".join(_identity(record)) + "\n" for record in ordered)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
@@ -302,8 +305,6 @@ def _identity(record: Record) -> Iterator[str]:
     if record.mask is not None:
         yield f"mask {record.mask.sha256}"
     yield from (f"acquisition {stored.sha256}" for stored in record.acquisitions)
-    if record.truth is not None:
-        yield f"truth {hashlib.sha256(canonical_json(record.truth)).hexdigest()}"
 
 
 def index_bytes(records: Sequence[Record]) -> bytes:

@@ -200,12 +200,11 @@ def test_one_flipped_byte_in_any_part_is_found_and_named(tmp_path, colour, pictu
     assert list(problems) == ["rich"] and problems["rich"].startswith(f"{part} changed on disk")
 
 
-def test_fingerprint_depends_on_masks_acquisitions_and_truths(tmp_path, colour, picture):
+def test_fingerprint_depends_on_masks_and_acquisitions(tmp_path, colour, picture):
     changes = [
         {},
         {"mask": colour["mask"] ^ 1},
         {"scans": colour["scans"][::-1]},
-        {"truth": {"radii": [1.5, 2.5]}},
         {"pixels": colour["pixels"][..., ::-1]},
     ]
     found = [
