@@ -1,40 +1,30 @@
-"""Downloading many files: in parallel, checked by sha256, resumed where an earlier call stopped.
+"""Downloading many files: in parallel, checked by hash, resumed where an earlier call stopped.
 
-What has arrived of a file is kept beside it as ``<name>.part`` and continued by a byte range; a file gets its
-name only after its hash was right. Servers that refuse ranges, answer 5xx or stall are asked again.
+What has arrived of a file is kept beside it (see ``partial``) and continued by a byte range; a file gets its
+name only after its hash was right. Servers that refuse ranges, answer 5xx or stall are asked again, for as
+long as each few attempts bring something new.
 """
 
 from __future__ import annotations
 
-import http.client
+import queue
 import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
-from srbench.datasets.interface import DatasetError, ProgressEvent, ProgressSink, silent
-from srbench.datasets.storage import flush, sha256_file, writing_to
+from srbench.datasets.digests import Content, digest_of
+from srbench.datasets.interface import DatasetError, ProgressSink, silent
+from srbench.datasets.partial import Part, Remote
+from srbench.datasets.storage import writing_to
+from srbench.datasets.tracking import Tracker
+from srbench.datasets.transfer import Refused, Unfinished, receive, require_http
 
-CHUNK = 1 << 18
-_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-_RANGE_REFUSED = 416
+__all__ = ["Arrived", "Patience", "Remote", "download_all"]
 
+_NOTABLE = 1 << 20
+_LEAVE = 2.0  # seconds for the threads to put down what they hold
 
-@dataclass(frozen=True)
-class Remote:
-    """One file to download: where from, where to, and the sha256 it must have.
-
-    ``sha256`` may be its first digits alone, as far as somebody published them; empty takes what comes.
-    """
-
-    url: str
-    path: Path
-    sha256: str
+Arrived = Callable[[Remote, Content], None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +32,7 @@ class Patience:
     """How often and how long to try.
 
     Attributes:
-        attempts: per file, at least 1.
+        attempts: at a file without a further megabyte of it, at least 1.
         backoff: seconds before the second attempt, doubled before each further one.
         timeout: seconds without a byte before a connection counts as dead.
     """
@@ -52,12 +42,8 @@ class Patience:
     timeout: float = 30.0
 
 
-class _Unfinished(Exception):
-    """The connection failed in a way that may pass."""
-
-
-class _Refused(Exception):
-    """The file cannot be had; trying again would not help."""
+class _Stopped(Exception):
+    """The download was given up; what arrived is on the disk."""
 
 
 def download_all(
@@ -66,150 +52,152 @@ def download_all(
     *,
     workers: int = 8,
     patience: Patience | None = None,
+    arrived: Arrived | None = None,
 ) -> None:
     """Download every file that is not there yet; all are tried before any failure is reported.
+
+    Args:
+        remotes: the files; those there already are hashed and left alone when they are right.
+        progress: told ``download`` (bytes of all files, with what is there already), ``check`` (bytes of
+            earlier calls hashed) and ``files``.
+        workers: files at a time.
+        patience: how often and how long to try.
+        arrived: told of each file that is whole, with its size and hashes, one at a time.
 
     Raises:
         DatasetError: some could not be had; names each with its reason. What arrived is kept.
     """
-    tracker = _Tracker(len(remotes), progress)
-    failures: dict[str, str] = {}
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        jobs = {
-            pool.submit(_fetch_one, remote, patience or Patience(), tracker): remote for remote in remotes
-        }
+    for remote in remotes:
+        require_http(remote.url)
+    job = _Job(remotes, progress, patience or Patience(), arrived)
+    job.run(workers)
+
+
+class _Job:
+    """The files of one call, and the threads at work on them."""
+
+    def __init__(
+        self, remotes: Sequence[Remote], progress: ProgressSink, patience: Patience, arrived: Arrived | None
+    ) -> None:
+        self.remotes = remotes
+        self.patience = patience
+        self.arrived = arrived
+        self.tracker = Tracker(remotes, progress)
+        self.stop = threading.Event()
+        self.waiting: queue.SimpleQueue[Remote] = queue.SimpleQueue()
+        self.finished: queue.SimpleQueue[tuple[Remote, Content | BaseException]] = queue.SimpleQueue()
+
+    def run(self, workers: int) -> None:
+        """Everything; returns when every file is there."""
+        for remote in self.remotes:
+            self.waiting.put(remote)
+        # Daemons: a thread that waits for a dead server must not keep an interrupted program alive.
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in self.remotes[:workers]]
+        for thread in threads:
+            thread.start()
         try:
-            for job in as_completed(jobs):
-                _collect(job.exception(), jobs[job], failures, tracker)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    if failures:
-        listed = "\n".join(f"  {name}: {reason}" for name, reason in sorted(failures.items()))
-        raise DatasetError(
-            f"{len(failures)} of {len(remotes)} files could not be downloaded:\n{listed}\n"
-            "What arrived is kept; run the same command again to get the rest."
-        )
+            failures = self._collect()
+        finally:
+            self.stop.set()
+            for thread in threads:
+                thread.join(_LEAVE / len(threads))
+        if failures:
+            raise _summary(failures, len(self.remotes))
 
+    def _collect(self) -> dict[str, str]:
+        failures: dict[str, str] = {}
+        for _ in self.remotes:
+            remote, outcome = self.finished.get()
+            if isinstance(outcome, Content):
+                self.tracker.file_done()
+                if self.arrived is not None:
+                    self.arrived(remote, outcome)
+            elif isinstance(outcome, (Refused, Unfinished)):
+                failures[remote.path.name] = f"{outcome} ({remote.url})"
+            else:
+                raise outcome
+        return failures
 
-def _collect(
-    error: BaseException | None, remote: Remote, failures: dict[str, str], tracker: _Tracker
-) -> None:
-    if error is None:
-        tracker.file_done()
-    elif isinstance(error, (_Refused, _Unfinished)):
-        failures[remote.path.name] = f"{error} ({remote.url})"
-    else:
-        raise error
+    def _work(self) -> None:
+        while not self.stop.is_set():
+            try:
+                remote = self.waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                self.finished.put((remote, self._fetch(remote)))
+            except _Stopped:
+                return
+            except BaseException as error:
+                self.finished.put((remote, error))
 
+    def _fetch(self, remote: Remote) -> Content:
+        there = self._checked(remote)
+        if there is not None:
+            return there
+        with writing_to(remote.path.parent):
+            part = Part(remote)
+            part.load(lambda read: self._told(remote, read, checking=True))
+            self._told(remote, part.size)
+            try:
+                self._insist(part)
+            finally:
+                if not part.size:
+                    part.restart()
+            part.finish()
+        return part.digest.content
 
-class _Tracker:
-    """Passes progress on from many threads, one event at a time."""
-
-    def __init__(self, total: int, progress: ProgressSink) -> None:
-        self._lock = threading.Lock()
-        self._progress = progress
-        self._total = total
-        self._files = 0
-        self._bytes = 0
-
-    def received(self, count: int) -> None:
-        with self._lock:
-            self._bytes += count
-            self._progress(ProgressEvent("download", self._bytes, None, "B"))
-
-    def file_done(self) -> None:
-        with self._lock:
-            self._files += 1
-            self._progress(ProgressEvent("files", self._files, self._total, "images"))
-
-
-def _fetch_one(remote: Remote, patience: Patience, tracker: _Tracker) -> None:
-    if not remote.url.startswith(("http://", "https://")):
-        raise DatasetError(f"{remote.url} is no http address; check the base address of the download.")
-    if remote.path.exists() and sha256_file(remote.path).startswith(remote.sha256):
-        return
-    for attempt in range(patience.attempts):
-        if attempt:
-            time.sleep(patience.backoff * 2 ** (attempt - 1))
-        try:
-            _try_once(remote, patience.timeout, tracker)
-        except _Unfinished:
-            if attempt + 1 == patience.attempts:
-                raise
-        else:
-            return
-
-
-def _try_once(remote: Remote, timeout: float, tracker: _Tracker) -> None:
-    part = remote.path.with_name(remote.path.name + ".part")
-    continued = part.exists()
-    with writing_to(remote.path.parent):
-        _receive(remote.url, part, timeout, tracker)
-        found = sha256_file(part)
-        if found.startswith(remote.sha256):
-            part.replace(remote.path)
-            return
-        part.unlink()
-    reason = f"wrong content: sha256 {found[:12]}, expected {remote.sha256[:12]}; discarded"
-    # A file continued from an earlier call may have changed in between; a fresh one is simply another file.
-    raise _Unfinished(reason) if continued else _Refused(reason)
-
-
-def _receive(url: str, part: Path, timeout: float, tracker: _Tracker) -> None:
-    """Bring ``part`` up to the whole file, continuing what it holds.
-
-    Errors of the connection become ``_Unfinished`` here, so that what is left as OSError is the disk's.
-    """
-    start = part.stat().st_size if part.exists() else 0
-    response = _request(url, start, timeout)
-    if response is None:
-        return
-    with response:
-        resumed = response.status == http.client.PARTIAL_CONTENT
-        expected = _length(response)
-        with part.open("ab" if resumed else "wb") as file:
-            received = _copy(response, file, tracker)
-            flush(file)
-    if expected is not None and received < expected:
-        raise _Unfinished(f"the connection ended after {received:,} of {expected:,} bytes")
-
-
-def _request(url: str, start: int, timeout: float) -> http.client.HTTPResponse | None:
-    """The response from byte ``start`` on, or None when the server says that nothing lies behind it."""
-    headers = {"User-Agent": "srbench", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    try:
-        response: http.client.HTTPResponse = urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=timeout
-        )
-    except urllib.error.HTTPError as error:
-        if error.code == _RANGE_REFUSED and start:
+    def _checked(self, remote: Remote) -> Content | None:
+        """What the file there holds, where it is the right one."""
+        if not remote.path.exists():
             return None
-        kind = _Unfinished if error.code in _TRANSIENT else _Refused
-        raise kind(f"the server answered {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _Unfinished(f"no connection: {getattr(error, 'reason', error)}") from error
-    return response
+        content = digest_of(remote.path, lambda read: self._told(remote, read, checking=True)).content
+        if not remote.problem(content):
+            return content
+        self._told(remote, 0)
+        return None
+
+    def _insist(self, part: Part) -> None:
+        """Attempt after attempt until the file is whole and right."""
+        failed, most = 0, part.size
+        while True:
+            try:
+                self._attempt(part)
+                return
+            except Unfinished as error:
+                failed = 1 if part.size >= most + _NOTABLE else failed + 1
+                most = max(most, part.size)
+                if failed >= self.patience.attempts:
+                    raise
+                self._pause(max(self.patience.backoff * 2 ** (failed - 1), error.after))
+
+    def _attempt(self, part: Part) -> None:
+        receive(part, self.patience.timeout, lambda: self._told(part.remote, part.size))
+        problem = part.remote.problem(part.digest.content)
+        if not problem:
+            return
+        # What was continued from an earlier call may have changed since; a fresh file is simply another one.
+        kind = Unfinished if part.continued else Refused
+        part.restart()
+        self._told(part.remote, 0)
+        raise kind(f"wrong content: {problem}; discarded")
+
+    def _told(self, remote: Remote, size: int, *, checking: bool = False) -> None:
+        if self.stop.is_set():
+            raise _Stopped
+        if checking:
+            self.tracker.checked(remote.path, size)
+        else:
+            self.tracker.at(remote.path, size)
+
+    def _pause(self, seconds: float) -> None:
+        if self.stop.wait(seconds):
+            raise _Stopped
 
 
-def _length(response: http.client.HTTPResponse) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() else None
-
-
-def _copy(response: http.client.HTTPResponse, file: IO[bytes], tracker: _Tracker) -> int:
-    received = 0
-    while True:
-        try:
-            chunk = response.read(CHUNK)
-        except (OSError, http.client.HTTPException) as error:
-            # What arrived so far is on its way to the disk: the next attempt goes on from there.
-            flush(file)
-            raise _Unfinished(f"the connection broke after {received:,} bytes: {error}") from error
-        if not chunk:
-            return received
-        file.write(chunk)
-        received += len(chunk)
-        tracker.received(len(chunk))
+def _summary(failures: dict[str, str], total: int) -> DatasetError:
+    listed = "\n".join(f"  {name}: {reason}" for name, reason in sorted(failures.items()))
+    return DatasetError(
+        f"{len(failures)} of {total} files could not be downloaded:\n{listed}\n"
+        "What arrived is kept; run the same command again to get the rest."
+    )

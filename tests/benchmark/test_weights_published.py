@@ -171,7 +171,7 @@ def test_an_unknown_hash_is_remembered_and_a_change_noticed(
 
 def test_a_page_instead_of_a_file_is_not_kept(server: Server, home: Path) -> None:
     server.files["/w.pth"] = b"<!DOCTYPE html><html>Too many requests</html>"
-    with pytest.raises(SrbenchError, match="gave something that is no weights file"):
+    with pytest.raises(SrbenchError, match="sent a web page instead of the file"):
         fetching.fetch(entry(server), lambda _: None)
     assert list((home / "weights").iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+import time
 from collections import Counter
 
 import numpy as np
@@ -33,7 +34,11 @@ def picture():
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves ``content``; ``script`` holds a list of misbehaviours per path, used up one a request."""
+    """Serves ``content``; ``script`` holds a list of misbehaviours per path, used up one a request.
+
+    A misbehaviour is a status code, ``(status code, headers)`` or a word, see ``Handler.answer``. ``headers``
+    are sent with every answer for a path; ``rate`` bytes a second are served where it is set.
+    """
 
     daemon_threads = True
 
@@ -41,8 +46,12 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = {}
         self.script = {}
+        self.headers = {}
+        self.rate = None
         self.requests = Counter()
+        self.log = []
         self.ranges = []
+        self.sent = Counter()
         self.active = self.most_active = 0
         self.lock = threading.Lock()
 
@@ -51,6 +60,8 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    page = b"<!DOCTYPE html><html><title>Maintenance</title></html>"
+
     def log_message(self, *args):
         pass
 
@@ -58,12 +69,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server = self.server
         with server.lock:
             server.requests[self.path] += 1
+            server.log.append((self.path, dict(self.headers)))
             server.active += 1
             server.most_active = max(server.most_active, server.active)
             steps = server.script.get(self.path, [])
             step = steps.pop(0) if steps else "serve"
         try:
             self.answer(step, server.content.get(self.path))
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True  # the client was killed or had enough
         finally:
             with server.lock:
                 server.active -= 1
@@ -71,28 +85,63 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, step, body):
         if isinstance(step, int):
             return self.send_error(step)
+        if isinstance(step, tuple):
+            return self.fail(*step)
+        if step in ("page", "unlabelled page"):
+            return self.serve(self.page, {"Content-Type": "text/html"} if step == "page" else {})
         if body is None:
             return self.send_error(404)
-        wanted = self.headers.get("Range")
-        start = 0
-        if wanted and step != "no ranges":
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            self.server.ranges.append((self.path, start))
-            if start >= len(body):
-                return self.send_error(416)
+        start = self.start_of(body, step)
+        if start is None:
+            return self.send_error(416)
         if step == "wrong":
             body = b"\xff" * len(body)
+        if step == "short":  # a server that believes its file ends here
+            body = body[: start + (len(body) - start) // 2]
+        return self.serve(body, {}, start, step)
+
+    def fail(self, status, headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def start_of(self, body, step):
+        """The first byte to send, None for a range behind the end."""
+        wanted = self.headers.get("Range")
+        fresh = self.headers.get("If-Range") in (None, *self.server.headers.get(self.path, {}).values())
+        if not wanted or step == "no ranges" or not (fresh or step == "ignore If-Range"):
+            return 0
+        start = int(wanted.removeprefix("bytes=").partition("-")[0])
+        with self.server.lock:
+            self.server.ranges.append((self.path, start))
+        return start if start < len(body) else None
+
+    def serve(self, body, headers, start=0, step="serve"):
         self.send_response(206 if start else 200)
+        for name, value in {**headers, **self.server.headers.get(self.path, {})}.items():
+            self.send_header(name, value)
+        if start:
+            first = start + 1 if step == "shifted" else start
+            self.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
         self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
         if step == "stall":
             self.wfile.write(body[start : start + 1000])
             self.wfile.flush()
             threading.Event().wait(1.0)
-            return None
-        end = (start + len(body)) // 2 if step == "truncate" else len(body)
-        self.wfile.write(body[start:end])
-        return None
+            return
+        self.write(body[start : (start + len(body)) // 2 if step == "truncate" else len(body)])
+
+    def write(self, data):
+        piece = len(data) if self.server.rate is None else max(self.server.rate // 50, 1)
+        for position in range(0, len(data), piece or 1):
+            self.wfile.write(data[position : position + piece])
+            with self.server.lock:
+                self.server.sent[self.path] += len(data[position : position + piece])
+            if self.server.rate is not None:
+                time.sleep(0.02)
 
 
 @pytest.fixture

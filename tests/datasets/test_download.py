@@ -1,13 +1,19 @@
 """Downloads against a real local server that truncates, fails, lies and refuses ranges."""
 
+import email.utils
 import errno
 import hashlib
+import random
+import threading
+import time
 
 import pytest
 
-from srbench.datasets import download
+from srbench.datasets import partial
+from srbench.datasets.digests import Content
 from srbench.datasets.download import Patience, Remote, download_all
 from srbench.datasets.interface import DatasetError
+from srbench.datasets.partial import Part
 
 QUICK = Patience(attempts=4, backoff=0.0, timeout=2.0)
 CONTENT = {f"/file{index}": bytes([index]) * (70_000 + index) for index in range(6)}
@@ -37,7 +43,7 @@ def test_everything_arrives_with_progress(server, tmp_path):
     events = []
     download_all(remotes(server, tmp_path), events.append, patience=QUICK)
     check(tmp_path)
-    files = [event for event in events if event.unit == "images"]
+    files = [event for event in events if event.unit == "files"]
     assert [event.done for event in files] == [1, 2, 3, 4, 5, 6] and {event.total for event in files} == {6}
     received = [event.done for event in events if event.unit == "B"]
     assert received == sorted(received) and received[-1] == sum(map(len, CONTENT.values()))
@@ -134,12 +140,262 @@ def test_only_http(tmp_path):
 
 
 def test_a_full_disk_keeps_what_arrived(server, tmp_path, monkeypatch):
-    def full(file):
+    append = Part.append
+
+    def full(part, file, data):
+        append(part, file, data[:10_000])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(download, "flush", full)
+    monkeypatch.setattr(Part, "append", full)
     with pytest.raises(DatasetError, match=r"No space left.*SRBENCH_HOME"):
         download_all(remotes(server, tmp_path), patience=QUICK)
     monkeypatch.undo()
+    left = sum(file.stat().st_size for file in tmp_path.glob("*.part"))
+    assert left > 0
+    server.ranges.clear()
     download_all(remotes(server, tmp_path), patience=QUICK)
+    assert sum(start for _, start in server.ranges) == left  # not a byte of it was asked for again
     check(tmp_path)
+
+
+def test_md5_and_size_decide_where_they_are_what_is_known(server, tmp_path):
+    seen = {}
+
+    def wanted(path, **known):
+        return Remote(server.url(path), tmp_path / path[1:], **known)
+
+    body = CONTENT["/file1"]
+    right = hashlib.md5(body).hexdigest()
+    download_all(
+        [wanted("/file1", md5=right, size=len(body)), wanted("/file2")],
+        patience=QUICK,
+        arrived=lambda remote, content: seen.update({remote.path.name: content}),
+    )
+    check(tmp_path, ["/file1", "/file2"])
+    assert seen["file1"] == Content(len(body), right, hashlib.sha256(body).hexdigest())
+    assert seen["file2"].sha256 == hashlib.sha256(CONTENT["/file2"]).hexdigest()
+    with pytest.raises(DatasetError, match=r"file3: wrong content: md5 [0-9a-f]{32}, expected 0{32}; d"):
+        download_all([wanted("/file3", md5="0" * 32)], patience=QUICK)
+    with pytest.raises(DatasetError, match=r"file4: wrong content: the server has 70,004 bytes, expected 9"):
+        download_all([wanted("/file4", size=9)], patience=QUICK)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file1", "file2"]
+
+
+def test_a_file_too_short_on_the_server_is_kept_for_a_better_day(server, tmp_path):
+    body = CONTENT["/file1"]
+    remote = Remote(
+        server.url("/file1"), tmp_path / "file1", hashlib.sha256(body).hexdigest(), size=len(body)
+    )
+    server.content["/file1"] = body[:40_000]
+    with pytest.raises(DatasetError, match=r"the server has only 40,000 of 70,001 bytes"):
+        download_all([remote], patience=QUICK)
+    assert (tmp_path / "file1.part").read_bytes() == body[:40_000]
+    server.content["/file1"] = body
+    server.ranges.clear()
+    download_all([remote], patience=QUICK)
+    assert server.ranges == [("/file1", 40_000)]
+    check(tmp_path, ["/file1"])
+
+
+def test_short_answers_are_put_together(server, tmp_path):
+    """Content-Length is of what the server believes, half of the rest each time: no failure it would see."""
+    server.script = {"/file1": ["short", "short", "short"]}
+    body = CONTENT["/file1"]
+    download_all([Remote(server.url("/file1"), tmp_path / "file1", size=len(body))], patience=QUICK)
+    check(tmp_path, ["/file1"])
+    assert server.sent["/file1"] == len(body)
+
+
+@pytest.mark.parametrize("mark", [{"ETag": '"v1"'}, {"Last-Modified": "Wed, 01 Jan 2020 00:00:00 GMT"}])
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_file_that_changed_meanwhile_is_started_over(server, tmp_path, mark, honest):
+    """No hash is known, so bytes of the old and the new file must not be joined."""
+    remote = Remote(server.url("/file1"), tmp_path / "file1")
+    server.headers["/file1"] = mark
+    server.script = {"/file1": ["truncate"]}
+    with pytest.raises(DatasetError):
+        download_all([remote], patience=Patience(attempts=1, backoff=0.0))
+    assert (tmp_path / "file1.part").stat().st_size == 35_000
+    changed = b"other" * 20_000
+    server.content["/file1"] = changed
+    server.headers["/file1"] = {name: value.replace("1", "2") for name, value in mark.items()}
+    server.script = {"/file1": [] if honest else ["ignore If-Range"]}
+    download_all([remote], patience=QUICK)
+    assert (tmp_path / "file1").read_bytes() == changed
+    asked = [headers.get("If-Range") for path, headers in server.log[1:] if "Range" in headers]
+    assert asked == list(mark.values())
+    server.content["/file1"] = CONTENT["/file1"]
+
+
+def test_a_weak_etag_is_no_promise(server, tmp_path):
+    server.headers["/file1"] = {"ETag": 'W/"v1"'}
+    server.script = {"/file1": ["truncate"]}
+    download_all(remotes(server, tmp_path, ["/file1"]), patience=QUICK)
+    assert not any("If-Range" in headers for _, headers in server.log)
+    check(tmp_path, ["/file1"])
+
+
+def test_a_part_of_another_address_is_not_continued_on_trust(server, tmp_path):
+    server.script = {"/file1": ["truncate"]}
+    with pytest.raises(DatasetError):
+        download_all([Remote(server.url("/file1"), tmp_path / "it")], patience=Patience(attempts=1))
+    download_all([Remote(server.url("/file2"), tmp_path / "it")], patience=QUICK)
+    assert (tmp_path / "it").read_bytes() == CONTENT["/file2"] and not server.ranges
+
+
+def test_a_mirror_goes_on_where_the_hash_is_known(server, tmp_path):
+    server.content["/mirror"] = CONTENT["/file1"]
+    server.script = {"/file1": ["truncate", 404]}
+    known = hashlib.md5(CONTENT["/file1"]).hexdigest()
+    with pytest.raises(DatasetError):
+        download_all([Remote(server.url("/file1"), tmp_path / "file1", md5=known)], patience=QUICK)
+    download_all([Remote(server.url("/mirror"), tmp_path / "file1", md5=known)], patience=QUICK)
+    assert server.ranges[-1][0] == "/mirror" and server.ranges[-1][1] > 30_000
+    check(tmp_path, ["/file1"])
+
+
+def test_a_shifted_range_is_not_joined(server, tmp_path):
+    server.script = {"/file1": ["truncate", "shifted"]}
+    download_all([Remote(server.url("/file1"), tmp_path / "file1")], patience=QUICK)
+    check(tmp_path, ["/file1"])
+
+
+@pytest.mark.parametrize("page", ["page", "unlabelled page"])
+def test_a_web_page_is_not_the_file(server, tmp_path, page):
+    server.script = {"/file1": [page]}
+    download_all(remotes(server, tmp_path, ["/file1"]), patience=QUICK)  # under repair, for a moment
+    check(tmp_path, ["/file1"])
+    server.script = {"/file2": [page]}
+    with pytest.raises(DatasetError, match="file2: the server sent a web page instead of the file"):
+        download_all([Remote(server.url("/file2"), tmp_path / "file2")], patience=QUICK)
+    assert [file.name for file in tmp_path.iterdir()] == ["file1"]
+
+
+def test_redirects_are_followed_with_their_range(server, tmp_path):
+    server.script = {"/old": [(302, {"Location": server.url("/file1")})] * 3}
+    (tmp_path / "file1.part").write_bytes(CONTENT["/file1"][:50_000])
+    remote = Remote(server.url("/old"), tmp_path / "file1", hashlib.sha256(CONTENT["/file1"]).hexdigest())
+    download_all([remote], patience=QUICK)
+    assert server.ranges == [("/file1", 50_000)]
+    check(tmp_path, ["/file1"])
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1/file1", "file:///etc/hostname"])
+def test_redirects_off_the_web_are_not_followed(server, tmp_path, target):
+    server.script = {"/old": [(302, {"Location": target})]}
+    with pytest.raises(DatasetError, match=r"old: .*(not safe to follow|not allowed)"):
+        download_all([Remote(server.url("/old"), tmp_path / "old")], patience=QUICK)
+    assert server.requests == {"/old": 1}
+
+
+def test_the_server_says_when_to_come_back(server, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(threading.Event, "wait", lambda event, timeout=None: waits.append(timeout))
+    in_a_minute = email.utils.formatdate(time.time() + 60, usegmt=True)
+    server.script = {
+        "/file1": [(429, {"Retry-After": "7"}), (503, {"Retry-After": in_a_minute}), (503, {}), 503]
+    }
+    patience = Patience(attempts=9, backoff=0.5)
+    download_all(remotes(server, tmp_path, ["/file1"]), patience=patience)
+    monkeypatch.undo()
+    waits = [wait for wait in waits if wait]
+    assert waits[0] == 7.0 and 55 < waits[1] <= 60 and waits[2:4] == [2.0, 4.0]
+    check(tmp_path, ["/file1"])
+
+
+def test_a_server_that_is_closed_for_long_is_not_waited_for(server, tmp_path):
+    server.script = {"/file1": [(503, {"Retry-After": "7200"})]}
+    with pytest.raises(DatasetError, match=r"503 .* and asks to come back in 120 minutes"):
+        download_all(remotes(server, tmp_path, ["/file1"]), patience=QUICK)
+
+
+def test_a_server_that_always_truncates_is_outlived_while_it_brings_something(server, tmp_path):
+    """Four broken connections in a row with two attempts allowed: each brought more than a megabyte."""
+    body = bytes(range(256)) * 4096 * 26
+    server.content["/large"] = body
+    server.script = {"/large": ["truncate"] * 4}
+    remote = Remote(server.url("/large"), tmp_path / "large", md5=hashlib.md5(body).hexdigest())
+    download_all([remote], patience=Patience(attempts=2, backoff=0.0))
+    assert server.requests["/large"] == 5 and (tmp_path / "large").read_bytes() == body
+
+
+def test_what_is_there_counts_from_the_start(server, tmp_path):
+    """Rate and time left are right only where the first event already knows what earlier calls left."""
+    sizes = {path: len(body) for path, body in CONTENT.items()}
+    (tmp_path / "file0").write_bytes(CONTENT["/file0"])
+    (tmp_path / "file1.part").write_bytes(CONTENT["/file1"][:50_000])
+    events = []
+    download_all(
+        [
+            Remote(server.url(path), tmp_path / path[1:], hashlib.sha256(body).hexdigest(), size=sizes[path])
+            for path, body in CONTENT.items()
+        ],
+        events.append,
+        patience=QUICK,
+    )
+    download = [event for event in events if event.label == "download"]
+    total = sum(sizes.values())
+    assert (download[0].done, download[0].total) == (sizes["/file0"] + 50_000, total)
+    assert (download[-1].done, download[-1].total) == (total, total)
+    assert all(event.done <= total for event in download)
+    checked = [event for event in events if event.label == "check"]
+    assert checked[-1].done == checked[-1].total == sizes["/file0"] + 50_000
+    assert server.sent["/file0"] == 0 and server.sent["/file1"] == sizes["/file1"] - 50_000
+
+
+def test_nothing_is_hashed_twice(server, tmp_path, monkeypatch):
+    """Whatever the number of attempts, a file left by an earlier call is read once, a new one never."""
+    read = []
+    original = partial.digest_of
+    monkeypatch.setattr(
+        partial, "digest_of", lambda path, told: read.append(path.name) or original(path, told)
+    )
+    server.script = {"/file1": ["truncate"] * 3, "/file2": ["truncate"] * 3}
+    (tmp_path / "file1.part").write_bytes(CONTENT["/file1"][:100])
+    download_all(remotes(server, tmp_path, ["/file1", "/file2"]), patience=QUICK)
+    assert read == ["file1.part"]
+    check(tmp_path, ["/file1", "/file2"])
+
+
+def test_an_interrupted_call_ends_at_once_and_keeps_what_arrived(server, tmp_path):
+    """Ctrl-C while a thread waits for a server that says nothing for much longer."""
+    server.rate = 200_000
+
+    def interrupt(event):
+        if event.label == "download" and event.done > 40_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download_all(remotes(server, tmp_path), interrupt, workers=3, patience=Patience())
+    left = {file.name: file.stat().st_size for file in tmp_path.glob("*.part")}
+    assert sum(left.values()) > 30_000
+    server.rate = None
+    server.ranges.clear()
+    download_all(remotes(server, tmp_path), patience=QUICK)
+    assert dict(server.ranges) == {
+        f"/{name.removesuffix('.part')}": size for name, size in left.items() if size
+    }
+    check(tmp_path)
+
+
+def test_the_bytes_are_right_whatever_the_server_does(server, tmp_path):
+    """Forty files against seeded sequences of every misbehaviour that may pass."""
+    dice = random.Random(5)
+    deeds = ["truncate", "short", 500, 503, "no ranges", "page", "unlabelled page", "wrong", "shifted"]
+    bodies = {f"/r{index}": dice.randbytes(dice.randrange(1, 30_000)) for index in range(40)}
+    server.content.update(bodies)
+    server.headers.update({path: {"ETag": f'"{index}"'} for index, path in enumerate(bodies) if index % 2})
+    server.script = {path: dice.choices(deeds, k=dice.randrange(6)) for path in bodies}
+    wanted = [
+        Remote(server.url(path), tmp_path / path[1:], md5=hashlib.md5(body).hexdigest(), size=len(body))
+        for path, body in bodies.items()
+    ]
+    patience = Patience(attempts=3, backoff=0.0)
+    for _ in range(9):
+        try:
+            download_all(wanted, patience=patience)
+            break
+        except DatasetError as error:
+            assert "run the same command again" in str(error)
+    assert {path: (tmp_path / path[1:]).read_bytes() for path in bodies} == bodies
+    assert len(list(tmp_path.iterdir())) == len(bodies)
