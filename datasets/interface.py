@@ -141,7 +141,10 @@ class MicrographSet(ABC):
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """Progress of a long job: ``done`` of ``total`` (None when unknown) in ``unit`` (``B`` or ``images``)."""
+    """Progress of a long job: ``done`` of ``total`` (None when unknown) in ``unit`` (``B``, ``images``, ...).
+
+    An event in unit ``remark`` is a sentence for the user, in ``label``; see :func:`remark`.
+    """
 
     label: str
     done: int
@@ -150,6 +153,11 @@ class ProgressEvent:
 
 
 ProgressSink = Callable[[ProgressEvent], None]
+
+
+def remark(text: str) -> ProgressEvent:
+    """What a user should know while a long job runs, in the one stream of its events."""
+    return ProgressEvent(text, 0, None, "remark")
 
 
 def silent(event: ProgressEvent) -> None:
@@ -189,9 +197,15 @@ class VerifyReport:
 
 
 class DatasetSource(ABC):
-    """A registered dataset: knows how it gets onto the disk, how it is checked and opened."""
+    """A registered dataset: knows how it gets onto the disk, how it is checked and opened.
+
+    Attributes:
+        card: what is known of it.
+        then_prepare: whether a fetch is followed by ``prepare`` at once, so that both must fit on the disk.
+    """
 
     card: DatasetCard
+    then_prepare: bool = True
 
     @abstractmethod
     def open(self, argument: str | None = None) -> MicrographSet:
@@ -204,6 +218,10 @@ class DatasetSource(ABC):
     @abstractmethod
     def state(self) -> DatasetState:
         """What is on disk, quickly, without reading pixels."""
+
+    def from_record(self, record: str) -> DatasetSource:
+        """The same dataset, fetched from the record of a repository that the user names."""
+        raise DatasetError(f"{self.card.name} is not fetched from a record; leave --record {record} away.")
 
     def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
         """Take the dataset from a folder the user already has."""
