@@ -71,6 +71,19 @@ def safe_name(text: str) -> str:
     return f"_{name}" if name.partition(".")[0].upper() in _DEVICES else name
 
 
+def unique_name(text: str, length: int = 80) -> str:
+    """Like ``safe_name``, and different texts stay different, also where case does not count.
+
+    A hash is added where something was replaced or cut, and to names with capitals.
+    """
+    import hashlib
+
+    name = safe_name(text)[:length]
+    if name == text.lower():
+        return name
+    return f"{name}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

@@ -7,6 +7,7 @@ Layout under the results folder::
     runs/<run id>/previews/*.png     super-resolved preview images (8 bit grey)
     references/<reference id>/*.png  the HR and LR of the previewed images, shared by all runs on that data
 
+Ids are stored whole in manifests and rows; folders and files are named after them as every system allows.
 A run folder is written beside its final place and renamed when whole, so a folder under ``runs/`` is complete
 or absent. Aggregates are never stored: they are recomputed from the rows.
 """
@@ -28,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.errors import SrbenchError
-from srbench.files import atomic_write
+from srbench.files import atomic_write, unique_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,9 @@ COLUMNS = (
     "value",
     "reason",
 )
+READ_COLUMNS = (*COLUMNS, "data")
+"""What ``ScoreStore.scores`` gives: the stored columns, and the data fingerprint of the row's run."""
+
 Status = Literal["complete", "failed", "missing"]
 
 
@@ -116,7 +120,7 @@ class Manifest:
         command: the command line that made it.
         versions: srbench, python, torch and other versions.
         device: name of the device, precision and thread count.
-        data: images, groups, LR hash, reference id, skipped files.
+        data: images, groups, LR hash, reference id, skipped files; kind, licence and terms of the dataset.
         protocol: the full protocol behind ``key.protocol``.
         weights: file, budget, training data and iterations of the weights.
         cost: wall seconds, peak memory and tiling used.
@@ -199,7 +203,7 @@ class ScoreStore:
             partial.mkdir(parents=True, exist_ok=True)
             self._write_scores(partial / "scores.parquet", manifest.key, list(scores))
             for image_id, pixels in images.items():
-                _write_png(partial / "previews" / f"{_file_name(image_id)}.png", pixels)
+                _write_png(partial / "previews" / f"{unique_name(image_id)}.png", pixels)
             whole = Manifest(**{**_shallow(manifest), "previews": sorted(images)})
             with atomic_write(partial / "manifest.json") as file:
                 file.write(whole.to_json().encode())
@@ -231,9 +235,9 @@ class ScoreStore:
         return manifest is not None and manifest.status == "complete"
 
     def scores(self, keys: Iterable[RunKey] | None = None) -> pd.DataFrame:
-        """All rows of all complete runs, or of those among ``keys``; columns ``COLUMNS``.
+        """All rows of all complete runs, or of those among ``keys``; columns ``READ_COLUMNS``.
 
-        The rows do not carry the data fingerprint: pass ``keys`` to keep two states of a dataset apart.
+        The column ``data`` comes from the manifests and keeps two states of a dataset apart.
         """
         import pandas as pd
 
@@ -243,29 +247,31 @@ class ScoreStore:
             path = self.root / "runs" / manifest.key.run_id / "scores.parquet"
             chosen = manifest.status == "complete" and (wanted is None or manifest.key in wanted)
             if chosen and path.is_file():
-                tables.append(pd.read_parquet(path))
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+                tables.append(pd.read_parquet(path).assign(data=manifest.key.data))
+        empty: pd.DataFrame = pd.DataFrame(columns=list(READ_COLUMNS))
+        return pd.concat(tables, ignore_index=True) if tables else empty
 
     def preview(self, key: RunKey, image_id: str) -> Path | None:
         """The PNG of a run's preview of an image, None when there is none."""
-        path = self.root / "runs" / key.run_id / "previews" / f"{_file_name(image_id)}.png"
-        return path if path.is_file() else None
+        folder = self.root / "runs" / key.run_id / "previews"
+        return _first_file(folder / f"{name}.png" for name in _names_of(image_id))
 
     def write_reference(
         self, reference_id: str, image_id: str, kind: Literal["hr", "lr"], pixels: NDArray[np.uint8]
     ) -> None:
         """Store the HR or LR of a previewed image, once for all runs on the same data and degradation."""
-        path = self._reference_path(reference_id, image_id, kind)
-        if not path.is_file():
-            _write_png(path, pixels)
+        if self.reference(reference_id, image_id, kind) is None:
+            folder = self.root / "references" / unique_name(reference_id)
+            _write_png(folder / f"{unique_name(image_id)}.{kind}.png", pixels)
 
     def reference(self, reference_id: str, image_id: str, kind: Literal["hr", "lr"]) -> Path | None:
         """The PNG written by ``write_reference``, None when there is none."""
-        path = self._reference_path(reference_id, image_id, kind)
-        return path if path.is_file() else None
-
-    def _reference_path(self, reference_id: str, image_id: str, kind: str) -> Path:
-        return self.root / "references" / _slug(reference_id) / f"{_file_name(image_id)}.{kind}.png"
+        folders = [
+            self.root / "references" / name for name in (unique_name(reference_id), _slug(reference_id))
+        ]
+        return _first_file(
+            folder / f"{name}.{kind}.png" for folder in folders for name in _names_of(image_id)
+        )
 
     @staticmethod
     def _write_scores(path: Path, key: RunKey, scores: list[Score]) -> None:
@@ -302,10 +308,15 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "_", text).strip("_.") or "none"
 
 
-def _file_name(image_id: str) -> str:
-    """A file name for any image id: readable, and unique by a hash where characters were replaced."""
+def _names_of(image_id: str) -> tuple[str, str]:
+    """The file name of an image, and the one that earlier results have."""
     slug = _slug(image_id)[:80]
-    return slug if slug == image_id else f"{slug}-{hashlib.sha256(image_id.encode()).hexdigest()[:8]}"
+    earlier = slug if slug == image_id else f"{slug}-{hashlib.sha256(image_id.encode()).hexdigest()[:8]}"
+    return unique_name(image_id), earlier
+
+
+def _first_file(paths: Iterable[Path]) -> Path | None:
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:

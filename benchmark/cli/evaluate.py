@@ -8,6 +8,7 @@ import click
 
 from srbench.cli.console import progress_bar
 from srbench.cli.options import (
+    degradation_option,
     device_option,
     results_option,
     rgb_to_grey_option,
@@ -28,8 +29,8 @@ from srbench.cli.options import (
 @weights_option
 @rgb_to_grey_option
 @results_option
-@click.option("--degradation", default="bicubic", show_default=True, help="How LR is made from HR.")
-@click.option("--protocol", default="sem-grey", show_default=True, help="What a number means.")
+@degradation_option
+@click.option("--protocol", help="What a number means [default: matlab-y for photographs, else sem-grey].")
 @click.option("--metric", "metrics", multiple=True, help="Only these metrics. Repeatable.")
 @click.option(
     "--previews", type=click.IntRange(0), default=6, show_default=True, help="Images kept for the report."
@@ -52,7 +53,7 @@ def evaluate(
     rgb_to_grey: bool,
     results: Path | None,
     degradation: str,
-    protocol: str,
+    protocol: str | None,
     metrics: tuple[str, ...],
     previews: int,
     force: bool,

@@ -14,7 +14,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def scale_option(command: Command) -> Command:
     """``--scale N``."""
     option = click.option(
-        "--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Magnification."
+        "--scale", type=click.IntRange(1, 8), default=4, show_default=True, help="Magnification."
     )
     return option(command)
 
@@ -22,9 +22,20 @@ def scale_option(command: Command) -> Command:
 def weights_scale_option(command: Command) -> Command:
     """``--scale N`` of commands that may take it from a weights file."""
     option = click.option(
-        "--scale", type=click.IntRange(2, 8), help="Magnification [default: that of the weights, else 4]."
+        "--scale", type=click.IntRange(1, 8), help="Magnification [default: that of the weights, else 4]."
     )
     return option(command)
+
+
+def degradation_option(command: Command) -> Command:
+    """``--degradation NAME[:SETTING=VALUE,...]``."""
+    return click.option(
+        "--degradation",
+        default="bicubic",
+        show_default=True,
+        metavar="NAME[:SETTING=VALUE,...]",
+        help="How LR is made from HR, as bicubic or sem_pixel:dose=60.",
+    )(command)
 
 
 def rgb_to_grey_option(command: Command) -> Command:

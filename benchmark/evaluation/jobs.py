@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_SCALE = 4
+DEFAULT_DEGRADATION = "bicubic"
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the caller asked for; the scale may be left to given weights."""
+    """What the caller asked for.
+
+    Attributes:
+        scale: magnification; None leaves it to given weights.
+        dataset: name of the dataset.
+        variant: only this variant.
+        weights: one weights file.
+        runs: folder of the trained runs.
+        oracle: leaking variants too.
+        rgb_to_grey: convert colour weights for the grey network.
+        channels: channels of the images; what has no weights to decide it is built for them.
+        degradation: how LR is made.
+    """
 
     scale: int | None
     dataset: str
@@ -109,6 +123,8 @@ class Wanted:
     runs: Path | None = None
     oracle: bool = False
     rgb_to_grey: bool = False
+    channels: int = 1
+    degradation: str = DEFAULT_DEGRADATION
 
     @property
     def magnification(self) -> int:
@@ -183,7 +199,7 @@ def _of_named(name: str, wanted: Wanted) -> list[Job]:
 
 
 def _of_card(card: ModelCard, wanted: Wanted) -> list[Job]:
-    channels = 1 if 1 in card.channels else card.channels[0]
+    channels = next((n for n in (wanted.channels, 1) if n in card.channels), card.channels[0])
     if not card.trainable:
         if wanted.weights is not None:
             raise SrbenchError(f"{card.name} needs no weights; leave --weights out.")
@@ -278,6 +294,17 @@ def _trained_elsewhere(job: Job) -> str:
 
 def _untrained(card: ModelCard, channels: int, wanted: Wanted) -> Job:
     variant = wanted.variant or card.variants[0]
-    option = "" if variant == card.variants[0] else f" --variant {variant}"
-    command = f"srbench train {card.name} --dataset {wanted.dataset} --scale {wanted.magnification}{option}"
-    return Job(card.name, variant, card, channels, missing=f"no trained weights; type: {command}")
+    command = [
+        "srbench",
+        "train",
+        card.name,
+        "--dataset",
+        wanted.dataset,
+        "--scale",
+        str(wanted.magnification),
+    ]
+    if variant != card.variants[0]:
+        command += ["--variant", variant]
+    if wanted.degradation != DEFAULT_DEGRADATION:
+        command += ["--degradation", wanted.degradation]
+    return Job(card.name, variant, card, channels, missing=f"no trained weights; type: {shlex.join(command)}")

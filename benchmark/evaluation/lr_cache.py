@@ -2,10 +2,11 @@
 
 One folder in the cache for each (data, split, degradation, scale)::
 
-    lr.bin        the 8-bit LR images, one after the other, row by row
+    lr.bin        the 8-bit LR images, one after the other, row by row; colour as red, green, blue a pixel
     index.json    which image lies where, and the sha256 of lr.bin
 
 The folder is written beside its place and renamed when whole. What does not match its hash is made again.
+Noise is that of acquisition 0 of each image (:func:`place_of`), whoever evaluates and in whatever order.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from typing import IO
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from srbench.datasets.degrade import Degradation, modcrop, quantise
+from srbench.datasets.degrade import Degradation, Place, noise_key, quantise
 from srbench.datasets.interface import Micrograph, MicrographSet, Pixels, ProgressEvent, ProgressSink
 from srbench.files import sha256_file, write_text
 
-FORMAT = 1
+FORMAT = 2
 SMALLEST_LR = 3
 """LR pixels a side below which nothing is left inside the border."""
 
@@ -40,6 +42,12 @@ class Entry:
     offset: int
     height: int
     width: int
+    channels: int = 1
+
+    @property
+    def layout(self) -> tuple[int, int, int, int]:
+        """Offset, height, width and channels: all that a worker is told of an image."""
+        return self.offset, self.height, self.width, self.channels
 
 
 @dataclass(frozen=True)
@@ -59,14 +67,14 @@ class LrCache:
     unusable: Mapping[str, str]
 
     def pixels(self, entry: Entry) -> NDArray[np.uint8]:
-        """One LR image, ``(H, W)`` uint8."""
-        return read_pixels(self.file, entry.offset, entry.height, entry.width)
+        """One LR image, ``(H, W)`` or ``(H, W, 3)`` uint8."""
+        return read_pixels(self.file, *entry.layout)
 
 
-def read_pixels(file: Path, offset: int, height: int, width: int) -> NDArray[np.uint8]:
-    """``(height, width)`` uint8 from ``offset`` of a pack."""
-    flat = np.fromfile(file, dtype=np.uint8, count=height * width, offset=offset)
-    return flat.reshape(height, width)
+def read_pixels(file: Path, offset: int, height: int, width: int, channels: int = 1) -> NDArray[np.uint8]:
+    """``(height, width)``, or ``(height, width, channels)`` of colour, uint8 from ``offset`` of a pack."""
+    flat = np.fromfile(file, dtype=np.uint8, count=height * width * channels, offset=offset)
+    return flat.reshape((height, width) if channels == 1 else (height, width, channels))
 
 
 def prepare(
@@ -108,17 +116,36 @@ def prepare(
 
 
 def cut_to_scale(pixels: Pixels, scale: int) -> Pixels:
-    """Cut bottom and right so that both sides are multiples of ``scale``."""
-    cut: Pixels = modcrop(pixels, scale)  # type: ignore[type-var]
-    return cut
+    """Cut bottom and right of ``(H, W, ...)`` so that both sides are multiples of ``scale``."""
+    height, width = pixels.shape[:2]
+    return pixels[: height - height % scale, : width - width % scale]
 
 
-def lr_image(hr: Pixels, degradation: Degradation, scale: int) -> NDArray[np.uint8]:
-    """The 8-bit LR image of an HR image whose sides are multiples of ``scale``."""
-    top = float(np.iinfo(hr.dtype).max)
-    image = torch.from_numpy(hr.astype(np.float64) / top)[None, None]
-    lr = quantise(degradation(image, scale)) * 255.0
-    return lr[0, 0].round().to(torch.uint8).numpy()
+def place_of(image_id: str) -> Place:
+    """Where the LR image that every model is given lies among all possible ones: its noise, its scan."""
+    return Place.whole(noise_key(image_id, 0))
+
+
+def lr_image(
+    hr: Pixels, degradation: Degradation, scale: int, place: Place | None = None
+) -> NDArray[np.uint8]:
+    """The 8-bit LR image of an HR image whose sides are multiples of ``scale``.
+
+    Args:
+        hr: ``(H, W)``, or ``(H, W, 3)`` whose channels are degraded each for itself.
+        degradation: how.
+        scale: magnification.
+        place: from :func:`place_of`, where the degradation is random.
+    """
+    lr = quantise(degradation(_to_planes(hr), scale, place)) * 255.0
+    planes = lr[0].round().to(torch.uint8).numpy()
+    return planes[0] if hr.ndim == 2 else np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+
+def _to_planes(pixels: Pixels) -> Tensor:
+    """``(1, C, H, W)`` float64 in [0, 1]."""
+    image = torch.from_numpy(pixels.astype(np.float64) / float(np.iinfo(pixels.dtype).max))
+    return image[None, None] if image.ndim == 2 else image.permute(2, 0, 1)[None].contiguous()
 
 
 def _write(
@@ -134,10 +161,11 @@ def _write(
     with (folder / "lr.bin").open("wb") as file:
         for done, image in enumerate(images, start=1):
             hr = cut_to_scale(micrographs.pixels(image.id), scale)
-            if min(hr.shape) < SMALLEST_LR * scale:
+            if min(hr.shape[:2]) < SMALLEST_LR * scale:
                 unusable[image.id] = f"{image.height} x {image.width} pixels are too few at scale {scale}"
             else:
-                entries.append(_append(file, image.id, lr_image(hr, degradation, scale)))
+                lr = lr_image(hr, degradation, scale, place_of(image.id))
+                entries.append(_append(file, image.id, lr))
             progress(ProgressEvent("low-resolution images", done, len(images), "images"))
     index = {
         "format": FORMAT,
@@ -149,7 +177,8 @@ def _write(
 
 
 def _append(file: IO[bytes], image: str, lr: NDArray[np.uint8]) -> Entry:
-    entry = Entry(image, file.tell(), int(lr.shape[0]), int(lr.shape[1]))
+    channels = int(lr.shape[2]) if lr.ndim == 3 else 1
+    entry = Entry(image, file.tell(), int(lr.shape[0]), int(lr.shape[1]), channels)
     file.write(np.ascontiguousarray(lr).tobytes())
     return entry
 

@@ -10,8 +10,8 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,20 @@ from numpy.typing import NDArray
 from srbench.errors import SrbenchError, unknown
 from srbench.evaluation.metrics.registry import Case, Plane
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Channel = TypeVar("Channel", Plane, "Tensor")
 
 CORE_METRICS = ("psnr", "ssim", "lr_psnr")
 """Metrics whose versions are part of the protocol; any other metric carries its version in its own id."""
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """ITU-R BT.601 weights of red, green and blue."""
+
+STUDIO_GAIN = 219.0 / 255.0
+"""From full range to 16..235; 65.481, 128.553 and 24.966 of the published formula are 219 LUMA_WEIGHTS."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,9 @@ class Protocol:
 
     Attributes:
         name: as typed.
-        channel: ``grey``: colour is reduced to one channel by BT.601 weights before anything else.
+        channel: ``grey``: colour is reduced to one channel by BT.601 weights and rounded before anything
+            else. ``y-of-rgb``: red, green and blue are rounded, their luma is not, as BasicSR has it; MATLAB
+            rounds luma too, which changes PSNR by about 0.01 dB at 30 dB.
         luma: ``full`` keeps 0..255; ``studio`` maps it to 16..235 as MATLAB's ``rgb2ycbcr`` does, which
             raises PSNR by exactly 20 log10(255/219) = 1.3219 dB and SSIM by a varying amount.
         border: ``scale`` cuts that many HR pixels from every side.
@@ -45,7 +54,7 @@ class Protocol:
     """
 
     name: str
-    channel: Literal["grey"] = "grey"
+    channel: Literal["grey", "y-of-rgb"] = "grey"
     luma: Literal["full", "studio"] = "full"
     border: Literal["scale"] = "scale"
     quantisation: Literal["uint8"] = "uint8"
@@ -59,6 +68,10 @@ class Protocol:
         content = json.dumps(asdict(self), sort_keys=True).encode()
         return f"{self.name}-{hashlib.sha256(content).hexdigest()[:8]}"
 
+    def for_colour(self) -> Protocol:
+        """This protocol for colour images: studio luma is then that of published tables, hence another id."""
+        return replace(self, channel="y-of-rgb") if self.luma == "studio" else self
+
     def describe(self) -> dict[str, Any]:
         """All fields and the id, for a manifest."""
         return {**asdict(self), "id": self.id}
@@ -71,6 +84,7 @@ class Protocol:
         scale: int,
         *,
         degrade: Callable[[Plane], Plane] | None = None,
+        lr_variance: Callable[[Plane], Plane] | None = None,
         truth: Mapping[str, Any] | None = None,
         pixel_size_nm: float | None = None,
         category: str = "",
@@ -82,7 +96,8 @@ class Protocol:
             hr: reference of the same height and width.
             lr: ``(H/scale, W/scale)``, what the model was given.
             scale: magnification.
-            degrade: HR plane in [0, 1] to LR plane, unrounded.
+            degrade: HR plane in [0, 1] to the expected LR plane: no noise, unrounded.
+            lr_variance: expected LR plane in [0, 1] to the variance of noise and rounding.
             truth: known geometry.
             pixel_size_nm: side of an HR pixel.
             category: kind of sample.
@@ -102,17 +117,22 @@ class Protocol:
             scale=scale,
             data_range=self.data_range,
             degrade=degrade,
+            lr_variance=lr_variance and self._variance(lr_variance),
             truth=truth,
             pixel_size_nm=pixel_size_nm,
             category=category,
         )
 
     def _plane(self, pixels: Pixels) -> Plane:
-        grey = to_grey(pixels)
-        rounded = (
-            grey if pixels.dtype == np.uint8 and pixels.ndim == 2 else np.floor(grey * 255.0 + 0.5) / 255.0
-        )
-        return rounded if self.luma == "full" else (16.0 + 219.0 * rounded) / 255.0
+        rounded = to_eight_bits(pixels) if self.channel == "y-of-rgb" else to_uint8(pixels)
+        plane = to_grey(rounded)
+        return plane if self.luma == "full" else (16.0 + 219.0 * plane) / 255.0
+
+    def _variance(self, variance: Callable[[Plane], Plane]) -> Callable[[Plane], Plane]:
+        """The same in the units of the planes."""
+        if self.luma == "full":
+            return variance
+        return lambda plane: variance((plane - 16.0 / 255.0) / STUDIO_GAIN) * STUDIO_GAIN**2
 
 
 def to_grey(pixels: Pixels) -> Plane:
@@ -131,10 +151,15 @@ def to_grey(pixels: Pixels) -> Plane:
     top = float(np.iinfo(pixels.dtype).max)
     if pixels.ndim == 2:
         return pixels.astype(np.float64) / top
-    red, green, blue = (pixels[..., channel].astype(np.float64) for channel in range(3))
+    grey: Plane = luma(*(pixels[..., channel].astype(np.float64) for channel in range(3))) / top
+    return grey
+
+
+def luma(red: Channel, green: Channel, blue: Channel) -> Channel:
+    """BT.601 luma of floating-point channels (arrays or tensors), in their range."""
     weight_r, _, weight_b = LUMA_WEIGHTS
     # Written around green so that three equal channels give exactly that channel.
-    return (green + weight_r * (red - green) + weight_b * (blue - green)) / top
+    return green + weight_r * (red - green) + weight_b * (blue - green)
 
 
 def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
@@ -142,6 +167,13 @@ def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
     if pixels.dtype == np.uint8 and pixels.ndim == 2:
         return np.asarray(pixels, dtype=np.uint8)
     return np.floor(to_grey(pixels) * 255.0 + 0.5).astype(np.uint8)
+
+
+def to_eight_bits(pixels: Pixels) -> NDArray[np.uint8]:
+    """Every channel rounded to 8 bit; the shape stays."""
+    if pixels.dtype == np.uint8:
+        return np.asarray(pixels, dtype=np.uint8)
+    return np.floor(pixels.astype(np.float64) / np.iinfo(pixels.dtype).max * 255.0 + 0.5).astype(np.uint8)
 
 
 def named(name: str) -> Protocol:
@@ -154,6 +186,11 @@ def named(name: str) -> Protocol:
     if name not in known:
         raise unknown("protocol", name, known)
     return known[name]
+
+
+def default_for(kind: str) -> str:
+    """The protocol for a dataset of this kind: that of published tables for photographs."""
+    return "matlab-y" if kind == "photographs" else "sem-grey"
 
 
 def protocol_names() -> list[str]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from srbench.datasets.interface import Micrograph, ProgressEvent, ProgressSink
 from srbench.errors import SrbenchError
 from srbench.evaluation.lr_cache import Entry, LrCache
+from srbench.evaluation.protocol import to_uint8
 from srbench.evaluation.scoring import Scorer
 from srbench.store import Score
 
@@ -81,10 +82,10 @@ class ModelRun:
             self._peak = message["peak_bytes"] / 1e6
 
     def score(self, entry: Entry, sr: Pixels8) -> None:
-        """Score one image."""
+        """Score one image: ``(H, W)``, or ``(H, W, 3)`` of a colour image. Previews show the luma scored."""
         self.scores += self.scorer.scores(self.images[entry.image], sr, self.lr.pixels(entry))
         if entry.image in self.previewed:
-            self.previews[entry.image] = sr
+            self.previews[entry.image] = to_uint8(sr)
         self._advance()
 
     def without(self, entry: Entry, reason: str) -> None:
@@ -127,10 +128,8 @@ class ModelRun:
         file = Path(message["file"])
         sr = np.load(file, allow_pickle=False)
         file.unlink()
-        expected = (entry.height * self.scorer.scale, entry.width * self.scorer.scale)
-        if sr.shape != expected or sr.dtype != np.uint8:
-            raise BadOutput(f"gave {sr.dtype} {sr.shape} for an image that must be uint8 {expected}")
-        megapixels = sr.size / 1e6
+        _check(sr, entry, self.scorer.scale)
+        megapixels = sr.shape[0] * sr.shape[1] / 1e6
         self._seconds += message["seconds"]
         self._megapixels += megapixels
         self._tilings.append(message["tiling"])
@@ -150,6 +149,13 @@ class ModelRun:
     def _advance(self) -> None:
         self.done += 1
         self.progress(ProgressEvent(self.label, self.done, len(self.lr.entries), "images"))
+
+
+def _check(sr: NDArray[Any], entry: Entry, scale: int) -> None:
+    """A grey network answers a colour image with its luma."""
+    expected = (entry.height * scale, entry.width * scale)
+    if sr.shape not in (expected, (*expected, entry.channels)) or sr.dtype != np.uint8:
+        raise BadOutput(f"gave {sr.dtype} {sr.shape} for an image that must be uint8 {expected}")
 
 
 def _ratio(amount: float, megapixels: float) -> float:

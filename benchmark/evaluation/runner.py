@@ -14,14 +14,14 @@ from srbench import datasets
 from srbench.datasets import MicrographSet
 from srbench.datasets.interface import ProgressSink, silent
 from srbench.evaluation import lr_cache
-from srbench.evaluation.jobs import Job, Wanted, magnification, resolve
+from srbench.evaluation.jobs import DEFAULT_DEGRADATION, Job, Wanted, magnification, resolve
 from srbench.evaluation.launch import WorkerFailed, run_worker
 from srbench.evaluation.lr_cache import LrCache
 from srbench.evaluation.metrics import registry
-from srbench.evaluation.protocol import to_uint8
+from srbench.evaluation.protocol import to_eight_bits, to_uint8
 from srbench.evaluation.run import BadOutput, ModelRun
 from srbench.evaluation.scoring import UNAVAILABLE, Scorer
-from srbench.evaluation.setting import Setting, make_setting, over_categories
+from srbench.evaluation.setting import Setting, channels_of, make_setting, over_categories
 from srbench.evaluation.statistics import NOISE_CEILING
 from srbench.evaluation.summary import EvaluationSummary, Outcome
 from srbench.home import cache_folder, results_folder
@@ -54,8 +54,8 @@ def evaluate(
     weights: Path | None = None,
     runs: Path | None = None,
     results: Path | None = None,
-    degradation: str = "bicubic",
-    protocol: str = "sem-grey",
+    degradation: str = DEFAULT_DEGRADATION,
+    protocol: str | None = None,
     metrics: Sequence[str] | None = None,
     device: str = "auto",
     force: bool = False,
@@ -83,8 +83,8 @@ def evaluate(
         weights: one weights file for one model; variant and channels are told from its tensors.
         runs: folder of the trained runs; the one of the srbench home when None.
         results: results folder; the one of the srbench home when None.
-        degradation: how LR is made from HR.
-        protocol: what a number means.
+        degradation: how LR is made from HR, with settings where it has some (``sem_pixel:dose=60``).
+        protocol: what a number means; ``matlab-y`` for photographs, else ``sem-grey``, when None.
         metrics: names of metrics; the default ones when None.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         force: score again what is already scored.
@@ -98,12 +98,15 @@ def evaluate(
         progress: told of every image.
 
     Raises:
-        DatasetError: no such dataset, or nothing in the split.
+        DatasetError: no such dataset or degradation, nothing in the split, or a degradation that has nothing
+            to restore at this scale.
         ModelError: no such model, variant or scale.
         SrbenchError: no such protocol, metric or weights file, or the results folder cannot be written.
     """
     opened = datasets.open(dataset) if isinstance(dataset, str) else dataset
-    wanted = Wanted(scale, opened.name, variant, weights, runs, oracle, rgb_to_grey)
+    wanted = Wanted(
+        scale, opened.name, variant, weights, runs, oracle, rgb_to_grey, channels_of(opened), degradation
+    )
     jobs = resolve(models, wanted)
     scale = magnification(jobs, wanted)
     setting = make_setting(
@@ -116,7 +119,8 @@ def evaluate(
     how = How({"device": device, "tile": tile, "max_bytes": max_bytes}, timeout, force, previews, progress)
     evaluation = _Evaluation(setting, lr, store, how)
     outcomes = [evaluation.noise_ceiling(), *map(evaluation.score, jobs)]
-    return EvaluationSummary(store.root, tuple(outcome for outcome in outcomes if outcome is not None))
+    done = tuple(outcome for outcome in outcomes if outcome is not None)
+    return EvaluationSummary(store.root, done, setting.conditions(chosen=protocol is not None))
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ class _Evaluation:
             if pixels is None:
                 run.without(entry, "the dataset has no second acquisition of this field")
             else:
-                run.score(entry, to_uint8(lr_cache.cut_to_scale(pixels, scorer.scale)))
+                run.score(entry, to_eight_bits(lr_cache.cut_to_scale(pixels, scorer.scale)))
         return self._complete(job, run, time.monotonic() - start)
 
     def _run(self, scorer: Scorer, job: Job) -> ModelRun:
@@ -202,7 +206,7 @@ class _Evaluation:
             "rgb_to_grey": job.rgb_to_grey,
             "foreign": job.foreign,
             "lr": str(self.lr.file.resolve()),
-            "images": [[entry.offset, entry.height, entry.width] for entry in self.lr.entries],
+            "images": [list(entry.layout) for entry in self.lr.entries],
             "out": str(scratch),
             **({"hr": str(self._pack_references(scratch))} if job.leaking else {}),
             **self.how.limits,
@@ -213,7 +217,7 @@ class _Evaluation:
         pack = scratch / "hr.bin"
         with pack.open("wb") as file:
             for entry in self.lr.entries:
-                file.write(to_uint8(self.setting.scorer.reference(self.images[entry.image])).tobytes())
+                file.write(to_eight_bits(self.setting.scorer.reference(self.images[entry.image])).tobytes())
         return pack
 
     def _open_work(self, key: RunKey) -> Scorer | None:
@@ -263,7 +267,7 @@ class _Evaluation:
             if entry.image in run.previews:
                 hr = to_uint8(run.scorer.reference(self.images[entry.image]))
                 self.store.write_reference(self.setting.reference_id, entry.image, "hr", hr)
-                lr = self.lr.pixels(entry)
+                lr = to_uint8(self.lr.pixels(entry))
                 self.store.write_reference(self.setting.reference_id, entry.image, "lr", lr)
 
     def _forget_missing(self, job: Job) -> None:

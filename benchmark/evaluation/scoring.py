@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srbench.datasets.degrade import Degradation
 from srbench.datasets.interface import Micrograph, MicrographSet, Pixels
-from srbench.evaluation.lr_cache import cut_to_scale
+from srbench.evaluation.lr_cache import cut_to_scale, place_of
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.registry import Case, Metric, MetricUnavailable, Plane
 from srbench.evaluation.protocol import Protocol
 from srbench.store import Score
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROUNDING_VARIANCE = 1.0 / 12.0 / 255.0**2
+"""Variance that rounding to 8 bits adds, in units of the squared grey range."""
 
 UNAVAILABLE = "unavailable: "
 """Starts the reason of a score that another machine, or a file more, would give."""
@@ -52,7 +60,7 @@ class Scorer:
         return cut_to_scale(self.micrographs.pixels(image.id), self.scale)
 
     def scores(self, image: Micrograph, sr: Pixels, lr: NDArray[np.uint8]) -> list[Score]:
-        """One score a metric."""
+        """One score a metric; ``sr`` and ``lr`` are ``(H, W)`` or ``(H, W, 3)``."""
         hr = self.reference(image)
         if self._has_databar(image.id, hr):
             return self.without_value(
@@ -63,7 +71,8 @@ class Scorer:
             hr,
             lr,
             self.scale,
-            degrade=self._degrade,
+            degrade=functools.partial(self._degrade, image.id),
+            lr_variance=self._lr_variance if lr.ndim == 2 else None,
             truth=self.micrographs.truth(image.id) if image.has_truth else None,
             pixel_size_nm=image.pixel_size_nm,
             category=image.category,
@@ -80,19 +89,33 @@ class Scorer:
         value, reason = measure(metric, case)
         return _score(metric, value, reason, image)
 
-    def _degrade(self, plane: Plane) -> Plane:
-        import torch
+    def _degrade(self, image_id: str, plane: Plane) -> Plane:
+        """The expected LR plane of this image: against a noisy one, noise of its own would count twice."""
+        return _on_tensor(lambda hr: self.degradation.expected(hr, self.scale, place_of(image_id)), plane)
 
-        image = torch.from_numpy(np.ascontiguousarray(plane))[None, None]
-        degraded: Plane = self.degradation(image, self.scale)[0, 0].numpy()
-        return degraded
+    def _lr_variance(self, expected: Plane) -> Plane:
+        """Variance of the LR pixels around an expected LR plane in [0, 1]: counting noise and rounding."""
+        noise = self.degradation.noise
+        if noise is None:
+            return np.full_like(expected, ROUNDING_VARIANCE)
+        return _on_tensor(noise.variance, np.clip(expected, 0.0, 1.0)) + ROUNDING_VARIANCE
 
     def _has_databar(self, image_id: str, hr: Pixels) -> bool:
         from srbench.datasets.databar import has_databar
 
+        if hr.ndim == 3 or self.micrographs.card.kind == "photographs":
+            return False
         if image_id not in self._databars:
             self._databars[image_id] = has_databar(hr)
         return self._databars[image_id]
+
+
+def _on_tensor(function: Callable[[Tensor], Tensor], plane: Plane) -> Plane:
+    """A function of ``(1, 1, H, W)`` applied to ``(H, W)``."""
+    import torch
+
+    result: Plane = function(torch.from_numpy(np.ascontiguousarray(plane))[None, None])[0, 0].numpy()
+    return result
 
 
 def measure(metric: Metric, case: Case) -> tuple[float, str]:

@@ -13,9 +13,21 @@ from srbench.datasets import DatasetError, Micrograph, MicrographSet, degrade
 from srbench.datasets.interface import SPLITS, Split
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.lr_cache import LrCache
-from srbench.evaluation.protocol import named
+from srbench.evaluation.protocol import Protocol, default_for, named
 from srbench.evaluation.scoring import Scorer, choose_metrics
+from srbench.evaluation.task import check_task
 from srbench.store import Manifest, RunKey, Status
+
+_KIND_WORDS = {
+    "real": "real micrographs",
+    "synthetic": "synthetic scenes",
+    "photographs": "photographs",
+    "user": "a user's images",
+}
+_SHARED_NOISE = (
+    "LR was made from recordings that hold noise themselves: the noise of the dose comes on top of what LR "
+    "and HR share."
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,13 @@ class Setting:
         name, data = self.micrographs.name, self.micrographs.fingerprint[:12]
         return f"{name}-{data}-{self.scorer.degradation.id}-x{self.scorer.scale}"
 
+    def conditions(self, chosen: bool) -> str:
+        """One line of what the numbers mean; ``chosen`` where the caller named the protocol."""
+        kind = self.micrographs.card.kind
+        protocol = self.scorer.protocol.id + ("" if chosen else f" (default for {_KIND_WORDS[kind]})")
+        place = f"{self.micrographs.name}, {self.split}, x{self.scorer.scale}"
+        return f"{place}, LR by {self.scorer.degradation.id}, protocol {protocol}"
+
     def manifest(
         self,
         job: Job,
@@ -73,11 +92,22 @@ class Setting:
             weights=job.describe_weights(),
             cost=cost or {},
             card=job.describe_card(),
-            notes=[*job.notes, *recipe_notes, *notes],
+            notes=[*job.notes, *recipe_notes, *self._notes(), *notes],
         )
 
+    def _notes(self) -> list[str]:
+        noisy = self.scorer.degradation.noise is not None
+        return [_SHARED_NOISE] if noisy and self.micrographs.card.kind in ("real", "user") else []
+
     def _data(self, lr: LrCache) -> dict[str, Any]:
+        card = self.micrographs.card
         return {
+            "title": card.title,
+            "kind": card.kind,
+            "licence": card.licence,
+            "terms": card.terms,
+            "citation": card.citation,
+            "channels": channels_of(self.micrographs),
             "images": len(self.images),
             "groups": len({image.group for image in self.images}),
             "fingerprint": self.micrographs.fingerprint,
@@ -92,14 +122,14 @@ def make_setting(
     *,
     split: str,
     degradation: str,
-    protocol: str,
+    protocol: str | None,
     metrics: Sequence[str] | None,
     scale: int,
 ) -> Setting:
     """Resolve the names.
 
     Raises:
-        DatasetError: unknown split or degradation, or nothing in the split.
+        DatasetError: unknown split or degradation, nothing in the split, or nothing to restore at this scale.
         SrbenchError: unknown protocol or metric.
     """
     if split not in (*SPLITS, "all"):
@@ -110,8 +140,21 @@ def make_setting(
         raise DatasetError(
             f"{micrographs.name} has no images in split {split!r} ({counts}); choose another --split."
         )
-    scorer = Scorer(micrographs, named(protocol), choose_metrics(metrics), degrade.get(degradation), scale)
+    chosen = degrade.get(degradation)
+    check_task(chosen, scale)
+    scorer = Scorer(micrographs, _protocol(protocol, micrographs), choose_metrics(metrics), chosen, scale)
     return Setting(micrographs, images, split, scorer)
+
+
+def channels_of(micrographs: MicrographSet) -> int:
+    """3 where the dataset has a colour image, else 1."""
+    return max((image.channels for image in micrographs.images), default=1)
+
+
+def _protocol(name: str | None, micrographs: MicrographSet) -> Protocol:
+    """The named protocol, or the one for this kind of data, as it is for the dataset's channels."""
+    protocol = named(name or default_for(micrographs.card.kind))
+    return protocol.for_colour() if channels_of(micrographs) == 3 else protocol
 
 
 def versions() -> dict[str, str]:

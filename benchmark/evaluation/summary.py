@@ -30,10 +30,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class EvaluationSummary:
-    """What became of every model, and where the scores are."""
+    """What became of every model, under which conditions, and where the scores are."""
 
     results: Path
     outcomes: tuple[Outcome, ...]
+    conditions: str = ""
 
     def of(self, status: OutcomeStatus) -> tuple[Outcome, ...]:
         """The outcomes with this status."""
@@ -60,8 +61,9 @@ class EvaluationSummary:
         return self.of("missing")
 
     def text(self) -> str:
-        """A line a model and a line of totals."""
+        """The conditions, a line a model and a line of totals."""
         width = max((len(outcome.label) for outcome in self.outcomes), default=0)
         lines = [f"{one.label:<{width}}  {one.status:<7}  {one.detail}" for one in self.outcomes]
         counts = [f"{len(self.of(status))} {status}" for status in ("scored", "skipped", "failed", "missing")]
-        return "\n".join([*lines, f"{', '.join(counts)}; scores in {self.results}"])
+        head = [self.conditions] if self.conditions else []
+        return "\n".join([*head, *lines, f"{', '.join(counts)}; scores in {self.results}"])

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from srbench.evaluation.tiling import Inference, Tiler
@@ -66,7 +67,7 @@ def _run(job: Mapping[str, Any], channel: Channel) -> None:
     tiler = _tiler(job, model, device)
     lr, hr = memory.blank_images(model, WARM_UP_SIDE, WARM_UP_SIDE, device)
     model.infer(lr, oracle_hr=hr)
-    for _, height, width in job["images"]:
+    for _, height, width, _ in job["images"]:
         tiler.plan(height, width)
     memory.reset_peak(device)
     channel.send("warm")
@@ -80,35 +81,49 @@ def _one(job: Mapping[str, Any], tiler: Tiler, index: int) -> dict[str, Any]:
     """Super-resolve one image of the pack into ``<index>.npy``."""
     import numpy as np
 
-    lr, hr = _image(job["lr"], *job["images"][index]), _oracle_image(job, index)
+    seen = tiler.model.channels
+    lr, hr = _image(seen, job["lr"], *job["images"][index]), _oracle_image(seen, job, index)
     start = time.perf_counter()
     result: Inference = tiler(lr, oracle_hr=hr)
     seconds = time.perf_counter() - start
     final = Path(job["out"]) / f"{index}.npy"
     partial = final.with_suffix(".tmp")
     with partial.open("wb") as file:
-        np.save(file, result.sr[0, 0].numpy())
+        np.save(file, _pixels(result.sr[0].numpy()))
     partial.rename(final)
     return {"file": str(final), "seconds": seconds, "tiling": result.summary()}
 
 
-def _image(pack: str, offset: int, height: int, width: int) -> Tensor:
-    """``(1, 1, height, width)`` in [0, 1]."""
+def _pixels(planes: NDArray[Any]) -> NDArray[Any]:
+    """``(C, H, W)`` to ``(H, W)`` or ``(H, W, C)``."""
+    pixels: NDArray[Any] = planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0)
+    return pixels
+
+
+def _image(seen: int, pack: str, offset: int, height: int, width: int, channels: int = 1) -> Tensor:
+    """``(1, C, height, width)`` in [0, 1], for a network that sees so many channels.
+
+    Of a colour image a grey network gets the luma, not rounded. C is 1 for grey images also where the network
+    sees colour: ``SRModel.infer`` replicates them.
+    """
     import torch
 
     from srbench.evaluation.lr_cache import read_pixels
+    from srbench.evaluation.protocol import luma
 
-    pixels = torch.from_numpy(read_pixels(Path(pack), offset, height, width))
-    return (pixels.float() / 255.0)[None, None]
+    pixels = torch.from_numpy(read_pixels(Path(pack), offset, height, width, channels)).float() / 255.0
+    if channels == 1:
+        return pixels[None, None]
+    return luma(*pixels.unbind(-1))[None, None] if seen == 1 else pixels.permute(2, 0, 1)[None]
 
 
-def _oracle_image(job: Mapping[str, Any], index: int) -> Tensor | None:
+def _oracle_image(seen: int, job: Mapping[str, Any], index: int) -> Tensor | None:
     """The HR image, which the parent hands over for a leaking variant alone."""
     if "hr" not in job:
         return None
     scale = job["scale"]
-    offset, height, width = job["images"][index]
-    return _image(job["hr"], offset * scale**2, height * scale, width * scale)
+    offset, height, width, channels = job["images"][index]
+    return _image(seen, job["hr"], offset * scale**2, height * scale, width * scale, channels)
 
 
 def _load(job: Mapping[str, Any]) -> tuple[SRModel, tuple[str, ...]]:

@@ -1,7 +1,8 @@
 """The interpolations: what every trained network has to beat.
 
 All four follow MATLAB's ``imresize`` (half-pixel centres, symmetric border), the convention behind published
-super-resolution tables: bicubic is Keys' kernel with a = -1/2, Lanczos has three lobes.
+super-resolution tables: bicubic is Keys' kernel with a = -1/2, Lanczos has three lobes. At magnification 1
+all give the image back: the noisy image itself, which a denoising network has to beat.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from torch import nn
 from srbench.models.layers import InterpolationUpsample
 from srbench.models.registry import register_model
 
-SCALES = (2, 3, 4, 8)
+SCALES = (1, 2, 3, 4, 8)
 VARIANTS = ("matlab",)
 
 

@@ -27,7 +27,7 @@ class FakeSet(MicrographSet):
 
     def __init__(self, count: int = 5, ceiling: bool = False, name: str = "fake", side: int = 66) -> None:
         self.name = name
-        self.card = DatasetCard(name, name, "synthetic", "", "CC0-1.0")
+        self.card = DatasetCard(name, name, "synthetic", "", "CC0-1.0", terms="cite us")
         self.ceiling = ceiling
         self.skipped: Mapping[str, str] = {"broken.png": "truncated"}
         self.store: dict[str, Pixels] = {

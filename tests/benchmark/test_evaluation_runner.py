@@ -127,7 +127,18 @@ def test_a_model_without_weights_says_what_to_type(evaluated: tuple[EvaluationSu
 def test_the_summary_prints_a_line_a_model(evaluated: tuple[EvaluationSummary, ScoreStore]) -> None:
     text = evaluated[0].text()
     assert text.splitlines()[-1].startswith("2 scored, 0 skipped, 5 failed, 1 missing; scores in ")
-    assert len(text.splitlines()) == 9
+    assert len(text.splitlines()) == 10
+
+
+def test_the_summary_begins_with_what_the_numbers_mean(
+    evaluated: tuple[EvaluationSummary, ScoreStore],
+) -> None:
+    summary, store = evaluated
+    protocol = manifest(store, "fake_smooth").key.protocol
+    assert summary.text().splitlines()[0] == (
+        f"fake, test, x4, LR by bicubic@1, protocol {protocol} (default for synthetic scenes)"
+    )
+    assert protocol.startswith("sem-grey-")
 
 
 def test_rows_cover_every_image_and_metric(evaluated: tuple[EvaluationSummary, ScoreStore]) -> None:
@@ -203,6 +214,9 @@ def test_the_manifest_says_how_the_numbers_came_about(
         "retries": 0,
     }
     assert found.card["leaking"] is False and found.versions["torch"]
+    assert found.data["kind"] == "synthetic" and found.data["licence"] == "CC0-1.0"
+    assert found.data["terms"] == "cite us" and found.data["channels"] == 1
+    assert found.data["fingerprint"] == found.key.data
 
 
 def test_previews_cover_the_categories_and_come_with_hr_and_lr(
@@ -346,7 +360,7 @@ def run_models_on(cache: lr_cache.LrCache, folder: Path) -> list[bytes]:
         "variant": models.card("bicubic").variants[0],
         "weights": None,
         "lr": str(cache.file),
-        "images": [[one.offset, one.height, one.width] for one in cache.entries],
+        "images": [one.layout for one in cache.entries],
         "out": str(folder),
         "device": "cpu",
         "tile": None,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from srbench.errors import SrbenchError
-from srbench.store import COLUMNS, Manifest, RunKey, Score, ScoreStore
+from srbench.store import READ_COLUMNS, Manifest, RunKey, Score, ScoreStore
 
 KEY = RunKey("edsr", "tiny", "ab" * 32, 3, "sem_open", "cd" * 32, "test", "bicubic@1", 4, "sem-grey-01234567")
 NAN = float("nan")
@@ -33,7 +33,9 @@ def test_round_trip(tmp_path: Path) -> None:
     preview = np.arange(12, dtype=np.uint8).reshape(3, 4)
     store.write_run(Manifest(KEY, "complete", command="srbench eval"), scores(), {"a/b c": preview})
     rows = store.scores()
-    assert tuple(rows.columns) == COLUMNS
+    assert tuple(rows.columns) == READ_COLUMNS
+    assert tuple(ScoreStore(tmp_path / "empty").scores().columns) == READ_COLUMNS
+    assert set(rows.data) == {KEY.data}
     assert rows.metric.tolist() == ["psnr", "lpips", "params"]
     assert rows.value.tolist()[0] == 30.5
     assert np.isnan(rows.value[1]) and "not on disk" in rows.reason[1]

@@ -40,7 +40,12 @@ class Case:
         lr: the model's input, ``(H/scale, W/scale)`` float64 in [0, 1].
         scale: magnification.
         data_range: difference between white and black.
-        degrade: HR-sized image in [0, 1] to LR-sized, without quantisation; None where none is known.
+        degrade: HR-sized image in [0, 1] to the LR-sized image that an infinite dose would give: with this
+            image's scan distortions, without noise and without rounding; None where none is known.
+        lr_variance: expected LR image, as ``degrade`` gives it, to the variance at each of its pixels of what
+            separates ``lr`` from it, counting noise and 8-bit rounding, in units of the squared planes;
+            clipping at black and white makes the true one smaller there. None where it is not known, as for
+            colour.
         truth: known geometry of the scene, as the dataset stores it.
         pixel_size_nm: side of an HR pixel where known.
         category: kind of sample.
@@ -54,6 +59,7 @@ class Case:
     scale: int
     data_range: float = 1.0
     degrade: Callable[[Plane], Plane] | None = None
+    lr_variance: Callable[[Plane], Plane] | None = None
     truth: Mapping[str, Any] | None = None
     pixel_size_nm: float | None = None
     category: str = ""
