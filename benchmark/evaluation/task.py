@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from srbench.datasets import DatasetError, degrade
-from srbench.datasets.degrade import Degradation
+from srbench.datasets.degrade import Degradation, quantise
 
 
 def check_task(degradation: Degradation, scale: int) -> None:
@@ -37,8 +37,8 @@ def _is_defined(degradation: Degradation, scale: int) -> bool:
 
 
 def _changes_images(degradation: Degradation, scale: int) -> bool:
-    """Whether LR is anything but HR; without magnification and chance that is tried on a restless image."""
+    """Whether the 8-bit LR is anything but HR; without magnification and chance a restless image is tried."""
     if scale > 1 or degradation.stochastic:
         return True
-    probe = (torch.arange(64, dtype=torch.float64) * 37 % 64 / 63).reshape(1, 1, 8, 8)
-    return not torch.equal(degradation(probe, scale), probe)
+    probe = (torch.arange(64, dtype=torch.float64) * 37 % 64 * 4 / 255).reshape(1, 1, 8, 8)
+    return not torch.equal(quantise(degradation(probe, scale)), quantise(probe))
