@@ -1,4 +1,4 @@
-"""Writing and checking packed folders; see ``packed`` for the layout and for why a crash cannot harm one."""
+"""Writing packed folders; see ``packed`` for the layout and for why a crash cannot harm one."""
 
 from __future__ import annotations
 
@@ -12,18 +12,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from srbench.datasets.interface import (
     DatasetError,
     DatasetMissing,
     Micrograph,
     Pixels,
-    ProgressEvent,
-    ProgressSink,
-    VerifyReport,
-    silent,
 )
+from srbench.datasets.pack_check import verify_packed
 from srbench.datasets.packed import (
     ALIGNMENT,
     FORMAT,
@@ -34,10 +30,7 @@ from srbench.datasets.packed import (
     files_of,
     fingerprint,
     index_bytes,
-    map_shard,
-    read_index,
     read_manifest,
-    view_of,
 )
 from srbench.datasets.storage import (
     canonical_json,
@@ -46,10 +39,11 @@ from srbench.datasets.storage import (
     little_endian,
     locked,
     pixel_hash,
-    sha256_file,
     write_atomically,
     writing_to,
 )
+
+__all__ = ["SHARD_BYTES", "Definition", "PackWriter", "packing", "verify_packed"]
 
 SHARD_BYTES = 1 << 30
 _WORK = ".packing-"
@@ -122,7 +116,11 @@ class _Added:
 
 
 class PackWriter:
-    """Takes images, then makes them the folder's state; made by :func:`packing`."""
+    """Takes images, then makes them the folder's state; made by :func:`packing`.
+
+    Attributes:
+        definition: what the manifest will say of the pack; may be replaced until ``finish``.
+    """
 
     def __init__(self, folder: Path, work: Path, definition: Definition, shard_bytes: int) -> None:
         self.folder = folder
@@ -300,38 +298,6 @@ class _Shard:
         self.file.write(data)
         self.digest.update(data)
         self.size += len(data)
-
-
-def verify_packed(folder: Path, progress: ProgressSink = silent) -> VerifyReport:
-    """Hash every byte of a packed folder and name the images and files that changed.
-
-    Raises:
-        DatasetMissing: nothing is packed there.
-        DatasetError: manifest or index cannot be read at all.
-    """
-    manifest = read_manifest(folder)
-    records = read_index(folder, manifest)
-    problems = {}
-    shards = {name: map_shard(folder / name) for name in manifest.shards}
-    for done, record in enumerate(records, start=1):
-        changed = list(_changed(record, shards))
-        if changed:
-            problems[record.image.id] = "; ".join(changed)
-        progress(ProgressEvent("verify", done, len(records), "images"))
-    damaged = {
-        stored.shard for record in records if record.image.id in problems for _, stored in record.parts()
-    }
-    for name, (_, expected) in manifest.shards.items():
-        if name not in damaged and sha256_file(folder / name) != expected:
-            problems[name] = "bytes between the images changed on disk"
-    return VerifyReport(len(records) + len(manifest.shards) + 1, problems)
-
-
-def _changed(record: Record, shards: Mapping[str, NDArray[np.uint8]]) -> Iterator[str]:
-    for what, stored in record.parts():
-        found = pixel_hash(view_of(shards[stored.shard], stored))
-        if found != stored.sha256:
-            yield f"{what} changed on disk (sha256 {found[:12]}, expected {stored.sha256[:12]})"
 
 
 def _clear_leftovers(folder: Path) -> None:

@@ -269,7 +269,7 @@ _AGAIN = "delete its manifest.json and import, fetch, prepare or open the datase
 def read_index(folder: Path, manifest: PackManifest) -> tuple[Record, ...]:
     """The index of a packed folder, after checking that it and the shards are those of the manifest.
 
-    Sizes are checked here and hashes in ``pack_writer.verify_packed``: hashing every byte takes seconds.
+    Sizes are checked here and hashes in ``pack_check.verify_packed``: hashing every byte takes seconds.
 
     Raises:
         DatasetError: a file is missing, changed or cut short.

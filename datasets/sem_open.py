@@ -40,7 +40,8 @@ from srbench.datasets.interface import (
     VerifyReport,
     silent,
 )
-from srbench.datasets.pack_writer import packing, verify_packed
+from srbench.datasets.pack_check import verify_packed
+from srbench.datasets.pack_writer import packing
 from srbench.datasets.packed import PackedSet, read_manifest
 from srbench.datasets.registry import register_dataset
 from srbench.datasets.sem_catalogue import CatalogueImage, catalogue
@@ -116,6 +117,8 @@ class SemOpen(DatasetSource):
             manifest = read_manifest(self.folder)
         except DatasetMissing:
             return self._state_of_downloads()
+        except DatasetError:
+            return DatasetState("partial", next_step=_OBTAIN)
         return DatasetState("ready", manifest.images, manifest.nbytes)
 
     def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from srbench.datasets import pack_writer, storage
 from srbench.datasets.interface import DatasetCard, DatasetError, DatasetMissing, Micrograph
-from srbench.datasets.pack_writer import packing, verify_packed
+from srbench.datasets.pack_check import verify_packed
+from srbench.datasets.pack_writer import packing
 from srbench.datasets.packed import PackedSet, read_index, read_manifest
 from srbench.datasets.storage import pixel_hash
 
