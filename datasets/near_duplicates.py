@@ -17,9 +17,9 @@ Measured on 159 real micrographs of ``sem_open`` at 1020x624 (five kinds of spec
 preparation), each planted again (``tests/datasets/bench_near_duplicates.py``):
 
 * found: 100 % of JPEG quality 60 to 95, gain 0.75, offset, gamma 0.7, 1 to 4 pixels shift, 5 % crop (centre
-  or corner), 20 pixels shift, blur 1 pixel, noise 3 %, other cut below, twice the pixels, and several of these
-  at once (lowest correlation 0.83); 96 % of 40 pixels shift. Larger shifts and other magnifications are not
-  looked for;
+  or corner), 20 pixels shift, blur 1 pixel, noise 3 %, other cut below, twice the pixels, and several of
+  these at once (lowest correlation 0.83); 96 % of 40 pixels shift. Larger shifts and other
+  magnifications are not looked for;
 * falsely merged: none of 12,561 pairs of different fields (highest correlation 0.27; 0.3 % were candidates),
   none of 1,770 pairs of featureless frames, 1 of 1,770 pairs of gratings drawn at random (pitch and direction
   the same). The one pair known in ``sem_open`` is found (0.99).
@@ -113,7 +113,8 @@ def thumbnail(pixels: Pixels) -> Thumbnail:
     margin = (_COARSE - _FINE) // 2
     fine = _box_means(means, _FINE)[margin:-margin, margin:-margin]
     details = fine - _box_means(means, _COARSE)
-    return (details - details.mean()).astype(np.float32)
+    centred: Thumbnail = (details - details.mean()).astype(np.float32)
+    return centred
 
 
 def agreement(one: Thumbnail, other: Thumbnail) -> float:

@@ -76,7 +76,7 @@ def read_frame(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN
 
 def cut_row(pixels: Pixels) -> int:
     """The first row of ``(H, W)`` pixels that is not kept; see the module."""
-    height = pixels.shape[0]
+    height = int(pixels.shape[0])
     margin = -(-_MARGIN * height // _HEIGHT)
     bar = find_databar(pixels)
     found = [row for row in (bar.top if bar else None, _first_bright(pixels)) if row is not None]
@@ -91,7 +91,9 @@ def _grey(array: NDArray[Any]) -> Frame:
         raise BadImage("something like a databar, or a nearly white band of 12 rows, is left after the cut")
     if notes and array.ndim == 3:
         notes = _notes_on_colour(array[..., :3])
-    return Frame(np.ascontiguousarray(pixels), notes)
+    # A copy: what is kept of a plain grey file is a part of a larger array.
+    copy: Pixels = pixels.copy()
+    return Frame(copy, notes)
 
 
 def _notes_on_colour(array: NDArray[Any]) -> tuple[str, ...]:

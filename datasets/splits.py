@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from srbench.datasets.interface import DatasetError, Micrograph, Split
 
@@ -20,6 +21,44 @@ def split_groups(groups: Iterable[str]) -> Mapping[str, Split]:
     share = max(round(_SHARE * len(ranked)), 1)
     val_end = 2 * share if len(ranked) > 2 else share
     return {group: _by_rank(rank, share, val_end) for rank, group in enumerate(ranked)}
+
+
+def split_images(images: Iterable[tuple[str, str]], *, seed: int = 1) -> Mapping[str, Split]:
+    """Assign each group to a split so that every category has 70 % train, 15 % val, 15 % test *images*.
+
+    For groups of different sizes and several categories; :func:`split_groups` counts groups instead. A group
+    belongs to the category most of its images have. Within a category the groups are taken in the order of
+    a hash of their names: the first that still fit make up ``test``, then ``val``; the rest, and so every
+    group too large for 15 %, is ``train``. Where none fits, the smallest is taken: a category of two groups
+    has a ``test``, one of three a ``val`` too.
+
+    Args:
+        images: (group, category) of every image, in any order.
+        seed: another seed, another split.
+
+    Returns:
+        Group to split: the same on every machine.
+    """
+    counts = Counter(images)
+    categories: dict[str, tuple[int, str]] = {}
+    sizes: Counter[str] = Counter()
+    for (group, category), count in sorted(counts.items()):
+        sizes[group] += count
+        if count > categories.get(group, (0, ""))[0]:
+            categories[group] = (count, category)
+    members: dict[str, list[str]] = {}
+    for group, (_, category) in categories.items():
+        members.setdefault(category, []).append(group)
+    splits: dict[str, Split] = {}
+    for groups in members.values():
+        splits.update(_split_category(groups, sizes, seed))
+    return splits
+
+
+def split_hash(images: Iterable[Micrograph]) -> str:
+    """sha256 (hex) over id, group and split of every image, in the order of the ids: names a split."""
+    lines = sorted(f"{image.id}\t{image.group}\t{image.split}\n" for image in images)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def check_groups(images: Iterable[Micrograph]) -> None:
@@ -46,3 +85,27 @@ def _by_rank(rank: int, test_end: int, val_end: int) -> Split:
     if rank < test_end:
         return "test"
     return "val" if rank < val_end else "train"
+
+
+def _split_category(groups: Sequence[str], sizes: Mapping[str, int], seed: int) -> Mapping[str, Split]:
+    ranked = sorted(groups, key=lambda group: (_place(f"images {seed}\n{group}"), group))
+    share = max(round(_SHARE * sum(sizes[group] for group in groups)), 1)
+    splits: dict[str, Split] = dict.fromkeys(groups, "train")
+    if len(groups) > 1:
+        splits.update(dict.fromkeys(_fill(ranked, sizes, share), "test"))
+    if len(groups) > 2:
+        left = [group for group in ranked if splits[group] == "train"]
+        # Something is left to train on, whatever the sizes.
+        splits.update(dict.fromkeys(_fill(left, sizes, share)[: len(left) - 1], "val"))
+    return splits
+
+
+def _fill(ranked: Sequence[str], sizes: Mapping[str, int], share: int) -> list[str]:
+    """The groups, in their order, that fit into ``share`` images; at least one."""
+    taken: list[str] = []
+    free = share
+    for group in ranked:
+        if sizes[group] <= free:
+            taken.append(group)
+            free -= sizes[group]
+    return taken or [min(ranked, key=lambda group: sizes[group])]
