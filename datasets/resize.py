@@ -2,6 +2,8 @@
 
 Every other "bicubic" differs: OpenCV takes a = -0.75 and does not antialias, torch and Pillow antialias but
 renormalise at the border where MATLAB mirrors. Such LR images are no longer comparable (20-28 dB apart).
+OpenCV's is here too, under its own name, for comparisons with work that used it. Sampling along displaced
+scan lines is next door, in ``spot_sampling``.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,9 +23,30 @@ from srbench.datasets.interface import DatasetError
 from srbench.datasets.names import unknown_name
 
 Floats = NDArray[np.float64]
+Border = Literal["mirror", "replicate"]
+"""What stands outside an image: it mirrored with the edge pixel repeated, or the edge pixel alone."""
 
 
-def resize(image: Tensor, size: tuple[int, int], kernel: str = "bicubic") -> Tensor:
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel to sample with.
+
+    Attributes:
+        function: its value at distances in pixels of the coarser grid.
+        width: its support, in the same unit.
+        antialias: whether downscaling stretches it; otherwise it stays as wide as when enlarging.
+        border: what it meets outside the image.
+    """
+
+    function: Callable[[Floats], Floats]
+    width: float
+    antialias: bool = True
+    border: Border = "mirror"
+
+
+def resize(
+    image: Tensor, size: tuple[int, int], kernel: str | Kernel = "bicubic", border: Border | None = None
+) -> Tensor:
     """Resize the last two dimensions as MATLAB's ``imresize(image, size, kernel)`` does.
 
     Downscaling stretches the kernel (antialiasing), weights are normalised, the border is mirrored with the
@@ -33,7 +57,9 @@ def resize(image: Tensor, size: tuple[int, int], kernel: str = "bicubic") -> Ten
         image: ``(..., H, W)`` floating point, any range (the result may overshoot it), any device.
         size: height and width wanted; any ratio.
         kernel: ``bicubic`` (a = -0.5), ``bilinear``, ``lanczos`` (three lobes), ``area`` (mean over the part
-            of the image that an output pixel covers) or ``nearest``.
+            of the image that an output pixel covers), ``nearest``, or ``cv2_cubic``: what OpenCV calls
+            INTER_CUBIC (a = -0.75, never antialiased, edge pixel replicated). Or one of the caller's.
+        border: another border than the kernel's own.
 
     Returns:
         ``(..., size[0], size[1])``, dtype and device of ``image``.
@@ -48,10 +74,10 @@ def resize(image: Tensor, size: tuple[int, int], kernel: str = "bicubic") -> Ten
     height, width = image.shape[-2:]
     working = torch.float32 if image.device.type == "mps" else torch.float64
     resized = image.to(working)
-    if size[0] != height:
-        resized = _weights(height, size[0], kernel, working, image.device) @ resized
-    if size[1] != width:
-        resized = resized @ _weights(width, size[1], kernel, working, image.device).mT
+    if size[0] != height or isinstance(kernel, Kernel):
+        resized = _weights(height, size[0], kernel, border, working, image.device) @ resized
+    if size[1] != width or isinstance(kernel, Kernel):
+        resized = resized @ _weights(width, size[1], kernel, border, working, image.device).mT
     return resized.to(image.dtype)
 
 
@@ -61,18 +87,10 @@ def resize_by(image: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
     return resize(image, (height * scale, width * scale), kernel)
 
 
-@dataclass(frozen=True)
-class _Kernel:
-    """A kernel function and the width of its support, in pixels of the coarser grid."""
-
-    function: Callable[[Floats], Floats]
-    width: float
-
-
-def _cubic(x: Floats) -> Floats:
+def _cubic(x: Floats, a: float = -0.5) -> Floats:
     x = np.abs(x)
-    inner = (1.5 * x - 2.5) * x * x + 1.0
-    outer = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    inner = ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
+    outer = ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a
     return np.where(x <= 1.0, inner, np.where(x <= 2.0, outer, 0.0))
 
 
@@ -85,24 +103,28 @@ def _lanczos3(x: Floats) -> Floats:
 
 
 _SAMPLED = {
-    "bicubic": _Kernel(_cubic, 4.0),
-    "bilinear": _Kernel(_triangle, 2.0),
-    "lanczos": _Kernel(_lanczos3, 6.0),
+    "bicubic": Kernel(_cubic, 4.0),
+    "bilinear": Kernel(_triangle, 2.0),
+    "lanczos": Kernel(_lanczos3, 6.0),
+    "cv2_cubic": Kernel(functools.partial(_cubic, a=-0.75), 4.0, antialias=False, border="replicate"),
 }
 KERNELS = (*_SAMPLED, "area", "nearest")
 
 
-def weight_matrix(old: int, new: int, kernel: str = "bicubic") -> Floats:
+def weight_matrix(
+    old: int, new: int, kernel: str | Kernel = "bicubic", border: Border | None = None
+) -> Floats:
     """The ``(new, old)`` matrix that resizes one axis of ``old`` pixels to ``new``; its rows sum to 1."""
     if kernel == "nearest":
         return _nearest_matrix(old, new)
     if kernel == "area":
         return _area_matrix(old, new)
-    return _sampled_matrix(old, new, _SAMPLED[kernel])
+    sampled = _SAMPLED[kernel] if isinstance(kernel, str) else kernel
+    return _sampled_matrix(old, new, sampled, border or sampled.border)
 
 
-def _sampled_matrix(old: int, new: int, kernel: _Kernel) -> Floats:
-    stretch = max(old / new, 1.0)
+def _sampled_matrix(old: int, new: int, kernel: Kernel, border: Border) -> Floats:
+    stretch = max(old / new, 1.0) if kernel.antialias else 1.0
     centres = (np.arange(new) + 0.5) * (old / new) - 0.5
     taps = int(np.ceil(kernel.width * stretch)) + 2
     first = np.floor(centres - kernel.width * stretch / 2).astype(np.int64)
@@ -110,7 +132,8 @@ def _sampled_matrix(old: int, new: int, kernel: _Kernel) -> Floats:
     weights = kernel.function((centres[:, None] - positions) / stretch)
     weights /= weights.sum(axis=1, keepdims=True)
     matrix = np.zeros((new, old))
-    np.add.at(matrix, (np.arange(new)[:, None], mirror(positions, old)), weights)
+    inside = mirror(positions, old) if border == "mirror" else np.clip(positions, 0, old - 1)
+    np.add.at(matrix, (np.arange(new)[:, None], inside), weights)
     return matrix
 
 
@@ -131,14 +154,21 @@ def _nearest_matrix(old: int, new: int) -> Floats:
 
 
 @functools.lru_cache(maxsize=32)
-def _weights(old: int, new: int, kernel: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _weights(
+    old: int,
+    new: int,
+    kernel: str | Kernel,
+    border: Border | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
     # A tensor born in inference mode could never take part in a later backward pass.
     with torch.inference_mode(False):
-        return torch.from_numpy(weight_matrix(old, new, kernel)).to(device=device, dtype=dtype)
+        return torch.from_numpy(weight_matrix(old, new, kernel, border)).to(device=device, dtype=dtype)
 
 
-def _check(image: Tensor, size: tuple[int, int], kernel: str) -> None:
-    if kernel not in KERNELS:
+def _check(image: Tensor, size: tuple[int, int], kernel: str | Kernel) -> None:
+    if isinstance(kernel, str) and kernel not in KERNELS:
         raise unknown_name("resize kernel", kernel, KERNELS)
     if not image.is_floating_point() or image.ndim < 2:
         raise DatasetError(

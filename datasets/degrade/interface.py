@@ -1,8 +1,8 @@
 """What a degradation is: an operator from HR to the expected LR, and, where the dose is finite, its noise.
 
-Everything random is a pure function of a key (one an image, see :func:`noise_key`) and of the position in the
-whole LR image. The LR of a crop is therefore the crop of the LR, noise and scan distortions included, on a CPU
-as on a GPU and however images are batched.
+Everything random is a pure function of a key (one an image, see :func:`noise_key`) and of the position in
+the whole LR image. The LR of a crop is therefore the crop of the LR, noise and scan distortions included, on
+a CPU as on a GPU and however images are batched.
 """
 
 from __future__ import annotations
@@ -26,20 +26,37 @@ class Place:
         keys: ``(N,)`` int64, one an image, from :func:`noise_key`.
         origins: ``(N, 2)`` int64: row and column, in the whole LR image, of the first LR pixel made from each
             given HR image; zeros for whole images, negative in the mirrored surroundings of a crop.
+        sizes: ``(N, 2)`` int64: rows and columns of the whole LR images; 0 where the whole one is given.
+            None where unknown: drift, which is spread over the whole frame, then refuses, and a degradation
+            that replicates the border takes the edge of what it is given for the edge of the image.
     """
 
     keys: Tensor
     origins: Tensor
+    sizes: Tensor | None = None
 
     @classmethod
     def whole(cls, *keys: int, device: torch.device | str = "cpu") -> Place:
         """The place of whole images with these keys."""
         held = torch.tensor(keys, dtype=torch.int64, device=device)
-        return cls(held, torch.zeros(len(keys), 2, dtype=torch.int64, device=device))
+        nothing = torch.zeros(len(keys), 2, dtype=torch.int64, device=device)
+        return cls(held, nothing, nothing)
 
     def to(self, device: torch.device | str) -> Place:
         """The same on another device."""
-        return Place(self.keys.to(device, non_blocking=True), self.origins.to(device, non_blocking=True))
+        sizes = None if self.sizes is None else self.sizes.to(device, non_blocking=True)
+        return Place(
+            self.keys.to(device, non_blocking=True), self.origins.to(device, non_blocking=True), sizes
+        )
+
+    def whole_sizes(self, given: tuple[int, int]) -> Tensor | None:
+        """``(N, 2)`` LR sizes of the whole images, ``given`` (LR rows, columns) standing for 0."""
+        if self.sizes is None:
+            return None
+        rows, columns = (
+            self.sizes[:, axis].masked_fill(self.sizes[:, axis] == 0, given[axis]) for axis in (0, 1)
+        )
+        return torch.stack((rows, columns), 1)
 
 
 def noise_key(image_id: str, acquisition: int = 0) -> int:
@@ -54,7 +71,8 @@ def noise_key(image_id: str, acquisition: int = 0) -> int:
 
 
 Operator = Callable[[Tensor, int, Place | None], Tensor]
-"""``(N, C, H, W)`` HR, scale and place to ``(N, C, H/scale, W/scale)``."""
+"""``(N, C, H, W)`` HR, scale and place to ``(N, C, H/scale, W/scale)``, in the dtype of HR or in float64;
+electrons are counted, and the result is cast to the dtype of HR, by the caller."""
 
 
 class Noise(Protocol):
@@ -125,14 +143,20 @@ class Degradation:
             DatasetError: a side is not a multiple of ``scale``, a scale this degradation is not defined for,
                 or no place for a stochastic one.
         """
-        expected = self.expected(hr, scale, place)
-        if self.noise is None:
-            return expected
-        assert place is not None  # expected() has refused
-        return self.noise.sample(expected, place)
+        expected = self._checked(hr, scale, place, self.stochastic)
+        if self.noise is not None and place is not None:
+            expected = self.noise.sample(expected, place)
+        return expected.to(hr)
 
     def expected(self, hr: Tensor, scale: int, place: Place | None = None) -> Tensor:
-        """The LR an infinite dose would give; arguments and errors as in ``__call__``."""
+        """The LR an infinite dose would give, which carries gradients.
+
+        Arguments and errors are those of ``__call__``; only where ``placed`` is a place needed.
+        """
+        return self._checked(hr, scale, place, self.placed).to(hr)
+
+    def _checked(self, hr: Tensor, scale: int, place: Place | None, random: bool) -> Tensor:
+        """The expected LR in the precision of the operator: counts must not see a rounding to float32."""
         height, width = hr.shape[-2:]
         if hr.ndim != 4 or scale < 1 or height % scale or width % scale:
             raise DatasetError(
@@ -140,7 +164,7 @@ class Degradation:
                 f"{tuple(hr.shape)}; cut the image with modcrop(hr, {scale}) first."
             )
         self.check_scale(scale)
-        if self.stochastic and place is None:
+        if random and place is None:
             raise DatasetError(
                 f"{self.id} is random: expected the keys of the {len(hr)} images, found none; give "
                 "Place.whole(noise_key(image_id))."
@@ -155,4 +179,6 @@ class Degradation:
         """
         if self.scales is not None and scale not in self.scales:
             offered = ", ".join(f"x{known}" for known in self.scales)
-            raise DatasetError(f"{self.name} is defined for {offered}, not for x{scale}; choose one of these.")
+            raise DatasetError(
+                f"{self.name} is defined for {offered}, not for x{scale}; choose one of these."
+            )

@@ -1,0 +1,204 @@
+"""The degradations there are, and how one is made from its name and settings."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from srbench.datasets.degrade.interface import Degradation, Noise, Operator
+from srbench.datasets.degrade.noise import DoseNoise
+from srbench.datasets.degrade.sampling import ScannedSpot, Shrink, legacy_bicubic, unchanged
+from srbench.datasets.degrade.scan import Charging, Scan
+from srbench.datasets.degrade.settings import Setting, completed, parse, split
+from srbench.datasets.interface import DatasetError
+from srbench.datasets.names import unknown_name
+from srbench.datasets.spot_sampling import Spot
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a degradation with certain settings consists of, see :class:`Degradation`."""
+
+    operator: Operator
+    reach: int
+    noise: Noise | None = None
+    placed: bool = False
+
+
+@dataclass(frozen=True)
+class DegradationCard:
+    """What is known of a degradation before its settings are chosen.
+
+    Attributes:
+        name: as typed.
+        version: changes with the numbers.
+        summary: one sentence.
+        settings: what can be set, with ranges and defaults.
+        scales: the scales it is defined for; None for every one.
+        build: makes its parts from all settings.
+    """
+
+    name: str
+    version: int
+    summary: str
+    build: Callable[[Mapping[str, float]], Parts] = field(repr=False)
+    settings: tuple[Setting, ...] = ()
+    scales: tuple[int, ...] | None = None
+
+
+def get(name: str) -> Degradation:
+    """The degradation called ``name``, with settings or without, or with this id.
+
+    ``bicubic``, ``area@1``, ``sem_pixel:dose=20,jitter=0.3`` and ``sem_pixel:dose=20,jitter=0.3@1`` are
+    understood; the same degradation is the same object, however it is written.
+
+    Raises:
+        DatasetError: nothing has this name or version, or a setting is unknown or out of range; the message
+            lists what there is.
+    """
+    plain, typed, version = split(name)
+    card = _CARDS.get(plain)
+    if card is None:
+        raise unknown_name("degradation", plain, _CARDS)
+    found = _made(plain, tuple(parse(plain, typed, card.settings).items()))
+    if version and version != str(found.version):
+        raise DatasetError(
+            f"This srbench makes {found.id}, not {name}: LR of another version has other pixels. "
+            f"Use {found.id.partition('@')[0]!r}, or the srbench that made {name}."
+        )
+    return found
+
+
+def names() -> list[str]:
+    """All degradation names, the default first."""
+    return list(_CARDS)
+
+
+def cards() -> list[DegradationCard]:
+    """All degradations, the default first, with what can be set: for lists and documentation."""
+    return list(_CARDS.values())
+
+
+@functools.lru_cache(maxsize=256)
+def _made(name: str, shown: tuple[tuple[str, float], ...]) -> Degradation:
+    card = _CARDS[name]
+    values = completed(dict(shown), card.settings)
+    parts = card.build(values)
+    return Degradation(
+        name=name,
+        version=card.version,
+        summary=card.summary,
+        reach=parts.reach,
+        operator=parts.operator,
+        noise=parts.noise,
+        settings=values,
+        shown=dict(shown),
+        placed=parts.placed,
+        scales=card.scales,
+    )
+
+
+def _fixed(operator: Operator, reach: int) -> Callable[[Mapping[str, float]], Parts]:
+    return lambda values: Parts(operator, reach)
+
+
+def _noise(values: Mapping[str, float]) -> Noise | None:
+    if math.isinf(values["dose"]):
+        return None
+    return DoseNoise(values["dose"], values["read"], values["pedestal"])
+
+
+def _scanned(values: Mapping[str, float]) -> Parts:
+    operator = ScannedSpot(
+        Spot(values["spot"], values["astigmatism"]),
+        values.get("angle"),
+        Scan(values["jitter"], values["drift"], values["vibration"]),
+        Charging(values["charging"], values["tau"]) if values["charging"] else None,
+    )
+    return Parts(operator, operator.reach, _noise(values), operator.placed)
+
+
+def _dose_only(values: Mapping[str, float]) -> Parts:
+    return Parts(unchanged, 0, _noise(values))
+
+
+_DOSE = (
+    Setting("dose", "electrons counted in an LR pixel of full signal", 60.0, 1.0, 1e5, infinite=True),
+    Setting("read", "standard deviation of the electronics, of the grey scale", 0.01, 0.0, 0.2, needs="dose"),
+    Setting("pedestal", "share of the full signal that is shown as black", 0.15, 0.0, 0.9, needs="dose"),
+)
+_SCAN = (
+    Setting("jitter", "standard deviation of each line's displacement, LR pixels", 0.0, 0.0, 2.0),
+    Setting("drift", "way of the specimen from the first line to the last, LR pixels", 0.0, 0.0, 8.0),
+    Setting("vibration", "largest displacement of a line by vibration, LR pixels", 0.0, 0.0, 2.0),
+    Setting("charging", "share of the charge that darkens what is scanned next", 0.0, 0.0, 0.5),
+    Setting("tau", "decay length of the charge, LR pixels", 5.0, 1.0, 20.0, needs="charging"),
+    Setting("astigmatism", "long axis of the spot over its short axis", 1.0, 1.0, 3.0),
+    Setting(
+        "angle",
+        "of the long axis, degrees from columns towards rows; from each image's key where not given",
+        None,
+        0.0,
+        180.0,
+        needs="astigmatism",
+    ),
+)
+
+
+def _scanned_settings(spot: float) -> tuple[Setting, ...]:
+    meaning = "standard deviation of the beam spot along its short axis, LR pixels"
+    return (*_DOSE, Setting("spot", meaning, spot, 0.1, 1.5), *_SCAN)
+
+
+# The cubic kernel reaches 2 LR pixels from the centre of an LR pixel, so 1.5 beyond its edge; OpenCV's, which
+# is not stretched, 2 HR pixels: half an LR pixel beyond its edge at scale 2, and no further at any other.
+_CARDS = {
+    card.name: card
+    for card in (
+        DegradationCard(
+            "bicubic",
+            1,
+            "MATLAB imresize, antialiased, a = -0.5: the convention of the SR literature",
+            _fixed(Shrink("bicubic"), 2),
+        ),
+        DegradationCard(
+            "area", 1, "mean over scale x scale pixels: detector binning", _fixed(Shrink("area"), 0)
+        ),
+        DegradationCard(
+            "bicubic_legacy",
+            1,
+            "bicubic, rounded to 8 bits after each axis, border replicated: the LR files of Set5 and Set14",
+            _fixed(legacy_bicubic, 2),
+        ),
+        DegradationCard(
+            "cv2_cubic",
+            1,
+            "OpenCV INTER_CUBIC, NOT antialiased, a = -0.75, as the authors of CSM-SR; not MATLAB's bicubic",
+            _fixed(Shrink("cv2_cubic"), 1),
+        ),
+        DegradationCard(
+            "sem_pixel",
+            1,
+            "sharp beam spot point-sampled at the LR pixels (aliased), counted electrons, read noise",
+            _scanned,
+            _scanned_settings(0.35),
+        ),
+        DegradationCard(
+            "sem_defocus",
+            1,
+            "defocused beam spot point-sampled at the LR pixels, counted electrons, read noise",
+            _scanned,
+            _scanned_settings(0.6),
+        ),
+        DegradationCard(
+            "sem_lowdose",
+            1,
+            "the HR pixels at a low dose: counted electrons and read noise, scale 1 only",
+            _dose_only,
+            _DOSE,
+            (1,),
+        ),
+    )
+}
