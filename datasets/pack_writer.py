@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from srbench.datasets.interface import (
 )
 from srbench.datasets.pack_check import verify_packed
 from srbench.datasets.packed import (
-    ALIGNMENT,
     FORMAT,
     MANIFEST,
     PackManifest,
@@ -32,11 +31,10 @@ from srbench.datasets.packed import (
     index_bytes,
     read_manifest,
 )
+from srbench.datasets.shard_files import AdoptedShard, Shard
 from srbench.datasets.storage import (
     canonical_json,
-    flush,
     flush_folder,
-    little_endian,
     locked,
     pixel_hash,
     write_atomically,
@@ -127,7 +125,7 @@ class PackWriter:
         self.definition = definition
         self.shard_bytes = shard_bytes
         self._work = work
-        self._shards: list[_Shard] = []
+        self._shards: list[Shard | AdoptedShard] = []
         self._added: dict[str, _Added] = {}
 
     def add(
@@ -165,6 +163,30 @@ class PackWriter:
         self._added[image_id] = _Added(stored, stored_mask, tuple(scans), truth)
         return stored
 
+    def adopt(self, shard: Path, size: int, sha256: str, images: Mapping[str, Stored]) -> None:
+        """Take a finished shard as it is: ``finish`` links it (moves it, where the system has no links).
+
+        Args:
+            shard: the file, on the same disk; it must not change any more.
+            size: its bytes.
+            sha256: of its bytes; believed here, checked by ``verify_packed``.
+            images: image id to where its pixels lie in it; ``Stored.shard`` is not looked at.
+
+        Raises:
+            DatasetError: a repeated id, another size, or images outside of the file.
+        """
+        found = shard.stat().st_size if shard.is_file() else 0
+        last = max((stored.offset + stored.nbytes for stored in images.values()), default=0)
+        if found != size or last > size:
+            raise DatasetError(f"{shard} has {found:,} bytes, expected {size:,} with images up to {last:,}.")
+        again = self._added.keys() & images.keys()
+        if again:
+            raise DatasetError(f"Two images are called {min(again)!r}; rename one of the files.")
+        number = str(len(self._shards))
+        self._shards.append(AdoptedShard(shard, size, sha256))
+        for image_id, stored in images.items():
+            self._added[image_id] = _Added(replace(stored, shard=number), None, (), None)
+
     def finish(
         self,
         images: Iterable[Micrograph],
@@ -198,10 +220,7 @@ class PackWriter:
             self.definition.version,
             f"index-{index_sha256[:16]}.json",
             index_sha256,
-            {
-                name: (shard.size, shard.digest.hexdigest())
-                for name, shard in zip(names, self._shards, strict=True)
-            },
+            {name: (shard.size, shard.sha256) for name, shard in zip(names, self._shards, strict=True)},
             len(records),
             fingerprint(records),
             dict(skipped or {}),
@@ -221,12 +240,14 @@ class PackWriter:
         for shard in self._shards:
             # Closing a file on a full disk fails once more; the first failure is the one to report.
             with suppress(OSError):
-                shard.file.close()
+                shard.close()
 
-    def _open_shard(self) -> _Shard:
-        if not self._shards or self._shards[-1].size >= self.shard_bytes:
-            self._shards.append(_Shard(self._work / f"{len(self._shards)}.bin"))
-        return self._shards[-1]
+    def _open_shard(self) -> Shard:
+        last = self._shards[-1] if self._shards else None
+        if not isinstance(last, Shard) or last.size >= self.shard_bytes:
+            last = Shard(self._work / f"{len(self._shards)}.bin")
+            self._shards.append(last)
+        return last
 
     def _write(self, pixels: Pixels) -> Stored:
         with writing_to(self.folder):
@@ -268,36 +289,6 @@ def _check_beside(what: str, array: Pixels, shape: tuple[int, ...], dtypes: Iter
     if array.shape != shape or array.dtype not in dtypes:
         expected = " or ".join(np.dtype(dtype).name for dtype in dtypes)
         raise DatasetError(f"{what}: expected {shape} {expected}, found {array.shape} {array.dtype}.")
-
-
-class _Shard:
-    """A shard being written, hashed as it grows."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.file: IO[bytes] = path.open("wb")
-        self.size = 0
-        self.digest = hashlib.sha256()
-
-    def append(self, pixels: Pixels) -> int:
-        """Write the pixels at the next aligned offset and return it."""
-        self._write(bytes(-self.size % ALIGNMENT))
-        offset = self.size
-        self._write(little_endian(pixels))
-        return offset
-
-    def seal(self, folder: Path) -> str:
-        """Flush to disk, move to the name that its content gives it, and return that name."""
-        flush(self.file)
-        self.file.close()
-        name = f"shard-{self.digest.hexdigest()[:16]}.bin"
-        self.path.replace(folder / name)
-        return name
-
-    def _write(self, data: bytes | memoryview) -> None:
-        self.file.write(data)
-        self.digest.update(data)
-        self.size += len(data)
 
 
 def _clear_leftovers(folder: Path) -> None:

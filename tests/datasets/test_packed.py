@@ -326,7 +326,7 @@ def test_a_full_disk_keeps_the_old_state_and_says_what_to_do(tmp_path, images, p
     def full(self, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pack_writer._Shard, "_write", full)
+    monkeypatch.setattr(pack_writer.Shard, "_write", full)
     with pytest.raises(DatasetError, match=r"No space left.*SRBENCH_HOME"):
         pack(tmp_path, {"z": picture(9)})
     monkeypatch.undo()
@@ -358,7 +358,7 @@ def test_a_disk_that_fills_at_the_very_end_keeps_the_old_state(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_really_full_device(tmp_path, images, monkeypatch):
     before = pack(tmp_path, images)
-    real = pack_writer._Shard
+    real = pack_writer.Shard
 
     class OnFullDevice(real):
         def __init__(self, path):
@@ -366,7 +366,7 @@ def test_a_really_full_device(tmp_path, images, monkeypatch):
             self.file.close()
             self.file = Path("/dev/full").open("wb")  # noqa: SIM115
 
-    monkeypatch.setattr(pack_writer, "_Shard", OnFullDevice)
+    monkeypatch.setattr(pack_writer, "Shard", OnFullDevice)
     with pytest.raises(DatasetError, match="No space left"):
         pack(tmp_path, {"z": np.zeros((400, 400), np.uint8)})
     assert read_manifest(tmp_path) == before
