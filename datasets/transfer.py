@@ -34,6 +34,10 @@ class Unfinished(Exception):
         self.after = after
 
 
+class NoConnection(Unfinished):
+    """Nobody answered."""
+
+
 class Refused(Exception):
     """The file cannot be had here; trying again would not help. ``code`` is the server's, 0 for none."""
 
@@ -94,7 +98,7 @@ def open_url(url: str, timeout: float, headers: Mapping[str, str] | None = None)
         with error:
             raise _failure(error) from error
     except (OSError, http.client.HTTPException) as error:
-        raise Unfinished(f"no connection: {getattr(error, 'reason', error)}") from error
+        raise NoConnection(f"no connection: {getattr(error, 'reason', error)}") from error
     return answer
 
 

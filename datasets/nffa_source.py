@@ -1,0 +1,280 @@
+"""What the four NFFA-EUROPE SEM sets have in common: fetched or imported tars, prepared, opened, verified.
+
+Fetching or importing takes stock of the tars (``archives.json``), preparing packs what they hold. The images
+carry no specimen: groups are near-duplicate clusters, made when they are packed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from srbench.datasets.b2share import B2Share, parse_id
+from srbench.datasets.download import Patience
+from srbench.datasets.home import dataset_folder
+from srbench.datasets.interface import (
+    DatasetError,
+    DatasetMissing,
+    DatasetSource,
+    DatasetState,
+    ImportReport,
+    ProgressSink,
+    VerifyReport,
+    remark,
+    silent,
+)
+from srbench.datasets.nffa_archives import (
+    Inventory,
+    damage,
+    hash_tars,
+    locate,
+    read_inventory,
+    take,
+    write_inventory,
+)
+from srbench.datasets.nffa_fetch import Order, fetch_archives
+from srbench.datasets.nffa_releases import (
+    CLASSES,
+    KNOWN,
+    MAJORITY,
+    Source,
+    known_source,
+)
+from srbench.datasets.pack_check import verify_packed
+from srbench.datasets.packed import PackedSet, PackManifest, read_manifest
+from srbench.datasets.pins import read_pins
+from srbench.datasets.storage import locked
+
+LICENCE = "CC-BY-4.0"
+TERMS = (
+    "Free for any use, also commercial, that names the authors (the citation below) and marks changes. The "
+    "100% record v2.0 states CC-BY-4.0; the older records say CC BY. Images carry no specimen, instrument or "
+    "magnification data."
+)
+CITATION = (
+    "R. Aversa, M. H. Modarres, S. Cozzini, R. Ciancio, A. Chiusole: The first annotated set of scanning "
+    "electron microscopy images for nanoscience. Sci Data 5:180172 (2018), doi 10.1038/sdata.2018.172"
+)
+
+
+class NffaSource(DatasetSource):
+    """What the four sets have in common.
+
+    Attributes:
+        sources: records to fetch from, tried in turn; empty where none is known.
+        accepted: records that hold this set, beside the user's own.
+    """
+
+    sources: tuple[Source, ...] = ()
+    accepted: tuple[Source, ...] = ()
+
+    def __init__(self, base_url: str | None = None, patience: Patience | None = None) -> None:
+        """Prepare; nothing is read or asked.
+
+        Args:
+            base_url: of B2SHARE or a mirror of it; also ``$SRBENCH_B2SHARE_URL``.
+            patience: how often and how long a download is tried.
+        """
+        self.base_url = base_url
+        self.patience = patience or Patience()
+
+    @property
+    def folder(self) -> Path:
+        """Where it is on disk."""
+        return dataset_folder(self.card.name)
+
+    def from_record(self, record: str) -> NffaSource:
+        """The same set, fetched from the record that the user names.
+
+        Raises:
+            DatasetError: no identifier of a record, or the record of another set.
+        """
+        source = known_source(parse_id(record))
+        if source in KNOWN and source not in self.accepted:
+            raise DatasetError(
+                f'Record {record} is "{source.record.title}", which is not {self.card.name}. Type: '
+                f"srbench data fetch {'sem_majority' if source is MAJORITY else 'sem_100'}"
+            )
+        chosen = type(self)(self.base_url, self.patience)
+        chosen.sources = (source,)
+        chosen.then_prepare = self.then_prepare
+        return chosen
+
+    def open(self, argument: str | None = None) -> PackedSet:
+        """Open the prepared set.
+
+        Raises:
+            DatasetMissing: not there or not prepared; the message says what to type.
+            DatasetError: damaged, or an argument was given.
+        """
+        if argument:
+            raise DatasetError(f"{self.card.name} takes no argument, found {argument!r}.")
+        try:
+            return PackedSet(self.folder, self.card)
+        except DatasetMissing as error:
+            raise DatasetMissing(f"{self.card.name} is not ready ({self.folder}). {self._next()}") from error
+
+    def state(self) -> DatasetState:
+        """What is on disk, without reading an image."""
+        try:
+            inventory, manifest = read_inventory(self.folder), self._manifest()
+        except DatasetError as error:
+            return DatasetState("partial", next_step=str(error))
+        if manifest is not None and (inventory is None or _packed_from(manifest, inventory)):
+            return DatasetState("ready", manifest.images, manifest.nbytes, _incomplete(inventory))
+        if inventory is not None and all(archive.unchanged for archive in inventory.archives):
+            todo = f"Type: srbench data prepare {self.card.name}. {_incomplete(inventory)}"
+            return DatasetState("downloaded", 0, inventory.size, todo.strip())
+        arrived = sum(file.stat().st_size for file in (self.folder / "archives").glob("*.tar*"))
+        return DatasetState("partial" if arrived else "absent", 0, arrived, self.obtain())
+
+    def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
+        """Take stock of the tars in ``folder`` or one level below it; they are hashed, not copied.
+
+        Raises:
+            DatasetError: none there, two of one class, or tars of another set. Nothing has changed then.
+        """
+        if not folder.is_dir():
+            raise DatasetError(f"{folder} is not a folder. Give the folder that holds {CLASSES[0]}.tar, ...")
+        tars = {name: path.resolve() for name, path in locate(folder).items()}
+        inventory = Inventory(tuple(take(tars, hash_tars(tars, progress), downloaded=False)))
+        self._keep(inventory, progress)
+        return ImportReport(0, {}, self.folder)
+
+    def fetch(self, progress: ProgressSink = silent) -> ImportReport:
+        """Download the ten tars, each proven by a checksum or pinned; goes on where an earlier call stopped.
+
+        Raises:
+            DatasetError: no record is known or can be had, the disk is too small, or some tars could not be
+                had; what arrived is kept.
+        """
+        if not self.sources:
+            raise DatasetError(self.obtain())
+        if self._whole():
+            return ImportReport(self.state().images, {}, self.folder)
+        order = Order(self.card.name, self.folder, self.sources, self.then_prepare)
+        self._keep(fetch_archives(order, B2Share(self.base_url, self.patience), progress), progress)
+        return ImportReport(0, {}, self.folder)
+
+    def prepare(self, progress: ProgressSink = silent, workers: int | None = None) -> ImportReport:
+        """Pack what the tars hold; goes on where an earlier call stopped.
+
+        Raises:
+            DatasetMissing: there are no tars yet.
+            DatasetError: tars have gone or changed since they were hashed, or the disk is full.
+        """
+        from srbench.datasets.nffa_prepare import ClassArchive, prepare_nffa
+
+        manifest, inventory = self._manifest(), read_inventory(self.folder)
+        if manifest is not None and (inventory is None or _packed_from(manifest, inventory)):
+            return ImportReport(manifest.images, manifest.skipped, self.folder)
+        if inventory is None:
+            raise DatasetMissing(f"There are no tars of {self.card.name} to prepare. {self.obtain()}")
+        self._refuse_changed(inventory)
+        report = prepare_nffa(
+            [ClassArchive(tar.category, tar.path, tar.md5) for tar in inventory.archives],
+            self.folder,
+            name=self.card.name,
+            version=inventory.identity.version,
+            licence=LICENCE,
+            progress=progress,
+            workers=workers,
+        )
+        progress(remark(_no_longer_needed(inventory)))
+        return report
+
+    def verify(self, progress: ProgressSink = silent) -> VerifyReport:
+        """Hash every byte of the tars that are still there and of the packed images.
+
+        Raises:
+            DatasetMissing: nothing whole is there.
+            DatasetError: an inventory or index is damaged, so that there is nothing to compare with.
+        """
+        inventory, manifest = read_inventory(self.folder), self._manifest()
+        if inventory is None and manifest is None:
+            raise DatasetMissing(f"Nothing whole of {self.card.name} is on disk. {self.obtain()}")
+        checked = 0
+        problems: dict[str, str] = {}
+        if inventory is not None:
+            needed = manifest is None or not _packed_from(manifest, inventory)
+            checked, problems = damage(inventory, read_pins(self.folder), progress, needed=needed)
+        if manifest is not None:
+            packed = verify_packed(self.folder, progress)
+            checked, problems = checked + packed.checked, {**problems, **packed.problems}
+        return VerifyReport(checked, problems)
+
+    def _manifest(self) -> PackManifest | None:
+        try:
+            return read_manifest(self.folder)
+        except DatasetMissing:
+            return None
+
+    def _whole(self) -> bool:
+        """Whether all ten classes are there, so that nothing needs to be fetched.
+
+        Raises:
+            DatasetError: they are, but of another record than the one the user names.
+        """
+        inventory = read_inventory(self.folder)
+        if self.state().state not in ("ready", "downloaded"):
+            return False
+        if inventory is None or not inventory.identity.missing:
+            asked = {source.record.ids[0] for source in self.sources}
+            if inventory is not None and inventory.record and inventory.record not in asked:
+                raise DatasetError(
+                    f"{self.card.name} was already fetched, from record {inventory.record}. To replace it, "
+                    f"delete {self.folder} first."
+                )
+            return True
+        return False
+
+    def _keep(self, inventory: Inventory, progress: ProgressSink) -> None:
+        """Write down what is there, and say which release it is."""
+        identity = inventory.identity
+        self.refuse_other_set(inventory)
+        with locked(self.folder / "archives"):
+            write_inventory(self.folder, inventory, licence=LICENCE, terms=TERMS, citation=CITATION)
+        progress(remark(f"These are: {identity.title}."))
+
+    def refuse_other_set(self, inventory: Inventory) -> None:
+        """Refuse tars that are known to be of another set.
+
+        Raises:
+            DatasetError: names them and the set they belong to.
+        """
+        del inventory
+
+    def _refuse_changed(self, inventory: Inventory) -> None:
+        changed = [str(archive.path) for archive in inventory.archives if not archive.unchanged]
+        if changed:
+            raise DatasetError(
+                f"Gone or changed since they were hashed: {', '.join(changed)}. {self.obtain()}"
+            )
+
+    def obtain(self) -> str:
+        """What to type to get it."""
+        name = self.card.name
+        by_hand = f"srbench data import {name} --from DIR"
+        return f"Type: srbench data fetch {name}, or with the tars at hand: {by_hand}"
+
+    def _next(self) -> str:
+        return self.state().next_step or self.obtain()
+
+
+def _packed_from(manifest: PackManifest, inventory: Inventory) -> bool:
+    return manifest.version == inventory.identity.version
+
+
+def _incomplete(inventory: Inventory | None) -> str:
+    """What is missing of the ten classes, in words; empty where nothing is."""
+    missing = inventory.identity.missing if inventory else ()
+    if not missing:
+        return ""
+    return f"{len(CLASSES) - len(missing)} of {len(CLASSES)} classes; missing: {', '.join(missing)}"
+
+
+def _no_longer_needed(inventory: Inventory) -> str:
+    ours = [archive for archive in inventory.archives if archive.downloaded]
+    if not ours:
+        return "The tars are no longer needed by srbench; they are where you keep them."
+    size = sum(archive.size for archive in ours) / 1e9
+    return f"The tars in {ours[0].path.parent} may be deleted now; that frees {size:.1f} GB."
