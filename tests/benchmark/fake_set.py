@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,3 +59,18 @@ class FakeSet(MicrographSet):
         noise = np.random.default_rng(index).normal(0, 6, self.store[image_id].shape)
         noisy: Any = np.clip(self.store[image_id] + noise, 0, 255).round().astype(np.uint8)
         return noisy  # type: ignore[no-any-return]
+
+
+class ColourSet(FakeSet):
+    """Photographs: red, green and blue of different structure; the last image is grey, as in Set14."""
+
+    def __init__(self, count: int = 3, name: str = "photos", side: int = 66) -> None:
+        super().__init__(count, name=name, side=side)
+        self.card = replace(self.card, kind="photographs", channels=3)
+        self.images = tuple(
+            replace(image, channels=1 if index == count - 1 else 3) for index, image in enumerate(self.images)
+        )
+        for seed, image in enumerate(self.images):
+            if image.channels == 3:
+                planes = [texture(100 * seed + c, image.height, image.width) for c in range(3)]
+                self.store[image.id] = np.stack(planes, axis=-1)  # type: ignore[assignment]

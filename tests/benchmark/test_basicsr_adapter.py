@@ -7,6 +7,7 @@ import torch
 from srbench import basicsr_adapter
 from srbench.errors import SrbenchError
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, get
+from srbench.evaluation.protocol import named
 from srbench.models import create
 
 installed = pytest.mark.skipif(not basicsr_adapter.available(), reason="the basicsr extra is not installed")
@@ -25,6 +26,19 @@ def test_basicsr_metrics_equal_ours(name: str) -> None:
     for seed in range(3):
         theirs, ours = get(f"basicsr_{name}").compute(case(seed)), get(name).compute(case(seed))
         assert theirs == pytest.approx(ours, abs=1e-6)
+
+
+@installed
+@pytest.mark.parametrize("name", ["psnr", "ssim"])
+def test_basicsr_luma_metrics_of_colour_equal_ours(name: str) -> None:
+    """Its ``test_y_channel`` on the same 8-bit colours (it keeps blue first and computes Y in float32)."""
+    theirs = getattr(basicsr_adapter.load("basicsr.metrics"), f"calculate_{name}")
+    random = np.random.default_rng(5)
+    hr = random.integers(0, 256, (64, 80, 3)).astype(np.uint8)
+    sr = np.clip(hr + random.normal(0, 12, hr.shape), 0, 255).astype(np.uint8)
+    colour = named("matlab-y").for_colour().case(sr, hr, hr[::4, ::4], 4)
+    expected = theirs(sr[..., ::-1].copy(), hr[..., ::-1].copy(), crop_border=4, test_y_channel=True)
+    assert get(name).compute(colour) == pytest.approx(expected, abs=1e-5)
 
 
 @installed

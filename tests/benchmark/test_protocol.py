@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from srbench.errors import SrbenchError
 from srbench.evaluation.metrics import registry
-from srbench.evaluation.protocol import Pixels, Protocol, named, protocol_names, to_grey, to_uint8
+from srbench.evaluation.protocol import (
+    Pixels,
+    Protocol,
+    default_for,
+    named,
+    protocol_names,
+    to_grey,
+    to_uint8,
+)
 
 STUDIO_GAIN_DB = 20 * math.log10(255 / 219)
+GREY_IDS = {"sem-grey": "sem-grey-368eaae1", "matlab-y": "matlab-y-7a4ddabe"}
 
 
 def images(seed: int = 0) -> tuple[Pixels, Pixels, Pixels]:
@@ -33,13 +43,54 @@ def test_matlab_luma_raises_psnr_by_exactly_the_ratio_of_ranges(seed: int) -> No
     assert pytest.approx(1.3219, abs=5e-5) == STUDIO_GAIN_DB
 
 
-def test_matlab_luma_is_the_published_formula() -> None:
-    generator = np.random.default_rng(0)
-    rgb = generator.integers(0, 256, (12, 12, 3)).astype(np.uint8)
-    case = named("matlab-y").case(rgb, rgb, rgb[::2, ::2], 2)
-    published = 16 + (65.481 * rgb[..., 0] + 128.553 * rgb[..., 1] + 24.966 * rgb[..., 2]) / 255
-    # Grey is rounded to 8 bits before it is mapped: half a level, times 219/255.
-    assert np.abs(case.full_hr * 255 - published).max() <= 0.5 * 219 / 255 + 1e-9
+def published_luma(rgb: Pixels) -> Any:
+    """Y of BasicSR's ``rgb2ycbcr`` of 8-bit pixels, which MATLAB rounds; 16 to 235, unrounded."""
+    return 16 + (65.481 * rgb[..., 0] + 128.553 * rgb[..., 1] + 24.966 * rgb[..., 2]) / 255
+
+
+def colours(seed: int = 0, spread: int = 9) -> tuple[Pixels, Pixels, Pixels]:
+    generator = np.random.default_rng(seed)
+    hr = generator.integers(0, 256, (48, 40, 3)).astype(np.uint8)
+    sr = np.clip(hr.astype(int) + generator.integers(-spread, spread + 1, hr.shape), 0, 255).astype(np.uint8)
+    return sr, hr, hr[::4, ::4]
+
+
+def test_matlab_luma_of_colour_is_the_published_formula() -> None:
+    sr, hr, lr = colours()
+    case = named("matlab-y").for_colour().case(sr, hr, lr, 4)
+    for plane, pixels in ((case.full_sr, sr), (case.full_hr, hr), (case.lr, lr)):
+        np.testing.assert_allclose(plane * 255, published_luma(pixels), atol=1e-10, rtol=0)
+    error = (published_luma(sr) - published_luma(hr))[4:-4, 4:-4]
+    published = 10 * math.log10(255**2 / np.mean(error**2))
+    assert registry.get("psnr").compute(case) == pytest.approx(published, abs=1e-9)
+
+
+def test_matlabs_rounding_of_luma_hardly_matters() -> None:
+    sr, hr, lr = colours(spread=25)
+    error = (np.round(published_luma(sr)) - np.round(published_luma(hr)))[4:-4, 4:-4]
+    matlab = 10 * math.log10(255**2 / np.mean(error**2))
+    ours = registry.get("psnr").compute(named("matlab-y").for_colour().case(sr, hr, lr, 4))
+    assert 28 < ours < 30
+    assert 0 < abs(matlab - ours) < 0.03
+
+
+def test_colour_has_an_id_of_its_own_only_where_its_numbers_differ() -> None:
+    assert named("matlab-y").for_colour().id != named("matlab-y").id
+    assert named("sem-grey").for_colour() == named("sem-grey")
+    # As stored in results that exist: what is computed of grey images has not changed.
+    assert [named(name).id for name in protocol_names()] == [GREY_IDS[name] for name in protocol_names()]
+
+
+def test_sixteen_bit_colour_is_rounded_channel_by_channel() -> None:
+    sr, hr, lr = colours()
+    colour = named("matlab-y").for_colour()
+    wide = colour.case(sr.astype(np.uint16) * 257, hr.astype(np.uint16) * 257 // 2 * 2, lr, 4)
+    assert np.array_equal(wide.full_hr, colour.case(sr, hr, lr, 4).full_hr)
+
+
+def test_photographs_are_scored_as_in_published_tables() -> None:
+    assert [default_for(kind) for kind in ("real", "synthetic", "user")] == ["sem-grey"] * 3
+    assert default_for("photographs") == "matlab-y"
 
 
 def test_three_equal_channels_give_what_one_channel_gives() -> None:
@@ -48,6 +99,8 @@ def test_three_equal_channels_give_what_one_channel_gives() -> None:
     for protocol in protocol_names():
         for metric in ("psnr", "ssim"):
             assert value(metric, protocol, sr3, hr3, lr) == value(metric, protocol, sr, hr, lr)
+            colour = named(protocol).for_colour().case(sr3, hr3, lr, 4)
+            assert registry.get(metric).compute(colour) == value(metric, protocol, sr, hr, lr)
 
 
 def test_sixteen_bit_pixels_are_rounded_to_eight() -> None:
