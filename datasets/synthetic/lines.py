@@ -23,7 +23,7 @@ from srbench.datasets.synthetic.geometry import (
     ellipse_distance,
 )
 from srbench.datasets.synthetic.imaging import Optics
-from srbench.datasets.synthetic.scene import Layers, Scene, register_scene
+from srbench.datasets.synthetic.scene import Layers, Scene
 
 SMALL = (2.0, 6.0)
 """Sizes of residues, breaks and bridges, HR pixels."""
@@ -96,7 +96,8 @@ class LineScene(Scene):
     def truth(self) -> dict[str, Any]:
         """The grating, its edges and its defects.
 
-        ``pitch`` and ``cd`` of the design; ``ler``: ``sigma`` (one edge), ``xi`` and ``hurst`` asked for.
+        ``style``: ``lines``. ``pitch`` and ``cd`` of the design; ``ler``: ``sigma`` (one edge), ``xi`` and
+        ``hurst`` asked for.
         ``lines``: for each that meets the image ``left`` and ``right`` (mean edge position in every row of
         pixels), realised mean ``cd``, ``lwr_sigma``, ``left_sigma`` and ``right_sigma``, ``complete`` (both
         edges in the image in all rows) and ``defective`` (has a break or a bridge; the edges listed run
@@ -105,6 +106,7 @@ class LineScene(Scene):
         spots = [asdict(spot) for spot in self.spots]
         grating = asdict(self.grating)
         return {
+            "style": "lines",
             "orientation": "vertical",
             "pitch": grating["pitch"],
             "cd": grating["cd"],
@@ -223,8 +225,7 @@ def _draw_residue(layers: Layers, spot: Spot, grid: FineGrid, grating: Grating) 
     layers.height[window] += np.sqrt(np.maximum((spot.length / 2) ** 2 - y * y - x * x, 0))
 
 
-@register_scene(code=6)
-def patterned(draws: Draws, size: int) -> LineScene:
+def line_scene(draws: Draws, size: int) -> LineScene:
     """Draw a grating."""
     grating = _grating(draws)
     left, right = _edges(draws, grating, size)

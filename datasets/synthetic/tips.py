@@ -1,0 +1,349 @@
+"""One sharp tip against the dark: the probe of a scanning force microscope, an etched wire, a field emitter.
+
+The outline is a cone that ends in a circle of the apex radius; both flanks are tangents of that circle.
+Asperities and dirt of 2 to 6 HR pixels (0.5 to 1.5 LR pixels at x4) sit on the flanks and on the body.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from srbench.datasets.synthetic.draws import DECIMALS
+from srbench.datasets.synthetic.geometry import (
+    MARGIN,
+    Array,
+    FineGrid,
+    coverage,
+    ellipse_distance,
+    rotate,
+)
+from srbench.datasets.synthetic.imaging import Optics
+from srbench.datasets.synthetic.scene import Layers, Scene
+from srbench.datasets.synthetic.tubes import shadow
+
+FAR = 24.0
+"""HR pixels; farther outside the outline nothing is darkened."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The tip's shape. Lengths in HR pixels, angles in degrees.
+
+    Attributes:
+        style: ``cone`` (on a cantilever), ``pyramid`` (on a cantilever) or ``wire`` (etched, on its shank).
+        y: row of the centre of the apex circle.
+        x: column of the centre of the apex circle.
+        radius: of the apex circle.
+        half_angle: between axis and flank.
+        axis_angle: direction from the apex into the body, from columns towards rows.
+        height: distance along the axis from the centre of the apex circle to the cantilever or shank.
+        shank: half width of the shank, 0 for a tip on a cantilever.
+        slab: thickness of the cantilever's visible side, 0 for an etched wire.
+        top: width of the cantilever's top as seen, foreshortened.
+        end: where the cantilever ends, measured along it from the axis; 0 where its end is not seen.
+        tilt: angle of the cantilever to the normal of the axis.
+        ridge: where a pyramid's edge runs, from -1 (one flank) to 1 (the other).
+    """
+
+    style: str
+    y: float
+    x: float
+    radius: float
+    half_angle: float
+    axis_angle: float
+    height: float
+    shank: float
+    slab: float
+    top: float
+    end: float
+    tilt: float
+    ridge: float
+
+    @property
+    def shoulder(self) -> float:
+        """How soon before the shank's full half width the flank of an etched wire begins to bend."""
+        return 0.4 * self.shank
+
+    def local(self, y: Array, x: Array) -> tuple[Array, Array]:
+        """Coordinates along the axis, from the centre of the apex circle, and across it."""
+        return rotate(y - self.y, x - self.x, math.radians(self.axis_angle))
+
+    def cone(self, along: Array, across: Array) -> Array:
+        """Signed distance to the endless cone with its round apex, exact outside it."""
+        sine, cosine = (round(f(math.radians(self.half_angle)), 12) for f in (math.sin, math.cos))
+        side = np.abs(across)
+        flank = side * cosine - along * sine - self.radius
+        cap = np.sqrt(along * along + across * across) - self.radius
+        distance: Array = np.where(along * cosine + side * sine < 0, cap, flank)
+        return distance
+
+    def half_width(self, along: Array) -> Array:
+        """Half width of the cone at positions along its axis, at least that of the apex circle's end."""
+        sine, cosine = (round(f(math.radians(self.half_angle)), 12) for f in (math.sin, math.cos))
+        cap = np.sqrt(np.maximum(self.radius**2 - along * along, 0))
+        width: Array = np.where(along < -self.radius * sine, cap, (self.radius + along * sine) / cosine)
+        return width
+
+
+@dataclass(frozen=True)
+class Bump:
+    """A ball: an ``asperity`` on a flank, ``dirt`` on the body or on the cantilever."""
+
+    type: str
+    y: float
+    x: float
+    diameter: float
+    emission: float
+
+
+@dataclass(frozen=True)
+class Surface:
+    """How the tip looks. Lengths in HR pixels.
+
+    Attributes:
+        emission: yield of the tip.
+        ground: yield of the background far below.
+        backdrop: amplitude of what is seen of it out of focus.
+        backdrop_period: its typical size.
+        backdrop_angle: its direction in degrees.
+        grain: texture amplitude.
+        roughness: relief.
+        glow: added yield at the very apex, where electrons leave on all sides.
+        glow_length: distance from the apex over which it fades.
+        bands: height of the steps that etching or milling left around the body.
+        band_length: their spacing.
+    """
+
+    emission: float
+    ground: float
+    backdrop: float
+    backdrop_period: float
+    backdrop_angle: float
+    grain: float
+    roughness: float
+    glow: float
+    glow_length: float
+    bands: float
+    band_length: float
+
+
+@dataclass(frozen=True)
+class TipScene(Scene):
+    """A tip."""
+
+    size: int
+    probe: Probe
+    surface: Surface
+    optics: Optics
+    bumps: tuple[Bump, ...]
+
+    def truth(self) -> dict[str, Any]:
+        """The tip's outline, without asperities.
+
+        ``apex``: the foremost point (y, x); ``apex_centre`` and ``apex_radius``: of the circle there;
+        ``half_angle`` and ``axis_angle`` in degrees (the axis points from the apex into the body, from
+        columns towards rows); ``flanks``: for either side the straight line ``normal`` . (y, x) = ``offset``
+        with outward unit ``normal`` and the two ends (y, x) between which the outline follows it, in the
+        image or not; ``full_angle``. ``features``: asperities and dirt, the same as ``small_features``.
+        """
+        probe = self.probe
+        bumps = [_bump_entry(bump) for bump in self.bumps]
+        return {
+            "style": probe.style,
+            "probe": asdict(probe),
+            "surface": asdict(self.surface),
+            "apex": list(self._point(-probe.radius, 0.0)),
+            "apex_centre": [probe.y, probe.x],
+            "apex_radius": probe.radius,
+            "half_angle": probe.half_angle,
+            "full_angle": round(2 * probe.half_angle, DECIMALS),
+            "axis_angle": probe.axis_angle,
+            "flanks": [self._flank(sign) for sign in (-1, 1)],
+            "features": bumps,
+            "small_features": [dict(bump) for bump in bumps],
+        }
+
+    def without(self, feature: int) -> TipScene:
+        """The scene lacking one asperity or piece of dirt."""
+        gone = self.bumps[feature]
+        return replace(self, bumps=tuple(bump for bump in self.bumps if bump is not gone))
+
+    def layers(self, grid: FineGrid) -> Layers:
+        """Draw the background, the cantilever, the tip in front of it and what sticks to them."""
+        probe, surface = self.probe, self.surface
+        along, across = probe.local(grid.axis[:, None], grid.axis[None, :])
+        layers = Layers(
+            emission=_backdrop(surface, grid),
+            height=grid.full(0.0),
+            distance=grid.full(FAR),
+            depth=grid.full(0.0),
+            grain=grid.full(surface.grain),
+            roughness=grid.full(0.0),
+        )
+        if probe.slab:
+            _draw_cantilever(layers, probe, surface, along, across, grid)
+        _draw_tip(layers, probe, surface, along, across, grid)
+        for bump in self.bumps:
+            _draw_bump(layers, bump, grid)
+        return layers
+
+    def _point(self, along: float, across: float) -> tuple[float, float]:
+        """Image point (y, x) of axis coordinates."""
+        turn = math.radians(self.probe.axis_angle)
+        y = self.probe.y + along * math.sin(turn) + across * math.cos(turn)
+        x = self.probe.x + along * math.cos(turn) - across * math.sin(turn)
+        return round(y, DECIMALS), round(x, DECIMALS)
+
+    def _flank(self, sign: int) -> dict[str, Any]:
+        probe = self.probe
+        half, turn = math.radians(probe.half_angle), math.radians(probe.axis_angle)
+        along, across = -math.sin(half), sign * math.cos(half)
+        normal = (
+            along * math.sin(turn) + across * math.cos(turn),
+            along * math.cos(turn) - across * math.sin(turn),
+        )
+        offset = normal[0] * probe.y + normal[1] * probe.x + probe.radius
+        end = flank_end(probe)
+        start = self._point(probe.radius * along, probe.radius * across)
+        return {
+            "normal": [round(value, 8) for value in normal],
+            "offset": round(offset, DECIMALS),
+            "from": list(start),
+            "to": list(self._point(end, sign * (probe.radius + end * math.sin(half)) / math.cos(half))),
+        }
+
+
+def flank_end(probe: Probe) -> float:
+    """Position along the axis up to which the outline is the straight flank."""
+    sine, cosine = math.sin(math.radians(probe.half_angle)), math.cos(math.radians(probe.half_angle))
+    if probe.slab:
+        # The cantilever is inclined: one flank meets it before the other.
+        lean = math.tan(math.radians(abs(probe.tilt)))
+        return round((probe.height - lean * probe.radius / cosine) / (1 + lean * sine / cosine), DECIMALS)
+    return round(((probe.shank - probe.shoulder) * cosine - probe.radius) / sine, DECIMALS)
+
+
+def _rounded_maximum(one: Array, other: Array, radius: float) -> Array:
+    """The larger of two, larger still where they differ by less than ``radius``: a smooth corner."""
+    near = np.maximum(radius - np.abs(one - other), 0)
+    result: Array = np.maximum(one, other) + near * near / (4 * radius)
+    return result
+
+
+def _bump_entry(bump: Bump) -> dict[str, Any]:
+    return {"type": bump.type, "y": bump.y, "x": bump.x, "diameter": bump.diameter}
+
+
+def _backdrop(surface: Surface, grid: FineGrid) -> Array:
+    """What lies far below, out of focus: broad bright and dark bands."""
+    along, across = rotate(grid.axis[:, None], grid.axis[None, :], math.radians(surface.backdrop_angle))
+    wave = np.sin(2 * math.pi * along / surface.backdrop_period) + 0.5 * np.sin(
+        2 * math.pi * (0.4 * along + across) / (1.7 * surface.backdrop_period)
+    )
+    return surface.ground * (1 + surface.backdrop * wave)
+
+
+def _draw_tip(
+    layers: Layers, probe: Probe, surface: Surface, along: Array, across: Array, grid: FineGrid
+) -> None:
+    distance = probe.cone(along, across)
+    if probe.shank:
+        distance = _rounded_maximum(distance, np.abs(across) - probe.shank, probe.shoulder)
+    else:
+        lean = math.tan(math.radians(probe.tilt))
+        distance = np.maximum(distance, along - probe.height - lean * across - _base(probe, across))
+    share = coverage(distance, grid.step)
+    height = _pyramid(probe, along, across) if probe.style == "pyramid" else _round(probe, along, across)
+    if surface.bands:
+        height = height + surface.bands * _steps(along, across, surface.band_length)
+    glow = surface.glow * np.exp(-np.maximum(along + probe.radius, 0) / surface.glow_length)
+    _paint(layers, distance, share, surface.emission * (1 + glow), height, surface)
+
+
+def _base(probe: Probe, across: Array) -> Array:
+    """How far the near side of the base lies before its corners on the cantilever: an arc, or two edges."""
+    width = float(probe.half_width(np.array(probe.height)))
+    u = np.clip(across / width, -1, 1)
+    if probe.style == "cone":
+        arc: Array = 0.4 * probe.top * np.sqrt(1 - u * u)
+        return arc
+    edges: Array = 0.4 * probe.top * np.minimum((1 + u) / (1 + probe.ridge), (1 - u) / (1 - probe.ridge))
+    return edges
+
+
+def _draw_cantilever(
+    layers: Layers, probe: Probe, surface: Surface, along: Array, across: Array, grid: FineGrid
+) -> None:
+    """The beam from which the tip rises: its top seen at a glancing angle, and its side."""
+    lean = math.radians(probe.tilt)
+    below = (along - probe.height) * math.cos(lean) - across * math.sin(lean)
+    front = below - 0.5 * probe.top
+    distance = np.maximum(-0.5 * probe.top - below, front - probe.slab)
+    if probe.end:
+        outward = across * math.cos(lean) + (along - probe.height) * math.sin(lean)
+        # The end is not square: seen from the side its top and its side end in different planes.
+        beyond = math.copysign(1, probe.end) * outward - abs(probe.end) - 0.3 * np.minimum(front, 0)
+        distance = np.maximum(distance, beyond)
+    share = coverage(distance, grid.step)
+    side = np.clip(0.5 + front / 1.5, 0, 1)
+    emission = surface.emission * (0.85 - 0.35 * side)
+    rim = np.exp(-np.abs(front) / 1.8)
+    _paint(layers, distance, share, emission * (1 + 0.5 * rim), -0.5 * np.abs(front), surface)
+
+
+def _paint(
+    layers: Layers, distance: Array, share: Array, emission: Array, height: Array, surface: Surface
+) -> None:
+    layers.emission[...] = layers.emission * (1 - 0.5 * shadow(distance, FAR))
+    for under, over in (
+        (layers.emission, emission),
+        (layers.height, height),
+        (layers.roughness, surface.roughness),
+    ):
+        under += share * (over - under)
+    layers.distance[...] = np.where(distance < 0, distance, np.minimum(layers.distance, distance))
+
+
+def _round(probe: Probe, along: Array, across: Array) -> Array:
+    """Height of a body of circular cross-section above its axis."""
+    width = probe.half_width(along)
+    if probe.shank:
+        width = -_rounded_maximum(-width, np.full_like(width, -probe.shank), probe.shoulder)
+    return np.sqrt(np.maximum(width * width - across * across, 0))
+
+
+def _pyramid(probe: Probe, along: Array, across: Array) -> Array:
+    """Height of two facets that meet in an edge between the flanks; at the apex, a ball."""
+    width = probe.half_width(along)
+    edge = probe.ridge * width
+    one = (across + width) / (1 + probe.ridge)
+    other = (width - across) / (1 - probe.ridge)
+    facets = np.where(across < edge, one, other)
+    ball = np.sqrt(np.maximum(width * width - across * across, 0))
+    near = np.exp(-np.maximum(along, 0) / (3 * probe.radius))
+    result: Array = near * ball + (1 - near) * 0.9 * np.maximum(facets, 0)
+    return result
+
+
+def _steps(along: Array, across: Array, spacing: float) -> Array:
+    """Rounded, uneven steps around the body."""
+    turn = 2 * math.pi * along / spacing + 1.3 * np.sin(along / (2.3 * spacing)) + 0.05 * across
+    steps: Array = np.sin(turn) + 0.5 * np.sin(1.7 * turn + 1)
+    return steps
+
+
+def _draw_bump(layers: Layers, bump: Bump, grid: FineGrid) -> None:
+    reach = bump.diameter / 2 + MARGIN
+    window = (grid.span(bump.y - reach, bump.y + reach), grid.span(bump.x - reach, bump.x + reach))
+    y, x = grid.axis[window[0], None] - bump.y, grid.axis[None, window[1]] - bump.x
+    distance = ellipse_distance(y, x, bump.diameter, bump.diameter, 0.0)
+    share = coverage(distance, grid.step)
+    layers.emission[window] *= 1 - 0.25 * shadow(distance, 4.0)
+    layers.emission[window] += share * (bump.emission - layers.emission[window])
+    layers.height[window] += np.sqrt(np.maximum((bump.diameter / 2) ** 2 - y * y - x * x, 0))
+    below = layers.distance[window]
+    layers.distance[window] = np.where(below < 0, below, np.minimum(below, distance))
