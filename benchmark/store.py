@@ -261,13 +261,13 @@ class ScoreStore:
     ) -> None:
         """Store the HR or LR of a previewed image, once for all runs on the same data and degradation."""
         if self.reference(reference_id, image_id, kind) is None:
-            folder = self.root / "references" / unique_name(reference_id)
+            folder = self.root / "references" / unique_name(reference_id, 60)
             _write_png(folder / f"{unique_name(image_id)}.{kind}.png", pixels)
 
     def reference(self, reference_id: str, image_id: str, kind: Literal["hr", "lr"]) -> Path | None:
         """The PNG written by ``write_reference``, None when there is none."""
         folders = [
-            self.root / "references" / name for name in (unique_name(reference_id), _slug(reference_id))
+            self.root / "references" / name for name in (unique_name(reference_id, 60), _slug(reference_id))
         ]
         return _first_file(
             folder / f"{name}.{kind}.png" for folder in folders for name in _names_of(image_id)

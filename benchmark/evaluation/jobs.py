@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SCALE = 4
 DEFAULT_DEGRADATION = "bicubic"
+BASELINE = "bicubic"
+"""The model that differences are taken from."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,12 @@ def _of_any(name: str, wanted: Wanted) -> list[Job]:
         return [Job(name, wanted.variant or "default", failure=f"{type(error).__name__}: {error}")]
     offered = wanted.magnification in card.scales
     suits = wanted.variant is None or not card.trainable or wanted.variant in card.variants
-    return _of_card(card, wanted) if offered and suits else []
+    return _of_card(card, wanted) if offered and suits and not _is_repeated(card, wanted) else []
+
+
+def _is_repeated(card: ModelCard, wanted: Wanted) -> bool:
+    """At magnification 1 every interpolation gives the image back; one such row is enough."""
+    return wanted.magnification == 1 and card.family == "interpolation" and card.name != BASELINE
 
 
 def _of_named(name: str, wanted: Wanted) -> list[Job]:

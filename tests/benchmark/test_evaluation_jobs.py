@@ -26,6 +26,26 @@ def test_all_are_those_that_offer_the_scale(tmp_path: Path) -> None:
     assert {"nearest", "bicubic"} <= offering
 
 
+def test_at_magnification_one_interpolation_is_one_row_unless_named(tmp_path: Path) -> None:
+    wanted = Wanted(1, "sem", runs=tmp_path)
+    assert [job.model for job in resolve("all", wanted) if not job.missing] == ["bicubic"]
+    assert [job.model for job in resolve(["nearest", "lanczos"], wanted)] == ["nearest", "lanczos"]
+
+
+def test_what_has_no_weights_is_built_for_the_channels_of_the_images(tmp_path: Path) -> None:
+    for channels in (1, 3):
+        wanted = Wanted(4, "photos", runs=tmp_path, channels=channels)
+        assert [job.channels for job in resolve(["bicubic", "vdsr"], wanted)] == [channels] * 2
+    save(tmp_path, "tiny", "photos", 0)  # weights know their channels: these are for one
+    (trained,) = resolve(["vdsr"], Wanted(4, "photos", runs=tmp_path, channels=3))
+    assert trained.channels == 1 and not trained.missing
+
+
+def test_what_to_type_names_the_degradation(tmp_path: Path) -> None:
+    (job,) = resolve("vdsr", Wanted(2, "sem", runs=tmp_path, degradation="sem_pixel:dose=20,jitter=0.3"))
+    assert job.missing.endswith("--dataset sem --scale 2 --degradation sem_pixel:dose=20,jitter=0.3")
+
+
 def test_a_file_that_does_not_import_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = models.card
 

@@ -1,5 +1,6 @@
 """The score store: rows survive a round trip, half-written runs do not exist, missing values have reasons."""
 
+import hashlib
 import json
 import os
 import signal
@@ -127,3 +128,56 @@ def test_a_killed_writer_leaves_no_run(tmp_path: Path) -> None:
             assert len(store.scores()) == 2000
             assert all(store.preview(manifest.key, image) for image in manifest.previews)
             assert len(manifest.previews) == 20
+
+
+def test_ids_become_names_that_every_system_takes(tmp_path: Path) -> None:
+    """Settings, folders, capitals and device names; different ids never share a file."""
+    ids = ["a/b:c", "a_b_c", "A_b_c", "nul", "dose=-1", "dose=1", "é", "ü", "x" * 300, "x" * 299, "plain.png"]
+    store, pixels = ScoreStore(tmp_path), np.zeros((2, 2), np.uint8)
+    for level, name in enumerate(ids):
+        store.write_reference("set-1-sem_pixel:dose=60,jitter=0.3@1-x4", name, "hr", pixels + level)
+    for level, name in enumerate(ids):
+        path = store.reference("set-1-sem_pixel:dose=60,jitter=0.3@1-x4", name, "hr")
+        assert path is not None and cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[0, 0] == level
+    names = [path.name for path in tmp_path.rglob("*")]
+    assert len({name.lower() for name in names}) == len(ids) + 2
+    assert all(len(name) < 100 and not set('<>:"/\\|?*=') & set(name) for name in names)
+    assert not [name for name in names if name.lower().partition(".")[0] == "nul"]
+
+
+def test_references_of_similar_settings_are_kept_apart(tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path)
+    for level, dose in enumerate(("-1", "1", "_1", "1e3")):
+        store.write_reference(f"d-1-x:dose={dose}@1-x4", "i", "lr", np.full((2, 2), level, np.uint8))
+    for level, dose in enumerate(("-1", "1", "_1", "1e3")):
+        path = store.reference(f"d-1-x:dose={dose}@1-x4", "i", "lr")
+        assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[0, 0] == level
+
+
+def test_pictures_of_earlier_results_are_found_under_their_names(tmp_path: Path) -> None:
+    """As folders and files were named when ids had no settings."""
+    store = ScoreStore(tmp_path)
+    store.write_run(Manifest(KEY, "complete"), scores(), {"Sub/0": np.zeros((2, 2), np.uint8)})
+    written = store.preview(KEY, "Sub/0")
+    assert written is not None
+    earlier = written.with_name(f"Sub_0-{hashlib.sha256(b'Sub/0').hexdigest()[:8]}.png")
+    written.rename(earlier)
+    assert store.preview(KEY, "Sub/0") == earlier
+    kept = tmp_path / "references" / "set_0123_bicubic_1_x4" / "Upper.hr.png"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"png")
+    assert store.reference("set-0123-bicubic@1-x4", "Upper", "hr") == kept
+    store.write_reference("set-0123-bicubic@1-x4", "Upper", "hr", np.zeros((2, 2), np.uint8))
+    assert kept.read_bytes() == b"png" and len(list((tmp_path / "references").iterdir())) == 1
+
+
+def test_two_states_of_a_dataset_are_not_averaged(tmp_path: Path) -> None:
+    from srbench.evaluation.statistics import leaderboard
+
+    store = ScoreStore(tmp_path)
+    for data in ("cd" * 32, "ef" * 32):
+        store.write_run(Manifest(replace(KEY, data=data), "complete"), scores())
+    with pytest.raises(SrbenchError, match="mix 2 values of 'data'"):
+        leaderboard(store.scores(), "psnr")
+    rows = store.scores()
+    assert len(leaderboard(rows[rows["data"] == KEY.data], "psnr")) == 1

@@ -148,6 +148,12 @@ def test_stated_radius_is_the_measured_one(name, scale, probe):
     assert probe(model.network, scale, 6) == radius
 
 
+@pytest.mark.parametrize("name", DENSE_KERNELS)
+def test_at_magnification_one_the_image_itself_comes_back(name):
+    lr = torch.rand(1, 1, 9, 12)
+    torch.testing.assert_close(create(name, scale=1).infer(lr), lr, atol=1e-7, rtol=0)
+
+
 def test_unknown_kernel_lists_the_known_ones():
     with pytest.raises(ModelError, match="bilinear, bicubic"):
         InterpolationUpsample("cubic", 2)
