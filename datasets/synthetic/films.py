@@ -1,0 +1,315 @@
+"""A film or coating: a self-affine rough surface, smooth or nodular, with cracks, pinholes and particles.
+
+The relief has the power spectral density 1 / (1 + (2 pi f xi)^2)^(1 + H) of a self-affine surface
+(Palasantzas, Phys. Rev. B 48, 14472, 1993). Pinholes and particles have 2 to 6 HR pixels (0.5 to 1.5 LR
+pixels at x4).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from srbench.datasets.synthetic.cracks import draw_crack
+from srbench.datasets.synthetic.draws import DECIMALS, Draws
+from srbench.datasets.synthetic.fields import Spectrum, gaussian_field
+from srbench.datasets.synthetic.geometry import MARGIN, Array, FineGrid, coverage
+from srbench.datasets.synthetic.imaging import Optics
+from srbench.datasets.synthetic.painting import around, blend, cut_edge, window
+from srbench.datasets.synthetic.records import record
+from srbench.datasets.synthetic.scene import Layers, Scene, register_scene
+from srbench.datasets.synthetic.specks import Speck, draw_hole, scatter
+from srbench.datasets.synthetic.spots import Ball, paint_ball
+from srbench.datasets.synthetic.strips import Strip
+
+WIDTHS = (2.0, 6.0)
+"""Widths of cracks, HR pixels."""
+REACH = 24.0
+"""HR pixels from an edge up to which the film knows of it."""
+GROOVE = 3.0
+"""Depth of a groove between nodules, for the shading, over its geometric depth."""
+
+
+@dataclass(frozen=True)
+class Coating:
+    """The film. Lengths in HR pixels.
+
+    Attributes:
+        style: ``smooth``, ``rough`` or ``nodular``.
+        rms: standard deviation of the rough relief.
+        xi: its correlation length.
+        hurst: its roughness exponent.
+        pitch: mean distance of nodules, 0 without.
+        relief: height of a nodule over its radius.
+        thickness: of the film: depth of cracks and pinholes.
+        sidewall: width over which the edge of a crack falls.
+        emission: yield of the film.
+        ground: yield of what lies below it.
+        grain: texture amplitude.
+        contrast: relative spread of the yield from nodule to nodule.
+    """
+
+    style: str
+    rms: float
+    xi: float
+    hurst: float
+    pitch: float
+    relief: float
+    thickness: float
+    sidewall: float
+    emission: float
+    ground: float
+    grain: float
+    contrast: float
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """A grain of the coating: a spherical cap."""
+
+    y: float
+    x: float
+    radius: float
+    brightness: float
+
+
+@dataclass(frozen=True, eq=False)
+class FilmScene(Scene):
+    """A film.
+
+    Attributes:
+        surface: rough relief on the fine grid, HR pixels.
+        nodules: grains on it.
+        cracks: through it.
+        specks: pinholes and particles.
+    """
+
+    size: int
+    coating: Coating
+    optics: Optics
+    surface: Array
+    nodules: tuple[Nodule, ...]
+    cracks: tuple[Strip, ...]
+    specks: tuple[Speck, ...]
+
+    def truth(self) -> dict[str, Any]:
+        """Roughness, cracks and pinholes.
+
+        ``roughness``: ``rms``, ``xi`` and ``hurst`` asked for and ``realised_rms``, the standard deviation of
+        the rough relief over the image (without nodules and cracks). ``nodules``: their ``count`` in the
+        image and mean ``pitch``. ``cracks``: for each ``centre_line`` [y, x], ``widths`` at its points
+        (linear between them), ``mean_width`` and ``length`` in the image. ``pinholes`` and ``particles``.
+        """
+        coating, size = self.coating, self.size
+        specks = [speck.as_truth() for speck in self.specks]
+        inside = [n for n in self.nodules if min(n.y, n.x) > -0.5 and max(n.y, n.x) < size - 0.5]
+        return {
+            "coating": record(coating),
+            "roughness": {
+                "rms": coating.rms,
+                "xi": coating.xi,
+                "hurst": coating.hurst,
+                "realised_rms": _spread(FineGrid(size).interior(self.surface)),
+            },
+            "nodules": {"count": len(inside), "pitch": coating.pitch},
+            "cracks": [crack.as_truth(size) for crack in self.cracks],
+            "pinholes": [speck for speck in specks if speck["type"] == "pinhole"],
+            "particles": [speck for speck in specks if speck["type"] == "particle"],
+            "small_features": specks,
+        }
+
+    def without(self, feature: int) -> FilmScene:
+        """The scene lacking one pinhole or particle."""
+        gone = self.specks[feature]
+        return replace(self, specks=tuple(speck for speck in self.specks if speck is not gone))
+
+    def layers(self, grid: FineGrid) -> Layers:
+        """Draw the film, cut the cracks and pinholes, then put the particles on it."""
+        coating = self.coating
+        layers = Layers(
+            emission=grid.full(coating.emission),
+            height=self.surface.copy(),
+            distance=grid.full(-REACH),
+            depth=grid.full(0.0),
+            grain=grid.full(coating.grain),
+            roughness=grid.full(0.0),
+        )
+        self._draw_nodules(layers, grid)
+        self._cut_cracks(layers, grid)
+        for speck in self.specks:
+            if speck.type == "pinhole":
+                draw_hole(layers, speck, coating.ground, coating.thickness, grid)
+            else:
+                ball = Ball(speck.y, speck.x, speck.diameter, coating.emission * speck.brightness)
+                paint_ball(layers, grid, ball, 4.0, 6.0)
+        return layers
+
+    def crack_distance(self, grid: FineGrid) -> Array:
+        """Signed distance to the edges of the cracks, negative in them."""
+        distance = grid.full(REACH)
+        for crack in self.cracks:
+            crack.lower(distance, grid, REACH / 2)
+        return distance
+
+    def _cut_cracks(self, layers: Layers, grid: FineGrid) -> None:
+        coating = self.coating
+        distance = self.crack_distance(grid)
+        share = coverage(distance, grid.step)
+        cut_edge(layers, (slice(None), slice(None)), distance)
+        layers.height[...] -= coating.thickness * np.clip(-distance / coating.sidewall, 0, 1)
+        blend(layers.emission, coating.ground, share)
+        blend(layers.depth, coating.thickness, share)
+
+    def _draw_nodules(self, layers: Layers, grid: FineGrid) -> None:
+        """The upper envelope of all caps: grooves form where they meet."""
+        coating = self.coating
+        caps = grid.full(0.0)
+        for nodule in self.nodules:
+            part = window(grid, around(nodule.y, nodule.x, nodule.radius), 0.0)
+            y, x = part.y - nodule.y, part.x - nodule.x
+            cap = coating.relief * np.sqrt(np.maximum(nodule.radius**2 - y * y - x * x, 0))
+            here = caps[part.place]
+            above = cap > here
+            np.copyto(here, cap, where=above)
+            np.copyto(layers.emission[part.place], coating.emission * nodule.brightness, where=above)
+        layers.height[...] += caps
+        # Grooves lose their electrons: they count as several times as deep as they are.
+        layers.depth[...] += GROOVE * np.maximum(coating.relief * coating.pitch / 2 - caps, 0)
+
+
+def _spread(values: Array) -> float:
+    """Standard deviation about the mean."""
+    deviation = values - values.mean()
+    return round(math.sqrt(float((deviation * deviation).mean())), DECIMALS)
+
+
+def self_affine_spectrum(xi: float, hurst: float) -> Spectrum:
+    """Amplitude of a self-affine surface: the root of 1 / (1 + (2 pi f xi)^2)^(1 + hurst)."""
+    return lambda f: (1 + (2 * math.pi * f * xi) ** 2) ** (-(1 + hurst) / 2)
+
+
+@register_scene(code=2)
+def films(draws: Draws, size: int) -> FilmScene:
+    """Draw a film."""
+    grid = FineGrid(size)
+    coating = draws.choice((_smooth, _rough, _nodular))(draws)
+    spectrum = self_affine_spectrum(coating.xi, coating.hurst)
+    surface = np.round(coating.rms * gaussian_field(draws, grid.side, grid.step, spectrum), 9)
+    nodules = _nodules(draws, coating, size) if coating.pitch else ()
+    cracks: list[Strip] = []
+    for _ in range(draws.integer(0, 3)):
+        cracks.append(draw_crack(draws, size, WIDTHS, cracks))
+    specks = _specks(draws, cracks, grid)
+    optics = _optics(draws, coating, bool(cracks))
+    return FilmScene(size, coating, optics, surface, nodules, tuple(cracks), specks)
+
+
+def _smooth(draws: Draws) -> Coating:
+    return Coating(
+        style="smooth",
+        rms=draws.uniform(0.5, 1.2),
+        xi=draws.uniform(18, 40),
+        hurst=draws.uniform(0.7, 0.9),
+        pitch=0.0,
+        relief=0.0,
+        thickness=draws.uniform(5, 12),
+        sidewall=draws.uniform(1, 2.5),
+        emission=draws.uniform(0.35, 0.5),
+        ground=draws.uniform(0.05, 0.15),
+        grain=draws.uniform(0.02, 0.05),
+        contrast=0.0,
+    )
+
+
+def _rough(draws: Draws) -> Coating:
+    xi = draws.uniform(6, 30)
+    return Coating(
+        style="rough",
+        rms=draws.uniform(0.5, min(3.0, 0.5 + 0.1 * xi)),
+        xi=xi,
+        hurst=draws.uniform(0.4, 0.9),
+        pitch=0.0,
+        relief=0.0,
+        thickness=draws.uniform(6, 14),
+        sidewall=draws.uniform(1, 2.5),
+        emission=draws.uniform(0.35, 0.5),
+        ground=draws.uniform(0.05, 0.15),
+        grain=draws.uniform(0.03, 0.08),
+        contrast=0.0,
+    )
+
+
+def _nodular(draws: Draws) -> Coating:
+    return Coating(
+        style="nodular",
+        rms=draws.uniform(0.5, 1.5),
+        xi=draws.uniform(10, 40),
+        hurst=draws.uniform(0.6, 0.9),
+        pitch=draws.uniform(7, 16),
+        relief=draws.uniform(0.5, 1.0),
+        thickness=draws.uniform(6, 14),
+        sidewall=draws.uniform(1, 2.5),
+        emission=draws.uniform(0.35, 0.5),
+        ground=draws.uniform(0.05, 0.15),
+        grain=draws.uniform(0.03, 0.07),
+        contrast=draws.uniform(0.0, 0.12),
+    )
+
+
+def _optics(draws: Draws, coating: Coating, cracked: bool) -> Optics:
+    smooth = coating.style == "smooth"
+    return Optics(
+        tilt_exponent=draws.uniform(0.6, 1.0),
+        bloom=draws.uniform(0.03, 0.14),
+        bloom_length=draws.uniform(1.2, 3),
+        shadow=draws.uniform(0.2, 0.5),
+        shadow_length=draws.uniform(2, 5),
+        asymmetry=draws.uniform(0.3, 0.8) if smooth else draws.uniform(0.2, 0.5),
+        detector_angle=draws.uniform(-150, -30),
+        shading=draws.uniform(0.4, 0.7),
+        shading_length=draws.uniform(8, 16),
+        relief_wavelength=draws.uniform(4, 7),
+        texture_length=draws.uniform(0.7, 1.5),
+        waves=draws.uniform(0.02, 0.06),
+        spot=draws.uniform(0.5, 0.75),
+        astigmatism=draws.uniform(1, 1.25),
+        spot_angle=draws.uniform(0, 180),
+        charging=draws.choice((0.0, 0.0, 0.1, 0.2)),
+        charging_length=draws.uniform(30, 120),
+        black=draws.uniform(0.03, 0.12) if cracked else draws.uniform(0.12, 0.35),
+        white=draws.uniform(0.7, 0.92) if cracked else draws.uniform(0.6, 0.85),
+    )
+
+
+def _nodules(draws: Draws, coating: Coating, size: int) -> tuple[Nodule, ...]:
+    """Caps on a jittered hexagonal lattice, large enough to cover the film."""
+    pitch = coating.pitch
+    row_pitch = pitch * math.sqrt(0.75)
+    rows, columns = (math.ceil((size + 2 * MARGIN) / step) + 3 for step in (row_pitch, pitch))
+    nodules = []
+    for row in range(rows):
+        for column in range(columns):
+            y = -MARGIN - pitch + row * row_pitch + draws.uniform(-0.38, 0.38) * pitch
+            x = -MARGIN - pitch + (column + row % 2 / 2) * pitch + draws.uniform(-0.38, 0.38) * pitch
+            radius = pitch * draws.uniform(0.65, 1.0)
+            brightness = 1 + coating.contrast * draws.uniform(-1, 1)
+            nodules.append(
+                Nodule(*(round(value, DECIMALS) for value in (y, x, radius, brightness))),
+            )
+    return tuple(nodules)
+
+
+def _specks(draws: Draws, cracks: list[Strip], grid: FineGrid) -> tuple[Speck, ...]:
+    """Pinholes and particles clear of the cracks."""
+    distance = grid.full(REACH)
+    for crack in cracks:
+        crack.lower(distance, grid, REACH / 2)
+    free = np.round(distance, 6)
+
+    def accept(_: str, y: float, x: float, diameter: float) -> bool:
+        return bool(free[grid.span(y, y + 1).start, grid.span(x, x + 1).start] > diameter / 2 + 3)
+
+    return scatter(draws, grid.size, round(grid.size**2 / 4000), ("pinhole", "particle"), accept, gap=5.0)
