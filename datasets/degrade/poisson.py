@@ -14,9 +14,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Below this mean, or further out than so many standard deviations, the distribution function always decides.
-_SMALLEST_EXPANDED = 4.0
-_FURTHEST_EXPANDED = 7.0
+# Below this mean or count, or further out than so many standard deviations, the distribution function always
+# decides.
+_SMALLEST_MEAN = 4.0
+_SMALLEST_COUNT = 2.0
+_FURTHEST = 7.0
 # The search starts from a bracket of 64 counts; means up to this fit into one that starts at zero, whatever
 # 53 bits can ask for.
 _BRACKET = 64
@@ -37,8 +39,8 @@ def poisson(mean: Tensor, uniform: Tensor) -> Tensor:
         return _search(mean, uniform)
     normal = torch.special.ndtri(uniform)
     root, doubt = _expansion(mean, normal)
-    far = (mean < _SMALLEST_EXPANDED).logical_or_(normal.abs() > _FURTHEST_EXPANDED)
-    doubtful = ((root - root.round()).abs_() <= doubt).logical_or_(far)
+    doubtful = (root - root.round()).abs_() <= doubt
+    doubtful |= (mean < _SMALLEST_MEAN) | (root < _SMALLEST_COUNT) | (normal.abs() > _FURTHEST)
     counts = root.ceil_().sub_(1.0)
     where = doubtful.nonzero(as_tuple=True)
     counts[where] = _search(mean[where], uniform[where])

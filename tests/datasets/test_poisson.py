@@ -73,10 +73,10 @@ def test_the_expansion_is_never_further_off_than_it_says():
     for mean in np.geomspace(4, 1e5, 60):
         root, doubt = _expansion(torch.full_like(normal, mean), normal)
         for bound, sign in (((root - doubt).numpy(), 1), ((root + doubt).numpy(), -1)):
-            inside = bound > 0  # below, the count is in doubt anyway
+            inside = bound > 2  # below, the distribution function decides anyway
             small, large = lower & inside, ~lower & inside
-            assert (sign * (u - gammaincc(bound, mean))[small] >= -1e-9 * u[small]).all()
-            assert (sign * (gammainc(bound, mean) - rest)[large] >= -1e-9 * rest[large]).all()
+            assert (sign * (u - gammaincc(bound, mean))[small] >= -1e-9 * u[small] - 1e-16).all()
+            assert (sign * (gammainc(bound, mean) - rest)[large] >= -1e-9 * rest[large] - 1e-16).all()
 
 
 @pytest.mark.parametrize("mean", [0.3, 3.0, 9.0, 60.0, 600.0])
