@@ -18,6 +18,7 @@ all. Addresses are built here and never taken from an answer, so that a mirror s
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -118,7 +119,7 @@ class B2Share:
 
         Raises:
             RecordUnavailable: the server answers, but no address gives the list or the file.
-            DatasetError: no connection; or the record's list can be had and is damaged.
+            DatasetError: no connection at all.
         """
         found = self._list(record)
         if found.files and sample not in found.files:
@@ -185,8 +186,11 @@ class B2Share:
                 if is_page(response.headers):
                     raise Refused("a web page, no list of files")
                 data = response.read(_LONGEST_LISTING)
-        except OSError as error:
+                length = response.headers.get("Content-Length", "")
+        except (OSError, http.client.HTTPException) as error:
             raise Unfinished(f"the connection broke: {error}") from error
+        if length.isdigit() and len(data) < int(length):
+            raise Unfinished(f"the connection ended after {len(data):,} of {int(length):,} bytes")
         try:
             return json.loads(data)
         except ValueError as error:

@@ -1,17 +1,25 @@
-"""What commands print: tables, JSON, progress, errors. Results go to stdout, everything else to stderr."""
+"""What commands print: tables, JSON, errors. Results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import click
 
-if TYPE_CHECKING:
-    from srbench.datasets.interface import ProgressEvent, ProgressSink
+from srbench.cli.progress import human_bytes, progress_bar
+
+__all__ = [
+    "fail",
+    "human_bytes",
+    "note",
+    "print_fields",
+    "print_json",
+    "print_table",
+    "progress_bar",
+]
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -30,13 +38,23 @@ def print_json(content: Any) -> None:
     click.echo(json.dumps(content, indent=2, sort_keys=True, default=str))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table (stdout), folded to the terminal's width; whole lines where stdout is not a terminal."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, folding: Sequence[str] | None = None
+) -> None:
+    """Print a table (stdout), folded to the terminal's width; whole lines where stdout is not a terminal.
+
+    Args:
+        columns: their names.
+        rows: one text a column.
+        folding: columns that give way where the terminal is narrow; all when None.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=folding is not None and column not in folding, overflow="fold")
     for row in rows:
         table.add_row(*row)
     width = None if sys.stdout.isatty() else 160
@@ -48,46 +66,3 @@ def print_fields(fields: Mapping[str, str]) -> None:
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         click.echo(f"{name.ljust(width)}  {value}")
-
-
-@contextmanager
-def progress_bar() -> Iterator[ProgressSink]:
-    """A sink of progress events shown as bars with rate and time left (stderr)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        tasks: dict[str, Any] = {}
-
-        def show(event: ProgressEvent) -> None:
-            if event.label not in tasks:
-                tasks[event.label] = progress.add_task(event.label, total=event.total, state="")
-            task = tasks[event.label]
-            speed = next((entry.speed for entry in progress.tasks if entry.id == task), None)
-            progress.update(task, completed=event.done, total=event.total, state=_state(event, speed))
-
-        yield show
-
-
-def human_bytes(count: float) -> str:
-    """``1.5 GB`` and the like (decimal units)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def _state(event: ProgressEvent, speed: float | None) -> str:
-    """``done/total unit, rate``."""
-    if event.unit == "B":
-        amount = human_bytes(event.done) + (f" of {human_bytes(event.total)}" if event.total else "")
-        return f"{amount}, {human_bytes(speed)}/s" if speed else amount
-    amount = f"{event.done}/{event.total} {event.unit}" if event.total else f"{event.done} {event.unit}"
-    return f"{amount}, {speed:.1f}/s" if speed else amount

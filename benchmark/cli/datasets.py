@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from srbench.cli.console import human_bytes, print_fields, print_json, print_table
+
+if TYPE_CHECKING:
+    from srbench.datasets import DatasetCard, MicrographSet
+    from srbench.datasets.interface import DatasetSource, DatasetState
+
+_KINDS = ("real", "synthetic", "user", "photographs")
 
 
 @click.group()
@@ -21,7 +28,8 @@ def list_command(as_json: bool) -> None:
     """List the datasets: state on disk, size, licence, what to type next."""
     from srbench.datasets import list_datasets, source
 
-    entries = [(card, source(card.name).state()) for card in list_datasets()]
+    cards = sorted(list_datasets(), key=lambda card: (_KINDS.index(card.kind), card.name))
+    entries = [(card, _state(source(card.name))) for card in cards]
     if as_json:
         print_json([{**asdict(card), **asdict(state)} for card, state in entries])
         return
@@ -31,13 +39,16 @@ def list_command(as_json: bool) -> None:
             card.kind,
             state.state,
             str(state.images or ""),
-            human_bytes(state.bytes) if state.bytes else "",
-            card.licence,
-            state.next_step,
+            _size(card, state),
+            card.licence.partition(" (")[0],
+            _step(card, state),
         )
         for card, state in entries
     ]
-    print_table(("name", "kind", "state", "images", "on disk", "licence", "next"), rows)
+    columns = ("name", "kind", "state", "images", "size", "licence", "next")
+    print_table(columns, rows, folding=("licence",))
+    click.echo("Sizes in parentheses are to be downloaded. Next: srbench data <next> <name>, for instance")
+    click.echo("srbench data fetch sem. All about one: srbench datasets show <name>")
 
 
 @datasets.command("show")
@@ -45,14 +56,11 @@ def list_command(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show_command(name: str, as_json: bool) -> None:
     """Show one dataset: card, state, and where it is on disk its images and groups by category and split."""
-    from srbench.datasets import DatasetMissing, open, source
+    from srbench.datasets import source
 
     entry = source(name)
-    state = entry.state()
-    try:
-        opened = open(name)
-    except DatasetMissing:
-        opened = None
+    state = _state(entry)
+    opened = _opened(name)
     counts = Counter((image.category, image.split) for image in opened.images) if opened else Counter()
     if as_json:
         splits = [
@@ -67,9 +75,11 @@ def show_command(name: str, as_json: bool) -> None:
             "title": card.title,
             "summary": card.summary,
             "licence": card.licence,
+            "terms": card.terms,
             "cite": card.citation,
             "from": " ".join(card.urls),
             "state": state.state,
+            "size": _size(card, state),
             "next": state.next_step,
             "fingerprint": opened.fingerprint if opened else "",
         }
@@ -79,6 +89,42 @@ def show_command(name: str, as_json: bool) -> None:
         print_table(("category", "train", "val", "test", "groups in test"), _split_rows(opened.images))
     for file, reason in opened.skipped.items() if opened else ():
         click.echo(f"skipped {file}: {reason}")
+
+
+def _state(entry: DatasetSource) -> DatasetState:
+    """What is on disk; damage to one dataset must not hide the others."""
+    from srbench.datasets.interface import DatasetError, DatasetState
+
+    try:
+        return entry.state()
+    except DatasetError as error:
+        return DatasetState("partial", next_step=str(error))
+
+
+def _opened(name: str) -> MicrographSet | None:
+    from srbench.datasets import DatasetMissing, open
+
+    try:
+        return open(name)
+    except DatasetMissing:
+        return None
+
+
+def _size(card: DatasetCard, state: DatasetState) -> str:
+    """Bytes on disk, or in parentheses what is to be downloaded."""
+    if state.bytes:
+        return human_bytes(state.bytes)
+    return f"({human_bytes(card.download_bytes)})" if card.download_bytes else ""
+
+
+def _step(card: DatasetCard, state: DatasetState) -> str:
+    """The sub-command of ``srbench data`` to type next; empty where the dataset can be used."""
+    if state.state in ("embedded", "ready"):
+        return ""
+    if state.state == "downloaded":
+        return "prepare"
+    ways = {"fetch": "fetch", "import": "import --from DIR", "path": ""}
+    return next((ways[way] for way in ways if way in card.obtain), "")
 
 
 def _split_rows(images: tuple[object, ...]) -> list[tuple[str, ...]]:

@@ -1,6 +1,8 @@
 """What the dataset tests share: a home of their own, pictures like micrographs, an unreliable file server."""
 
+import hashlib
 import http.server
+import json
 import threading
 import time
 from collections import Counter
@@ -91,6 +93,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.serve(self.page, {"Content-Type": "text/html"} if step == "page" else {})
         if body is None:
             return self.send_error(404)
+        if self.headers.get("Range") == "bytes=0-0" and step != "no ranges":
+            return self.probe(body)
         start = self.start_of(body, step)
         if start is None:
             return self.send_error(416)
@@ -106,6 +110,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def probe(self, body):
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes 0-0/{len(body)}")
+        self.send_header("Content-Length", "1")
+        self.end_headers()
+        self.wfile.write(body[:1])
 
     def start_of(self, body, step):
         """The first byte to send, None for a range behind the end."""
@@ -153,3 +164,71 @@ def file_server():
     yield running
     running.shutdown()
     running.server_close()
+
+
+class Repository:
+    """Records of B2SHARE on a file server, in its old interface and in the one of InvenioRDM."""
+
+    def __init__(self, server):
+        self.server = server
+        self.url = server.url("")
+
+    def old(self, record, bucket, files, *, listed=True, checksums=True):
+        """The record of 32 hexadecimal digits: JSON with a bucket, files in it."""
+        for name, data in files.items():
+            self.server.content[f"/api/files/{bucket}/{name}"] = data
+        if listed:
+            entries = [
+                {
+                    "key": name,
+                    "size": len(data),
+                    "bucket": bucket,
+                    "version_id": "1",
+                    **self._sum(data, checksums),
+                }
+                for name, data in files.items()
+            ]
+            links = {
+                "files": f"https://b2share.eudat.eu/api/files/{bucket}",
+                "self": "https://b2share.eudat.eu",
+            }
+            self.json(f"/api/records/{record}", {"id": record, "files": entries, "links": links})
+
+    def new(self, record, files, *, listed=True, checksums=True, download=False):
+        """The short record: a list of entries, each file's content, or only the link of its page."""
+        for name, data in files.items():
+            path = f"/records/{record}/files/{name}?download=1"
+            if not download:
+                path = f"/api/records/{record}/files/{name}/content"
+            self.server.content[path] = data
+        if listed:
+            entries = [
+                {
+                    "key": name,
+                    "size": len(data),
+                    "links": {
+                        "content": f"https://b2share.eudat.eu/api/records/{record}/files/{name}/content"
+                    },
+                    **self._sum(data, checksums),
+                }
+                for name, data in files.items()
+            ]
+            self.json(f"/api/records/{record}/files", {"enabled": True, "links": {}, "entries": entries})
+
+    def json(self, path, value):
+        self.server.content[path] = json.dumps(value).encode()
+        self.server.headers[path] = {"Content-Type": "application/json"}
+
+    def asked(self):
+        """Paths in the order they were asked for."""
+        return [path for path, _ in self.server.log]
+
+    @staticmethod
+    def _sum(data, checksums):
+        return {"checksum": f"md5:{hashlib.md5(data).hexdigest()}"} if checksums else {}
+
+
+@pytest.fixture
+def repository(file_server):
+    """An empty repository on the file server."""
+    return Repository(file_server)
