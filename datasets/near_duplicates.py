@@ -46,6 +46,8 @@ Descriptors = NDArray[np.int16]
 Thumbnail = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
+# Raised whenever the same pixels would give another descriptor or other groups.
+RULES = "1"
 ROWS, COLUMNS = 8, 12
 DIMENSIONS = ROWS * COLUMNS
 CANDIDATE = 0.4

@@ -63,9 +63,7 @@ def read_frame(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN
     if header.width * header.height > max_pixels:
         raise BadImage(f"{header.width}x{header.height} px is more than the limit of {max_pixels:,} pixels")
     if min(header.width, header.height) < min_side:
-        raise BadImage(
-            f"{header.width}x{header.height} px is too small: both sides need {min_side} px after the cut"
-        )
+        raise BadImage(f"{header.width}x{header.height} px is too small: both sides need {min_side} px")
     array = decode_array(data)
     kept = array[: cut_row(_one_channel(array))]
     height, width = (side // MULTIPLE * MULTIPLE for side in kept.shape[:2])

@@ -1,0 +1,268 @@
+"""Half-done work that survives being killed: images of one archive, decoded and written, with a journal.
+
+A staging folder holds ``journal`` and ``0.bin``, ``1.bin``, ... (shards as in ``packed``). A line of the
+journal is a checksum and what became of one member; the first says of which archive and by which rules. Lines
+are written after the pixels they speak of have reached the disk, some at a time. Whoever opens the folder
+again cuts the journal behind its last whole line and each shard behind the last image that the journal knows:
+the rest is done again, and ends in the same bytes as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from srbench.datasets.interface import Pixels
+from srbench.datasets.packed import ALIGNMENT, Stored
+from srbench.datasets.storage import flush, little_endian, pixel_hash, writing_to
+
+JOURNAL = "journal"
+_AT_ONCE = 32
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What became of one member.
+
+    Attributes:
+        member: its name in the archive.
+        reason: why it was refused; empty: it was taken, and the others hold.
+        stored: where its pixels lie; ``shard`` is a file of the staging folder.
+        descriptor: whatever the caller wants to find again.
+        notes: what was done to the image.
+    """
+
+    member: str
+    reason: str = ""
+    stored: Stored | None = None
+    descriptor: bytes = b""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FinishedShard:
+    """A shard that does not change any more."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+@dataclass
+class _Known:
+    """What the whole lines of a journal say."""
+
+    key: Mapping[str, str] | None = None
+    end: int = 0
+    members: set[str] = field(default_factory=set)
+    sizes: dict[str, int] = field(default_factory=dict)
+    last: Stored | None = None
+    complete: bool = False
+
+
+class Staging:
+    """Writes one archive's images; made anew or continued.
+
+    Attributes:
+        folder: the staging folder.
+        members: those that need not be looked at again.
+        complete: whether the archive is done.
+    """
+
+    def __init__(self, folder: Path, key: Mapping[str, str], shard_bytes: int) -> None:
+        """Open ``folder``; what is there of another archive, of other rules or damaged is thrown away.
+
+        Args:
+            folder: created when missing.
+            key: names the archive and the rules.
+            shard_bytes: a shard is closed once it holds this many.
+        """
+        self.folder = folder
+        self._shard_bytes = shard_bytes
+        known = _known(folder)
+        if known.key != dict(key) or not _agrees(folder, known):
+            shutil.rmtree(folder, ignore_errors=True)
+            known = _Known()
+        with writing_to(folder):
+            _cut(folder, known)
+            self._journal: IO[bytes] = (folder / JOURNAL).open("ab")
+        self.members = known.members
+        self.complete = known.complete
+        self._lines: list[bytes] = []
+        self._name = max(known.sizes, key=int, default="0")
+        self._size = known.sizes.get(self._name, 0)
+        self._digest = hashlib.sha256()
+        if not self.complete:
+            self._open_shard()
+        if known.key is None:
+            self._write({"key": dict(key)})
+            self.flush()
+
+    def add(self, staged: Staged, pixels: Pixels | None, sha256: str = "") -> None:
+        """Take one member: its pixels ``(H, W)`` and their hash, or None where it was refused.
+
+        Raises:
+            DatasetError: the disk is full.
+        """
+        raw: dict[str, Any] = {"member": staged.member}
+        if pixels is None:
+            raw["reason"] = staged.reason
+        else:
+            with writing_to(self.folder):
+                offset = self._append(pixels)
+            height, width = pixels.shape
+            raw["stored"] = [self._name, offset, height, width, pixels.dtype.name, sha256]
+            raw["descriptor"] = base64.b85encode(staged.descriptor).decode("ascii")
+            raw["notes"] = list(staged.notes)
+        self.members.add(staged.member)
+        self._write(raw)
+        if len(self._lines) >= _AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Push everything to the disk: the pixels first, then the journal that speaks of them."""
+        with writing_to(self.folder):
+            flush(self._shard)
+            self._journal.write(b"".join(self._lines))
+            flush(self._journal)
+        self._lines.clear()
+
+    def finish(self, refused: Mapping[str, str]) -> None:
+        """Note that the archive is done, with the members that its reader refused."""
+        self._seal()
+        self._write({"complete": dict(refused)})
+        self.flush()
+        self.complete = True
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; what was not flushed will be done again."""
+        self._journal.close()
+        if not self.complete:
+            self._shard.close()
+
+    def _append(self, pixels: Pixels) -> int:
+        if self._size >= self._shard_bytes:
+            self._seal()
+            self.flush()
+            self._shard.close()
+            self._name, self._size, self._digest = str(int(self._name) + 1), 0, hashlib.sha256()
+            self._open_shard()
+        self._put(bytes(-self._size % ALIGNMENT))
+        offset = self._size
+        self._put(little_endian(pixels))
+        return offset
+
+    def _put(self, data: bytes | memoryview) -> None:
+        self._shard.write(data)
+        self._digest.update(data)
+        self._size += len(data)
+
+    def _seal(self) -> None:
+        self._write({"shard": [self._name, self._size, self._digest.hexdigest()]})
+
+    def _open_shard(self) -> None:
+        """Open the last shard, reading what it holds into its hash."""
+        with writing_to(self.folder):
+            self._shard: IO[bytes] = (self.folder / f"{self._name}.bin").open("a+b")
+        self._shard.seek(0)
+        while chunk := self._shard.read(_CHUNK):
+            self._digest.update(chunk)
+
+    def _write(self, raw: Mapping[str, Any]) -> None:
+        text = json.dumps(raw, separators=(",", ":")).encode("ascii")
+        self._lines.append(b"%08x %s\n" % (zlib.crc32(text), text))
+
+
+def staged(folder: Path) -> Iterator[Staged]:
+    """What became of every member of a complete archive, those refused by its reader last."""
+    for raw, _ in _lines(folder):
+        if "member" in raw:
+            yield _staged(raw)
+        for member, reason in raw.get("complete", {}).items():
+            yield Staged(member, reason)
+
+
+def finished_shards(folder: Path) -> Mapping[str, FinishedShard]:
+    """The shards of a complete archive by the names in ``Stored.shard``, empty ones left out."""
+    raws = (raw["shard"] for raw, _ in _lines(folder) if "shard" in raw)
+    return {name: FinishedShard(folder / f"{name}.bin", size, digest) for name, size, digest in raws if size}
+
+
+def read_pixels(folder: Path, stored: Stored) -> Pixels:
+    """The pixels of one image; read, not mapped, so that they do not add up in memory."""
+    dtype = np.dtype(stored.dtype).newbyteorder("<")
+    count = stored.height * stored.width
+    path = folder / f"{stored.shard}.bin"
+    pixels: Pixels = np.fromfile(path, dtype, count, offset=stored.offset).reshape(
+        stored.height, stored.width
+    )
+    return pixels
+
+
+def _lines(folder: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """The whole lines of the journal from its start, and the byte behind each."""
+    end = 0
+    try:
+        file = (folder / JOURNAL).open("rb")
+    except OSError:
+        return
+    with file:
+        for line in file:
+            text = line[9:-1]
+            if not line.endswith(b"\n") or line[:9] != b"%08x " % zlib.crc32(text):
+                return
+            end += len(line)
+            yield json.loads(text), end
+
+
+def _staged(raw: Mapping[str, Any]) -> Staged:
+    if "reason" in raw:
+        return Staged(raw["member"], raw["reason"])
+    descriptor = base64.b85decode(raw["descriptor"])
+    return Staged(raw["member"], "", Stored(*raw["stored"]), descriptor, tuple(raw["notes"]))
+
+
+def _known(folder: Path) -> _Known:
+    known = _Known()
+    for raw, end in _lines(folder):
+        known.end = end
+        known.key = raw.get("key", known.key)
+        known.complete = "complete" in raw
+        if "member" in raw:
+            known.members.add(raw["member"])
+        if "stored" in raw:
+            known.last = Stored(*raw["stored"])
+            known.sizes[known.last.shard] = known.last.offset + known.last.nbytes
+    return known
+
+
+def _agrees(folder: Path, known: _Known) -> bool:
+    """Whether the shards hold what the journal says, as far as their sizes and the last image tell."""
+    for name, size in known.sizes.items():
+        path = folder / f"{name}.bin"
+        if not path.is_file() or path.stat().st_size < size:
+            return False
+    return known.last is None or pixel_hash(read_pixels(folder, known.last)) == known.last.sha256
+
+
+def _cut(folder: Path, known: _Known) -> None:
+    """Remove what lies behind the last whole line, in the journal and in the shards."""
+    for path in folder.glob("*.bin"):
+        if path.stem not in known.sizes:
+            path.unlink()
+    for name, size in known.sizes.items():
+        with (folder / f"{name}.bin").open("r+b") as file:
+            file.truncate(size)
+    with (folder / JOURNAL).open("ab") as file:
+        file.truncate(known.end)
