@@ -69,6 +69,9 @@ class TrainSettings(StageSettings):
         deterministic: refuse speed that costs repeatability (deterministic kernels, no cuDNN search).
         threads: CPU threads of torch; chosen from the machine when None.
         prefetch: batches read ahead by a background thread, 0 to read inside the loop.
+        pixels: where training pixels lie: ``device`` (uploaded once, crops are cut there), ``mapped`` (crops
+            are read from memory maps), or ``auto`` (``device`` on CUDA, where they take no more than a third
+            of the free memory). The crops are the same.
         validate_every: steps between validations; a twentieth of the run, at least 50, when None.
         validation_images: validation micrographs used at most.
         validation_patch: HR side in pixels of the central crop validated of each.
@@ -85,6 +88,7 @@ class TrainSettings(StageSettings):
     deterministic: bool = True
     threads: Count = Field(default=None, ge=1)
     prefetch: int = Field(default=2, ge=0)
+    pixels: Literal["auto", "device", "mapped"] = "auto"
     validate_every: Count = Field(default=None, ge=1)
     validation_images: int = Field(default=8, ge=1)
     validation_patch: int = Field(default=512, ge=16)

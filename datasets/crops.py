@@ -28,7 +28,7 @@ def read_crop(pixels: NDArray[Scalar], top: int, left: int, height: int, width: 
     """Cut ``(height, width)`` at (top, left), which may lie outside the image in part.
 
     Args:
-        pixels: ``(H, W)``.
+        pixels: ``(H, W)`` or ``(H, W, 3)``.
         top: first row, negative above the image.
         left: first column, negative left of the image.
         height: rows, at least 1.
@@ -39,17 +39,24 @@ def read_crop(pixels: NDArray[Scalar], top: int, left: int, height: int, width: 
         mirrored at its border with the edge pixel repeated, as often as needed.
 
     Raises:
-        DatasetError: an empty window, or pixels that are not ``(H, W)``.
+        DatasetError: an empty window, or pixels of another shape.
     """
-    if pixels.ndim != 2 or min(height, width) < 1:
+    if pixels.ndim not in (2, 3) or height < 1 or width < 1:
         raise DatasetError(
-            f"read_crop needs (H, W) pixels and a window, found {pixels.shape}, {height}x{width}."
+            f"read_crop needs (H, W[, 3]) pixels and a window, found {pixels.shape}, {height}x{width}."
         )
-    rows = _along(top, height, pixels.shape[0])
-    columns = _along(left, width, pixels.shape[1])
-    # One axis at a time: two index arrays at once would pick points, not a window.
-    crop: NDArray[Scalar] = pixels[rows][:, columns]
-    return crop
+    bottom, right = top + height, left + width
+    if top >= 0 and left >= 0 and bottom <= pixels.shape[0] and right <= pixels.shape[1]:
+        return pixels[top:bottom, left:right]
+    return _along(_along(pixels, 0, top, height), 1, left, width)
+
+
+def _along(pixels: NDArray[Scalar], axis: int, start: int, length: int) -> NDArray[Scalar]:
+    """A range of one axis: a view where it lies inside, else a copy of the mirrored pixels."""
+    available = pixels.shape[axis]
+    if start >= 0 and start + length <= available:
+        return pixels[start : start + length] if axis == 0 else pixels[:, start : start + length]
+    return pixels.take(mirror(np.arange(start, start + length), available), axis)
 
 
 def mirror(positions: NDArray[np.int64], length: int) -> NDArray[np.int64]:
@@ -57,10 +64,3 @@ def mirror(positions: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     folded = np.mod(positions, 2 * length)
     mirrored: NDArray[np.int64] = np.where(folded < length, folded, 2 * length - 1 - folded)
     return mirrored
-
-
-def _along(start: int, length: int, available: int) -> slice | NDArray[np.int64]:
-    """A slice where the range is inside, so that no pixel is copied; else mirrored indices."""
-    if start >= 0 and start + length <= available:
-        return slice(start, start + length)
-    return mirror(np.arange(start, start + length), available)

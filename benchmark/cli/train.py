@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
-from srbench.cli.options import device_option, scale_option
+from srbench.cli.options import degradation_option, device_option, scale_option
 
 
 @click.command()
@@ -14,6 +15,11 @@ from srbench.cli.options import device_option, scale_option
 @click.option("--dataset", required=True, help="Dataset name, or a folder of images.")
 @scale_option
 @click.option("--variant", help="Variant of the model [default: its first].")
+@click.option(
+    "--channels",
+    type=click.Choice(("1", "3")),
+    help="Of the network: 1 grey, 3 colour [default: those of the dataset].",
+)
 @click.option(
     "--budget",
     type=click.Choice(("smoke", "short", "paper")),
@@ -28,12 +34,7 @@ from srbench.cli.options import device_option, scale_option
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, bit for bit.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--degradation",
-    default="bicubic",
-    show_default=True,
-    help="How LR is made from HR.",
-)
+@degradation_option
 @click.option(
     "--config",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -52,6 +53,7 @@ def train(
     dataset: str,
     scale: int,
     variant: str | None,
+    channels: str | None,
     budget: str,
     out: Path | None,
     resume: bool,
@@ -69,6 +71,7 @@ def train(
         dataset=dataset,
         scale=scale,
         variant=variant,
+        channels=int(channels) if channels else None,
         budget=budget,  # type: ignore[arg-type]
         out=out.resolve() if out else None,
         resume=resume,
@@ -84,4 +87,6 @@ def train(
     best = f" Best on validation: {scores}" if scores else " The dataset has no validation images."
     click.echo(f"{outcome.iterations} iterations in {outcome.seconds:.0f} s.{best}")
     click.echo(f"Weights: {outcome.weights}")
-    click.echo(f"Next: srbench eval {model} bicubic --dataset {dataset} --scale {scale}")
+    made = [] if degradation == "bicubic" else ["--degradation", degradation]
+    command = ["srbench", "eval", model, "bicubic", "--dataset", dataset, "--scale", str(scale), *made]
+    click.echo(f"Next: {shlex.join(command)}")

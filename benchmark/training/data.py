@@ -1,47 +1,59 @@
-"""Training pairs: crops read from the memory maps as integers, made into LR and HR on the training device.
+"""Training pairs: crops of the training images as integers, made into LR and HR on the training device.
 
-The LR of a crop is the crop of the LR that evaluation uses: a crop is read with the surroundings its LR
-depends on (mirrored at the image's edge, where the degradation mirrors too), degraded, cut and rounded to 8
-bits. Only then are LR and HR mirrored and transposed together.
+The LR of a crop is the crop of the LR that evaluation would make of the whole image: a crop is cut with the
+surroundings its LR depends on (mirrored at the image's edge, where the degradation mirrors too), degraded,
+cut and rounded to 8 bits. Noise is that of an acquisition of the whole image, a fresh one for every crop
+drawn, at the crop's place in it. Only then are LR and HR mirrored and transposed together: whatever knows
+rows from columns (the scan's distortions, charging) has happened along the microscope's rows by then, and a
+transposed pair is that of a microscope that scans the other way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from srbench.datasets.crops import read_crop
-from srbench.datasets.degrade import Degradation, modcrop, quantise
-from srbench.datasets.interface import Micrograph, MicrographSet, Pixels
+from srbench.datasets.degrade import Degradation, Place, noise_key, quantise
+from srbench.datasets.interface import Micrograph, MicrographSet
 from srbench.errors import SrbenchError
 from srbench.models.recipe import Batch
-from srbench.training.sampler import Crop, CropSampler
-
-_CACHE_BYTES = 512 << 20
+from srbench.training.colour import to_channels
+from srbench.training.pixels import MappedPixels, PixelSource, cut_side
+from srbench.training.sampler import Crops, CropSampler
 
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Crops with their surroundings as read: ``pixels (N, H, W)``, uint8 or int16 holding uint16 bits."""
+    """Crops with their surroundings as they were cut.
+
+    Attributes:
+        pixels: ``(N, H, W)``, or ``(N, 3, H, W)`` of colour data; uint8, or int16 holding uint16 bits; on
+            the training device already where the pixels live there.
+        symmetries: ``(N,)`` int64 on the CPU, see :class:`~srbench.training.sampler.Crop`.
+        scale: magnification.
+        context: HR pixels around each crop, to each side.
+        place: keys and origins of the crops, on the CPU; None for a degradation without noise.
+    """
 
     pixels: Tensor
     symmetries: Tensor
     scale: int
     context: int
+    place: Place | None = None
 
     def pinned(self) -> RawBatch:
         """The same in page-locked memory, from where a copy to CUDA does not wait."""
-        return RawBatch(self.pixels.pin_memory(), self.symmetries.pin_memory(), self.scale, self.context)
+        place = self.place and Place(self.place.keys.pin_memory(), self.place.origins.pin_memory())
+        pixels = self.pixels.pin_memory() if self.pixels.device.type == "cpu" else self.pixels
+        return replace(self, pixels=pixels, symmetries=self.symmetries.pin_memory(), place=place)
 
 
 class CropReader:
-    """Reads crops of the training images.
+    """Reads the batches of a run.
 
     Args:
         micrographs: the opened dataset.
@@ -49,6 +61,7 @@ class CropReader:
         degradation: makes LR.
         scale: magnification.
         seed: of the run.
+        source: where pixels come from; the memory maps of ``micrographs`` when None.
     """
 
     def __init__(
@@ -58,54 +71,32 @@ class CropReader:
         degradation: Degradation,
         scale: int,
         seed: int,
+        source: PixelSource | None = None,
     ) -> None:
-        self._pixels = PixelCache(micrographs, scale)
-        self._images = images
+        self._source = source or MappedPixels(micrographs, images, scale)
+        self._ids = [image.id for image in images]
         self._scale = scale
         self._context = degradation.context(scale)
+        self._stochastic = degradation.stochastic
         sizes = [(cut_side(image.height, scale), cut_side(image.width, scale)) for image in images]
         self._sampler = CropSampler(sizes, scale, seed)
 
     def read(self, step: int, size: int, patch: int, draw: int, rank: int, world: int) -> RawBatch:
         """This process's share of the global batch of a step, see :meth:`CropSampler.batch`."""
-        crops = self._sampler.batch(step, size, patch, draw)[rank::world]
-        pixels = stack([self._crop(crop, patch) for crop in crops])
-        symmetries = torch.tensor([crop.symmetry for crop in crops])
-        return RawBatch(pixels, symmetries, self._scale, self._context)
+        crops = self._sampler.batch(step, size, patch, draw).share(rank, world)
+        return RawBatch(
+            self._source.cut(crops, patch, self._context),
+            torch.from_numpy(np.ascontiguousarray(crops.symmetry)),
+            self._scale,
+            self._context,
+            self._place(crops) if self._stochastic else None,
+        )
 
-    def _crop(self, crop: Crop, patch: int) -> NDArray[Any]:
-        pixels = self._pixels[self._images[crop.image].id]
-        side = patch + 2 * self._context
-        return read_crop(pixels, crop.top - self._context, crop.left - self._context, side, side)
-
-
-class PixelCache:
-    """HR pixels by image id, cut to multiples of the scale (where the evaluation's LR ends).
-
-    Memory maps are kept open; arrays that live in memory are kept up to a limit.
-    """
-
-    def __init__(self, micrographs: MicrographSet, scale: int) -> None:
-        self._micrographs = micrographs
-        self._scale = scale
-        self._kept: dict[str, Pixels] = {}
-        self._bytes = 0
-
-    def __getitem__(self, image_id: str) -> Pixels:
-        found = self._kept.get(image_id)
-        if found is not None:
-            return found
-        pixels = self._read(image_id)
-        size = 0 if _is_mapped(pixels) else pixels.nbytes
-        if self._bytes + size <= _CACHE_BYTES:
-            self._kept[image_id] = pixels
-            self._bytes += size
-        return pixels
-
-    def _read(self, image_id: str) -> Pixels:
-        pixels: Any = self._micrographs.pixels(image_id)
-        cut: Pixels = modcrop(pixels, self._scale)
-        return cut
+    def _place(self, crops: Crops) -> Place:
+        drawn = zip(crops.image.tolist(), crops.acquisition.tolist(), strict=True)
+        keys = [noise_key(self._ids[image], acquisition) for image, acquisition in drawn]
+        corners = np.stack([crops.top, crops.left], axis=1) - self._context
+        return Place(torch.tensor(keys, dtype=torch.int64), torch.from_numpy(corners // self._scale))
 
 
 def make_pairs(raw: RawBatch, degradation: Degradation, like: Tensor, channels: int) -> Batch:
@@ -115,39 +106,48 @@ def make_pairs(raw: RawBatch, degradation: Degradation, like: Tensor, channels: 
         raw: crops with surroundings.
         degradation: the one the crops were read for.
         like: any floating-point tensor (a parameter of the network).
-        channels: image channels; grey is repeated over them.
+        channels: of the network; grey is repeated over them, colour becomes luma for a grey network.
     """
-    around = to_unit(raw.pixels.to(like.device, non_blocking=True), like.dtype)
-    lr, hr = cut_pair(around, degradation, raw.scale, raw.context)
-    symmetries = raw.symmetries.to(like.device, non_blocking=True)
-    lr, hr = apply_symmetries(lr, symmetries), apply_symmetries(hr, symmetries)
-    return Batch(lr.expand(-1, channels, -1, -1), hr.expand(-1, channels, -1, -1), raw.scale)
+    pixels = raw.pixels.to(like.device, non_blocking=True)
+    pixels = pixels if pixels.ndim == 4 else pixels.unsqueeze(1)
+    place = None if raw.place is None else raw.place.to(like.device)
+    lr = make_lr(to_unit(pixels, like.dtype), degradation, raw.scale, raw.context, place)
+    # Integers are a quarter of the bytes to mirror and transpose.
+    sharp = apply_symmetries(inner(pixels, raw.context), raw.symmetries)
+    hr, lr = to_unit(sharp, like.dtype), apply_symmetries(lr, raw.symmetries)
+    return Batch(to_channels(lr, channels), to_channels(hr, channels), raw.scale)
 
 
-def cut_pair(around: Tensor, degradation: Degradation, scale: int, context: int) -> tuple[Tensor, Tensor]:
-    """LR (8-bit levels) and HR of ``around (N, 1, H, W)``, its surroundings of ``context`` px removed."""
-    lr = degradation(around, scale)
-    return quantise(_inner(lr, context // scale), 8), _inner(around, context)
+def make_lr(
+    around: Tensor, degradation: Degradation, scale: int, context: int, place: Place | None
+) -> Tensor:
+    """LR in 8-bit levels of ``around (N, C, H, W)``, without its surroundings of ``context`` HR px."""
+    return quantise(inner(degradation(around, scale, place), context // scale), 8)
+
+
+def inner(image: Tensor, border: int) -> Tensor:
+    """``(..., H, W)`` without a border."""
+    height, width = image.shape[-2:]
+    return image[..., border : height - border, border : width - border]
 
 
 def to_unit(pixels: Tensor, dtype: torch.dtype) -> Tensor:
-    """``(N, H, W)`` uint8, or int16 holding the bits of uint16, to ``(N, 1, H, W)`` in [0, 1]."""
+    """uint8, or int16 holding the bits of uint16, to [0, 1]."""
     if pixels.dtype == torch.uint8:
-        return (pixels.to(dtype) / 255.0).unsqueeze(1)
-    return ((pixels.to(torch.int32) & 0xFFFF).to(dtype) / 65535.0).unsqueeze(1)
-
-
-def stack(crops: Sequence[NDArray[Any]]) -> Tensor:
-    """Crops of one size to one tensor; torch has few operations on uint16, so those travel as int16 bits."""
-    if all(crop.dtype == np.uint8 for crop in crops):
-        return torch.from_numpy(np.stack(crops))
-    deep: NDArray[np.uint16] = np.stack([_sixteen_bits(crop) for crop in crops])
-    return torch.from_numpy(deep.view(np.int16))
+        return pixels.to(dtype) / 255.0
+    return (pixels.to(torch.int32) & 0xFFFF).to(dtype) / 65535.0
 
 
 def apply_symmetries(images: Tensor, symmetries: Tensor) -> Tensor:
-    """Mirror and transpose each image of ``(N, C, S, S)`` as its number says, see :class:`Crop`."""
-    bits = symmetries.view(-1, 1, 1, 1)
+    """Mirror and transpose each image of ``(N, C, S, S)`` as its number says.
+
+    Args:
+        images: any dtype, any device.
+        symmetries: ``(N,)`` on the CPU, see :class:`~srbench.training.sampler.Crop`.
+    """
+    if images.device.type == "cpu":
+        return _one_by_one(images, symmetries)
+    bits = symmetries.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
     images = torch.where((bits & 1).bool(), images.flip(-2), images)
     images = torch.where((bits & 2).bool(), images.flip(-1), images)
     return torch.where((bits & 4).bool(), images.mT, images)
@@ -176,26 +176,11 @@ def large_enough(
     return kept, small
 
 
-def cut_side(side: int, scale: int) -> int:
-    """The part of a side that is a multiple of the scale."""
-    return side - side % scale
-
-
-def _inner(image: Tensor, border: int) -> Tensor:
-    height, width = image.shape[-2:]
-    return image[..., border : height - border, border : width - border]
-
-
-def _sixteen_bits(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    """uint8 levels on the uint16 scale, exactly: v / 255 = 257 v / 65535."""
-    factor = 257 if pixels.dtype == np.uint8 else 1
-    deep: NDArray[np.uint16] = pixels.astype(np.uint16) * np.uint16(factor)
-    return deep
-
-
-def _is_mapped(pixels: object) -> bool:
-    while pixels is not None:
-        if isinstance(pixels, np.memmap):
-            return True
-        pixels = getattr(pixels, "base", None)
-    return False
+def _one_by_one(images: Tensor, symmetries: Tensor) -> Tensor:
+    """On a CPU one copy an image is several times as fast as whole batches mirrored and chosen from."""
+    turned = torch.empty_like(images, memory_format=torch.contiguous_format)
+    for target, image, bits in zip(turned, images, symmetries.tolist(), strict=True):
+        mirrored = [axis for axis, bit in ((-2, 1), (-1, 2)) if bits & bit]
+        image = image.flip(mirrored) if mirrored else image
+        target.copy_(image.mT if bits & 4 else image)
+    return turned

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,21 +13,39 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from srbench.errors import SrbenchError
+from srbench.files import safe_name
 from srbench.training.checkpoint import CURRENT
 
 WEIGHTS = "weights.safetensors"
 BEST = "best.safetensors"
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
+DEFAULT_DEGRADATION = "bicubic"
 _LOCK = ".lock"
 
 State = Literal["new", "unfinished", "complete", "foreign"]
 
 
-def run_folder_name(model: str, variant: str, dataset: str, scale: int, budget: str, seed: int) -> str:
-    """``edsr-baseline-sem_open-x4-short-s0``: the name a run's folder gets unless the user chooses one."""
-    slug = re.sub(r"[^A-Za-z0-9_.]+", "_", dataset).strip("_.") or "data"
-    return f"{model}-{variant}-{slug}-x{scale}-{budget}-s{seed}"
+def run_folder_name(
+    model: str,
+    variant: str,
+    dataset: str,
+    scale: int,
+    budget: str,
+    seed: int,
+    *,
+    degradation: str = DEFAULT_DEGRADATION,
+    channels: int | None = None,
+) -> str:
+    """``edsr-baseline-sem_open-x4-short-s0``: the name a run's folder gets unless the user chooses one.
+
+    Another degradation than the default, and channels that were asked for, are named too:
+    ``edsr-baseline-sem-sem_pixel_dose_60-x4-c3-short-s0``.
+    """
+    made = [] if degradation == DEFAULT_DEGRADATION else [safe_name(degradation)]
+    asked = [] if channels is None else [f"c{channels}"]
+    parts = [model, variant, safe_name(dataset), *made, f"x{scale}", *asked, budget, f"s{seed}"]
+    return "-".join(parts)
 
 
 @dataclass(frozen=True)

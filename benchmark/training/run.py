@@ -11,7 +11,9 @@ from pathlib import Path
 
 from srbench import models
 from srbench.config import RunConfig, load_config
+from srbench.datasets import degrade
 from srbench.errors import SrbenchError, unknown
+from srbench.evaluation.task import check_task
 from srbench.files import write_text
 from srbench.home import runs_folder
 from srbench.models import ModelError
@@ -59,6 +61,7 @@ def train(
     dataset: str,
     scale: int,
     variant: str | None = None,
+    channels: int | None = None,
     budget: Budget = "short",
     out: Path | None = None,
     resume: bool = False,
@@ -80,6 +83,7 @@ def train(
         dataset: a dataset's name, ``name:argument`` or a folder of images.
         scale: magnification.
         variant: a variant of the model; its first when None.
+        channels: of the network: 1 (grey) or 3 (RGB); those of the dataset when None.
         budget: ``smoke``, ``short`` or ``paper``.
         out: folder of the run; one below the srbench home when None.
         resume: go on with an interrupted run; starts one where there is none, does nothing where it is
@@ -88,7 +92,7 @@ def train(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         overrides: settings ``a.b=c`` over the configuration, see :mod:`srbench.config`.
         config: a YAML file with settings.
-        degradation: how LR is made from HR.
+        degradation: how LR is made from HR: a name, with settings if any (``sem_pixel:dose=60``).
         echo: where progress is shown; the terminal when None.
 
     Returns:
@@ -99,7 +103,7 @@ def train(
         TrainingInterrupted: stopped from outside, after saving.
     """
     settings = load_config(config, overrides)
-    request = _request(model, variant, dataset, scale, budget, seed, degradation, settings)
+    request = _request(model, variant, dataset, scale, channels, budget, seed, degradation, settings)
     folder = RunFolder(out or runs_folder() / _name(request))
     with ExitStack() as stack:
         processes = stack.enter_context(join(device))
@@ -112,7 +116,7 @@ def train(
         if found == "complete":
             shown.note(f"{folder.path} holds this run, finished: nothing to do.")
             return _finished(folder) if processes.main else None
-        prepared = prepare(request, processes)
+        prepared = prepare(request, processes, shown)
         if processes.main:
             stack.enter_context(folder.claimed(prepared.space_needed))
         return _execute(request, folder, found, prepared, threads, shown, stop)
@@ -123,6 +127,7 @@ def _request(
     variant: str | None,
     dataset: str,
     scale: int,
+    channels: int | None,
     budget: str,
     seed: int,
     degradation: str,
@@ -141,12 +146,13 @@ def _request(
             f"Two degradations: {degradation!r} as argument, {configured!r} as train.degradation in the "
             "configuration. Give one."
         )
+    check_task(degrade.get(configured or degradation), scale)
     return Request(
         card.name,
         variant or card.variants[0],
         dataset,
         scale,
-        1 if 1 in card.channels else card.channels[0],
+        channels,
         budget,
         seed,
         configured or degradation,
@@ -156,7 +162,15 @@ def _request(
 
 def _name(request: Request) -> str:
     return run_folder_name(
-        request.model, request.variant, request.dataset, request.scale, request.budget, request.seed
+        request.model,
+        request.variant,
+        request.dataset,
+        request.scale,
+        request.budget,
+        request.seed,
+        # What a name may leave out or say twice (defaults, the version) makes no other folder.
+        degradation=degrade.get(request.degradation).id.rpartition("@")[0],
+        channels=request.channels,
     )
 
 

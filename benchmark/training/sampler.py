@@ -7,27 +7,57 @@ or threads read it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+Columns = NDArray[np.int64]
+
 _STREAM = 0x5EED_C809
+_ACQUISITIONS = 1 << 62
 SYMMETRIES = 8
 
 
 @dataclass(frozen=True)
 class Crop:
-    """One crop: which image, its corner in HR pixels, and which of the 8 symmetries of the square.
+    """One crop: which image, its corner in HR pixels, which of the 8 symmetries of the square, which noise.
 
     ``symmetry`` is three bits: 1 mirrors the rows, 2 mirrors the columns, 4 transposes (after mirroring).
+    ``acquisition`` numbers the noise that a stochastic degradation draws for this crop; never 0, which is
+    the acquisition that evaluation uses.
     """
 
     image: int
     top: int
     left: int
     symmetry: int
+    acquisition: int
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """Crops of one size as columns, ``(N,)`` int64 each; see :class:`Crop` for what they mean."""
+
+    image: Columns
+    top: Columns
+    left: Columns
+    symmetry: Columns
+    acquisition: Columns
+
+    def share(self, rank: int, world: int) -> Crops:
+        """The part of one of ``world`` processes."""
+        return Crops(*(column[rank::world] for column in self._columns()))
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def __iter__(self) -> Iterator[Crop]:
+        return (Crop(*row) for row in zip(*(column.tolist() for column in self._columns()), strict=True))
+
+    def _columns(self) -> list[Columns]:
+        return [getattr(self, entry.name) for entry in fields(self)]
 
 
 class CropSampler:
@@ -43,8 +73,9 @@ class CropSampler:
         self._sizes = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
         self._scale = scale
         self._seed = seed
+        self._piles: dict[int, tuple[Columns, Columns]] = {}
 
-    def batch(self, step: int, size: int, patch: int, draw: int = 0) -> list[Crop]:
+    def batch(self, step: int, size: int, patch: int, draw: int = 0) -> Crops:
         """The global batch of a step.
 
         Args:
@@ -54,29 +85,27 @@ class CropSampler:
             draw: number of the batch within the step (a critic may take several).
         """
         random = self._generator(step, draw)
-        usable = np.flatnonzero((self._sizes >= patch).all(axis=1))
-        images = usable[_weighted(random, self._sizes[usable].prod(axis=1), size)]
-        corners = self._corners(random, self._sizes[images], patch)
+        usable, ends = self._pile(patch)
+        # A uniform pixel of the pile, its image: images in proportion to their area, exactly.
+        images = usable[np.searchsorted(ends, random.integers(0, ends[-1], size), side="right")]
+        tops, lefts = self._corners(random, self._sizes[images], patch).T
         symmetries = random.integers(0, SYMMETRIES, size)
-        return [
-            Crop(int(image), int(top), int(left), int(symmetry))
-            for image, (top, left), symmetry in zip(images, corners, symmetries, strict=True)
-        ]
+        # Drawn last: what a degradation without noise trains on does not depend on it.
+        acquisitions = random.integers(1, _ACQUISITIONS, size)
+        return Crops(images, tops, lefts, symmetries, acquisitions)
 
     def _generator(self, step: int, draw: int) -> np.random.Generator:
         sequence = np.random.SeedSequence([_STREAM, self._seed, step, draw])
         return np.random.Generator(np.random.Philox(sequence))
 
-    def _corners(
-        self, random: np.random.Generator, sizes: NDArray[np.int64], patch: int
-    ) -> NDArray[np.int64]:
+    def _pile(self, patch: int) -> tuple[Columns, Columns]:
+        """The images that hold a patch, and where each ends in the pile of their pixels."""
+        if patch not in self._piles:
+            usable = np.flatnonzero((self._sizes >= patch).all(axis=1))
+            self._piles[patch] = usable, np.cumsum(self._sizes[usable].prod(axis=1))
+        return self._piles[patch]
+
+    def _corners(self, random: np.random.Generator, sizes: Columns, patch: int) -> Columns:
         positions = (sizes - patch) // self._scale + 1
-        corners: NDArray[np.int64] = random.integers(0, positions) * self._scale
+        corners: Columns = random.integers(0, positions) * self._scale
         return corners
-
-
-def _weighted(random: np.random.Generator, weights: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Indices drawn in proportion to integer weights, exactly: a uniform pixel of the pile, its image."""
-    ends = np.cumsum(weights)
-    drawn: NDArray[np.int64] = np.searchsorted(ends, random.integers(0, ends[-1], size), side="right")
-    return drawn

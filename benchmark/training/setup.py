@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,21 +14,24 @@ from srbench.datasets import degrade
 from srbench.datasets.degrade import Degradation
 from srbench.datasets.interface import Micrograph, MicrographSet
 from srbench.errors import SrbenchError
-from srbench.models import Recipe, SRModel
+from srbench.models import ModelCard, Recipe, SRModel
 from srbench.models.recipe import Budget
 from srbench.pretrained import pretrained
 from srbench.training import rng
 from srbench.training.data import CropReader, large_enough
 from srbench.training.describe import describe
+from srbench.training.device_pixels import DevicePixels, belongs_on_device, bytes_needed
 from srbench.training.distributed import Processes
+from srbench.training.echo import Echo
 from srbench.training.loop import Task
+from srbench.training.pixels import MappedPixels, PixelSource
 from srbench.training.stage import check_recipe, move_loss_modules
 from srbench.training.validation import Validator
 from srbench.weights import WeightsHeader
 
 _INITIAL_STREAM = 0
 _TRAINING_STREAM = 1
-_HARMLESS = {"checkpoint_every", "log_every", "prefetch", "threads", "tensorboard"}
+_HARMLESS = {"checkpoint_every", "log_every", "pixels", "prefetch", "threads", "tensorboard"}
 """Settings that do not change what is learned: a resumed run may differ in them."""
 
 _SHOWN_BY_RECIPE = {*StageSettings.model_fields, "degradation"}
@@ -37,13 +40,13 @@ _SHOWN_BY_RECIPE = {*StageSettings.model_fields, "degradation"}
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, names resolved."""
+    """What was asked for, names resolved; ``channels`` None leaves them to the dataset."""
 
     model: str
     variant: str
     dataset: str
     scale: int
-    channels: int
+    channels: int | None
     budget: Budget
     seed: int
     degradation: str
@@ -76,20 +79,28 @@ class Prepared:
         return (3 * 4 + 2) * weights
 
 
-def prepare(request: Request, processes: Processes) -> Prepared:
+def prepare(request: Request, processes: Processes, echo: Echo) -> Prepared:
     """Build everything and check it, before anything is written.
+
+    Args:
+        request: what was asked for.
+        processes: that will train.
+        echo: told of what takes long.
 
     Raises:
         SrbenchError, ModelError, DatasetError: what is wrong and what to do.
     """
-    model, recipe = _build(request, processes)
     micrographs = datasets.open(request.dataset)
+    channels = choose_channels(request.channels, micrographs.card.channels, models.card(request.model))
+    request = replace(request, channels=channels)
+    model, recipe = _build(request, channels, processes)
     degradation = degrade.get(request.degradation)
     patch = max(stage.patch for stage in recipe.stages)
     images, small = _training_images(micrographs, patch, request.scale)
     validator = _validator(request, micrographs, degradation, processes)
     notes = recipe.notes + _data_notes(small, validator)
-    reader = CropReader(micrographs, images, degradation, request.scale, request.seed)
+    source = _pixel_source(request, micrographs, images, processes.device, echo)
+    reader = CropReader(micrographs, images, degradation, request.scale, request.seed, source)
     rng.seed_streams(_TRAINING_STREAM, request.seed, processes.rank)
     return Prepared(
         task=Task(
@@ -103,8 +114,13 @@ def prepare(request: Request, processes: Processes) -> Prepared:
             processes,
         ),
         identity=_identity(request, recipe, micrographs, degradation),
-        header=_header(request, micrographs, notes),
-        facts=_facts(request, model, recipe, micrographs, degradation, images, small),
+        header=_header(request, channels, micrographs, notes),
+        facts={
+            **_facts(request, model, recipe, micrographs, images, small),
+            "degradation": degradation.id,
+            "degradation_settings": dict(degradation.settings),
+            "pixels": "device" if isinstance(source, DevicePixels) else "mapped",
+        },
         notes=notes,
     )
 
@@ -121,11 +137,37 @@ def wants_autocast(amp: str, device: torch.device) -> bool:
     return amp == "bf16" or (amp == "auto" and device.type == "cuda" and has_bf16)
 
 
-def _build(request: Request, processes: Processes) -> tuple[SRModel, Recipe]:
+def choose_channels(wish: int | None, data: int, card: ModelCard) -> int:
+    """Channels of the network: as wished, else those of the data where the model offers them, else grey.
+
+    Args:
+        wish: the caller's; the model refuses what it does not offer.
+        data: channels of the dataset.
+        card: of the model.
+    """
+    if wish is not None:
+        return wish
+    return next((count for count in (data, 1) if count in card.channels), card.channels[0])
+
+
+def _pixel_source(
+    request: Request,
+    micrographs: MicrographSet,
+    images: Sequence[Micrograph],
+    device: torch.device,
+    echo: Echo,
+) -> PixelSource:
+    """The training pixels on the device where they fit, else crops from the memory maps."""
+    needed = bytes_needed(images, request.scale)
+    if belongs_on_device(request.config.train.pixels, needed, device):
+        echo.note(f"Training pixels: {needed / 1e9:.2f} GB to {device}")
+        return DevicePixels(micrographs, images, request.scale, device, echo.note)
+    return MappedPixels(micrographs, images, request.scale, pinned=device.type == "cuda")
+
+
+def _build(request: Request, channels: int, processes: Processes) -> tuple[SRModel, Recipe]:
     rng.seed_streams(_INITIAL_STREAM, request.seed)
-    model = models.create(
-        request.model, scale=request.scale, channels=request.channels, variant=request.variant
-    )
+    model = models.create(request.model, scale=request.scale, channels=channels, variant=request.variant)
     recipe = apply(request.config, model.recipe(request.budget, pretrained))
     check_recipe(recipe, request.scale, processes.world)
     if recipe.initialise is not None:
@@ -196,12 +238,14 @@ def _identity(
     }
 
 
-def _header(request: Request, micrographs: MicrographSet, notes: tuple[str, ...]) -> WeightsHeader:
+def _header(
+    request: Request, channels: int, micrographs: MicrographSet, notes: tuple[str, ...]
+) -> WeightsHeader:
     return WeightsHeader(
         model=request.model,
         variant=request.variant,
         scale=request.scale,
-        channels=request.channels,
+        channels=channels,
         dataset=request.dataset,
         seed=request.seed,
         budget=request.budget,
@@ -216,10 +260,10 @@ def _facts(
     model: SRModel,
     recipe: Recipe,
     micrographs: MicrographSet,
-    degradation: Degradation,
     images: Sequence[Micrograph],
     small: Mapping[str, str],
 ) -> dict[str, Any]:
+    card = micrographs.card
     return {
         "model": {
             "name": request.model,
@@ -231,12 +275,17 @@ def _facts(
         },
         "dataset": {
             "name": request.dataset,
+            "title": card.title,
+            "kind": card.kind,
+            "licence": card.licence,
+            "terms": card.terms,
+            "citation": card.citation,
+            "channels": card.channels,
             "fingerprint": micrographs.fingerprint,
             "train_images": len(images),
             "val_images": len(micrographs.split("val")),
             "skipped": {**micrographs.skipped, **small},
         },
-        "degradation": degradation.id,
         "seed": request.seed,
         "budget": request.budget,
         "settings": request.config.model_dump(exclude_none=True),

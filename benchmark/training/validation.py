@@ -10,17 +10,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from srbench.datasets.crops import read_crop
-from srbench.datasets.degrade import Degradation, quantise
+from srbench.datasets.degrade import Degradation, Place, noise_key, quantise
 from srbench.datasets.interface import Micrograph, MicrographSet
 from srbench.datasets.resize import resize_by
 from srbench.models import SRModel
-from srbench.training.data import PixelCache, cut_pair, stack, to_unit
+from srbench.training.colour import luma, to_channels
+from srbench.training.data import inner, make_lr, to_unit
 from srbench.training.distributed import Processes
+from srbench.training.pixels import PixelCache, cut_side
 
 BEST_PSNR = 100.0
 """dB given for an exact copy, whose PSNR is infinite."""
@@ -28,7 +29,7 @@ BEST_PSNR = 100.0
 
 @dataclass(frozen=True)
 class Case:
-    """A crop to validate: its position in the set, LR and HR ``(1, 1, H, W)`` on the CPU, bicubic's PSNR."""
+    """A crop to validate: its position in the set, LR and HR ``(1, C, H, W)`` on the CPU, bicubic's PSNR."""
 
     index: int
     lr: Tensor
@@ -61,12 +62,15 @@ class Validator:
     ) -> None:
         self._degradation, self._scale, self._patch = degradation, scale, patch
         self._processes = processes
-        self._pixels = PixelCache(micrographs, scale)
+        self._pixels = PixelCache(micrographs, images, scale)
         chosen = list(enumerate(_spread(images, limit)))
         self._cases = [self._case(index, image) for index, image in processes.share(chosen)]
 
     def __call__(self, model: SRModel) -> dict[str, float]:
-        """Mean PSNR (dB) of 8-bit rounded SR, a border of ``scale`` cut, and its gain over bicubic."""
+        """Mean PSNR (dB) of 8-bit rounded SR, a border of ``scale`` cut, and its gain over bicubic.
+
+        Colour is compared as its luma, as in the evaluation.
+        """
         rows = []
         for case in self._cases:
             value = psnr(self._super_resolve(model, case), case.hr, self._scale)
@@ -78,39 +82,54 @@ class Validator:
         }
 
     def preview(self, model: SRModel) -> Tensor | None:
-        """LR (enlarged by bicubic), SR and HR of the first crop side by side, ``(1, H, 3 W)`` in [0, 1]."""
+        """LR (enlarged by bicubic), SR and HR of the first crop side by side, ``(C, H, 3 W)`` in [0, 1]."""
         if not self._cases:
             return None
         case = self._cases[0]
-        enlarged = quantise(resize_by(case.lr, self._scale))
-        return torch.cat([enlarged, self._super_resolve(model, case), case.hr], dim=-1)[0]
+        sr = self._super_resolve(model, case)
+        enlarged, hr = (to_channels(i, sr.shape[1]) for i in (resize_by(case.lr, self._scale), case.hr))
+        return torch.cat([quantise(enlarged), sr, hr], dim=-1)[0]
 
     def _super_resolve(self, model: SRModel, case: Case) -> Tensor:
+        """``(1, C, H, W)`` on the CPU: grey of grey data, whatever the network's channels."""
         like = next(model.network.parameters())
-        hr = case.hr.to(like.device, like.dtype) if model.leaking else None
-        sr: Tensor = model.infer(case.lr.to(like.device, like.dtype), oracle_hr=hr)
-        return sr.mean(dim=1, keepdim=True).float().cpu()
+        seen = [case.lr, case.hr] if model.leaking else [case.lr]
+        suited = [luma(image) if model.channels == 1 else image for image in seen]
+        lr, *oracle = (image.to(like.device, like.dtype) for image in suited)
+        sr: Tensor = model.infer(lr, oracle_hr=oracle[0] if oracle else None)
+        return sr.float().cpu()
 
     def _case(self, index: int, image: Micrograph) -> Case:
-        pixels = self._pixels[image.id]
-        height, width = (min(side, self._patch - self._patch % self._scale) for side in pixels.shape)
-        corner = [
-            (side - part) // 2 // self._scale * self._scale
-            for side, part in zip(pixels.shape, (height, width), strict=True)
-        ]
-        context = self._degradation.context(self._scale)
-        window = (corner[0] - context, corner[1] - context, height + 2 * context, width + 2 * context)
-        around = to_unit(stack([np.ascontiguousarray(read_crop(pixels, *window))]), torch.float32)
-        lr, hr = cut_pair(around, self._degradation, self._scale, context)
-        return Case(index, lr, hr, psnr(resize_by(lr, self._scale), hr, self._scale))
+        pixels, scale = self._pixels[image.id], self._scale
+        context = self._degradation.context(scale)
+        height, width = (min(side, cut_side(self._patch, scale)) for side in pixels.shape[:2])
+        top, left = (
+            (side - part) // 2 // scale * scale
+            for side, part in zip(pixels.shape[:2], (height, width), strict=True)
+        )
+        window = (top - context, left - context, height + 2 * context, width + 2 * context)
+        around = to_unit(self._pixels.layout.tensor(read_crop(pixels, *window)), torch.float32)
+        origin = torch.tensor([[window[0] // scale, window[1] // scale]])
+        place = Place(torch.tensor([noise_key(image.id)]), origin)
+        lr = make_lr(around, self._degradation, scale, context, place)
+        hr = inner(around, context)
+        return Case(index, lr, hr, psnr(resize_by(lr, scale), hr, scale))
 
 
 def psnr(sr: Tensor, hr: Tensor, border: int) -> float:
-    """PSNR in dB of images in [0, 1] after rounding to 8 bits, ``border`` pixels cut on each side."""
+    """PSNR in dB of images in [0, 1] after rounding to 8 bits, ``border`` pixels cut on each side.
+
+    Colour is reduced to its luma first, as in the evaluation.
+    """
     if border and min(hr.shape[-2:]) > 2 * border:
-        sr, hr = (image[..., border:-border, border:-border] for image in (sr, hr))
-    error = (quantise(sr).double() - quantise(hr).double()).square().mean().item()
+        sr, hr = inner(sr, border), inner(hr, border)
+    error = (_grey_levels(sr) - _grey_levels(hr)).square().mean().item()
     return BEST_PSNR if error == 0 else min(BEST_PSNR, -10 * math.log10(error))
+
+
+def _grey_levels(image: Tensor) -> Tensor:
+    """One channel in 8-bit levels, from colour that has been rounded before."""
+    return quantise(luma(quantise(image))).double() if image.shape[1] == 3 else quantise(image).double()
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

@@ -18,20 +18,21 @@ from srbench.errors import SrbenchError
 from srbench.training.distributed import Processes, choose_device, join
 
 
-def torchrun(folder: Path, model: str) -> subprocess.CompletedProcess:
+def torchrun(folder: Path, model: str, *words: str) -> subprocess.CompletedProcess:
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-        *(str(training_worker.__file__), model, str(folder)),
+        *(str(training_worker.__file__), model, str(folder), *words),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, env=environment)
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(train, tmp_path):
+@pytest.mark.parametrize("words", [(), ("train.degradation=sem_pixel:dose=40,jitter=0.3",)])
+def test_two_processes_learn_what_one_learns(train, tmp_path, words):
     """Gradient descent in float64 with a critic, clipping and averaging: equal but for rounding."""
-    alone = train("shared_sr", out=tmp_path / "alone")
-    done = torchrun(tmp_path / "together", "shared_sr")
+    alone = train("shared_sr", *words, out=tmp_path / "alone")
+    done = torchrun(tmp_path / "together", "shared_sr", *words)
     assert done.returncode == 0, done.stderr
     said = [Path(f"{tmp_path / 'together'}.rank{rank}").read_text() for rank in (0, 1)]
     assert said == ["finished", "helped"]

@@ -17,6 +17,7 @@ from training_worker import launch
 from srbench.errors import SrbenchError
 from srbench.training import TrainingInterrupted
 
+NOISY = "train.degradation=sem_pixel:dose=40,jitter=0.3"
 EVERY = ("train.log_every=1", "train.checkpoint_every=3", "train.validate_every=4")
 
 
@@ -57,18 +58,18 @@ def ended(processes: list[BaseProcess]) -> list[int | None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("world", "kills"), [(1, 3), (2, 2)])
-def test_killed_at_random_steps_the_run_ends_with_the_same_bytes(tmp_path, world, kills):
+@pytest.mark.parametrize(("world", "kills", "extra"), [(1, 3, ()), (2, 2, ()), (1, 2, (NOISY,))])
+def test_killed_at_random_steps_the_run_ends_with_the_same_bytes(tmp_path, world, kills, extra):
     """40 steps, two stages, a critic, averaged weights, dropout; SIGKILL again and again."""
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    assert ended(launch("slow_gan", straight, *EVERY, world=world)) == [0] * world
+    assert ended(launch("slow_gan", straight, *EVERY, *extra, world=world)) == [0] * world
     steps = sorted(random.Random(time.time_ns()).sample(range(2, 38), kills))
     for step in steps:
-        processes = run_until(step, killed, "--resume", world=world)
+        processes = run_until(step, killed, "--resume", *extra, world=world)
         for process in processes:
             process.kill()
         assert ended(processes) == [-signal.SIGKILL] * world, f"over before it could be killed at {step}"
-    assert ended(launch("slow_gan", killed, *EVERY, "--resume", world=world)) == [0] * world
+    assert ended(launch("slow_gan", killed, *EVERY, "--resume", *extra, world=world)) == [0] * world
     for name in ("weights.safetensors", "best.safetensors"):
         assert (killed / name).read_bytes() == (straight / name).read_bytes(), f"{name}, killed at {steps}"
     assert logged_steps(killed) == logged_steps(straight) == list(range(1, 41))
@@ -108,6 +109,32 @@ def test_stopped_at_any_step_and_resumed_the_weights_are_the_same(train, tmp_pat
     for row in (*rows[0], *rows[1]):
         row.pop("images_per_second", None)
     assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("step", [3, 8, 12])
+@pytest.mark.parametrize("pixels", ["mapped", "device"])
+def test_with_noise_a_resumed_run_draws_what_it_would_have_drawn(train, tmp_path, step, pixels):
+    straight = train("tiny_gan", *EVERY, NOISY, out=tmp_path / "straight")
+    with pytest.raises(TrainingInterrupted):
+        train("tiny_gan", *EVERY, NOISY, out=tmp_path / "run", echo=Stopper(step))
+    elsewhere = (f"train.pixels={pixels}", "train.prefetch=5")
+    resumed = train("tiny_gan", *EVERY, NOISY, *elsewhere, out=tmp_path / "run", resume=True)
+    assert resumed.weights.read_bytes() == straight.weights.read_bytes()
+    assert resumed.best == straight.best
+
+
+@pytest.mark.parametrize(
+    ("now", "line"),
+    [
+        (("train.degradation=sem_pixel:dose=41,jitter=0.3",), "dose=40,jitter=0.3@.', is .*dose=41"),
+        ((), "sem_pixel:dose=40.*is 'bicubic@1'"),
+    ],
+)
+def test_another_degradation_is_refused(train, tmp_path, now, line):
+    with pytest.raises(TrainingInterrupted):
+        train("tiny_sr", *EVERY, NOISY, out=tmp_path / "run", echo=Stopper(4))
+    with pytest.raises(SrbenchError, match=f"degradation: was '.*{line}"):
+        train("tiny_sr", *EVERY, *now, out=tmp_path / "run", resume=True)
 
 
 def test_the_callers_signal_handlers_come_back(train):

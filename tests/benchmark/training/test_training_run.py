@@ -14,6 +14,7 @@ from training_fakes import PIXEL, PlainSR, Textures, register_network
 
 from srbench import models, weights
 from srbench.config import load_config
+from srbench.datasets import DatasetError
 from srbench.errors import SrbenchError
 from srbench.home import runs_folder
 from srbench.models import ModelError
@@ -43,6 +44,8 @@ def test_the_manifest_says_how_the_run_was_made(train):
     assert manifest["dataset"]["fingerprint"] == Textures().fingerprint
     assert manifest["dataset"]["train_images"] == 4 and manifest["dataset"]["val_images"] == 2
     assert manifest["dataset"]["skipped"] == {"torn.png": "cannot be decoded"}
+    assert manifest["dataset"]["kind"] == "synthetic" and manifest["dataset"]["licence"] == "CC0-1.0"
+    assert manifest["dataset"]["terms"] == "none at all" and manifest["dataset"]["citation"] == "nobody"
     assert manifest["degradation"] == "bicubic@1" and manifest["seed"] == 0
     assert [stage["batch"] for stage in manifest["recipe"]["stages"]] == [2, 2]
     session = manifest["sessions"][0]
@@ -148,6 +151,11 @@ def test_a_folder_with_something_else_is_left_alone(train, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "options", "words"),
     [
+        ([], {"degradation": "sem_lowdose", "scale": 2, "dataset": "nowhere"}, "not defined at scale 2"),
+        ([], {"degradation": "bicubic", "scale": 1, "dataset": "nowhere"}, "HR image itself"),
+        ([], {"degradation": "sem_pixle", "dataset": "nowhere"}, "did you mean 'sem_pixel'"),
+        ([], {"degradation": "sem_pixel:doze=3", "dataset": "nowhere"}, "doze"),
+        (["train.pixels=gpu"], {}, r"train\.pixels.*'auto', 'device' or 'mapped'"),
         (["train.patch=15"], {}, r"patch 15 is not a multiple of the scale 2"),
         (["train.patch=600"], {}, r"No training image holds a crop of 600 px"),
         (["stages.nope.lr=1"], {}, r"Unknown stage 'nope'"),
@@ -160,7 +168,7 @@ def test_a_folder_with_something_else_is_left_alone(train, tmp_path):
     ],
 )
 def test_mistakes_are_found_before_anything_is_written(train, tmp_path, overrides, options, words):
-    with pytest.raises(SrbenchError, match=words):
+    with pytest.raises((SrbenchError, DatasetError), match=words):
         train("tiny_sr", *overrides, out=tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
 
@@ -216,6 +224,45 @@ def test_leftovers_of_a_killed_session_are_swept(tmp_path):
 def test_names_of_folders():
     name = run_folder_name("edsr", "tiny", "folder:/data/my images", 4, "smoke", 2)
     assert name == "edsr-tiny-folder_data_my_images-x4-smoke-s2"
+    name = run_folder_name(
+        "edsr", "tiny", "sem", 4, "short", 0, degradation="sem_pixel:dose=30,jitter=0.3", channels=3
+    )
+    assert name == "edsr-tiny-sem-sem_pixel_dose_30_jitter_0.3-x4-c3-short-s0"
+
+
+@pytest.mark.parametrize(
+    ("degradation", "settings", "identity", "named"),
+    [
+        ("sem_pixel:dose=30,jitter=0.3", {"dose": 30, "jitter": 0.3}, ("dose=30", "jitter=0.3"), True),
+        ("sem_pixel", {"jitter": 0.0}, ("sem_pixel@",), True),
+        ("bicubic@1", {}, ("bicubic@1",), False),
+    ],
+)
+def test_settings_of_a_degradation_are_recorded_and_name_the_folder(
+    train, degradation, settings, identity, named
+):
+    result = train("tiny_sr", degradation=degradation)
+    manifest = json.loads((result.folder / "manifest.json").read_text())
+    assert all(part in manifest["degradation"] for part in identity)
+    assert {name: manifest["degradation_settings"][name] for name in settings} == settings
+    assert not set(result.folder.name) & set(':=,<>"|?*@\\/ ')
+    assert ("sem_pixel" in result.folder.name) is named
+    header = weights.read_header(result.weights)
+    assert header is not None and header.iterations == 8
+
+
+def test_degradations_have_folders_of_their_own_however_they_are_written(train):
+    one = train("tiny_sr", degradation="sem_pixel:dose=30,jitter=0.3").folder
+    assert train("tiny_sr", "train.degradation=sem_pixel:dose=90").folder != one
+    with pytest.raises(SrbenchError, match="holds a finished run"):
+        train("tiny_sr", degradation="sem_pixel:jitter=0.3,dose=30.0")
+
+
+def test_noise_at_scale_1_is_something_to_train_on(train):
+    register_network("denoiser", PlainSR, lambda request: Recipe((PIXEL,), "tests"), scales=(1, 2))
+    result = train("denoiser", scale=1, degradation="sem_lowdose")
+    header = weights.read_header(result.weights)
+    assert header is not None and header.scale == 1 and result.iterations == 8
 
 
 def test_weights_without_averaging_are_those_of_the_last_step(train):

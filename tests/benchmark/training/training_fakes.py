@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srbench.datasets.degrade import Degradation, Place
 from srbench.datasets.interface import DatasetCard, DatasetSource, DatasetState, Micrograph, MicrographSet
 from srbench.datasets.registry import register_dataset
 from srbench.models.interface import RecipeRequest
@@ -45,12 +46,31 @@ def texture(height: int, width: int, seed: int, dtype: type = np.uint8) -> np.nd
     return np.round(level * np.iinfo(dtype).max).astype(dtype)
 
 
-class Textures(MicrographSet):
-    """Textures in memory; ``salt`` gives other pixels, ``mixed`` makes every other image uint16."""
+def pixels(height: int, width: int, seed: int, dtype: type, colour: bool) -> np.ndarray:
+    """A texture, of its own in each channel where there is colour."""
+    if not colour:
+        return texture(height, width, seed, dtype)
+    return np.stack([texture(height, width, 100 * seed + channel, dtype) for channel in range(3)], axis=-1)
 
-    def __init__(self, name: str = "textures", salt: int = 0, mixed: bool = False, val: bool = True) -> None:
+
+class Textures(MicrographSet):
+    """Textures in memory.
+
+    ``salt`` gives other pixels, ``mixed`` makes every other image uint16, ``colour`` all images RGB, ``zoo``
+    has grey and colour of both depths.
+    """
+
+    def __init__(
+        self,
+        name: str = "textures",
+        salt: int = 0,
+        mixed: bool = False,
+        val: bool = True,
+        colour: bool = False,
+        zoo: bool = False,
+    ) -> None:
         self.name = name
-        self.card = TextureSource.card
+        self.card = replace(TextureSource.card, channels=3 if colour or zoo else 1)
         self.skipped = {"torn.png": "cannot be decoded"}
         self._pixels = {}
         images = []
@@ -58,10 +78,14 @@ class Textures(MicrographSet):
             if split == "val" and not val:
                 continue
             for index, (height, width) in enumerate(sizes):
-                dtype = np.uint16 if mixed and index % 2 else np.uint8
-                image = Micrograph(f"{split}{index}", f"g{split}{index}", "texture", split, height, width)
-                self._pixels[image.id] = texture(height, width, salt * 1000 + len(images), dtype)
-                images.append(image)
+                dtype = np.uint16 if (mixed or zoo) and index % 2 else np.uint8
+                in_colour = colour or (zoo and index >= len(sizes) // 2)
+                name = f"{split}{index}"
+                self._pixels[name] = pixels(height, width, salt * 1000 + len(images), dtype, in_colour)
+                bits, channels = 8 * np.dtype(dtype).itemsize, 3 if in_colour else 1
+                images.append(
+                    Micrograph(name, f"g{name}", "texture", split, height, width, bits, channels=channels)
+                )
         self.images = tuple(images)
 
     @property
@@ -76,16 +100,56 @@ class Textures(MicrographSet):
 
 
 class TextureSource(DatasetSource):
-    """``textures``, ``textures:salted``, ``textures:mixed``, ``textures:noval``."""
+    """``textures``, or one of its kinds: ``textures:salted``, ``mixed``, ``noval``, ``colour``, ``zoo``."""
 
-    card = DatasetCard("textures", "Textures", "synthetic", "for tests", "CC0-1.0", obtain=("embedded",))
+    card = DatasetCard(
+        "textures",
+        "Textures",
+        "synthetic",
+        "for tests",
+        "CC0-1.0",
+        obtain=("embedded",),
+        terms="none at all",
+        citation="nobody",
+    )
 
     def open(self, argument: str | None = None) -> MicrographSet:
         name = f"textures:{argument}" if argument else "textures"
-        return Textures(name, int(argument == "salted"), argument == "mixed", argument != "noval")
+        kinds = {kind: argument == kind for kind in ("mixed", "colour", "zoo")}
+        return Textures(name, int(argument == "salted"), val=argument != "noval", **kinds)
 
     def state(self) -> DatasetState:
         return DatasetState("embedded")
+
+
+class HashNoise:
+    """Noise that can be computed by hand: a hash of the key and of the position in the whole LR image."""
+
+    def sample(self, expected: Tensor, place: Place) -> Tensor:
+        rows, columns = positions(expected, place)
+        keys = (place.keys % 65521).view(-1, 1, 1, 1)
+        hashed = (keys * 31 + rows * 7919 + columns * 104729 + rows * columns * 13) % 997
+        return expected + 0.2 * (hashed.to(expected.dtype) / 997 - 0.5)
+
+    def variance(self, expected: Tensor) -> Tensor:
+        return torch.full_like(expected, 0.04 / 12)
+
+
+def positions(lr: Tensor, place: Place) -> tuple[Tensor, Tensor]:
+    """Rows ``(N, 1, H, 1)`` and columns ``(N, 1, 1, W)`` in the whole LR image."""
+    rows = place.origins[:, 0].view(-1, 1, 1, 1) + torch.arange(lr.shape[-2]).view(1, 1, -1, 1)
+    columns = place.origins[:, 1].view(-1, 1, 1, 1) + torch.arange(lr.shape[-1]).view(1, 1, 1, -1)
+    return rows, columns
+
+
+def banded(hr: Tensor, scale: int, place: Place | None) -> Tensor:
+    """The mean over scale x scale pixels, darker in some rows: a scan's distortion that knows its rows."""
+    lr = F.avg_pool2d(hr, scale)
+    rows, _ = positions(lr, place)
+    return lr * (1 - 0.1 * ((rows + place.keys.view(-1, 1, 1, 1) % 5) % 3).to(lr.dtype))
+
+
+HASHED = Degradation("hashed", 1, "for tests", 1, banded, HashNoise(), placed=True)
 
 
 class TinySR(nn.Module):
@@ -206,6 +270,7 @@ def register_network(
     network: Callable[[int, int], nn.Module],
     recipe: Callable[[RecipeRequest], Recipe],
     channels: tuple[int, ...] = (1, 3),
+    scales: tuple[int, ...] = (2, 3, 4),
 ) -> None:
     def factory(scale: int, channels: int, variant: str) -> nn.Module:
         return network(scale, channels)
@@ -216,7 +281,7 @@ def register_network(
         family="regression",
         paper="",
         year=2000,
-        scales=(2, 3, 4),
+        scales=scales,
         variants=("plain", "other"),
         channels=channels,
         recipe=recipe,
