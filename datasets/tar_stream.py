@@ -78,6 +78,7 @@ def tar_entries(path: Path, limits: Limits) -> Iterator[Entry]:
         extended = _Extended()
         while (block := source.header()) is not None:
             yield from _next_entry(source, block, extended)
+        source.drain()
 
 
 def _unpacked(file: IO[bytes], start: bytes, stack: ExitStack) -> _Readable:
@@ -134,6 +135,12 @@ class _Source:
             part = min(size, _CHUNK)
             self.take(part, what)
             size -= part
+
+    def drain(self) -> None:
+        """Read a compressed archive to its end, where the check sums stand."""
+        while self._whole is None and (part := self._read(_CHUNK)):
+            self.position += len(part)
+            self._check(self.position, "what follows the last member")
 
     def damaged(self, why: str, further: int = 0) -> ArchiveError:
         """An error that names this place."""
