@@ -9,6 +9,8 @@
   taken as they are, and files outside of them are skipped. Otherwise groups are split by a hash of their
   names, which gives the same split on every machine, with at least one group in ``test``.
 
+* Masks: see :class:`Folder`.
+
 The pixels are packed once into the cache below the srbench home and again when a file changes.
 """
 
@@ -23,7 +25,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from srbench.datasets.decode import SUFFIXES
+from srbench.datasets.decode import SUFFIXES, decode_labels
+from srbench.datasets.folder_masks import Masks, pair_masks
 from srbench.datasets.home import home
 from srbench.datasets.imagefile import BadImage
 from srbench.datasets.interface import (
@@ -33,18 +36,19 @@ from srbench.datasets.interface import (
     DatasetSource,
     DatasetState,
     Micrograph,
+    Pixels,
     Split,
 )
 from srbench.datasets.pack_writer import PackWriter, packing
 from srbench.datasets.packed import PackedSet, Stored
-from srbench.datasets.prepare import prepare
+from srbench.datasets.prepare import Prepared, prepare
 from srbench.datasets.registry import register_dataset
 from srbench.datasets.splits import check_groups, split_groups
 from srbench.datasets.storage import pixel_hash
 
 GROUPS = "groups.csv"
 # Raised whenever the same files would give other pixels, groups or splits.
-_RULES = "1"
+_RULES = "2"
 # Seconds to wait for another process packing the same folder: the ranks of one training run open it together.
 _PATIENCE = 3600.0
 _SPLIT_FOLDERS: Mapping[str, Split] = {
@@ -59,7 +63,24 @@ _KEEP_FIRST: Mapping[Split | None, int] = {"test": 0, "val": 1, "train": 2, None
 
 @register_dataset
 class Folder(DatasetSource):
-    """The user's own images; see the module."""
+    """The user's own images, with segmentations by hand where there are some.
+
+    ``folder:/path/to/images`` takes every PNG, TIFF, JPEG or BMP file in the folder and below it as a grey
+    image (colour files too: micrographs are grey) and cuts its databar off. ``groups.csv``, the sub-folders
+    ``train``, ``val`` and ``test``, and what is skipped are described at the top of this module.
+
+    The mask of ``sample/a.png`` is looked for in this order, under any of the four suffixes:
+
+    1. ``sample/masks/a.png`` (also ``sample/masks/a_mask.png``, as in 3 and 4),
+    2. ``sample/a_mask.png``,
+    3. ``masks/a.png`` beside the folder, where the image lies in a folder called ``images``,
+    4. ``masks/sample/a.png``: the same path below a folder ``masks`` at the top.
+
+    A mask holds one number a pixel: 0 for the background, others for classes or for single objects, in 8 or
+    16 bits. It has the size of the image file; rows that are cut off with a databar are cut off it too. A
+    mask that is JPEG, coloured, of another size or of other numbers is listed in ``.skipped`` with the
+    reason, and its image is taken without it. Files in a folder called ``masks`` are never taken as images.
+    """
 
     card = DatasetCard(
         name="folder",
@@ -164,29 +185,36 @@ def _posix(name: str) -> str:
 
 
 class _Found:
-    """The images taken so far: their place in the pack, split folder and notes; and what was skipped."""
+    """The images taken so far: their place in the pack and notes; the masks used; and what was skipped."""
 
     def __init__(self) -> None:
         self.stored: dict[str, Stored] = {}
         self.by_hash: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self.notes: dict[str, str] = {}
+        self.masks: set[str] = set()
 
 
 def _pack(root: Path, files: list[str], cache: Path, version: str) -> None:
     labels = _read_labels(root)
     folders = {file: _split_folder(file) for file in files}
+    masks = pair_masks(files)
     use_folders = any(split and Path(file).suffix.lower() in SUFFIXES for file, split in folders.items())
     found = _Found()
-    with packing(cache, name="folder", version=version, wait=_PATIENCE) as writer:
+    with packing(
+        cache, name="folder", version=version, licence=Folder.card.licence, source=str(root), wait=_PATIENCE
+    ) as writer:
         if _is_packed(cache, version):
             return  # by the process that was waited for
         # The copy in the test folder is the one that stays when a file is in two.
         for file in sorted(files, key=lambda file: (_KEEP_FIRST[folders[file]], file)):
-            if use_folders and folders[file] is None and file != GROUPS:
+            if file == GROUPS or file in masks.files:
+                continue
+            if use_folders and folders[file] is None:
                 found.skipped[file] = "outside of the folders train, val and test"
-            elif file != GROUPS:
-                _take(root, file, writer, found)
+            else:
+                _take(root, file, masks.of.get(file), writer, found)
+        found.skipped.update(_unused(masks, found))
         if not found.stored:
             raise _nothing_usable(root, found.skipped)
         images = _micrographs(found, labels, folders if use_folders else None, root)
@@ -194,7 +222,7 @@ def _pack(root: Path, files: list[str], cache: Path, version: str) -> None:
         writer.finish(images, skipped=found.skipped, notes=found.notes)
 
 
-def _take(root: Path, file: str, writer: PackWriter, found: _Found) -> None:
+def _take(root: Path, file: str, mask: str | None, writer: PackWriter, found: _Found) -> None:
     if Path(file).suffix.lower() not in SUFFIXES:
         found.skipped[file] = "not a PNG, TIFF, JPEG or BMP file by its name"
         return
@@ -207,9 +235,35 @@ def _take(root: Path, file: str, writer: PackWriter, found: _Found) -> None:
     if twin != file:
         found.skipped[file] = f"the same picture as {twin}"
         return
-    found.stored[file] = writer.add(file, prepared.pixels)
+    labels = None if mask is None else _mask(root, mask, prepared, found)
+    found.stored[file] = writer.add(file, prepared.pixels, mask=labels)
     if prepared.notes:
         found.notes[file] = "; ".join(prepared.notes)
+
+
+def _mask(root: Path, mask: str, prepared: Prepared, found: _Found) -> Pixels | None:
+    """The mask, without the rows of the databar; None, and the reason kept, where it cannot be used."""
+    try:
+        labels = decode_labels(root / mask)
+        expected = (prepared.file_rows, prepared.pixels.shape[1])
+        if labels.shape != expected:
+            raise BadImage(f"a mask of {_size(labels.shape)} px for an image of {_size(expected)} px")
+    except BadImage as error:
+        found.skipped[mask] = str(error)
+        return None
+    found.masks.add(mask)
+    return labels[: prepared.pixels.shape[0]]
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"
+
+
+def _unused(masks: Masks, found: _Found) -> Iterator[tuple[str, str]]:
+    """The masks that belong to no image of the set."""
+    images = {mask: image for image, mask in masks.of.items()}
+    for mask in sorted(masks.files - found.masks - set(found.skipped)):
+        yield mask, f"its image {images[mask]} was skipped" if mask in images else "a mask without an image"
 
 
 def _micrographs(

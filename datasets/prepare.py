@@ -13,10 +13,11 @@ from srbench.datasets.interface import Pixels
 
 @dataclass(frozen=True)
 class Prepared:
-    """HR pixels ``(H, W)`` and what was done to get them."""
+    """HR pixels ``(H, W)``, what was done to get them, and how many rows the file has, databar included."""
 
     pixels: Pixels
     notes: tuple[str, ...]
+    file_rows: int
 
 
 def prepare(path: Path, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Prepared:
@@ -38,6 +39,6 @@ def prepare(path: Path, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SID
             "cut it off by hand"
         )
     if bar is None:
-        return Prepared(pixels, decoded.notes)
+        return Prepared(pixels, decoded.notes, decoded.pixels.shape[0])
     note = f"databar cut: rows {pixels.shape[0]} to {decoded.pixels.shape[0]} dropped"
-    return Prepared(pixels, (*decoded.notes, note))
+    return Prepared(pixels, (*decoded.notes, note), decoded.pixels.shape[0])
