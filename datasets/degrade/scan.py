@@ -110,7 +110,7 @@ class Charging:
     """Charge that bright places leave, which darkens what the beam scans next.
 
     With s the exponential mean of the line up to and including a pixel, I becomes I - strength (s - 1/2): a
-    mid-grey field stays as it is.
+    mid-grey field stays as it is. What the beam met to the left of the image is the image mirrored.
 
     Attributes:
         strength: kappa.
