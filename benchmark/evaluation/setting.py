@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any, cast
 
 from srbench.datasets import DatasetError, Micrograph, MicrographSet, degrade
+from srbench.datasets.degrade import Degradation
 from srbench.datasets.interface import SPLITS, Split
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.lr_cache import LrCache
@@ -108,6 +109,8 @@ class Setting:
             "terms": card.terms,
             "citation": card.citation,
             "channels": channels_of(self.micrographs),
+            "lr_made_by": self.scorer.degradation.summary,
+            "lr_settings": _settings(self.scorer.degradation),
             "images": len(self.images),
             "groups": len({image.group for image in self.images}),
             "fingerprint": self.micrographs.fingerprint,
@@ -149,6 +152,12 @@ def make_setting(
 def channels_of(micrographs: MicrographSet) -> int:
     """3 where the dataset has a colour image, else 1."""
     return max((image.channels for image in micrographs.images), default=1)
+
+
+def _settings(degradation: Degradation) -> str:
+    """All settings, those that the id leaves out as defaults too."""
+    known = degradation.settings.items()
+    return ", ".join(f"{name}={value:g}" for name, value in known)
 
 
 def _protocol(name: str | None, micrographs: MicrographSet) -> Protocol:

@@ -190,6 +190,8 @@ def test_settings_reach_rows_manifest_and_what_to_type(tmp_path: Path) -> None:
     assert set(store.scores()["degradation"]) == {true_id}
     assert found["vdsr"].reason.endswith(f"--scale 4 --degradation {NOISY}")
     assert true_id in found["nearest"].data["reference_id"]
+    settings = found["nearest"].data["lr_settings"]
+    assert "dose=40, read=0.01" in settings and "jitter=0.3" in settings  # defaults too
     assert store.reference(found["nearest"].data["reference_id"], "sub/0", "lr") is not None
     for path in tmp_path.rglob("*"):
         assert not set(':=,"<>|?* ') & set(path.name), path
