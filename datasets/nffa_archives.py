@@ -71,6 +71,15 @@ class Inventory:
         """Which release they are, by their md5."""
         return identify({archive.category: archive.md5 for archive in self.archives})
 
+    def beside(self, earlier: Inventory | None) -> Inventory:
+        """These tars, and those of an earlier inventory for the classes that are not among them."""
+        mine = {archive.category for archive in self.archives}
+        kept = [tar for tar in (earlier.archives if earlier else ()) if tar.category not in mine]
+        unchanged = [tar for tar in kept if tar.unchanged]
+        record = earlier.record if earlier and any(tar.downloaded for tar in unchanged) else self.record
+        ordered = sorted([*self.archives, *unchanged], key=lambda archive: archive.category)
+        return Inventory(tuple(ordered), record)
+
     @property
     def size(self) -> int:
         """Bytes of all tars."""
@@ -199,4 +208,7 @@ def damage(
 
 
 def _changed(content: Content, size: int, md5: str) -> str:
-    return f"changed: {content.size:,} bytes with md5 {content.md5}, expected {size:,} bytes with md5 {md5}"
+    return (
+        f"changed: {content.size:,} bytes with md5 {content.md5}, expected {size:,} bytes with md5 {md5}; "
+        "delete it and fetch or import the dataset again"
+    )

@@ -191,8 +191,9 @@ def identify(md5s: Mapping[str, str]) -> Identity:
     """
     missing = tuple(name for name in CLASSES if name not in md5s)
     found = [release_of(name, md5) for name, md5 in md5s.items()]
-    if len(set(found)) == 1 and found[0] is not None:
-        version, title = found[0].id, found[0].title
+    only = found[0] if len({release.id if release else "" for release in found}) == 1 else None
+    if only is not None:
+        version, title = only.id, only.title
     else:
         version, title = f"nffa-md5-{_joint(md5s)}", _unknown(found)
     if missing:

@@ -130,6 +130,8 @@ class NffaSource(DatasetSource):
     def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
         """Take stock of the tars in ``folder`` or one level below it; they are hashed, not copied.
 
+        Classes that are here already and not in ``folder`` stay.
+
         Raises:
             DatasetError: none there, two of one class, or tars of another set. Nothing has changed then.
         """
@@ -137,7 +139,7 @@ class NffaSource(DatasetSource):
             raise DatasetError(f"{folder} is not a folder. Give the folder that holds {CLASSES[0]}.tar, ...")
         tars = {name: path.resolve() for name, path in locate(folder).items()}
         inventory = Inventory(tuple(take(tars, hash_tars(tars, progress), downloaded=False)))
-        self._keep(inventory, progress)
+        self._keep(inventory.beside(read_inventory(self.folder)), progress)
         return ImportReport(0, {}, self.folder)
 
     def fetch(self, progress: ProgressSink = silent) -> ImportReport:
@@ -165,8 +167,9 @@ class NffaSource(DatasetSource):
         from srbench.datasets.nffa_prepare import ClassArchive, prepare_nffa
 
         manifest, inventory = self._manifest(), read_inventory(self.folder)
-        if manifest is not None and (inventory is None or _packed_from(manifest, inventory)):
-            return ImportReport(manifest.images, manifest.skipped, self.folder)
+        there = inventory is not None and all(tar.unchanged for tar in inventory.archives)
+        if not there and manifest and (inventory is None or _packed_from(manifest, inventory)):
+            return ImportReport(manifest.images, manifest.skipped, self.folder)  # the tars were deleted
         if inventory is None:
             raise DatasetMissing(f"There are no tars of {self.card.name} to prepare. {self.obtain()}")
         self._refuse_changed(inventory)
