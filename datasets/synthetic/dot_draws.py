@@ -86,8 +86,8 @@ def _optics(draws: Draws, process: Process) -> Optics:
         spot_angle=draws.uniform(0, 180),
         charging=draws.uniform(0.05, 0.25) if draws.chance(0.5) else 0.0,
         charging_length=draws.uniform(30, 120),
-        black=draws.uniform(0.04, 0.1),
-        white=draws.uniform(0.86, 0.96),
+        black=draws.uniform(0.04, 0.09),
+        white=draws.uniform(0.9, 0.96),
     )
 
 

@@ -234,12 +234,13 @@ class DotScene(Scene):
         """
         length = self.optics.bloom_length
         nearest, brightness = grid.full(REACH), grid.full(1.0)
-        together = grid.full(math.exp(-REACH / length))
+        least = math.exp(-REACH / length)
+        together = grid.full(least)
         for dot in self._drawn():
             window = _window(dot, grid, REACH)
             distance = dot.distance(grid.axis[window[0], None], grid.axis[None, window[1]])
             nearest[window] = np.minimum(nearest[window], distance)
-            together[window] += np.exp(-np.maximum(distance, 0) / length)
+            together[window] += np.maximum(np.exp(-np.maximum(distance, 0) / length) - least, 0)
             if self.process.style == "dots":
                 np.copyto(brightness[window], dot.brightness, where=distance < grid.step)
         weight = np.clip((nearest - 1) / 3, 0, 1)

@@ -306,7 +306,8 @@ def _residues(
 ) -> tuple[Spot, ...]:
     """Round residues in the spaces, clear of both edges, of the defects and of each other."""
     spots: list[Spot] = []
-    for _ in range(round(size * size / 6000)):
+    wanted = round(size * size / 5000)
+    for _ in range(12 * wanted):
         line, y, length = draws.integer(0, len(left) - 2), draws.uniform(4, size - 5), draws.uniform(*SMALL)
         place = draws.uniforms(1)[0]
         row = int((y + MARGIN + 0.5) * SUPERSAMPLING)
@@ -315,6 +316,6 @@ def _residues(
         x = round(float(low + (high - low) * place), DECIMALS)
         apart = all(abs(s.y - y) > 8 or abs(s.x - x) > 8 for s in spots)
         clear = apart and all(abs(s.y - y) > 16 for s in defects if abs(s.line - line) < 2)
-        if low < high and clear and 4 < x < size - 5:
+        if len(spots) < wanted and low < high and clear and 4 < x < size - 5:
             spots.append(Spot("residue", line, y, x, length))
     return tuple(spots)

@@ -147,8 +147,9 @@ class TipScene(Scene):
         ``apex``: the foremost point (y, x); ``apex_centre`` and ``apex_radius``: of the circle there;
         ``half_angle`` and ``axis_angle`` in degrees (the axis points from the apex into the body, from
         columns towards rows); ``flanks``: for either side the straight line ``normal`` . (y, x) = ``offset``
-        with outward unit ``normal`` and the two ends (y, x) between which the outline follows it, in the
-        image or not; ``full_angle``. ``features``: asperities and dirt, the same as ``small_features``.
+        with outward unit ``normal`` and the two ends (y, x) between which it is the outline before the
+        background, in the image or not; ``full_angle``. ``features``: asperities and dirt, the same as
+        ``small_features``.
         """
         probe = self.probe
         bumps = [_bump_entry(bump) for bump in self.bumps]
@@ -221,9 +222,11 @@ def flank_end(probe: Probe) -> float:
     """Position along the axis up to which the outline is the straight flank."""
     sine, cosine = math.sin(math.radians(probe.half_angle)), math.cos(math.radians(probe.half_angle))
     if probe.slab:
-        # The cantilever is inclined: one flank meets it before the other.
-        lean = math.tan(math.radians(abs(probe.tilt)))
-        return round((probe.height - lean * probe.radius / cosine) / (1 + lean * sine / cosine), DECIMALS)
+        # Up to the far edge of the cantilever's top, which one flank meets before the other.
+        lean = math.radians(abs(probe.tilt))
+        edge = probe.height - 0.5 * probe.top / math.cos(lean)
+        slope = math.tan(lean)
+        return round((edge - slope * probe.radius / cosine) / (1 + slope * sine / cosine), DECIMALS)
     return round(((probe.shank - probe.shoulder) * cosine - probe.radius) / sine, DECIMALS)
 
 
