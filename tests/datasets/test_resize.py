@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbench.datasets.interface import DatasetError
-from srbench.datasets.resize import KERNELS, resize, resize_by, weight_matrix
+from srbench.datasets.resize import KERNELS, Kernel, resize, resize_by, weight_matrix
 
 FIXTURE = np.load(Path(__file__).parent / "fixtures" / "basicsr_imresize.npz")
 CASES = sorted(name for name in FIXTURE.files if "_" in name)
@@ -67,6 +67,23 @@ def test_torch_without_the_pad_differs_at_the_border_only():
     difference = (resize(image, (16, 16)) - plain).abs()
     assert difference.max() > 1e-3
     assert difference[..., 2:-2, 2:-2].max() < 1e-12
+
+
+@pytest.mark.parametrize(("border", "mode"), [("mirror", "symmetric"), ("replicate", "edge")])
+@pytest.mark.parametrize("kernel", ["bicubic", "lanczos", "cv2_cubic"])
+def test_a_border_is_what_numpy_pads(border, mode, kernel):
+    image = torch.rand(2, 24, 36, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    padded = torch.from_numpy(np.pad(image.numpy(), ((0, 0), (24, 24), (36, 36)), mode=mode))
+    found = resize(image, (8, 12), kernel, border)
+    assert torch.allclose(found, resize(padded, (24, 36), kernel)[..., 8:16, 12:24], rtol=0, atol=1e-13)
+    named = "replicate" if kernel == "cv2_cubic" else "mirror"
+    assert torch.equal(resize(image, (8, 12), kernel), resize(image, (8, 12), kernel, named))
+
+
+def test_a_kernel_of_ones_own_is_stretched_and_normalised():
+    box = Kernel(lambda x: (np.abs(x) < 0.5) * 7.0, 1.0)
+    image = torch.rand(1, 1, 24, 36, dtype=torch.float64)
+    assert torch.allclose(resize(image, (6, 9), box), F.avg_pool2d(image, 4), atol=1e-14)
 
 
 def test_cubic_weights_of_a_halving_are_keys():
