@@ -88,9 +88,10 @@ def test_lines_in_place_are_a_resize(scale, sigma, rows, columns):
     still = torch.zeros(2, rows, 2, dtype=torch.float64)
     lines = sample_lines(image, scale, Spot(sigma), still)
     assert torch.allclose(lines, resize(image, (rows, columns), beam_spot(Spot(sigma))), rtol=0, atol=1e-13)
-    # A round spot has no direction, and an elliptical one that is hardly so differs hardly.
+    # A round spot has no direction, and an elliptical one that is hardly so differs hardly: by a pixel that
+    # lies exactly on the cut, where the profile is 4e-6 of its peak.
     almost = sample_lines(image, scale, Spot(sigma, 1 + 1e-9), still, torch.tensor([0.3, 2.0]).double())
-    assert torch.allclose(almost, lines, rtol=0, atol=1e-6)
+    assert torch.allclose(almost, lines, rtol=0, atol=2e-5)
 
 
 @settings(max_examples=40, deadline=None)
