@@ -36,20 +36,23 @@ class RawBatch:
         symmetries: ``(N,)`` int64 on the CPU, see :class:`~srbench.training.sampler.Crop`.
         scale: magnification.
         context: HR pixels around each crop, to each side.
-        place: keys and origins of the crops, on the CPU; None for a degradation without noise.
+        place: where each crop lies in which acquisition of its image, on the CPU.
     """
 
     pixels: Tensor
     symmetries: Tensor
     scale: int
     context: int
-    place: Place | None = None
+    place: Place
 
     def pinned(self) -> RawBatch:
         """The same in page-locked memory, from where a copy to CUDA does not wait."""
-        place = self.place and Place(self.place.keys.pin_memory(), self.place.origins.pin_memory())
+        place, sizes = self.place, self.place.sizes
+        pinned = Place(
+            place.keys.pin_memory(), place.origins.pin_memory(), None if sizes is None else sizes.pin_memory()
+        )
         pixels = self.pixels.pin_memory() if self.pixels.device.type == "cpu" else self.pixels
-        return replace(self, pixels=pixels, symmetries=self.symmetries.pin_memory(), place=place)
+        return replace(self, pixels=pixels, symmetries=self.symmetries.pin_memory(), place=pinned)
 
 
 class CropReader:
@@ -77,8 +80,8 @@ class CropReader:
         self._ids = [image.id for image in images]
         self._scale = scale
         self._context = degradation.context(scale)
-        self._stochastic = degradation.stochastic
         sizes = [(cut_side(image.height, scale), cut_side(image.width, scale)) for image in images]
+        self._lr_sizes = np.array(sizes, np.int64) // scale
         self._sampler = CropSampler(sizes, scale, seed)
 
     def read(self, step: int, size: int, patch: int, draw: int, rank: int, world: int) -> RawBatch:
@@ -89,14 +92,18 @@ class CropReader:
             torch.from_numpy(np.ascontiguousarray(crops.symmetry)),
             self._scale,
             self._context,
-            self._place(crops) if self._stochastic else None,
+            self._place(crops),
         )
 
     def _place(self, crops: Crops) -> Place:
         drawn = zip(crops.image.tolist(), crops.acquisition.tolist(), strict=True)
         keys = [noise_key(self._ids[image], acquisition) for image, acquisition in drawn]
         corners = np.stack([crops.top, crops.left], axis=1) - self._context
-        return Place(torch.tensor(keys, dtype=torch.int64), torch.from_numpy(corners // self._scale))
+        return Place(
+            torch.tensor(keys, dtype=torch.int64),
+            torch.from_numpy(corners // self._scale),
+            torch.from_numpy(self._lr_sizes[crops.image]),
+        )
 
 
 def make_pairs(raw: RawBatch, degradation: Degradation, like: Tensor, channels: int) -> Batch:
@@ -110,7 +117,7 @@ def make_pairs(raw: RawBatch, degradation: Degradation, like: Tensor, channels: 
     """
     pixels = raw.pixels.to(like.device, non_blocking=True)
     pixels = pixels if pixels.ndim == 4 else pixels.unsqueeze(1)
-    place = None if raw.place is None else raw.place.to(like.device)
+    place = raw.place.to(like.device)
     lr = make_lr(to_unit(pixels, like.dtype), degradation, raw.scale, raw.context, place)
     # Integers are a quarter of the bytes to mirror and transpose.
     sharp = apply_symmetries(inner(pixels, raw.context), raw.symmetries)
@@ -118,9 +125,7 @@ def make_pairs(raw: RawBatch, degradation: Degradation, like: Tensor, channels: 
     return Batch(to_channels(lr, channels), to_channels(hr, channels), raw.scale)
 
 
-def make_lr(
-    around: Tensor, degradation: Degradation, scale: int, context: int, place: Place | None
-) -> Tensor:
+def make_lr(around: Tensor, degradation: Degradation, scale: int, context: int, place: Place) -> Tensor:
     """LR in 8-bit levels of ``around (N, C, H, W)``, without its surroundings of ``context`` HR px."""
     return quantise(inner(degradation(around, scale, place), context // scale), 8)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from srbench.datasets.interface import Micrograph, MicrographSet
 from srbench.errors import SrbenchError
+from srbench.evaluation.memory import available_bytes
 from srbench.training.pixels import Layout, as_numpy, cut_side
 from srbench.training.sampler import Crops
 
@@ -159,13 +160,7 @@ def bytes_needed(images: Sequence[Micrograph], scale: int) -> int:
 
 def free_bytes(device: torch.device) -> int | None:
     """Free memory of a device, None where it does not say."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if device.type == "cpu":
-        import psutil
-
-        return int(psutil.virtual_memory().available)
-    return None
+    return available_bytes(device) if device.type in ("cpu", "cuda") else None
 
 
 def belongs_on_device(wish: str, needed: int, device: torch.device) -> bool:

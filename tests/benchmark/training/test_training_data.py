@@ -57,7 +57,17 @@ def whole_lr(hr: np.ndarray, degradation, scale: int, key: int) -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("name", "scale"),
-    [("bicubic", 2), ("bicubic", 3), ("bicubic", 4), ("area", 2), ("hashed", 2), ("hashed", 1)],
+    [
+        ("bicubic", 2),
+        ("bicubic", 3),
+        ("bicubic", 4),
+        ("area", 2),
+        ("hashed", 2),
+        ("hashed", 1),
+        ("cv2_cubic", 2),
+        ("sem_pixel:dose=20,jitter=0.5,drift=3,vibration=0.5,charging=0.3", 2),
+        ("sem_lowdose:dose=20", 1),
+    ],
 )
 def test_lr_of_a_training_crop_is_the_crop_of_the_evaluation_lr(name, scale, kind):
     """Of the acquisition that was drawn for it, where there is noise."""
@@ -102,11 +112,6 @@ def test_the_same_crop_gets_fresh_noise_each_time_it_is_drawn():
     assert torch.equal(first.hr, second.hr) and not torch.equal(first.lr, second.lr)
 
 
-def test_a_degradation_without_noise_has_no_keys():
-    raw = CropReader(Textures(), Textures().split("train")[:2], get("bicubic"), 2, 0).read(0, 4, 16, 0, 0, 1)
-    assert raw.place is None
-
-
 def test_lr_has_eight_bits_in_float32():
     raw = CropReader(Textures(), Textures().split("train")[:2], get("bicubic"), 2, 0).read(0, 4, 16, 0, 0, 1)
     batch = make_pairs(raw, get("bicubic"), torch.zeros(1), 1)
@@ -126,9 +131,8 @@ def test_the_shares_of_the_processes_make_up_the_global_batch(kind, degradation)
             share = reader.read(3, 6, 16, 0, rank, world)
             assert torch.equal(share.pixels, together.pixels[rank::world])
             assert torch.equal(share.symmetries, together.symmetries[rank::world])
-            if degradation.stochastic:
-                assert torch.equal(share.place.keys, together.place.keys[rank::world])
-                assert torch.equal(share.place.origins, together.place.origins[rank::world])
+            for name in ("keys", "origins", "sizes"):
+                assert torch.equal(getattr(share.place, name), getattr(together.place, name)[rank::world])
 
 
 def test_eight_and_sixteen_bits_keep_their_values():
