@@ -88,6 +88,7 @@ class BiologicalScene(Scene):
         centre lines, widths and lengths of the filopodia (what cells hide of them is not deducted).
         """
         return {
+            "style": self.tissue.style,
             "tissue": record(self.tissue),
             "cells": self._cell_entries(),
             "lattice": self.lattice.as_truth() if self.lattice else None,
@@ -180,7 +181,7 @@ class BiologicalScene(Scene):
                 "z": z,
                 **{name: getattr(cell, name) for name in _OUTLINE},
                 "area": cell.area,
-                "visible_area": round(area, DECIMALS),
+                "visible_area": min(round(area, DECIMALS), cell.area),
                 "border": min(cell.box) < -0.5 or max(cell.box) > self.size - 0.5,
                 "shell": self._is_shell(z),
             }

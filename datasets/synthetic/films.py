@@ -107,6 +107,7 @@ class FilmScene(Scene):
         specks = [speck.as_truth() for speck in self.specks]
         inside = [n for n in self.nodules if min(n.y, n.x) > -0.5 and max(n.y, n.x) < size - 0.5]
         return {
+            "style": self.coating.style,
             "coating": record(coating),
             "roughness": {
                 "rms": coating.rms,

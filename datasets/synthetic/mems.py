@@ -92,6 +92,7 @@ class MemsScene(Scene):
         seen = [finger for finger in layout.fingers if layout.bars[finger.bar].meets_image(self.size)]
         fingers = [self._finger(finger) for finger in seen]
         return {
+            "style": self.process.style,
             "process": record(self.process),
             "levels": [{"level": n + 1, "thickness": t} for n, t in enumerate(self.process.thickness)],
             "rectangles": [{"index": n, **self._rectangle(bar)} for n, bar in present],
@@ -237,7 +238,10 @@ def _layout(draws: Draws, style: str, rules: Rules, size: int) -> Layout:
 
 def _process(draws: Draws, style: str, along: str, rules: Rules, levels: int) -> Process:
     thin = style in ("electrodes", "serpentine")
-    substrate = draws.uniform(0.1, 0.3)
+    # Seldom the substrate is an insulator that shines brighter than the conductors on it.
+    substrate, least = (
+        (draws.uniform(0.1, 0.3), 0.08) if draws.chance(0.8) else (draws.uniform(0.35, 0.45), -0.2)
+    )
     return Process(
         style=style,
         lines_along=along,
@@ -246,7 +250,7 @@ def _process(draws: Draws, style: str, along: str, rules: Rules, levels: int) ->
         sidewall=draws.uniform(1.4, 3),
         emissions=(
             substrate,
-            *(round(substrate + draws.uniform(0.1, 0.34), DECIMALS) for _ in range(levels)),
+            *(round(substrate + draws.uniform(least, least + 0.26), DECIMALS) for _ in range(levels)),
         ),
         grains=(draws.uniform(0.03, 0.12), *(draws.uniform(0.02, 0.09) for _ in range(levels))),
         roughness=(draws.uniform(0, 0.2), *(draws.uniform(0.05, 0.4) for _ in range(levels))),
@@ -275,8 +279,8 @@ def _optics(draws: Draws, style: str) -> Optics:
         spot_angle=draws.uniform(0, 180),
         charging=draws.choice((0.0, 0.1, 0.2, 0.3)),
         charging_length=draws.uniform(30, 120),
-        black=draws.uniform(0.03, 0.12),
-        white=draws.uniform(0.84, 0.96),
+        black=draws.uniform(0.03, 0.22),
+        white=draws.uniform(0.75, 0.97),
     )
 
 

@@ -54,6 +54,7 @@ class PowderScene(Scene):
         ]
         covered = math.fsum(entry["visible_area"] for entry in entries) / self.size**2
         return {
+            "style": self.batch.style,
             "batch": record(self.batch),
             "count": len(entries),
             "count_visible": sum(entry["visible"] for entry in entries),
@@ -103,7 +104,7 @@ def _entry(z: int, crystal: Crystal, visible: float, size: int) -> dict[str, Any
         "area": crystal.area,
         "diameter": crystal.diameter,
         "feret": crystal.feret,
-        "visible_area": round(visible, DECIMALS),
+        "visible_area": min(round(visible, DECIMALS), crystal.area),
         "visible": visible >= SEEN,
         "border": min(top, left) < -0.5 or max(bottom, right) > size - 0.5,
     }
