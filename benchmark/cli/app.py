@@ -10,6 +10,7 @@ from srbench import __version__
 from srbench.cli.console import fail
 from srbench.cli.data import data
 from srbench.cli.datasets import datasets
+from srbench.cli.degradations import degradations
 from srbench.cli.demo import demo
 from srbench.cli.doctor import doctor
 from srbench.cli.evaluate import evaluate
@@ -39,7 +40,7 @@ def cli() -> None:
     """Super-resolution of SEM micrographs, measured: which results preserve structure, which invent it."""
 
 
-for command in (demo, models, datasets, data, weights, train, infer, evaluate, report, doctor):
+for command in (demo, models, datasets, degradations, data, weights, train, infer, evaluate, report, doctor):
     cli.add_command(command)
 
 

@@ -16,21 +16,34 @@ from srbench.datasets.interface import DatasetError
 from srbench.datasets.synthetic.suite import SyntheticScene, noisy_scan
 
 Picture = NDArray[np.uint8]
-TILE = 240
+TILE = 200
 CAPTION = 18
-SHOWN = (("particles", 3), ("particles", 1), ("patterned", 0), ("porous", 3))
-"""Kind and index of the scenes shown."""
+COLUMNS = 5
+SHOWN = {
+    "biological": 0,
+    "fibres": 0,
+    "films": 0,
+    "mems": 0,
+    "nanowires": 0,
+    "particles": 3,
+    "patterned": 0,
+    "porous": 3,
+    "powder": 0,
+    "tips": 0,
+}
+"""Index of the scene shown of each kind."""
 REAL = (
     "uhcs-matseg/images/train_uhcs0357.png",
     "ampis/images/powder_Sc1Tile_001-001-000_0-000.png",
     "nasa-microscopy/images/EBC_010417_4_S2480009.png",
     "lungcells-peeples/images/NiO_DC_5000x_A.png",
+    "nasa-microscopy/images/Super_pt2_15kx_3kv_7.png",
 )
 """Real micrographs shown below them, files of the open SEM collection."""
 
 
 def contact_sheet(real: Path | None = None) -> Picture:
-    """The sheet: a row of noise-free scenes, their noisy scans, and real micrographs where given.
+    """The sheet: every kind noise-free, every kind as a noisy scan, and real micrographs where given.
 
     Args:
         real: folder of the open SEM collection (as imported by ``sem_open``).
@@ -38,21 +51,21 @@ def contact_sheet(real: Path | None = None) -> Picture:
     Raises:
         DatasetError: a file of ``REAL`` is not in the folder.
     """
-    scenes = [SyntheticScene(kind, index, 384) for kind, index in SHOWN]
+    scenes = [SyntheticScene(kind, index, 384) for kind, index in SHOWN.items()]
     clean = [scene.pixels() for scene in scenes]
     noisy = [
         noisy_scan(image, scene.kind.name, scene.index, 0) for image, scene in zip(clean, scenes, strict=True)
     ]
-    names = [scene.kind.name for scene in scenes]
-    rows = [_row(clean, [f"{name}, noise-free" for name in names])]
-    rows.append(_row(noisy, [f"{name}, acquisition" for name in names]))
+    rows = [*_rows(clean, [f"{kind}, noise-free" for kind in SHOWN])]
+    rows += _rows(noisy, [f"{kind}, acquisition" for kind in SHOWN])
     if real is not None:
-        rows.append(_row([_read(real / name) for name in REAL], [f"real: {Path(n).stem[:26]}" for n in REAL]))
+        rows += _rows([_read(real / name) for name in REAL], [f"real: {Path(n).stem[:20]}" for n in REAL])
     return np.vstack(rows)
 
 
-def _row(images: Sequence[Picture], captions: Sequence[str]) -> Picture:
-    return np.hstack([_tile(image, caption) for image, caption in zip(images, captions, strict=True)])
+def _rows(images: Sequence[Picture], captions: Sequence[str]) -> list[Picture]:
+    tiles = [_tile(image, caption) for image, caption in zip(images, captions, strict=True)]
+    return [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
 
 
 def _tile(image: Picture, caption: str) -> Picture:

@@ -215,6 +215,6 @@ def test_it_needs_nothing_on_disk(small):
 def test_contact_sheet_shows_scenes_and_scans(tmp_path):
     sheet = contact_sheet()
     assert sheet.dtype == np.uint8
-    assert sheet.shape == (2 * 262, 4 * 244)
+    assert sheet.shape == (4 * 222, 5 * 204)
     with pytest.raises(DatasetError, match="uhcs0357"):
         contact_sheet(tmp_path)
