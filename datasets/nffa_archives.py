@@ -169,6 +169,11 @@ def hash_tars(tars: Mapping[str, Path], progress: ProgressSink = silent) -> dict
         return dict(zip(tars, pool.map(read, tars), strict=True))
 
 
+def in_words(count: float) -> str:
+    """``13.6 GB`` or ``49.3 MB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
 def take(tars: Mapping[str, Path], contents: Mapping[str, Content], *, downloaded: bool) -> Iterable[Archive]:
     """What to write down of tars that were just hashed."""
     for category, path in sorted(tars.items()):

@@ -15,7 +15,7 @@ from srbench.datasets.b2share import B2Share, Listing, RecordUnavailable, descri
 from srbench.datasets.digests import Content
 from srbench.datasets.download import Patience, Remote, download_all
 from srbench.datasets.interface import DatasetError, ProgressSink, remark
-from srbench.datasets.nffa_archives import Archive, Inventory, read_inventory, take
+from srbench.datasets.nffa_archives import Archive, Inventory, in_words, read_inventory, take
 from srbench.datasets.nffa_releases import CLASSES, V2, Source, Tar
 from srbench.datasets.partial import part_path
 from srbench.datasets.pins import PINS, Pin, add_pin, read_pins
@@ -172,15 +172,16 @@ def _check_room(order: Order, wanted: Mapping[str, Tar]) -> None:
     free = shutil.disk_usage(order.archives).free
     if missing + pack <= free:
         return
-    both = f" and about {_gb(pack)} for the prepared data" if pack else ""
+    both = f" and about {in_words(pack)} for the prepared data" if pack else ""
     alone = (
         f" The download alone would fit: srbench data fetch {order.name} --no-prepare."
         if pack and missing <= free
         else ""
     )
     raise DatasetError(
-        f"The disk of {order.folder} has {_gb(free)} free; {_gb(missing)} are needed for the tars{both}. "
-        f"Nothing was downloaded. Free some space, or set SRBENCH_HOME to a folder on a larger disk.{alone}"
+        f"The disk of {order.folder} has {in_words(free)} free; {in_words(missing)} are needed for the tars"
+        f"{both}. Nothing was downloaded. Free some space, or set SRBENCH_HOME to a folder on a larger "
+        f"disk.{alone}"
     )
 
 
@@ -248,7 +249,3 @@ class _Download:
 def _size(category: str, tar: Tar) -> int:
     """Bytes of a tar; those of version 2.0 where nobody says."""
     return tar.size or V2.tars[category].size or 0
-
-
-def _gb(count: float) -> str:
-    return f"{count / 1e9:.1f} GB"

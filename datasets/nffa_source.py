@@ -26,6 +26,7 @@ from srbench.datasets.nffa_archives import (
     Inventory,
     damage,
     hash_tars,
+    in_words,
     locate,
     read_inventory,
     take,
@@ -279,5 +280,5 @@ def _no_longer_needed(inventory: Inventory) -> str:
     ours = [archive for archive in inventory.archives if archive.downloaded]
     if not ours:
         return "The tars are no longer needed by srbench; they are where you keep them."
-    size = sum(archive.size for archive in ours) / 1e9
-    return f"The tars in {ours[0].path.parent} may be deleted now; that frees {size:.1f} GB."
+    size = in_words(sum(archive.size for archive in ours))
+    return f"The tars in {ours[0].path.parent} may be deleted now; that frees {size}."

@@ -44,7 +44,8 @@ def data() -> None:
 def import_command(name: str, folder: Path, prepare: bool, workers: int | None) -> None:
     """Take dataset NAME from a folder already on this machine."""
     entry = _source(name, prepare)
-    with _keeping(entry, f"srbench data import {name} --from {folder}"), progress_bar() as progress:
+    again = f"srbench data import {name} --from {folder}{_flag(prepare)}"
+    with _keeping(entry, again), progress_bar() as progress:
         outcome = entry.import_from(folder.resolve(), progress)
     _go_on(entry, outcome, prepare, workers)
 
@@ -60,7 +61,7 @@ def fetch_command(name: str, record: str | None, prepare: bool, workers: int | N
     if record:
         entry = entry.from_record(record)
     _introduce(entry)
-    again = f"srbench data fetch {name}" + (f" --record {record}" if record else "")
+    again = f"srbench data fetch {name}{f' --record {record}' if record else ''}{_flag(prepare)}"
     with _keeping(entry, again), progress_bar() as progress:
         outcome = entry.fetch(progress)
     _go_on(entry, outcome, prepare, workers)
@@ -93,6 +94,10 @@ def _source(name: str, prepare: bool) -> DatasetSource:
     entry = source(name)
     entry.then_prepare = prepare
     return entry
+
+
+def _flag(prepare: bool) -> str:
+    return "" if prepare else " --no-prepare"
 
 
 def _introduce(entry: DatasetSource) -> None:
@@ -129,7 +134,7 @@ def _keeping(entry: DatasetSource, again: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         state = entry.state()
-        kept = f" What arrived is kept ({human_bytes(state.bytes)})." if state.bytes else ""
+        kept = f" What was done is kept ({human_bytes(state.bytes)} on disk)." if state.bytes else ""
         raise KeyboardInterrupt(f"Interrupted.{kept} To go on, type: {again}") from interrupt
 
 
@@ -138,7 +143,8 @@ def _tell(name: str, outcome: ImportReport) -> None:
     for file, reason in shown:
         click.echo(f"skipped {file}: {reason}")
     if len(outcome.skipped) > len(shown):
-        click.echo(f"skipped {len(outcome.skipped) - len(shown)} more; all: srbench datasets show {name}")
+        more = len(outcome.skipped) - len(shown)
+        click.echo(f"skipped {more} more; all of them: srbench datasets show {name} --skipped")
     click.echo(
         f"{name}: {outcome.images} micrographs in {outcome.folder}, {len(outcome.skipped)} files skipped"
     )

@@ -53,8 +53,9 @@ def list_command(as_json: bool) -> None:
 
 @datasets.command("show")
 @click.argument("name")
+@click.option("--skipped", is_flag=True, help="Name every file that was not taken, with the reason.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def show_command(name: str, as_json: bool) -> None:
+def show_command(name: str, skipped: bool, as_json: bool) -> None:
     """Show one dataset: card, state, and where it is on disk its images and groups by category and split."""
     from srbench.datasets import source
 
@@ -69,26 +70,32 @@ def show_command(name: str, as_json: bool) -> None:
         print_json({**asdict(entry.card), **asdict(state), "splits": splits})
         return
     card = entry.card
-    print_fields(
-        {
-            "name": card.name,
-            "title": card.title,
-            "summary": card.summary,
-            "licence": card.licence,
-            "terms": card.terms,
-            "cite": card.citation,
-            "from": " ".join(card.urls),
-            "state": state.state,
-            "size": _size(card, state),
-            "next": state.next_step,
-            "fingerprint": opened.fingerprint if opened else "",
-        }
-    )
+    fields = {
+        "name": card.name,
+        "title": card.title,
+        "summary": card.summary,
+        "licence": card.licence,
+        "terms": card.terms,
+        "cite": card.citation,
+        "from": " ".join(card.urls),
+        "state": state.state,
+        "size": _size(card, state),
+        "next": state.next_step,
+        "fingerprint": opened.fingerprint if opened else "",
+    }
+    print_fields({field: text for field, text in fields.items() if text})
     if opened:
         click.echo()
         print_table(("category", "train", "val", "test", "groups in test"), _split_rows(opened.images))
-    for file, reason in opened.skipped.items() if opened else ():
-        click.echo(f"skipped {file}: {reason}")
+        _tell_skipped(opened, skipped)
+
+
+def _tell_skipped(opened: MicrographSet, every: bool) -> None:
+    if every:
+        for file, reason in opened.skipped.items():
+            click.echo(f"skipped {file}: {reason}")
+    elif opened.skipped:
+        click.echo(f"{len(opened.skipped)} files were skipped; srbench datasets show {opened.name} --skipped")
 
 
 def _state(entry: DatasetSource) -> DatasetState:

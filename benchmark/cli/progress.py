@@ -145,7 +145,7 @@ def _bars() -> Iterator[ProgressSink]:
         def show(event: ProgressEvent) -> None:
             with lock:
                 if event.unit == "remark":
-                    progress.console.print(event.label, highlight=False, markup=False)
+                    progress.console.print(event.label, highlight=False, markup=False, soft_wrap=True)
                     return
                 if event.label not in tasks:
                     tasks[event.label] = progress.add_task(event.label, total=event.total, state="")

@@ -55,6 +55,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.script = {}
         self.headers = {}
         self.rate = None
+        self.gate = threading.Event()
         self.requests = Counter()
         self.log = []
         self.ranges = []
@@ -94,6 +95,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send_error(step)
         if isinstance(step, tuple):
             return self.fail(*step)
+        if step == "gate":  # answers when the test opens it
+            self.server.gate.wait(30)
         if step in ("page", "unlabelled page"):
             return self.serve(self.page, {"Content-Type": "text/html"} if step == "page" else {})
         if body is None:
