@@ -136,7 +136,7 @@ def _bumps(draws: Draws, probe: Probe, surface: Surface, size: int) -> tuple[Bum
         across = math.copysign(across, draws.uniform(-1, 1))
         bump = _placed(draws, probe, surface, "asperity" if flank else "dirt", along, across, diameter)
         inside = min(bump.y, bump.x) > 6 and max(bump.y, bump.x) < size - 7
-        apart = all(math.hypot(b.y - bump.y, b.x - bump.x) > 11 for b in bumps)
+        apart = all(math.hypot(b.y - bump.y, b.x - bump.x) > 9 for b in bumps)
         if len(bumps) < wanted and inside and apart and (flank or room > 0):
             bumps.append(bump)
     return tuple(bumps)

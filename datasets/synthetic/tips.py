@@ -13,14 +13,7 @@ from typing import Any
 import numpy as np
 
 from srbench.datasets.synthetic.draws import DECIMALS
-from srbench.datasets.synthetic.geometry import (
-    MARGIN,
-    Array,
-    FineGrid,
-    coverage,
-    ellipse_distance,
-    rotate,
-)
+from srbench.datasets.synthetic.geometry import MARGIN, Array, FineGrid, coverage, ellipse_distance, rotate
 from srbench.datasets.synthetic.imaging import Optics
 from srbench.datasets.synthetic.scene import Layers, Scene
 from srbench.datasets.synthetic.tubes import shadow
