@@ -142,8 +142,9 @@ def _balanced(exact: Array, scale: int) -> Levels:
         # Those that were rounded furthest the wrong way give way first; ties by position.
         order = np.argsort(np.sign(excess) * (wanted - block), kind="stable")
         block[order[: abs(excess)]] -= np.sign(excess)
-    balanced = whole.reshape(side // scale, side // scale, scale, scale).transpose(0, 2, 1, 3)
-    return balanced.reshape(side, side).astype(np.int64)
+    cells = whole.reshape(side // scale, side // scale, scale, scale).transpose(0, 2, 1, 3)
+    balanced: Levels = cells.reshape(side, side).astype(np.int64)
+    return balanced
 
 
 def _candidates(levels: Levels, draft: Lamellae, planted: list[Lamellae]) -> Iterable[Lamellae]:
@@ -221,7 +222,7 @@ def _finished(levels: Levels, window: Window, around: Levels, texture: Levels) -
     darkest, brightest = around - np.abs(texture), around + np.abs(texture)
     if darkest.min() < 0 or brightest.max() > 255:
         return None
-    settled = levels.copy()
+    settled: Levels = levels.copy()
     settled[window] = around + texture
     return settled
 
