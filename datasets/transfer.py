@@ -67,7 +67,7 @@ def receive(part: Part, timeout: float, told: Callable[[], None]) -> None:
             raise Unfinished(f"the server has only {part.size:,} of {part.remote.size:,} bytes")
         return
     with response:
-        _refuse_page(response.headers, b"", part)
+        _refuse_page(response, part)
         if part.size and not _continues(response, part):
             part.restart()
             told()
@@ -170,12 +170,25 @@ def _ask(part: Part, timeout: float) -> http.client.HTTPResponse | None:
         raise
 
 
-def _refuse_page(headers: HTTPMessage, start: bytes, part: Part) -> None:
-    """Refuse a web page: servers send one, with success, where a file was or while they are repaired."""
-    if part.remote.path.suffix.lower() in (".htm", ".html") or not is_page(headers, start):
+def _refuse_page(response: http.client.HTTPResponse, part: Part) -> None:
+    """Refuse a web page, before anything that arrived is given up for it.
+
+    Servers send one, with success, where a file was or while they are repaired.
+    """
+    if part.remote.path.suffix.lower() in (".htm", ".html") or not is_page(
+        response.headers, _start(response)
+    ):
         return
     known = part.size or part.remote.size or part.remote.md5 or part.remote.sha256
     raise (Unfinished if known else Refused)("the server sent a web page instead of the file")
+
+
+def _start(response: http.client.HTTPResponse) -> bytes:
+    """The first bytes, which stay to be read."""
+    try:
+        return response.peek(64)
+    except (OSError, http.client.HTTPException) as error:
+        raise Unfinished(f"the connection broke before the first byte: {error}") from error
 
 
 def _continues(response: http.client.HTTPResponse, part: Part) -> bool:
@@ -234,7 +247,5 @@ def _copy(response: http.client.HTTPResponse, part: Part, file: IO[bytes], told:
             raise Unfinished(f"the connection broke after {part.size:,} bytes: {error}") from error
         if not chunk:
             return
-        if not part.size:
-            _refuse_page(response.headers, chunk, part)
         part.append(file, chunk)
         told()

@@ -271,6 +271,15 @@ def test_a_web_page_is_not_the_file(server, tmp_path, page):
     assert [file.name for file in tmp_path.iterdir()] == ["file1"]
 
 
+@pytest.mark.parametrize("page", ["page", "unlabelled page"])
+def test_what_arrived_is_not_given_up_for_a_web_page(server, tmp_path, page):
+    (tmp_path / "file1.part").write_bytes(CONTENT["/file1"][:50_000])
+    server.script = {"/file1": [page, page]}
+    download_all(remotes(server, tmp_path, ["/file1"]), patience=QUICK)
+    assert server.ranges == [("/file1", 50_000)]
+    check(tmp_path, ["/file1"])
+
+
 def test_redirects_are_followed_with_their_range(server, tmp_path):
     server.script = {"/old": [(302, {"Location": server.url("/file1")})] * 3}
     (tmp_path / "file1.part").write_bytes(CONTENT["/file1"][:50_000])
