@@ -6,7 +6,9 @@ like every other model; ``VDSR.refine`` is the published network, from interpola
 
 Departures: convolutions have no bias (664,704 parameters instead of 665,921), as in the PyTorch port whose
 checkpoints load here. The paper trains one network for all magnifications; here each has its own. With three
-channels the network sees RGB, where the paper restores luminance only and interpolates the colours.
+channels the network sees RGB, where the paper restores luminance only and interpolates the colours. At
+magnification 1, which the paper does not have, what is corrected is the noisy image itself: a denoiser in the
+manner of Zhang et al. 2017 (arXiv 1608.03981), without its normalisation.
 """
 
 from __future__ import annotations
@@ -147,7 +149,7 @@ def _released(scale: int) -> ReleasedWeights:
     family="regression",
     paper="https://arxiv.org/abs/1511.04587",
     year=2016,
-    scales=(2, 3, 4),
+    scales=(1, 2, 3, 4),
     variants=("paper", "tiny"),
     recipe=vdsr_recipe,
     released=tuple(_released(scale) for scale in (2, 3, 4)),
