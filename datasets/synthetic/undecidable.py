@@ -28,6 +28,7 @@ _APART = 18
 # Grey levels between a value and the next rounding step: no machine's arithmetic brings it across.
 _SAFE = 0.01
 _TIE = 1e-4
+_DECIMALS = 9
 _ROUNDS = 60
 
 Grey = NDArray[np.uint8]
@@ -127,8 +128,9 @@ def _profile(side: int, scale: int) -> tuple[Array, Array]:
         kept = np.vstack(
             [weight_matrix(around, around // scale, kernel)[:, patch] for kernel in ("bicubic", "area")]
         )
-        wave = wave - np.linalg.pinv(kept) @ (kept @ wave)
-    return wave / np.abs(wave).max(), envelope
+        # The two kinds of LR share what is constant: the rows are dependent, and a cutoff must say so.
+        wave = wave - np.linalg.pinv(kept, rcond=1e-9) @ (kept @ wave)
+    return np.round(wave / np.abs(wave).max(), _DECIMALS), np.round(envelope, _DECIMALS)
 
 
 def _balanced(exact: Array, scale: int) -> Levels:
@@ -139,8 +141,8 @@ def _balanced(exact: Array, scale: int) -> Levels:
     whole = np.floor(flat + 0.5)
     for block, wanted in zip(whole, flat, strict=True):
         excess = int(block.sum())
-        # Those that were rounded furthest the wrong way give way first; ties by position.
-        order = np.argsort(np.sign(excess) * (wanted - block), kind="stable")
+        # Those that were rounded furthest the wrong way give way first; ties, made exact, by position.
+        order = np.argsort(np.round(np.sign(excess) * (wanted - block), 6), kind="stable")
         block[order[: abs(excess)]] -= np.sign(excess)
     cells = whole.reshape(side // scale, side // scale, scale, scale).transpose(0, 2, 1, 3)
     balanced: Levels = cells.reshape(side, side).astype(np.int64)
