@@ -101,24 +101,15 @@ def prepare(request: Request, processes: Processes, echo: Echo) -> Prepared:
     notes = recipe.notes + _data_notes(small, validator)
     source = _pixel_source(request, micrographs, images, processes.device, echo)
     reader = CropReader(micrographs, images, degradation, request.scale, request.seed, source)
+    settings = request.config.train
+    autocast = wants_autocast(settings.amp, processes.device)
     rng.seed_streams(_TRAINING_STREAM, request.seed, processes.rank)
     return Prepared(
-        task=Task(
-            model,
-            recipe,
-            reader,
-            degradation,
-            validator,
-            request.config.train,
-            wants_autocast(request.config.train.amp, processes.device),
-            processes,
-        ),
+        task=Task(model, recipe, reader, degradation, validator, settings, autocast, processes),
         identity=_identity(request, recipe, micrographs, degradation),
         header=_header(request, channels, micrographs, notes),
         facts={
-            **_facts(request, model, recipe, micrographs, images, small),
-            "degradation": degradation.id,
-            "degradation_settings": dict(degradation.settings),
+            **_facts(request, model, recipe, micrographs, degradation, images, small),
             "pixels": "device" if isinstance(source, DevicePixels) else "mapped",
         },
         notes=notes,
@@ -260,6 +251,7 @@ def _facts(
     model: SRModel,
     recipe: Recipe,
     micrographs: MicrographSet,
+    degradation: Degradation,
     images: Sequence[Micrograph],
     small: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -286,6 +278,8 @@ def _facts(
             "val_images": len(micrographs.split("val")),
             "skipped": {**micrographs.skipped, **small},
         },
+        "degradation": degradation.id,
+        "degradation_settings": dict(degradation.settings),
         "seed": request.seed,
         "budget": request.budget,
         "settings": request.config.model_dump(exclude_none=True),
