@@ -17,7 +17,6 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from srbench.datasets import near_duplicates, nffa_frame
@@ -29,7 +28,7 @@ from srbench.datasets.pack_writer import SHARD_BYTES
 from srbench.datasets.packed import PackManifest, read_manifest
 from srbench.datasets.staging import Staged, Staging
 from srbench.datasets.storage import locked
-from srbench.datasets.workers import in_order, processes
+from srbench.datasets.workers import Workers, in_order, processes
 
 __all__ = ["ClassArchive", "prepare_nffa"]
 
@@ -123,7 +122,7 @@ def _stage_all(
     """Stage every archive; what is wrong with one is told after the others are done."""
     sizes = {archive.category: archive.path.stat().st_size for archive in archives}
     done, problems = 0, []
-    with processes(workers) as pool:
+    with processes(examine, workers) as pool:
         for archive in archives:
             size = sizes[archive.category]
             key = {"category": archive.category, "md5": archive.md5, "size": str(size), "rules": _rules()}
@@ -148,7 +147,7 @@ def _event(archive: ClassArchive, done: int, sizes: Mapping[str, int]) -> Progre
     return ProgressEvent(f"prepare {archive.category}", done, sum(sizes.values()), "B")
 
 
-def _stage(archive: ClassArchive, staging: Staging, pool: ProcessPoolExecutor | None) -> Iterator[int]:
+def _stage(archive: ClassArchive, staging: Staging, pool: Workers[Examined]) -> Iterator[int]:
     """Stage the members that are not staged yet; the positions in the archive tell how far it is."""
     if staging.complete:
         return
@@ -157,7 +156,7 @@ def _stage(archive: ClassArchive, staging: Staging, pool: ProcessPoolExecutor | 
     stream = members(archive.path, refused, wanted=lambda name: name not in known, limits=_LIMITS)
     inputs = (((member.name, member.position), member.data) for member in stream)
     try:
-        for (member, position), examined in in_order(pool, examine, inputs):
+        for (member, position), examined in in_order(pool, inputs):
             _add(staging, member, examined)
             yield position
     except ArchiveError:

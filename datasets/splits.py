@@ -91,12 +91,13 @@ def _split_category(groups: Sequence[str], sizes: Mapping[str, int], seed: int) 
     ranked = sorted(groups, key=lambda group: (_place(f"images {seed}\n{group}"), group))
     share = max(round(_SHARE * sum(sizes[group] for group in groups)), 1)
     splits: dict[str, Split] = dict.fromkeys(groups, "train")
-    if len(groups) > 1:
-        splits.update(dict.fromkeys(_fill(ranked, sizes, share), "test"))
-    if len(groups) > 2:
+    both: tuple[Split, ...] = ("test", "val")
+    held_out = both[: len(groups) - 1]
+    for number, side in enumerate(held_out):
         left = [group for group in ranked if splits[group] == "train"]
-        # Something is left to train on, whatever the sizes.
-        splits.update(dict.fromkeys(_fill(left, sizes, share)[: len(left) - 1], "val"))
+        # A group for each side still to come, train among them, is left, whatever the sizes.
+        most = len(left) - (len(held_out) - number)
+        splits.update(dict.fromkeys(_fill(left, sizes, share)[:most], side))
     return splits
 
 
