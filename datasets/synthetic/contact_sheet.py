@@ -37,7 +37,7 @@ REAL = (
     "ampis/images/powder_Sc1Tile_001-001-000_0-000.png",
     "nasa-microscopy/images/EBC_010417_4_S2480009.png",
     "lungcells-peeples/images/NiO_DC_5000x_A.png",
-    "nasa-microscopy/images/Super_pt2_15kx_3kv_7.png",
+    "nasa-microscopy/images/Super_45kx_SE_15kV-etched_0.png",
 )
 """Real micrographs shown below them, files of the open SEM collection."""
 

@@ -76,7 +76,7 @@ def test_all_scenes_equal_the_published_hashes():
     events = []
     report = srbench.datasets.source("sem_synthetic").verify(events.append)
     assert report.problems == {}
-    assert report.checked == len(events) == events[-1].total == 93
+    assert report.checked == len(events) == events[-1].total == 280
 
 
 HASHES_OF_FIRST = """
@@ -208,7 +208,7 @@ def test_errors_name_what_there_is(small):
 
 def test_it_needs_nothing_on_disk(small):
     state = srbench.datasets.source("sem_synthetic").state()
-    assert (state.state, state.images) == ("embedded", 63)
+    assert (state.state, state.images) == ("embedded", 210)
     assert small.skipped == {}
 
 
