@@ -279,24 +279,38 @@ def _foreign(path: Path, wanted: Wanted) -> Job:
 
 
 def _trained(card: ModelCard, channels: int, wanted: Wanted) -> list[Job]:
-    """A job for each variant and seed trained on this dataset, or on others when there is none."""
+    """A job for each variant and seed trained on this dataset and degradation, else on the nearest."""
     from srbench import weights
 
     found = weights.find(card.name, scale=wanted.magnification, variant=wanted.variant, runs=wanted.runs)
     if wanted.variant is None and not wanted.oracle:
         found = [one for one in found if one.header.variant not in card.leaking]
-    own = [one for one in found if one.header.dataset == wanted.dataset]
+    found = [one for one in found if one.header.dataset == wanted.dataset] or found
+    found = [one for one in found if _degraded_alike(one.header, wanted)] or found
     jobs = [
         Job(card.name, one.header.variant, card, one.header.channels, one.path, one.sha256, one.header)
-        for one in own or found
+        for one in found
     ]
-    if not own:
-        jobs = [replace(job, notes=(_trained_elsewhere(job),)) for job in jobs]
+    jobs = [replace(job, notes=_trained_otherwise(job, wanted)) for job in jobs]
     return jobs or [_untrained(card, channels, wanted)]
 
 
-def _trained_elsewhere(job: Job) -> str:
-    return f"trained on {job.header.dataset or 'unknown data'}" if job.header else ""
+def _degraded_alike(header: WeightsHeader, wanted: Wanted) -> bool:
+    """Whether weights were trained on LR like that of the evaluation (old files do not say: then, yes)."""
+    from srbench.datasets import degrade
+
+    return header.degradation in ("", degrade.get(wanted.degradation).id)
+
+
+def _trained_otherwise(job: Job, wanted: Wanted) -> tuple[str, ...]:
+    if job.header is None:
+        return ()
+    notes = []
+    if job.header.dataset != wanted.dataset:
+        notes.append(f"trained on {job.header.dataset or 'unknown data'}")
+    if not _degraded_alike(job.header, wanted):
+        notes.append(f"trained on LR made by {job.header.degradation}")
+    return tuple(notes)
 
 
 def _untrained(card: ModelCard, channels: int, wanted: Wanted) -> Job:

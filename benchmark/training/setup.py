@@ -107,7 +107,7 @@ def prepare(request: Request, processes: Processes, echo: Echo) -> Prepared:
     return Prepared(
         task=Task(model, recipe, reader, degradation, validator, settings, autocast, processes),
         identity=_identity(request, recipe, micrographs, degradation),
-        header=_header(request, channels, micrographs, notes),
+        header=_header(request, channels, micrographs, degradation, notes),
         facts={
             **_facts(request, model, recipe, micrographs, degradation, images, small),
             "pixels": "device" if isinstance(source, DevicePixels) else "mapped",
@@ -230,7 +230,11 @@ def _identity(
 
 
 def _header(
-    request: Request, channels: int, micrographs: MicrographSet, notes: tuple[str, ...]
+    request: Request,
+    channels: int,
+    micrographs: MicrographSet,
+    degradation: Degradation,
+    notes: tuple[str, ...],
 ) -> WeightsHeader:
     return WeightsHeader(
         model=request.model,
@@ -243,6 +247,7 @@ def _header(
         data=micrographs.fingerprint,
         notes=notes,
         version=__version__,
+        degradation=degradation.id,
     )
 
 

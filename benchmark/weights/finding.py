@@ -27,7 +27,9 @@ def find(
     dataset: str | None = None,
     runs: Path | None = None,
 ) -> list[TrainedWeights]:
-    """Finished weights of a model: for each (variant, dataset, seed) the largest budget, then the newest.
+    """Finished weights of a model, the best of each kind: the largest budget, then the newest.
+
+    A kind is a variant with the data, degradation, channels and seed it was trained with.
 
     Args:
         model: registered name.
@@ -36,7 +38,7 @@ def find(
         dataset: only weights trained on this dataset.
         runs: the runs folder; the one of the srbench home when None.
     """
-    best: dict[tuple[str, str, int], tuple[tuple[int, float], Path, WeightsHeader]] = {}
+    best: dict[tuple[object, ...], tuple[tuple[int, float], Path, WeightsHeader]] = {}
     for path in sorted((runs or runs_folder()).glob("*/weights.safetensors")):
         header = read_header(path)
         if header is None or (header.model, header.scale) != (model, scale):
@@ -44,7 +46,7 @@ def find(
         if variant not in (None, header.variant) or dataset not in (None, header.dataset):
             continue
         rank = (header.budget_rank, path.stat().st_mtime)
-        slot = (header.variant, header.dataset, header.seed)
+        slot = (header.variant, header.dataset, header.degradation, header.channels, header.seed)
         if slot not in best or rank > best[slot][0]:
             best[slot] = (rank, path, header)
     return [TrainedWeights(path, sha256_file(path), header) for _, path, header in best.values()]

@@ -35,6 +35,7 @@ class WeightsHeader:
         data: fingerprint of the training dataset.
         notes: departures and fallbacks of the recipe.
         version: srbench version that wrote it.
+        degradation: id of what made the LR it was trained on; empty where that is not known.
     """
 
     model: str
@@ -48,6 +49,7 @@ class WeightsHeader:
     data: str = ""
     notes: tuple[str, ...] = ()
     version: str = ""
+    degradation: str = ""
 
     @property
     def budget_rank(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ from srbench.evaluation.jobs import Wanted, resolve
 from srbench.models import create
 
 
-def save(runs: Path, variant: str, dataset: str, seed: int, budget: str = "smoke") -> None:
-    header = weights.WeightsHeader("vdsr", variant, 4, 1, dataset=dataset, seed=seed, budget=budget)
+def save(
+    runs: Path, variant: str, dataset: str, seed: int, budget: str = "smoke", degradation: str = ""
+) -> None:
+    header = weights.WeightsHeader(
+        "vdsr", variant, 4, 1, dataset=dataset, seed=seed, budget=budget, degradation=degradation
+    )
     path = runs / f"{variant}-{dataset}-{seed}-{budget}" / "weights.safetensors"
     weights.save(path, create("vdsr", scale=4, variant="tiny").network.state_dict(), header)
 
@@ -69,6 +74,24 @@ def test_weights_trained_on_this_dataset_come_first(tmp_path: Path) -> None:
     own = resolve(["vdsr"], Wanted(4, "sem", runs=tmp_path))
     assert sorted(job.seed for job in own) == [0, 1] and all(job.notes == () for job in own)
     assert {job.header.dataset for job in own if job.header} == {"sem"}
+
+
+def test_weights_trained_on_the_same_kind_of_lr_come_first(tmp_path: Path) -> None:
+    save(tmp_path, "tiny", "sem", 0, degradation="sem_pixel:dose=20@1")
+    wanted = Wanted(4, "sem", runs=tmp_path)
+    (other,) = resolve(["vdsr"], wanted)
+    assert other.notes == ("trained on LR made by sem_pixel:dose=20@1",)
+    save(tmp_path, "tiny", "sem", 1, degradation="bicubic@1")
+    (own,) = resolve(["vdsr"], wanted)
+    assert (own.seed, own.notes) == (1, ())
+    (noisy,) = resolve(["vdsr"], replace(wanted, degradation="sem_pixel:dose=20.0"))
+    assert (noisy.seed, noisy.notes) == (0, ())
+
+
+def test_weights_that_do_not_say_how_their_lr_was_made_fit_every_evaluation(tmp_path: Path) -> None:
+    save(tmp_path, "tiny", "sem", 0)
+    (job,) = resolve(["vdsr"], Wanted(4, "sem", runs=tmp_path, degradation="area"))
+    assert job.notes == ()
 
 
 def test_the_command_for_what_is_missing_names_variant_and_scale(tmp_path: Path) -> None:
