@@ -1,6 +1,7 @@
 """Splits: no group on two sides, the same on every machine, 70/15/15 of the images of every category."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -101,7 +102,7 @@ def test_seeds_give_other_splits_and_other_interpreters_the_same():
         "print(''.join(f'{group}={split};' for group, split in sorted(splits.items())), end='')"
     )
     for seed in ("0", "123"):
-        environment = {"PYTHONHASHSEED": seed}
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
         found = subprocess.run(
             [sys.executable, "-c", program],
             env=environment,
