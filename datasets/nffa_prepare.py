@@ -10,6 +10,9 @@ tar with another md5 or size, or other rules, is done again, the others are not.
 Of equal pictures the first by id stays. Frames of one field are one group (``near_duplicates``): the true
 sample is not recorded in these sets. The split counts images within each class (``splits.split_images``).
 ``preparation.json`` beside the pack says what was found (``nffa_pack``).
+
+A frame takes 10 to 12 ms of processor time in a worker and 2 ms here (``tests/datasets/bench_prepare.py``):
+about 5 minutes for 21,169 frames on one core of a busy machine, if the disk keeps up.
 """
 
 from __future__ import annotations
