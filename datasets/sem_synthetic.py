@@ -5,8 +5,8 @@ for tests. ``pixels`` is the noise-free image; ``acquisition`` a noisy scan of i
 hashes of all images are packaged, and an image that does not come out as published is refused.
 
 Ten kinds: biological, fibres, films, mems, nanowires, particles, patterned, porous, powder, tips. Each scene
-has small features of half to one and a half LR pixels at x4 (``counterfactual`` removes one) and lamellae that
-no LR can hold (``twin`` has them in the opposite phase, with the same LR).
+has small features of half to one and a half LR pixels at x4 (``counterfactual`` removes one), and lamellae
+that no LR can hold (``twin`` has them in the opposite phase, with the same LR).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import numpy as np
 from srbench.datasets.synthetic.draws import DECIMALS, Draws
 from srbench.datasets.synthetic.geometry import Array, FineGrid, coverage, ellipse_distance, rotate
 from srbench.datasets.synthetic.imaging import Optics
+from srbench.datasets.synthetic.painting import blend
 from srbench.datasets.synthetic.scene import Layers, Scene, register_scene
 
 REACH = 24.0
@@ -164,13 +165,9 @@ def _draw_particle(layers: Layers, particle: Particle, habit: Habit, grid: FineG
     share = coverage(distance, grid.step)
     layers.distance[window] = np.minimum(layers.distance[window], distance)
     layers.height[window] += _dome(y, x, particle, habit.relief)
-    _blend(layers.emission[window], habit.emission * particle.brightness, share)
-    _blend(layers.grain[window], habit.grain, share)
-    _blend(layers.roughness[window], 0.0 if particle.small else habit.roughness, share)
-
-
-def _blend(background: Array, value: float, share: Array) -> None:
-    background += share * (value - background)
+    blend(layers.emission[window], habit.emission * particle.brightness, share)
+    blend(layers.grain[window], habit.grain, share)
+    blend(layers.roughness[window], 0.0 if particle.small else habit.roughness, share)
 
 
 def _dome(y: Array, x: Array, particle: Particle, relief: float) -> Array:

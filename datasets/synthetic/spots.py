@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from srbench.datasets.synthetic.geometry import Array, FineGrid, coverage, ellipse_distance
+from srbench.datasets.synthetic.geometry import FineGrid, coverage, ellipse_distance
+from srbench.datasets.synthetic.painting import blend, put_edge
 from srbench.datasets.synthetic.scene import Layers
 from srbench.datasets.synthetic.tubes import shadow
 
@@ -41,13 +42,7 @@ def paint_ball(layers: Layers, grid: FineGrid, ball: Ball, shade: float, shade_l
     share = coverage(distance, grid.step)
     layers.height[window] += np.sqrt(np.maximum((ball.diameter / 2) ** 2 - y * y - x * x, 0))
     layers.depth[window] += shade * shadow(distance, shade_length)
-    _cover(layers.depth[window], 0.0, share)
-    _cover(layers.emission[window], ball.emission, share)
-    _cover(layers.roughness[window], 0.0, share)
-    below = layers.distance[window]
-    outside = np.where(below < 0, below, np.minimum(below, distance))
-    layers.distance[window] = np.where(distance < 0, distance, outside)
-
-
-def _cover(background: Array, value: float, share: Array) -> None:
-    background += share * (value - background)
+    blend(layers.depth[window], 0.0, share)
+    blend(layers.emission[window], ball.emission, share)
+    blend(layers.roughness[window], 0.0, share)
+    put_edge(layers, window, distance)

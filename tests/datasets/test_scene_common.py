@@ -1,4 +1,4 @@
-"""What fibres, nanowires, tips and patterns have in common: truth, sizes, repeatability, counterfactuals."""
+"""What all kinds of scenes have in common: truth, sizes, repeatability, counterfactuals, contrast."""
 
 import functools
 import json
@@ -13,7 +13,19 @@ from srbench.datasets.synthetic.geometry import FineGrid
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene, scene_hashes, truth_text
 
-KINDS = ("fibres", "nanowires", "patterned", "tips")
+KINDS = tuple(scene_kinds())
+CODES = {
+    "biological": 0,
+    "fibres": 1,
+    "films": 2,
+    "mems": 3,
+    "nanowires": 4,
+    "particles": 5,
+    "patterned": 6,
+    "porous": 7,
+    "powder": 8,
+    "tips": 9,
+}
 SIZE = 192
 MAPS = ("emission", "height", "distance", "depth", "grain", "roughness")
 REACH = 40
@@ -29,17 +41,20 @@ def numbered(kind, index):
     return SyntheticScene(kind, index, SIZE)
 
 
+def test_kinds_have_the_codes_that_enter_their_seeds():
+    assert {name: kind.code for name, kind in scene_kinds().items()} == CODES
+
+
 @pytest.mark.parametrize("size", [192, 384])
 @pytest.mark.parametrize("kind", KINDS)
 def test_truth_is_json_without_nan_and_its_features_are_small(kind, size):
     for index in range(2):
         truth = drawn(kind, index, size).truth()
         assert json.loads(truth_text(truth)) == truth
-        assert "style" in truth
         for feature in truth["small_features"]:
             assert 2.0 <= feature.get("diameter", feature.get("length")) <= 6.0
-            assert min(feature["y"], feature["x"]) >= 0
-            assert max(feature["y"], feature["x"]) <= size - 1
+            assert min(feature["y"], feature["x"]) > -3.5
+            assert max(feature["y"], feature["x"]) < size + 2.5
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,11 +137,12 @@ def test_most_small_features_can_be_seen_and_all_leave_a_trace(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_scene_uses_the_grey_scale_without_clipping_it_away(kind):
+def test_contrast_and_brightness_are_those_of_the_optics(kind):
     for index in range(2000, 2004):
-        pixels = numbered(kind, index).pixels()
-        assert np.percentile(pixels, 0.5) < 35
-        assert np.percentile(pixels, 99.5) > 210
+        scene = numbered(kind, index)
+        pixels, optics = scene.pixels(), scene.scene.optics
+        assert np.percentile(pixels, 0.5) == pytest.approx(255 * optics.black, abs=6)
+        assert np.percentile(pixels, 99.5) == pytest.approx(255 * optics.white, abs=6)
         assert ((pixels == 0) | (pixels == 255)).mean() < 0.01
 
 

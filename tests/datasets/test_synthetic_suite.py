@@ -81,9 +81,9 @@ def test_all_scenes_equal_the_published_hashes():
 
 HASHES_OF_FIRST = """
 import json
+from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene, scene_hashes
-kinds = ("particles", "patterned", "porous")
-print(json.dumps({kind: scene_hashes(SyntheticScene(kind, 1000, 192)) for kind in kinds}))
+print(json.dumps({kind: scene_hashes(SyntheticScene(kind, 1000, 192)) for kind in scene_kinds()}))
 """
 
 
@@ -99,7 +99,9 @@ def test_a_processor_without_vector_units_gives_the_same_scenes(small, tmp_path)
         text=True,
         check=True,
     )
-    for kind, found in json.loads(run.stdout).items():
+    hashes = json.loads(run.stdout)
+    assert set(hashes) == set(scene_kinds())
+    for kind, found in hashes.items():
         entry = small._entries[f"{kind}-1000"]
         assert found == {name: entry[name] for name in found}
 
