@@ -14,9 +14,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 HASHES = Path(__file__).with_name("sem_synthetic.json")
 LICENCE = "CC0-1.0"
+Result = TypeVar("Result")
 
 
 class SyntheticSet(MicrographSet):
@@ -204,33 +205,42 @@ class SyntheticSource(DatasetSource):
 
     def prepare(self, progress: ProgressSink = silent, workers: int | None = None) -> ImportReport:
         """Draw every scene of every suite now and keep it; otherwise that happens when one is first used."""
-        from concurrent.futures import ProcessPoolExecutor, as_completed
-        from multiprocessing import get_context
-
         work = [
             (image_id, entry, int(suite["size"]))
             for suite in _published()["suites"].values()
             for image_id, entry in suite["images"].items()
         ]
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(_draw_quietly, *scene) for scene in work]
-            for done, job in enumerate(as_completed(jobs), start=1):
-                job.result()
-                progress(ProgressEvent("scenes", done, len(jobs), "images"))
+        for _ in _in_processes(_draw_quietly, work, workers, "scenes", progress):
+            pass
         return ImportReport(len(work), folder=home() / "cache" / "sem_synthetic")
 
     def verify(self, progress: ProgressSink = silent) -> VerifyReport:
         """Generate all images, truths and first acquisitions; compare with the published hashes."""
-        problems: dict[str, str] = {}
         work = [
-            (name, image.id) for name in sorted(_published()["suites"]) for image in self.open(name).images
+            (self.open(name), image.id)
+            for name in sorted(_published()["suites"])
+            for image in self.open(name).images
         ]
-        for done, (name, image_id) in enumerate(work, start=1):
-            problem = _check(self.open(name), image_id)
-            if problem:
-                problems[f"{name}/{image_id}"] = problem
-            progress(ProgressEvent("verify sem_synthetic", done, len(work), "images"))
-        return VerifyReport(len(work), problems)
+        found = _in_processes(_described_differences, work, None, "verify sem_synthetic", progress)
+        return VerifyReport(len(work), {name: problem for name, problem in found if problem})
+
+
+def _in_processes(
+    function: Callable[..., Result],
+    work: Sequence[tuple[Any, ...]],
+    workers: int | None,
+    label: str,
+    progress: ProgressSink,
+) -> Iterator[Result]:
+    """``function(*arguments)`` of each entry, on all cores, as they finish."""
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        jobs = [pool.submit(function, *arguments) for arguments in work]
+        for done, job in enumerate(as_completed(jobs), start=1):
+            yield job.result()
+            progress(ProgressEvent(label, done, len(jobs), "images"))
 
 
 def _draw_quietly(image_id: str, entry: Mapping[str, Any], size: int) -> None:
@@ -238,8 +248,13 @@ def _draw_quietly(image_id: str, entry: Mapping[str, Any], size: int) -> None:
     drawn_or_kept(image_id, entry, size)
 
 
-def _check(opened: SyntheticSet, image_id: str) -> str:
-    """What is wrong with one image; empty when nothing is."""
+def _described_differences(opened: SyntheticSet, image_id: str) -> tuple[str, str]:
+    suite = opened.name.partition(":")[2] or "default"
+    return f"{suite}/{image_id}", differences(opened, image_id)
+
+
+def differences(opened: SyntheticSet, image_id: str) -> str:
+    """What of one scene, drawn anew, is not as published; empty when all is."""
     from srbench.datasets.synthetic.suite import scene_hashes
 
     entry = opened._entries[image_id]

@@ -100,7 +100,7 @@ def test_a_record_that_is_not_what_it_should_be(command, repository, archives):
 
 def test_ctrl_c_says_what_is_kept_and_what_to_type(command, repository, archives):
     repository.old(OLD, BUCKET, TARS)
-    repository.server.rate = 50_000
+    repository.server.rate = 5_000
     process = command("data", "fetch", "sem", "--no-prepare")
     wait_for(lambda: sum(repository.server.sent.values()) > 60_000)
     process.send_signal(signal.SIGINT)

@@ -105,7 +105,7 @@ def test_hopeless_name_gets_no_suggestion():
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"scale": 8}, "vdsr has no scale 8.* offers: 2, 3, 4"),
+        ({"scale": 8}, "vdsr has no scale 8.* offers: 1, 2, 3, 4"),
         ({"scale": 4, "channels": 2}, "vdsr has no channels 2.* offers: 1, 3"),
         ({"scale": 4, "variant": "papper"}, r"no variant 'papper' \(did you mean 'paper'\?\).*paper, tiny"),
     ],
