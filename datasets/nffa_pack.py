@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,17 @@ class _Image:
         return _source(self.archive, self.found.member)
 
 
+@dataclass(frozen=True)
+class Label:
+    """What the pack's manifest says of the data set: see the attributes of ``packed.PackManifest``."""
+
+    name: str
+    version: str
+    licence: str
+    terms: str
+    source: str
+
+
 class Pack:
     """What was staged becomes a pack: duplicates dropped, groups found, split, shards adopted."""
 
@@ -68,20 +79,18 @@ class Pack:
         self.skipped: dict[str, str] = {}
         self.images = self._keep_first(sorted(self._staged(), key=lambda image: (image.id, image.source)))
 
-    def write(
-        self, name: str, version: str, licence: str, origin: str, progress: ProgressSink
-    ) -> PackManifest:
+    def write(self, label: Label, progress: ProgressSink) -> PackManifest:
         """Group, split, adopt, and make it the folder's state."""
         clusters = self._cluster(progress)
         groups = [self.images[label].id for label in clusters.labels.tolist()]
         pairs = zip(groups, (image.archive.category for image in self.images), strict=True)
         splits = split_images(pairs)
         micrographs = [
-            _micrograph(image, group, splits[group], licence)
+            _micrograph(image, group, splits[group], label.licence)
             for image, group in zip(self.images, groups, strict=True)
         ]
         check_groups(micrographs)
-        with packing(self.folder, name=name, version=version, licence=licence, source=origin) as writer:
+        with packing(self.folder, **asdict(label)) as writer:
             self._adopt(writer)
             summary = _summary(micrographs, clusters, self.skipped)
             write_atomically(self.folder / SUMMARY, canonical_json(summary))

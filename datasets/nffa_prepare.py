@@ -26,7 +26,7 @@ from srbench.datasets import near_duplicates, nffa_frame
 from srbench.datasets.archives import ArchiveError, Limits, members
 from srbench.datasets.interface import DatasetError, ImportReport, ProgressEvent, ProgressSink, silent
 from srbench.datasets.nffa_examine import Examined, examine
-from srbench.datasets.nffa_pack import ClassArchive, Pack
+from srbench.datasets.nffa_pack import ClassArchive, Label, Pack
 from srbench.datasets.pack_writer import SHARD_BYTES
 from srbench.datasets.packed import PackManifest, read_manifest
 from srbench.datasets.staging import Staged, Staging
@@ -48,6 +48,7 @@ def prepare_nffa(
     name: str,
     version: str,
     licence: str,
+    terms: str = "",
     progress: ProgressSink = silent,
     workers: int | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -60,6 +61,7 @@ def prepare_nffa(
         name: of the dataset.
         version: of the dataset's definition; kept in the manifest.
         licence: of every image.
+        terms: what it asks of the user, for the manifest.
         progress: told of the bytes of the archives that are done, then of images compared.
         workers: processes; as many as there are cores when None; with 1 there are no others.
         shard_bytes: a shard is closed once it holds this many.
@@ -79,7 +81,8 @@ def prepare_nffa(
         manifest = _packed_already(folder, name, version, origin)
         if manifest is None:
             _stage_all(ordered, work, progress, workers, shard_bytes)
-            manifest = Pack(ordered, folder, work).write(name, version, licence, origin, progress)
+            label = Label(name, version, licence, terms, origin)
+            manifest = Pack(ordered, folder, work).write(label, progress)
         shutil.rmtree(work, ignore_errors=True)
     return ImportReport(manifest.images, manifest.skipped, folder)
 

@@ -180,6 +180,7 @@ class NffaSource(DatasetSource):
             name=self.card.name,
             version=inventory.identity.version,
             licence=LICENCE,
+            terms=TERMS,
             progress=progress,
             workers=workers,
         )

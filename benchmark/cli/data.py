@@ -148,4 +148,12 @@ def _tell(name: str, outcome: ImportReport) -> None:
     click.echo(
         f"{name}: {outcome.images} micrographs in {outcome.folder}, {len(outcome.skipped)} files skipped"
     )
-    click.echo(f"Next: srbench train csm_sr --dataset {name} --scale 4")
+    click.echo(f"Next: {_next(name)}")
+
+
+def _next(name: str) -> str:
+    """What to type with data that are ready: train, or evaluate where there is nothing to train on."""
+    from srbench.datasets import open
+
+    trainable = bool(open(name).split("train"))
+    return f"srbench {'train csm_sr' if trainable else 'eval --all'} --dataset {name} --scale 4"
