@@ -549,7 +549,8 @@ def test_from_tars_to_images(make, real_tars, tmp_path):
     opened = entry.open()
     assert opened.manifest.version == inventory(entry)["version"]
     assert {image.category for image in opened.images} == {"Fibres", "Powder", "Tips"}
-    assert opened.manifest.licence == "CC-BY-4.0" and "no longer needed" in remarks(events)
+    assert opened.manifest.licence == "CC-BY-4.0" and "names the authors" in opened.manifest.terms
+    assert "no longer needed" in remarks(events)
     assert entry.verify().problems == {}
     again = entry.prepare(workers=1)  # nothing to do
     assert again.images == report.images
