@@ -103,7 +103,8 @@ class Scorer:
     def _has_databar(self, image_id: str, hr: Pixels) -> bool:
         from srbench.datasets.databar import has_databar
 
-        if hr.ndim == 3 or self.micrographs.card.kind == "photographs":
+        # Drawn scenes and photographs have none, but rows as smooth as a bar's: a noise-free background.
+        if hr.ndim == 3 or self.micrographs.card.kind in ("photographs", "synthetic"):
             return False
         if image_id not in self._databars:
             self._databars[image_id] = has_databar(hr)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,11 +21,14 @@ import pytest
 import torch
 
 import srbench
-from srbench import models, weights
-from srbench.datasets import DatasetError
+from srbench import datasets, models, weights
+from srbench.datasets import DatasetError, degrade
+from srbench.datasets.databar import has_databar
 from srbench.errors import SrbenchError
 from srbench.evaluation import lr_cache, statistics
 from srbench.evaluation.launch import run_worker
+from srbench.evaluation.protocol import named
+from srbench.evaluation.scoring import Scorer, choose_metrics
 from srbench.evaluation.summary import EvaluationSummary
 from srbench.models import ModelError, registry
 from srbench.store import Manifest, ScoreStore
@@ -336,6 +340,7 @@ def test_bad_requests_are_refused_before_anything_runs(tmp_path: Path) -> None:
 
 def test_a_databar_or_too_few_pixels_are_said_and_the_other_images_scored(tmp_path: Path) -> None:
     data = FakeSet(3, name="barred", side=200)
+    data.card = replace(data.card, kind="real")
     barred = data.store["sub/1"].copy()
     barred[-40:] = 250
     data.store["sub/1"] = barred
@@ -346,6 +351,17 @@ def test_a_databar_or_too_few_pixels_are_said_and_the_other_images_scored(tmp_pa
     assert np.isnan(psnr.loc["sub/1", "value"]) and "databar" in str(psnr.loc["sub/1", "reason"])
     assert np.isnan(psnr.loc["sub/2", "value"]) and "too few at scale 4" in str(psnr.loc["sub/2", "reason"])
     assert psnr.loc["sub/0", "value"] > 10
+
+
+def test_a_drawn_scene_with_a_dark_smooth_ground_is_no_micrograph_with_a_databar() -> None:
+    """Noise-free rows can be as smooth as a bar's; this scene looks to the detector as if it had one."""
+    data = datasets.open("sem_synthetic")
+    (image,) = [image for image in data.images if image.id == "patterned-0019"]
+    pixels = data.pixels(image.id)
+    assert has_databar(pixels)
+    scorer = Scorer(data, named("sem-grey"), choose_metrics(["psnr"]), degrade.get("bicubic"), 4)
+    (score,) = scorer.scores(image, pixels, np.zeros((96, 96), np.uint8))
+    assert score.value == 100.0
 
 
 def run_models_on(cache: lr_cache.LrCache, folder: Path) -> list[bytes]:
