@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 ROUNDING_VARIANCE = 1.0 / 12.0 / 255.0**2
 """Variance that rounding to 8 bits adds, in units of the squared grey range."""
 
+SECOND = 1
+"""Acquisition that metrics are given as the second one; the noise ceiling is another."""
+
 UNAVAILABLE = "unavailable: "
 """Starts the reason of a score that another machine, or a file more, would give."""
 
@@ -76,8 +79,15 @@ class Scorer:
             truth=self.micrographs.truth(image.id) if image.has_truth else None,
             pixel_size_nm=image.pixel_size_nm,
             category=image.category,
+            clean=self.micrographs.card.kind == "synthetic",
+            second=self._second(image),
         )
         return [self._score(metric, case, image) for metric in self.metrics]
+
+    def _second(self, image: Micrograph) -> Pixels | None:
+        """A second acquisition of the image's field, cut like the reference."""
+        scan = self.micrographs.acquisition(image.id, SECOND)
+        return None if scan is None else cut_to_scale(scan, self.scale)
 
     def without_value(self, image: Micrograph, reason: str) -> list[Score]:
         """One missing score a metric, all for the same reason."""

@@ -13,15 +13,19 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srbench.errors import SrbenchError, unknown
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 ENTRY_POINT_GROUP = "srbench.metrics"
 Plane = NDArray[np.float64]
+Value = TypeVar("Value")
 
 
 class MetricUnavailable(SrbenchError):
@@ -49,6 +53,11 @@ class Case:
         truth: known geometry of the scene, as the dataset stores it.
         pixel_size_nm: side of an HR pixel where known.
         category: kind of sample.
+        clean: whether ``hr`` is a noise-free truth; else it is a recording with noise of its own.
+        second: another acquisition of the same field, prepared like ``hr``, its noise independent; None where
+            there is none.
+        device: where ``tensor`` puts planes.
+        memo: what ``once`` remembers.
     """
 
     sr: Plane
@@ -63,6 +72,29 @@ class Case:
     truth: Mapping[str, Any] | None = None
     pixel_size_nm: float | None = None
     category: str = ""
+    clean: bool = False
+    second: Plane | None = None
+    device: str = "cpu"
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def tensor(self, name: str) -> Tensor:
+        """A plane (``"sr"``, ``"full_hr"``, ``"lr"``, ...) as ``(1, H, W)`` float64 on the case's device."""
+        import torch
+
+        plane = np.ascontiguousarray(getattr(self, name), dtype=np.float64)
+        return self.once(f"tensor {name}", lambda: torch.from_numpy(plane)[None].to(self.device))
+
+    def once(self, key: str, make: Callable[[], Value]) -> Value:
+        """What ``make`` gives, computed by the first metric that asks and shared by the others.
+
+        Args:
+            key: names the result; prefix it with the file that computes it.
+            make: computes it; an exception is not remembered.
+        """
+        if key not in self.memo:
+            self.memo[key] = make()
+        found: Value = self.memo[key]
+        return found
 
 
 MetricFunction = Callable[[Case], float]
