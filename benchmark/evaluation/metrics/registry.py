@@ -121,7 +121,8 @@ class Metric:
         bounds: smallest and largest possible value.
         explanation: one sentence for someone who images, not for someone who trains networks.
         version: counts changes of the numbers the function gives.
-        family: ``fidelity``, ``consistency``, ``structure``, ``perceptual`` or ``cost``.
+        family: ``fidelity``, ``consistency``, ``spectrum``, ``edges``, ``structure``, ``measurement``,
+            ``perceptual``, ``curve`` (a point of a curve, stored but never a column of a table) or ``cost``.
         default: whether it is computed when nothing was chosen.
         compute: the function.
         tag: says which network and weights for a learned metric (``alex-0.1``).
@@ -216,7 +217,17 @@ def get(name: str) -> Metric:
 def list_metrics() -> list[Metric]:
     """All metrics, the defaults first, by family and name."""
     _load_all()
-    order = ("fidelity", "consistency", "structure", "perceptual", "cost")
+    order = (
+        "fidelity",
+        "consistency",
+        "spectrum",
+        "edges",
+        "structure",
+        "measurement",
+        "perceptual",
+        "curve",
+        "cost",
+    )
 
     def place(metric: Metric) -> tuple[bool, int, str]:
         family = order.index(metric.family) if metric.family in order else len(order)
