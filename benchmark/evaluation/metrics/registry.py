@@ -7,10 +7,11 @@ add metrics through the entry-point group ``srbench.metrics`` (value = the modul
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -46,10 +47,9 @@ class Case:
         data_range: difference between white and black.
         degrade: HR-sized image in [0, 1] to the LR-sized image that an infinite dose would give: with this
             image's scan distortions, without noise and without rounding; None where none is known.
-        lr_variance: expected LR image, as ``degrade`` gives it, to the variance at each of its pixels of what
-            separates ``lr`` from it, counting noise and 8-bit rounding, in units of the squared planes;
-            clipping at black and white makes the true one smaller there. None where it is not known, as for
-            colour.
+        lr_variance: expected LR image, as ``degrade`` gives it, to the mean square at each of its pixels of
+            what separates ``lr`` from it, counting noise as clipped at black and white, and 8-bit rounding,
+            in units of the squared planes. None where it is not known, as for colour.
         truth: known geometry of the scene, as the dataset stores it.
         pixel_size_nm: side of an HR pixel where known.
         category: kind of sample.
@@ -154,7 +154,24 @@ class Metric:
         return tagged if self.version == 1 else f"{tagged}@{self.version}"
 
 
+FAMILIES = (
+    "fidelity",
+    "consistency",
+    "spectrum",
+    "edges",
+    "structure",
+    "measurement",
+    "perceptual",
+    "curve",
+    "cost",
+)
+"""Families in printing order."""
+
+FIRST = ("psnr", "ssim")
+"""What opens its family, and so the tables, because everyone looks for it first."""
+
 _registered: dict[str, Metric] = {}
+_resolvers: dict[str, Callable[[str], Metric]] = {}
 
 
 def register_metric(
@@ -201,6 +218,16 @@ def register_property(name: str, *, title: str, unit: str, explanation: str) -> 
     )
 
 
+def register_prefix(prefix: str, resolve: Callable[[str], Metric]) -> None:
+    """Leave all names that start with ``prefix`` to another package, which is asked when one is wanted.
+
+    Args:
+        prefix: such as ``"pyiqa_"``.
+        resolve: a name or a stored id to the metric; raises :class:`SrbenchError` for one it does not have.
+    """
+    _resolvers[prefix] = resolve
+
+
 def get(name: str) -> Metric:
     """The metric called ``name`` (or stored under this id).
 
@@ -209,31 +236,34 @@ def get(name: str) -> Metric:
     """
     _load_all()
     found = _registered.get(name) or next((m for m in _registered.values() if m.id == name), None)
-    if found is None:
-        raise unknown("metric", name, _registered)
-    return found
+    if found is not None:
+        return found
+    for prefix, resolve in _resolvers.items():
+        if name.startswith(prefix):
+            return resolve(name)
+    raise unknown("metric", name, _registered)
+
+
+def stored(ids: Collection[str]) -> list[Metric]:
+    """The metrics that would still store rows under these ids, in printing order; others are left out."""
+    found = {}
+    for name in ids:
+        with contextlib.suppress(SrbenchError):
+            metric = get(name)
+            found[metric.id] = metric
+    return sorted((found[name] for name in set(ids) & set(found)), key=_place)
 
 
 def list_metrics() -> list[Metric]:
-    """All metrics, the defaults first, by family and name."""
+    """All metrics, the defaults first, by family and name; those of prefixes are not among them."""
     _load_all()
-    order = (
-        "fidelity",
-        "consistency",
-        "spectrum",
-        "edges",
-        "structure",
-        "measurement",
-        "perceptual",
-        "curve",
-        "cost",
-    )
+    return sorted(_registered.values(), key=_place)
 
-    def place(metric: Metric) -> tuple[bool, int, str]:
-        family = order.index(metric.family) if metric.family in order else len(order)
-        return not metric.default, family, metric.name
 
-    return sorted(_registered.values(), key=place)
+def _place(metric: Metric) -> tuple[bool, int, int, str]:
+    family = FAMILIES.index(metric.family) if metric.family in FAMILIES else len(FAMILIES)
+    first = FIRST.index(metric.name) if metric.name in FIRST else len(FIRST)
+    return not metric.default, family, first, metric.name
 
 
 @functools.cache
