@@ -139,7 +139,7 @@ def probability_of_improvement(clusters: Clusters, level: float = LEVEL) -> Esti
 
     if not len(clusters.values):
         return Estimate(float("nan"), float("nan"), float("nan"))
-    share = float(np.clip(wins(clusters) @ clusters.weights, 0.0, 1.0))
+    share = round(float(wins(clusters) @ clusters.weights), 12)  # weights add up to one but for rounding
     effective = 1.0 / float(np.sum(clusters.weights**2))
     z = float(ndtri(0.5 + level / 2.0))
     centre = (share + z * z / (2.0 * effective)) / (1.0 + z * z / effective)

@@ -193,8 +193,8 @@ def test_p_values_are_corrected_over_the_whole_table() -> None:
     base = rows("bicubic", float, range(24))
     alone = row_of(leaderboard(frame(base, model("m1")), "psnr"), "m1")
     among = row_of(leaderboard(frame(base, model("m1"), model("m2"), model("m3")), "psnr"), "m1")
-    # One comparison alone (bicubic is also the next one). Three with bicubic and two of neighbours among them;
-    # the third neighbour is bicubic again.
+    # One comparison alone, since the next model is bicubic too. Among them three with bicubic and two of
+    # neighbours; the third neighbour is bicubic again.
     assert among.p_holm == pytest.approx(5 * alone.p_holm)
 
 
