@@ -103,42 +103,64 @@ def displacement(sr: Gradient, hr: Gradient, edges_hr: Tensor, lower: Tensor) ->
     image, row, column = edges_hr.nonzero(as_tuple=True)
     length = hr.magnitude[image, row, column]
     ny, nx = hr.y[image, row, column] / length, hr.x[image, row, column] / length
-    steps = torch.arange(-REACH - 1, REACH + 2, device=length.device, dtype=length.dtype)
-    ys, xs = row[:, None] + ny[:, None] * steps, column[:, None] + nx[:, None] * steps
     least = lower[image][:, None]
-    places = [
-        _nearest_maximum(
-            _sample(g.y, image, ys, xs) * ny[:, None] + _sample(g.x, image, ys, xs) * nx[:, None], least
-        )
-        for g in (sr, hr)
-    ]
-    return _summary(places[1] - places[0], image, len(edges_hr))
+    of_hr = _nearest_maximum(_profile(hr, image, row, column, ny, nx), least, ny, nx)
+    of_sr = _nearest_maximum(_profile(sr, image, row, column, ny, nx), least, ny, nx)
+    return _summary(of_hr - of_sr, image, len(edges_hr))
 
 
-def _sample(of: Tensor, image: Tensor, ys: Tensor, xs: Tensor) -> Tensor:
-    """Values of ``(N, H, W)`` at ``(E, T)`` positions, bilinear, the border repeated."""
-    height, width = of.shape[1:]
-    ys, xs = ys.clamp(0, height - 1), xs.clamp(0, width - 1)
-    top, left = ys.floor().clamp(max=height - 2), xs.floor().clamp(max=width - 2)
-    at = ((image[:, None] * height + top.long()) * width + left.long()).flatten()
-    flat = of.flatten()
-    fy, fx = (ys - top).flatten(), (xs - left).flatten()
-    upper = torch.lerp(flat[at], flat[at + 1], fx)
-    lower = torch.lerp(flat[at + width], flat[at + width + 1], fx)
-    return torch.lerp(upper, lower, fy).view(ys.shape)
+def _profile(of: Gradient, image: Tensor, row: Tensor, column: Tensor, ny: Tensor, nx: Tensor) -> Tensor:
+    """Slope along the normal ``(E, 2 REACH + 3)`` of each edge pixel, at steps of one row or one column.
+
+    Stepping by whole pixels along the axis nearer to the normal leaves one dimension to interpolate, by the
+    cubic through four pixels. Beyond the border its pixels are repeated.
+    """
+    height, width = of.y.shape[1:]
+    steps = torch.arange(-REACH - 1, REACH + 2, device=ny.device, dtype=ny.dtype)
+    steep = (ny.abs() >= nx.abs())[:, None]
+    unit = torch.maximum(ny.abs(), nx.abs())
+    ys = row[:, None] + (ny / unit)[:, None] * steps
+    xs = column[:, None] + (nx / unit)[:, None] * steps
+    across = torch.where(steep, xs, ys)
+    below = across.floor()
+    fraction = across - below
+    total = torch.zeros_like(across)
+    for tap, weight in zip(range(-1, 3), _cubic(fraction), strict=True):
+        y = torch.where(steep, ys.round(), below + tap).long().clamp(0, height - 1)
+        x = torch.where(steep, below + tap, xs.round()).long().clamp(0, width - 1)
+        at = (image[:, None] * height + y) * width + x
+        total += weight * (of.y.flatten()[at] * ny[:, None] + of.x.flatten()[at] * nx[:, None])
+    return total
 
 
-def _nearest_maximum(profile: Tensor, least: Tensor) -> Tensor:
-    """Position ``(E,)`` of the maximum nearest to the middle of each profile ``(E, T)``; NaN without one."""
+def _cubic(t: Tensor) -> tuple[Tensor, ...]:
+    """Weights of the pixels at -1, 0, 1, 2 in the cubic (Lagrange) through them, at ``t`` in 0..1."""
+    return (
+        -t * (t - 1.0) * (t - 2.0) / 6.0,
+        (t + 1.0) * (t - 1.0) * (t - 2.0) / 2.0,
+        -(t + 1.0) * t * (t - 2.0) / 2.0,
+        (t + 1.0) * t * (t - 1.0) / 6.0,
+    )
+
+
+def _nearest_maximum(profile: Tensor, least: Tensor, ny: Tensor, nx: Tensor) -> Tensor:
+    """Signed distance ``(E,)`` along the normal to the maximum nearest to each edge pixel; NaN without one.
+
+    Refined by a parabola through the logarithms of three samples, exact for the Gaussian profile that a
+    smoothed step has; through the samples themselves where one is too small for that.
+    """
     before, here, after = profile[:, :-2], profile[:, 1:-1], profile[:, 2:]
-    maximum = (here >= before) & (here > after) & (here >= least)
     steps = torch.arange(-REACH, REACH + 1, device=profile.device, dtype=profile.dtype)
-    distance = torch.where(maximum, steps.abs(), torch.inf)
-    nearest, at = distance.min(dim=1)
+    distance = steps.abs() / torch.maximum(ny.abs(), nx.abs())[:, None]
+    maximum = (here >= before) & (here > after) & (here >= least)
+    nearest, at = torch.where(maximum, distance, torch.inf).min(dim=1)
     rows = torch.arange(len(profile), device=profile.device)
-    b, h, a = before[rows, at], here[rows, at], after[rows, at]
+    three = torch.stack([before[rows, at], here[rows, at], after[rows, at]])
+    usable = three.amin(0) > 0.05 * three[1]
+    b, h, a = torch.where(usable, three.clamp(min=torch.finfo(three.dtype).tiny).log(), three)
     refined = steps[at] + 0.5 * (a - b) / (2.0 * h - a - b)
-    return torch.where(nearest.isfinite(), refined, torch.nan)
+    along = refined / torch.maximum(ny.abs(), nx.abs())
+    return torch.where(nearest.isfinite(), along, torch.nan)
 
 
 def _summary(moved: Tensor, image: Tensor, count: int) -> Displacement:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from srbench.evaluation.functional.rings import Spectrum, column_weights, radial_frequency
+from srbench.evaluation.functional.rings import Spectrum, column_weights, spectrum
 
 STEPS = (0.1, 0.01)
 """Spacings of the two finer grids around the best whole pixel."""
 
+PASSES = 4
+
 
 def registration_shift(
-    moved: Spectrum,
-    reference: Spectrum,
+    moved: Tensor,
+    reference: Tensor,
     *,
     max_frequency: float = 0.5,
     reach: float | None = None,
@@ -23,46 +27,77 @@ def registration_shift(
 
     The peak of the correlation, first on whole pixels, then on grids of 0.1 and 0.01 px by a Fourier sum over
     the few positions wanted: Kuglin and Hines 1975; Guizar-Sicairos, Thurman and Fienup 2008
-    (doi 10.1364/OL.33.000156). An image without content gives NaN.
+    (doi 10.1364/OL.33.000156). A window that stays in its place while the image moves pulls the peak to zero,
+    the more the smoother the image is; so the windows are moved along with what was found, and it is looked
+    again, up to four times. An image without content gives NaN.
 
     Args:
-        moved: spectrum of N images.
-        reference: spectrum of N images of the same size.
+        moved: ``(N, H, W)`` floating point.
+        reference: of the same size.
         max_frequency: highest frequency used, in cycles per pixel; what lies above may be noise.
         reach: largest displacement considered along each axis; periodic structures fit at many.
         whitening: 1 is phase correlation, where all frequencies count the same, those of mere noise as well;
             0 is cross correlation, which coarse shading decides. Halfway is the least disturbed by either.
     """
-    height, width = moved.height, moved.width
-    used = (radial_frequency(height, width) <= max_frequency) & (radial_frequency(height, width) > 0)
-    correlated = _whitened(moved.values * reference.values.conj(), whitening) * used.to(moved.values.device)
-    rows, columns = _frequencies(moved)
-    kept_rows, kept_columns = rows.abs() <= max_frequency, columns <= max_frequency
-    best = _coarse(correlated, height, width, reach)
-    weighted = (correlated * column_weights(width).to(rows))[:, kept_rows][:, :, kept_columns]
-    for step in STEPS:
-        best = _refine(weighted, rows[kept_rows], columns[kept_columns], best, step)
-    empty = (correlated.abs().amax((1, 2)) == 0)[:, None]
-    return best.masked_fill(empty, torch.nan)
+    band = _band(spectrum(moved), spectrum(reference), max_frequency, whitening)
+    found = _refined(band, _coarse(band, reach))
+    for _ in range(PASSES - 1):
+        before = found
+        if not bool(before.any()):
+            break
+        windows = spectrum(moved, 0.5 * before), spectrum(reference, -0.5 * before)
+        found = _refined(_band(*windows, max_frequency, whitening), before)
+        if float((found - before).abs().max()) < STEPS[-1]:
+            break
+    return found.masked_fill(_empty(band)[:, None], torch.nan)
 
 
-def _whitened(cross: Tensor, exponent: float) -> Tensor:
+@dataclass(frozen=True)
+class _Band:
+    """Whitened cross spectrum below the highest frequency.
+
+    Attributes:
+        values: ``(N, R, C)`` complex, 0 outside the band.
+        rows: ``(R,)`` frequency of each row.
+        columns: ``(C,)`` frequency of each column, from 0.
+        height: of the images.
+        width: of the images.
+    """
+
+    values: Tensor
+    rows: Tensor
+    columns: Tensor
+    height: int
+    width: int
+
+
+def _band(a: Spectrum, b: Spectrum, max_frequency: float, exponent: float) -> _Band:
+    real = a.values.real
+    rows = torch.fft.fftfreq(a.height, dtype=torch.float64).to(real)
+    columns = torch.fft.rfftfreq(a.width, dtype=torch.float64).to(real)
+    kept, count = rows.abs() <= max_frequency, int((columns <= max_frequency).sum())
+    rows, columns = rows[kept], columns[:count]
+    radius = torch.hypot(rows[:, None], columns)
+    cross = a.values[:, kept, :count] * b.values[:, kept, :count].conj()
     size = cross.abs()
-    return torch.where(size > 0, cross / torch.where(size > 0, size, 1.0) ** exponent, 0.0)
+    used = (size > 0) & (radius <= max_frequency) & (radius > 0)
+    whitened = cross / torch.where(used, size, 1.0) ** exponent
+    return _Band(torch.where(used, whitened, 0.0), rows, columns, a.height, a.width)
 
 
-def _frequencies(of: Spectrum) -> tuple[Tensor, Tensor]:
-    real = of.values.real
-    rows = torch.fft.fftfreq(of.height, dtype=torch.float64)
-    columns = torch.fft.rfftfreq(of.width, dtype=torch.float64)
-    return rows.to(real), columns.to(real)
+def _empty(band: _Band) -> Tensor:
+    return band.values.abs().amax((1, 2)) == 0
 
 
-def _coarse(correlated: Tensor, height: int, width: int, reach: float | None) -> Tensor:
+def _coarse(band: _Band, reach: float | None) -> Tensor:
     """Best whole-pixel displacement ``(N, 2)``."""
-    correlation = torch.fft.irfft2(correlated, s=(height, width))
-    dy = torch.fft.fftfreq(height, 1.0 / height, device=correlated.device).round()
-    dx = torch.fft.fftfreq(width, 1.0 / width, device=correlated.device).round()
+    height, width = band.height, band.width
+    whole = band.values.new_zeros(len(band.values), height, width // 2 + 1)
+    places = (band.rows * height).round().long() % height
+    whole[:, places, : len(band.columns)] = band.values
+    correlation = torch.fft.irfft2(whole, s=(height, width))
+    dy = torch.fft.fftfreq(height, 1.0 / height, device=whole.device).round()
+    dx = torch.fft.fftfreq(width, 1.0 / width, device=whole.device).round()
     if reach is not None:
         outside = (dy.abs()[:, None] > reach) | (dx.abs() > reach)
         correlation = correlation.masked_fill(outside, -torch.inf)
@@ -70,14 +105,15 @@ def _coarse(correlated: Tensor, height: int, width: int, reach: float | None) ->
     return torch.stack([dy[at // width], dx[at % width]], dim=1).to(correlation)
 
 
-def _refine(weighted: Tensor, rows: Tensor, columns: Tensor, centre: Tensor, step: float) -> Tensor:
-    """Best displacement on a grid of 21 x 21 positions ``step`` apart around each centre."""
-    offsets = torch.arange(-10, 11, device=rows.device, dtype=rows.dtype) * step
-    y, x = centre[:, :1] + offsets, centre[:, 1:] + offsets
-    down = torch.exp(2j * torch.pi * y[:, :, None] * rows)
-    right = torch.exp(2j * torch.pi * columns[:, None] * x[:, None, :])
-    at = (down @ weighted @ right).real.flatten(1).argmax(dim=1)
-    count = len(offsets)
-    return torch.stack(
-        [y.gather(1, at[:, None] // count)[:, 0], x.gather(1, at[:, None] % count)[:, 0]], dim=1
-    )
+def _refined(band: _Band, centre: Tensor) -> Tensor:
+    """Best displacement on ever finer grids of 21 x 21 positions around each centre."""
+    weighted = band.values * column_weights(band.width).to(band.rows)[: len(band.columns)]
+    for step in STEPS:
+        offsets = torch.arange(-10, 11, device=centre.device, dtype=centre.dtype) * step
+        y, x = centre[:, :1] + offsets, centre[:, 1:] + offsets
+        down = torch.exp(2j * torch.pi * y[:, :, None] * band.rows)
+        right = torch.exp(2j * torch.pi * band.columns[:, None] * x[:, None, :])
+        at = (down @ weighted @ right).real.flatten(1).argmax(dim=1)[:, None]
+        count = len(offsets)
+        centre = torch.cat([y.gather(1, at // count), x.gather(1, at % count)], dim=1)
+    return centre

@@ -73,18 +73,25 @@ class RingSums:
     power_b: Tensor
 
 
-def tukey(length: int, taper: float = TAPER) -> Tensor:
+def tukey(length: int, offset: Tensor | None = None, taper: float = TAPER) -> Tensor:
     """Window ``(length,)`` float64: 1 in the middle, half a cosine over ``taper * length`` at each end.
 
     Symmetric and nowhere zero. Tukey, "An introduction to the calculations of numerical spectrum analysis",
     1967.
+
+    Args:
+        length: of the window.
+        offset: ``(N,)`` pixels by which each of N windows ``(N, length)`` is moved; what is moved out is cut.
+        taper: share of the length.
     """
-    position = (torch.arange(length, dtype=torch.float64) + 0.5) / length
-    from_edge = torch.minimum(position, 1.0 - position)
-    return 0.5 - 0.5 * torch.cos(torch.pi * (from_edge / taper).clamp(max=1.0))
+    place = torch.arange(length, dtype=torch.float64) + 0.5
+    if offset is not None:
+        place = place.to(offset.device) - offset.double()[:, None]
+    from_edge = torch.minimum(place, length - place) / length
+    return 0.5 - 0.5 * torch.cos(torch.pi * (from_edge / taper).clamp(0.0, 1.0))
 
 
-def spectrum(images: Tensor) -> Spectrum:
+def spectrum(images: Tensor, offset: Tensor | None = None) -> Spectrum:
     """Fourier transform of ``(N, H, W)`` images, their mean taken off and a Tukey window put on.
 
     The mean is the windowed one, so that no trace of it leaks into the first rings. A constant image gets
@@ -92,13 +99,16 @@ def spectrum(images: Tensor) -> Spectrum:
 
     Args:
         images: floating point, any range, any device.
+        offset: ``(N, 2)`` pixels by which the window of each image is moved down and to the right.
     """
     height, width = images.shape[-2:]
-    rows, columns = tukey(height).to(images), tukey(width).to(images)
-    mean = (rows @ (images @ columns)[..., None]).squeeze(-1) / (rows.sum() * columns.sum())
+    rows = tukey(height, None if offset is None else offset[:, 0]).to(images)
+    columns = tukey(width, None if offset is None else offset[:, 1]).to(images)
+    window = rows[..., :, None] * columns[..., None, :]
+    mean = (images * window).sum((-2, -1)) / window.sum((-2, -1))
     constant = images.amax((-2, -1)) == images.amin((-2, -1))
     centred = (images - mean[:, None, None]).masked_fill(constant[:, None, None], 0.0)
-    return Spectrum(torch.fft.rfft2(centred * rows[:, None] * columns), height, width)
+    return Spectrum(torch.fft.rfft2(centred * window), height, width)
 
 
 def ring_sums(a: Spectrum, b: Spectrum) -> RingSums:

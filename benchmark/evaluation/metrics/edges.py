@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, register_metric
-from srbench.evaluation.metrics.spectrum import spectrum_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,9 +122,10 @@ def shift(case: Case) -> float:
     """Length of the registration shift, of what the LR image carries too, up to two LR pixels an axis."""
     from srbench.evaluation.functional.registration import registration_shift
 
+    _check_size(case)
     displaced = registration_shift(
-        spectrum_of(case, "sr"),
-        spectrum_of(case, "hr"),
+        case.tensor("sr"),
+        case.tensor("hr"),
         max_frequency=0.5 / case.scale,
         reach=max(4.0, 2.0 * case.scale),
     )
@@ -160,9 +160,16 @@ def _displacement(case: Case) -> Displacement:
 def _gradient(case: Case, name: str) -> Gradient:
     from srbench.evaluation.functional.canny import gradient
 
-    if min(case.hr.shape) < SMALLEST:
-        raise MetricUnavailable(f"edges need at least {SMALLEST} x {SMALLEST} pixels inside the border")
+    _check_size(case)
     return case.once(f"edges gradient of {name}", lambda: gradient(case.tensor(name)))
+
+
+def _check_size(case: Case) -> None:
+    height, width = case.hr.shape
+    if min(height, width) < SMALLEST:
+        raise MetricUnavailable(
+            f"edges need at least {SMALLEST} x {SMALLEST} pixels inside the border, found {height} x {width}"
+        )
 
 
 def _thresholds(case: Case) -> tuple[Tensor, Tensor]:

@@ -82,7 +82,7 @@ def _cut_off(case: Case) -> float:
     title="FRC cut-off",
     direction="higher",
     bounds=(0.0, float("inf")),
-    explanation="Finest detail that agrees with the reference, relative to what the LR pixels can carry: 1 is "
+    explanation="Finest detail that agrees with the reference, relative to what LR can carry: 1 is "
     "no finer than that; at x4, 4 is the finest the result's own pixels can carry.",
     family="spectrum",
 )
