@@ -143,7 +143,8 @@ def compare(
         first: ``model``, ``model:variant`` or the start of a weights hash; its training seeds are pooled.
         second: the same for the other one.
         asked: conditions, as far as they must be chosen.
-        metrics: names or ids; every stored metric of images when empty.
+        metrics: names or ids; when empty every stored one but the points of curves and what is the same for
+            both because it describes the reference.
         margins: metric to the smallest difference that matters, in place of the defaults.
         samples: bootstrap resamples.
         seed: seed of the resampling.
@@ -159,6 +160,8 @@ def compare(
         margin = margin_of(metric, margins)
         rule = Rule(direction_of(metric), margin.value, samples, seed)
         found = _judged(images, metric, (one, other), rule, margin)
+        if found is not None and not metrics and _is_of_the_reference(found):
+            continue
         if found is None:
             without[metric] = _why_missing(images[images["metric"] == metric])
         else:
@@ -186,8 +189,14 @@ def _metrics(images: pd.DataFrame, asked: Sequence[str]) -> list[str]:
     for name in asked:
         if name not in stored and name not in names:
             raise unknown("metric (among the stored ones)", name, {*stored, *names})
-    wanted = {names.get(name, name) for name in asked} if asked else stored
+    curves = {metric.id for metric in registry.list_metrics() if metric.family == "curve"}
+    wanted = {names.get(name, name) for name in asked} if asked else stored - curves
     return sorted(wanted, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def _is_of_the_reference(found: MetricComparison) -> bool:
+    """Whether it says something about the reference alone: no better side, the same for both everywhere."""
+    return found.contrast.rule.direction == "none" and not found.images
 
 
 def _judged(

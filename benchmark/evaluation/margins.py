@@ -27,22 +27,48 @@ class Margin:
     reason: str
 
 
+_SHARE = "one percentage point"
+_COUNT = "two objects in a hundred"
+
 MARGINS: Mapping[str, Margin] = {
     "psnr": Margin(0.1, "2.3 % of the mean squared error, the smallest gain usually claimed"),
-    "ssim": Margin(0.002, "what goes with 0.1 dB of PSNR among published networks"),
+    "basicsr_psnr": Margin(0.1, "as for PSNR"),
+    "ssim": Margin(
+        0.002, "what goes with 0.1 dB of PSNR from VDSR to EDSR: 0.0012 on Set5, 0.0035 on Urban100"
+    ),
+    "basicsr_ssim": Margin(0.002, "as for SSIM"),
+    "ms_ssim": Margin(0.002, "as for SSIM"),
+    "gmsd": Margin(0.002, "small beside the 0.03 of a mild blur"),
     "lr_psnr": Margin(0.5, "rounding and borders of the degradation move it by tenths of a decibel"),
-    "lpips": Margin(0.01, "a tenth of the distance between networks and bicubic interpolation"),
+    "lr_chi2": Margin(0.1, "a tenth of the noise"),
+    "frc_cutoff": Margin(0.02, "2 % of the finest detail that LR can carry"),
+    "frc_cutoff_half_bit": Margin(0.02, "2 % of the finest detail that LR can carry"),
+    "gained_hf": Margin(0.05, "5 % of the power of the true detail"),
+    "psd_distance": Margin(0.5, "12 % of the power at a typical detail size"),
+    "shift": Margin(0.1, "a tenth of an HR pixel, what registration resolves"),
+    "edge_displacement": Margin(0.1, "a tenth of an HR pixel, what a fitted outline resolves"),
+    "edge_bias": Margin(0.25, "widths have two outlines: half a pixel of critical dimension"),
+    "ler_bias": Margin(0.25, "half the tolerance of a critical dimension"),
+    "lwr_bias": Margin(0.25, "half the tolerance of a critical dimension"),
+    "b0_error": Margin(0.02, _COUNT),
+    "b1_error": Margin(0.02, _COUNT),
+    "small_features_invented": Margin(0.02, _COUNT),
+    "objects_deleted": Margin(0.5, "one object in every second image"),
+    "objects_invented": Margin(0.5, "one object in every second image"),
+    "s2_error": Margin(0.01, _SHARE),
+    "pore_fraction_bias": Margin(0.01, _SHARE),
+    "lpips": Margin(0.01, "a convention: networks lie about ten times as far from bicubic interpolation"),
 }
 """By metric name, whatever its version."""
 
 UNITS: Mapping[str, Margin] = {
     "dB": Margin(0.1, "2.3 % of a squared error"),
-    "px": Margin(0.5, "half an HR pixel, what a careful measurement of one edge resolves"),
+    "px": Margin(0.5, "half an HR pixel of a critical dimension"),
     "%": Margin(1.0, "one percentage point"),
 }
 """For a metric without an entry of its own."""
 
-SHARE = Margin(0.01, "one percentage point of a share")
+SHARE = Margin(0.01, _SHARE)
 NONE = Margin(0.0, "no margin is agreed for this metric: every certain difference counts")
 
 

@@ -239,6 +239,20 @@ def test_a_metric_of_one_alone_is_said_to_be_missing(root: Path) -> None:
     assert run(root, "nothing", "bicubic", "--metric", "psnr").exit_code == 0
 
 
+def test_points_of_curves_and_properties_of_the_reference_are_told_when_asked_for(root: Path) -> None:
+    for name, level in (("a", 26.0), ("b", 27.0)):
+        values, shape = about(level, 1), about(0.1, 3)
+        place = [(f"f{i}", f"g{i}", "c") for i in range(12)]
+        scores = [Score("psnr", values(i), *place[i]) for i in range(12)]
+        scores += [
+            Score(metric, shape(i), *place[i]) for metric in ("frc_03", "cd_bias_hr") for i in range(12)
+        ]
+        ScoreStore(root).write_run(Manifest(key(name), "complete"), scores)
+    assert [one.metric for one in compare(ScoreStore(root), "a", "b").metrics] == ["psnr"]
+    asked = compare(ScoreStore(root), "a", "b", metrics=("frc_03", "cd_bias_hr")).metrics
+    assert {one.metric for one in asked} == {"frc_03", "cd_bias_hr"}
+
+
 def test_cautions(root: Path) -> None:
     add(root, key("copy"), about(25, 0), about(0.5, 10, 0.0001))
     add(root, key("oracle"), about(40, 3), card={"title": "Oracle", "leaking": True})
