@@ -25,7 +25,9 @@ def skewed(seed: int, count: int) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(5))
 def test_bca_is_that_of_scipy_on_scipys_own_resamples(seed: int) -> None:
     values = skewed(seed, 40)
-    reference = bootstrap((values,), np.mean, method="BCa", n_resamples=2000, rng=np.random.default_rng(seed))
+    reference = bootstrap(
+        (values,), np.mean, method="BCa", n_resamples=2000, random_state=np.random.default_rng(seed)
+    )
     found = bca(reference.bootstrap_distribution, float(values.mean()), jackknife(even(values)))
     assert found == pytest.approx(tuple(reference.confidence_interval), rel=1e-9)
 
@@ -38,7 +40,7 @@ def test_bca_of_two_samples_is_that_of_scipy() -> None:
         return (x.mean(axis=axis) + y.mean(axis=axis)) / 2
 
     reference = bootstrap(
-        (first, second), statistic, method="BCa", n_resamples=2000, rng=np.random.default_rng(3)
+        (first, second), statistic, method="BCa", n_resamples=2000, random_state=np.random.default_rng(3)
     )
     weights = np.concatenate([np.full(25, 0.5 / 25), np.full(40, 0.5 / 40)])
     strata = np.repeat([0, 1], [25, 40])
@@ -51,7 +53,9 @@ def test_bca_of_two_samples_is_that_of_scipy() -> None:
 def test_the_whole_interval_agrees_with_scipys(seed: int) -> None:
     values = skewed(seed, 150)
     own = interval(even(values), samples=20_000)
-    reference = bootstrap((values,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(0))
+    reference = bootstrap(
+        (values,), np.mean, method="BCa", n_resamples=20_000, random_state=np.random.default_rng(0)
+    )
     theirs = reference.confidence_interval
     assert own.kind == "bca"
     width = theirs.high - theirs.low
