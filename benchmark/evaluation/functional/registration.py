@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -73,10 +74,12 @@ class _Band:
 
 def _band(a: Spectrum, b: Spectrum, max_frequency: float, exponent: float) -> _Band:
     real = a.values.real
-    rows = torch.fft.fftfreq(a.height, dtype=torch.float64).to(real)
-    columns = torch.fft.rfftfreq(a.width, dtype=torch.float64).to(real)
-    kept, count = rows.abs() <= max_frequency, int((columns <= max_frequency).sum())
-    rows, columns = rows[kept], columns[:count]
+    every_row = torch.fft.fftfreq(a.height, dtype=torch.float64)
+    kept = (every_row.abs() <= max_frequency).nonzero()[:, 0]
+    rows = every_row[kept].to(real)
+    count = min(a.width // 2, math.floor(max_frequency * a.width)) + 1
+    columns = torch.fft.rfftfreq(a.width, dtype=torch.float64)[:count].to(real)
+    kept = kept.to(real.device)
     radius = torch.hypot(rows[:, None], columns)
     cross = a.values[:, kept, :count] * b.values[:, kept, :count].conj()
     size = cross.abs()
