@@ -61,7 +61,7 @@ def smooth(curve: Tensor, width: int = SMOOTHING) -> Tensor:
 def half_bit(independent: Tensor) -> Tensor:
     """Threshold ``(K,)`` above which a ring holds half a bit a sample, for two equally noisy recordings.
 
-    Van Heel and Schatz 2005 (doi 10.1016/j.jsb.2005.05.009), eq. 17, with the number of independent samples.
+    Van Heel and Schatz 2005 (doi 10.1016/j.jsb.2005.05.009), with the number of independent samples.
     """
     root = independent.sqrt()
     return (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
