@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from srbench.evaluation.functional.detail_maps import hallucination_map
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.scoring import measure
