@@ -7,6 +7,7 @@ import sys
 import click
 
 from srbench import __version__
+from srbench.cli.compare import compare
 from srbench.cli.console import fail
 from srbench.cli.data import data
 from srbench.cli.datasets import datasets
@@ -40,7 +41,20 @@ def cli() -> None:
     """Super-resolution of SEM micrographs, measured: which results preserve structure, which invent it."""
 
 
-for command in (demo, models, datasets, degradations, data, weights, train, infer, evaluate, report, doctor):
+for command in (
+    demo,
+    models,
+    datasets,
+    degradations,
+    data,
+    weights,
+    train,
+    infer,
+    evaluate,
+    report,
+    compare,
+    doctor,
+):
     cli.add_command(command)
 
 

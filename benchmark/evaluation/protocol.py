@@ -88,6 +88,9 @@ class Protocol:
         truth: Mapping[str, Any] | None = None,
         pixel_size_nm: float | None = None,
         category: str = "",
+        clean: bool = False,
+        second: Pixels | None = None,
+        device: str = "cpu",
     ) -> Case:
         """Prepare one image for the metrics.
 
@@ -101,6 +104,9 @@ class Protocol:
             truth: known geometry.
             pixel_size_nm: side of an HR pixel.
             category: kind of sample.
+            clean: whether ``hr`` is free of noise.
+            second: another acquisition of what ``hr`` shows, of its size.
+            device: where metrics on tensors compute.
 
         Raises:
             SrbenchError: the sizes do not fit each other, or the border leaves nothing.
@@ -121,6 +127,9 @@ class Protocol:
             truth=truth,
             pixel_size_nm=pixel_size_nm,
             category=category,
+            clean=clean,
+            second=None if second is None else self._plane(second)[cut],
+            device=device,
         )
 
     def _plane(self, pixels: Pixels) -> Plane:

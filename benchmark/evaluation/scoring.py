@@ -14,6 +14,7 @@ from srbench.datasets.degrade import Degradation
 from srbench.datasets.interface import Micrograph, MicrographSet, Pixels
 from srbench.evaluation.lr_cache import cut_to_scale, place_of
 from srbench.evaluation.metrics import registry
+from srbench.evaluation.metrics.consistency import ROUNDING_VARIANCE
 from srbench.evaluation.metrics.registry import Case, Metric, MetricUnavailable, Plane
 from srbench.evaluation.protocol import Protocol
 from srbench.store import Score
@@ -21,8 +22,8 @@ from srbench.store import Score
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROUNDING_VARIANCE = 1.0 / 12.0 / 255.0**2
-"""Variance that rounding to 8 bits adds, in units of the squared grey range."""
+SECOND = 1
+"""Acquisition that metrics are given as the second one; the noise ceiling is another."""
 
 UNAVAILABLE = "unavailable: "
 """Starts the reason of a score that another machine, or a file more, would give."""
@@ -76,8 +77,15 @@ class Scorer:
             truth=self.micrographs.truth(image.id) if image.has_truth else None,
             pixel_size_nm=image.pixel_size_nm,
             category=image.category,
+            clean=self.micrographs.card.kind == "synthetic",
+            second=self._second(image),
         )
         return [self._score(metric, case, image) for metric in self.metrics]
+
+    def _second(self, image: Micrograph) -> Pixels | None:
+        """A second acquisition of the image's field, cut like the reference."""
+        scan = self.micrographs.acquisition(image.id, SECOND)
+        return None if scan is None else cut_to_scale(scan, self.scale)
 
     def without_value(self, image: Micrograph, reason: str) -> list[Score]:
         """One missing score a metric, all for the same reason."""
@@ -94,11 +102,11 @@ class Scorer:
         return _on_tensor(lambda hr: self.degradation.expected(hr, self.scale, place_of(image_id)), plane)
 
     def _lr_variance(self, expected: Plane) -> Plane:
-        """Variance of the LR pixels around an expected LR plane in [0, 1]: counting noise and rounding."""
+        """Variance of LR pixels around an expected plane in [0, 1]: noise, clipped as they are, and rounding."""
         noise = self.degradation.noise
         if noise is None:
             return np.full_like(expected, ROUNDING_VARIANCE)
-        return _on_tensor(noise.variance, np.clip(expected, 0.0, 1.0)) + ROUNDING_VARIANCE
+        return _on_tensor(noise.spread, np.clip(expected, 0.0, 1.0)) + ROUNDING_VARIANCE
 
     def _has_databar(self, image_id: str, hr: Pixels) -> bool:
         from srbench.datasets.databar import has_databar

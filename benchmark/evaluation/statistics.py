@@ -1,62 +1,101 @@
-"""From score rows to a table: means with intervals, paired differences from a baseline, and who is best.
+"""From score rows to a table: means with intervals, paired differences, ranks, and who is best.
 
 An image's value is the mean of its rows, a group's the mean of its images; groups are averaged within a
-category and the categories with equal weight. Intervals are 95 % percentile cluster bootstraps over groups,
-tests are Wilcoxon signed-rank on group means with Holm's correction. Every function is pure: a data frame of
-rows with the columns of :data:`srbench.store.COLUMNS` goes in, a data frame comes out.
+category and the categories with equal weight. Intervals are 95 % cluster bootstraps over groups, tests are
+Wilcoxon signed-rank on group means with Holm's correction. Every function is pure: a data frame of rows with
+the columns of :data:`srbench.store.COLUMNS` goes in, a data frame comes out. docs/statistics.md explains
+every column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.bootstrap import SAMPLES, SEED, Clusters, Floats, cluster, holm, interval, wilcoxon_p
+from srbench.evaluation.bootstrap import SAMPLES, SEED
+from srbench.evaluation.contrast import Contrast, Direction, seed_sd
+from srbench.evaluation.intervals import interval
+from srbench.evaluation.paired import ALPHA
+from srbench.evaluation.panel import NOISE_CEILING, RUN, Entry, Run, look_alike, twins
+from srbench.evaluation.ranking import Ranking
+from srbench.evaluation.table import MetricTable, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Direction = Literal["higher", "lower", "none"]
-NOISE_CEILING = "noise_ceiling"
-RUN = ["model", "variant", "weights", "seed"]
-FIXED = ("dataset", "data", "split", "degradation", "scale", "protocol")
+__all__ = [
+    "ALPHA",
+    "COMPARISON_COLUMNS",
+    "FEW_GROUPS",
+    "LEADERBOARD_COLUMNS",
+    "NOISE_CEILING",
+    "RUN",
+    "Direction",
+    "comparisons",
+    "costs",
+    "leaderboard",
+    "missing",
+    "rank_stability",
+    "seeds",
+]
+
 FEW_GROUPS = 10
-ALPHA = 0.05
 
 LEADERBOARD_COLUMNS = [
     *RUN,
     "mean",
     "low",
     "high",
+    "interval_kind",
     "n_images",
     "n_groups",
+    "n_seeds",
+    "seed_sd",
     "diff_bicubic",
     "diff_low",
     "diff_high",
     "p_holm",
+    "verdict",
+    "next",
+    "diff_next",
+    "next_low",
+    "next_high",
+    "p_next",
+    "verdict_next",
+    "margin",
+    "rank",
+    "rank_low",
+    "rank_high",
+    "first",
+    "mean_rank",
+    "rank_by_mean_rank",
     "best",
     "ranked",
     "note",
 ]
-
-
-@dataclass(frozen=True)
-class _Images:
-    """One value an image and run, with the group and category of each image."""
-
-    values: pd.DataFrame
-    groups: list[str]
-    categories: list[str]
-
-    def clusters(self, values: Floats) -> Clusters:
-        return cluster(values, self.groups, self.categories)
-
-    def of(self, run: int) -> Floats:
-        return self.values.iloc[:, run].to_numpy(dtype=np.float64)
+COMPARISON_COLUMNS = [
+    *RUN,
+    "against",
+    "rival",
+    "diff",
+    "low",
+    "high",
+    "interval_kind",
+    "n_images",
+    "n_groups",
+    "p",
+    "p_holm",
+    "median",
+    "median_low",
+    "median_high",
+    "p_improve",
+    "p_improve_low",
+    "p_improve_high",
+    "margin",
+    "verdict",
+]
 
 
 def leaderboard(
@@ -66,55 +105,89 @@ def leaderboard(
     direction: Direction | None = None,
     baseline: str = "bicubic",
     unranked: Collection[tuple[str, str]] = (),
+    margin: float | None = None,
+    trainings: Mapping[Run, Hashable] | None = None,
     samples: int = SAMPLES,
     seed: int = SEED,
 ) -> pd.DataFrame:
-    """The table of one metric: one row a run, best mean first.
+    """The table of one metric: one row a run (or a method with all its seeds), best mean first.
 
     Args:
         scores: rows with the columns of ``srbench.store.COLUMNS``, of one dataset, split, degradation, scale
             and protocol.
         metric: metric id as stored in the column ``metric``.
-        direction: which way is better; None asks the metric registry. With ``"none"`` nothing is best.
+        direction: which way is better; None asks the metric registry. With ``"none"`` nothing is ranked.
         baseline: model that differences are taken from.
-        unranked: (model, variant) pairs shown but never best, such as leaking variants; the noise ceiling
-            never is.
+        unranked: (model, variant) pairs shown but never ranked, such as leaking variants; the noise ceiling
+            never is, nor is what lacks a value for an image that another candidate has one for.
+        margin: smallest difference that matters; the metric's own when None.
+        trainings: run to the training that it repeats with another seed; runs with an equal one become one
+            row, with seeds resampled from three on. Every run is a row of its own when None.
         samples: bootstrap resamples.
         seed: seed of the resampling; the same seed gives the same table.
 
     Returns:
-        A frame with the columns ``LEADERBOARD_COLUMNS``: the macro-averaged ``mean`` with its interval
-        ``low``..``high``; the paired mean difference from the baseline with its interval and Holm-corrected
-        p; ``best`` (True for the leader only where it beats every other ranked model in a paired test and
-        interval); ``ranked``; ``note`` (why something is missing or weak). Empty when there are no rows.
+        A frame with the columns ``LEADERBOARD_COLUMNS``. Differences from the baseline and from the next
+        ranked model come with Holm's correction over all comparisons of the table. ``best`` is True for the
+        leader only where it is "better" than every other ranked model: its interval beyond the margin and
+        the paired test, corrected over all rivals, significant. ``note`` says why something is missing, weak
+        or not ranked. Empty when there are no rows.
 
     Raises:
         SrbenchError: the rows mix protocols, data or scales, or place an image in two groups.
     """
     import pandas as pd
 
-    rows = _rows_of(scores, metric)
-    if rows.empty:
+    table = table_of(scores, metric, direction, baseline, unranked, margin, trainings, samples, seed)
+    if table is None:
         empty: pd.DataFrame = pd.DataFrame(columns=LEADERBOARD_COLUMNS)
         return empty
-    images = _images(rows)
-    way = direction or _direction(metric)
-    table = pd.DataFrame([dict(zip(RUN, key, strict=True)) for key in images.values.columns])
-    parts = (_means(images, samples, seed), _differences(images, baseline, samples, seed))
-    table = pd.concat([table, *parts], axis=1)
-    excluded = {*unranked}
-    table["ranked"] = [
-        model != NOISE_CEILING and (model, variant) not in excluded
-        for model, variant in zip(table["model"], table["variant"], strict=True)
-    ]
-    table["best"] = _best(table, images, way, samples, seed)
-    table["note"] = [
-        _note(scored, len(images.groups), groups)
-        for scored, groups in zip(table["n_images"], table["n_groups"], strict=True)
-    ]
-    ordered: pd.DataFrame = table.sort_values("mean", ascending=way == "lower", kind="stable")
+    rows: pd.DataFrame = pd.DataFrame([_row(table, entry) for entry in table.panel.entries])
+    rows["note"] = _notes(table, scores, rows["n_groups"].tolist())
+    ordered = rows.sort_values("mean", ascending=table.rule.direction == "lower", kind="stable")
     result: pd.DataFrame = ordered[LEADERBOARD_COLUMNS].reset_index(drop=True)
     return result
+
+
+def comparisons(
+    scores: pd.DataFrame,
+    metric: str,
+    *,
+    direction: Direction | None = None,
+    baseline: str = "bicubic",
+    unranked: Collection[tuple[str, str]] = (),
+    margin: float | None = None,
+    trainings: Mapping[Run, Hashable] | None = None,
+    samples: int = SAMPLES,
+    seed: int = SEED,
+) -> pd.DataFrame:
+    """Every paired comparison of the leaderboard with its effect sizes, columns ``COMPARISON_COLUMNS``.
+
+    Arguments and errors are those of :func:`leaderboard`. ``against`` is ``baseline`` or ``next`` (the next
+    ranked model); ``median`` is Hodges and Lehmann's, ``p_improve`` the probability of improvement.
+    """
+    import pandas as pd
+
+    table = table_of(scores, metric, direction, baseline, unranked, margin, trainings, samples, seed)
+    kinds = {} if table is None else {"baseline": table.to_baseline, "next": table.to_next}
+    rows = [_comparison(against, one) for against, found in kinds.items() for one in found.values()]
+    result: pd.DataFrame = pd.DataFrame(rows, columns=COMPARISON_COLUMNS)
+    return result
+
+
+def rank_stability(
+    scores: pd.DataFrame,
+    metric: str,
+    *,
+    direction: Direction | None = None,
+    unranked: Collection[tuple[str, str]] = (),
+    trainings: Mapping[Run, Hashable] | None = None,
+    samples: int = SAMPLES,
+    seed: int = SEED,
+) -> Ranking:
+    """The ranking of one metric on resampled images and seeds; arguments and errors of ``leaderboard``."""
+    table = table_of(scores, metric, direction, "", unranked, 0.0, trainings, samples, seed)
+    return Ranking((), *[float("nan")] * 3) if table is None else table.ranking
 
 
 def missing(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -146,117 +219,69 @@ def seeds(table: pd.DataFrame) -> pd.DataFrame:
     return spread
 
 
-def _rows_of(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    rows: pd.DataFrame = scores[(scores["metric"] == metric) & (scores["image"] != "")]
-    for column in FIXED:
-        found = sorted(map(str, rows[column].unique())) if column in rows else []
-        if len(found) > 1:
-            raise SrbenchError(
-                f"Scores of {metric!r} mix {len(found)} values of {column!r} ({', '.join(found)}): a mean "
-                f"over them would compare nothing. Select one: scores[scores[{column!r}] == {found[0]!r}]."
-            )
-    return rows
+def _row(table: MetricTable, entry: Entry) -> dict[str, Any]:
+    clusters = table.panel.clusters(entry)
+    low, high, kind = interval(clusters, samples=table.rule.samples, seed=table.rule.seed)
+    return {
+        **entry.run._asdict(),
+        **{"mean": clusters.mean, "low": low, "high": high, "interval_kind": kind},
+        **{"n_images": clusters.images, "n_groups": len(clusters.values), "n_seeds": len(entry.runs)},
+        "seed_sd": seed_sd(clusters),
+        **_against(
+            table.to_baseline.get(entry), ("diff_bicubic", "diff_low", "diff_high", "p_holm", "verdict")
+        ),
+        "next": table.to_next[entry].second.label if entry in table.to_next else "",
+        **_against(
+            table.to_next.get(entry), ("diff_next", "next_low", "next_high", "p_next", "verdict_next")
+        ),
+        "margin": table.rule.margin,
+        **_place(table, entry),
+        "best": entry == table.best,
+        "ranked": entry in table.ranked,
+    }
 
 
-def _images(rows: pd.DataFrame) -> _Images:
-    places = rows[["image", "group", "category"]].drop_duplicates().sort_values("image", kind="stable")
-    twice = places["image"][places["image"].duplicated()]
-    if len(twice):
-        raise SrbenchError(
-            f"Image {twice.iloc[0]!r} is scored under two groups or categories: the runs saw different "
-            "versions of the dataset. Evaluate the models again on the present one."
-        )
-    values = rows.groupby(["image", *RUN])["value"].mean().unstack(RUN).reindex(places["image"])
-    ordered = values.sort_index(axis=1)
-    return _Images(
-        ordered, [str(name) for name in places["group"]], [str(name) for name in places["category"]]
+def _against(found: Contrast | None, names: Sequence[str]) -> dict[str, Any]:
+    if found is None:
+        return dict(zip(names, (*[float("nan")] * 4, ""), strict=True))
+    low, high, _ = found.interval
+    return dict(zip(names, (found.difference, low, high, found.p_holm, found.verdict), strict=True))
+
+
+def _place(table: MetricTable, entry: Entry) -> dict[str, float]:
+    names = ("rank", "low", "high", "first", "mean_rank", "rank_by_mean_rank")
+    place = next((place for place in table.ranking.places if place.entry == entry), None)
+    values = {name: float("nan") if place is None else getattr(place, name) for name in names}
+    return {"rank_low": values.pop("low"), "rank_high": values.pop("high"), **values}
+
+
+def _comparison(against: str, found: Contrast) -> dict[str, Any]:
+    values = (
+        *(against, found.second.label, found.difference, *found.interval, found.n_images, found.n_groups),
+        *(found.p, found.p_holm, *found.median, *found.improvement, found.rule.margin, found.verdict),
     )
+    return {**found.first.run._asdict(), **dict(zip(COMPARISON_COLUMNS[len(RUN) :], values, strict=True))}
 
 
-def _means(images: _Images, samples: int, seed: int) -> pd.DataFrame:
-    import pandas as pd
-
-    means: pd.DataFrame = pd.DataFrame(
-        [_mean_row(images.clusters(images.of(run)), samples, seed) for run in _runs(images)],
-    )
-    return means
-
-
-def _mean_row(clusters: Clusters, samples: int, seed: int) -> dict[str, float]:
-    low, high = interval(clusters, samples=samples, seed=seed)
-    groups = len(clusters.values)
-    return {"mean": clusters.mean, "low": low, "high": high, "n_images": clusters.images, "n_groups": groups}
-
-
-def _differences(images: _Images, baseline: str, samples: int, seed: int) -> pd.DataFrame:
-    import pandas as pd
-
-    reference = next((run for run in _runs(images) if _key(images, run)[0] == baseline), None)
-    rows = [_difference_row(images, run, reference, samples, seed) for run in _runs(images)]
-    table: pd.DataFrame = pd.DataFrame(rows)
-    table["p_holm"] = holm([float(p) for p in table.pop("p")])
-    return table
-
-
-def _difference_row(
-    images: _Images, run: int, reference: int | None, samples: int, seed: int
-) -> dict[str, float]:
-    if reference is None or run == reference:
-        nothing = float("nan")
-        return {"diff_bicubic": nothing, "diff_low": nothing, "diff_high": nothing, "p": nothing}
-    paired = images.clusters(images.of(run) - images.of(reference))
-    low, high = interval(paired, samples=samples, seed=seed)
-    return {"diff_bicubic": paired.mean, "diff_low": low, "diff_high": high, "p": wilcoxon_p(paired.values)}
-
-
-def _best(table: pd.DataFrame, images: _Images, way: Direction, samples: int, seed: int) -> list[bool]:
-    """True for the leading run where it beats every run of every other ranked model."""
-    best = [False] * len(table)
-    sign = {"higher": 1.0, "lower": -1.0, "none": 0.0}[way]
-    ranked = [
-        run for run in _runs(images) if table["ranked"].iloc[run] and not np.isnan(table["mean"].iloc[run])
+def _notes(table: MetricTable, scores: pd.DataFrame, groups: Sequence[int]) -> list[str]:
+    alike = twins(scores) if look_alike(table.panel) else {}
+    names = {run: f"{run.model}:{run.variant}" for run in alike.values()}
+    return [
+        _note(table, entry, count, names.get(alike[entry.run]) if entry.run in alike else None)
+        for entry, count in zip(table.panel.entries, groups, strict=True)
     ]
-    if not ranked or not sign:
-        return best
-    leader = max(ranked, key=lambda run: sign * float(table["mean"].iloc[run]))
-    rivals = [run for run in ranked if _key(images, run)[:2] != _key(images, leader)[:2]]
-    complete = table["n_images"].iloc[leader] == len(images.groups)
-    if rivals and complete:
-        best[leader] = _beats_all(images, leader, rivals, sign, samples, seed)
-    return best
 
 
-def _beats_all(images: _Images, leader: int, rivals: list[int], sign: float, samples: int, seed: int) -> bool:
-    leads = [images.clusters(sign * (images.of(leader) - images.of(rival))) for rival in rivals]
-    p_values = holm([wilcoxon_p(lead.values) for lead in leads])
-    lows = [interval(lead, samples=samples, seed=seed)[0] for lead in leads]
-    return all(p < ALPHA for p in p_values) and all(low > 0.0 for low in lows)
-
-
-def _note(scored: int, n_images: int, groups: int) -> str:
+def _note(table: MetricTable, entry: Entry, groups: int, twin: str | None) -> str:
     notes = []
-    if scored < n_images:
-        notes.append(f"scored on {scored} of {n_images} images")
+    if lacking := table.lacks(entry):
+        expected = int(np.count_nonzero(table.expected))
+        words = "" if entry not in table.candidates else ", not ranked"
+        notes.append(f"scored on {expected - lacking} of {expected} images{words}")
+    if twin:
+        notes.append(f"the same scores as {twin} on every image: one output under two names?")
     if groups < 2:
         notes.append(f"no interval: {groups} group of images, at least 2 are needed")
     elif groups < FEW_GROUPS:
         notes.append(f"only {groups} groups of images: the interval is probably too narrow")
     return "; ".join(notes)
-
-
-def _runs(images: _Images) -> Iterable[int]:
-    return range(images.values.shape[1])
-
-
-def _key(images: _Images, run: int) -> tuple[str, ...]:
-    return tuple(map(str, images.values.columns[run]))
-
-
-def _direction(metric: str) -> Direction:
-    """What the registry says; ``none`` for a metric it does not know (a plug-in that is not installed)."""
-    from srbench.evaluation.metrics import registry
-
-    try:
-        return registry.get(metric).direction
-    except SrbenchError:
-        return "none"

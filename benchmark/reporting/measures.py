@@ -21,7 +21,10 @@ READING: Mapping[Direction, str] = {
 _FAMILIES = {
     "fidelity": "Fidelity",
     "consistency": "Consistency with LR",
+    "spectrum": "Detail by size",
+    "edges": "Edges",
     "structure": "Structure",
+    "measurement": "Measurements",
     "perceptual": "Perceptual, not evidence of structure",
     "cost": "Cost",
 }
@@ -78,13 +81,15 @@ class Family:
 def measures(ids: Iterable[str], family: str = "") -> list[Measure]:
     """The measures stored under these ids in the registry's order, unknown ones at the end.
 
-    ``family`` puts all of them under one heading, whatever the registry says.
+    ``family`` puts all of them under one heading, whatever the registry says. Points of curves are left out:
+    sixteen columns would say less than one plot.
     """
     from srbench.evaluation.metrics import registry
 
     order = {metric.id: index for index, metric in enumerate(registry.list_metrics())}
     names = sorted(set(ids), key=lambda name: (order.get(name, len(order)), name))
-    return [replace(found, family=family or found.family) for found in map(_measure, names)]
+    shown = [found for found in map(_measure, names) if found.family != "curve"]
+    return [replace(found, family=family or found.family) for found in shown]
 
 
 def families(columns: Sequence[Measure]) -> list[Family]:

@@ -84,6 +84,9 @@ class Noise(Protocol):
     def variance(self, expected: Tensor) -> Tensor:
         """Variance of ``sample`` at every pixel, same shape, in units of the squared grey range."""
 
+    def spread(self, expected: Tensor) -> Tensor:
+        """Mean square distance of ``sample``, clipped at black and white, from ``expected``, same shape."""
+
 
 @dataclass(frozen=True)
 class Degradation:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from srbench.datasets.degrade.clipping import clipped_spread
 from srbench.datasets.degrade.interface import Place
 from srbench.datasets.degrade.philox import Stream, uniforms
 from srbench.datasets.degrade.poisson import poisson
@@ -48,6 +49,10 @@ class DoseNoise:
         """Variance of ``sample`` at these expected values, before clipping and rounding."""
         gain = self.dose * (1.0 - self.pedestal) ** 2
         return (self._signal(expected) / gain + self.read**2).to(expected.dtype)
+
+    def spread(self, expected: Tensor) -> Tensor:
+        """Mean square distance from these expected values of ``sample`` clipped at black and white."""
+        return clipped_spread(expected, self.dose, self.read, self.pedestal)
 
     def _signal(self, expected: Tensor) -> Tensor:
         """The signal that grey levels stand for; what is darker than no electrons at all is none."""

@@ -16,7 +16,7 @@ import srbench
 from srbench.datasets import DatasetError, degrade
 from srbench.evaluation import lr_cache
 from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.registry import Case
+from srbench.evaluation.metrics.registry import Case, MetricUnavailable
 from srbench.evaluation.protocol import named
 from srbench.evaluation.scoring import Scorer
 from srbench.evaluation.task import check_task
@@ -110,12 +110,11 @@ def test_consistency_compares_with_the_expected_lr_of_the_same_scan() -> None:
     assert 10 * math.log10(1 / np.mean((undistorted - one.lr) ** 2)) < 40.0
 
 
-def test_against_noisy_lr_the_truth_gets_what_the_noise_allows() -> None:
+def test_against_noisy_lr_the_truth_has_chi_square_one_and_no_lr_psnr() -> None:
     one, _ = case("sem_pixel:dose=40")
-    assert one.degrade is not None and one.lr_variance is not None
-    bound = -10 * math.log10(float(one.lr_variance(one.degrade(one.full_hr)).mean()))
-    assert registry.get("lr_psnr").compute(one) == pytest.approx(bound, abs=0.3)
-    assert bound < 22.0
+    assert registry.get("lr_chi2").compute(one) == pytest.approx(1.0, abs=5 * math.sqrt(2.0 / one.lr.size))
+    with pytest.raises(MetricUnavailable, match="counting noise.*lr_chi2"):
+        registry.get("lr_psnr").compute(one)
 
 
 def test_of_colour_the_variance_is_not_known() -> None:
@@ -126,12 +125,18 @@ def test_of_colour_the_variance_is_not_known() -> None:
 
 def test_at_magnification_one_interpolation_is_the_noisy_image_itself(tmp_path: Path) -> None:
     data = FakeSet(2, name="denoise", side=120)
-    options: dict[str, Any] = {"dataset": data, "results": tmp_path, "metrics": ["psnr", "lr_psnr"]}
+    options: dict[str, Any] = {
+        "dataset": data,
+        "results": tmp_path,
+        "metrics": ["psnr", "lr_psnr", "lr_chi2"],
+    }
     summary = srbench.evaluate(["bicubic"], scale=1, degradation="sem_lowdose:dose=30", **options)
     assert [one.model for one in summary.scored] == ["bicubic"], summary.text()
     table = ScoreStore(tmp_path).scores()
     assert set(table["degradation"]) == {"sem_lowdose:dose=30@1"} and set(table["scale"]) == {1}
     psnr = table[table["metric"] == "psnr"].set_index("image")["value"]
+    assert (table["value"][table["metric"] == "lr_chi2"] == 0.0).all()  # all of the noise was copied
+    assert table["reason"][table["metric"] == "lr_psnr"].str.contains("copying").all()
     for image in data.images:
         hr = data.pixels(image.id)
         lr = lr_cache.lr_image(hr, degrade.get("sem_lowdose:dose=30"), 1, lr_cache.place_of(image.id))

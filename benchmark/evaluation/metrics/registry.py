@@ -7,21 +7,26 @@ add metrics through the entry-point group ``srbench.metrics`` (value = the modul
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srbench.errors import SrbenchError, unknown
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 ENTRY_POINT_GROUP = "srbench.metrics"
 Plane = NDArray[np.float64]
+Value = TypeVar("Value")
 
 
 class MetricUnavailable(SrbenchError):
@@ -42,13 +47,17 @@ class Case:
         data_range: difference between white and black.
         degrade: HR-sized image in [0, 1] to the LR-sized image that an infinite dose would give: with this
             image's scan distortions, without noise and without rounding; None where none is known.
-        lr_variance: expected LR image, as ``degrade`` gives it, to the variance at each of its pixels of what
-            separates ``lr`` from it, counting noise and 8-bit rounding, in units of the squared planes;
-            clipping at black and white makes the true one smaller there. None where it is not known, as for
-            colour.
+        lr_variance: expected LR image, as ``degrade`` gives it, to the mean square at each of its pixels of
+            what separates ``lr`` from it, counting noise as clipped at black and white, and 8-bit rounding,
+            in units of the squared planes. None where it is not known, as for colour.
         truth: known geometry of the scene, as the dataset stores it.
         pixel_size_nm: side of an HR pixel where known.
         category: kind of sample.
+        clean: whether ``hr`` is a noise-free truth; else it is a recording with noise of its own.
+        second: another acquisition of the same field, prepared like ``hr``, its noise independent; None where
+            there is none.
+        device: where ``tensor`` puts planes.
+        memo: what ``once`` remembers.
     """
 
     sr: Plane
@@ -63,6 +72,29 @@ class Case:
     truth: Mapping[str, Any] | None = None
     pixel_size_nm: float | None = None
     category: str = ""
+    clean: bool = False
+    second: Plane | None = None
+    device: str = "cpu"
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def tensor(self, name: str) -> Tensor:
+        """A plane (``"sr"``, ``"full_hr"``, ``"lr"``, ...) as ``(1, H, W)`` float64 on the case's device."""
+        import torch
+
+        plane = np.ascontiguousarray(getattr(self, name), dtype=np.float64)
+        return self.once(f"tensor {name}", lambda: torch.from_numpy(plane)[None].to(self.device))
+
+    def once(self, key: str, make: Callable[[], Value]) -> Value:
+        """What ``make`` gives, computed by the first metric that asks and shared by the others.
+
+        Args:
+            key: names the result; prefix it with the file that computes it.
+            make: computes it; an exception is not remembered.
+        """
+        if key not in self.memo:
+            self.memo[key] = make()
+        found: Value = self.memo[key]
+        return found
 
 
 MetricFunction = Callable[[Case], float]
@@ -89,7 +121,8 @@ class Metric:
         bounds: smallest and largest possible value.
         explanation: one sentence for someone who images, not for someone who trains networks.
         version: counts changes of the numbers the function gives.
-        family: ``fidelity``, ``consistency``, ``structure``, ``perceptual`` or ``cost``.
+        family: ``fidelity``, ``consistency``, ``spectrum``, ``edges``, ``structure``, ``measurement``,
+            ``perceptual``, ``curve`` (a point of a curve, stored but never a column of a table) or ``cost``.
         default: whether it is computed when nothing was chosen.
         compute: the function.
         tag: says which network and weights for a learned metric (``alex-0.1``).
@@ -121,7 +154,24 @@ class Metric:
         return tagged if self.version == 1 else f"{tagged}@{self.version}"
 
 
+FAMILIES = (
+    "fidelity",
+    "consistency",
+    "spectrum",
+    "edges",
+    "structure",
+    "measurement",
+    "perceptual",
+    "curve",
+    "cost",
+)
+"""Families in printing order."""
+
+FIRST = ("psnr", "ssim")
+"""What opens its family, and so the tables, because everyone looks for it first."""
+
 _registered: dict[str, Metric] = {}
+_resolvers: dict[str, Callable[[str], Metric]] = {}
 
 
 def register_metric(
@@ -168,6 +218,16 @@ def register_property(name: str, *, title: str, unit: str, explanation: str) -> 
     )
 
 
+def register_prefix(prefix: str, resolve: Callable[[str], Metric]) -> None:
+    """Leave all names that start with ``prefix`` to another package, which is asked when one is wanted.
+
+    Args:
+        prefix: such as ``"pyiqa_"``.
+        resolve: a name or a stored id to the metric; raises :class:`SrbenchError` for one it does not have.
+    """
+    _resolvers[prefix] = resolve
+
+
 def get(name: str) -> Metric:
     """The metric called ``name`` (or stored under this id).
 
@@ -176,21 +236,34 @@ def get(name: str) -> Metric:
     """
     _load_all()
     found = _registered.get(name) or next((m for m in _registered.values() if m.id == name), None)
-    if found is None:
-        raise unknown("metric", name, _registered)
-    return found
+    if found is not None:
+        return found
+    for prefix, resolve in _resolvers.items():
+        if name.startswith(prefix):
+            return resolve(name)
+    raise unknown("metric", name, _registered)
+
+
+def stored(ids: Collection[str]) -> list[Metric]:
+    """The metrics that would still store rows under these ids, in printing order; others are left out."""
+    found = {}
+    for name in ids:
+        with contextlib.suppress(SrbenchError):
+            metric = get(name)
+            found[metric.id] = metric
+    return sorted((found[name] for name in set(ids) & set(found)), key=_place)
 
 
 def list_metrics() -> list[Metric]:
-    """All metrics, the defaults first, by family and name."""
+    """All metrics, the defaults first, by family and name; those of prefixes are not among them."""
     _load_all()
-    order = ("fidelity", "consistency", "structure", "perceptual", "cost")
+    return sorted(_registered.values(), key=_place)
 
-    def place(metric: Metric) -> tuple[bool, int, str]:
-        family = order.index(metric.family) if metric.family in order else len(order)
-        return not metric.default, family, metric.name
 
-    return sorted(_registered.values(), key=place)
+def _place(metric: Metric) -> tuple[bool, int, int, str]:
+    family = FAMILIES.index(metric.family) if metric.family in FAMILIES else len(FAMILIES)
+    first = FIRST.index(metric.name) if metric.name in FIRST else len(FIRST)
+    return not metric.default, family, first, metric.name
 
 
 @functools.cache

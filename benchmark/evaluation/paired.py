@@ -1,0 +1,182 @@
+"""Paired differences of two models: tests, median difference, probability of improvement, verdict.
+
+Everything takes one difference a group of images; positive means better wherever a side is taken.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from srbench.evaluation.bootstrap import Clusters, Floats
+from srbench.evaluation.intervals import LEVEL
+
+ALPHA = 0.05
+VERDICT_GROUPS = 6
+"""Groups from which on a verdict is given: with fewer no signed-rank test can reach 5 %."""
+_EXACT = 200
+_ALL_PAIRS = 1_500
+
+Verdict = Literal["better", "worse", "equivalent", "undecided"]
+
+
+class Estimate(NamedTuple):
+    """A number with its 95 % interval; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilcoxon_p(differences: Floats) -> float:
+    """Two-sided Wilcoxon signed-rank p value of paired differences (Pratt's treatment of zeros).
+
+    1 when all differences are zero, NaN with fewer than two of them.
+    """
+    from scipy.stats import wilcoxon
+
+    if len(differences) < 2:
+        return float("nan")
+    if not np.any(differences):
+        return 1.0
+    result: Any = wilcoxon(differences, zero_method="pratt")
+    return float(result.pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment over all finite p values (Holm 1979); NaN stays NaN."""
+    adjusted = [float("nan")] * len(p_values)
+    order = sorted((index for index, p in enumerate(p_values) if not np.isnan(p)), key=lambda i: p_values[i])
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def hodges_lehmann(differences: Floats, level: float = LEVEL) -> Estimate:
+    """Median of all pairwise means of the differences, with the interval that inverts the signed-rank test.
+
+    Hodges and Lehmann, "Estimates of location based on rank tests", 1963; the interval as in Hollander and
+    Wolfe, "Nonparametric statistical methods", 3.3: it holds exactly the shifts that the exact test accepts,
+    whatever the distribution. Every group counts the same. Below 6 groups there is no 95 % interval.
+
+    Args:
+        differences: ``(G,)``, one a group.
+        level: nominal coverage.
+    """
+    count = len(differences)
+    if count == 0:
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    total = count * (count + 1) // 2
+    middle = (_walsh(differences, (total + 1) // 2) + _walsh(differences, total // 2 + 1)) / 2.0
+    cut = _cut(count, (1.0 - level) / 2.0)
+    if cut < 1:
+        return Estimate(middle, float("nan"), float("nan"))
+    return Estimate(middle, _walsh(differences, cut), _walsh(differences, total + 1 - cut))
+
+
+def _cut(count: int, tail: float) -> int:
+    """How many of the outermost pairwise means lie outside on each side: P(T < cut) <= tail."""
+    from scipy.special import ndtri
+
+    if count <= _EXACT:
+        return int(np.searchsorted(np.cumsum(_signed_rank(count)), tail, side="right"))
+    mean = count * (count + 1) / 4.0
+    deviation = math.sqrt(count * (count + 1) * (2 * count + 1) / 24.0)
+    return int(mean + deviation * float(ndtri(tail)) + 0.5)
+
+
+@functools.lru_cache(maxsize=32)
+def _signed_rank(count: int) -> Floats:
+    """Probability of each value 0..n(n+1)/2 of Wilcoxon's statistic when signs are random."""
+    chances = np.zeros(count * (count + 1) // 2 + 1)
+    chances[0] = 1.0
+    for rank in range(1, count + 1):
+        moved = np.concatenate([np.zeros(rank), chances[:-rank]])
+        chances = 0.5 * (chances + moved)
+    return chances
+
+
+def _walsh(differences: Floats, place: int) -> float:
+    """The ``place``-th smallest (from 1) of the means of all pairs i <= j."""
+    ordered = np.sort(differences)
+    if len(ordered) <= _ALL_PAIRS:
+        return float(_pair_means(ordered.tobytes())[place - 1])
+    low, high = float(ordered[0]), float(ordered[-1])
+    while low < (middle := low + (high - low) / 2.0) < high:
+        low, high = (low, middle) if _pairs_up_to(ordered, middle) >= place else (middle, high)
+    return low if _pairs_up_to(ordered, low) >= place else high
+
+
+@functools.lru_cache(maxsize=2)
+def _pair_means(ordered: bytes) -> Floats:
+    """Sorted means of all pairs; the four looks that one estimate takes share them."""
+    values = np.frombuffer(ordered)
+    first, second = np.triu_indices(len(values))
+    return np.sort((values[first] + values[second]) / 2.0)
+
+
+def _pairs_up_to(ordered: Floats, top: float) -> int:
+    """How many pairs i <= j have a mean of at most ``top``."""
+    both = int(np.searchsorted(ordered, 2.0 * top - ordered, side="right").sum())
+    alone = int(np.searchsorted(ordered, top, side="right"))
+    return (both + alone) // 2
+
+
+def probability_of_improvement(clusters: Clusters, level: float = LEVEL) -> Estimate:
+    """Share of groups in which the difference is positive, ties counting half, weighted like the mean.
+
+    With several seeds the share of pairs of seeds (Agarwal et al., "Deep reinforcement learning at the edge
+    of the statistical precipice", 2021, sec. 4.3). The interval is Wilson's (1927) with Kish's effective
+    number of groups, which also holds where every group improves; a bootstrap would then have no width.
+    """
+    from scipy.special import ndtri
+
+    if not len(clusters.values):
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    share = round(float(wins(clusters) @ clusters.weights), 12)  # weights add up to one but for rounding
+    effective = 1.0 / float(np.sum(clusters.weights**2))
+    z = float(ndtri(0.5 + level / 2.0))
+    centre = (share + z * z / (2.0 * effective)) / (1.0 + z * z / effective)
+    spread = z * math.sqrt(share * (1.0 - share) / effective + (z / (2.0 * effective)) ** 2)
+    spread /= 1.0 + z * z / effective
+    return Estimate(share, min(max(centre - spread, 0.0), share), max(min(centre + spread, 1.0), share))
+
+
+def wins(clusters: Clusters) -> Floats:
+    """``(G,)`` share of pairs of seeds whose difference is positive in each group, ties counting half."""
+    differences = clusters.values[None]
+    if len(clusters.sides) == 2:
+        plus, minus = (side.values for side in clusters.sides)
+        differences = (plus[:, None] + minus[None]).reshape(-1, plus.shape[1])
+    won: Floats = np.mean((np.sign(differences) + 1.0) / 2.0, axis=0)
+    return won
+
+
+def verdict(low: float, high: float, margin: float, p: float, groups: int) -> Verdict:
+    """What a paired difference allows to say.
+
+    ``better`` (``worse``): the 95 % interval lies beyond the practical margin and the paired test, corrected
+    for all comparisons, supports a difference. ``equivalent``: the interval lies within the margin on both
+    sides, which is two one-sided tests (Schuirmann 1987) at 2.5 % each. Everything else is ``undecided``, and
+    so is everything with fewer than ``VERDICT_GROUPS`` groups.
+
+    Args:
+        low: lower end of the interval of the difference, positive values being better.
+        high: upper end.
+        margin: smallest difference that matters in practice; 0 where none is agreed.
+        p: corrected p value of the paired test.
+        groups: independent groups behind the interval.
+    """
+    if groups < VERDICT_GROUPS or math.isnan(low) or math.isnan(high):
+        return "undecided"
+    if -margin <= low and high <= margin:
+        return "equivalent"
+    if p < ALPHA and low > margin:
+        return "better"
+    return "worse" if p < ALPHA and high < -margin else "undecided"

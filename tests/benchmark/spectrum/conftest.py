@@ -1,0 +1,113 @@
+"""Images whose errors are known by construction: discs with bright rims, and every way to get them wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from srbench.datasets.resize import resize, resize_by
+from srbench.evaluation.metrics.registry import Case
+
+Floats = NDArray[np.float64]
+Disc = tuple[float, float, float]
+SCALE = 4
+SIDE = 256
+COUNT = 24
+SWAPPED = 6
+
+
+@dataclass(frozen=True)
+class Constructed:
+    """A truth, what imitates it, and where the invented and the deleted discs are."""
+
+    images: dict[str, Floats]
+    lr: Floats
+    lr_noisy: Floats
+    invented: list[Disc]
+    deleted: list[Disc]
+
+    def tensor(self, name: str) -> torch.Tensor:
+        return torch.from_numpy(self.images[name])[None]
+
+    def case(self, name: str, **known: object) -> Case:
+        """SR is the named image, HR the truth."""
+        sr, hr = self.images[name], self.images["truth"]
+        cut = (slice(SCALE, -SCALE), slice(SCALE, -SCALE))
+        settings = {"clean": True, **known}
+        return Case(sr[cut], hr[cut], sr, hr, self.lr, SCALE, **settings)  # type: ignore[arg-type]
+
+
+def rounded(image: Floats) -> Floats:
+    return np.floor(np.clip(image, 0.0, 1.0) * 255.0 + 0.5) / 255.0
+
+
+def draw(discs: list[Disc], texture: Floats) -> Floats:
+    """Discs with bright rims on a dark ground, supersampled, seen by a beam of 0.6 px."""
+    side, fine = len(texture), 4
+    axis = (np.arange(side * fine) + 0.5) / fine - 0.5
+    depth = np.full((side * fine, side * fine), -np.inf)
+    for y, x, radius in discs:
+        depth = np.maximum(depth, radius - np.hypot(axis[:, None] - y, axis[None] - x))
+    grey = np.where(depth > 0, 0.55 + 0.3 * np.exp(-np.clip(depth, 0, None) / 5.0), 0.25)
+    coarse = grey.reshape(side, fine, side, fine).mean((1, 3))
+    return ndimage.gaussian_filter(coarse + texture, 0.6, mode="reflect")
+
+
+def places(generator: np.random.Generator, count: int) -> list[Disc]:
+    """Discs that do not touch."""
+    discs: list[Disc] = []
+    while len(discs) < count:
+        radius = generator.uniform(5, 14)
+        y, x = generator.uniform(radius + 8, SIDE - radius - 8, 2)
+        if all(np.hypot(y - a, x - b) > radius + c + 4 for a, b, c in discs):
+            discs.append((y, x, radius))
+    return discs
+
+
+def liar(base: Floats, truth: Floats, generator: np.random.Generator) -> Floats:
+    """``base`` with the truth's power above the LR Nyquist frequency at random phases."""
+    side = len(truth)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
+    noise = np.fft.fft2(generator.normal(size=truth.shape))
+    invented = np.abs(np.fft.fft2(truth)) * noise / np.abs(noise)
+    return base + np.fft.ifft2(np.where(frequency > 0.5 / SCALE, invented, 0.0)).real
+
+
+def small(image: Floats) -> Floats:
+    size = (len(image) // SCALE, len(image) // SCALE)
+    return resize(torch.from_numpy(image)[None], size)[0].numpy()
+
+
+def enlarged(image: Floats) -> Floats:
+    return resize_by(torch.from_numpy(image)[None], SCALE)[0].numpy()
+
+
+@pytest.fixture(scope="session")
+def constructed() -> Constructed:
+    generator = np.random.default_rng(3)
+    found = places(generator, COUNT + SWAPPED)
+    discs, free = found[:COUNT], found[COUNT:]
+    texture = ndimage.gaussian_filter(generator.normal(size=(SIDE, SIDE)), 1.0, mode="wrap")
+    texture *= 0.02 / texture.std()
+    discs.sort(key=lambda disc: disc[2])
+    invented = [(y, x, 5.0) for y, x, _ in free]
+    truth = rounded(draw(discs, texture))
+    lr = rounded(small(truth))
+    lr_noisy = rounded(generator.poisson(np.clip(small(truth), 0, 1) * 60.0) / 60.0)
+    images = {
+        "truth": truth,
+        "blur": rounded(ndimage.gaussian_filter(truth, 1.2)),
+        "shift": np.roll(truth, 1, axis=1),
+        "dilated": rounded(draw([(y, x, radius + 1) for y, x, radius in discs], texture)),
+        "swapped": rounded(draw(discs[SWAPPED:] + invented, texture)),
+        "liar": rounded(liar(enlarged(lr), truth, generator)),
+        "bicubic": rounded(enlarged(lr)),
+        "bicubic of noisy": rounded(enlarged(lr_noisy)),
+        "second": rounded(generator.poisson(truth * 60.0) / 60.0),
+    }
+    return Constructed(images, lr, lr_noisy, invented, discs[:SWAPPED])

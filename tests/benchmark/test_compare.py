@@ -1,0 +1,305 @@
+"""``srbench compare`` on a small constructed store: the story, its numbers, and every refusal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from srbench.cli.app import cli
+from srbench.cli.comparison_text import lines
+from srbench.errors import SrbenchError
+from srbench.evaluation.comparison import Comparison, compare
+from srbench.evaluation.selection import Asked
+from srbench.store import Manifest, RunKey, Score, ScoreStore
+
+IMAGES = 24
+LEAKING = {"leaking": True}
+Value = Callable[[int], float]
+
+
+def key(model: str, seed: int = -1, **changes: Any) -> RunKey:
+    weights = f"{model.encode().hex()}{seed:02}".ljust(64, "0")[:64] if seed >= 0 else ""
+    fields = {
+        "variant": "paper",
+        "weights": weights,
+        "seed": seed,
+        "dataset": "sem_made_up",
+        "data": "d" * 64,
+    }
+    fields |= {"split": "test", "degradation": "bicubic@1", "scale": 4, "protocol": "sem-grey-0a1b2c3d"}
+    return RunKey(model, **{**fields, **changes})
+
+
+def add(root: Path, run: RunKey, psnr: Value, ssim: Value | None = None, **manifest: Any) -> None:
+    """Twelve groups of two images in three categories; a NaN value is missing with a reason."""
+    scores = []
+    for name, value in (("psnr", psnr), ("ssim", ssim)):
+        for i in range(IMAGES if value else 0):
+            number = value(i) if value else 0.0
+            reason = "too small" if np.isnan(number) else ""
+            place = (f"field {i:02}", f"g{i // 2}", ("powder", "fibres", "tips")[i // 2 % 3])
+            scores.append(Score(name, number, *place, reason))
+    scores += [Score("params", 1e6)]
+    weights = {"budget": "paper", "iterations": 1000} if run.seed >= 0 else {}
+    described = {"weights": weights, "card": {"title": run.model.upper()}, **manifest}
+    ScoreStore(root).write_run(Manifest(run, "complete", **described), scores)
+
+
+def about(level: float, seed: int, spread: float = 0.04) -> Value:
+    noise = np.random.default_rng(seed).normal(0, spread, IMAGES)
+    return lambda i: level + 0.5 * i + float(noise[i])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "results"
+    add(root, key("bicubic", variant="matlab"), about(25, 0), about(0.5, 10, 0.0001))
+    for seed in range(3):
+        add(root, key("edsr", seed), about(26 + 0.1 * seed, 1 + seed), about(0.6, 11 + seed, 0.0001))
+    add(root, key("vdsr", 0), about(26.08, 7), about(0.6002, 17, 0.0001))
+    return root
+
+
+def run(root: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["compare", *arguments, "--results", str(root)])
+
+
+def refused(root: Path, *arguments: str) -> str:
+    done = run(root, *arguments)
+    assert isinstance(done.exception, SrbenchError), done.output
+    return str(done.exception)
+
+
+def test_the_story_is_told_in_words_and_a_table(root: Path) -> None:
+    done = run(root, "edsr", "bicubic")
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.output.split())
+    assert "A EDSR (paper; paper budget; seeds 0, 1, 2;" in text and "B BICUBIC" in text
+    assert "24 images, 12 independent groups in 3 categories" in text
+    assert "A (edsr) is better than B (bicubic): A − B is +1.1" in text
+    assert "beyond the margin of 0.1 dB" in text
+    assert "after Holm's correction" in text and "A is better in 100 % [" in text
+    assert "over 3 seeds, resampled in the interval" in text and "B is not trained" in text
+    for word in ("powder", "fibres", "tips", "Images that differ most", "field ", "SSIM", "params"):
+        assert (word in text) == (word != "params")
+
+
+def test_numbers_in_json_are_those_of_the_rows(root: Path) -> None:
+    found = json.loads(run(root, "edsr", "vdsr", "--json").output)
+    psnr = next(one for one in found["metrics"] if one["metric"] == "psnr")
+    ours = [np.mean([about(26 + 0.1 * s, 1 + s)(i) for s in range(3)]) for i in range(IMAGES)]
+    theirs = [about(26.08, 7)(i) for i in range(IMAGES)]
+    assert psnr["first"]["value"] == pytest.approx(np.mean(ours))
+    assert psnr["second"]["value"] == pytest.approx(np.mean(theirs))
+    assert psnr["contrast"]["difference"] == pytest.approx(np.mean(ours) - np.mean(theirs))
+    assert psnr["first"]["seed_sd"] == pytest.approx(0.1, abs=0.02) and psnr["second"]["seed_sd"] is None
+    by_size = sorted(range(IMAGES), key=lambda i: ours[i] - theirs[i])
+    assert psnr["images"][0]["image"] == f"field {by_size[-1]:02}"
+    assert psnr["images"][-1]["image"] == f"field {by_size[0]:02}"
+    by_category = {one["category"]: one for one in psnr["categories"]}
+    tips = [i for i in range(IMAGES) if i // 2 % 3 == 2]
+    assert by_category["tips"]["difference"] == pytest.approx(np.mean([ours[i] - theirs[i] for i in tips]))
+    assert (by_category["tips"]["n_groups"], by_category["tips"]["n_images"]) == (4, 8)
+    ps = {one["metric"]: one["contrast"] for one in found["metrics"]}
+    smallest = min(one["p"] for one in ps.values())
+    assert min(one["p_holm"] for one in ps.values()) == pytest.approx(min(1.0, 2 * smallest))
+
+
+def test_equivalence_and_a_margin_of_ones_own(root: Path) -> None:
+    store = ScoreStore(root)
+    ssim = {one.metric: one for one in compare(store, "edsr", "vdsr").metrics}["ssim"]
+    assert ssim.verdict == "equivalent"
+    assert "are equivalent" in " ".join(run(root, "edsr", "vdsr", "--metric", "ssim").output.split())
+    strict = run(root, "vdsr", "bicubic", "--metric", "psnr", "--margin", "psnr=3").output
+    assert "equivalent" in strict and "chosen by the user" in " ".join(strict.split())
+    assert run(root, "edsr", "vdsr", "--margin", "psnr").exit_code == 2
+    assert "finite number" in refused(root, "edsr", "vdsr", "--margin", "psnr=-1")
+
+
+def test_swapping_the_models_swaps_the_story(root: Path) -> None:
+    store = ScoreStore(root)
+    there, back = compare(store, "edsr", "bicubic"), compare(store, "bicubic", "edsr")
+    for one, other in zip(there.metrics, back.metrics, strict=True):
+        assert other.contrast.difference == pytest.approx(-one.contrast.difference)
+        low, high, kind = one.contrast.interval
+        assert (
+            other.contrast.interval[:2] == pytest.approx((-high, -low))
+            and other.contrast.interval.kind == kind
+        )
+        assert {one.verdict, other.verdict} == {"better", "worse"}
+        assert [image.image for image in other.images] == [image.image for image in one.images][::-1]
+
+
+def widths(found: Comparison, width: int) -> int:
+    return max(map(len, lines(found, width, ())))
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_lines_fit(root: Path, width: int) -> None:
+    assert widths(compare(ScoreStore(root), "edsr", "vdsr"), width) <= width
+
+
+def test_models_are_named_by_variant_and_hash_too(root: Path) -> None:
+    store = ScoreStore(root)
+    digest = key("edsr", 1).weights
+    add(root, key("edsr", 0, variant="tiny", weights="f" * 64), about(25.5, 30))
+    assert len(compare(store, "edsr:paper", "bicubic:matlab").first.runs) == 3
+    one = compare(store, digest[:10], "bicubic").first
+    assert [run.seed for run in one.runs] == [1]
+    message = refused(root, "edsr", "bicubic")
+    assert "different trainings" in message and "edsr:tiny" in message and "ffffffff" in message
+
+
+def test_different_budgets_are_not_seeds_of_each_other(root: Path) -> None:
+    add(root, key("edsr", 3), about(26, 40), weights={"budget": "short", "iterations": 10})
+    assert "4 runs of different trainings" in refused(root, "edsr", "bicubic")
+    compared = compare(ScoreStore(root), key("edsr", 3).weights[:12], key("edsr", 0).weights)
+    assert len(compared.first.runs) == len(compared.second.runs) == 1
+
+
+def test_names_nobody_knows_get_a_suggestion(root: Path) -> None:
+    assert "did you mean 'edsr'" in refused(root, "esdr", "bicubic")
+    assert "did you mean 'edsr:paper'" in refused(root, "edsr:papr", "bicubic")
+    assert "did you mean 'psnr'" in refused(root, "edsr", "bicubic", "--metric", "pnsr")
+    assert "did you mean 'sem_made_up'" in refused(root, "edsr", "bicubic", "--dataset", "sem_mad_up")
+    assert "same run" in refused(root, "edsr", "edsr")
+    assert "srbench eval" in refused(root.parent / "nothing", "edsr", "bicubic")
+
+
+def test_a_failed_run_says_why_it_has_no_scores(root: Path) -> None:
+    ScoreStore(root).write_run(Manifest(key("swinir"), "failed", "out of memory; give --tile 256"), [])
+    assert "out of memory; give --tile 256" in refused(root, "swinir", "bicubic")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("protocol", "matlab-y-11111111"),
+        ("scale", 2),
+        ("data", "e" * 64),
+        ("degradation", "area@1"),
+        ("split", "val"),
+    ],
+)
+def test_what_differs_is_refused_and_named(root: Path, field: str, value: Any) -> None:
+    add(root, key("other", **{field: value}), about(26, 5))
+    message = refused(root, "edsr", "other")
+    assert "cannot be compared" in message and f"\n  {field}: " in message and str(value) in message
+    assert message.count("\n  ") == 1 and "srbench eval other" in message
+
+
+def test_several_common_conditions_ask_for_a_choice(root: Path) -> None:
+    for model in ("bicubic", "vdsr"):
+        seed = 0 if model == "vdsr" else -1
+        variant = "paper" if seed == 0 else "matlab"
+        add(root, key(model, seed, variant=variant, scale=2), about(30, 3 + seed))
+    message = refused(root, "vdsr", "bicubic")
+    assert "2 sets of conditions" in message and "x2" in message and "x4" in message
+    assert run(root, "vdsr", "bicubic", "--scale", "2").exit_code == 0
+    assert (
+        run(
+            root, "vdsr", "bicubic", "--scale", "4", "--degradation", "bicubic", "--protocol", "sem-grey"
+        ).exit_code
+        == 0
+    )
+    assert "only under" in refused(root, "edsr", "bicubic", "--scale", "2")
+
+
+def test_different_lr_images_under_one_name_are_refused(root: Path) -> None:
+    add(root, key("a"), about(26, 5), data={"lr_sha256": "1" * 64})
+    add(root, key("b"), about(26, 6), data={"lr_sha256": "2" * 64})
+    message = refused(root, "a", "b")
+    assert "different LR images" in message and "111111111111" in message
+
+
+def test_missing_images_leave_it_undecided(root: Path) -> None:
+    add(root, key("holes"), lambda i: float("nan") if i < 4 else about(29, 5)(i))
+    found = compare(ScoreStore(root), "holes", "bicubic", metrics=("psnr",)).metrics[0]
+    assert found.missing == (4, 0) and found.verdict == "undecided"
+    assert found.contrast.n_images == 20 and found.contrast.difference > 3
+    text = " ".join(run(root, "holes", "bicubic", "--metric", "psnr").output.split())
+    assert "holes has no value for 4 images" in text and "not scored on the same images" in text
+
+
+def test_a_metric_of_one_alone_is_said_to_be_missing(root: Path) -> None:
+    add(root, key("only_psnr"), about(26, 5))
+    found = compare(ScoreStore(root), "only_psnr", "bicubic")
+    assert [one.metric for one in found.metrics] == ["psnr"] and "srbench eval" in found.without["ssim"]
+    add(root, key("nothing"), lambda i: float("nan"))
+    empty = compare(ScoreStore(root), "nothing", "bicubic", metrics=("psnr",))
+    assert empty.metrics == () and empty.without == {"psnr": "too small"}
+    assert run(root, "nothing", "bicubic", "--metric", "psnr").exit_code == 0
+
+
+def test_points_of_curves_and_properties_of_the_reference_are_told_when_asked_for(root: Path) -> None:
+    for name, level in (("a", 26.0), ("b", 27.0)):
+        values, shape = about(level, 1), about(0.1, 3)
+        place = [(f"f{i}", f"g{i}", "c") for i in range(12)]
+        scores = [Score("psnr", values(i), *place[i]) for i in range(12)]
+        scores += [
+            Score(metric, shape(i), *place[i]) for metric in ("frc_03", "cd_bias_hr") for i in range(12)
+        ]
+        ScoreStore(root).write_run(Manifest(key(name), "complete"), scores)
+    assert [one.metric for one in compare(ScoreStore(root), "a", "b").metrics] == ["psnr"]
+    asked = compare(ScoreStore(root), "a", "b", metrics=("frc_03", "cd_bias_hr")).metrics
+    assert {one.metric for one in asked} == {"frc_03", "cd_bias_hr"}
+
+
+def test_cautions(root: Path) -> None:
+    add(root, key("copy"), about(25, 0), about(0.5, 10, 0.0001))
+    add(root, key("oracle"), about(40, 3), card={"title": "Oracle", "leaking": True})
+    assert "one output under two names" in " ".join(run(root, "copy", "bicubic").output.split())
+    assert "sees the HR image: not ranked" in run(root, "oracle", "bicubic").output
+
+
+def test_equal_previews_are_noticed_where_scores_differ(root: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8), dtype=np.uint8)
+    for name, seed in (("a", 5), ("b", 6)):
+        values = about(26, seed)
+        scores = [Score("psnr", values(i), f"field {i}", f"g{i}", "powder") for i in range(8)]
+        ScoreStore(root).write_run(Manifest(key(name), "complete"), scores, {"field 1": pixels})
+    assert "same pixels" in compare(ScoreStore(root), "a", "b").warnings[0]
+    assert compare(ScoreStore(root), "edsr", "vdsr").warnings == ()
+
+
+def test_few_groups_never_get_a_verdict(tmp_path: Path) -> None:
+    for name, level in (("a", 30.0), ("b", 20.0)):
+        values = about(level, 1)
+        scores = [Score("psnr", values(i), f"f{i}", f"g{i % 5}", "c") for i in range(10)]
+        ScoreStore(tmp_path).write_run(Manifest(key(name), "complete"), scores)
+    text = " ".join(run(tmp_path, "a", "b").output.split())
+    assert "5 independent groups are too few, at least 6" in text
+
+
+def test_the_command_imports_nothing_heavy_until_it_runs() -> None:
+    code = (
+        "import sys; import srbench.cli.compare\n"
+        "print([m for m in ('torch', 'pandas', 'scipy', 'numpy', 'cv2', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_comparing_needs_no_torch(root: Path) -> None:
+    code = (
+        "import sys; from srbench.cli import main\n"
+        f"sys.argv = ['srbench', 'compare', 'edsr', 'bicubic', '--results', {str(root)!r}]\n"
+        "try: main()\nexcept SystemExit as end: assert not end.code\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == "False"
+
+
+def test_conditions_by_name_only(root: Path) -> None:
+    found = compare(ScoreStore(root), "edsr", "bicubic", asked=Asked(dataset="sem_made_up", split="test"))
+    assert found.conditions.dataset == "sem_made_up" and found.n_groups == 12

@@ -1,0 +1,224 @@
+"""What the leaderboard says beyond means: runner-up, verdicts, ranks, seeds, who is not ranked and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import wilcoxon
+
+from srbench.errors import SrbenchError
+from srbench.evaluation.panel import Run, twins
+from srbench.evaluation.statistics import COMPARISON_COLUMNS, comparisons, leaderboard, rank_stability
+
+IMAGES = 24
+
+
+def rows(model: str, value: Callable[[int], float], **changes: Any) -> list[dict[str, Any]]:
+    """One PSNR row an image, every image a group of its own, two categories."""
+    shared = {"model": model, "variant": "v", "weights": "", "seed": -1, "dataset": "d", "data": "f"}
+    shared |= {"split": "test", "degradation": "bicubic@1", "scale": 4, "metric": "psnr"}
+    shared |= {"protocol": "sem-grey-1", "reason": ""}
+    return [
+        {
+            **shared,
+            "image": f"i{i:02}",
+            "group": f"g{i:02}",
+            "category": "ab"[i % 2],
+            "value": value(i),
+            **changes,
+        }
+        for i in range(IMAGES)
+    ]
+
+
+def gain(size: float, seed: int) -> Callable[[int], float]:
+    """A value an image that spreads over the images, raised by ``size`` with a little noise."""
+    noise = np.random.default_rng(seed).normal(0, 0.05, IMAGES)
+    return lambda i: 20.0 + i + size + float(noise[i])
+
+
+def frame(*parts: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame([row for part in parts for row in part])
+
+
+def of(table: pd.DataFrame, model: str) -> Any:
+    return next(iter(table[table["model"] == model].itertuples()))
+
+
+@pytest.fixture
+def three() -> pd.DataFrame:
+    return frame(rows("bicubic", gain(0, 0)), rows("good", gain(1, 1)), rows("close", gain(0.97, 2)))
+
+
+def test_every_ranked_row_is_compared_with_the_next(three: pd.DataFrame) -> None:
+    table = leaderboard(three, "psnr")
+    assert list(table["model"]) == ["good", "close", "bicubic"]
+    assert list(table["next"]) == ["close:v", "bicubic:v", ""]
+    first, second, last = table.itertuples()
+    assert first.diff_next == pytest.approx(first.mean - second.mean)
+    assert first.next_low < first.diff_next < first.next_high
+    assert (first.verdict, first.verdict_next) == ("better", "equivalent")
+    assert np.isnan(last.diff_next) and last.verdict_next == ""
+    assert not table["best"].any()  # equivalent to the runner-up, so nobody is best
+    assert list(table["interval_kind"]) == ["percentile"] * 3
+
+
+def test_holm_counts_every_different_comparison_once(three: pd.DataFrame) -> None:
+    found = comparisons(three, "psnr")
+    assert list(found.columns) == COMPARISON_COLUMNS
+    assert list(found["against"]) == ["baseline", "baseline", "next", "next"]
+    same = found[(found["model"] == "close") & (found["rival"] == "bicubic:v")]
+    assert len(same) == 2 and same["p_holm"].nunique() == 1
+    values = {model: own.set_index("image")["value"] for model, own in three.groupby("model")}
+    pairs = (("good", "bicubic"), ("close", "bicubic"), ("good", "close"))
+    plain = sorted(wilcoxon(values[a] - values[b], zero_method="pratt").pvalue for a, b in pairs)
+    expected = np.maximum.accumulate([min(1.0, (3 - k) * p) for k, p in enumerate(plain)])
+    assert sorted(set(found["p_holm"])) == pytest.approx(sorted(set(expected)))
+
+
+def test_comparisons_hold_the_effect_sizes(three: pd.DataFrame) -> None:
+    found = of(comparisons(three, "psnr"), "good")
+    assert found.median == pytest.approx(1.0, abs=0.05)
+    assert found.median_low < found.median < found.median_high
+    assert found.p_improve == 1.0 and 0.8 < found.p_improve_low < 1.0
+    assert (found.margin, found.verdict, found.n_groups) == (0.1, "better", IMAGES)
+
+
+def test_the_margin_decides_and_can_be_chosen(three: pd.DataFrame) -> None:
+    assert of(leaderboard(three, "psnr", margin=2.0), "good").verdict == "equivalent"
+    edge = float(of(leaderboard(three, "psnr"), "good").diff_bicubic)
+    assert of(leaderboard(three, "psnr", margin=edge), "good").verdict == "undecided"
+    pair = frame(rows("bicubic", gain(0, 0)), rows("good", gain(0.15, 1)))
+    assert of(leaderboard(pair, "psnr", margin=0.0), "good").best
+    assert of(leaderboard(pair, "psnr"), "good").best
+    assert not of(leaderboard(pair, "psnr", margin=0.14), "good").best
+    with pytest.raises(SrbenchError, match="margin"):
+        leaderboard(pair, "psnr", margin=-1.0)
+
+
+def test_a_lower_metric_turns_everything_round(three: pd.DataFrame) -> None:
+    table = leaderboard(three, "psnr", direction="lower")
+    assert list(table["model"]) == ["bicubic", "close", "good"]
+    assert list(table["rank"]) == [1.0, 2.0, 3.0]
+    assert of(table, "good").verdict == "worse"
+    assert of(table, "bicubic").best and of(table, "bicubic").verdict_next == "better"
+
+
+def test_a_metric_without_a_better_side_has_no_ranks_and_only_equivalence(three: pd.DataFrame) -> None:
+    table = leaderboard(three, "psnr", direction="none")
+    assert table["rank"].isna().all() and not table["best"].any() and (table["next"] == "").all()
+    assert of(table, "good").verdict == ""
+    wide = leaderboard(three, "psnr", direction="none", margin=5.0)
+    assert of(wide, "good").verdict == "equivalent"
+    assert comparisons(three, "psnr", direction="none")["p_improve"].isna().all()
+
+
+def test_what_lacks_an_image_is_shown_but_not_ranked() -> None:
+    short = [row for row in rows("short", gain(9, 3)) if row["image"] >= "i04"]
+    table = leaderboard(frame(rows("bicubic", gain(0, 0)), rows("m", gain(1, 1)), short), "psnr")
+    found = of(table, "short")
+    assert not found.ranked and np.isnan(found.rank) and "scored on 20 of 24 images, not ranked" in found.note
+    assert found.mean > of(table, "m").mean  # shown where its mean puts it
+    assert found.diff_bicubic == pytest.approx(9, abs=0.1)  # on the common images
+    assert of(table, "m").best and of(table, "m").rank == 1.0
+    assert of(table, "m").next == "bicubic:v"
+
+
+def test_an_image_without_a_value_for_anybody_is_nobodys_omission() -> None:
+    both = [rows("bicubic", gain(0, 0)), rows("m", gain(1, 1))]
+    for part in both:
+        part[0].update(value=float("nan"), reason="no geometry")
+    ceiling = rows("noise_ceiling", gain(5, 2))
+    table = leaderboard(frame(*both, ceiling), "psnr")
+    assert of(table, "m").ranked and "scored on" not in of(table, "m").note
+    assert not of(table, "noise_ceiling").ranked
+
+
+def test_one_output_under_two_names_is_flagged() -> None:
+    table = frame(rows("bicubic", gain(0, 0)), rows("copy", gain(0, 0)), rows("m", gain(1, 1)))
+    found = leaderboard(table, "psnr")
+    assert "the same scores as bicubic:v" in of(found, "copy").note
+    assert "same scores" not in of(found, "m").note + of(found, "bicubic").note
+    other = rows("bicubic", gain(0, 0), metric="ssim") + rows("copy", gain(0, 7), metric="ssim")
+    assert twins(pd.concat([table, frame(other)])) == {}  # another metric tells them apart
+
+
+def test_counts_that_agree_are_no_evidence_of_one_output() -> None:
+    counts = frame(rows("a", lambda i: float(i % 3)), rows("b", lambda i: float(i % 3)))
+    assert twins(counts) == {}
+    assert twins(frame(rows("a", gain(0, 0)), rows("b", gain(0, 0)))) == {
+        Run("b", "v", "", -1): Run("a", "v", "", -1)
+    }
+
+
+def seeded(spread: float, count: int) -> tuple[pd.DataFrame, dict[Run, str]]:
+    shifts = np.linspace(-spread, spread, count)
+    parts = [rows("m", gain(1 + shifts[s], s), seed=s, weights=f"{s}" * 64) for s in range(count)]
+    trainings = {Run("m", "v", f"{s}" * 64, s): "paper" for s in range(count)}
+    return frame(rows("bicubic", gain(0, 9)), *parts), trainings
+
+
+def test_seeds_of_a_training_become_one_row() -> None:
+    table, trainings = seeded(0.3, 3)
+    assert len(leaderboard(table, "psnr")) == 4
+    found = of(leaderboard(table, "psnr", trainings=trainings), "m")
+    assert (found.seed, found.n_seeds, found.weights) == (-1, 3, "00000000+11111111+22222222")
+    assert found.seed_sd == pytest.approx(0.3, abs=0.02)
+    assert found.diff_bicubic == pytest.approx(1.0, abs=0.03)
+    # the seeds' spread, SD / sqrt 3 = 0.17, is what is uncertain; images agree to hundredths
+    assert 0.4 < found.diff_high - found.diff_low < 0.8
+
+
+def test_two_seeds_are_averaged_and_not_resampled() -> None:
+    table, trainings = seeded(0.3, 2)
+    found = of(leaderboard(table, "psnr", trainings=trainings), "m")
+    assert found.n_seeds == 2 and found.seed_sd == pytest.approx(0.42, abs=0.02)
+    assert found.diff_high - found.diff_low < 0.1
+
+
+def test_ranks_come_with_intervals_and_both_rules(three: pd.DataFrame) -> None:
+    table = leaderboard(three, "psnr")
+    assert list(table["rank"]) == [1.0, 2.0, 3.0]
+    last = of(table, "bicubic")
+    assert (last.rank_low, last.rank_high, last.first, last.mean_rank) == (3.0, 3.0, 0.0, 3.0)
+    assert table["first"].sum() == pytest.approx(1.0)
+    stability = rank_stability(three, "psnr")
+    assert [place.entry.run.model for place in stability.places] == list(table["model"])
+    assert 0.3 < stability.tau <= 1.0
+    assert rank_stability(three, "ssim").places == ()
+
+
+def test_mixed_conditions_name_who_stands_where(three: pd.DataFrame) -> None:
+    mixed = pd.concat([three, frame(rows("late", gain(0, 5), protocol="sem-grey-2"))])
+    with pytest.raises(SrbenchError, match=r"sem-grey-1: bicubic, close, good; sem-grey-2: late"):
+        leaderboard(mixed, "psnr")
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    sizes=st.lists(st.floats(-0.3, 0.3), min_size=2, max_size=4),
+    order=st.randoms(use_true_random=False),
+    margin=st.floats(0.0, 0.3),
+)
+def test_properties_of_every_table(sizes: list[float], order: Any, margin: float) -> None:
+    parts = [rows("bicubic", gain(0, 99))]
+    parts += [rows(f"m{index}", gain(size, index)) for index, size in enumerate(sizes)]
+    table = leaderboard(frame(*parts), "psnr", margin=margin, samples=300)
+    shuffled = [row for part in parts for row in part]
+    order.shuffle(shuffled)
+    pd.testing.assert_frame_equal(table, leaderboard(frame(shuffled), "psnr", margin=margin, samples=300))
+    assert (table["rank_low"] <= table["rank"]).all() and (table["rank"] <= table["rank_high"]).all()
+    assert table["best"].sum() <= 1
+    for row in table.itertuples():
+        to_bicubic = (row.verdict, row.diff_low, row.diff_high)
+        to_next = (row.verdict_next, row.next_low, row.next_high)
+        for word, low, high in (to_bicubic, to_next):
+            assert word != "equivalent" or -margin <= low <= high <= margin
+            assert word != "better" or low > margin
+        assert not row.best or (row.verdict_next == "better" and row.rank == 1.0)
