@@ -102,7 +102,7 @@ class Scorer:
         return _on_tensor(lambda hr: self.degradation.expected(hr, self.scale, place_of(image_id)), plane)
 
     def _lr_variance(self, expected: Plane) -> Plane:
-        """Variance of LR pixels around an expected plane in [0, 1]: noise, clipped as they are, and rounding."""
+        """Mean square of LR pixels around an expected plane in [0, 1]: noise, clipped, and rounding."""
         noise = self.degradation.noise
         if noise is None:
             return np.full_like(expected, ROUNDING_VARIANCE)

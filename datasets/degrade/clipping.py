@@ -19,7 +19,7 @@ MANY = 2000.0
 
 
 def clipped_spread(expected: Tensor, dose: float, read: float, pedestal: float) -> Tensor:
-    """``E (clip(X, 0, 1) - expected)^2`` of recordings X of :class:`srbench.datasets.degrade.noise.DoseNoise`.
+    """``E (clip(X, 0, 1) - expected)^2`` of recordings X by ``srbench.datasets.degrade.noise.DoseNoise``.
 
     Away from black and white this is the variance of X.
 
@@ -32,25 +32,30 @@ def clipped_spread(expected: Tensor, dose: float, read: float, pedestal: float) 
     Returns:
         The same shape, in units of the squared grey range, in the dtype and on the device of ``expected``.
     """
-    table = _table(dose, read, pedestal).to(expected.device)
-    place = expected.to(torch.float64).clamp(0.0, 1.0) * (NODES - 1)
+    grey = expected.to(torch.float64).clamp(0.0, 1.0)
+    if dose > MANY:
+        signal = grey * (1.0 - pedestal) + pedestal
+        sigma = (signal / (dose * (1.0 - pedestal) ** 2) + read**2).sqrt()
+        return _around(grey, *_clipped_moments(grey, sigma)).to(expected.dtype)
+    table = _counted(dose, read, pedestal).to(expected.device)
+    place = grey * (NODES - 1)
     below = place.floor().clamp(max=NODES - 2).long()
     return torch.lerp(table[below], table[below + 1], place - below).to(expected.dtype)
 
 
 @functools.lru_cache(maxsize=16)
-def _table(dose: float, read: float, pedestal: float) -> Tensor:
-    """The spread at ``NODES`` grey levels from black to white, ``(NODES,)`` float64."""
+def _counted(dose: float, read: float, pedestal: float) -> Tensor:
+    """The spread at ``NODES`` grey levels from black to white, ``(NODES,)``: the sum over all counts."""
     grey = torch.linspace(0.0, 1.0, NODES, dtype=torch.float64)
-    signal = grey * (1.0 - pedestal) + pedestal
-    if dose > MANY:
-        variance = signal / (dose * (1.0 - pedestal) ** 2) + read**2
-        mean, square = _clipped_moments(grey, variance.sqrt())
-    else:
-        counts = torch.arange(math.ceil(dose + 10.0 * math.sqrt(dose) + 20.0), dtype=torch.float64)
-        shown = (counts / dose - pedestal) / (1.0 - pedestal)
-        moments = _clipped_moments(shown, torch.full_like(shown, read))
-        mean, square = (_poisson(signal * dose, counts) @ moment for moment in moments)
+    counts = torch.arange(math.ceil(dose + 10.0 * math.sqrt(dose) + 20.0), dtype=torch.float64)
+    shown = (counts / dose - pedestal) / (1.0 - pedestal)
+    chances = _poisson((grey * (1.0 - pedestal) + pedestal) * dose, counts)
+    moments = _clipped_moments(shown, torch.full_like(shown, read))
+    return _around(grey, *(chances @ moment for moment in moments))
+
+
+def _around(grey: Tensor, mean: Tensor, square: Tensor) -> Tensor:
+    """Mean square distance from ``grey`` by mean and mean square."""
     return square - 2.0 * grey * mean + grey.square()
 
 

@@ -1,62 +1,200 @@
-"""How fast PSNR and SSIM are beside BasicSR's: run it, it prints ratios (below 1 is faster than BasicSR).
+"""How fast the metrics are: run it, it prints milliseconds, and ratios to BasicSR and pyiqa where they are.
 
-``python tests/benchmark/bench_metrics.py [repetitions]`` where basicsr is importable (extra ``basicsr``).
-Both are given the same grey images on one thread; the best of the repetitions counts.
+``python tests/benchmark/bench_metrics.py [pairs] [rounds]``
+
+PSNR and SSIM of a folder of 1024 x 624 PNG pairs, read from disk each time, by ours, BasicSR's and pyiqa's
+code in turns on one thread; the spread is that of the rounds. Then the arithmetic alone, image sizes apart,
+and every default metric of one pair.
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
-from srbench import basicsr_adapter
+from srbench import basicsr_adapter, pyiqa_adapter
+from srbench.evaluation.functional import fidelity, similarity
+from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.psnr import psnr_of
 from srbench.evaluation.metrics.ssim import ssim_of
+from srbench.evaluation.protocol import named
+from srbench.evaluation.scoring import measure
 
 SIZES = ((128, 128), (480, 640), (624, 1024), (2048, 2048))
+SHAPE = (624, 1024)
+BATCH = 4
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Values = list[tuple[float, float]]
 
 
-def best_seconds(function: Callable[[], float], repetitions: int) -> float:
+def pair(shape: tuple[int, int], seed: int) -> tuple[Bytes, Bytes]:
+    """A smooth image with grain, and the same with errors of twenty grey levels."""
+    generator = np.random.default_rng(seed)
+    smooth = cv2.GaussianBlur(generator.normal(0, 600, shape), (0, 0), 4.0)
+    hr = np.clip(128 + smooth + generator.normal(0, 6, shape), 0, 255)
+    sr = np.clip(hr + generator.normal(0, 20, shape), 0, 255)
+    return np.round(sr).astype(np.uint8), np.round(hr).astype(np.uint8)
+
+
+def read(folder: Path) -> Iterable[tuple[Bytes, Bytes]]:
+    """Every pair of the folder, decoded by OpenCV."""
+    for path in sorted(folder.glob("*_sr.png")):
+        hr = path.with_name(path.name.replace("_sr", "_hr"))
+        yield cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), cv2.imread(str(hr), cv2.IMREAD_GRAYSCALE)
+
+
+def ours(folder: Path) -> Values:
+    """What an evaluation computes: planes of float64, one after the other."""
+    planes = ((sr / 255.0, hr / 255.0) for sr, hr in read(folder))
+    return [(psnr_of(sr, hr), ssim_of(sr, hr)) for sr, hr in planes]
+
+
+def ours_batched(folder: Path) -> Values:
+    """The functions on batches of four, float64."""
+    pairs, values = list(read(folder)), []
+    for start in range(0, len(pairs), BATCH):
+        some = pairs[start : start + BATCH]
+        sr, hr = (torch.from_numpy(np.stack(images)).double() / 255.0 for images in zip(*some, strict=True))
+        values += list(zip(fidelity.psnr(sr, hr).tolist(), similarity.ssim(sr, hr).tolist(), strict=True))
+    return values
+
+
+def basicsr(folder: Path) -> Values:
+    """BasicSR's calculate_psnr and calculate_ssim on the 0..255 scale it expects."""
+    planes = ((sr.astype(np.float64), hr.astype(np.float64)) for sr, hr in read(folder))
+    return [(basicsr_adapter.psnr(sr, hr), basicsr_adapter.ssim(sr, hr)) for sr, hr in planes]
+
+
+def pyiqa(folder: Path) -> Values:
+    """pyiqa's psnr and ssim on one grey channel, float32 in [0, 1]; its SSIM computes in float64."""
+    psnr, ssim = (pyiqa_adapter.network(name) for name in ("psnr", "ssim"))
+    tensors = (tuple(torch.from_numpy(p)[None, None] / 255.0 for p in images) for images in read(folder))
+    return [(float(psnr(*images)), float(ssim(*images))) for images in tensors]
+
+
+def contestants() -> dict[str, Callable[[Path], Values]]:
+    """Those that can run here."""
+    found = {"ours": ours, "ours, batches of 4": ours_batched}
+    if basicsr_adapter.available():
+        basicsr_adapter.load("basicsr.metrics")
+        found["basicsr"] = basicsr
+    if pyiqa_adapter.available():
+        pyiqa_adapter.network("ssim")
+        found["pyiqa"] = pyiqa
+    return found
+
+
+def race(pairs: int, rounds: int) -> None:
+    """All contestants in turns, so that a busy machine is busy for all of them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for index in range(pairs):
+            for kind, image in zip(("sr", "hr"), pair(SHAPE, index), strict=True):
+                cv2.imwrite(str(folder / f"{index:03d}_{kind}.png"), image)
+        times: dict[str, list[float]] = {}
+        values: dict[str, Values] = {}
+        for turn in range(rounds + 1):
+            for who, run in contestants().items():
+                start = time.perf_counter()
+                values[who] = run(folder)
+                if turn:  # the first warms up
+                    times.setdefault(who, []).append(time.perf_counter() - start)
+    print(
+        f"PSNR and SSIM of {pairs} pairs of {SHAPE[1]} x {SHAPE[0]}, PNG decoding included, {rounds} rounds"
+    )
+    for who in times:
+        print(f"  {who:<20}{describe(times, who, pairs)}  {differences(values, who)}")
+
+
+def describe(times: dict[str, list[float]], who: str, pairs: int) -> str:
+    """Milliseconds a pair, and how many times as long as ours, round by round."""
+    ratios = sorted(other / own for other, own in zip(times[who], times["ours"], strict=True))
+    middle = statistics.median(times[who]) / pairs * 1e3
+    return (
+        f"{middle:8.1f} ms a pair  x {statistics.median(ratios):5.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    )
+
+
+def differences(values: dict[str, Values], who: str) -> str:
+    """Largest differences from ours."""
+    gaps = np.abs(np.array(values[who]) - np.array(values["ours"])).max(axis=0)
+    return f"PSNR within {gaps[0]:.1e} dB, SSIM within {gaps[1]:.1e}"
+
+
+def best_milliseconds(function: Callable[[], object], repetitions: int) -> float:
     """Shortest of several runs."""
     times = []
     for _ in range(repetitions):
         start = time.perf_counter()
         function()
         times.append(time.perf_counter() - start)
-    return min(times)
+    return min(times) * 1e3
+
+
+def arithmetic(repetitions: int) -> None:
+    """PSNR and SSIM of planes in memory."""
+    print("PSNR + SSIM in memory, ms")
+    for shape in SIZES:
+        sr, hr = (image.astype(np.float64) for image in pair(shape, 0))
+        batch = [torch.from_numpy(plane)[None] for plane in (sr, hr)]
+        runs: dict[str, Callable[[], object]] = {
+            "ours": lambda sr=sr, hr=hr: (psnr_of(sr, hr, 255.0), ssim_of(sr, hr, 255.0)),
+            "tensors": lambda b=batch: (fidelity.psnr(*b, 255.0), similarity.ssim(*b, 255.0)),
+        }
+        if basicsr_adapter.available():
+            runs["basicsr"] = lambda sr=sr, hr=hr: (
+                basicsr_adapter.psnr(sr, hr),
+                basicsr_adapter.ssim(sr, hr),
+            )
+        found = "  ".join(f"{who} {best_milliseconds(run, repetitions):8.2f}" for who, run in runs.items())
+        print(f"  {shape[1]:>4} x {shape[0]:<5}{found}")
+
+
+def every_default_metric(repetitions: int) -> None:
+    """Each default metric of one pair, nothing shared with the others."""
+    sr, hr = pair(SHAPE, 0)
+    lr = cv2.resize(hr, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    print(f"every default metric of one pair of {SHAPE[1]} x {SHAPE[0]}, ms")
+    for metric in registry.list_metrics():
+        if metric.default and metric.of_images and not metric.needs():
+            case = named("sem-grey").case(
+                sr, hr, lr, 4, degrade=_binned, lr_variance=lambda plane: plane / 60.0 + 1e-4, clean=True
+            )
+            value, reason = measure(metric, case)
+
+            def once(metric: registry.Metric = metric, case: registry.Case = case) -> None:
+                case.memo.clear()
+                measure(metric, case)
+
+            print(
+                f"  {metric.name:<20}{best_milliseconds(once, repetitions):8.2f}  {reason or f'{value:.4f}'}"
+            )
+
+
+def _binned(plane: registry.Plane) -> registry.Plane:
+    result: registry.Plane = cv2.resize(plane, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    return result
 
 
 def main() -> None:
-    """Print a line an image size."""
-    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    """Print the three tables."""
+    pairs, rounds = (int(text) for text in (sys.argv[1:] + ["6", "5"][len(sys.argv) - 1 :]))
+    warnings.simplefilter("ignore")
     cv2.setNumThreads(1)
-    basicsr_adapter.load("basicsr.metrics")
-    generator = np.random.default_rng(0)
-    print("size         ours ms  basicsr ms  ratio  difference of PSNR, SSIM")
-    for shape in SIZES:
-        hr = generator.integers(0, 256, shape).astype(np.float64)
-        sr = np.clip(hr + generator.normal(0, 20, shape), 0, 255).round()
-
-        def ours(sr: np.ndarray = sr, hr: np.ndarray = hr) -> float:
-            return psnr_of(sr, hr, 255.0) + ssim_of(sr, hr, 255.0)
-
-        def theirs(sr: np.ndarray = sr, hr: np.ndarray = hr) -> float:
-            return basicsr_adapter.psnr(sr, hr) + basicsr_adapter.ssim(sr, hr)
-
-        own, other = best_seconds(ours, repetitions), best_seconds(theirs, repetitions)
-        difference = (
-            (psnr_of(sr, hr, 255.0) - basicsr_adapter.psnr(sr, hr)),
-            (ssim_of(sr, hr, 255.0) - basicsr_adapter.ssim(sr, hr)),
-        )
-        size = f"{shape[0]}x{shape[1]}"
-        print(
-            f"{size:<11} {own * 1e3:8.2f} {other * 1e3:11.2f} {own / other:6.2f}  "
-            f"{difference[0]:.1e}, {difference[1]:.1e}"
-        )
+    torch.set_num_threads(1)
+    race(pairs, rounds)
+    arithmetic(rounds)
+    every_default_metric(rounds)
 
 
 if __name__ == "__main__":

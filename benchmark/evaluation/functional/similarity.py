@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ GMSD_CONSTANT = 170.0 / 255.0**2
 
 GMSD_SIDE = 6
 """Smallest side: three gradients after the halving, one of them away from the border."""
+
+STRIP = 2**17
+"""Pixels worked on together on a CPU: the ten planes of a strip stay in its cache."""
 
 
 def ssim(sr: Tensor, hr: Tensor, data_range: float = 1.0) -> Tensor:
@@ -44,17 +48,17 @@ def ssim(sr: Tensor, hr: Tensor, data_range: float = 1.0) -> Tensor:
     """
     check_pair(sr, hr)
     check_side(sr, WINDOW, "SSIM")
-    luminance, contrast = _similarities(sr, hr, data_range)
-    return luminance.mul_(contrast).mean((-2, -1))
+    whole, _ = _mean_similarities(sr, hr, data_range)
+    return whole
 
 
 def ms_ssim(sr: Tensor, hr: Tensor, data_range: float = 1.0) -> Tensor:
     """Multi-scale structural similarity (Wang, Simoncelli and Bovik 2003, eq. 7).
 
     The product of the mean contrast-structure similarities of five scales and, at the coarsest, of the whole
-    SSIM, with the exponents ``SCALE_WEIGHTS``. A scale is the mean over 2 x 2 pixels of the one before; an odd
-    last row or column is mirrored first, as in the authors' code. A negative mean counts as 0, for which a
-    broken exponent has no value.
+    SSIM, with the exponents ``SCALE_WEIGHTS``. A scale is the mean over 2 x 2 pixels of the one before; an
+    odd last row or column is mirrored first, as in the authors' code. A negative mean counts as 0: broken
+    exponents have no value for it.
 
     Args:
         sr: ``(N, H, W)`` floating point, any device, both sides at least 176.
@@ -74,10 +78,9 @@ def ms_ssim(sr: Tensor, hr: Tensor, data_range: float = 1.0) -> Tensor:
     for index, weight in enumerate(SCALE_WEIGHTS):
         if index:
             sr, hr = _halved(sr), _halved(hr)
-        luminance, similarity = _similarities(sr, hr, data_range)
-        if index == len(SCALE_WEIGHTS) - 1:
-            similarity.mul_(luminance)
-        product = product * similarity.mean((-2, -1)).clamp(min=0.0) ** weight
+        whole, contrast = _mean_similarities(sr, hr, data_range)
+        mean = whole if index == len(SCALE_WEIGHTS) - 1 else contrast
+        product = product * mean.clamp(min=0.0) ** weight
     return product
 
 
@@ -120,6 +123,30 @@ def check_side(images: Tensor, smallest: int, title: str) -> None:
             f"{title} needs at least {smallest} x {smallest} pixels inside the border, found "
             f"{height} x {width}"
         )
+
+
+def _mean_similarities(sr: Tensor, hr: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
+    """Means over the windows of SSIM and of its contrast-structure term, ``(N,)`` each."""
+    whole, contrast = sr.new_zeros(len(sr)), sr.new_zeros(len(sr))
+    for part in _strips(sr):
+        near, structure = _similarities(sr[part], hr[part], data_range)
+        contrast[part[0]] += structure.sum((-2, -1))
+        whole[part[0]] += near.mul_(structure).sum((-2, -1))
+    windows = (sr.shape[1] - WINDOW + 1) * (sr.shape[2] - WINDOW + 1)
+    return whole / windows, contrast / windows
+
+
+def _strips(images: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Images and rows to take together: all of them on a GPU, what a CPU's cache holds elsewhere."""
+    count, height, width = images.shape
+    windows = height - WINDOW + 1
+    if images.is_cuda:
+        yield slice(0, count), slice(0, height)
+        return
+    rows = max(2 * WINDOW, STRIP // width)
+    for index in range(count):
+        for top in range(0, windows, rows):
+            yield slice(index, index + 1), slice(top, min(top + rows, windows) + WINDOW - 1)
 
 
 def _similarities(sr: Tensor, hr: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
@@ -169,7 +196,7 @@ def _blocks(images: Tensor) -> Tensor:
 
 
 def _squared_gradient(images: Tensor) -> Tensor:
-    """Squared Prewitt gradient over 3 of the halved image; zeros surround the image, as the authors have it."""
+    """Squared Prewitt gradient over 3 of the halved image, zeros around it as the authors have it."""
     height, width = images.shape[-2:]
     small = _blocks(torch.nn.functional.pad(images, (0, width % 2, 0, height % 2)))
     padded = torch.nn.functional.pad(small, (1, 1, 1, 1))

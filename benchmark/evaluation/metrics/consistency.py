@@ -44,8 +44,8 @@ def lr_psnr(case: Case) -> float:
     title="LR chi²",
     direction="none",
     bounds=(0.0, float("inf")),
-    explanation="Disagreement with the noisy LR image in units of its own noise: 1 is all that noise explains, "
-    "far below 1 its noise was copied, above 1 the result contradicts the recording.",
+    explanation="Disagreement with the noisy LR image in units of its noise: 1 is what noise explains, "
+    "far below 1 the noise was copied, above 1 the result contradicts the recording.",
     family="consistency",
 )
 def lr_chi2(case: Case) -> float:

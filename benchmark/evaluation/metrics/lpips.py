@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from srbench.errors import SrbenchError
+from srbench.evaluation.learned import LABEL, grey_as_colour, one_number
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane, register_metric
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def trunk_problem() -> str:
     title="LPIPS (perceptual)",
     direction="lower",
     bounds=(0.0, float("inf")),
-    explanation="How different the images look to a network trained on photographs; "
-    "perceptual, not evidence of structure.",
+    explanation=f"How different the images look to a network trained on photographs; {LABEL}.",
     family="perceptual",
     tag=f"{NET}-{VERSION}",
     needs=trunk_problem,
@@ -46,15 +46,17 @@ def lpips(case: Case) -> float:
     """LPIPS (AlexNet, version 0.1) of the image without its border, grey repeated over three channels."""
     if min(case.sr.shape) < MINIMUM_SIDE:
         raise MetricUnavailable(f"LPIPS needs at least {MINIMUM_SIDE} x {MINIMUM_SIDE} pixels")
-    return distance(_installed_network(), case.sr, case.hr)
+    return distance(_installed_network(), case.sr, case.hr, case.data_range)
 
 
-def distance(network: nn.Module, sr: Plane, hr: Plane) -> float:
-    """LPIPS of two planes in [0, 1]."""
+def distance(network: nn.Module, sr: Plane, hr: Plane, data_range: float = 1.0) -> float:
+    """LPIPS of two planes in [0, data_range]."""
     import torch
 
+    # The network was made for [-1, 1].
+    images = (grey_as_colour(plane, data_range) * 2.0 - 1.0 for plane in (sr, hr))
     with torch.inference_mode():
-        return float(network(_to_input(sr), _to_input(hr)).item())
+        return one_number(network(*images), (0.0, float("inf")), "LPIPS")
 
 
 def build_network(trunk: Mapping[str, Tensor]) -> nn.Module:
@@ -78,11 +80,3 @@ def _installed_network() -> nn.Module:
     if trunk is None:
         raise MetricUnavailable(pretrained.describe("alexnet"))
     return build_network(trunk)
-
-
-def _to_input(plane: Plane) -> Tensor:
-    """``(H, W)`` in [0, 1] to ``(1, 3, H, W)`` in [-1, 1], the range the network was made for."""
-    import torch
-
-    image = torch.from_numpy(plane).to(torch.float32) * 2.0 - 1.0
-    return image.expand(1, 3, -1, -1)

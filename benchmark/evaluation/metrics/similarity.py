@@ -9,8 +9,8 @@ from srbench.evaluation.metrics.registry import Case, register_metric
     title="MS-SSIM",
     direction="higher",
     bounds=(0.0, 1.0),
-    explanation="SSIM over five magnifications of the same image: forgives what only the finest pixels show; "
-    "a few invented or missing particles hardly change it.",
+    explanation="SSIM over five magnifications of the same image: forgives what only the finest pixels show, "
+    "and takes invented or missing particles for a blur.",
     family="fidelity",
 )
 def ms_ssim(case: Case) -> float:
