@@ -139,7 +139,7 @@ def test_name_network_version_direction_and_range(
 ) -> None:
     metric = get(name)
     assert (metric.name, metric.id, metric.direction, metric.bounds) == (name, identity, direction, bounds)
-    assert get(identity) == metric
+    assert get(identity) == get(f"{name}-pyiqa") == metric
     assert get(identity.replace("9.9", "0.1.2")).direction == direction  # a row of another version
     assert not metric.default and metric.of_images and metric.explanation.endswith(".")
     assert "pyiqa" not in sys.modules  # its table is read without the seconds of importing it
@@ -267,7 +267,8 @@ def test_not_installed_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(pyiqa_adapter.importlib.util, "find_spec", lambda name: None)
     metric = get("pyiqa_dists")
     assert "pip install 'srbench[pyiqa]'" in metric.needs() and "Noncommercial" in metric.needs()
-    assert metric.direction == "none" and metric.name == "pyiqa_dists"
+    assert metric.direction == "none" and metric.id == "pyiqa_dists-pyiqa"
+    assert get(metric.id).name == metric.name == "pyiqa_dists"
     with pytest.raises(MetricUnavailable, match=r"pip install 'srbench\[pyiqa\]'"):
         metric.compute(case())
     with pytest.raises(SrbenchError, match="not installed here"):

@@ -41,7 +41,7 @@ def lr_psnr(case: Case) -> float:
 
 
 @register_metric(
-    title="LR chi²",
+    title="LR chi2",
     direction="none",
     bounds=(0.0, float("inf")),
     explanation="Disagreement with the noisy LR image in units of its noise: 1 is what noise explains, "

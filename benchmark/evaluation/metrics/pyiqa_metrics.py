@@ -133,8 +133,8 @@ def _bounds(settings: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _net(name: str, settings: Mapping[str, Any]) -> list[str]:
-    """The network behind it, as pyiqa's settings name it."""
-    if name in FORMULAS:
+    """The network behind it, as pyiqa's settings name it; not known where it is not installed."""
+    if name in FORMULAS or not settings:
         return []
     options = settings.get("metric_opts", {})
     named = [str(options[key]) for key in NET_SETTINGS if isinstance(options.get(key), str)]

@@ -70,7 +70,7 @@ def chi(one: Case) -> float:
 @pytest.mark.parametrize("name", ["sem_pixel:dose=20", "sem_pixel", "sem_defocus:dose=150"])
 def test_chi_square_of_the_truth_is_one_in_dark_scenes_too(name: str, scale: int, scene: Scene) -> None:
     """The darker one is black over a third of its area, where half of the noise is cut off."""
-    for hr in (scene.truth, np.clip(scene.truth - 0.25, 0.0, 1.0)):
+    for hr in (scene.truth, np.clip(scene.truth - 64.0 / 255.0, 0.0, 1.0)):
         one = case(name, hr, hr, scale)
         # Clipped noise has heavier tails than a Gaussian: one pixel scatters by up to 2.5, not by 1.41.
         assert chi(one) == pytest.approx(1.0, abs=4 * 2.5 / math.sqrt(one.lr.size))
