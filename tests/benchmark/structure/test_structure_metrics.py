@@ -250,6 +250,18 @@ def test_shifted_structure_is_seen_by_dice_only(draw: SimpleNamespace, hr: np.nd
     assert structure.phase_fraction_error(case) < 0.002
 
 
+def test_the_sharp_liar_passes_where_the_objects_are_large(draw: SimpleNamespace, hr: np.ndarray) -> None:
+    """Blind spot: invented texture of the right spectrum, on a blurred image, changes no large object."""
+    blurred = gaussian_filter(hr, 2.0)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(512), np.fft.fftfreq(512)))
+    phase = np.angle(np.fft.fft2(np.random.default_rng(5).normal(size=hr.shape)))
+    invented = np.where(frequency > 1 / 8, np.abs(np.fft.fft2(hr)) * np.exp(1j * phase), 0)
+    case = draw.case(blurred + np.fft.ifft2(invented).real, hr)
+    assert structure.object_f1(case) == 1.0
+    assert structure.b0_error(case) == 0.0
+    assert structure.mask_dice(case) > 0.98
+
+
 @pytest.mark.gpu
 def test_a_gpu_gives_the_same_values(draw: SimpleNamespace, hr: np.ndarray, exchanged: np.ndarray) -> None:
     case = draw.case(gaussian_filter(exchanged, 1), hr, category="particles", second=exchanged)
