@@ -127,6 +127,9 @@ class Manifest:
         card: title, family, year, paper and ``leaking`` of the model.
         previews: image ids that have a preview.
         notes: anything a reader must know (fallback losses, ...).
+        guards: what the guards of a run found: ``guard``, ``status`` and ``detail`` of each.
+        outputs: image id to the sha256 of its super-resolved pixels (shape, type and bytes).
+        scores_sha256: of the rows as they were written; other rows are not those of this run.
     """
 
     key: RunKey
@@ -143,6 +146,9 @@ class Manifest:
     card: Mapping[str, Any] = field(default_factory=dict)
     previews: Sequence[str] = ()
     notes: Sequence[str] = ()
+    guards: Sequence[Mapping[str, str]] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    scores_sha256: str = ""
 
     def to_json(self) -> str:
         """The manifest file's text."""

@@ -108,7 +108,7 @@ class Folder(DatasetSource):
         name = f"folder:{argument}"
         if not _is_packed(cache, version):
             _pack(root, files, cache, version)
-        return PackedSet(cache, self.card, name)
+        return PackedSet(cache, self.card, name, sources=[root])
 
     def state(self) -> DatasetState:
         """Nothing is on disk under this name alone."""

@@ -58,5 +58,10 @@ def keep(image_id: str, drawn: Drawn) -> None:
         write_atomically(_file(image_id), stream.getvalue())
 
 
+def folder() -> Path:
+    """Where drawn scenes are kept."""
+    return home() / "cache" / "sem_synthetic" / f"v{VERSION}"
+
+
 def _file(image_id: str) -> Path:
-    return home() / "cache" / "sem_synthetic" / f"v{VERSION}" / f"{image_id}.npz"
+    return folder() / f"{image_id}.npz"

@@ -1,0 +1,1 @@
+"""What a model's process may read: only what it needs, never HR."""
