@@ -158,8 +158,9 @@ def drawn_or_kept(image_id: str, entry: Mapping[str, Any], size: int) -> Drawn:
     Raises:
         DatasetError: this machine's arithmetic gives another image than the published one.
     """
+    from srbench.datasets.storage import pixel_hash
     from srbench.datasets.synthetic import cache
-    from srbench.datasets.synthetic.suite import SyntheticScene, pixel_hash
+    from srbench.datasets.synthetic.suite import SyntheticScene
 
     found = cache.kept(image_id, entry)
     if found is None:

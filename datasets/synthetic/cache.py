@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from srbench.datasets.home import home
 from srbench.datasets.interface import DatasetError
-from srbench.datasets.storage import write_atomically
-from srbench.datasets.synthetic.suite import VERSION, SyntheticScene, pixel_hash, truth_text
+from srbench.datasets.storage import pixel_hash, write_atomically
+from srbench.datasets.synthetic.suite import VERSION, SyntheticScene, truth_text
 
 
 @dataclass(frozen=True)
