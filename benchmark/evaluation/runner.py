@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from srbench import datasets
 from srbench.datasets import MicrographSet
 from srbench.datasets.interface import ProgressSink, silent
 from srbench.evaluation import lr_cache
+from srbench.evaluation.errands import Errand, Workers, scratch_folder, write_pack
 from srbench.evaluation.jobs import DEFAULT_DEGRADATION, Job, Wanted, magnification, resolve
-from srbench.evaluation.launch import WorkerFailed, run_worker
+from srbench.evaluation.launch import WorkerFailed
 from srbench.evaluation.lr_cache import LrCache
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.protocol import to_eight_bits, to_uint8
@@ -142,6 +142,7 @@ class _Evaluation:
         self.lr = lr
         self.store = store
         self.how = how
+        self.workers = Workers(setting.scorer.scale, how.limits, how.timeout)
         self.images = {image.id: image for image in setting.images}
         usable = [self.images[entry.image] for entry in lr.entries]
         self.previewed = frozenset(image.id for image in over_categories(usable, how.previews))
@@ -189,36 +190,18 @@ class _Evaluation:
         return ModelRun(scorer, self.images, self.lr, self.previewed, job.label, self.how.progress)
 
     def _run_worker(self, job: Job, run: ModelRun) -> None:
-        with tempfile.TemporaryDirectory(prefix="srbench-eval-", ignore_cleanup_errors=True) as scratch:
-            for message in run_worker(self._spec(job, Path(scratch)), Path(scratch), self.how.timeout):
+        with scratch_folder() as folder:
+            scratch = Path(folder)
+            errand = Errand.of(self.lr, self._pack_references(scratch) if job.leaking else None)
+            for message in self.workers.run(job, errand, scratch):
                 run.take(message)
-
-    def _spec(self, job: Job, scratch: Path) -> dict[str, Any]:
-        """All that a worker is told."""
-        return {
-            "model": job.model,
-            "module": job.card.module if job.card else "",
-            "module_file": job.source_file(),
-            "scale": self.setting.scorer.scale,
-            "channels": job.channels,
-            "variant": job.variant,
-            "weights": str(job.weights.resolve()) if job.weights else None,
-            "rgb_to_grey": job.rgb_to_grey,
-            "foreign": job.foreign,
-            "lr": str(self.lr.file.resolve()),
-            "images": [list(entry.layout) for entry in self.lr.entries],
-            "out": str(scratch),
-            **({"hr": str(self._pack_references(scratch))} if job.leaking else {}),
-            **self.how.limits,
-        }
 
     def _pack_references(self, scratch: Path) -> Path:
         """The 8-bit HR images in the order of the LR pack, for a variant that is meant to see them."""
-        pack = scratch / "hr.bin"
-        with pack.open("wb") as file:
-            for entry in self.lr.entries:
-                file.write(to_eight_bits(self.setting.scorer.reference(self.images[entry.image])).tobytes())
-        return pack
+        reference = self.setting.scorer.reference
+        images = (to_eight_bits(reference(self.images[entry.image])) for entry in self.lr.entries)
+        write_pack(scratch / "hr.bin", images)
+        return scratch / "hr.bin"
 
     def _open_work(self, key: RunKey) -> Scorer | None:
         """A scorer for what was asked for and what is stored already; None when nothing is left to do."""

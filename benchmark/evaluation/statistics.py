@@ -121,7 +121,8 @@ def leaderboard(
         direction: which way is better; None asks the metric registry. With ``"none"`` nothing is ranked.
         baseline: model that differences are taken from.
         unranked: (model, variant) pairs shown but never ranked, such as leaking variants; the noise ceiling
-            and the control never are, nor is what lacks a value for an image that another candidate has one for.
+            and the control never are, nor is what lacks a value for an image that another candidate has one
+            for.
         margin: smallest difference that matters; the metric's own when None.
         trainings: run to the training that it repeats with another seed; runs with an equal one become one
             row, with seeds resampled from three on. Every run is a row of its own when None.

@@ -159,17 +159,20 @@ class Tiler:
         self._radius: float | None = None
         self._needs: dict[tuple[int, int], int] = {}
 
-    def __call__(self, lr: Tensor, *, oracle_hr: Tensor | None = None) -> Inference:
+    def __call__(
+        self, lr: Tensor, *, oracle_hr: Tensor | None = None, plan: Plan | None = None
+    ) -> Inference:
         """Super-resolve ``(N, C, H, W)`` in [0, 1].
 
         Args:
             lr: the image.
             oracle_hr: the HR image, for a leaking variant and no other.
+            plan: how to run it, to repeat another run bit for bit; by memory when None.
 
         Raises:
             SrbenchError: the network gave NaN, or not even the smallest tile fits into memory.
         """
-        plan = self.plan(int(lr.shape[-2]), int(lr.shape[-1]), images=int(lr.shape[0]))
+        plan = plan or self.plan(int(lr.shape[-2]), int(lr.shape[-1]), images=int(lr.shape[0]))
         return _Job(self, lr, plan, oracle_hr).run()
 
     @property

@@ -1,0 +1,107 @@
+"""What is handed to a model's process: a pack of LR images, weights, the scale, and nothing else."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench.evaluation.jobs import Job
+from srbench.evaluation.launch import Message, run_worker
+from srbench.evaluation.lr_cache import LrCache
+
+Layout = tuple[int, int, int, int]
+TilePlan = tuple[int, int, bool]
+Grey = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Errand:
+    """Images for one worker.
+
+    Attributes:
+        lr: pack of 8-bit LR images.
+        layouts: offset, height, width and channels of each in the pack, in the order they are run.
+        plans: tile, halo and exactness of each, to repeat an earlier run bit for bit; by memory when empty.
+        hr: pack of the HR images in the order of the LR pack, for a variant that is meant to see them.
+    """
+
+    lr: Path
+    layouts: tuple[Layout, ...]
+    plans: tuple[TilePlan, ...] = ()
+    hr: Path | None = None
+
+    @staticmethod
+    def of(lr: LrCache, hr: Path | None = None) -> Errand:
+        """All images of an evaluation."""
+        return Errand(lr.file, tuple(entry.layout for entry in lr.entries), hr=hr)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Starts workers under the limits of one evaluation.
+
+    Attributes:
+        scale: magnification.
+        limits: device, tile and memory.
+        timeout: seconds for one image after which a model counts as hung.
+    """
+
+    scale: int
+    limits: Mapping[str, Any]
+    timeout: float
+
+    def run(self, job: Job, errand: Errand, scratch: Path) -> Iterator[Message]:
+        """The messages of a worker that runs this errand; its files lie in ``scratch``.
+
+        Raises:
+            WorkerFailed: it raised, crashed, was killed, or was silent for too long.
+        """
+        yield from run_worker(self._order(job, errand, scratch), scratch, self.timeout)
+
+    def _order(self, job: Job, errand: Errand, scratch: Path) -> dict[str, Any]:
+        """All that a worker is told."""
+        return {
+            "model": job.model,
+            "module": job.card.module if job.card else "",
+            "module_file": job.source_file(),
+            "scale": self.scale,
+            "channels": job.channels,
+            "variant": job.variant,
+            "weights": str(job.weights.resolve()) if job.weights else None,
+            "rgb_to_grey": job.rgb_to_grey,
+            "foreign": job.foreign,
+            "lr": str(errand.lr.resolve()),
+            "images": [list(layout) for layout in errand.layouts],
+            "plans": [list(plan) for plan in errand.plans],
+            "out": str(scratch),
+            **({"hr": str(errand.hr)} if errand.hr else {}),
+            **self.limits,
+        }
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for one worker, gone when it is left."""
+    return tempfile.TemporaryDirectory(prefix="srbench-eval-", ignore_cleanup_errors=True)
+
+
+def write_pack(file: Path, images: Iterable[Grey]) -> tuple[Layout, ...]:
+    """Write 8-bit images ``(H, W)`` or ``(H, W, 3)`` one after the other; where each of them lies."""
+    layouts: list[Layout] = []
+    with file.open("wb") as out:
+        for image in images:
+            channels = image.shape[2] if image.ndim == 3 else 1
+            layouts.append((out.tell(), image.shape[0], image.shape[1], channels))
+            out.write(np.ascontiguousarray(image).tobytes())
+    return tuple(layouts)
+
+
+def reordered(errand: Errand, order: Sequence[int]) -> Errand:
+    """The same images in another order."""
+    plans = tuple(errand.plans[index] for index in order) if errand.plans else ()
+    return Errand(errand.lr, tuple(errand.layouts[index] for index in order), plans, errand.hr)
