@@ -410,7 +410,7 @@ def test_a_worker_is_told_no_name_and_no_place_of_the_references(tmp_path: Path)
         return iter(())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("srbench.evaluation.runner.run_worker", listen)
+        patch.setattr("srbench.evaluation.errands.run_worker", listen)
         srbench.evaluate("fake_smooth", dataset=FakeSet(2), scale=4, results=tmp_path)
     assert not {"dataset", "split", "ids", "hr"} & set(told[0])
     assert "sub/" not in json.dumps(told[0])
