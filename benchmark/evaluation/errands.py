@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srbench.evaluation.isolation import Confinement, for_job
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.launch import Message, run_worker
 from srbench.evaluation.lr_cache import LrCache
@@ -50,11 +51,13 @@ class Workers:
         scale: magnification.
         limits: device, tile and memory.
         timeout: seconds for one image after which a model counts as hung.
+        hidden: what no model may read, in whatever way.
     """
 
     scale: int
     limits: Mapping[str, Any]
     timeout: float
+    hidden: tuple[Path, ...]
 
     def run(self, job: Job, errand: Errand, scratch: Path) -> Iterator[Message]:
         """The messages of a worker that runs this errand; its files lie in ``scratch``.
@@ -62,7 +65,18 @@ class Workers:
         Raises:
             WorkerFailed: it raised, crashed, was killed, or was silent for too long.
         """
-        yield from run_worker(self._order(job, errand, scratch), scratch, self.timeout)
+        order, confinement = self._order(job, errand, scratch), self._confinement(job, errand, scratch)
+        yield from run_worker(order, scratch, self.timeout, confinement)
+
+    def _confinement(self, job: Job, errand: Errand, scratch: Path) -> Confinement:
+        file = job.source_file()
+        return for_job(
+            lr=errand.lr,
+            weights=job.weights,
+            module_file=Path(file) if file else None,
+            scratch=scratch,
+            hidden=self.hidden,
+        )
 
     def _order(self, job: Job, errand: Errand, scratch: Path) -> dict[str, Any]:
         """All that a worker is told."""

@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from srbench.errors import SrbenchError
+from srbench.evaluation.isolation import Confinement, Strength, starting
+from srbench.evaluation.isolation.strength import none, strength_of
 
 # No entry of the path may be the current folder: models/ and datasets/ of a checkout would shadow packages.
 _START = (
@@ -35,41 +37,74 @@ Message = Mapping[str, Any]
 
 
 class WorkerFailed(SrbenchError):
-    """The worker did not finish; the message says why."""
+    """The worker did not finish; the message says why.
+
+    Attributes:
+        isolation: what had been applied to it.
+        attempts: hidden places it had asked for, as far as it could still say.
+    """
+
+    def __init__(self, reason: str, isolation: Strength | None = None, attempts: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.isolation = isolation or none("its process ended before it was confined")
+        self.attempts = tuple(attempts)
 
 
-def run_worker(job: Mapping[str, Any], scratch: Path, timeout: float) -> Iterator[Message]:
+def run_worker(
+    job: Mapping[str, Any], scratch: Path, timeout: float, confinement: Confinement | None = None
+) -> Iterator[Message]:
     """Start a worker and yield its messages; it is ended when the iteration is left.
+
+    The message ``ready`` has ``isolation``, what was applied before any code of the model was imported;
+    ``finished`` has ``attempts``, the hidden places that the model asked for.
 
     Args:
         job: what :mod:`srbench.evaluation.worker` reads.
-        scratch: an empty folder; the worker's current folder and srbench home.
+        scratch: an empty folder; the worker's current folder, srbench home, and all it can write to.
         timeout: seconds without any message, once it is warm, after which the worker is ended.
+        confinement: what it may read; everything when None.
 
     Raises:
         WorkerFailed: it raised, crashed, was killed, or was silent for too long.
+        SrbenchError: the environment asks for an isolation that does not exist.
     """
     job_file = scratch / "job.json"
     job_file.write_text(json.dumps(dict(job)), encoding="utf-8")
-    log = scratch / "stderr.txt"
+    with starting.confined([sys.executable, "-c", _START, str(job_file)], scratch, confinement) as command:
+        log = scratch / "stderr.txt"
+        process = _start(command, scratch, log)
+        try:
+            yield from _with_isolation(_messages(process, log, timeout))
+        finally:
+            _end(process)
+
+
+def _start(command: list[str], scratch: Path, log: Path) -> subprocess.Popen[bytes]:
+    own = starting.environment(scratch)
     with log.open("wb") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(job_file)],
+        return subprocess.Popen(
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd=scratch,
-            env={
-                **_KEEP_MEMORY,
-                **os.environ,
-                "SRBENCH_HOME": str(scratch / "home"),
-                "PYTHONUNBUFFERED": "1",
-            },
+            env={**_KEEP_MEMORY, **os.environ, **own, "PYTHONUNBUFFERED": "1"},
         )
+
+
+def _with_isolation(messages: Iterator[Message]) -> Iterator[Message]:
+    """Add to what follows the strength that the worker told first, when nothing of the model had run yet."""
+    isolation: Strength | None = None
     try:
-        yield from _messages(process, log, timeout)
-    finally:
-        _end(process)
+        for message in messages:
+            if message["event"] == "confined" and isolation is None:
+                isolation = strength_of(message["isolation"])
+            elif message["event"] == "ready" and isolation is not None:
+                yield {**message, "isolation": isolation.stored()}
+            else:
+                yield message
+    except WorkerFailed as error:
+        raise WorkerFailed(str(error), isolation, error.attempts) from error
 
 
 def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> Iterator[Message]:
@@ -87,7 +122,7 @@ def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> It
             raise WorkerFailed(_death(process, log))
         message = json.loads(line)
         if message["event"] == "error":
-            raise WorkerFailed(message["reason"])
+            raise WorkerFailed(message["reason"], attempts=message.get("attempts", ()))
         yield message
         if message["event"] == "finished":
             return

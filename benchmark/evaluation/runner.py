@@ -24,7 +24,7 @@ from srbench.evaluation.scoring import UNAVAILABLE, Scorer
 from srbench.evaluation.setting import Setting, channels_of, make_setting, over_categories
 from srbench.evaluation.statistics import NOISE_CEILING
 from srbench.evaluation.summary import EvaluationSummary, Outcome
-from srbench.home import cache_folder, results_folder
+from srbench.home import cache_folder, home, results_folder
 from srbench.models import ModelCard
 from srbench.store import RunKey, ScoreStore
 
@@ -142,7 +142,8 @@ class _Evaluation:
         self.lr = lr
         self.store = store
         self.how = how
-        self.workers = Workers(setting.scorer.scale, how.limits, how.timeout)
+        hidden = (home(), store.root, *setting.micrographs.places())
+        self.workers = Workers(setting.scorer.scale, how.limits, how.timeout, hidden)
         self.images = {image.id: image for image in setting.images}
         usable = [self.images[entry.image] for entry in lr.entries]
         self.previewed = frozenset(image.id for image in over_categories(usable, how.previews))

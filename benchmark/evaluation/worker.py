@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from srbench.evaluation.isolation.applying import Confined
     from srbench.evaluation.tiling import Inference, Plan, Tiler
     from srbench.models import SRModel
 
