@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,21 @@ class Errand:
     def of(lr: LrCache, hr: Path | None = None) -> Errand:
         """All images of an evaluation."""
         return Errand(lr.file, tuple(entry.layout for entry in lr.entries), hr=hr)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run gave, and how, so that it can be repeated bit for bit.
+
+    Attributes:
+        outputs: image id to the hash of its pixels.
+        plans: tile, halo and exactness of each image, in the order of the LR pack.
+        device: what it ran on.
+    """
+
+    outputs: Mapping[str, str]
+    plans: tuple[TilePlan, ...]
+    device: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,3 +134,8 @@ def reordered(errand: Errand, order: Sequence[int]) -> Errand:
     """The same images in another order."""
     plans = tuple(errand.plans[index] for index in order) if errand.plans else ()
     return Errand(errand.lr, tuple(errand.layouts[index] for index in order), plans, errand.hr)
+
+
+def plan_of(tiling: Mapping[str, Any]) -> TilePlan:
+    """How an image was run, from its worker's message."""
+    return tiling["tile"], tiling["halo"], tiling["exact"]

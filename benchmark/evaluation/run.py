@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srbench.datasets.interface import Micrograph, ProgressEvent, ProgressSink
+from srbench.datasets.storage import pixel_hash
 from srbench.errors import SrbenchError
+from srbench.evaluation.errands import Made, plan_of
 from srbench.evaluation.lr_cache import Entry, LrCache
 from srbench.evaluation.protocol import to_uint8
 from srbench.evaluation.scoring import Scorer
 from srbench.store import Score
+
+if TYPE_CHECKING:
+    from srbench.evaluation.guarding import RunWatch
 
 Pixels8 = NDArray[np.uint8]
 _PROPERTIES = ("params", "gmacs_per_mpx", "peak_mb_per_mpx")
@@ -36,6 +41,7 @@ class ModelRun:
         previewed: ids of the images whose SR is kept.
         label: for progress.
         progress: told of every image.
+        watch: the guards of a model's run; None for what no model made.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class ModelRun:
         previewed: frozenset[str],
         label: str,
         progress: ProgressSink,
+        watch: RunWatch | None = None,
     ) -> None:
         self.scorer = scorer
         self.images = images
@@ -53,7 +60,9 @@ class ModelRun:
         self.previewed = previewed
         self.label = label
         self.progress = progress
+        self.watch = watch
         self.done = 0
+        self.outputs: dict[str, str] = {}
         self.scores: list[Score] = [
             score
             for name, reason in lr.unusable.items()
@@ -72,6 +81,8 @@ class ModelRun:
         Raises:
             BadOutput: the image it wrote has another size or type than it must have.
         """
+        if self.watch is not None:
+            self.watch.hear(message)
         if message["event"] == "ready":
             self.device = message["device"]
             self._size = {name: float(message[name]) for name in _PROPERTIES}
@@ -83,7 +94,11 @@ class ModelRun:
 
     def score(self, entry: Entry, sr: Pixels8) -> None:
         """Score one image: ``(H, W)``, or ``(H, W, 3)`` of a colour image. Previews show the luma scored."""
-        self.scores += self.scorer.scores(self.images[entry.image], sr, self.lr.pixels(entry))
+        image, lr = self.images[entry.image], self.lr.pixels(entry)
+        self.outputs[entry.image] = pixel_hash(sr)
+        if self.watch is not None:
+            self.watch.look(entry, sr, self.scorer.reference(image), lr)
+        self.scores += self.scorer.scores(image, sr, lr)
         if entry.image in self.previewed:
             self.previews[entry.image] = to_uint8(sr)
         self._advance()
@@ -111,6 +126,10 @@ class ModelRun:
             "peak_mb": round(self._peak, 1),
             "tiling": self._tiling(),
         }
+
+    def made(self) -> Made:
+        """What came out and how, for an audit that repeats it."""
+        return Made(self.outputs, tuple(map(plan_of, self._tilings)), self.device)
 
     def notes(self) -> list[str]:
         """What a reader must know."""

@@ -1,0 +1,202 @@
+"""The audit of one run: the model is run again under conditions that an honest one does not notice.
+
+1. HR replaced by noise wherever the harness hands it over, files of the data set out of reach, images in
+   another order: the pixels must be the same, bit for bit. Only where they are not is the model run again
+   under each of the changes alone, to say which one it noticed.
+2. Some LR images mirrored, turned and with one grey level of noise more: the model must do about as well as
+   on the images themselves, compared with what bicubic does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench.datasets.interface import ProgressEvent, ProgressSink
+from srbench.datasets.storage import pixel_hash
+from srbench.evaluation.errands import (
+    Errand,
+    Made,
+    TilePlan,
+    Workers,
+    plan_of,
+    reordered,
+    scratch_folder,
+    write_pack,
+)
+from srbench.evaluation.guards import Finding
+from srbench.evaluation.jobs import Job
+from srbench.evaluation.lr_cache import LrCache
+from srbench.evaluation.probing import Probing
+from srbench.evaluation.protocol import to_eight_bits
+from srbench.evaluation.setting import Setting
+from srbench.store import Manifest
+
+Pixels8 = NDArray[np.uint8]
+
+
+class Audit:
+    """Audits the runs of one evaluation.
+
+    Args:
+        setting: what is scored.
+        lr: what the models are given.
+        workers: start the model's processes.
+        progress: told of every image.
+    """
+
+    def __init__(self, setting: Setting, lr: LrCache, workers: Workers, progress: ProgressSink) -> None:
+        self.setting = setting
+        self.lr = lr
+        self.workers = workers
+        self.progress = progress
+        self.images = {image.id: image for image in setting.images}
+        self._device: Mapping[str, Any] = {}
+
+    def findings(self, job: Job, made: Made | None, stored: Manifest | None) -> list[Finding]:
+        """Run the job's model again; findings of ``hr_hidden``, ``lr_only`` and ``nothing_remembered``.
+
+        Args:
+            job: whose run.
+            made: what it gave just now; None where it was scored earlier, then it is run once more for it.
+            stored: the manifest of that earlier run.
+
+        Raises:
+            WorkerFailed: it ran when it was scored, but not now.
+        """
+        first = made or self._again(job, self._errand(job, ()), "as scored")
+        found = [*self._swapped(job, first), self._probed(job, first)]
+        if made is None and stored is not None:
+            found += _same_as_scored(first, stored)
+        return found
+
+    def _swapped(self, job: Job, first: Made) -> list[Finding]:
+        """Guards 1 and 2: what the pixels depend on."""
+        order = _another_order(len(self.lr.entries))
+        errand = self._errand(job, first.plans)
+        both = self._again(job, errand, "HR swapped, other order", order, noise=True)
+        if both.outputs == first.outputs:
+            count = len(first.outputs)
+            return [
+                Finding(
+                    "hr_hidden", "passed", f"With HR replaced by noise all {count} outputs are the same."
+                ),
+                Finding(
+                    "lr_only", "passed", f"Run again in another order, all {count} outputs are the same."
+                ),
+            ]
+        return self._which(job, errand, first)
+
+    def _which(self, job: Job, errand: Errand, first: Made) -> list[Finding]:
+        """Each change alone: nothing, HR, order."""
+        count = len(first.outputs)
+        again = self._again(job, errand, "as scored")
+        if again.outputs != first.outputs:
+            restless = _differing(first.outputs, again.outputs)
+            words = f"Run again on the same LR it gave other pixels for {restless} of {count} images"
+            return [
+                Finding("hr_hidden", "unchecked", f"{words}, so that a swap of HR shows nothing."),
+                Finding("lr_only", "failed", f"{words}."),
+            ]
+        swapped = _differing(first.outputs, self._again(job, errand, "HR swapped", noise=True).outputs)
+        order = _another_order(len(self.lr.entries))
+        moved = _differing(first.outputs, self._again(job, errand, "other order", order).outputs)
+        return [
+            Finding("hr_hidden", "failed", f"With HR replaced by noise {swapped} of {count} outputs changed.")
+            if swapped
+            else Finding("hr_hidden", "passed", "With HR replaced by noise all outputs are the same."),
+            Finding(
+                "lr_only",
+                "failed",
+                f"Run in another order it gave other pixels for {moved} of {count} images.",
+            )
+            if moved
+            else Finding("lr_only", "passed", "Run again in another order, all outputs are the same."),
+        ]
+
+    def _probed(self, job: Job, first: Made) -> Finding:
+        """Guard 4: images that a look-up table does not know."""
+        if job.leaking:
+            return Finding("nothing_remembered", "unchecked", "Not asked of a variant that is given HR.")
+        return Probing(self.setting, self.lr).finding(
+            lambda pack, layouts, plans: self._answers(
+                job, Errand(pack, layouts, plans), "mirrored and noisy"
+            ),
+            dict(zip((entry.image for entry in self.lr.entries), first.plans, strict=True)),
+        )
+
+    def _errand(self, job: Job, plans: tuple[TilePlan, ...]) -> Errand:
+        return replace(Errand.of(self.lr), plans=plans)
+
+    def _again(
+        self, job: Job, errand: Errand, label: str, order: Sequence[int] = (), noise: bool = False
+    ) -> Made:
+        """Run the images, in this order, and hash what comes out."""
+        order = order or range(len(errand.layouts))
+        outputs: dict[str, str] = {}
+        plans: dict[int, TilePlan] = {}
+        with scratch_folder() as folder:
+            hr = self._pack_hr(Path(folder), noise) if job.leaking else None
+            asked = reordered(replace(errand, hr=hr), order)
+            for place, sr, tiling in self._run(job, asked, Path(folder), label):
+                outputs[self.lr.entries[order[place]].image] = pixel_hash(sr)
+                plans[order[place]] = plan_of(tiling)
+        return Made(outputs, tuple(plans[index] for index in sorted(plans)), self._device)
+
+    def _answers(self, job: Job, errand: Errand, label: str) -> list[Pixels8]:
+        with scratch_folder() as folder:
+            return [sr for _, sr, _ in self._run(job, errand, Path(folder), label)]
+
+    def _run(
+        self, job: Job, errand: Errand, scratch: Path, label: str
+    ) -> Iterator[tuple[int, Pixels8, Mapping[str, Any]]]:
+        total = len(errand.layouts)
+        for message in self.workers.run(job, errand, scratch):
+            self._device = message.get("device", self._device)
+            if message["event"] != "image":
+                continue
+            file = Path(message["file"])
+            yield message["index"], np.load(file, allow_pickle=False), message["tiling"]
+            file.unlink()
+            self.progress(
+                ProgressEvent(f"audit of {job.label}: {label}", message["index"] + 1, total, "images")
+            )
+
+    def _pack_hr(self, scratch: Path, noise: bool) -> Path:
+        """HR in the order of the LR pack for a variant that is given it, or noise of the same size."""
+        reference = self.setting.scorer.reference
+        pixels = (to_eight_bits(reference(self.images[entry.image])) for entry in self.lr.entries)
+        generator = np.random.default_rng(0)
+        write_pack(
+            scratch / "hr.bin",
+            (generator.integers(0, 256, one.shape, dtype=np.uint8) if noise else one for one in pixels),
+        )
+        return scratch / "hr.bin"
+
+
+def _another_order(count: int) -> list[int]:
+    """The images backwards: no image keeps its place but the middle one, and none its predecessor."""
+    return list(range(count))[::-1]
+
+
+def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> int:
+    return sum(first[image] != second[image] for image in first)
+
+
+def _same_as_scored(now: Made, stored: Manifest) -> list[Finding]:
+    """Whether the scores, of an earlier run, belong to the pixels that the model gives today."""
+    if not stored.outputs:
+        words = "The scores come from before outputs were recorded; score again with --force."
+        return [Finding("lr_only", "unchecked", words)]
+    changed = _differing(stored.outputs, now.outputs)
+    if not changed:
+        return []
+    words = f"{changed} of {len(stored.outputs)} images differ from the output that was scored"
+    if now.device == stored.device:
+        return [Finding("lr_only", "failed", f"{words}, on the same device.")]
+    return [Finding("lr_only", "unchecked", f"{words}, on another device; score again with --force.")]
