@@ -86,12 +86,25 @@ def _run(job: Mapping[str, Any], channel: Channel, confined: Confined) -> None:
     model.infer(lr, oracle_hr=hr)
     for _, height, width, _ in job["images"]:
         tiler.plan(height, width)
+    spread = _channel_spread(job, model, device)
     memory.reset_peak(device)
-    channel.send("warm")
+    channel.send("warm", **spread)
     for index in range(len(job["images"])):
         channel.wait()
         channel.send("image", index=index, **_one(job, tiler, index))
     channel.send("finished", peak_bytes=memory.peak_bytes(device), attempts=confined.attempts())
+
+
+def _channel_spread(job: Mapping[str, Any], model: SRModel, device: Any) -> dict[str, float]:
+    """How far a colour network tints grey data, seen at the middle of the first image; else nothing."""
+    from srbench.evaluation.guards import colours
+
+    if model.channels != 3 or model.leaking or not job["images"] or job["images"][0][3] != 1:
+        return {}
+    lr = _image(model.channels, job["lr"], *job["images"][0])
+    top, left = (max(side - WARM_UP_SIDE, 0) // 2 for side in lr.shape[-2:])
+    middle = lr[..., top : top + WARM_UP_SIDE, left : left + WARM_UP_SIDE].expand(-1, 3, -1, -1)
+    return {"channel_spread": colours.channel_spread(model.infer(middle.to(device)))}
 
 
 def _one(job: Mapping[str, Any], tiler: Tiler, index: int) -> dict[str, Any]:
