@@ -110,7 +110,7 @@ class Watch:
     def _judge(self, path: Any) -> None:
         """Refuse a path that lies in a hidden place; file numbers are of files that were opened before."""
         try:
-            key = _key(os.path.realpath(os.fsdecode(path)))
+            key = _key(_resolved(os.fsdecode(path)))
         except (TypeError, ValueError):
             return
         refused = _deepest(key, self._refused)
@@ -132,6 +132,13 @@ class Watch:
     def _remember(self, place: str) -> None:
         if len(self._attempts) < MOST:
             self._attempts[place] = None
+
+
+def _resolved(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except OSError:  # a link that may not be followed, such as those of another process under /proc
+        return os.path.abspath(path)  # noqa: PTH100 - as above it
 
 
 def _key(place: str | os.PathLike[str]) -> str:
