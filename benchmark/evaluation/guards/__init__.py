@@ -5,6 +5,16 @@ that runs stand in are made from the store when it is reported. A run with a fai
 ranked.
 """
 
-from srbench.evaluation.guards.cards import GUARDS, Finding, Guard, Status, failed, finding_of, guard, merge
+from srbench.evaluation.guards.cards import (
+    GUARDS,
+    Finding,
+    Guard,
+    Status,
+    failed,
+    finding_of,
+    guard,
+    merge,
+    merged,
+)
 
-__all__ = ["GUARDS", "Finding", "Guard", "Status", "failed", "finding_of", "guard", "merge"]
+__all__ = ["GUARDS", "Finding", "Guard", "Status", "failed", "finding_of", "guard", "merge", "merged"]

@@ -146,3 +146,10 @@ def merge(findings: Iterable[Finding]) -> Finding:
             told += [one for one in found if one.status == "unchecked" and status == "passed"]
             return Finding(found[0].guard, status, " ".join(one.detail for one in told))
     return Finding(found[0].guard, "unchecked", " ".join(one.detail for one in found))
+
+
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding a guard, in the order of ``GUARDS``."""
+    found = list(findings)
+    by_guard = ([one for one in found if one.guard == known.name] for known in GUARDS)
+    return [merge(own) for own in by_guard if own]

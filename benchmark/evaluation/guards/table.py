@@ -1,4 +1,4 @@
-"""The guards that need the store: rows as they were written, yardsticks in the table, whole and distinct runs.
+"""The guards that need the store: rows as written, yardsticks in the table, whole and distinct runs.
 
 Everything is recomputed from manifests and rows each time a table is made, so that nobody has to be believed.
 """
