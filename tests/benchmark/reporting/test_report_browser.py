@@ -153,7 +153,7 @@ def test_zooming_over_one_picture_zooms_all(page: Any) -> None:
     page.mouse.wheel(0, -400)
     page.wait_for_function("document.querySelector('[data-role=zoom]').textContent !== '1.0×'")
     after = drawings(page)
-    assert len(after) == 11
+    assert len(after) == 10
     assert all(old != new for old, new in zip(before, after, strict=True))
     assert drawings(page, 1) == other
     page.keyboard.press("0")
@@ -184,7 +184,7 @@ def test_the_cursor_is_shown_in_every_tile_at_the_same_place(page: Any) -> None:
     page.mouse.move(box["x"] + 40, box["y"] + 50)
     places = page.locator(".panel").first.locator(".view i:not([hidden])")
     transforms = set(places.evaluate_all("marks => marks.map(mark => mark.style.transform)"))
-    assert places.count() == 11 + 9
+    assert places.count() == 10 + 8
     assert len(transforms) == 1
 
 
@@ -229,6 +229,7 @@ def test_holding_a_key_shows_hr_in_every_tile(page: Any) -> None:
 
 def test_error_maps_are_the_absolute_difference(page: Any) -> None:
     """Canvas pixels (before the colour filter) against HR and SR read back from the embedded images."""
+    page.locator(".panel").first.get_by_label("image, error").check()
     worst = page.locator(".panel").first.evaluate(
         """root => {
           const read = (image) => {
@@ -293,6 +294,7 @@ def test_error_maps_show_the_errors(page: Any) -> None:
     """What is painted, not what was meant: an error map has dark and light places, and no grey ones."""
     import cv2
 
+    page.locator(".panel").last.get_by_label("image, error").check()
     tile = page.locator(".view.error").last
     tile.scroll_into_view_if_needed()
     painted = cv2.imdecode(np.frombuffer(tile.screenshot(), np.uint8), cv2.IMREAD_COLOR).astype(float)
