@@ -42,12 +42,20 @@ class WorkerFailed(SrbenchError):
     Attributes:
         isolation: what had been applied to it.
         attempts: hidden places it had asked for, as far as it could still say.
+        bad_output: whether it ended because its output was no image of the right size with finite values.
     """
 
-    def __init__(self, reason: str, isolation: Strength | None = None, attempts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        reason: str,
+        isolation: Strength | None = None,
+        attempts: Sequence[str] = (),
+        bad_output: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.isolation = isolation or none("its process ended before it was confined")
         self.attempts = tuple(attempts)
+        self.bad_output = bad_output
 
 
 def run_worker(
@@ -97,14 +105,16 @@ def _with_isolation(messages: Iterator[Message]) -> Iterator[Message]:
     isolation: Strength | None = None
     try:
         for message in messages:
-            if message["event"] == "confined" and isolation is None:
-                isolation = strength_of(message["isolation"])
-            elif message["event"] == "ready" and isolation is not None:
-                yield {**message, "isolation": isolation.stored()}
-            else:
-                yield message
+            if message["event"] == "confined":
+                isolation = isolation or strength_of(message["isolation"])
+                continue
+            # Whatever else is said of it may come from the model: it shares the worker's process.
+            content = {name: value for name, value in message.items() if name != "isolation"}
+            if message["event"] == "ready" and isolation is not None:
+                content["isolation"] = isolation.stored()
+            yield content
     except WorkerFailed as error:
-        raise WorkerFailed(str(error), isolation, error.attempts) from error
+        raise WorkerFailed(str(error), isolation, error.attempts, error.bad_output) from error
 
 
 def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> Iterator[Message]:
@@ -122,7 +132,8 @@ def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> It
             raise WorkerFailed(_death(process, log))
         message = json.loads(line)
         if message["event"] == "error":
-            raise WorkerFailed(message["reason"], attempts=message.get("attempts", ()))
+            tried, bad = message.get("attempts", ()), bool(message.get("bad_output"))
+            raise WorkerFailed(message["reason"], attempts=tried, bad_output=bad)
         yield message
         if message["event"] == "finished":
             return

@@ -117,8 +117,9 @@ class Watch:
         granted = _deepest(key, self._open) if refused else 0
         if refused == 0 or refused < granted:
             return
-        if _deepest(key, self._hidden) >= max(granted, 1):
-            self._remember(key.rstrip(os.sep))
+        if _deepest(key, self._hidden) < max(granted, 1):
+            raise PermissionError(errno.EACCES, "out of reach of models", os.fsdecode(path))
+        self._remember(key.rstrip(os.sep))
         raise PermissionError(errno.EACCES, "hidden from models", os.fsdecode(path))
 
     def _judge_program(self, event: str, arguments: tuple[Any, ...]) -> None:

@@ -118,6 +118,7 @@ def later_thread() -> bytes:
 
 @cheat
 def symbolic_link() -> bytes:
+    Path("link.png").unlink(missing_ok=True)
     Path("link.png").symlink_to(HR)
     return Path("link.png").read_bytes()
 

@@ -137,7 +137,7 @@ def test_the_same_model_without_isolation_gets_everything(
     monkeypatch.setenv(applying.SWITCH, "off")
     summary = scene.evaluate("fake_thief")
     assert f"stole by {', '.join(_thieves.METHODS)}" in summary.failed[0].detail
-    assert scene.told("ready")["isolation"]["level"] == "none"
+    assert scene.failure is not None and scene.failure.isolation.level == "none"
 
 
 def test_a_refusal_is_in_the_record_of_the_run(scene: Scene) -> None:
@@ -160,12 +160,11 @@ def test_what_a_model_says_of_its_isolation_does_not_count() -> None:
                 {"event": "confined", "isolation": true},
                 {"event": "confined", "isolation": forged},
                 {"event": "ready", "isolation": forged, "params": 1},
-                {"event": "finished", "attempts": []},
+                {"event": "image", "isolation": forged},
             ]
         )
     )
-    ready = next(message for message in told if message["event"] == "ready")
-    assert ready == {"event": "ready", "isolation": true, "params": 1}
+    assert list(told) == [{"event": "ready", "isolation": true, "params": 1}, {"event": "image"}]
 
 
 def test_the_note_with_the_hidden_places_is_gone_before_the_model_runs(tmp_path: Path) -> None:
@@ -203,7 +202,22 @@ def test_an_honest_model_runs_as_before_and_asks_for_nothing_hidden(
     assert confined["peak"] == pytest.approx(free["peak"], rel=0.1)
 
 
-def run(name: str, cache: lr_cache.LrCache, scratch: Path, hidden: list[Path] | None) -> dict[str, Any]:
+@pytest.mark.gpu
+@needs_landlock
+def test_a_confined_worker_computes_on_the_gpu(tmp_path: Path) -> None:
+    data = OnDisk(tmp_path / "data")
+    degradation = srbench.datasets.degrade.get("bicubic")
+    cache = lr_cache.prepare(data, data.images, degradation, 4, tmp_path / "home", lambda event: None)
+    free = run("vdsr", cache, tmp_path / "free", None, "cuda")
+    confined = run("vdsr", cache, tmp_path / "confined", [tmp_path / "home"], "cuda")
+    assert confined["level"] == "kernel" and confined["attempts"] == []
+    assert confined["pixels"] == free["pixels"]
+
+
+def run(
+    name: str, cache: lr_cache.LrCache, scratch: Path, hidden: list[Path] | None, device: str = "cpu"
+) -> dict[str, Any]:
+    """The raw outputs of a worker with the smallest variant of a model, and what it told."""
     scratch.mkdir()
     card = models.card(name)
     variant = "tiny" if "tiny" in card.variants else card.variants[0]
@@ -219,7 +233,7 @@ def run(name: str, cache: lr_cache.LrCache, scratch: Path, hidden: list[Path] | 
         "lr": str(cache.file),
         "images": [one.layout for one in cache.entries],
         "out": str(scratch),
-        "device": "cpu",
+        "device": device,
         "tile": None,
         "max_bytes": None,
     }
