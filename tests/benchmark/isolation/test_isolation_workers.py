@@ -199,7 +199,7 @@ def test_an_honest_model_runs_as_before_and_asks_for_nothing_hidden(
     confined = run(name, cache, tmp_path / "confined", hidden)
     assert confined["pixels"] == free["pixels"] and confined["attempts"] == []
     assert confined["level"] in ("kernel", "interpreter") and free["level"] == "none"
-    assert confined["peak"] == pytest.approx(free["peak"], rel=0.1)
+    assert confined["peak"] == pytest.approx(free["peak"], rel=0.3)
 
 
 @pytest.mark.gpu
