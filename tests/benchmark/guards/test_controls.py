@@ -212,7 +212,8 @@ def test_the_table_tells_the_liar_from_an_honest_blur_where_ssim_does_not(bench:
     names = ["psnr", "ssim", "recovered_hf", "hallucinated_hf", "gained_hf", "frc_cutoff"]
     scorer = bench.scorer_of("sem_synthetic", 4, names)
     images = over_categories(scorer.micrographs.split("test"), 6)
-    values, _ = bench.measured(images, scorer, strength=0.35)
+    # At full strength a blur as low in SSIM shows nothing at all.
+    values, _ = bench.measured(images, scorer, strength=0.25)
     assert np.allclose(values["ssim"]["liar"], values["ssim"]["blur"], atol=5e-4)
     apart = {name: bench.difference(values[name], images) for name in names}
     # Paired intervals that exclude zero, on the right side; PSNR takes the liar for the better one.
