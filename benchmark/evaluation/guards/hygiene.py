@@ -214,14 +214,18 @@ def _finding(status: Status, detail: str) -> Finding:
 
 
 def _kept(cache: Path, what: Sequence[str], make: Callable[[], Finding]) -> Finding:
-    """The answer from the disk, else made and put there."""
+    """The answer from the disk, else made and put there; none where images cannot be read."""
     rules = [RULES, same_field.RULES, near_duplicates.RULES]
     key = hashlib.sha256(json.dumps([rules, *what]).encode()).hexdigest()[:24]
     path = cache / "hygiene" / f"{key}.json"
     found = _read(path)
-    if found is None:
+    if found is not None:
+        return found
+    try:
         found = make()
-        write_text(path, json.dumps(found.stored()))
+    except (DatasetError, OSError) as error:
+        return _finding("unchecked", f"The splits could not be compared: {error}")
+    write_text(path, json.dumps(found.stored()))
     return found
 
 

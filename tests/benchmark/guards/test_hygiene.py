@@ -327,6 +327,20 @@ def test_answers_are_kept_until_the_data_change(tmp_path: Path) -> None:
     assert judge(set_of(train__z=TEST_IMAGE), tmp_path).status == "failed"
 
 
+def test_images_that_cannot_be_read_leave_the_question_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(self: Drawn, image_id: str) -> Pixels:
+        raise datasets.DatasetError(f"{image_id} is damaged; import it again.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Drawn, "pixels", unreadable)
+        found = judge(set_of(), tmp_path)
+    assert found.status == "unchecked"
+    assert "train/a is damaged; import it again" in found.detail
+    assert judge(set_of(), tmp_path).status == "passed"  # it was not kept
+
+
 def test_tiles_of_the_comparison_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = [Picture(str(seed), lambda seed=seed: scene(seed)) for seed in range(5)]  # type: ignore[misc]
     again = [Picture(f"{seed} again", lambda seed=seed: jpeg(scene(seed), 80)) for seed in (1, 4, 8)]  # type: ignore[misc]
