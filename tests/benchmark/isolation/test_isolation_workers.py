@@ -145,7 +145,8 @@ def test_a_refusal_is_in_the_record_of_the_run(scene: Scene) -> None:
     summary = scene.evaluate("fake_thief_at_import")
     hr = scene.folder / "data" / "hr.png"
     assert f"PermissionError: [Errno 13] hidden from models: '{hr}'" in summary.failed[0].detail
-    (manifest,) = ScoreStore(scene.folder / "results").manifests()
+    manifests = ScoreStore(scene.folder / "results").manifests()
+    manifest = next(one for one in manifests if one.key.model == "fake_thief_at_import")
     assert manifest.status == "failed" and str(hr) in manifest.reason
     assert scene.failure is not None and scene.failure.attempts == (str(hr),)
     assert scene.failure.isolation.level in ("kernel", "interpreter")
