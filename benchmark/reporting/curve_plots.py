@@ -133,7 +133,7 @@ def _band(board: Leaderboard, model: ModelCurve, across: Axis, vertical: Axis) -
     outline = _data([*above, *below]) + "Z" if known else ""
     filled = Markup('<path class="band {}" d="{}"/>').format(family_class(model.row.family), outline)
     strong = _path("curve chosen", model.row, board, _places(model, across, vertical))
-    group = Markup('<g data-item data-band="{}" hidden>{}{}</g>')
+    group = Markup('<g data-item="" data-band="{}" hidden="">{}{}</g>')
     return group.format(_mark(board, model.row), filled if outline else Markup(""), strong)
 
 

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from srbench.evaluation import protocol as protocols
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.curve import list_curves
+from srbench.reporting import ReportResult, report
+from srbench.reporting.blocks import collect
+from srbench.reporting.leaderboard import Leaderboard, leaderboard
 from srbench.store import Manifest, RunKey, Score, ScoreStore
 
 Grey = NDArray[np.uint8]
@@ -327,6 +330,18 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("rich")
     enrich(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def rich_report(rich: Path, tmp_path_factory: pytest.TempPathFactory) -> ReportResult:
+    """The report of that store."""
+    return report(rich, tmp_path_factory.mktemp("rich-report"))
+
+
+@pytest.fixture(scope="session")
+def rich_board(rich: Path) -> Leaderboard:
+    """Its only leaderboard."""
+    return leaderboard(collect(ScoreStore(rich))[0])
 
 
 @pytest.fixture(scope="session")
