@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ from srbench.evaluation.protocol import to_eight_bits
 from srbench.evaluation.setting import Setting
 from srbench.store import Manifest
 
+if TYPE_CHECKING:
+    from srbench.evaluation.guarding import RunWatch
+
 Pixels8 = NDArray[np.uint8]
 
 
@@ -58,18 +61,22 @@ class Audit:
         self.images = {image.id: image for image in setting.images}
         self._device: Mapping[str, Any] = {}
 
-    def findings(self, job: Job, made: Made | None, stored: Manifest | None) -> list[Finding]:
+    def findings(
+        self, job: Job, watch: RunWatch, made: Made | None, stored: Manifest | None
+    ) -> list[Finding]:
         """Run the job's model again; findings of ``hr_hidden``, ``lr_only`` and ``nothing_remembered``.
 
         Args:
             job: whose run.
-            made: what it gave just now; None where it was scored earlier, then it is run once more for it.
+            watch: saw the images when they were scored; is shown them where they are run anew.
+            made: what the model gave when it was scored just now; None where that was earlier, then it is
+                run once more for it.
             stored: the manifest of that earlier run.
 
         Raises:
             WorkerFailed: it ran when it was scored, but not now.
         """
-        first = made or self._again(job, self._errand(job, ()), "as scored")
+        first = made or self._again(job, self._errand(()), "as scored", watch=watch)
         found = [*self._swapped(job, first), self._probed(job, first)]
         if made is None and stored is not None:
             found += _same_as_scored(first, stored)
@@ -78,7 +85,7 @@ class Audit:
     def _swapped(self, job: Job, first: Made) -> list[Finding]:
         """Guards 1 and 2: what the pixels depend on."""
         order = _another_order(len(self.lr.entries))
-        errand = self._errand(job, first.plans)
+        errand = self._errand(first.plans)
         both = self._again(job, errand, "HR swapped, other order", order, noise=True)
         if both.outputs == first.outputs:
             count = len(first.outputs)
@@ -103,38 +110,34 @@ class Audit:
                 Finding("hr_hidden", "unchecked", f"{words}, so that a swap of HR shows nothing."),
                 Finding("lr_only", "failed", f"{words}."),
             ]
+        order = _another_order(count)
         swapped = _differing(first.outputs, self._again(job, errand, "HR swapped", noise=True).outputs)
-        order = _another_order(len(self.lr.entries))
         moved = _differing(first.outputs, self._again(job, errand, "other order", order).outputs)
         return [
-            Finding("hr_hidden", "failed", f"With HR replaced by noise {swapped} of {count} outputs changed.")
-            if swapped
-            else Finding("hr_hidden", "passed", "With HR replaced by noise all outputs are the same."),
-            Finding(
-                "lr_only",
-                "failed",
-                f"Run in another order it gave other pixels for {moved} of {count} images.",
-            )
-            if moved
-            else Finding("lr_only", "passed", "Run again in another order, all outputs are the same."),
+            _changed("hr_hidden", "With HR replaced by noise", swapped, count),
+            _changed("lr_only", "Run in another order", moved, count),
         ]
 
     def _probed(self, job: Job, first: Made) -> Finding:
         """Guard 4: images that a look-up table does not know."""
         if job.leaking:
             return Finding("nothing_remembered", "unchecked", "Not asked of a variant that is given HR.")
+        plans = dict(zip((entry.image for entry in self.lr.entries), first.plans, strict=True))
         return Probing(self.setting, self.lr).finding(
-            lambda pack, layouts, plans: self._answers(
-                job, Errand(pack, layouts, plans), "mirrored and noisy"
-            ),
-            dict(zip((entry.image for entry in self.lr.entries), first.plans, strict=True)),
+            lambda errand: self._answers(job, errand, "mirrored and noisy"), plans
         )
 
-    def _errand(self, job: Job, plans: tuple[TilePlan, ...]) -> Errand:
+    def _errand(self, plans: tuple[TilePlan, ...]) -> Errand:
         return replace(Errand.of(self.lr), plans=plans)
 
     def _again(
-        self, job: Job, errand: Errand, label: str, order: Sequence[int] = (), noise: bool = False
+        self,
+        job: Job,
+        errand: Errand,
+        label: str,
+        order: Sequence[int] = (),
+        noise: bool = False,
+        watch: RunWatch | None = None,
     ) -> Made:
         """Run the images, in this order, and hash what comes out."""
         order = order or range(len(errand.layouts))
@@ -143,9 +146,13 @@ class Audit:
         with scratch_folder() as folder:
             hr = self._pack_hr(Path(folder), noise) if job.leaking else None
             asked = reordered(replace(errand, hr=hr), order)
-            for place, sr, tiling in self._run(job, asked, Path(folder), label):
-                outputs[self.lr.entries[order[place]].image] = pixel_hash(sr)
+            for place, sr, tiling in self._run(job, asked, Path(folder), label, watch):
+                entry = self.lr.entries[order[place]]
+                outputs[entry.image] = pixel_hash(sr)
                 plans[order[place]] = plan_of(tiling)
+                if watch is not None:
+                    hr = self.setting.scorer.reference(self.images[entry.image])
+                    watch.look(entry, sr, hr, self.lr.pixels(entry))
         return Made(outputs, tuple(plans[index] for index in sorted(plans)), self._device)
 
     def _answers(self, job: Job, errand: Errand, label: str) -> list[Pixels8]:
@@ -153,11 +160,13 @@ class Audit:
             return [sr for _, sr, _ in self._run(job, errand, Path(folder), label)]
 
     def _run(
-        self, job: Job, errand: Errand, scratch: Path, label: str
+        self, job: Job, errand: Errand, scratch: Path, label: str, watch: RunWatch | None = None
     ) -> Iterator[tuple[int, Pixels8, Mapping[str, Any]]]:
         total = len(errand.layouts)
         for message in self.workers.run(job, errand, scratch):
             self._device = message.get("device", self._device)
+            if watch is not None:
+                watch.hear(message)
             if message["event"] != "image":
                 continue
             file = Path(message["file"])
@@ -182,6 +191,17 @@ class Audit:
 def _another_order(count: int) -> list[int]:
     """The images backwards: no image keeps its place but the middle one, and none its predecessor."""
     return list(range(count))[::-1]
+
+
+def is_audited(manifest: Manifest) -> bool:
+    """Whether a stored run has been audited."""
+    return any(one["guard"] == "lr_only" and one["status"] != "unchecked" for one in manifest.guards)
+
+
+def _changed(guard: str, change: str, differing: int, count: int) -> Finding:
+    if differing:
+        return Finding(guard, "failed", f"{change} {differing} of {count} outputs are others.")
+    return Finding(guard, "passed", f"{change} all {count} outputs are the same.")
 
 
 def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> int:

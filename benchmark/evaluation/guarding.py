@@ -14,16 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.datasets.interface import Pixels, ProgressSink
-from srbench.evaluation.guards import Finding, degradation, hygiene, merge
+from srbench.evaluation.guards import Finding, degradation, hygiene, twins
 from srbench.evaluation.guards.output import OutputWatch, finding_for_bad_output
-from srbench.evaluation.guards.twins import TwinWatch
 from srbench.evaluation.jobs import Job
+from srbench.evaluation.launch import WorkerFailed
 from srbench.evaluation.lr_cache import Entry, LrCache, cut_to_scale
 from srbench.evaluation.protocol import to_eight_bits
+from srbench.evaluation.run import BadOutput
 from srbench.evaluation.setting import Setting, channels_of
 
 Pixels8 = NDArray[np.uint8]
-_AUDIT = "type srbench eval with --audit"
+_NOT_AUDITED = (
+    Finding("lr_only", "unchecked", "Not run a second time; type srbench eval with --audit."),
+    Finding("nothing_remembered", "unchecked", "Not run on changed images; type srbench eval with --audit."),
+)
 
 
 class Guarding:
@@ -63,9 +67,9 @@ class Guarding:
             self.setting.micrographs,
             self.setting.split,
             job.header,
-            has_weights=job.weights is not None,
             cache=self.cache,
             progress=self.progress,
+            foreign=job.weights is not None and job.header is None,
         )
         return [apart, self.degraded]
 
@@ -86,7 +90,8 @@ class RunWatch:
         kind = setting.micrographs.card.kind
         colour = channels_of(setting.micrographs) == 3
         self._output = OutputWatch(self.scale, colour=colour, bars=kind not in ("synthetic", "photographs"))
-        self._twins = TwinWatch(self.scale) if TwinWatch.valid_for(scorer.degradation) else None
+        known = twins.TwinWatch.valid_for(scorer.degradation)
+        self._twins = twins.TwinWatch(self.scale, scorer.degradation) if known else None
         self._isolation: Mapping[str, Any] = {}
         self._attempts: Sequence[str] = ()
 
@@ -106,10 +111,9 @@ class RunWatch:
                 entry.image, sr, to_eight_bits(hr), to_eight_bits(cut_to_scale(twin, self.scale))
             )
 
-    def findings(self) -> list[Finding]:
-        """After the last image."""
-        repeated = Finding("lr_only", "unchecked", f"Not run a second time in another order; {_AUDIT}.")
-        return [self.hidden(), repeated, self._remembered(), *self._output.findings()]
+    def findings(self, audited: Sequence[Finding] = ()) -> list[Finding]:
+        """After the last image; with what the audit found, where there was one."""
+        return [self.hidden(), *self._twins_finding(), *self._output.findings(), *(audited or _NOT_AUDITED)]
 
     def hidden(self) -> Finding:
         """Whether the process could read HR, and whether it tried to."""
@@ -125,14 +129,15 @@ class RunWatch:
             return Finding("hr_hidden", "passed", words)
         return Finding("hr_hidden", "unchecked", words)
 
-    def of_failure(self, reason: str) -> list[Finding]:
+    def of_failure(self, error: WorkerFailed | BadOutput) -> list[Finding]:
         """What a run that failed shows all the same."""
-        bad = finding_for_bad_output(reason)
+        found = []
+        if isinstance(error, BadOutput) or error.bad_output:
+            found.append(finding_for_bad_output(str(error).partition(": ")[2] or str(error)))
+        if isinstance(error, WorkerFailed):
+            self._attempts = error.attempts
         tried = self.hidden()
-        return [*([tried] if tried.status == "failed" else []), *([bad] if bad else [])]
+        return [*([tried] if tried.status == "failed" else []), *found]
 
-    def _remembered(self) -> Finding:
-        unseen = Finding(
-            "nothing_remembered", "unchecked", f"Not run on mirrored and noisy images; {_AUDIT}."
-        )
-        return unseen if self._twins is None else merge([self._twins.finding(), unseen])
+    def _twins_finding(self) -> list[Finding]:
+        return [self._twins.finding()] if self._twins is not None and self._twins.leanings else []

@@ -60,7 +60,9 @@ def main(job_file: str) -> None:
     except Exception as error:  # whatever the model raises belongs into the record
         traceback.print_exc()
         attempts = confined.attempts() if confined else []
-        channel.send("error", reason=f"{type(error).__name__}: {error}", attempts=attempts)
+        kind = type(error).__name__  # the modules of these errors may not have been imported
+        bad = kind in ("NotFinite", "WrongSize")
+        channel.send("error", reason=f"{kind}: {error}", attempts=attempts, bad_output=bad)
         sys.exit(1)
 
 
