@@ -22,7 +22,7 @@ LOSSLESS, NO_BAR = "lossless_output", "databar_border"
 
 COMB = 0.5
 """Strength of the JPEG comb, median over the images. Measured on sem_synthetic, its small suite and sem_open:
-at most 0.1 for the four interpolations at x2, x3, x4, x8, for 35 trained and 40 untrained networks, for HR,
+at most 0.1 for the four interpolations at x2, x3, x4, x8, for 31 trained and 45 untrained networks, for HR,
 and for HR that was a JPEG of quality 50 to 95 itself, with noise or a blur added. No single image is above
 0.15, but for an untrained LapSRN, whose fixed checkerboard reaches 0.45. Of bicubic x4 and x8 it is 0.98 at
 quality 50, 0.95 at 75, 0.79 at 90, 0.67 at 95 (no image below 0.85 at 75); at 98 some sets escape."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from srbench import models
+from srbench.evaluation import worker
 from srbench.evaluation.guards import Finding
 from srbench.evaluation.guards.colours import TINTED, channel_spread, finding_of_spread
 from srbench.evaluation.guards.jpeg import Comb, comb, quantisation_table
@@ -283,6 +285,24 @@ def test_what_the_worker_says_of_the_tint_is_heard(
     assert watch.findings()[0].status == "passed"
     watch.heard_spread(40.0)
     assert (watch.findings()[0].status, "40.0 grey levels" in watch.findings()[0].detail) == ("failed", True)
+
+
+def test_the_worker_measures_the_tint_of_colour_networks_on_grey_data_alone(
+    tmp_path: Path, images: list[Pixels8], to_lr: Change
+) -> None:
+    pack = tmp_path / "lr.bin"
+    pack.write_bytes(to_lr(images[0]).tobytes())
+    job = {"lr": str(pack), "images": [[0, 30, 30, 1]]}
+    colour = models.create("edsr", scale=4, channels=3, variant="tiny")
+    assert worker._channel_spread(job, colour, "cpu") == {"channel_spread": pytest.approx(0.0, abs=1e-3)}
+    for tensor in colour.network.parameters():
+        if tensor.shape[0] == 3 and tensor.ndim == 4 and tensor.requires_grad:
+            torch.nn.init.normal_(tensor, std=0.2)
+    assert worker._channel_spread(job, colour, "cpu")["channel_spread"] > 1.0
+    grey = models.create("edsr", scale=4, channels=1, variant="tiny")
+    assert worker._channel_spread(job, grey, "cpu") == {}
+    assert worker._channel_spread({**job, "images": [[0, 10, 30, 3]]}, colour, "cpu") == {}
+    assert worker._channel_spread({**job, "images": []}, colour, "cpu") == {}
 
 
 # --- databars -----------------------------------------------------------------------------------------------
