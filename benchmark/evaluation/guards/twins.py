@@ -9,11 +9,11 @@ taste is right more often than chance allows one time in 20).
 
 The strength of the leaning does not depend on the lot either, only its sign does. So the test is Wilcoxon's
 of signed ranks, exact: a model is caught that is right too often, or only where it leans most. Of 12
-networks with 10 % of HR mixed into their output all were found over the 20 scenes of sem_synthetic:small, of
-11 with 5 % 10 over the 60 of sem_synthetic; below half a grey level 8-bit rounding hides what is known.
+networks x4 with 10 % of HR mixed into their output all were found over the 20 scenes of sem_synthetic:small,
+with 5 % 11 over the 60 of sem_synthetic; below half a grey level 8-bit rounding hides what is known.
 
 What escapes: a model that remembers other parts of the scenes than the lamellae, and one that knows only a
-few of the scenes: of 20 fewer than 14, of 60 fewer than 20, all of the others being guessed.
+few of the scenes: of 20 fewer than 14, of 60 fewer than some 22, the others being guessed.
 """
 
 from __future__ import annotations
