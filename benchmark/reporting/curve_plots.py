@@ -19,7 +19,7 @@ from srbench.reporting.svg import family_class, line, svg, text
 _WIDTH, _HEIGHT = 680.0, 380.0
 _FRAME = Box(52.0, 22.0, 668.0, 326.0)
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 2")
-_REFERENCE_DASH = "1 4"
+_REFERENCE_DASHES = {"ceiling": "1 4", "control": "1 2 5 2"}
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _path(kind: str, row: Row, board: Leaderboard, places: Sequence[tuple[float,
 def _dash(board: Leaderboard, row: Row) -> str:
     """Lines of one colour are told apart by their dashes."""
     if row.is_reference:
-        return _REFERENCE_DASH
+        return _REFERENCE_DASHES[row.standing]
     kind = family_class(row.family)
     alike = [o.run for o in board.rows if family_class(o.family) == kind and not o.is_reference]
     return _DASHES[alike.index(row.run) % len(_DASHES)] or "none"

@@ -30,7 +30,7 @@ SECTIONS: Mapping[Standing, str] = {
 }
 REFERENCE_TITLES: Mapping[str, str] = {
     statistics.NOISE_CEILING: "Noise ceiling",
-    statistics.CONTROL: "Random texture",
+    statistics.CONTROL: "Control: invented texture",
 }
 RANKED: tuple[Standing, ...] = ("network", "interpolation")
 SMOKE = "smoke budget: not a result"

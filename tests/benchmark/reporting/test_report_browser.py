@@ -386,7 +386,7 @@ def test_maps_show_what_was_invented_and_what_was_omitted(rich_page: Any) -> Non
     panel = rich_page.locator(".panel").first
     titles = panel.locator(".tile:has(.map) b").all_inner_texts()
     painted = dict(zip(titles, panel.evaluate(PAINTED), strict=True))
-    assert painted["Random texture"][0] > 0.5
+    assert painted["Control: invented texture"][0] > 0.5
     assert painted["Bicubic"][0] < 0.05
     assert painted["Bicubic"][1] > 0.1
     assert painted["EDSR"][1] < painted["Bicubic"][1]

@@ -127,7 +127,9 @@ def test_the_page_shows_findings_and_promises(rich_report: ReportResult) -> None
     text = rich_report.page.read_text(encoding="utf-8")
     for guard in GUARDS:
         assert guard.promise in text
-    failed = re.findall(r'<td class="failed"><b><span[^>]*>✗</span> failed</b><span class="ci">([^<]*)', text)
+    failed = re.findall(
+        r'<td class="failed" title="[^"]*"><b><span[^>]*>✗</span> failed</b><span class="ci">([^<]*)', text
+    )
     assert failed == ["14 of 16 outputs show blocks of 8 x 8 pixels, as JPEG leaves them."]
     badge = r'<span class="badge" title="14 of 16 [^"]*">failed: lossless output</span>'
     assert len(re.findall(badge, text)) >= 2
