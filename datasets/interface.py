@@ -231,6 +231,14 @@ class DatasetSource(ABC):
     def state(self) -> DatasetState:
         """What is on disk, quickly, without reading pixels."""
 
+    def is_taken(self, argument: str | None = None) -> bool:
+        """Whether ``open(argument)`` only opens what the user has given srbench before.
+
+        A name that comes from a file and not from the user must not make srbench read another place.
+        """
+        del argument
+        return True
+
     def from_record(self, record: str) -> DatasetSource:
         """The same dataset, fetched from the record of a repository that the user names."""
         raise DatasetError(f"{self.card.name} is not fetched from a record; leave --record {record} away.")

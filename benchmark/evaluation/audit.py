@@ -151,8 +151,8 @@ class Audit:
                 outputs[entry.image] = pixel_hash(sr)
                 plans[order[place]] = plan_of(tiling)
                 if watch is not None:
-                    hr = self.setting.scorer.reference(self.images[entry.image])
-                    watch.look(entry, sr, hr, self.lr.pixels(entry))
+                    reference = self.setting.scorer.reference(self.images[entry.image])
+                    watch.look(entry, sr, reference, self.lr.pixels(entry))
         return Made(outputs, tuple(plans[index] for index in sorted(plans)), self._device)
 
     def _answers(self, job: Job, errand: Errand, label: str) -> list[Pixels8]:

@@ -203,7 +203,7 @@ class _Evaluation:
             found = [Finding("lr_only", "failed", words)]
         guards = self._stored_guards(job, watch.findings(found))
         self.store.rewrite(replace(stored, guards=guards))
-        return replace(outcome, guards=guards, detail=f"{outcome.detail}; audited")
+        return replace(outcome, guards=tuple(guards), detail=f"{outcome.detail}; audited")
 
     def _stored_guards(self, job: Job, own: Sequence[Finding]) -> list[dict[str, str]]:
         return [one.stored() for one in merged([*own, *self.guarding.of_data(job)])]

@@ -2,8 +2,8 @@
 
 ``OMP_NUM_THREADS=1 python tests/benchmark/bench_all_metrics.py [kind ...]``
 
-Scenes of 1024 x 624 with their truth and a second acquisition, so that nearly every metric has a value; bicubic
-x4 is scored. Processor time, on one thread: a busy machine changes little.
+Scenes of 1024 x 624 with their truth and a second acquisition, so that nearly every metric has a value;
+bicubic x4 is scored. Processor time, on one thread: a busy machine changes little.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def report(kind: str) -> None:
     total, values, times = min(rounds, key=lambda one: one[0])
     slowest = sorted(times, key=times.__getitem__, reverse=True)[:4]
     told = ", ".join(f"{name} {times[name] * 1e3:.0f} ms" for name in slowest)
-    print(f"{kind:<12} {total:.2f} s  {values} of {len(metrics)} metrics have a value; most: {told}", flush=True)
+    print(f"{kind:<12} {total:.2f} s  {values} of {len(metrics)} have a value; most: {told}", flush=True)
 
 
 if __name__ == "__main__":

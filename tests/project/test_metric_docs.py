@@ -1,4 +1,4 @@
-"""docs/metrics.md says of every metric what it is, which way it points, what it misses and where it is from."""
+"""docs/metrics.md says of every metric what it is, which way it points, what it misses and its source."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_every_metric_is_explained(metric: registry.Metric) -> None:
     assert not missing, f"{name} lacks {missing}"
     if metric.direction != "none" and metric.family != "curve":
         better = text.partition("**Better**:")[2].partition("\n")[0]
-        assert metric.direction in better or "as on HR" in better or "" == better.strip()
+        assert metric.direction in better or "as on HR" in better or better.strip() == ""
 
 
 def test_nothing_is_explained_that_does_not_exist() -> None:

@@ -90,6 +90,12 @@ def _of_weights(
     if header.data == micrographs.fingerprint:
         return _of_own_training(micrographs, split)
     try:
+        if not datasets.is_taken(header.dataset):
+            return _finding(
+                "unchecked",
+                f"The weights were trained on {header.dataset}, which is not here to compare with: srbench "
+                "reads no folder on the word of a file. If it is yours, type srbench datasets show with it.",
+            )
         trained = datasets.open(header.dataset)
     except DatasetError as error:
         return _finding(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from srbench.evaluation.guards.cards import Finding
 from srbench.evaluation.guards.rows import sha256_of_frame
@@ -78,7 +78,10 @@ def _protocol(status: str, detail: str) -> Finding:
 
 
 def _rows_of(scores: pd.DataFrame) -> dict[Run, pd.DataFrame]:
-    return {Run(*key): rows for key, rows in scores.groupby(RUN, sort=False)} if len(scores) else {}
+    if not len(scores):
+        return {}
+    grouped = ((cast(Run, key), rows) for key, rows in scores.groupby(RUN, sort=False))
+    return {Run(str(key[0]), str(key[1]), str(key[2]), int(key[3])): rows for key, rows in grouped}
 
 
 def _yardsticks(manifests: Sequence[Manifest]) -> Finding:

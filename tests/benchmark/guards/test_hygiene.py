@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -303,6 +304,17 @@ def test_weights_whose_training_data_are_not_here(home: Path) -> None:
         assert found.status == "unchecked"
         assert words in found.detail
         assert "No image of folder:" in found.detail  # what is known is told too
+
+
+def test_no_folder_is_read_on_the_word_of_a_weights_file(home: Path) -> None:
+    micrographs = folder(home / "mine", CLEAN)
+    theirs = folder(home / "theirs", CLEAN)
+    header = replace(HEADER, dataset=theirs.name, data="0" * 64)
+    assert "another state of" in judge(micrographs, home, header=header).detail  # known: looked at
+    shutil.rmtree(datasets.home() / "cache")
+    micrographs = folder(home / "mine", CLEAN)
+    assert "on the word of a file" in judge(micrographs, home, header=header).detail
+    assert len(list((datasets.home() / "cache" / "folder").iterdir())) == 1
 
 
 def test_foreign_weights_are_unchecked_and_no_weights_are_not(home: Path) -> None:
