@@ -125,5 +125,3 @@ def scene_hashes(scene: SyntheticScene) -> dict[str, str]:
 def truth_text(truth: dict[str, Any]) -> str:
     """Canonical JSON: sorted keys, no spaces, no NaN."""
     return json.dumps(truth, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
