@@ -48,6 +48,7 @@ class Guarding:
         self.lr = lr
         self.cache = cache
         self.progress = progress
+        self.audit = audit
         self.degraded = degradation.check(
             setting.micrographs,
             setting.images,
@@ -70,6 +71,7 @@ class Guarding:
             cache=self.cache,
             progress=self.progress,
             foreign=job.weights is not None and job.header is None,
+            every=self.audit,
         )
         return [apart, self.degraded]
 

@@ -306,6 +306,16 @@ def test_weights_whose_training_data_are_not_here(home: Path) -> None:
         assert "No image of folder:" in found.detail  # what is known is told too
 
 
+def test_drawn_scenes_are_drawn_for_an_audit_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes = datasets.open("sem_synthetic:small")
+    monkeypatch.setattr(type(scenes), "pixels", lambda *_: pytest.fail("a scene was drawn"))
+    found = hygiene.check(scenes, "test", None, cache=home, every=False)
+    assert found.status == "passed" and "random numbers of its own" in found.detail
+    scenes.images = (*scenes.images, replace(scenes.images[0], split="val", id="again"))
+    assert scenes.images[0].split != "val"
+    assert hygiene.check(scenes, "test", None, cache=home, every=False).status == "failed"
+
+
 def test_no_folder_is_read_on_the_word_of_a_weights_file(home: Path) -> None:
     micrographs = folder(home / "mine", CLEAN)
     theirs = folder(home / "theirs", CLEAN)
