@@ -169,9 +169,7 @@ class Audit:
                 watch.hear(message)
             if message["event"] != "image":
                 continue
-            file = Path(message["file"])
-            yield message["index"], np.load(file, allow_pickle=False), message["tiling"]
-            file.unlink()
+            yield message["index"], message["pixels"], message["tiling"]
             self.progress(
                 ProgressEvent(f"audit of {job.label}: {label}", message["index"] + 1, total, "images")
             )

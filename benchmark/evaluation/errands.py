@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from srbench.evaluation.isolation import Confinement, for_job
 from srbench.evaluation.jobs import Job
-from srbench.evaluation.launch import Message, run_worker
+from srbench.evaluation.launch import Message, WorkerFailed, run_worker
 from srbench.evaluation.lr_cache import LrCache
 
 Layout = tuple[int, int, int, int]
@@ -75,13 +76,26 @@ class Workers:
     hidden: tuple[Path, ...]
 
     def run(self, job: Job, errand: Errand, scratch: Path) -> Iterator[Message]:
-        """The messages of a worker that runs this errand; its files lie in ``scratch``.
+        """The messages of a worker that runs this errand; those of images have their ``pixels``.
+
+        What runs beside the model's code may be forged by it: nothing but numbers is believed, files are
+        looked for where they must lie, and images come once and in their order.
 
         Raises:
-            WorkerFailed: it raised, crashed, was killed, or was silent for too long.
+            WorkerFailed: it raised, crashed, was killed, was silent for too long, or answered out of turn.
         """
         order, confinement = self._order(job, errand, scratch), self._confinement(job, errand, scratch)
-        yield from run_worker(order, scratch, self.timeout, confinement)
+        answered = 0
+        for message in run_worker(order, scratch, self.timeout, confinement):
+            if message["event"] == "image":
+                if message.get("index") != answered or answered >= len(errand.layouts):
+                    raise WorkerFailed(f"it answered out of turn: image {message.get('index')}")
+                yield {**_numbers(message), "pixels": _output(scratch, answered)}
+                answered += 1
+            elif message["event"] == "finished" and answered < len(errand.layouts):
+                raise WorkerFailed(f"it ended after {answered} of {len(errand.layouts)} images")
+            else:
+                yield message
 
     def _confinement(self, job: Job, errand: Errand, scratch: Path) -> Confinement:
         file = job.source_file()
@@ -112,6 +126,33 @@ class Workers:
             **({"hr": str(errand.hr)} if errand.hr else {}),
             **self.limits,
         }
+
+
+def _numbers(message: Message) -> Message:
+    """Time and tiling of an image, as numbers."""
+    try:
+        tiling = message["tiling"]
+        counts = {name: int(tiling[name]) for name in ("tiles", "tile", "halo", "retries")}
+        told = {**counts, "exact": bool(tiling["exact"])}
+        return {**message, "seconds": float(message["seconds"]), "tiling": told}
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorkerFailed(f"it did not say how image {message.get('index')} was run: {error}") from error
+
+
+def _output(scratch: Path, index: int) -> NDArray[Any]:
+    """What the worker wrote for an image, taken away.
+
+    A link is not followed: it could lead to a file that the worker itself cannot read.
+    """
+    path = scratch / f"{index}.npy"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            pixels: NDArray[Any] = np.load(file, allow_pickle=False)
+        path.unlink()
+    except (OSError, ValueError, EOFError) as error:
+        raise WorkerFailed(f"image {index} cannot be read: {error}") from error
+    return pixels
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:

@@ -130,7 +130,7 @@ def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> It
             raise WorkerFailed(f"no sign of life for {patience:g} s; ended") from error
         if line is None:
             raise WorkerFailed(_death(process, log))
-        message = json.loads(line)
+        message = _parsed(line)
         if message["event"] == "error":
             tried, bad = message.get("attempts", ()), bool(message.get("bad_output"))
             raise WorkerFailed(message["reason"], attempts=tried, bad_output=bad)
@@ -142,6 +142,14 @@ def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> It
         if message["event"] == "image":
             # In turns: scoring while the network runs would take its processors and spoil its times.
             _allow(process.stdin, 1)
+
+
+def _parsed(line: bytes) -> Message:
+    try:
+        message: Message = json.loads(line)
+        return {**message, "event": str(message["event"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise WorkerFailed(f"it sent what is no message: {line[:80]!r}") from error
 
 
 def _read(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:

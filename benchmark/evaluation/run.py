@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from srbench.datasets.interface import Micrograph, ProgressEvent, ProgressSink
 from srbench.datasets.storage import pixel_hash
 from srbench.errors import SrbenchError
 from srbench.evaluation.errands import Made, plan_of
+from srbench.evaluation.launch import WorkerFailed
 from srbench.evaluation.lr_cache import Entry, LrCache
 from srbench.evaluation.protocol import to_uint8
 from srbench.evaluation.scoring import Scorer
@@ -80,15 +80,23 @@ class ModelRun:
 
         Raises:
             BadOutput: the image it wrote has another size or type than it must have.
+            WorkerFailed: it says what makes no sense.
         """
         if self.watch is not None:
             self.watch.hear(message)
+        if message["event"] == "image":
+            self._take_image(message)
+            return
+        try:
+            self._take_facts(message)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WorkerFailed(f"it sent facts that cannot be used: {error}") from error
+
+    def _take_facts(self, message: Mapping[str, Any]) -> None:
         if message["event"] == "ready":
-            self.device = message["device"]
+            self.device = dict(message["device"])
             self._size = {name: float(message[name]) for name in _PROPERTIES}
             self._loading = list(message["notes"])
-        elif message["event"] == "image":
-            self._take_image(message)
         elif message["event"] == "finished":
             self._peak = message["peak_bytes"] / 1e6
 
@@ -144,9 +152,7 @@ class ModelRun:
 
     def _take_image(self, message: Mapping[str, Any]) -> None:
         entry = self.lr.entries[message["index"]]
-        file = Path(message["file"])
-        sr = np.load(file, allow_pickle=False)
-        file.unlink()
+        sr = message["pixels"]
         _check(sr, entry, self.scorer.scale)
         megapixels = sr.shape[0] * sr.shape[1] / 1e6
         self._seconds += message["seconds"]
