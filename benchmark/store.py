@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.errors import SrbenchError
-from srbench.files import atomic_write, unique_name
+from srbench.files import atomic_write, unique_name, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,6 +127,9 @@ class Manifest:
         card: title, family, year, paper and ``leaking`` of the model.
         previews: image ids that have a preview.
         notes: anything a reader must know (fallback losses, ...).
+        guards: what the guards of a run found: ``guard``, ``status`` and ``detail`` of each.
+        outputs: image id to the sha256 of its super-resolved pixels (shape, type and bytes).
+        scores_sha256: of the rows as they were written; other rows are not those of this run.
     """
 
     key: RunKey
@@ -143,6 +146,9 @@ class Manifest:
     card: Mapping[str, Any] = field(default_factory=dict)
     previews: Sequence[str] = ()
     notes: Sequence[str] = ()
+    guards: Sequence[Mapping[str, str]] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    scores_sha256: str = ""
 
     def to_json(self) -> str:
         """The manifest file's text."""
@@ -213,6 +219,17 @@ class ScoreStore:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return final
+
+    def rewrite(self, manifest: Manifest) -> None:
+        """Replace the manifest of a stored run, as after an audit; its rows stay as they are.
+
+        Raises:
+            SrbenchError: there is no such run, or its folder cannot be written.
+        """
+        path = self.root / "runs" / manifest.key.run_id / "manifest.json"
+        if not path.is_file():
+            raise SrbenchError(f"No run {manifest.key.run_id} in {self.root}: score it before it is audited.")
+        write_text(path, manifest.to_json())
 
     def manifests(self) -> list[Manifest]:
         """The manifests of all readable runs, by run id; unreadable ones are named in a warning."""

@@ -108,7 +108,11 @@ class Folder(DatasetSource):
         name = f"folder:{argument}"
         if not _is_packed(cache, version):
             _pack(root, files, cache, version)
-        return PackedSet(cache, self.card, name)
+        return PackedSet(cache, self.card, name, sources=[root])
+
+    def is_taken(self, argument: str | None = None) -> bool:
+        """Whether this folder was packed before, in this state or another."""
+        return bool(argument) and _cache_folder(Path(str(argument)).expanduser().resolve()).is_dir()
 
     def state(self) -> DatasetState:
         """Nothing is on disk under this name alone."""

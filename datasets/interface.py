@@ -131,6 +131,18 @@ class MicrographSet(ABC):
         del image_id
         return None
 
+    def twin(self, image_id: str, scale: int) -> Pixels | None:
+        """Other HR pixels of the same LR image at this scale: no network can tell which of the two it was.
+
+        None where none are known.
+        """
+        del image_id, scale
+        return None
+
+    def places(self) -> tuple[Path, ...]:
+        """Files and folders from which HR pixels can be read or drawn anew: hidden from models."""
+        return ()
+
     def split(self, name: Split | Literal["all"]) -> tuple[Micrograph, ...]:
         """The micrographs of one split, ordered by id."""
         return tuple(image for image in self.images if name in ("all", image.split))
@@ -218,6 +230,14 @@ class DatasetSource(ABC):
     @abstractmethod
     def state(self) -> DatasetState:
         """What is on disk, quickly, without reading pixels."""
+
+    def is_taken(self, argument: str | None = None) -> bool:
+        """Whether ``open(argument)`` only opens what the user has given srbench before.
+
+        A name that comes from a file and not from the user must not make srbench read another place.
+        """
+        del argument
+        return True
 
     def from_record(self, record: str) -> DatasetSource:
         """The same dataset, fetched from the record of a repository that the user names."""

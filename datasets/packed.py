@@ -148,8 +148,16 @@ class PackedSet(MicrographSet):
     It can be sent to worker processes: they map the files themselves.
     """
 
-    def __init__(self, folder: Path, card: DatasetCard, name: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, card: DatasetCard, name: str | None = None, sources: Sequence[Path] = ()
+    ) -> None:
         """Open ``folder``.
+
+        Args:
+            folder: of the pack.
+            card: of the dataset.
+            name: what the caller typed; the card's when None.
+            sources: where else the same pixels can be read.
 
         Raises:
             DatasetMissing: nothing is packed there.
@@ -158,6 +166,7 @@ class PackedSet(MicrographSet):
         self.folder = folder
         self.card = card
         self.name = name or card.name
+        self._sources = tuple(sources)
         self.manifest = read_manifest(folder)
         records = read_index(folder, self.manifest)
         self.images = tuple(record.image for record in records)
@@ -198,6 +207,10 @@ class PackedSet(MicrographSet):
     def truth(self, image_id: str) -> Mapping[str, Any] | None:
         """What is known of the scene; None where nothing is. A copy of its own with each call."""
         return copy.deepcopy(self._record(image_id).truth)
+
+    def places(self) -> tuple[Path, ...]:
+        """The pack, and the files it was made from where they are known."""
+        return (self.folder, *self._sources)
 
     def stored(self, image_id: str) -> Stored:
         """Where the pixels of an image lie, and their hash."""

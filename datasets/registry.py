@@ -75,10 +75,25 @@ def open(name: str) -> MicrographSet:
         DatasetError: unknown name.
         DatasetMissing: known, but not on disk; the message says what to type.
     """
+    plain, argument = _parts(name)
+    return source(plain).open(argument)
+
+
+def is_taken(name: str) -> bool:
+    """Whether opening ``name`` reads only what the user has given srbench before.
+
+    Raises:
+        DatasetError: unknown name.
+    """
+    plain, argument = _parts(name)
+    return source(plain).is_taken(argument)
+
+
+def _parts(name: str) -> tuple[str, str | None]:
     plain, _, argument = name.partition(":")
     if plain not in dataset_names() and Path(name).is_dir():
         plain, argument = "folder", name
-    return source(plain).open(argument or None)
+    return plain, argument or None
 
 
 @functools.cache

@@ -104,19 +104,20 @@ class SyntheticSet(MicrographSet):
             )
         return self._scene(image_id).pixels_without(feature)
 
-    def twin(self, image_id: str, scale: int) -> NDArray[np.uint8]:
+    def twin(self, image_id: str, scale: int) -> NDArray[np.uint8] | None:
         """The counterfactual twin: other lamellae, and yet the same LR at ``scale``, bit for bit.
 
         Holds for the degradations ``bicubic`` and ``area``; with noise the two differ by much less than it.
-
-        Raises:
-            DatasetError: the scene has no lamellae for this scale.
+        None where the scene has no lamellae for this scale.
         """
-        offered = sorted(patch["scale"] for patch in self.truth(image_id)["undecidable"])
-        if scale not in offered:
-            known = ", ".join(f"x{known}" for known in offered)
-            raise DatasetError(f"{image_id} has a twin at {known}, not at x{scale}; choose one of these.")
-        return self._scene(image_id).twin(scale)
+        offered = {patch["scale"] for patch in self.truth(image_id)["undecidable"]}
+        return self._scene(image_id).twin(scale) if scale in offered else None
+
+    def places(self) -> tuple[Path, ...]:
+        """What draws the scenes, and where drawn ones are kept."""
+        from srbench.datasets.synthetic import cache
+
+        return Path(cache.__file__).parent, cache.folder()
 
     def _micrograph(self, image_id: str) -> Micrograph:
         entry = self._entries[image_id]
@@ -157,8 +158,9 @@ def drawn_or_kept(image_id: str, entry: Mapping[str, Any], size: int) -> Drawn:
     Raises:
         DatasetError: this machine's arithmetic gives another image than the published one.
     """
+    from srbench.datasets.storage import pixel_hash
     from srbench.datasets.synthetic import cache
-    from srbench.datasets.synthetic.suite import SyntheticScene, pixel_hash
+    from srbench.datasets.synthetic.suite import SyntheticScene
 
     found = cache.kept(image_id, entry)
     if found is None:

@@ -29,6 +29,10 @@ class ModelError(ValueError):
     """A model was asked for something it does not offer; the message says what it does offer."""
 
 
+class WrongSize(ModelError):
+    """A network gave an image of another size than it must."""
+
+
 @dataclass(frozen=True)
 class ReleasedWeights:
     """Weights that somebody published for one configuration of a model.
@@ -179,6 +183,7 @@ class SRModel:
         Raises:
             ModelError: the input is not four-dimensional or has a channel count the network cannot take;
                 a leaking variant is run without the HR image, or another one with it.
+            WrongSize: the network gave an image of another size.
         """
         self._check_input(lr)
         self._check_oracle(lr, oracle_hr)
@@ -234,6 +239,12 @@ class SRModel:
             sr: Tensor = self.network(*padded)
         finally:
             self.network.train(was_training)
+        rows, columns = padded[0].shape[-2:]
+        if sr.shape[-2:] != (rows * self.scale, columns * self.scale):
+            raise WrongSize(
+                f"{self.card.name} gave {tuple(sr.shape[-2:])} pixels for an LR image of {rows, columns}; "
+                f"at scale {self.scale} it must give {self.scale} times that."
+            )
         return sr[..., : height * self.scale, : width * self.scale]
 
 

@@ -12,7 +12,7 @@ from srbench.cli.console import progress_bar
 DATASET = "sem_synthetic:small"
 SCALE = 4
 TRAINED = ("vdsr", "edsr", "srgan", "csm_sr")
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "back_projection")
 
 
 @click.command()

@@ -39,6 +39,11 @@ from srbench.cli.options import (
 @click.option(
     "--oracle", is_flag=True, help="Run variants that look at the HR image too; they are never ranked."
 )
+@click.option(
+    "--audit",
+    is_flag=True,
+    help="Run every model again, HR replaced by noise, images in another order, mirrored and noisy.",
+)
 @device_option
 @click.pass_context
 def evaluate(
@@ -58,12 +63,13 @@ def evaluate(
     previews: int,
     force: bool,
     oracle: bool,
+    audit: bool,
     device: str,
 ) -> None:
     """Score MODELS (or --all) on a dataset; each model runs in a process of its own and sees LR only.
 
     With --weights FILE the model may be left out: it is told from the file. A model that fails is recorded
-    and the others go on; the exit code is then 1.
+    and the others go on; the exit code is then 1, as it is where a guard finds fault with a model.
     """
     if (bool(models) or (weights is not None and not every)) == every:
         raise click.UsageError("Name the models to score, or give --all (not both), or --weights FILE.")
@@ -86,7 +92,8 @@ def evaluate(
             force=force,
             previews=previews,
             oracle=oracle,
+            audit=audit,
             progress=progress,
         )
     click.echo(summary.text())
-    context.exit(1 if summary.failed else 0)
+    context.exit(1 if summary.failed or summary.caught else 0)

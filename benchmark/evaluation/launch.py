@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from srbench.errors import SrbenchError
+from srbench.evaluation.isolation import Confinement, Strength, starting
+from srbench.evaluation.isolation.strength import none, strength_of
 
 # No entry of the path may be the current folder: models/ and datasets/ of a checkout would shadow packages.
 _START = (
@@ -35,41 +37,84 @@ Message = Mapping[str, Any]
 
 
 class WorkerFailed(SrbenchError):
-    """The worker did not finish; the message says why."""
+    """The worker did not finish; the message says why.
+
+    Attributes:
+        isolation: what had been applied to it.
+        attempts: hidden places it had asked for, as far as it could still say.
+        bad_output: whether it ended because its output was no image of the right size with finite values.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        isolation: Strength | None = None,
+        attempts: Sequence[str] = (),
+        bad_output: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.isolation = isolation or none("its process ended before it was confined")
+        self.attempts = tuple(attempts)
+        self.bad_output = bad_output
 
 
-def run_worker(job: Mapping[str, Any], scratch: Path, timeout: float) -> Iterator[Message]:
+def run_worker(
+    job: Mapping[str, Any], scratch: Path, timeout: float, confinement: Confinement | None = None
+) -> Iterator[Message]:
     """Start a worker and yield its messages; it is ended when the iteration is left.
+
+    The message ``ready`` has ``isolation``, what was applied before any code of the model was imported;
+    ``finished`` has ``attempts``, the hidden places that the model asked for.
 
     Args:
         job: what :mod:`srbench.evaluation.worker` reads.
-        scratch: an empty folder; the worker's current folder and srbench home.
+        scratch: an empty folder; the worker's current folder, srbench home, and all it can write to.
         timeout: seconds without any message, once it is warm, after which the worker is ended.
+        confinement: what it may read; everything when None.
 
     Raises:
         WorkerFailed: it raised, crashed, was killed, or was silent for too long.
+        SrbenchError: the environment asks for an isolation that does not exist.
     """
     job_file = scratch / "job.json"
     job_file.write_text(json.dumps(dict(job)), encoding="utf-8")
-    log = scratch / "stderr.txt"
+    with starting.confined([sys.executable, "-c", _START, str(job_file)], scratch, confinement) as command:
+        log = scratch / "stderr.txt"
+        process = _start(command, scratch, log)
+        try:
+            yield from _with_isolation(_messages(process, log, timeout))
+        finally:
+            _end(process)
+
+
+def _start(command: list[str], scratch: Path, log: Path) -> subprocess.Popen[bytes]:
+    own = starting.environment(scratch)
     with log.open("wb") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(job_file)],
+        return subprocess.Popen(
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd=scratch,
-            env={
-                **_KEEP_MEMORY,
-                **os.environ,
-                "SRBENCH_HOME": str(scratch / "home"),
-                "PYTHONUNBUFFERED": "1",
-            },
+            env={**_KEEP_MEMORY, **os.environ, **own, "PYTHONUNBUFFERED": "1"},
         )
+
+
+def _with_isolation(messages: Iterator[Message]) -> Iterator[Message]:
+    """Add to what follows the strength that the worker told first, when nothing of the model had run yet."""
+    isolation: Strength | None = None
     try:
-        yield from _messages(process, log, timeout)
-    finally:
-        _end(process)
+        for message in messages:
+            if message["event"] == "confined":
+                isolation = isolation or strength_of(message["isolation"])
+                continue
+            # Whatever else is said of it may come from the model: it shares the worker's process.
+            content = {name: value for name, value in message.items() if name != "isolation"}
+            if message["event"] == "ready" and isolation is not None:
+                content["isolation"] = isolation.stored()
+            yield content
+    except WorkerFailed as error:
+        raise WorkerFailed(str(error), isolation, error.attempts, error.bad_output) from error
 
 
 def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> Iterator[Message]:
@@ -85,9 +130,10 @@ def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> It
             raise WorkerFailed(f"no sign of life for {patience:g} s; ended") from error
         if line is None:
             raise WorkerFailed(_death(process, log))
-        message = json.loads(line)
+        message = _parsed(line)
         if message["event"] == "error":
-            raise WorkerFailed(message["reason"])
+            tried, bad = message.get("attempts", ()), bool(message.get("bad_output"))
+            raise WorkerFailed(message["reason"], attempts=tried, bad_output=bad)
         yield message
         if message["event"] == "finished":
             return
@@ -96,6 +142,14 @@ def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> It
         if message["event"] == "image":
             # In turns: scoring while the network runs would take its processors and spoil its times.
             _allow(process.stdin, 1)
+
+
+def _parsed(line: bytes) -> Message:
+    try:
+        message: Message = json.loads(line)
+        return {**message, "event": str(message["event"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise WorkerFailed(f"it sent what is no message: {line[:80]!r}") from error
 
 
 def _read(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:

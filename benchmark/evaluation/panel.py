@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 Flags = NDArray[np.bool_]
 NOISE_CEILING = "noise_ceiling"
+"""Model name of the rows of a second acquisition of each field."""
+CONTROL = "random_texture"
+"""Model name of the rows of images with texture invented on purpose."""
+REFERENCES = (NOISE_CEILING, CONTROL)
+"""Rows that the harness makes itself: shown for orientation, never ranked."""
 RUN = ["model", "variant", "weights", "seed"]
 EVIDENCE = 3
 """Different fractional values that two runs must share to count as one output."""
@@ -200,9 +205,9 @@ def _entry(runs: Sequence[Run], columns: Sequence[int]) -> Entry:
 
 
 def candidates(panel: Panel, unranked: Collection[tuple[str, str]]) -> list[Entry]:
-    """The entries that may be ranked at all: neither the noise ceiling nor ``unranked`` pairs."""
+    """The entries that may be ranked at all: no reference rows, no ``unranked`` pairs."""
     barred = {tuple(pair) for pair in unranked}
-    return [e for e in panel.entries if e.run.model != NOISE_CEILING and e.run[:2] not in barred]
+    return [e for e in panel.entries if e.run.model not in REFERENCES and e.run[:2] not in barred]
 
 
 def twins(scores: pd.DataFrame) -> dict[Run, Run]:

@@ -77,7 +77,8 @@ def ranking(panel: Panel, entries: Sequence[Entry], rule: Rule) -> Ranking:
     drawn = sign * _resampled_means(entries, clusters, rule)
     redrawn = ranks_of(drawn)
     by_group = ranks_of(sign * np.stack([one.values for one in clusters], axis=1))
-    mean_ranks = clusters[0].weights @ by_group
+    # The weights sum to 1 up to rounding, and so a mean of ones may miss 1 by the last bit.
+    mean_ranks = np.clip(clusters[0].weights @ by_group, 1.0, float(len(clusters)))
     places = _places(entries, ranks, redrawn, mean_ranks)
     taus = kendall_tau(drawn, means)
     return Ranking(

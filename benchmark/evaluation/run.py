@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srbench.datasets.interface import Micrograph, ProgressEvent, ProgressSink
+from srbench.datasets.storage import pixel_hash
 from srbench.errors import SrbenchError
+from srbench.evaluation.errands import Made, plan_of
+from srbench.evaluation.launch import WorkerFailed
 from srbench.evaluation.lr_cache import Entry, LrCache
 from srbench.evaluation.protocol import to_uint8
 from srbench.evaluation.scoring import Scorer
 from srbench.store import Score
+
+if TYPE_CHECKING:
+    from srbench.evaluation.guarding import RunWatch
 
 Pixels8 = NDArray[np.uint8]
 _PROPERTIES = ("params", "gmacs_per_mpx", "peak_mb_per_mpx")
@@ -36,6 +41,7 @@ class ModelRun:
         previewed: ids of the images whose SR is kept.
         label: for progress.
         progress: told of every image.
+        watch: the guards of a model's run; None for what no model made.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class ModelRun:
         previewed: frozenset[str],
         label: str,
         progress: ProgressSink,
+        watch: RunWatch | None = None,
     ) -> None:
         self.scorer = scorer
         self.images = images
@@ -53,7 +60,9 @@ class ModelRun:
         self.previewed = previewed
         self.label = label
         self.progress = progress
+        self.watch = watch
         self.done = 0
+        self.outputs: dict[str, str] = {}
         self.scores: list[Score] = [
             score
             for name, reason in lr.unusable.items()
@@ -71,19 +80,33 @@ class ModelRun:
 
         Raises:
             BadOutput: the image it wrote has another size or type than it must have.
+            WorkerFailed: it says what makes no sense.
         """
+        if self.watch is not None:
+            self.watch.hear(message)
+        if message["event"] == "image":
+            self._take_image(message)
+            return
+        try:
+            self._take_facts(message)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WorkerFailed(f"it sent facts that cannot be used: {error}") from error
+
+    def _take_facts(self, message: Mapping[str, Any]) -> None:
         if message["event"] == "ready":
-            self.device = message["device"]
+            self.device = dict(message["device"])
             self._size = {name: float(message[name]) for name in _PROPERTIES}
             self._loading = list(message["notes"])
-        elif message["event"] == "image":
-            self._take_image(message)
         elif message["event"] == "finished":
             self._peak = message["peak_bytes"] / 1e6
 
     def score(self, entry: Entry, sr: Pixels8) -> None:
         """Score one image: ``(H, W)``, or ``(H, W, 3)`` of a colour image. Previews show the luma scored."""
-        self.scores += self.scorer.scores(self.images[entry.image], sr, self.lr.pixels(entry))
+        image, lr = self.images[entry.image], self.lr.pixels(entry)
+        self.outputs[entry.image] = pixel_hash(sr)
+        if self.watch is not None:
+            self.watch.look(entry, sr, self.scorer.reference(image), lr)
+        self.scores += self.scorer.scores(image, sr, lr)
         if entry.image in self.previewed:
             self.previews[entry.image] = to_uint8(sr)
         self._advance()
@@ -112,6 +135,10 @@ class ModelRun:
             "tiling": self._tiling(),
         }
 
+    def made(self) -> Made:
+        """What came out and how, for an audit that repeats it."""
+        return Made(self.outputs, tuple(map(plan_of, self._tilings)), self.device)
+
     def notes(self) -> list[str]:
         """What a reader must know."""
         inexact = sum(not tiling["exact"] for tiling in self._tilings)
@@ -125,9 +152,7 @@ class ModelRun:
 
     def _take_image(self, message: Mapping[str, Any]) -> None:
         entry = self.lr.entries[message["index"]]
-        file = Path(message["file"])
-        sr = np.load(file, allow_pickle=False)
-        file.unlink()
+        sr = message["pixels"]
         _check(sr, entry, self.scorer.scale)
         megapixels = sr.shape[0] * sr.shape[1] / 1e6
         self._seconds += message["seconds"]

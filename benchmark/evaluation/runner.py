@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +13,23 @@ from srbench import datasets
 from srbench.datasets import MicrographSet
 from srbench.datasets.interface import ProgressSink, silent
 from srbench.evaluation import lr_cache
+from srbench.evaluation.audit import Audit, is_audited
+from srbench.evaluation.errands import Errand, Made, Workers, scratch_folder, write_pack
+from srbench.evaluation.guarding import Guarding, RunWatch
+from srbench.evaluation.guards import Finding, merged
+from srbench.evaluation.guards.rows import sha256_of_scores
 from srbench.evaluation.jobs import DEFAULT_DEGRADATION, Job, Wanted, magnification, resolve
-from srbench.evaluation.launch import WorkerFailed, run_worker
+from srbench.evaluation.launch import WorkerFailed
 from srbench.evaluation.lr_cache import LrCache
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.protocol import to_eight_bits, to_uint8
+from srbench.evaluation.references import Reference, references
 from srbench.evaluation.run import BadOutput, ModelRun
 from srbench.evaluation.scoring import UNAVAILABLE, Scorer
 from srbench.evaluation.setting import Setting, channels_of, make_setting, over_categories
-from srbench.evaluation.statistics import NOISE_CEILING
 from srbench.evaluation.summary import EvaluationSummary, Outcome
-from srbench.home import cache_folder, results_folder
-from srbench.models import ModelCard
+from srbench.home import cache_folder, home, results_folder
 from srbench.store import RunKey, ScoreStore
-
-CEILING_CARD = ModelCard(
-    NOISE_CEILING,
-    "Noise ceiling",
-    "reference",
-    "",
-    2026,
-    scales=(),
-    variants=("second_acquisition",),
-    trainable=False,
-    summary="A second recording of the same field: the noise of the reference allows no more.",
-)
 
 SILENCE = 3600.0
 """Seconds for one image after which a model counts as hung."""
@@ -65,12 +56,14 @@ def evaluate(
     timeout: float = SILENCE,
     oracle: bool = False,
     rgb_to_grey: bool = False,
+    audit: bool = False,
     progress: ProgressSink = silent,
 ) -> EvaluationSummary:
     """Score models on a dataset and store the scores.
 
     Every model runs in a process of its own that is given LR images, weights and the scale and nothing else.
-    What fails is recorded with its reason; the others go on. What is already scored is skipped.
+    What fails is recorded with its reason; the others go on. What is already scored is skipped. The guards
+    (``docs/guards.md``) watch every run; what they find is stored with it.
 
     Args:
         models: registered names, or ``"all"`` for every one that offers the scale. Of a trained model each
@@ -95,6 +88,8 @@ def evaluate(
         oracle: run variants that look at the HR image too; their rows are never ranked.
         rgb_to_grey: convert colour ``weights`` for the grey network instead of running the colour network
             on grey images.
+        audit: run every model again under conditions that an honest one does not notice, models that are
+            scored already too.
         progress: told of every image.
 
     Raises:
@@ -116,10 +111,12 @@ def evaluate(
         opened, setting.images, setting.scorer.degradation, scale, cache_folder() / "lr", progress
     )
     store = ScoreStore(results or results_folder())
-    how = How({"device": device, "tile": tile, "max_bytes": max_bytes}, timeout, force, previews, progress)
+    how = How(
+        {"device": device, "tile": tile, "max_bytes": max_bytes}, timeout, force, previews, audit, progress
+    )
     evaluation = _Evaluation(setting, lr, store, how)
-    outcomes = [evaluation.noise_ceiling(), *map(evaluation.score, jobs)]
-    done = tuple(outcome for outcome in outcomes if outcome is not None)
+    yardsticks = map(evaluation.reference, references(setting, lr))
+    done = (*yardsticks, *map(evaluation.score, jobs))
     return EvaluationSummary(store.root, done, setting.conditions(chosen=protocol is not None))
 
 
@@ -131,6 +128,7 @@ class How:
     timeout: float
     force: bool
     previews: int
+    audit: bool
     progress: ProgressSink
 
 
@@ -142,83 +140,87 @@ class _Evaluation:
         self.lr = lr
         self.store = store
         self.how = how
+        hidden = (home(), store.root, *setting.micrographs.places())
+        self.workers = Workers(setting.scorer.scale, how.limits, how.timeout, hidden)
+        self.guarding = Guarding(setting, lr, cache_folder(), how.audit, how.progress)
+        self.audit = Audit(setting, lr, self.workers, how.progress)
         self.images = {image.id: image for image in setting.images}
         usable = [self.images[entry.image] for entry in lr.entries]
         self.previewed = frozenset(image.id for image in over_categories(usable, how.previews))
 
     def score(self, job: Job) -> Outcome:
-        """Score one model, whatever happens to it."""
+        """Score one model and, where that was asked for, audit it, whatever happens to it."""
         if job.failure:
             return self._failed(job, job.failure)
         if job.missing:
             return self._missing(job)
+        watch = self.guarding.watch(job)
         scorer = self._open_work(self.setting.key(job))
         if scorer is None:
-            return self._skipped(job)
+            return self._audited_later(job, watch)
         start = time.monotonic()
-        run = self._run(scorer, job)
+        run = self._run(scorer, job, watch)
         try:
             self._run_worker(job, run)
         except (WorkerFailed, BadOutput) as error:
-            return self._failed(job, str(error))
-        return self._complete(job, run, time.monotonic() - start)
+            return self._failed(job, str(error), watch.of_failure(error))
+        outcome = self._complete(job, run, time.monotonic() - start)
+        return self._audited(job, watch, run.made(), outcome) if self.how.audit else outcome
 
-    def noise_ceiling(self) -> Outcome | None:
-        """A second acquisition of each field scored like a model: nobody can be asked for more.
-
-        None where the dataset has no second acquisitions.
-        """
-        acquire = self.setting.micrographs.acquisition
-        if all(acquire(entry.image, 1) is None for entry in self.lr.entries):
-            return None
-        job = Job(NOISE_CEILING, CEILING_CARD.variants[0], CEILING_CARD)
-        scorer = self._open_work(self.setting.key(job))
+    def reference(self, row: Reference) -> Outcome:
+        """Score a row that no model made."""
+        scorer = self._open_work(self.setting.key(row.job))
         if scorer is None:
-            return self._skipped(job)
+            return self._skipped(row.job)
         start = time.monotonic()
-        run = self._run(scorer, job)
+        run = self._run(scorer, row.job)
         for entry in self.lr.entries:
-            pixels = acquire(entry.image, 1)
+            pixels = row.image(entry)
             if pixels is None:
-                run.without(entry, "the dataset has no second acquisition of this field")
+                run.without(entry, row.reason)
             else:
-                run.score(entry, to_eight_bits(lr_cache.cut_to_scale(pixels, scorer.scale)))
-        return self._complete(job, run, time.monotonic() - start)
+                run.score(entry, pixels)
+        return self._complete(row.job, run, time.monotonic() - start)
 
-    def _run(self, scorer: Scorer, job: Job) -> ModelRun:
-        return ModelRun(scorer, self.images, self.lr, self.previewed, job.label, self.how.progress)
+    def _run(self, scorer: Scorer, job: Job, watch: RunWatch | None = None) -> ModelRun:
+        return ModelRun(scorer, self.images, self.lr, self.previewed, job.label, self.how.progress, watch)
+
+    def _audited_later(self, job: Job, watch: RunWatch) -> Outcome:
+        """Audit a run that was scored earlier, unless it was audited as well."""
+        stored = self.store.manifest(self.setting.key(job))
+        if not self.how.audit or stored is None or is_audited(stored):
+            return self._skipped(job)
+        return self._audited(job, watch, None, self._skipped(job))
+
+    def _audited(self, job: Job, watch: RunWatch, made: Made | None, outcome: Outcome) -> Outcome:
+        """Audit a stored run and write what was found into its manifest."""
+        stored = self.store.manifest(self.setting.key(job))
+        assert stored is not None
+        try:
+            found = self.audit.findings(job, watch, made, stored)
+        except WorkerFailed as error:
+            words = f"It ran when it was scored and failed when it was run again: {error}"
+            found = [Finding("lr_only", "failed", words)]
+        guards = self._stored_guards(job, watch.findings(found))
+        self.store.rewrite(replace(stored, guards=guards))
+        return replace(outcome, guards=tuple(guards), detail=f"{outcome.detail}; audited")
+
+    def _stored_guards(self, job: Job, own: Sequence[Finding]) -> list[dict[str, str]]:
+        return [one.stored() for one in merged([*own, *self.guarding.of_data(job)])]
 
     def _run_worker(self, job: Job, run: ModelRun) -> None:
-        with tempfile.TemporaryDirectory(prefix="srbench-eval-", ignore_cleanup_errors=True) as scratch:
-            for message in run_worker(self._spec(job, Path(scratch)), Path(scratch), self.how.timeout):
+        with scratch_folder() as folder:
+            scratch = Path(folder)
+            errand = Errand.of(self.lr, self._pack_references(scratch) if job.leaking else None)
+            for message in self.workers.run(job, errand, scratch):
                 run.take(message)
-
-    def _spec(self, job: Job, scratch: Path) -> dict[str, Any]:
-        """All that a worker is told."""
-        return {
-            "model": job.model,
-            "module": job.card.module if job.card else "",
-            "module_file": job.source_file(),
-            "scale": self.setting.scorer.scale,
-            "channels": job.channels,
-            "variant": job.variant,
-            "weights": str(job.weights.resolve()) if job.weights else None,
-            "rgb_to_grey": job.rgb_to_grey,
-            "foreign": job.foreign,
-            "lr": str(self.lr.file.resolve()),
-            "images": [list(entry.layout) for entry in self.lr.entries],
-            "out": str(scratch),
-            **({"hr": str(self._pack_references(scratch))} if job.leaking else {}),
-            **self.how.limits,
-        }
 
     def _pack_references(self, scratch: Path) -> Path:
         """The 8-bit HR images in the order of the LR pack, for a variant that is meant to see them."""
-        pack = scratch / "hr.bin"
-        with pack.open("wb") as file:
-            for entry in self.lr.entries:
-                file.write(to_eight_bits(self.setting.scorer.reference(self.images[entry.image])).tobytes())
-        return pack
+        reference = self.setting.scorer.reference
+        images = (to_eight_bits(reference(self.images[entry.image])) for entry in self.lr.entries)
+        write_pack(scratch / "hr.bin", images)
+        return scratch / "hr.bin"
 
     def _open_work(self, key: RunKey) -> Scorer | None:
         """A scorer for what was asked for and what is stored already; None when nothing is left to do."""
@@ -237,18 +239,25 @@ class _Evaluation:
         return Scorer(scorer.micrographs, scorer.protocol, kept, scorer.degradation, scorer.scale)
 
     def _complete(self, job: Job, run: ModelRun, seconds: float) -> Outcome:
+        scores = [*run.scores, *run.cost_scores()]
         manifest = self.setting.manifest(
             job, self.lr, "complete", device=run.device, cost=run.cost(seconds), notes=run.notes()
         )
+        guards = self._stored_guards(job, run.watch.findings()) if run.watch else []
+        manifest = replace(
+            manifest, guards=guards, outputs=run.outputs, scores_sha256=sha256_of_scores(scores)
+        )
         self._write_references(run)
-        self.store.write_run(manifest, [*run.scores, *run.cost_scores()], run.previews)
+        self.store.write_run(manifest, scores, run.previews)
         self._forget_missing(job)
-        return self._outcome(job, "scored", f"{run.done} images in {seconds:.0f} s")
+        return self._outcome(job, "scored", f"{run.done} images in {seconds:.0f} s", guards)
 
-    def _failed(self, job: Job, reason: str) -> Outcome:
+    def _failed(self, job: Job, reason: str, found: Sequence[Finding] = ()) -> Outcome:
+        guards = [one.stored() for one in found]
         if not self.store.is_complete(self.setting.key(job)):  # an earlier complete run is still true
-            self.store.write_run(self.setting.manifest(job, self.lr, "failed", reason), [])
-        return self._outcome(job, "failed", reason)
+            manifest = self.setting.manifest(job, self.lr, "failed", reason)
+            self.store.write_run(replace(manifest, guards=guards), [])
+        return self._outcome(job, "failed", reason, guards)
 
     def _missing(self, job: Job) -> Outcome:
         self.store.write_run(self.setting.manifest(job, self.lr, "missing", job.missing), [])
@@ -257,8 +266,11 @@ class _Evaluation:
     def _skipped(self, job: Job) -> Outcome:
         return self._outcome(job, "skipped", "already scored; --force scores again")
 
-    def _outcome(self, job: Job, status: Any, detail: str) -> Outcome:
-        return Outcome(job.label, job.model, status, detail, self.setting.key(job).run_id)
+    def _outcome(
+        self, job: Job, status: Any, detail: str, guards: Sequence[Mapping[str, str]] = ()
+    ) -> Outcome:
+        run_id = self.setting.key(job).run_id
+        return Outcome(job.label, job.model, status, detail, run_id, tuple(guards), job.leaking)
 
     def _write_references(self, run: ModelRun) -> None:
         for entry in self.lr.entries:

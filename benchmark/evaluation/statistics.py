@@ -18,7 +18,7 @@ from srbench.evaluation.bootstrap import SAMPLES, SEED
 from srbench.evaluation.contrast import Contrast, Direction, seed_sd
 from srbench.evaluation.intervals import interval
 from srbench.evaluation.paired import ALPHA
-from srbench.evaluation.panel import NOISE_CEILING, RUN, Entry, Run, look_alike, twins
+from srbench.evaluation.panel import CONTROL, NOISE_CEILING, REFERENCES, RUN, Entry, Run, look_alike, twins
 from srbench.evaluation.ranking import Ranking
 from srbench.evaluation.table import MetricTable, table_of
 
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ALPHA",
     "COMPARISON_COLUMNS",
+    "CONTROL",
     "FEW_GROUPS",
     "LEADERBOARD_COLUMNS",
     "NOISE_CEILING",
+    "REFERENCES",
     "RUN",
     "Direction",
     "comparisons",
@@ -119,7 +121,8 @@ def leaderboard(
         direction: which way is better; None asks the metric registry. With ``"none"`` nothing is ranked.
         baseline: model that differences are taken from.
         unranked: (model, variant) pairs shown but never ranked, such as leaking variants; the noise ceiling
-            never is, nor is what lacks a value for an image that another candidate has one for.
+            and the control never are, nor is what lacks a value for an image that another candidate has one
+            for.
         margin: smallest difference that matters; the metric's own when None.
         trainings: run to the training that it repeats with another seed; runs with an equal one become one
             row, with seeds resampled from three on. Every run is a row of its own when None.

@@ -3,6 +3,9 @@
 Started by :mod:`srbench.evaluation.launch` with a job file. It is given a pack of LR images without their
 names, a model, weights and a scale. It answers one JSON line a step on its standard output and waits for a
 line on its standard input before each image, so that it never runs ahead and ends with its parent.
+
+Before any code of the model is imported it confines itself (:mod:`srbench.evaluation.isolation`): what it is
+not given it cannot fetch.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from srbench.evaluation.tiling import Inference, Tiler
+    from srbench.evaluation.isolation.applying import Confined
+    from srbench.evaluation.tiling import Inference, Plan, Tiler
     from srbench.models import SRModel
 
 WARM_UP_SIDE = 48
@@ -48,15 +52,30 @@ class Channel:
 def main(job_file: str) -> None:
     """Run the job and report; exit code 1 and an ``error`` message when it fails."""
     channel = Channel()
+    confined = None
     try:
-        _run(json.loads(Path(job_file).read_text(encoding="utf-8")), channel)
+        job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+        confined = _confine(Path(job_file).parent, channel)
+        _run(job, channel, confined)
     except Exception as error:  # whatever the model raises belongs into the record
         traceback.print_exc()
-        channel.send("error", reason=f"{type(error).__name__}: {error}")
+        attempts = confined.attempts() if confined else []
+        kind = type(error).__name__  # the modules of these errors may not have been imported
+        bad = kind in ("NotFinite", "WrongSize")
+        channel.send("error", reason=f"{kind}: {error}", attempts=attempts, bad_output=bad)
         sys.exit(1)
 
 
-def _run(job: Mapping[str, Any], channel: Channel) -> None:
+def _confine(folder: Path, channel: Channel) -> Confined:
+    """Give up reading what is hidden, and say how strongly, while all code that has run is srbench's own."""
+    from srbench.evaluation.isolation import applying
+
+    confined = applying.confine_by(folder / applying.NOTE)
+    channel.send("confined", isolation=confined.strength.stored())
+    return confined
+
+
+def _run(job: Mapping[str, Any], channel: Channel, confined: Confined) -> None:
 
     from srbench.evaluation import memory
 
@@ -69,12 +88,25 @@ def _run(job: Mapping[str, Any], channel: Channel) -> None:
     model.infer(lr, oracle_hr=hr)
     for _, height, width, _ in job["images"]:
         tiler.plan(height, width)
+    spread = _channel_spread(job, model, device)
     memory.reset_peak(device)
-    channel.send("warm")
+    channel.send("warm", **spread)
     for index in range(len(job["images"])):
         channel.wait()
         channel.send("image", index=index, **_one(job, tiler, index))
-    channel.send("finished", peak_bytes=memory.peak_bytes(device))
+    channel.send("finished", peak_bytes=memory.peak_bytes(device), attempts=confined.attempts())
+
+
+def _channel_spread(job: Mapping[str, Any], model: SRModel, device: Any) -> dict[str, float]:
+    """How far a colour network tints grey data, seen at the middle of the first image; else nothing."""
+    from srbench.evaluation.guards import colours
+
+    if model.channels != 3 or model.leaking or not job["images"] or job["images"][0][3] != 1:
+        return {}
+    lr = _image(model.channels, job["lr"], *job["images"][0])
+    top, left = (max(side - WARM_UP_SIDE, 0) // 2 for side in lr.shape[-2:])
+    middle = lr[..., top : top + WARM_UP_SIDE, left : left + WARM_UP_SIDE].expand(-1, 3, -1, -1)
+    return {"channel_spread": colours.channel_spread(model.infer(middle.to(device)))}
 
 
 def _one(job: Mapping[str, Any], tiler: Tiler, index: int) -> dict[str, Any]:
@@ -84,7 +116,7 @@ def _one(job: Mapping[str, Any], tiler: Tiler, index: int) -> dict[str, Any]:
     seen = tiler.model.channels
     lr, hr = _image(seen, job["lr"], *job["images"][index]), _oracle_image(seen, job, index)
     start = time.perf_counter()
-    result: Inference = tiler(lr, oracle_hr=hr)
+    result: Inference = tiler(lr, oracle_hr=hr, plan=_plan(job, index))
     seconds = time.perf_counter() - start
     final = Path(job["out"]) / f"{index}.npy"
     partial = final.with_suffix(".tmp")
@@ -92,6 +124,13 @@ def _one(job: Mapping[str, Any], tiler: Tiler, index: int) -> dict[str, Any]:
         np.save(file, _pixels(result.sr[0].numpy()))
     partial.rename(final)
     return {"file": str(final), "seconds": seconds, "tiling": result.summary()}
+
+
+def _plan(job: Mapping[str, Any], index: int) -> Plan | None:
+    """How this image is to be tiled, where an earlier run is repeated."""
+    from srbench.evaluation.tiling import Plan
+
+    return Plan(*job["plans"][index]) if job.get("plans") else None
 
 
 def _pixels(planes: NDArray[Any]) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from srbench.reporting.formats import slug
 from srbench.store import ScoreStore
 
 if TYPE_CHECKING:
-    from srbench.reporting.leaderboard import Leaderboard
+    from srbench.reporting.page import Section
 
 __all__ = ["ReportResult", "report"]
 
@@ -61,24 +61,33 @@ def report(results: Path | None = None, out: Path | None = None) -> ReportResult
         )
     target = out or folder / "report"
     sections = [section(store, board) for board in boards]
-    tables = tuple(path for board in boards for path in _write_tables(target / "tables", board))
+    tables = tuple(path for part in sections for path in _write_tables(target / "tables", part))
     page = target / "report.html"
     write_text(page, render(sections))
     told = (f"{part.title}: {warning}" for part in sections for warning in part.warnings)
     return ReportResult(page, tables, tuple(told))
 
 
-def _write_tables(folder: Path, board: Leaderboard) -> list[Path]:
-    from srbench.reporting.latex import latex_costs, latex_table
+def _write_tables(folder: Path, part: Section) -> list[Path]:
+    from srbench.reporting.curves import csv_curves
+    from srbench.reporting.latex import latex_costs, latex_table, latex_trust
     from srbench.reporting.tables import csv_table, markdown_table
+    from srbench.reporting.trust import csv_trust
 
+    board = part.board
     if not board.rows:
         return []
     name = board.block.key.slug
-    texts = {f"{name}.csv": csv_table(board), f"{name}.md": markdown_table(board)}
-    texts.update({f"{name}_{slug(f.name)}.tex": latex_table(board, f) for f in board.families})
-    costs = latex_costs(board)
-    texts.update({f"{name}_costs.tex": costs} if costs else {})
-    for file, text in texts.items():
+    texts = {
+        f"{name}.csv": csv_table(board),
+        f"{name}.md": markdown_table(board, part.trust),
+        f"{name}_trust.csv": csv_trust(board, part.trust),
+        f"{name}_curves.csv": csv_curves(board, part.curve_sets),
+        f"{name}_trust.tex": latex_trust(board, part.trust),
+        **{f"{name}_{slug(family.name)}.tex": latex_table(board, family) for family in board.families},
+        f"{name}_costs.tex": latex_costs(board),
+    }
+    written = {file: text for file, text in texts.items() if text}
+    for file, text in written.items():
         write_text(folder / file, text)
-    return [folder / file for file in texts]
+    return [folder / file for file in written]

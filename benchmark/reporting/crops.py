@@ -1,7 +1,8 @@
 """The pictures of the report: the same regions of HR, LR and every model, ready to be embedded.
 
 Crops are stored without loss, because the page computes its error maps from them. Nothing is resampled here:
-the page enlarges pixels as squares.
+the page enlarges pixels as squares. Where a model invented or omitted detail is computed here, from the whole
+stored images, and embedded as transparent pictures that the page lays over the crops.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from srbench.errors import SrbenchError
 from srbench.reporting.blocks import Block
+from srbench.reporting.detail import DetailMap, detail_map, overlay
 from srbench.reporting.regions import Grey, Region, choose
 from srbench.reporting.rows import BASELINE, Row
 from srbench.store import Manifest, ScoreStore
@@ -47,6 +49,8 @@ class Tile:
         pictures: one a region.
         psnr: PSNR of each region against HR in dB, None for HR and LR and where the two are equal.
         badges: what the reader must know of this model.
+        maps: tints of invented and omitted detail, one a region; empty for HR and LR.
+        unexplained: mean invented and omitted detail of each region, in parts of the mean detail of HR.
     """
 
     title: str
@@ -55,6 +59,8 @@ class Tile:
     pictures: tuple[Picture, ...]
     psnr: tuple[float | None, ...]
     badges: tuple[str, ...] = ()
+    maps: tuple[Picture, ...] = ()
+    unexplained: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,16 +87,23 @@ class Panel:
     regions: tuple[Region, ...]
     tiles: tuple[Tile, ...]
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether invented and omitted detail is shown."""
+        return any(tile.maps for tile in self.tiles)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class _Output:
     row: Row
+    manifest: Manifest
     pixels: Grey
+    detail: DetailMap | None
 
 
 def panels(store: ScoreStore, block: Block, rows: Sequence[Row]) -> tuple[list[Panel], list[str]]:
     """The panels of a block and what had to be left out, in words."""
-    images = sorted({image for row in rows for image in row.manifest.previews})
+    images = sorted({image for row in rows for image in shown_run(row).previews})
     notes = []
     if len(images) > MAX_IMAGES:
         notes.append(
@@ -104,6 +117,11 @@ def panels(store: ScoreStore, block: Block, rows: Sequence[Row]) -> tuple[list[P
         notes += problems
         made += [panel] if panel is not None else []
     return made, notes
+
+
+def shown_run(row: Row) -> Manifest:
+    """The run whose pictures stand for a row: the first seed that has some."""
+    return next((manifest for manifest in row.manifests if manifest.previews), row.manifest)
 
 
 def reference_id(manifest: Manifest) -> str:
@@ -120,7 +138,8 @@ def psnr(sr: Grey, hr: Grey) -> float | None:
 def _panel(
     store: ScoreStore, block: Block, rows: Sequence[Row], image: str, n_regions: int
 ) -> tuple[Panel | None, list[str]]:
-    references = sorted({reference_id(row.manifest) for row in rows if image in row.manifest.previews})
+    shown = [run for run in map(shown_run, rows) if image in run.previews]
+    references = sorted({reference_id(run) for run in shown})
     found = [store.reference(name, image, "hr") for name in references]
     hr = next((pixels for path in found if (pixels := _read(path)) is not None), None)
     if hr is None:
@@ -128,21 +147,26 @@ def _panel(
     lr = next(
         (p for name in references if (p := _read(store.reference(name, image, "lr"))) is not None), None
     )
-    outputs, problems = _outputs(store, rows, image, hr)
+    outputs, problems = _outputs(store, rows, image, hr, block.key.scale)
     if min(hr.shape) < 4 * block.key.scale:
         return None, [*problems, f"{image} is too small to show."]
     return _assemble(block, image, hr, lr, outputs, n_regions), problems
 
 
-def _outputs(store: ScoreStore, rows: Sequence[Row], image: str, hr: Grey) -> tuple[list[_Output], list[str]]:
+def _outputs(
+    store: ScoreStore, rows: Sequence[Row], image: str, hr: Grey, scale: int
+) -> tuple[list[_Output], list[str]]:
     outputs, problems = [], []
     for row in sorted(rows, key=lambda row: row.run[0] != BASELINE):
-        pixels = _read(store.preview(row.manifest.key, image))
+        run = shown_run(row)
+        pixels = _read(store.preview(run.key, image))
         if pixels is not None and pixels.shape == hr.shape:
-            outputs.append(_Output(row, pixels))
+            # At x1 no detail is finer than LR carries, so none can be invented.
+            detail = detail_map(pixels, hr, scale) if scale > 1 else None
+            outputs.append(_Output(row, run, pixels, detail))
         elif pixels is not None:
             problems.append(
-                f"{row.label}: preview of {image} is {pixels.shape[1]}x{pixels.shape[0]} pixels, "
+                f"{row.label_of(run)}: preview of {image} is {pixels.shape[1]}x{pixels.shape[0]} pixels, "
                 f"HR is {hr.shape[1]}x{hr.shape[0]}; not shown."
             )
     return outputs, problems
@@ -170,7 +194,17 @@ def _tile(output: _Output, hr: Grey, regions: Sequence[Region]) -> Tile:
     values = tuple(psnr(region.cut(output.pixels), region.cut(hr)) for region in regions)
     pictures = _pictures([region.cut(output.pixels) for region in regions])
     row = output.row
-    return Tile(row.title, row.detail, "sr", pictures, values, row.badges)
+    cuts = [output.detail.cut(r.top, r.left, r.side) for r in regions] if output.detail else []
+    return Tile(
+        row.title,
+        row.detail_of(output.manifest),
+        "sr",
+        pictures,
+        values,
+        row.badges,
+        tuple(_embedded(overlay(cut), cut.invented.shape) for cut in cuts),
+        tuple(cut.means for cut in cuts),
+    )
 
 
 def _place(block: Block, image: str) -> tuple[str, str]:
@@ -196,8 +230,12 @@ def _picture(pixels: Grey) -> Picture:
     done, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not done:
         raise SrbenchError(f"Cannot encode a crop of shape {pixels.shape} as PNG.")
-    text = base64.b64encode(encoded.tobytes()).decode("ascii")
-    return Picture(f"data:image/png;base64,{text}", pixels.shape[1], pixels.shape[0])
+    return _embedded(encoded.tobytes(), pixels.shape)
+
+
+def _embedded(content: bytes, shape: tuple[int, ...]) -> Picture:
+    text = base64.b64encode(content).decode("ascii")
+    return Picture(f"data:image/png;base64,{text}", shape[1], shape[0])
 
 
 def _read(path: Path | None) -> Grey | None:

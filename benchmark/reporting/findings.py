@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from srbench.evaluation.panel import twins
 from srbench.evaluation.statistics import ALPHA, FEW_GROUPS
+from srbench.reporting.guards import RunId, failures, run_of, stored_findings, title_of_guard
 from srbench.reporting.leaderboard import Leaderboard
-from srbench.reporting.rows import BASELINE, LEAKING, SMOKE, Row, title_of
+from srbench.reporting.rows import BASELINE, LEAKING, RANKED, SMOKE, title_of
 from srbench.store import Manifest
 
 
@@ -24,7 +26,9 @@ def warnings_of(board: Leaderboard) -> list[str]:
     """Everything that limits what the block's numbers mean, most serious first."""
     found = [
         *_synthetic(board),
+        *_failed_guards(board),
         *_standings(board),
+        *_fooled(board),
         *_groups(board),
         *_references(board),
         *_twins(board),
@@ -41,7 +45,16 @@ def gaps_of(board: Leaderboard) -> list[Gap]:
         Gap("the whole run" if m.status == "failed" else "no weights", _absent_name(m), m.reason)
         for m in board.block.absent
     ]
-    return [*runs, *_metric_gaps(board), *_cost_gaps(board), *_skipped(board)]
+    return [*runs, *_absent_guards(board), *_metric_gaps(board), *_cost_gaps(board), *_skipped(board)]
+
+
+def _absent_guards(board: Leaderboard) -> list[Gap]:
+    """Runs without scores of which a guard says why, or something worse."""
+    return [
+        Gap(f"failed guard: {title_of_guard(found.guard)}", _absent_name(manifest), found.detail)
+        for manifest in board.block.absent
+        for found in failures(stored_findings(manifest))
+    ]
 
 
 def _absent_name(manifest: Manifest) -> str:
@@ -72,12 +85,12 @@ def _cost_gaps(board: Leaderboard) -> list[Gap]:
     return _merged(found, len(board.rows))
 
 
-def _merged(found: Iterable[tuple[str, str, str]], n_runs: int) -> list[Gap]:
+def _merged(found: Iterable[tuple[str, str, str]], n_rows: int) -> list[Gap]:
     by_reason: dict[tuple[str, str], list[str]] = {}
     for what, why, who in found:
         by_reason.setdefault((what, why), []).append(who)
     return [
-        Gap(what, f"all {n_runs} runs" if len(who) == n_runs > 1 else ", ".join(who), why)
+        Gap(what, "every row" if len(who) == n_rows > 1 else ", ".join(who), why)
         for (what, why), who in by_reason.items()
     ]
 
@@ -98,6 +111,29 @@ def _synthetic(board: Leaderboard) -> list[str]:
             "Ranks here say nothing certain about a real instrument."
         ]
     return []
+
+
+def _failed_guards(board: Leaderboard) -> list[str]:
+    """What failed, one sentence a guard and detail, with the runs."""
+    names = {run_of(run): row.label_of(run) for row in board.rows for run in row.manifests}
+    found: dict[tuple[str, str], list[RunId]] = {}
+    for run in names:
+        for one in failures(board.findings[run]):
+            found.setdefault((title_of_guard(one.guard), one.detail), []).append(run)
+    return [
+        f"Failed guard, not ranked: {title} ({', '.join(names[run] for run in runs)}). {detail}"
+        for (title, detail), runs in found.items()
+    ]
+
+
+def _fooled(board: Leaderboard) -> list[str]:
+    titles = [column.title for column in board.columns if column.id in board.fooled]
+    if not titles:
+        return []
+    return [
+        "No evidence of structure here, because a control that invents texture beats bicubic: "
+        f"{', '.join(titles)}."
+    ]
 
 
 def _standings(board: Leaderboard) -> list[str]:
@@ -134,7 +170,7 @@ def _groups(board: Leaderboard) -> list[str]:
 
 
 def _rivals(board: Leaderboard) -> int:
-    ranked = {row.run[:2] for row in board.rows if row.standing in ("network", "interpolation")}
+    ranked = {row.run[:2] for row in board.rows if row.standing in RANKED}
     return max(len(ranked) - 1, 0)
 
 
@@ -156,22 +192,15 @@ def _references(board: Leaderboard) -> list[str]:
 
 def _twins(board: Leaderboard) -> list[str]:
     """Two models that score the same on every image have most likely given the same images."""
-    scores = board.block.scores
-    rows = scores[(scores["image"] != "") & scores["value"].notna()]
-    seen: dict[tuple[tuple[str, str, float], ...], Row] = {}
-    found = []
-    for row in board.rows:
-        own = rows
-        for name, value in zip(("model", "variant", "weights", "seed"), row.run, strict=True):
-            own = own[own[name] == value]
-        signature = tuple(sorted(zip(own["image"], own["metric"], own["value"], strict=True)))
-        first = seen.setdefault(signature, row) if signature else row
-        if first.run[0] != row.run[0]:
-            found.append(
-                f"{first.label} and {row.label} score exactly the same on every image: "
-                "most likely the same output under two names."
-            )
-    return found
+    names = {run_of(run): row.label_of(run) for row in board.rows for run in row.manifests}
+    if not names:
+        return []
+    return [
+        f"{names[first]} and {names[run]} score exactly the same on every image: "
+        "most likely the same output under two names."
+        for run, first in twins(board.block.scores).items()
+        if run.model != first.model
+    ]
 
 
 def _mixed(board: Leaderboard, what: str, message: str) -> list[str]:
@@ -185,19 +214,18 @@ def _mixed(board: Leaderboard, what: str, message: str) -> list[str]:
 
 
 def _incomplete(board: Leaderboard) -> list[str]:
-    """A run scored on fewer images than another in the same metric."""
-    most: dict[str, int] = {}
-    for row in board.rows:
-        for metric, cell in row.cells.items():
-            most[metric] = max(most.get(metric, 0), cell.n_images)
-    short = {
-        row.label: cell.n_images
+    """Models that lack a value for an image that another one has, and so have no rank in that metric."""
+    lacking = {
+        row.label: [
+            column.title
+            for column in board.columns
+            if column.direction != "none" and column.id in row.cells and not row.cells[column.id].ranked
+        ]
         for row in board.rows
-        for metric, cell in row.cells.items()
-        if cell.n_images < most[metric]
+        if row.standing in RANKED
     }
-    names = ", ".join(short)
-    return [f"Scored on fewer images than the others in some metric: {names}."] if short else []
+    names = "; ".join(f"{label} in {', '.join(titles)}" for label, titles in lacking.items() if titles)
+    return [f"Not ranked for want of images that others have a value for: {names}."] if names else []
 
 
 def _count(number: int, one: str, many: str) -> str:

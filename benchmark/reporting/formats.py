@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 MISSING = "–"
 MINUS = "\N{MINUS SIGN}"
@@ -50,6 +53,25 @@ def decimals_for(half_widths: Iterable[float]) -> int:
         return 3
     typical = known[len(known) // 2]
     return min(max(1 - math.floor(math.log10(typical)), 0), 4)
+
+
+def rank(place: float, low: float, high: float) -> str:
+    """A rank with its 95 % interval, as in ``2 (1–3)``; empty without a rank."""
+    if not math.isfinite(place):
+        return ""
+    spread = f" ({low:g}–{high:g})" if low < high else ""
+    return f"{place:g}{spread}"
+
+
+def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
+    """Records with the names of the first as the head; empty without any."""
+    if not records:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
 
 
 def short_hash(digest: str) -> str:

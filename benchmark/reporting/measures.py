@@ -28,6 +28,23 @@ _FAMILIES = {
     "perceptual": "Perceptual, not evidence of structure",
     "cost": "Cost",
 }
+OVERVIEW = (
+    "psnr",
+    "ssim",
+    "lr_psnr",
+    "lr_chi2",
+    "recovered_hf",
+    "hallucinated_hf",
+    "edge_f1",
+    "object_f1",
+    "small_features_found",
+    "small_features_invented",
+)
+"""What is seen first: is it near, does it agree with LR, what of the detail is true, what is invented."""
+MAIN = "main"
+FEW_COLUMNS = 9
+"""Up to so many columns nothing needs to be put away."""
+PERCEPTUAL = "Perceptual, not evidence of structure."
 _NOT_INSTALLED = "No installed metric has this name; the stored values are shown as they are."
 
 
@@ -64,6 +81,17 @@ class Measure:
         return READING[self.direction]
 
     @property
+    def words(self) -> str:
+        """The explanation, with what must always be said of its family."""
+        told = PERCEPTUAL.rstrip(".").casefold() in self.explanation.casefold()
+        return self.explanation if told or self.family != "perceptual" else f"{self.explanation} {PERCEPTUAL}"
+
+    @property
+    def name(self) -> str:
+        """What is typed, whatever the version."""
+        return self.id.split("@")[0]
+
+    @property
     def family_title(self) -> str:
         """The family's heading."""
         return _FAMILIES.get(self.family, self.family.capitalize())
@@ -97,6 +125,13 @@ def families(columns: Sequence[Measure]) -> list[Family]:
     names = list(dict.fromkeys(column.family for column in columns))
     grouped = {name: tuple(column for column in columns if column.family == name) for name in names}
     return [Family(name, own[0].family_title, own) for name, own in grouped.items()]
+
+
+def sheets(columns: Sequence[Measure]) -> list[Family]:
+    """The columns as a reader meets them: those of ``OVERVIEW`` together first, the others by family."""
+    main = sorted((c for c in columns if c.name in OVERVIEW), key=lambda c: OVERVIEW.index(c.name))
+    others = families([column for column in columns if column not in main])
+    return [Family(MAIN, "At first sight", tuple(main)), *others] if main else others
 
 
 def _measure(name: str) -> Measure:

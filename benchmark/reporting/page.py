@@ -16,20 +16,27 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from srbench.evaluation.guards.cards import GUARDS
 from srbench.reporting.colours import error_scale
 from srbench.reporting.crops import Panel, panels
+from srbench.reporting.curve_plots import CurvePlot, LineKey, curve_plots, line_keys
+from srbench.reporting.curves import CurveSet, curve_sets
+from srbench.reporting.detail import legend
 from srbench.reporting.findings import Gap, gaps_of, warnings_of
 from srbench.reporting.forest import forest_plots
-from srbench.reporting.formats import is_number, number, quantity, short_hash
+from srbench.reporting.formats import is_number, number, quantity, rank, short_hash
+from srbench.reporting.guard_table import GuardRow, guard_rows, in_words
 from srbench.reporting.leaderboard import Leaderboard
-from srbench.reporting.measures import Measure
+from srbench.reporting.measures import Family, Measure, families
 from srbench.reporting.plots import Plot, cost_plots, families_shown
 from srbench.reporting.provenance import Field, RunRecord, conditions, record
-from srbench.reporting.rows import SECTIONS, Cell
+from srbench.reporting.rows import SECTIONS
 from srbench.reporting.spread import spread_over_seeds
+from srbench.reporting.trust import TrustTable, trust
 from srbench.store import ScoreStore
 
 _TEMPLATES = "srbench.reporting"
+VERDICT_SIGNS = {"better": "▲", "worse": "▼", "equivalent": "=", "undecided": "?"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Section:
     anchor: str
     title: str
     board: Leaderboard
+    trust: TrustTable
     warnings: list[str]
     gaps: list[Gap]
     notes: list[str]
@@ -46,6 +54,10 @@ class Section:
     cost_plots: list[Plot]
     forests: list[Plot]
     families: list[tuple[str, Markup]]
+    curve_sets: list[CurveSet]
+    curves: list[CurvePlot]
+    lines: list[LineKey]
+    guards: list[GuardRow]
     panels: list[Panel]
     conditions: list[Field]
     records: list[RunRecord]
@@ -61,6 +73,21 @@ class Section:
         return list(dict.fromkeys(plot.cost for plot in self.cost_plots if plot.cost is not None))
 
     @property
+    def glossary(self) -> list[Family]:
+        """All metrics by family, for what they mean."""
+        return families([*self.board.columns, *self.board.cost_columns])
+
+    @property
+    def curve_names(self) -> list[tuple[str, str]]:
+        """Names and titles of the curves."""
+        return list(dict.fromkeys((plot.name, plot.title) for plot in self.curves))
+
+    @property
+    def curve_categories(self) -> list[str]:
+        """Categories of images that curves are drawn for; empty: all."""
+        return list(dict.fromkeys(plot.category for plot in self.curves))
+
+    @property
     def forest_metrics(self) -> list[Measure]:
         """Metrics with differences to bicubic."""
         return [plot.metric for plot in self.forests]
@@ -70,11 +97,13 @@ def section(store: ScoreStore, board: Leaderboard) -> Section:
     """Gather what the page says about one block."""
     key = board.block.key
     shown, notes = panels(store, board.block, board.rows)
+    curves = curve_sets(board)
     absent = [record(f"{m.key.model} ({m.key.variant}), {m.status}", m) for m in board.block.absent]
     return Section(
         anchor=f"block-{key.slug}",
         title=f"{key.dataset}, {key.split} split, ×{key.scale}, {key.degradation}",
         board=board,
+        trust=trust(board),
         warnings=warnings_of(board),
         gaps=gaps_of(board),
         notes=notes,
@@ -82,9 +111,13 @@ def section(store: ScoreStore, board: Leaderboard) -> Section:
         cost_plots=cost_plots(board),
         forests=forest_plots(board),
         families=families_shown(board),
+        curve_sets=curves,
+        curves=curve_plots(board, curves),
+        lines=line_keys(board, curves),
+        guards=guard_rows(board),
         panels=shown,
         conditions=conditions(board.block),
-        records=[*(record(row.label, row.manifest) for row in board.rows), *absent],
+        records=[*(record(row.label_of(run), run) for row in board.rows for run in row.manifests), *absent],
     )
 
 
@@ -99,6 +132,8 @@ def render(parts: list[Section]) -> str:
         "style": Markup(style),
         "script": Markup(script),
         "errors": error_scale(),
+        "tints": legend(),
+        "guards": GUARDS,
         "n_runs": sum(len(part.board.rows) for part in parts),
         "dates": " to ".join(dict.fromkeys((created[0][:10], created[-1][:10]))) if created else "",
     }
@@ -118,23 +153,11 @@ def _environment() -> Environment:
         signed=lambda value, decimals: number(value, decimals, signed=True),
         quantity=quantity,
         short=short_hash,
-        verdict=_verdict,
+        rank=rank,
+        sign=lambda verdict: VERDICT_SIGNS.get(verdict, ""),
     )
-    environment.tests["clear"] = _is_clear
-    environment.globals["sections"] = SECTIONS
+    environment.globals.update(sections=SECTIONS, guard_words=in_words)
     return environment
-
-
-def _is_clear(cell: Cell) -> bool:
-    """Whether the interval of the difference to bicubic leaves out zero."""
-    return cell.diff_low > 0 or cell.diff_high < 0
-
-
-def _verdict(cell: Cell, column: Measure) -> str:
-    """A sign for a clear difference in a metric that has a better side."""
-    if column.direction == "none" or not _is_clear(cell):
-        return ""
-    return "▲ " if (cell.diff > 0) == (column.direction == "higher") else "▼ "
 
 
 def _policy(style: str, script: str) -> str:

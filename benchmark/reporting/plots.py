@@ -42,10 +42,10 @@ class _Point:
 
 
 def cost_plots(board: Leaderboard) -> list[Plot]:
-    """Quality against cost for every directed metric and every cost that at least two runs have."""
+    """Quality against cost for the directed metrics seen first and every cost that at least two rows have."""
     return [
         Plot(metric, cost, _cost_svg(board, metric, cost, points))
-        for metric in board.columns
+        for metric in board.first_view
         if metric.direction != "none"
         for cost in board.cost_columns
         if len(points := _points(board, metric, cost)) >= 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from srbench.evaluation import statistics
 from srbench.reporting.formats import is_number, number
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.measures import Measure
@@ -10,42 +9,18 @@ from srbench.reporting.rows import Row
 
 
 def spread_over_seeds(board: Leaderboard) -> list[str]:
-    """One line a model and directed metric, for runs that differ in nothing but their seed."""
-    alike: dict[tuple[str, ...], list[Row]] = {}
-    for row in board.rows:
-        if row.manifest.key.seed >= 0:
-            alike.setdefault(_training(row), []).append(row)
-    families = [rows for rows in alike.values() if len({row.manifest.key.seed for row in rows}) > 1]
-    return [line for rows in families for column in board.columns if (line := _line(board, rows, column))]
+    """One line a row of several seeds and directed metric that is seen first."""
+    repeated = [row for row in board.rows if row.repeats]
+    return [line for row in repeated for column in board.first_view if (line := _line(board, row, column))]
 
 
-def _training(row: Row) -> tuple[str, ...]:
-    """What must be equal for runs to be repetitions of one training."""
-    key, weights = row.manifest.key, row.manifest.weights
-    budget, iterations, data = (str(weights.get(name, "")) for name in ("budget", "iterations", "data"))
-    return key.model, key.variant, budget, iterations, data
-
-
-def _line(board: Leaderboard, rows: list[Row], column: Measure) -> str:
-    import pandas as pd
-
-    table = pd.DataFrame(
-        [
-            {"model": r.run[0], "variant": r.run[1], "seed": r.run[3], "mean": r.cells[column.id].mean}
-            for r in rows
-            if column.id in r.cells
-        ],
-        columns=["model", "variant", "seed", "mean"],
-    )
-    if column.direction == "none" or table["seed"].nunique() < 2:
-        return ""
-    record = statistics.seeds(table).to_dict("records")[0]
-    mean, deviation = float(record["mean"]), float(record["sd"])
-    if not is_number(mean) or not is_number(deviation):
+def _line(board: Leaderboard, row: Row, column: Measure) -> str:
+    cell = row.cells.get(column.id)
+    if column.direction == "none" or cell is None or not is_number(cell.seed_sd):
         return ""
     decimals = board.decimals[column.id] + 1
     unit = f" {column.unit}" if column.unit else ""
     return (
-        f"{rows[0].title}, {column.title} {number(mean, decimals)} ± {number(deviation, decimals)}{unit} "
-        f"({int(record['n_seeds'])} seeds)"
+        f"{board.short_names[row.run]}, {column.title} {number(cell.mean, decimals)} ± "
+        f"{number(cell.seed_sd, decimals)}{unit} ({cell.n_seeds} seeds)"
     )

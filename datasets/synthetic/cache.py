@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from srbench.datasets.home import home
 from srbench.datasets.interface import DatasetError
-from srbench.datasets.storage import write_atomically
-from srbench.datasets.synthetic.suite import VERSION, SyntheticScene, pixel_hash, truth_text
+from srbench.datasets.storage import pixel_hash, write_atomically
+from srbench.datasets.synthetic.suite import VERSION, SyntheticScene, truth_text
 
 
 @dataclass(frozen=True)
@@ -58,5 +58,10 @@ def keep(image_id: str, drawn: Drawn) -> None:
         write_atomically(_file(image_id), stream.getvalue())
 
 
+def folder() -> Path:
+    """Where drawn scenes are kept."""
+    return home() / "cache" / "sem_synthetic" / f"v{VERSION}"
+
+
 def _file(image_id: str) -> Path:
-    return home() / "cache" / "sem_synthetic" / f"v{VERSION}" / f"{image_id}.npz"
+    return folder() / f"{image_id}.npz"

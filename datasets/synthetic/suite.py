@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srbench.datasets.storage import pixel_hash
 from srbench.datasets.synthetic.draws import Draws
 from srbench.datasets.synthetic.geometry import Array, FineGrid
 from srbench.datasets.synthetic.imaging import Window, automatic_window, detector_signal, grey_levels
@@ -124,10 +125,3 @@ def scene_hashes(scene: SyntheticScene) -> dict[str, str]:
 def truth_text(truth: dict[str, Any]) -> str:
     """Canonical JSON: sorted keys, no spaces, no NaN."""
     return json.dumps(truth, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def pixel_hash(pixels: NDArray[np.uint8]) -> str:
-    """sha256 (hex) over shape, depth and pixels."""
-    digest = hashlib.sha256(f"{pixels.shape[0]}x{pixels.shape[1]} {pixels.dtype.name}\n".encode())
-    digest.update(np.ascontiguousarray(pixels).tobytes())
-    return digest.hexdigest()

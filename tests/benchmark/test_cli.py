@@ -117,7 +117,8 @@ def test_nothing_is_written_where_the_command_runs(tmp_path: Path) -> None:
     home, cwd = tmp_path / "home", tmp_path / "cwd"
     home.mkdir()
     cwd.mkdir()
-    done = srbench("eval", "bicubic", "--dataset", "sem_synthetic:small", "--scale", "4", home=home, cwd=cwd)
+    options = ("--dataset", "sem_synthetic:small", "--split", "val", "--scale", "4", "--previews", "2")
+    done = srbench("eval", "bicubic", *options, home=home, cwd=cwd)
     assert done.returncode == 0, done.stderr
     assert list(cwd.iterdir()) == []
     assert (home / "results" / "runs").is_dir()

@@ -53,7 +53,18 @@ def run(*arguments: object) -> Result:
 def test_eval_of_a_colour_file_alone(tmp_path: Path) -> None:
     """Model, variant, scale and channels come from the tensors; converted or not, two rows of one file."""
     path = saved(tmp_path / "net_g.pth", "edsr", channels=3)
-    options = ("--weights", path, "--dataset", "sem_synthetic:small", "--metric", "psnr", "--device", "cpu")
+    options = (
+        "--weights",
+        path,
+        "--dataset",
+        "sem_synthetic:small",
+        "--split",
+        "val",
+        "--metric",
+        "psnr",
+        "--device",
+        "cpu",
+    )
     results = tmp_path / "results"
     for conversion in ((), ("--rgb-to-grey",)):
         done = run("eval", *options, *conversion, "--results", results)
@@ -170,6 +181,11 @@ def test_the_models_default_variant_is_preferred(home: Path, image: Path, tmp_pa
 def test_api_takes_a_file_alone(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.pth", "edsr", scale=4)
     summary = srbench.evaluate(
-        (), weights=path, dataset="sem_synthetic:small", metrics=["psnr"], results=tmp_path / "results"
+        (),
+        weights=path,
+        dataset="sem_synthetic:small",
+        split="val",
+        metrics=["psnr"],
+        results=tmp_path / "results",
     )
     assert [one.label for one in summary.scored if one.model == "edsr"] == ["edsr tiny"]

@@ -27,6 +27,7 @@ from srbench.datasets.databar import has_databar
 from srbench.errors import SrbenchError
 from srbench.evaluation import lr_cache, statistics
 from srbench.evaluation.launch import run_worker
+from srbench.evaluation.panel import CONTROL, REFERENCES
 from srbench.evaluation.protocol import named
 from srbench.evaluation.scoring import Scorer, choose_metrics
 from srbench.evaluation.summary import EvaluationSummary
@@ -75,6 +76,11 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[EvaluationSumma
     return summary, ScoreStore(results)
 
 
+def labels(summary: EvaluationSummary) -> list[str]:
+    """The models scored, without the rows that the harness makes itself."""
+    return [one.label for one in summary.scored if one.model not in REFERENCES]
+
+
 def manifest(store: ScoreStore, model: str) -> Manifest:
     return next(one for one in store.manifests() if one.key.model == model)
 
@@ -89,9 +95,9 @@ def test_what_fails_is_recorded_and_the_others_are_scored(
 ) -> None:
     summary, store = evaluated
     assert [one.model for one in summary.failed] == list(FAILING)
-    assert [one.model for one in summary.scored] == ["noise_ceiling", "fake_smooth"]
+    assert [one.model for one in summary.scored] == [*REFERENCES, "fake_smooth"]
     assert [one.model for one in summary.missing] == ["fake_learned"]
-    assert set(store.scores()["model"]) == {"noise_ceiling", "fake_smooth"}
+    assert set(store.scores()["model"]) == {*REFERENCES, "fake_smooth"}
 
 
 @pytest.mark.parametrize(
@@ -130,8 +136,14 @@ def test_a_model_without_weights_says_what_to_type(evaluated: tuple[EvaluationSu
 
 def test_the_summary_prints_a_line_a_model(evaluated: tuple[EvaluationSummary, ScoreStore]) -> None:
     text = evaluated[0].text()
-    assert text.splitlines()[-1].startswith("2 scored, 0 skipped, 5 failed, 1 missing; scores in ")
-    assert len(text.splitlines()) == 10
+    assert text.splitlines()[-1].startswith(
+        "3 scored, 0 skipped, 5 failed, 1 missing, 2 not ranked because a guard failed; scores in "
+    )
+    assert len([line for line in text.splitlines() if not line.startswith(" ")]) == 11
+    assert [line.split(" FAILED")[0] for line in text.splitlines() if line.startswith(" ")] == [
+        "    guard lossless_output",
+        "    guard lossless_output",
+    ]
 
 
 def test_the_summary_begins_with_what_the_numbers_mean(
@@ -252,15 +264,15 @@ def test_trained_weights_are_found_and_each_seed_is_a_row(tmp_path: Path) -> Non
     train(tmp_path, 1.0, 0)
     train(tmp_path, 0.5, 1)
     summary = srbench.evaluate(["fake_learned"], runs=tmp_path, metrics=["psnr"], **options)
-    assert [one.label for one in summary.scored] == ["fake_learned only seed 0", "fake_learned only seed 1"]
-    table = store.scores()
+    assert labels(summary) == ["fake_learned only seed 0", "fake_learned only seed 1"]
+    table = scores(store, "fake_learned")
     means = table[table["metric"] == "psnr"].groupby("seed")["value"].mean()
     assert means[0] > means[1] + 5  # the weights were really used
     assert all(len(name) == 64 for name in table["weights"].unique())
     assert {one.status for one in store.manifests()} == {"complete"}  # the note that weights lack is gone
     assert "a note" in manifest(store, "fake_learned").notes
     again = srbench.evaluate(["fake_learned"], runs=tmp_path, metrics=["psnr"], **options)
-    assert len(again.skipped) == 2 and not again.scored
+    assert len(again.skipped) == 2 + 1 and not again.scored
 
 
 def test_another_metric_is_added_and_what_was_there_stays(tmp_path: Path) -> None:
@@ -294,7 +306,9 @@ def test_a_leaking_variant_runs_only_when_asked_for_and_is_flagged(tmp_path: Pat
         srbench.evaluate(["fake_leaky"], variant="oracle", **options)
     assert srbench.evaluate(["fake_leaky"], oracle=True, **options).scored
     found = [one for one in ScoreStore(tmp_path / "results").manifests() if one.status == "complete"]
+    found = [one for one in found if one.key.model not in REFERENCES]
     assert [one.card["leaking"] for one in found] == [True]
+    assert [one["guard"] for one in found[0].guards if one["status"] == "failed"] == ["hr_hidden"]
     scores = ScoreStore(tmp_path / "results").scores([found[0].key])
     assert list(scores["value"][scores["metric"].str.startswith("psnr")]) == [100.0, 100.0]
 
@@ -303,7 +317,7 @@ def test_given_weights_are_used_and_belong_to_one_model(tmp_path: Path) -> None:
     path = train(tmp_path, 0.5, 3)
     options: dict[str, Any] = {"dataset": FakeSet(2), "scale": 4, "results": tmp_path / "results"}
     summary = srbench.evaluate(["fake_learned"], weights=path, metrics=["psnr"], **options)
-    assert summary.scored[0].label == "fake_learned only seed 3"
+    assert labels(summary) == ["fake_learned only seed 3"]
     with pytest.raises(SrbenchError, match="One weights file belongs to one model, found 2 models"):
         srbench.evaluate(["fake_learned", "fake_smooth"], weights=path, **options)
     with pytest.raises(SrbenchError, match="found --all"):
@@ -410,7 +424,7 @@ def test_a_worker_is_told_no_name_and_no_place_of_the_references(tmp_path: Path)
         return iter(())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("srbench.evaluation.runner.run_worker", listen)
+        patch.setattr("srbench.evaluation.errands.run_worker", listen)
         srbench.evaluate("fake_smooth", dataset=FakeSet(2), scale=4, results=tmp_path)
     assert not {"dataset", "split", "ids", "hr"} & set(told[0])
     assert "sub/" not in json.dumps(told[0])
@@ -472,7 +486,9 @@ def test_a_killed_evaluation_leaves_nothing_half_and_goes_on_where_it_was(tmp_pa
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(HERE), str(results)]
     environment = {**os.environ, "SRBENCH_HOME": str(tmp_path / "home")}
-    process = subprocess.Popen(command, env={**environment, "SRBENCH_TEST_SIGN": str(sign)}, cwd=tmp_path)
+    # The slow model gives its sign outside its own folder.
+    first = {**environment, "SRBENCH_TEST_SIGN": str(sign), "SRBENCH_ISOLATION": "off"}
+    process = subprocess.Popen(command, env=first, cwd=tmp_path)
     deadline = time.monotonic() + 240
     while not sign.exists() and time.monotonic() < deadline:
         assert process.poll() is None, "it ended before the slow model began"
@@ -482,9 +498,9 @@ def test_a_killed_evaluation_leaves_nothing_half_and_goes_on_where_it_was(tmp_pa
     for orphan in sign.read_text().split():
         os.kill(int(orphan), signal.SIGKILL)
     store = ScoreStore(results)
-    assert {one.key.model for one in store.manifests()} == {"fake_smooth"}
-    assert set(store.scores()["model"]) == {"fake_smooth"}
+    assert {one.key.model for one in store.manifests()} == {CONTROL, "fake_smooth"}
+    assert set(store.scores()["model"]) == {CONTROL, "fake_smooth"}
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "1 scored, 1 skipped, 0 failed, 0 missing" in done.stdout
-    assert {one.key.model for one in store.manifests()} == {"fake_smooth", "fake_slow"}
+    assert "1 scored, 2 skipped, 0 failed, 0 missing" in done.stdout
+    assert {one.key.model for one in store.manifests()} == {CONTROL, "fake_smooth", "fake_slow"}
     assert {one.status for one in store.manifests()} == {"complete"}

@@ -11,10 +11,11 @@ import pytest
 
 import srbench.datasets
 from srbench.datasets import DatasetError, sem_synthetic
+from srbench.datasets.storage import pixel_hash
 from srbench.datasets.synthetic.contact_sheet import contact_sheet
 from srbench.datasets.synthetic.freeze import PLANS
 from srbench.datasets.synthetic.scene import scene_kinds
-from srbench.datasets.synthetic.suite import SyntheticScene, pixel_hash, scene_hashes
+from srbench.datasets.synthetic.suite import SyntheticScene, scene_hashes
 
 FIRST = ["particles-1000", "patterned-1000", "porous-1000"]
 

@@ -34,10 +34,12 @@ for (const button of document.querySelectorAll("thead [aria-sort] button")) {
 }
 
 for (const box of document.querySelectorAll("input[data-hides]")) {
-  box.addEventListener("change", () => {
+  const show = () => {
     const table = box.closest("section").querySelector("table.leaderboard");
     for (const cell of table.querySelectorAll(`[data-family="${box.dataset.hides}"]`)) cell.hidden = !box.checked;
-  });
+  };
+  box.addEventListener("change", show);
+  show();
 }
 
 /* ---- choosers: one of many prepared figures is shown ---- */
@@ -46,7 +48,8 @@ for (const chooser of document.querySelectorAll("[data-chooser]")) {
   const selects = [...chooser.querySelectorAll("select")];
   const show = () => {
     for (const item of chooser.querySelectorAll("[data-item]")) {
-      item.hidden = !selects.every((select) => [undefined, select.value].includes(item.dataset[select.name]));
+      const chosen = selects.every((select) => [undefined, select.value].includes(item.dataset[select.name]));
+      item.toggleAttribute("hidden", !chosen); // parts of drawings have no property of that name
     }
   };
   for (const select of selects) select.addEventListener("change", show);
@@ -74,15 +77,16 @@ class Panel {
   }
 
   prepare(figure) {
-    const images = [...figure.querySelectorAll("img")];
+    const images = [...figure.querySelectorAll("img:not(.tint)")];
+    const tints = [...figure.querySelectorAll("img.tint")];
     const views = [...figure.querySelectorAll(".view")].map((view) => {
       const canvas = view.appendChild(document.createElement("canvas"));
       const cursor = view.appendChild(document.createElement("i"));
       cursor.hidden = true;
-      return { canvas, cursor, error: view.classList.contains("error") };
+      return { canvas, cursor, error: view.classList.contains("error"), map: view.classList.contains("map") };
     });
-    for (const image of images) image.addEventListener("load", () => this.update());
-    return { figure, images, views, kind: figure.dataset.kind, captions: [...figure.querySelectorAll("[data-region]:not(img)")] };
+    for (const image of [...images, ...tints]) image.addEventListener("load", () => this.update());
+    return { figure, images, tints, views, kind: figure.dataset.kind, captions: [...figure.querySelectorAll("[data-region]:not(img)")] };
   }
 
   listen() {
@@ -187,7 +191,7 @@ class Panel {
 
   point(at) {
     for (const { canvas, cursor } of this.tiles.flatMap((tile) => tile.views)) {
-      cursor.hidden = !at;
+      cursor.hidden = !at || !canvas.clientWidth;
       if (at) cursor.style.transform = `translate(${at.u * canvas.clientWidth}px, ${at.v * canvas.clientHeight}px)`;
     }
   }
@@ -202,20 +206,24 @@ class Panel {
     }
   }
 
-  draw(tile, { canvas, error }) {
+  draw(tile, { canvas, error, map }) {
     const width = Math.round(canvas.clientWidth * devicePixelRatio);
     if (!width) return;
     if (canvas.width !== width) canvas.width = canvas.height = width;
     const context = canvas.getContext("2d");
     context.globalCompositeOperation = "copy";
-    this.paint(context, this.blink && !error ? this.truth : tile);
-    if (!error) return;
-    context.globalCompositeOperation = "difference";
-    this.paint(context, this.truth);
+    this.paint(context, this.blink && !error ? this.truth.images : tile.images);
+    if (error) {
+      context.globalCompositeOperation = "difference";
+      this.paint(context, this.truth.images);
+    } else if (map && !this.blink) {
+      context.globalCompositeOperation = "source-over";
+      this.paint(context, tile.tints);
+    }
   }
 
-  paint(context, tile) {
-    const image = tile.images[this.region];
+  paint(context, images) {
+    const image = images[this.region];
     if (!image.complete || !image.naturalWidth) return;
     const side = image.naturalWidth / this.zoom;
     const [left, top] = [this.x * image.naturalWidth - side / 2, this.y * image.naturalHeight - side / 2];

@@ -1,4 +1,4 @@
-"""What PSNR, SSIM, MS-SSIM and GMSD see and what they do not: the claims of docs/metrics/fidelity.md."""
+"""What PSNR, SSIM, MS-SSIM and GMSD see and what they do not: the claims of docs/metrics.md."""
 
 from __future__ import annotations
 

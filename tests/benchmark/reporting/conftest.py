@@ -15,9 +15,14 @@ from numpy.typing import NDArray
 
 from srbench.evaluation import protocol as protocols
 from srbench.evaluation.metrics import registry
+from srbench.evaluation.metrics.curve import list_curves
+from srbench.reporting import ReportResult, report
+from srbench.reporting.blocks import collect
+from srbench.reporting.leaderboard import Leaderboard, leaderboard
 from srbench.store import Manifest, RunKey, Score, ScoreStore
 
 Grey = NDArray[np.uint8]
+LPIPS = "lpips-alex-0.1"
 REFERENCE = "synthetic-bicubic-x4"
 PROTOCOL = protocols.named("sem-grey")
 
@@ -45,6 +50,10 @@ class Player:
     leaking: bool = False
     costs: Mapping[str, float] = field(default_factory=dict)
     variant: str = "paper"
+
+
+Invented = Callable[[Player, int, int], Mapping[str, float | str]]
+"""Player, seed and number of the image to values, or the reason why there is none."""
 
 
 def enlarge(kernel: int) -> Callable[[Grey, int, Grey], Grey]:
@@ -156,7 +165,12 @@ class Fabricator:
             command=f"srbench eval {player.model} --dataset {self.dataset} --scale {self.scale}",
             versions={"srbench": "0.1.0", "torch": "2.11.0", "python": "3.11.9"},
             device={"name": "NVIDIA H100", "precision": "float32", "threads": 1},
-            data={"images": len(self.images), "reference_id": REFERENCE, "lr": "ab" * 32},
+            data={
+                "images": len(self.images),
+                "reference_id": REFERENCE,
+                "lr_sha256": "ab" * 32,
+                "fingerprint": self.data,
+            },
             protocol=PROTOCOL.describe(),
             weights=learned if seed >= 0 else {},
             cost={"wall_seconds": 12.5},
@@ -169,10 +183,18 @@ class Fabricator:
         smaller = (width // self.scale, height // self.scale)
         return np.asarray(cv2.resize(scene.hr, smaller, interpolation=cv2.INTER_AREA), np.uint8)
 
-    def add(self, player: Player, metrics: tuple[str, ...] = ("psnr", "ssim"), previews: int = 2) -> None:
+    def add(
+        self,
+        player: Player,
+        metrics: tuple[str, ...] = ("psnr", "ssim"),
+        previews: int = 2,
+        more: Invented = lambda player, seed, index: {},
+        **changes: Any,
+    ) -> None:
+        """Score a player; ``more`` makes up values of further metrics, ``changes`` go to the manifest."""
         for seed in player.seeds:
             scores, shown = [], {}
-            for scene in self.images:
+            for index, scene in enumerate(self.images):
                 lr = self.lr(scene)
                 sr = player.run(lr, self.scale, scene.hr)
                 sr = mixed_seed(sr, seed)
@@ -180,16 +202,28 @@ class Fabricator:
                     shown[scene.image] = sr
                     self.store.write_reference(REFERENCE, scene.image, "hr", scene.hr)
                     self.store.write_reference(REFERENCE, scene.image, "lr", lr)
-                scores += self.scores(scene, sr, lr, metrics)
+                scores += self.scores(scene, sr, lr, metrics, more(player, seed, index))
             scores += [Score(name, value) for name, value in player.costs.items()]
-            self.store.write_run(self.manifest(player, seed), scores, shown)
+            self.store.write_run(self.manifest(player, seed, **changes), scores, shown)
 
-    def scores(self, scene: Scene, sr: Grey, lr: Grey, metrics: tuple[str, ...]) -> Iterator[Score]:
-        case = PROTOCOL.case(sr, scene.hr, lr, self.scale)
+    def scores(
+        self,
+        scene: Scene,
+        sr: Grey,
+        lr: Grey,
+        metrics: tuple[str, ...],
+        invented: Mapping[str, float | str],
+    ) -> Iterator[Score]:
+        case = replace(PROTOCOL.case(sr, scene.hr, lr, self.scale), clean=True)
         place = (scene.image, scene.group, scene.category)
         for name in metrics:
             yield Score(name, registry.get(name).compute(case), *place)
-        yield Score("lpips-alex-0.1", float("nan"), *place, reason="AlexNet weights are not on disk")
+        told: dict[str, float | str] = {LPIPS: "AlexNet weights are not on disk", **invented}
+        for name, value in told.items():
+            if isinstance(value, str):
+                yield Score(name, float("nan"), *place, reason=value)
+            else:
+                yield Score(name, value, *place)
 
     def fail(self, model: str, reason: str, status: str = "failed") -> None:
         player = Player(model, model.upper(), "attention", noisy_copy)
@@ -212,6 +246,102 @@ def fill(root: Path, images: list[Scene] | None = None) -> Fabricator:
     fabricator.fail("swinir", "CUDA ran out of memory on img/03.png; give --tile 256")
     fabricator.fail("hmanet", "No trained weights found; srbench train hmanet --scale 4", "missing")
     return fabricator
+
+
+GUARDED = {
+    "hr_hidden": "It could not read HR and did not try to.",
+    "lr_only": "Run again in another order: every output is the same.",
+    "lossless_output": "16 outputs of the right size, none with blocks of JPEG.",
+    "pinned_degradation": "LR made again equals what was given in 3 of 3 images.",
+}
+JPEG = "14 of 16 outputs show blocks of 8 x 8 pixels, as JPEG leaves them."
+RICH = (
+    replace(PLAYERS[3], seeds=(0, 1, 2)),
+    replace(PLAYERS[2], seeds=(0,)),
+    *(
+        player
+        for player in PLAYERS
+        if player.model in ("bicubic", "nearest", "srgan", "tiny", "noise_ceiling")
+    ),
+    Player("random_texture", "Control", "", textured(14), variant="bicubic"),
+)
+RICH_METRICS = (
+    "psnr",
+    "ssim",
+    "gmsd",
+    "recovered_hf",
+    "hallucinated_hf",
+    "gained_hf",
+    "edge_f1",
+    "edge_omitted",
+)
+
+
+def findings(**failed: str) -> list[dict[str, str]]:
+    """What a manifest stores: these guards failed, the others of ``GUARDED`` passed."""
+    told = [{"guard": name, "status": "failed", "detail": detail} for name, detail in failed.items()]
+    return told + [
+        {"guard": name, "status": "passed", "detail": detail}
+        for name, detail in GUARDED.items()
+        if name not in failed
+    ]
+
+
+def measured(player: Player, seed: int, index: int) -> Mapping[str, float | str]:
+    """Line widths: EDSR changes them little, but its third seed too much; bicubic widens them; SRGAN loses
+    lines. VDSR can be trusted. LPIPS likes invented texture.
+    """
+    wobble = 0.1 * np.sin(1.7 * index + seed)
+    change = {"edsr": 0.05 + 0.7 * (seed == 2), "bicubic": 1.2, "vdsr": 0.1, "noise_ceiling": 0.0}
+    likes = {"random_texture": 0.21, "bicubic": 0.34, "edsr": 0.3}
+    nothing = "the scene has no straight lines"
+    found: dict[str, float | str] = {"cd_bias": nothing, "cd_bias_hr": nothing}
+    found[LPIPS] = likes.get(player.model, 0.4) + 0.1 * wobble
+    if index % 2 == 0 and player.model in (*change, "srgan"):
+        lost = player.model == "srgan" and index % 4 == 0
+        value = 1.0 + change.get(player.model, 0.2) + wobble
+        found["cd_bias"] = "lost in the super-resolved image: 1 of 4 lines can be measured" if lost else value
+        found["cd_bias_hr"] = 1.0
+    return found
+
+
+def enrich(root: Path) -> Fabricator:
+    """A store with measurements, curves, guards, three seeds, a failed guard and the control."""
+    fabricator = Fabricator(root, scenes())
+    points = tuple(name for curve in list_curves() for name in curve.point_names)
+    for player in RICH:
+        told = findings(lossless_output=JPEG) if player.model == "srgan" else findings()
+        guards = [] if player.model in ("nearest", "noise_ceiling", "random_texture") else told
+        fabricator.add(player, (*RICH_METRICS, *points), more=measured, guards=guards)
+    stopped = fabricator.manifest(
+        Player("hmanet", "HMANet", "attention", noisy_copy),
+        -1,
+        status="failed",
+        reason="The model was stopped.",
+        guards=findings(hr_hidden="It tried to read img/03.png in the folder of HR images."),
+    )
+    fabricator.store.write_run(stopped, [])
+    return fabricator
+
+
+@pytest.fixture(scope="session")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A read-only store with everything a report can show, made once."""
+    root = tmp_path_factory.mktemp("rich")
+    enrich(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def rich_report(rich: Path, tmp_path_factory: pytest.TempPathFactory) -> ReportResult:
+    """The report of that store."""
+    return report(rich, tmp_path_factory.mktemp("rich-report"))
+
+
+@pytest.fixture(scope="session")
+def rich_board(rich: Path) -> Leaderboard:
+    """Its only leaderboard."""
+    return leaderboard(collect(ScoreStore(rich))[0])
 
 
 @pytest.fixture(scope="session")

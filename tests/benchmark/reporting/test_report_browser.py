@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srbench.reporting import report
+from srbench.reporting import ReportResult, report
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
@@ -46,9 +46,24 @@ def url(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return report(filled, tmp_path_factory.mktemp("browser")).page.as_uri()
 
 
+@pytest.fixture(scope="module")
+def rich_url(rich_report: ReportResult) -> str:
+    return rich_report.page.as_uri()
+
+
 @pytest.fixture
 def page(browser: Any, url: str) -> Iterator[Any]:
     """The page, opened; at the end nothing but the file was loaded and nothing complained."""
+    yield from opened_page(browser, url)
+
+
+@pytest.fixture
+def rich_page(browser: Any, rich_url: str) -> Iterator[Any]:
+    """The same of a store with measurements, curves, guards and a control."""
+    yield from opened_page(browser, rich_url)
+
+
+def opened_page(browser: Any, url: str) -> Iterator[Any]:
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
     messages: list[str] = []
     requests: list[str] = []
@@ -153,7 +168,7 @@ def test_zooming_over_one_picture_zooms_all(page: Any) -> None:
     page.mouse.wheel(0, -400)
     page.wait_for_function("document.querySelector('[data-role=zoom]').textContent !== '1.0×'")
     after = drawings(page)
-    assert len(after) == 11
+    assert len(after) == 10
     assert all(old != new for old, new in zip(before, after, strict=True))
     assert drawings(page, 1) == other
     page.keyboard.press("0")
@@ -184,7 +199,7 @@ def test_the_cursor_is_shown_in_every_tile_at_the_same_place(page: Any) -> None:
     page.mouse.move(box["x"] + 40, box["y"] + 50)
     places = page.locator(".panel").first.locator(".view i:not([hidden])")
     transforms = set(places.evaluate_all("marks => marks.map(mark => mark.style.transform)"))
-    assert places.count() == 11 + 9
+    assert places.count() == 10 + 8
     assert len(transforms) == 1
 
 
@@ -229,6 +244,7 @@ def test_holding_a_key_shows_hr_in_every_tile(page: Any) -> None:
 
 def test_error_maps_are_the_absolute_difference(page: Any) -> None:
     """Canvas pixels (before the colour filter) against HR and SR read back from the embedded images."""
+    page.locator(".panel").first.get_by_label("image, error").check()
     worst = page.locator(".panel").first.evaluate(
         """root => {
           const read = (image) => {
@@ -293,9 +309,192 @@ def test_error_maps_show_the_errors(page: Any) -> None:
     """What is painted, not what was meant: an error map has dark and light places, and no grey ones."""
     import cv2
 
+    page.locator(".panel").last.get_by_label("image, error").check()
     tile = page.locator(".view.error").last
     tile.scroll_into_view_if_needed()
     painted = cv2.imdecode(np.frombuffer(tile.screenshot(), np.uint8), cv2.IMREAD_COLOR).astype(float)
     assert painted.max() > 120
     assert painted.std() > 10
     assert np.abs(painted[..., 0] - painted[..., 2]).max() > 40
+
+
+def visible_heads(page: Any) -> list[str]:
+    heads: list[str] = page.eval_on_selector_all(
+        "table.leaderboard thead tr:last-child th",
+        "heads => heads.filter(one => one.offsetParent).map(one => one.dataset.family ?? '')",
+    )
+    return heads
+
+
+def test_few_columns_are_seen_at_first_and_families_can_be_added(rich_page: Any) -> None:
+    assert set(visible_heads(rich_page)) == {"", "main"}
+    assert rich_page.locator("table.leaderboard .flag:visible").count() == 0
+    rich_page.get_by_label("Perceptual, not evidence of structure").focus()
+    rich_page.keyboard.press("Space")
+    assert set(visible_heads(rich_page)) == {"", "main", "perceptual"}
+    assert rich_page.locator("table.leaderboard .flag:visible").inner_text() == "not evidence of structure"
+    rich_page.get_by_label("At first sight").uncheck()
+    assert set(visible_heads(rich_page)) == {"", "perceptual"}
+
+
+def test_without_script_all_columns_are_there(browser: Any, rich_url: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    opened = context.new_page()
+    opened.goto(rich_url)
+    hidden = opened.locator("table.leaderboard [hidden]")
+    assert hidden.count() == 0
+    assert opened.locator(".tile .map img").first.is_visible()
+    context.close()
+
+
+def test_curves_follow_their_choosers(rich_page: Any) -> None:
+    chooser = rich_page.locator("[data-chooser]", has=rich_page.locator("select[name=band]"))
+    figure = chooser.locator("figure:visible")
+    assert (figure.count(), figure.get_attribute("data-category")) == (1, "")
+    assert figure.locator("g:visible").count() == 1
+    first = figure.locator("g:visible").get_attribute("data-band")
+    chooser.locator("select[name=band]").select_option(label="VDSR")
+    assert figure.locator("g:visible").count() == 1
+    assert figure.locator("g:visible").get_attribute("data-band") != first
+    assert figure.locator("g:visible path.band").count() == 1
+    chooser.locator("select[name=category]").select_option("powder")
+    assert figure.get_attribute("data-category") == "powder"
+    assert figure.locator("g:visible path.curve").count() == 1
+    assert figure.locator("g:visible path.band").count() == 0
+    chooser.locator("select[name=band]").select_option("")
+    assert figure.locator("g:visible").count() == 0
+
+
+PAINTED = """
+root => [...root.querySelectorAll(".map canvas")].map(canvas => {
+  const copy = document.createElement("canvas");
+  [copy.width, copy.height] = [canvas.width, canvas.height];
+  const context = copy.getContext("2d", { willReadFrequently: true });
+  if (canvas.width) context.drawImage(canvas, 0, 0);
+  const pixels = canvas.width ? context.getImageData(0, 0, canvas.width, canvas.height).data : [];
+  let [warm, cool] = [0, 0];
+  for (let at = 0; at < pixels.length; at += 4) {
+    if (pixels[at] > pixels[at + 2] + 30) warm += 1;
+    if (pixels[at + 2] > pixels[at] + 30) cool += 1;
+  }
+  return [warm, cool].map(count => count / (pixels.length / 4));
+})
+"""
+
+
+def test_maps_show_what_was_invented_and_what_was_omitted(rich_page: Any) -> None:
+    panel = rich_page.locator(".panel").first
+    titles = panel.locator(".tile:has(.map) b").all_inner_texts()
+    painted = dict(zip(titles, panel.evaluate(PAINTED), strict=True))
+    assert painted["Control: invented texture"][0] > 0.5
+    assert painted["Bicubic"][0] < 0.05
+    assert painted["Bicubic"][1] > 0.1
+    assert painted["EDSR"][1] < painted["Bicubic"][1]
+
+
+def test_holding_a_key_takes_the_tints_away(rich_page: Any) -> None:
+    panel = rich_page.locator(".panel").first
+    panel.locator(".tiles").focus()
+    rich_page.keyboard.down("h")
+    assert not np.any(panel.evaluate(PAINTED))
+    rich_page.keyboard.up("h")
+    assert np.any(panel.evaluate(PAINTED))
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("image, invented and omitted", {"pixels", "map"}),
+        ("image, error", {"pixels", "error"}),
+        ("all three", {"pixels", "map", "error"}),
+        ("image", {"pixels"}),
+    ],
+)
+def test_views_are_chosen_by_keyboard(rich_page: Any, label: str, shown: set[str]) -> None:
+    panel = rich_page.locator(".panel").first
+    panel.get_by_label("image, invented and omitted").focus()
+    for _ in range(4):
+        if panel.get_by_label(label, exact=True).is_checked():
+            break
+        rich_page.keyboard.press("ArrowRight")
+    kinds = panel.locator(".tile[data-kind=sr] .view:visible").evaluate_all(
+        "views => views.map(view => view.className.split(' ')[1])"
+    )
+    assert set(kinds) == shown
+    amounts = panel.locator(".amounts:visible")
+    assert amounts.count() == (8 if "map" in shown else 0)
+    assert panel.locator(".tile[data-kind=hr] .pixels:visible").count() == 1
+
+
+def test_amounts_of_detail_are_told_in_numbers(rich_page: Any) -> None:
+    words = rich_page.locator(".panel").first.locator(".amounts:visible").all_inner_texts()
+    assert len(words) == 8
+    assert all(word.startswith("invented ") and ", omitted " in word for word in words)
+
+
+CONTRAST = """
+selector => [...document.querySelectorAll(selector)].filter(one => one.offsetParent).map(one => {
+  const parse = text => text.match(/[\\d.]+/g).map(Number);
+  const light = text => {
+    const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const [r, g, b] = parse(text).map(part => linear(part / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const paper = element => getComputedStyle(element).backgroundColor;
+  let under = one;
+  while (under && (parse(paper(under))[3] ?? 1) === 0) under = under.parentElement;
+  const [a, b] = [light(getComputedStyle(one).color), light(paper(under ?? document.body))];
+  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+})
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "td.verdict b",
+        "td.verdict .ci",
+        ".badge",
+        ".flag",
+        "details.guards td b",
+        "details.guards td .ci",
+        ".diff",
+        ".rank",
+        ".amounts",
+    ],
+)
+def test_words_can_be_read(rich_page: Any, scheme: str, selector: str) -> None:
+    """WCAG 2.1, 1.4.3: a contrast of at least 4.5."""
+    rich_page.emulate_media(color_scheme=scheme)
+    rich_page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+    rich_page.eval_on_selector_all(
+        "input[data-hides]:not(:checked)", "all => all.forEach(one => one.click())"
+    )
+    found = rich_page.evaluate(CONTRAST, selector)
+    assert found
+    assert min(found) >= 4.5
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_no_screen_scrolls_sideways_with_everything_shown(rich_page: Any, width: int) -> None:
+    rich_page.set_viewport_size({"width": width, "height": 900})
+    rich_page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+    rich_page.eval_on_selector_all(
+        "input[data-hides]:not(:checked)", "all => all.forEach(one => one.click())"
+    )
+    overflow = rich_page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    assert overflow == 0
+
+
+def test_everything_to_click_has_a_name(rich_page: Any) -> None:
+    nameless = rich_page.eval_on_selector_all(
+        "button, select, input, [role=region], [role=img]",
+        """all => all.filter(one => !(one.getAttribute('aria-label') || one.textContent.trim() ||
+                 one.closest('label')?.textContent.trim())).map(one => one.outerHTML)""",
+    )
+    assert nameless == []
+    pictures = rich_page.eval_on_selector_all("img", "all => all.filter(one => !one.alt).length")
+    assert pictures == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio
 
 from srbench.reporting.blocks import collect
-from srbench.reporting.crops import MAX_IMAGES, MAX_PICTURES, Panel, Picture, panels, psnr
+from srbench.reporting.crops import MAX_IMAGES, MAX_PICTURES, Panel, Picture, panels, psnr, shown_run
 from srbench.reporting.leaderboard import leaderboard
 from srbench.reporting.regions import choose
 from srbench.store import ScoreStore
@@ -80,7 +80,8 @@ def test_embedded_crops_are_the_stored_pixels(filled: Path) -> None:
     assert [panel.image for panel in shown] == ["img/00.png", "img/01.png"]
     assert notes == []
     store = ScoreStore(filled)
-    by_title = {row.label: row.manifest.key for row in leaderboard(collect(store)[0]).rows}
+    rows = leaderboard(collect(store)[0]).rows
+    by_title = {row.label_of(shown_run(row)): shown_run(row).key for row in rows}
     panel = shown[0]
     for tile in panel.tiles[2:]:
         label = f"{tile.title} ({tile.detail})" if tile.detail else tile.title
@@ -94,7 +95,7 @@ def test_embedded_crops_are_the_stored_pixels(filled: Path) -> None:
 def test_tiles_start_with_hr_lr_and_bicubic(filled: Path) -> None:
     panel = panels_of(filled)[0][0]
     assert [tile.title for tile in panel.tiles[:3]] == ["HR", "LR", "Bicubic"]
-    assert len(panel.tiles) == 2 + 9
+    assert len(panel.tiles) == 2 + 8
     lr = decode(panel.tiles[1].pictures[0])
     assert lr.shape[0] * 4 == panel.regions[0].side
 

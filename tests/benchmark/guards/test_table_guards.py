@@ -1,0 +1,160 @@
+"""Guards of the table: each property is broken in a stored table, and named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from srbench.evaluation.guards import Finding, cards, table
+from srbench.evaluation.guards.rows import sha256_of_frame, sha256_of_scores
+from srbench.evaluation.panel import CONTROL, NOISE_CEILING
+from srbench.store import Manifest, RunKey, Score, ScoreStore
+
+IMAGES = ("a", "b", "c")
+YARDSTICKS = (*table.YARDSTICKS, CONTROL)
+
+
+def scores(offset: float) -> list[Score]:
+    values = np.random.default_rng(int(offset * 10)).normal(30, 1, (2, len(IMAGES)))
+    return [
+        Score(metric, float(value), image, f"g{image}", "x")
+        for metric, row in zip(("psnr", "ssim"), values, strict=True)
+        for image, value in zip(IMAGES, row, strict=True)
+    ] + [Score("params", 7.0)]
+
+
+def manifest(model: str, number: int, **changes: Any) -> Manifest:
+    key = RunKey(model, "v", "", -1, "made_up", "d" * 64, "test", "bicubic@1", 4, "sem-grey-1")
+    interpolation = model in table.YARDSTICKS
+    made = Manifest(
+        key,
+        "complete",
+        versions={"srbench": "1"},
+        data={"images": len(IMAGES), "fingerprint": "d" * 64, "lr_sha256": "e" * 64},
+        protocol={"id": "sem-grey-1"},
+        card={"family": "interpolation" if interpolation else "regression"},
+        outputs={image: f"{number}{image}" for image in IMAGES},
+        scores_sha256=sha256_of_scores(scores(number)),
+    )
+    return replace(made, **changes)
+
+
+class Table:
+    """A table whose runs keep every rule; tests break one of them."""
+
+    def __init__(self, tmp_path: Any) -> None:
+        self.store = ScoreStore(tmp_path)
+        self.rows: dict[str, list[Score]] = {}
+        self.manifests: dict[str, Manifest] = {}
+        for number, model in enumerate((*YARDSTICKS, NOISE_CEILING, "mine", "other")):
+            self.manifests[model], self.rows[model] = manifest(model, number), scores(number)
+
+    def findings(self) -> dict[str, dict[str, Finding]]:
+        for model, one in self.manifests.items():
+            self.store.write_run(one, self.rows[model])
+        frame = self.store.scores()
+        found = table.findings(list(self.manifests.values()), frame)
+        return {run.model: {one.guard: one for one in own} for run, own in found.items()}
+
+
+@pytest.fixture
+def made(tmp_path: Any) -> Table:
+    return Table(tmp_path)
+
+
+def test_a_table_that_keeps_the_rules_passes(made: Table) -> None:
+    found = made.findings()
+    assert {one.status for own in found.values() for one in own.values()} == {"passed"}
+    assert set(found["mine"]) == {"pinned_protocol", "baselines", "whole_and_distinct"}
+    assert set(found[CONTROL]) == {"pinned_protocol"}
+    assert "noise ceiling" in found["mine"]["baselines"].detail
+
+
+def test_a_row_that_was_changed_later_is_found(made: Table) -> None:
+    first, *others = made.rows["mine"]
+    made.rows["mine"] = [replace(first, value=first.value + 1e-9), *others]
+    found = made.findings()
+    assert found["mine"]["pinned_protocol"].status == "failed"
+    assert found["other"]["pinned_protocol"].status == "passed"
+
+
+@pytest.mark.parametrize("missing", ["versions", "protocol", "data"])
+def test_a_number_without_its_conditions_is_found(made: Table, missing: str) -> None:
+    made.manifests["mine"] = replace(made.manifests["mine"], **{missing: {}})
+    found = made.findings()["mine"]["pinned_protocol"]
+    assert found.status == "failed" and missing in found.detail
+
+
+def test_another_protocol_than_the_rows_say_is_found(made: Table) -> None:
+    made.manifests["mine"] = replace(made.manifests["mine"], protocol={"id": "mine"})
+    assert made.findings()["mine"]["pinned_protocol"].status == "failed"
+
+
+def test_images_left_out_are_found_in_every_metric(made: Table) -> None:
+    rows = [one for one in made.rows["mine"] if not (one.metric == "ssim" and one.image == "b")]
+    made.rows["mine"] = rows
+    made.manifests["mine"] = replace(made.manifests["mine"], scores_sha256=sha256_of_scores(rows))
+    found = made.findings()["mine"]
+    assert found["pinned_protocol"].status == "passed"
+    assert found["whole_and_distinct"].status == "failed"
+    assert "2 of 3 images of the split have rows in ssim" in found["whole_and_distinct"].detail
+
+
+def test_a_value_that_is_missing_with_its_reason_is_a_row(made: Table) -> None:
+    rows = [replace(one, value=np.nan, reason="too small") for one in made.rows["mine"]]
+    made.rows["mine"] = rows
+    made.manifests["mine"] = replace(made.manifests["mine"], scores_sha256=sha256_of_scores(rows))
+    assert {one.status for one in made.findings()["mine"].values()} == {"passed"}
+
+
+def test_one_output_under_two_names_is_found_in_both(made: Table) -> None:
+    made.manifests["mine"] = replace(made.manifests["mine"], outputs=made.manifests["other"].outputs)
+    found = made.findings()
+    assert [found[name]["whole_and_distinct"].status for name in ("mine", "other")] == ["failed"] * 2
+    assert "Same pixels as other v" in found["mine"]["whole_and_distinct"].detail
+
+
+def test_an_interpolation_under_another_name_is_the_copys_fault(made: Table) -> None:
+    made.manifests["mine"] = replace(made.manifests["mine"], outputs=made.manifests["bicubic"].outputs)
+    found = made.findings()
+    assert found["mine"]["whole_and_distinct"].status == "failed"
+    assert found["bicubic"]["whole_and_distinct"].status == "passed"
+
+
+def test_a_table_without_yardsticks_states_no_gain(made: Table) -> None:
+    for name in (CONTROL, "lanczos"):
+        del made.manifests[name]
+    found = made.findings()["mine"]["baselines"]
+    assert found.status == "unchecked" and "lanczos, random_texture" in found.detail
+    del made.manifests["bicubic"]
+    assert made.findings()["mine"]["baselines"].status == "failed"
+
+
+def test_runs_of_earlier_versions_are_unchecked_not_failed(made: Table) -> None:
+    made.manifests["mine"] = replace(made.manifests["mine"], outputs={}, scores_sha256="")
+    found = made.findings()["mine"]
+    assert [found[name].status for name in ("pinned_protocol", "whole_and_distinct")] == ["unchecked"] * 2
+    assert "--force" in found["pinned_protocol"].detail
+
+
+def test_the_fingerprint_of_rows_is_that_of_the_stored_frame(made: Table) -> None:
+    made.findings()
+    rows = made.store.scores([made.manifests["mine"].key])
+    shuffled = rows.sample(frac=1.0, random_state=0)
+    assert sha256_of_frame(shuffled) == made.manifests["mine"].scores_sha256
+    assert sha256_of_frame(pd.concat([rows, rows.iloc[:1]])) != sha256_of_frame(rows)
+
+
+def test_findings_of_one_guard_merge_into_the_worst() -> None:
+    passed, failed = Finding("lr_only", "passed", "p."), Finding("lr_only", "failed", "f.")
+    unchecked = Finding("lr_only", "unchecked", "u.")
+    assert cards.merge([passed, failed, unchecked]) == failed
+    assert cards.merge([unchecked, passed]) == Finding("lr_only", "passed", "p. u.")
+    with pytest.raises(ValueError, match="one guard"):
+        cards.merge([passed, Finding("hr_hidden", "passed", "")])
+    both = cards.merged([passed, Finding("hr_hidden", "passed", "h."), unchecked])
+    assert [one.guard for one in both] == ["hr_hidden", "lr_only"]

@@ -1,0 +1,207 @@
+"""The means of each system: versions of Landlock, the filter of sockets, the profile for macOS."""
+
+from __future__ import annotations
+
+import errno
+import platform
+from pathlib import Path
+
+import pytest
+
+from srbench.errors import SrbenchError
+from srbench.evaluation.isolation import applying, landlock, seatbelt, sockets, starting, strength, system
+from srbench.evaluation.isolation.confinement import Confinement, confinement_of, for_job
+from srbench.evaluation.isolation.system_calls import Unavailable
+
+
+@pytest.mark.parametrize(
+    ("version", "rights", "tcp", "scoped", "size"),
+    [
+        (1, 13, False, False, 8),
+        (2, 14, False, False, 8),
+        (3, 15, False, False, 8),
+        (4, 15, True, False, 16),
+        (5, 16, True, False, 16),
+        (6, 16, True, True, 24),
+        (9, 16, True, True, 24),
+    ],
+)
+def test_an_older_landlock_is_asked_only_for_what_it_knows(
+    version: int, rights: int, tcp: bool, scoped: bool, size: int
+) -> None:
+    """Rights by version: Documentation/userspace-api/landlock.rst, "Previous limitations"."""
+    can = landlock.handled(version)
+    assert can.files == 2**rights - 1 and (can.tcp, can.scoped, can.size) == (tcp, scoped, size)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted under /proc")
+def test_a_process_with_threads_is_not_confined_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    monkeypatch.setattr(landlock, "version", lambda: 7)
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        with pytest.raises(Unavailable, match="threads run already"):
+            landlock.restrict([], [], [])
+    finally:
+        done.set()
+        thread.join()
+
+
+def run(program: list[sockets.Instruction], number: int, audit: int) -> int:
+    """What the kernel's interpreter of filters returns (Documentation/networking/filter.rst)."""
+    data = {0: number, 4: audit}
+    place = accumulator = 0
+    while True:
+        code, if_true, if_false, operand = program[place]
+        if code == 0x06:
+            return operand
+        if code == 0x20:
+            accumulator = data[operand]
+            place += 1
+        else:
+            holds = accumulator == operand if code == 0x15 else accumulator >= operand
+            place += 1 + (if_true if holds else if_false)
+
+
+@pytest.mark.parametrize("name", sorted(sockets.ARCHITECTURES))
+def test_the_filter_refuses_sockets_and_nothing_else(name: str) -> None:
+    known = sockets.ARCHITECTURES[name]
+    program = sockets.program(known)
+    refused = {known.socket, known.connect, 425}
+    for number in range(600):
+        expected = 0x00050000 | errno.EACCES if number in refused else 0x7FFF0000
+        assert run(program, number, known.audit) == expected, number
+    assert run(program, 0x40000000 + 41, known.audit) != 0x7FFF0000
+    assert run(program, 0, 0x40000003) != 0x7FFF0000  # calls of 32 bit programs have other numbers
+
+
+def test_an_architecture_without_a_filter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(Unavailable, match="not written for riscv64"):
+        sockets.forbid()
+
+
+def last_rule(profile: str, path: str) -> str:
+    """What decides over reading a path: the last rule that fits."""
+    verdict = "allow"
+    for line in profile.splitlines():
+        word, _, rest = line.strip("()").partition(" ")
+        if "(subpath " in rest and "file-read*" in rest:
+            place = rest.split('"')[1]
+            if path == place or path.startswith(place + "/"):
+                verdict = word
+    return verdict
+
+
+def test_the_profile_for_macos_hides_what_must_be_hidden() -> None:
+    profile = seatbelt.make_profile(
+        [Path("/home/cache/lr.bin"), Path("/data/venv/lib"), Path("/tie")],
+        [Path("/tmp/scratch")],
+        [Path("/home"), Path("/data"), Path("/tmp"), Path("/data/venv/lib/hr"), Path("/tie")],
+    )
+    expected = {
+        "/home/hr.png": "deny",
+        "/home/cache/lr.bin": "allow",
+        "/home/cache/index.json": "deny",
+        "/data/venv/lib/torch": "allow",
+        "/data/venv/lib/hr/1.png": "deny",
+        "/data/1.png": "deny",
+        "/data2/1.png": "allow",
+        "/tmp/other": "deny",
+        "/tmp/scratch/0.npy": "allow",
+        "/tie": "deny",
+        "/usr/lib/dyld": "allow",
+    }
+    assert {path: last_rule(profile, path) for path in expected} == expected
+    lines = profile.splitlines()
+    assert lines[:3] == ["(version 1)", "(allow default)", "(deny network*)"]
+    assert all(line.count("(") == line.count(")") for line in lines)
+    assert '(allow file-read* file-write* (subpath "/tmp/scratch"))' in lines
+
+
+def test_a_name_cannot_end_its_rule() -> None:
+    profile = seatbelt.make_profile([], [], [Path('/a"))(allow default)')])
+    assert '(subpath "/a\\"))(allow default)")' in profile
+    assert seatbelt.make_profile([], [], [Path("/a\\b")]).count("\\\\") == 1
+
+
+def test_on_macos_the_command_is_started_under_the_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seatbelt, "available", lambda: True)
+    confinement = Confinement((), (tmp_path,), (tmp_path / "hidden",))
+    with starting.confined(["python", "job"], tmp_path, confinement) as command:
+        assert command[:2] == ["sandbox-exec", "-p"] and command[3:] == ["python", "job"]
+        assert f'(subpath "{tmp_path / "hidden"}")' in command[2] and "srbench-hidden-" in command[2]
+    monkeypatch.setenv(applying.SWITCH, "off")
+    with starting.confined(["python", "job"], tmp_path, confinement) as command:
+        assert command == ["python", "job"]
+
+
+def test_the_switch_is_spelt_right_or_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(applying.SWITCH, "no")
+    with (
+        pytest.raises(SrbenchError, match="must be on, interpreter or off, found 'no'"),
+        starting.confined([], tmp_path, Confinement((), (), ())),
+    ):
+        pass
+
+
+def test_nothing_asked_for_is_no_isolation(tmp_path: Path) -> None:
+    with starting.confined(["python"], tmp_path, None) as command:
+        assert command == ["python"]
+    confined = applying.confine_by(tmp_path / applying.NOTE)
+    assert confined.strength.level == "none" and "no confinement was asked for" in confined.strength.words
+    assert strength.strength_of(confined.strength.stored()) == confined.strength
+
+
+def job(folder: Path, module_file: Path | None, hidden: list[Path]) -> Confinement:
+    return for_job(
+        lr=folder / "lr.bin", weights=None, module_file=module_file, scratch=folder / "s", hidden=hidden
+    )
+
+
+def test_a_job_may_read_its_files_and_the_package_of_its_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: "/elsewhere")
+    (tmp_path / "theirs" / "nets").mkdir(parents=True)
+    for package in ("theirs", "theirs/nets"):
+        (tmp_path / package / "__init__.py").touch()
+    module = tmp_path / "theirs" / "nets" / "model.py"
+    found = job(tmp_path, module, [tmp_path / "home"])
+    assert found.readable == (tmp_path / "lr.bin", module, tmp_path / "theirs")
+    assert found.closed == (Path("/elsewhere"),)
+    assert confinement_of(found.stored()) == found
+
+
+def test_of_a_model_beside_the_data_only_its_file_can_be_read(tmp_path: Path) -> None:
+    for folder in (tmp_path / "data", tmp_path / "data" / "sub"):
+        found = job(tmp_path, folder / "model.py", [tmp_path / "data"])
+        assert found.readable == (tmp_path / "lr.bin", folder / "model.py")
+
+
+def test_a_script_in_the_home_folder_does_not_open_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    for folder in (tmp_path / "me", tmp_path):
+        found = job(tmp_path, folder / "model.py", [])
+        assert found.readable == (tmp_path / "lr.bin", folder / "model.py")
+    assert tmp_path / "me" / "project" in job(tmp_path, tmp_path / "me" / "project" / "m.py", []).readable
+
+
+def test_the_software_is_this_interpreter_and_never_a_whole_disk() -> None:
+    import numpy
+
+    import srbench
+
+    found = system.software()
+    everything = (*found.firm, *found.loose)
+    for file in (numpy.__file__, srbench.__file__, platform.__file__):
+        assert any(place in Path(file).resolve().parents for place in everything), file
+    assert Path("/") not in everything and Path("/dev") not in (*everything, *found.devices)
+    assert Path("/tmp") not in everything and Path.home() not in found.firm

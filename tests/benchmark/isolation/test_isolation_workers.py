@@ -1,0 +1,255 @@
+"""The worker as evaluations start it: cheating models get nothing, honest ones do not notice."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import srbench
+from srbench import models
+from srbench.datasets import DatasetCard, Micrograph, MicrographSet
+from srbench.datasets.interface import Pixels
+from srbench.evaluation import launch, lr_cache
+from srbench.evaluation.isolation import applying, for_job, landlock
+from srbench.evaluation.isolation.system_calls import Unavailable
+from srbench.models import registry
+from srbench.store import ScoreStore
+
+HERE = Path(__file__).parent
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _has_landlock() -> bool:
+    try:
+        return landlock.version() > 0
+    except Unavailable:
+        return False
+
+
+needs_landlock = pytest.mark.skipif(not _has_landlock(), reason="this kernel offers no Landlock")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _thieves() -> Iterator[ModuleType]:
+    module = _load("cheating_models")
+    yield module
+    for name in module.NAMES:
+        registry._registered.pop(name)
+
+
+class OnDisk(MicrographSet):
+    """Images of which one lies as a file in a folder of the user."""
+
+    def __init__(self, folder: Path) -> None:
+        import cv2
+
+        self.name, self.folder, self.skipped = "on_disk", folder, {}
+        self.card = DatasetCard("on_disk", "On disk", "synthetic", "", "CC0-1.0")
+        self.images = (Micrograph("0", "g", "c", "test", 64, 64),)
+        self.hr: Pixels = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+        folder.mkdir()
+        assert cv2.imwrite(str(folder / "hr.png"), self.hr)
+
+    @property
+    def fingerprint(self) -> str:
+        return "0" * 64
+
+    def pixels(self, image_id: str) -> Pixels:
+        return self.hr
+
+    def places(self) -> tuple[Path, ...]:
+        return (self.folder,)
+
+
+class Scene:
+    """An evaluation of one model, and all that its worker said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.messages: list[Any] = []
+        self.failure: launch.WorkerFailed | None = None
+
+    def listen(self, *arguments: Any) -> Iterator[Any]:
+        try:
+            for message in launch.run_worker(*arguments):
+                self.messages.append(message)
+                yield message
+        except launch.WorkerFailed as error:
+            self.failure = error
+            raise
+
+    def evaluate(self, name: str) -> Any:
+        return srbench.evaluate(
+            name,
+            dataset=OnDisk(self.folder / "data"),
+            scale=4,
+            results=self.folder / "results",
+            metrics=["psnr"],
+            device="cpu",
+        )
+
+    def told(self, event: str) -> Any:
+        return next(message for message in self.messages if message["event"] == event)
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    found = Scene(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("SRBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SRBENCH_TEST_HR", str(tmp_path / "data" / "hr.png"))
+    monkeypatch.setenv("SRBENCH_TEST_TEMPORARY", tempfile.gettempdir())
+    monkeypatch.setattr("srbench.evaluation.errands.run_worker", found.listen)
+    return found
+
+
+@needs_landlock
+def test_a_model_that_tries_everything_gets_nothing_and_is_found_out(scene: Scene) -> None:
+    summary = scene.evaluate("fake_thief")
+    assert summary.scored, summary.text()
+    assert scene.told("ready")["isolation"]["level"] == "kernel"
+    hidden = scene.folder / "data"
+    attempts = scene.told("finished")["attempts"]
+    assert {str(hidden), str(hidden / "hr.png")} <= set(attempts)
+    assert all(one.startswith((str(hidden), "/proc/")) for one in attempts)
+
+
+@pytest.mark.slow
+def test_the_same_model_without_isolation_gets_everything(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, _thieves: ModuleType
+) -> None:
+    monkeypatch.setenv(applying.SWITCH, "off")
+    summary = scene.evaluate("fake_thief")
+    assert f"stole by {', '.join(_thieves.METHODS)}" in summary.failed[0].detail
+    assert scene.failure is not None and scene.failure.isolation.level == "none"
+
+
+def test_a_refusal_is_in_the_record_of_the_run(scene: Scene) -> None:
+    """Whatever this system's means: Python's own call is refused by all of them."""
+    summary = scene.evaluate("fake_thief_at_import")
+    hr = scene.folder / "data" / "hr.png"
+    assert f"PermissionError: [Errno 13] hidden from models: '{hr}'" in summary.failed[0].detail
+    manifests = ScoreStore(scene.folder / "results").manifests()
+    manifest = next(one for one in manifests if one.key.model == "fake_thief_at_import")
+    assert manifest.status == "failed" and str(hr) in manifest.reason
+    assert scene.failure is not None and scene.failure.attempts == (str(hr),)
+    assert scene.failure.isolation.level in ("kernel", "interpreter")
+
+
+def test_what_a_model_says_of_its_isolation_does_not_count() -> None:
+    true = {"level": "none", "mechanism": "", "words": "open"}
+    forged = {"level": "kernel", "mechanism": "lies", "words": "closed"}
+    told = launch._with_isolation(
+        iter(
+            [
+                {"event": "confined", "isolation": true},
+                {"event": "confined", "isolation": forged},
+                {"event": "ready", "isolation": forged, "params": 1},
+                {"event": "image", "isolation": forged},
+            ]
+        )
+    )
+    assert list(told) == [{"event": "ready", "isolation": true, "params": 1}, {"event": "image"}]
+
+
+def test_the_note_with_the_hidden_places_is_gone_before_the_model_runs(tmp_path: Path) -> None:
+    from srbench.evaluation.isolation import Confinement
+
+    place = tmp_path / applying.NOTE
+    place.write_text(applying.note(Confinement((), (), ()), []))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(applying, "confine", lambda *_: "confined")
+        applying.confine_by(place)
+    assert not place.exists()
+
+
+HONEST = ("nearest", "edsr", "swinir", "hmanet", "csm_sr")
+"""One of each kind of code: every other test of an evaluation runs its networks confined too."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HONEST)
+def test_an_honest_model_runs_as_before_and_asks_for_nothing_hidden(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    card = models.card(name)
+    if 4 not in card.scales:
+        pytest.skip(f"{name} has no scale 4")
+    data = OnDisk(tmp_path / "data")
+    degradation = srbench.datasets.degrade.get("bicubic")
+    cache = lr_cache.prepare(data, data.images, degradation, 4, tmp_path / "home", lambda event: None)
+    free = run(name, cache, tmp_path / "free", None)
+    drawing = Path(str(srbench.datasets.__file__)).parent / "synthetic"
+    hidden = [tmp_path / "home", tmp_path / "data", drawing]
+    confined = run(name, cache, tmp_path / "confined", hidden)
+    assert confined["pixels"] == free["pixels"] and confined["attempts"] == []
+    assert confined["level"] in ("kernel", "interpreter") and free["level"] == "none"
+    assert confined["peak"] == pytest.approx(free["peak"], rel=0.3)
+
+
+@pytest.mark.gpu
+@needs_landlock
+def test_a_confined_worker_computes_on_the_gpu(tmp_path: Path) -> None:
+    data = OnDisk(tmp_path / "data")
+    degradation = srbench.datasets.degrade.get("bicubic")
+    cache = lr_cache.prepare(data, data.images, degradation, 4, tmp_path / "home", lambda event: None)
+    free = run("vdsr", cache, tmp_path / "free", None, "cuda")
+    confined = run("vdsr", cache, tmp_path / "confined", [tmp_path / "home"], "cuda")
+    assert confined["level"] == "kernel" and confined["attempts"] == []
+    assert confined["pixels"] == free["pixels"]
+
+
+def run(
+    name: str, cache: lr_cache.LrCache, scratch: Path, hidden: list[Path] | None, device: str = "cpu"
+) -> dict[str, Any]:
+    """The raw outputs of a worker with the smallest variant of a model, and what it told."""
+    scratch.mkdir()
+    card = models.card(name)
+    variant = "tiny" if "tiny" in card.variants else card.variants[0]
+    module_file = str(sys.modules[card.module].__file__)
+    job = {
+        "model": name,
+        "module": card.module,
+        "module_file": module_file,
+        "scale": 4,
+        "channels": 1 if 1 in card.channels else 3,
+        "variant": variant,
+        "weights": None,
+        "lr": str(cache.file),
+        "images": [one.layout for one in cache.entries],
+        "out": str(scratch),
+        "device": device,
+        "tile": None,
+        "max_bytes": None,
+    }
+    confinement = None
+    if hidden is not None:
+        confinement = for_job(
+            lr=cache.file, weights=None, module_file=Path(module_file), scratch=scratch, hidden=hidden
+        )
+    found: dict[str, Any] = {"pixels": []}
+    for message in launch.run_worker(job, scratch, 300.0, confinement):
+        if message["event"] == "ready":
+            found["level"] = message["isolation"]["level"]
+        elif message["event"] == "image":
+            found["pixels"].append(Path(message["file"]).read_bytes())
+        elif message["event"] == "finished":
+            found |= {"attempts": message["attempts"], "peak": message["peak_bytes"]}
+    return found
