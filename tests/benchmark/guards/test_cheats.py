@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 import srbench
-from srbench import datasets
+from srbench import datasets, models, weights
 from srbench.datasets import MicrographSet, degrade
 from srbench.evaluation import lr_cache
 from srbench.evaluation.guards import finding_of
 from srbench.evaluation.summary import EvaluationSummary
 from srbench.models import registry
 from srbench.store import Manifest, ScoreStore
+from srbench.weights.header import header_of
 
 HERE = Path(__file__).parent
 SCALE = 4
@@ -155,3 +156,24 @@ def test_no_name_reaches_a_model(cheats: ModuleType, tmp_path: Path, monkeypatch
     _, run = evaluated("cheat_by_name", data, results)
     _, honest = evaluated("bicubic", data, results)
     assert run.outputs == honest.outputs
+
+
+def test_an_oracle_is_caught_by_noise_in_the_place_of_hr(cheats: ModuleType, tmp_path: Path) -> None:
+    data = fakes.FakeSet(2, name="oracle")
+    summary, run = evaluated("cheat_oracle", data, tmp_path, variant="oracle", oracle=True, audit=True)
+    assert broken(run) == ["hr_hidden"]
+    detail = run.guards[0]["detail"]
+    assert "given the HR image" in detail and "2 of 2 outputs are others" in detail
+    assert not summary.caught, "it was asked for as what it is"
+    assert "guard hr_hidden FAILED" in summary.text()
+
+
+@pytest.mark.slow
+def test_the_published_test_script_of_csm_sr_is_an_oracle(cheats: ModuleType, tmp_path: Path) -> None:
+    """Features of the ground truth go into its generator, as in the authors' test.py."""
+    model = models.create("csm_sr", scale=SCALE, channels=1, variant="oracle")
+    path = tmp_path / "oracle.safetensors"
+    weights.save(path, model.network.state_dict(), header_of(model))
+    data = fakes.FakeSet(1, name="oracle", side=40)
+    _, run = evaluated("csm_sr", data, tmp_path / "results", weights=path, oracle=True)
+    assert status(run)["hr_hidden"] == "failed"
