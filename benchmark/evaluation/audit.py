@@ -27,13 +27,12 @@ from srbench.evaluation.errands import (
     plan_of,
     reordered,
     scratch_folder,
-    write_pack,
 )
 from srbench.evaluation.guards import Finding
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.lr_cache import LrCache
 from srbench.evaluation.probing import Probing
-from srbench.evaluation.protocol import to_eight_bits
+from srbench.evaluation.references import pack_hr
 from srbench.evaluation.setting import Setting
 from srbench.store import Manifest
 
@@ -144,7 +143,7 @@ class Audit:
         outputs: dict[str, str] = {}
         plans: dict[int, TilePlan] = {}
         with scratch_folder() as folder:
-            hr = self._pack_hr(Path(folder), noise) if job.leaking else None
+            hr = pack_hr(self.setting, self.lr, Path(folder), noise) if job.leaking else None
             asked = reordered(replace(errand, hr=hr), order)
             for place, sr, tiling in self._run(job, asked, Path(folder), label, watch):
                 entry = self.lr.entries[order[place]]
@@ -173,17 +172,6 @@ class Audit:
             self.progress(
                 ProgressEvent(f"audit of {job.label}: {label}", message["index"] + 1, total, "images")
             )
-
-    def _pack_hr(self, scratch: Path, noise: bool) -> Path:
-        """HR in the order of the LR pack for a variant that is given it, or noise of the same size."""
-        reference = self.setting.scorer.reference
-        pixels = (to_eight_bits(reference(self.images[entry.image])) for entry in self.lr.entries)
-        generator = np.random.default_rng(0)
-        write_pack(
-            scratch / "hr.bin",
-            (generator.integers(0, 256, one.shape, dtype=np.uint8) if noise else one for one in pixels),
-        )
-        return scratch / "hr.bin"
 
 
 def _another_order(count: int) -> list[int]:

@@ -1,14 +1,16 @@
-"""Rows that no model made and that stand in every table: the noise ceiling and the control."""
+"""What is made from HR beside the models: noise ceiling, control, and HR for those meant to see it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srbench.evaluation import controls
+from srbench.evaluation.errands import write_pack
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.lr_cache import Entry, LrCache, cut_to_scale
 from srbench.evaluation.panel import CONTROL, NOISE_CEILING
@@ -37,6 +39,23 @@ class Reference:
 def references(setting: Setting, lr: LrCache) -> list[Reference]:
     """The noise ceiling where there are second acquisitions, the control where the scale is above 1."""
     return [one for one in (_ceiling(setting, lr), _control(setting, lr)) if one is not None]
+
+
+def pack_hr(setting: Setting, lr: LrCache, folder: Path, noise: bool = False) -> Path:
+    """The 8-bit HR images in the order of the LR pack, for a variant that is meant to see them.
+
+    Args:
+        setting: where they are.
+        lr: the pack.
+        folder: where the file goes.
+        noise: noise of the same sizes in their place.
+    """
+    images = {image.id: image for image in setting.images}
+    pixels = (to_eight_bits(setting.scorer.reference(images[entry.image])) for entry in lr.entries)
+    generator = np.random.default_rng(0)
+    told = (generator.integers(0, 256, one.shape, dtype=np.uint8) if noise else one for one in pixels)
+    write_pack(folder / "hr.bin", told)
+    return folder / "hr.bin"
 
 
 def _ceiling(setting: Setting, lr: LrCache) -> Reference | None:

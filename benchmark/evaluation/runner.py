@@ -14,7 +14,7 @@ from srbench.datasets import MicrographSet
 from srbench.datasets.interface import ProgressSink, silent
 from srbench.evaluation import lr_cache
 from srbench.evaluation.audit import Audit, is_audited
-from srbench.evaluation.errands import Errand, Made, Workers, scratch_folder, write_pack
+from srbench.evaluation.errands import Errand, Made, Workers, scratch_folder
 from srbench.evaluation.guarding import Guarding, RunWatch
 from srbench.evaluation.guards import Finding, merged
 from srbench.evaluation.guards.rows import sha256_of_scores
@@ -22,8 +22,8 @@ from srbench.evaluation.jobs import DEFAULT_DEGRADATION, Job, Wanted, magnificat
 from srbench.evaluation.launch import WorkerFailed
 from srbench.evaluation.lr_cache import LrCache
 from srbench.evaluation.metrics import registry
-from srbench.evaluation.protocol import to_eight_bits, to_uint8
-from srbench.evaluation.references import Reference, references
+from srbench.evaluation.protocol import to_uint8
+from srbench.evaluation.references import Reference, pack_hr, references
 from srbench.evaluation.run import BadOutput, ModelRun
 from srbench.evaluation.scoring import UNAVAILABLE, Scorer
 from srbench.evaluation.setting import Setting, channels_of, make_setting, over_categories
@@ -211,16 +211,9 @@ class _Evaluation:
     def _run_worker(self, job: Job, run: ModelRun) -> None:
         with scratch_folder() as folder:
             scratch = Path(folder)
-            errand = Errand.of(self.lr, self._pack_references(scratch) if job.leaking else None)
+            errand = Errand.of(self.lr, pack_hr(self.setting, self.lr, scratch) if job.leaking else None)
             for message in self.workers.run(job, errand, scratch):
                 run.take(message)
-
-    def _pack_references(self, scratch: Path) -> Path:
-        """The 8-bit HR images in the order of the LR pack, for a variant that is meant to see them."""
-        reference = self.setting.scorer.reference
-        images = (to_eight_bits(reference(self.images[entry.image])) for entry in self.lr.entries)
-        write_pack(scratch / "hr.bin", images)
-        return scratch / "hr.bin"
 
     def _open_work(self, key: RunKey) -> Scorer | None:
         """A scorer for what was asked for and what is stored already; None when nothing is left to do."""
