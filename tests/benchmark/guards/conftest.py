@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import io
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +29,25 @@ Enlarge = Callable[..., Pixels8]
 def _drawn() -> tuple[tuple[Pixels8, Pixels8], ...]:
     drawn = (SyntheticScene(kind, index, 120) for kind in scene_kinds() for index in range(2))
     return tuple((scene.pixels(), scene.twin(4)) for scene in drawn)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def loaded() -> Callable[[str], Any]:
+    """Imports a file that lies beside the folder of these tests."""
+
+    def load(name: str) -> Any:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,18 +23,8 @@ BICUBIC = degrade.get("bicubic")
 
 
 @pytest.fixture(scope="module")
-def bench() -> Any:
-    path = Path(__file__).parents[1] / "bench_liar.py"
-    spec = importlib.util.spec_from_file_location("bench_liar", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+def bench(loaded: Callable[[str], Any]) -> Any:
+    return loaded("bench_liar")
 
 
 def field(seed: int, height: int = 192, width: int = 160) -> Pixels:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from srbench.datasets import degrade
 from srbench.datasets.interface import silent
@@ -26,18 +24,8 @@ BICUBIC = degrade.get("bicubic")
 
 
 @pytest.fixture(scope="module")
-def fake() -> Any:
-    path = Path(__file__).parents[1] / "fake_set.py"
-    spec = importlib.util.spec_from_file_location("fake_set", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+def fake(loaded: Callable[[str], Any]) -> Any:
+    return loaded("fake_set")
 
 
 def prepare(micrographs: Any, folder: Path, named: degrade.Degradation = BICUBIC) -> LrCache:
