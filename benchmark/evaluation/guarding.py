@@ -45,7 +45,6 @@ class Guarding:
         self, setting: Setting, lr: LrCache, cache: Path, audit: bool, progress: ProgressSink
     ) -> None:
         self.setting = setting
-        self.lr = lr
         self.cache = cache
         self.progress = progress
         self.audit = audit

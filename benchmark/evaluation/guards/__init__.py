@@ -10,11 +10,10 @@ from srbench.evaluation.guards.cards import (
     Finding,
     Guard,
     Status,
-    failed,
     finding_of,
     guard,
     merge,
     merged,
 )
 
-__all__ = ["GUARDS", "Finding", "Guard", "Status", "failed", "finding_of", "guard", "merge", "merged"]
+__all__ = ["GUARDS", "Finding", "Guard", "Status", "finding_of", "guard", "merge", "merged"]

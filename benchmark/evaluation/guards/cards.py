@@ -124,11 +124,6 @@ def finding_of(stored: Mapping[str, Any]) -> Finding:
     return Finding(str(stored["guard"]), stored["status"], str(stored["detail"]))
 
 
-def failed(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Those that say that something is wrong."""
-    return tuple(one for one in findings if one.status == "failed")
-
-
 def merge(findings: Iterable[Finding]) -> Finding:
     """One finding of a guard that looked in several ways: what failed, else what passed, else what was not.
 
