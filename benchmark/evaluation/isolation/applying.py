@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from srbench.errors import SrbenchError
-from srbench.evaluation.isolation import landlock, privileges, seatbelt, sockets, strength, system, witnesses
+from srbench.evaluation.isolation import landlock, privileges, sockets, strength, system, witnesses
 from srbench.evaluation.isolation.confinement import Confinement, confinement_of
 from srbench.evaluation.isolation.strength import Strength
 from srbench.evaluation.isolation.system_calls import Unavailable
@@ -74,12 +73,12 @@ def confine(confinement: Confinement, tried: Sequence[Path]) -> Confined:
         confinement: what may be read and what not.
         tried: existing files that must be out of reach afterwards.
     """
-    software = system.software()
-    readable = open_places(confinement, software)
+    installed = system.software()
+    readable = open_places(confinement, installed)
     mechanism, reason = "", f"left out by {SWITCH}=interpreter"
     if switch() == "on":
         try:
-            mechanism = _by_kernel(confinement, software, readable)
+            mechanism = _by_kernel(confinement, installed, readable)
         except (Unavailable, OSError) as error:
             reason = str(error)
     reached = witnesses.readable_by(witnesses.native_opens, tried)
@@ -93,28 +92,24 @@ def confine(confinement: Confinement, tried: Sequence[Path]) -> Confined:
     return Confined(_interpreter(reason, tried, watch), watch)
 
 
-def open_places(confinement: Confinement, software: system.Software) -> tuple[Path, ...]:
+def open_places(confinement: Confinement, installed: system.Software) -> tuple[Path, ...]:
     """All that may be read, of the job and of the system."""
-    loose = without_hidden(software.loose, confinement.hidden)
-    return (*confinement.readable, *confinement.writable, *software.firm, *loose, *software.devices)
+    loose = without_hidden(installed.loose, confinement.hidden)
+    return (*confinement.readable, *confinement.writable, *installed.firm, *loose, *installed.devices)
 
 
-def _by_kernel(confinement: Confinement, software: system.Software, readable: tuple[Path, ...]) -> str:
+def _by_kernel(confinement: Confinement, installed: system.Software, readable: tuple[Path, ...]) -> str:
     """Apply what this system has; what it is called.
 
     Raises:
         Unavailable: it has nothing.
     """
-    if sys.platform == "darwin":
-        if not seatbelt.available():
-            raise Unavailable(f"there is no {seatbelt.PROGRAM} on this machine")
-        return seatbelt.PROGRAM  # the parent started this process under it
     landlock.version()
     privileges.drop()
     hidden = (*confinement.hidden, *confinement.closed)
     # Rights add up down a path: where a folder of packages is split, its names can be listed or not at all.
     listable = [one for one in split_folders(readable, hidden) if one in system.import_roots()]
-    writable = grants((*confinement.writable, *software.devices), hidden)
+    writable = grants((*confinement.writable, *installed.devices), hidden)
     known = landlock.restrict(grants(readable, hidden), listable, writable)
     return f"landlock-{known}{_and_sockets()}"
 
@@ -128,7 +123,7 @@ def _and_sockets() -> str:
 
 
 def _kernel(mechanism: str, tried: int) -> Strength:
-    network = "; it had no network" if "seccomp" in mechanism or mechanism == seatbelt.PROGRAM else ""
+    network = "; it had no network" if "seccomp" in mechanism else ""
     files = "1 hidden file" if tried == 1 else f"{tried} hidden files"
     return Strength(
         "kernel",

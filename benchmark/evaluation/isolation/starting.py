@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from srbench.evaluation.isolation import applying, seatbelt, system, witnesses
+from srbench.evaluation.isolation import applying, witnesses
 from srbench.evaluation.isolation.confinement import Confinement
 
 _OWN_FOLDERS = {
@@ -51,19 +51,11 @@ def confined(command: list[str], scratch: Path, confinement: Confinement | None)
     if confinement is None:
         yield command
         return
-    chosen = applying.switch()
+    applying.switch()  # a wrong word is refused before anything starts
     with witnesses.with_canary(confinement) as (guarded, tried):
         (scratch / applying.NOTE).write_text(applying.note(guarded, tried), encoding="utf-8")
         _wake_devices()
-        if chosen == "on" and seatbelt.available():
-            command = seatbelt.wrap(command, profile(guarded))
         yield command
-
-
-def profile(confinement: Confinement) -> str:
-    """The rules for macOS."""
-    readable = applying.open_places(confinement, system.software())
-    return seatbelt.make_profile(readable, confinement.writable, (*confinement.closed, *confinement.hidden))
 
 
 def _wake_devices() -> None:

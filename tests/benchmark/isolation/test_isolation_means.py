@@ -1,4 +1,4 @@
-"""The means of each system: versions of Landlock, the filter of sockets, the profile for macOS."""
+"""The means of each system: versions of Landlock, the filter of sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from srbench.errors import SrbenchError
-from srbench.evaluation.isolation import applying, landlock, seatbelt, sockets, starting, strength, system
+from srbench.evaluation.isolation import applying, landlock, sockets, starting, strength, system
 from srbench.evaluation.isolation.confinement import Confinement, confinement_of, for_job
 from srbench.evaluation.isolation.system_calls import Unavailable
 
@@ -82,63 +82,6 @@ def test_an_architecture_without_a_filter_says_so(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(Unavailable, match="not written for riscv64"):
         sockets.forbid()
-
-
-def last_rule(profile: str, path: str) -> str:
-    """What decides over reading a path: the last rule that fits."""
-    verdict = "allow"
-    for line in profile.splitlines():
-        word, _, rest = line.strip("()").partition(" ")
-        if "(subpath " in rest and "file-read*" in rest:
-            place = rest.split('"')[1]
-            if path == place or path.startswith(place + "/"):
-                verdict = word
-    return verdict
-
-
-def test_the_profile_for_macos_hides_what_must_be_hidden() -> None:
-    profile = seatbelt.make_profile(
-        [Path("/home/cache/lr.bin"), Path("/data/venv/lib"), Path("/tie")],
-        [Path("/tmp/scratch")],
-        [Path("/home"), Path("/data"), Path("/tmp"), Path("/data/venv/lib/hr"), Path("/tie")],
-    )
-    expected = {
-        "/home/hr.png": "deny",
-        "/home/cache/lr.bin": "allow",
-        "/home/cache/index.json": "deny",
-        "/data/venv/lib/torch": "allow",
-        "/data/venv/lib/hr/1.png": "deny",
-        "/data/1.png": "deny",
-        "/data2/1.png": "allow",
-        "/tmp/other": "deny",
-        "/tmp/scratch/0.npy": "allow",
-        "/tie": "deny",
-        "/usr/lib/dyld": "allow",
-    }
-    assert {path: last_rule(profile, path) for path in expected} == expected
-    lines = profile.splitlines()
-    assert lines[:3] == ["(version 1)", "(allow default)", "(deny network*)"]
-    assert all(line.count("(") == line.count(")") for line in lines)
-    assert '(allow file-read* file-write* (subpath "/tmp/scratch"))' in lines
-
-
-def test_a_name_cannot_end_its_rule() -> None:
-    profile = seatbelt.make_profile([], [], [Path('/a"))(allow default)')])
-    assert '(subpath "/a\\"))(allow default)")' in profile
-    assert seatbelt.make_profile([], [], [Path("/a\\b")]).count("\\\\") == 1
-
-
-def test_on_macos_the_command_is_started_under_the_profile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(seatbelt, "available", lambda: True)
-    confinement = Confinement((), (tmp_path,), (tmp_path / "hidden",))
-    with starting.confined(["python", "job"], tmp_path, confinement) as command:
-        assert command[:2] == ["sandbox-exec", "-p"] and command[3:] == ["python", "job"]
-        assert f'(subpath "{tmp_path / "hidden"}")' in command[2] and "srbench-hidden-" in command[2]
-    monkeypatch.setenv(applying.SWITCH, "off")
-    with starting.confined(["python", "job"], tmp_path, confinement) as command:
-        assert command == ["python", "job"]
 
 
 def test_the_switch_is_spelt_right_or_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
