@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from srbench.datasets.digests import digest_of
-from srbench.datasets.download import Patience, Remote, download_all
+from srbench.datasets.download import Remote, RetryPolicy, download_all
 from srbench.datasets.image_files import image_names, read_images
 from srbench.datasets.imagefile import BadImage, read_pages
 from srbench.datasets.interface import (
@@ -73,15 +73,15 @@ class N2nSem(PackedSource):
         download_bytes=172_700_000,
     )
 
-    def __init__(self, url: str | None = None, patience: Patience | None = None) -> None:
+    def __init__(self, url: str | None = None, retry: RetryPolicy | None = None) -> None:
         """Prepare; nothing is read.
 
         Args:
             url: of a copy of the archive. Also ``$SRBENCH_N2N_SEM_URL``.
-            patience: how often and how long a download is tried.
+            retry: how often and how long a download is tried.
         """
         self.url = url or os.environ.get(URL_VARIABLE) or _URL
-        self.patience = patience or Patience()
+        self.retry = retry or RetryPolicy()
 
     def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
         """Take the fields from the archive, from a folder that holds it, or from a folder of TIFF files.
@@ -111,7 +111,7 @@ class N2nSem(PackedSource):
             return ImportReport(len(self.open()), {}, self.folder)
         archive = self.downloads / ARCHIVE
         with locked(self.downloads):
-            download_all([Remote(self.url, archive, SHA256)], progress, patience=self.patience)
+            download_all([Remote(self.url, archive, SHA256)], progress, retry=self.retry)
             report = self._pack(archive, f"{_URL} (sha256 {SHA256})", progress)
         shutil.rmtree(self.downloads, ignore_errors=True)
         return report

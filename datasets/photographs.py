@@ -17,7 +17,7 @@ from pathlib import Path
 
 from srbench.datasets.decode import decode_bytes
 from srbench.datasets.digests import digest_of
-from srbench.datasets.download import Patience, Remote, download_all
+from srbench.datasets.download import Remote, RetryPolicy, download_all
 from srbench.datasets.home import home
 from srbench.datasets.image_files import image_names, read_images
 from srbench.datasets.imagefile import BadImage
@@ -87,15 +87,15 @@ class PhotographSource(PackedSource):
     photos: PhotoSet
     neighbours: tuple[str, ...] = ()
 
-    def __init__(self, base_url: str | None = None, patience: Patience | None = None) -> None:
+    def __init__(self, base_url: str | None = None, retry: RetryPolicy | None = None) -> None:
         """Prepare; nothing is read.
 
         Args:
             base_url: a mirror that serves the archives under their file names. Also ``$SRBENCH_PHOTO_URL``.
-            patience: how often and how long a download is tried.
+            retry: how often and how long a download is tried.
         """
         self.base_url = base_url or os.environ.get(URL_VARIABLE)
-        self.patience = patience or Patience()
+        self.retry = retry or RetryPolicy()
 
     @property
     def downloads(self) -> Path:
@@ -126,7 +126,7 @@ class PhotographSource(PackedSource):
             for archive in self.photos.archives
         ]
         with locked(self.downloads):
-            download_all(remotes, progress, patience=self.patience)
+            download_all(remotes, progress, retry=self.retry)
             known = "; ".join(f"{archive.url} (md5 {archive.md5})" for archive in self.photos.archives)
             report = self._pack([remote.path for remote in remotes], known, progress)
         if self.photos.shared:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from srbench.datasets.decode import decode
-from srbench.datasets.download import Patience, Remote, download_all
+from srbench.datasets.download import Remote, RetryPolicy, download_all
 from srbench.datasets.home import dataset_folder
 from srbench.datasets.imagefile import BadImage
 from srbench.datasets.interface import (
@@ -75,16 +75,16 @@ class SemOpen(DatasetSource):
         ),
     )
 
-    def __init__(self, base_url: str | None = None, patience: Patience | None = None) -> None:
+    def __init__(self, base_url: str | None = None, retry: RetryPolicy | None = None) -> None:
         """Prepare; nothing is read.
 
         Args:
             base_url: where the repositories' files are, instead of GitHub's raw files: a mirror that serves
                 ``<base>/<owner>/<repository>/<commit>/<path>``. Also ``$SRBENCH_SEM_OPEN_URL``.
-            patience: how often and how long a download is tried.
+            retry: how often and how long a download is tried.
         """
         self.base_url = base_url or os.environ.get(URL_VARIABLE) or _DEFAULT_URL
-        self.patience = patience or Patience()
+        self.retry = retry or RetryPolicy()
 
     @property
     def folder(self) -> Path:
@@ -142,7 +142,7 @@ class SemOpen(DatasetSource):
             Remote(self._url(image), files[image.id], image.source_sha256) for image in catalogue().kept
         ]
         with locked(self._downloads):
-            download_all(remotes, progress, patience=self.patience)
+            download_all(remotes, progress, retry=self.retry)
         report = self._pack(files, progress)
         shutil.rmtree(self._downloads, ignore_errors=True)
         return report

@@ -131,7 +131,7 @@ def test_a_broken_download_goes_on_where_it_stopped(
 ) -> None:
     server.files["/w.pth"] = content
     server.broken = {"/w.pth"}
-    monkeypatch.setattr(download, "Patience", functools.partial(download.Patience, attempts=1))
+    monkeypatch.setattr(download, "RetryPolicy", functools.partial(download.RetryPolicy, attempts=1))
     whole = entry(server, hashlib.sha256(content).hexdigest())
     with pytest.raises(SrbenchError, match=r"ended after .* of .* bytes"):
         fetching.fetch(whole, lambda _: None)

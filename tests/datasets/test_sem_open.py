@@ -15,14 +15,14 @@ from srbench.datasets import DatasetMissing, sem_open
 from srbench.datasets import open as open_dataset
 from srbench.datasets import source as dataset_source
 from srbench.datasets.databar import find_databar, has_databar
-from srbench.datasets.download import Patience
+from srbench.datasets.download import RetryPolicy
 from srbench.datasets.interface import DatasetError
 from srbench.datasets.sem_catalogue import Catalogue, CatalogueImage, catalogue
 from srbench.datasets.sem_open import SemOpen
 from srbench.datasets.storage import pixel_hash
 
 REAL = Path(os.environ.get("SRBENCH_TEST_SEM_OPEN", "no such folder"))
-QUICK = Patience(attempts=3, backoff=0.0, timeout=2.0)
+QUICK = RetryPolicy(attempts=3, backoff=0.0, timeout=2.0)
 
 
 # The packaged manifest
