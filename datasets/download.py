@@ -498,7 +498,7 @@ def read_chunks(response: requests.Response) -> Iterator[bytes]:
         while chunk := read(_CHUNK, decode_content=False):
             yield chunk
     except HTTPError as error:
-        raise Unfinished(f"the connection broke: {error}") from error
+        raise Unfinished(f"the connection broke: {error.args[-1]}") from error
 
 
 def is_page(response: requests.Response, start: bytes = b"") -> bool:
@@ -557,6 +557,9 @@ def _receive(
                     part.append(file, chunk)
                     on_bytes()
                     chunk = next(chunks, b"")
+            except Unfinished as error:
+                total = "" if expected is None else f" of {expected:,}"
+                raise Unfinished(f"the connection ended after {part.size:,}{total} bytes: {error}") from error
             finally:
                 flush(file)
     if expected is not None and part.size < expected:
