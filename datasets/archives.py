@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import stat
@@ -375,6 +376,11 @@ class _TarHeader(tarfile.TarInfo):
         return info
 
 
+class _CheckedTar(tarfile.TarFile):
+    tarinfo = _TarHeader
+    encoding = "utf-8"
+
+
 def _tar_entries(path: Path, limits: Limits) -> Iterator[_Entry]:
     """Every member of the archive in its order.
 
@@ -384,9 +390,8 @@ def _tar_entries(path: Path, limits: Limits) -> Iterator[_Entry]:
     """
     size, position = path.stat().st_size, 0
     with path.open("rb") as file, ExitStack() as stack:
-        unpacked = _unpacked(file, stack)
+        unpacked = _unpacked(file, stack, limits.most_unpacked(size))
         plain = unpacked is None
-        stream = file if unpacked is None else _BoundedStream(unpacked, limits.most_unpacked(size))
 
         def damaged(reason: object) -> ArchiveError:
             where = f"byte {position:,}"
@@ -410,7 +415,7 @@ def _tar_entries(path: Path, limits: Limits) -> Iterator[_Entry]:
             claimed = info.pax_headers.get("size", "0")
             if info.size < 0 or not claimed.isdecimal():
                 raise damaged(
-                    f"{info.name!r} claims to have {claimed if info.size >= 0 else info.size} bytes"
+                    f"{info.name!r} claims a size of {info.size} bytes, {claimed!r} in its extension"
                 )
             end = info.offset_data + info.size if kind == "file" else archive.offset
             if plain and end > size:
@@ -422,7 +427,7 @@ def _tar_entries(path: Path, limits: Limits) -> Iterator[_Entry]:
                 with damage_named():
                     content = archive.extractfile(info)
                     data = content.read() if content is not None else b""
-                    if len(data) < info.size:
+                    if len(data) < info.size:  # tarfile gives what is there
                         raise EOFError(f"cut short within {info.name}")
                     return data
 
@@ -431,14 +436,10 @@ def _tar_entries(path: Path, limits: Limits) -> Iterator[_Entry]:
         with damage_named():
             # A plain tar can be skipped through; the check sums of a compressed one are those of its module.
             archive = stack.enter_context(
-                tarfile.open(
-                    fileobj=stream,
-                    mode="r:" if plain else "r|",
-                    bufsize=tarfile.BLOCKSIZE,  # what lies before damage is given, to the last member
-                    tarinfo=_TarHeader,
-                    encoding="utf-8",
-                    errors="surrogateescape",
-                )
+                _CheckedTar.open(fileobj=file, mode="r:")
+                if unpacked is None
+                # Block by block: what lies before damage is given, to the last member.
+                else _CheckedTar.open(fileobj=unpacked, mode="r|", bufsize=tarfile.BLOCKSIZE)
             )
             while (info := archive.next()) is not None:
                 yield entry_of(info)
@@ -454,15 +455,15 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def _unpacked(file: IO[bytes], stack: ExitStack) -> _Readable | None:
-    """The unpacked content; None where the file is not compressed."""
+def _unpacked(file: IO[bytes], stack: ExitStack, most: int) -> _BoundedStream | None:
+    """The unpacked content, up to ``most`` bytes; None where the file is not compressed."""
     start = file.read(6)
     file.seek(0)
     if start.startswith(b"\x1f\x8b"):
-        return stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))
+        return _BoundedStream(stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb")), most)
     if start.startswith(b"BZh"):
-        return stack.enter_context(bz2.BZ2File(file))
-    return _Xz(file) if start.startswith(b"\xfd7zXZ\x00") else None
+        return _BoundedStream(stack.enter_context(bz2.BZ2File(file)), most)
+    return _BoundedStream(_Xz(file), most) if start.startswith(b"\xfd7zXZ\x00") else None
 
 
 class _TooMuch(Exception):
@@ -470,7 +471,7 @@ class _TooMuch(Exception):
         super().__init__(f"it unpacks to more than {most:,} bytes, far beyond what images compress to")
 
 
-class _BoundedStream:
+class _BoundedStream(io.BufferedIOBase):
     """The unpacked bytes of a compressed tar, up to a limit."""
 
     def __init__(self, stream: _Readable, most: int) -> None:
@@ -478,8 +479,8 @@ class _BoundedStream:
         self._most = most
         self._position = 0
 
-    def read(self, size: int, /) -> bytes:
-        data = self._stream.read(size)
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = self._stream.read(-1 if size is None else size)
         self._position += len(data)
         if self._position > self._most:
             raise _TooMuch(self._most)
