@@ -202,9 +202,16 @@ def image_names(
         ArchiveError: the archive is damaged.
         OSError: the container cannot be read.
     """
-    if container.is_dir():
-        return sorted(_walk_images(container, suffixes))
     names: list[str] = []
+    if container.is_dir():
+        for folder, folders, files in os.walk(container):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            names += [
+                (Path(folder) / file).relative_to(container).as_posix()
+                for file in files
+                if not file.startswith(".") and Path(file).suffix.lower() in suffixes
+            ]
+        return sorted(names)
 
     def collect(name: str) -> bool:
         if not name.rpartition("/")[2].startswith("."):
@@ -235,14 +242,6 @@ def read_images(
             yield name, (container / name).read_bytes()
         except OSError as error:
             yield name, ValueError(f"cannot be read: {error.strerror or error}")
-
-
-def _walk_images(root: Path, suffixes: Collection[str]) -> Iterator[str]:
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
-                yield (Path(folder) / name).relative_to(root).as_posix()
 
 
 @dataclass(frozen=True)

@@ -224,31 +224,29 @@ class _DownloadJob:
 
     def _retry(self, session: requests.Session, part: PartialFile) -> None:
         """Attempt after attempt until the file is whole and right."""
+
+        def on_bytes() -> None:
+            self._raise_if_stopped()
+            self.tracker.at(part.remote.path, part.size)
+
         failures, most = 0, part.size
         while True:
             try:
-                self._attempt(session, part)
-                return
+                _receive(session, part, self.retry.timeout, on_bytes)
+                problem = part.remote.problem(part.digest.content)
+                if not problem:
+                    return
+                # What was continued from an earlier call may have changed since; a fresh file is another one.
+                error = Unfinished if part.continued else Refused
+                part.restart()
+                on_bytes()
+                raise error(f"wrong content: {problem}; discarded")
             except Unfinished:
                 failures = 1 if part.size >= most + _PROGRESS_BYTES else failures + 1
                 most = max(most, part.size)
                 if failures >= self.retry.attempts:
                     raise
                 self._wait(self.retry.backoff * 2 ** (failures - 1))
-
-    def _attempt(self, session: requests.Session, part: PartialFile) -> None:
-        def on_bytes() -> None:
-            self._raise_if_stopped()
-            self.tracker.at(part.remote.path, part.size)
-
-        _receive(session, part, self.retry.timeout, on_bytes)
-        problem = part.remote.problem(part.digest.content)
-        if problem:
-            # What was continued from an earlier call may have changed since; a fresh file is another one.
-            error = Unfinished if part.continued else Refused
-            part.restart()
-            on_bytes()
-            raise error(f"wrong content: {problem}; discarded")
 
     def _raise_if_stopped(self) -> None:
         if self.stop.is_set():
@@ -544,8 +542,8 @@ def _receive(
         # Before anything that arrived is given up for it: servers send a page, with success, where a file
         # was or while they are repaired.
         if remote.path.suffix.lower() not in (".htm", ".html") and is_page(response, chunk):
-            known = part.size or remote.size or remote.md5 or remote.sha256
-            raise (Unfinished if known else Refused)("the server sent a web page instead of the file")
+            was_there = part.size or remote.size or remote.md5 or remote.sha256
+            raise (Unfinished if was_there else Refused)("the server sent a web page instead of the file")
         if part.size and not _continues(response, part):
             part.restart()
             on_bytes()

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 
-from srbench.datasets.b2share import B2Share, ListedFile, Listing, RecordUnavailable, describe
+from srbench.datasets.b2share import B2Share, Listing, RecordUnavailable, describe
 from srbench.datasets.digests import Content, digest_of
 from srbench.datasets.download import (
     LOCK_FILE,
@@ -314,7 +314,10 @@ def _expected(category: str, source: Source, listing: Listing, locks: Mapping[st
     published = source.release.tars[category] if source.release else None
     first = locks.get(_lock_key(source, category))
     for earlier in (published, first):
-        if listed is not None and earlier is not None and _differ(earlier, listed):
+        if listed is None or earlier is None:
+            continue
+        sizes = {earlier.size, listed.size} - {None}
+        if len(sizes) > 1 or (listed.md5 and listed.md5 != earlier.md5):
             raise DatasetError(
                 f"{describe(source.record)} lists {category}.tar with md5 {listed.md5} and {listed.size} "
                 f"bytes; srbench knows it with md5 {earlier.md5} and {earlier.size} bytes. The record has "
@@ -326,11 +329,6 @@ def _expected(category: str, source: Source, listing: Listing, locks: Mapping[st
     if first is not None:
         return Tar(first.md5, first.size, first.sha256)
     return Tar(listed.md5, listed.size) if listed else Tar("")
-
-
-def _differ(earlier: Tar | LockEntry, listed: ListedFile) -> bool:
-    sizes = {earlier.size, listed.size} - {None}
-    return len(sizes) > 1 or bool(listed.md5 and listed.md5 != earlier.md5)
 
 
 def _lock_key(source: Source, category: str) -> str:

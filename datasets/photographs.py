@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -316,9 +316,12 @@ class PhotographSource(PackedSource):
                 raise DatasetError(
                     f"No image of {self.card.name} can be used:\n{listed}\nNothing was changed."
                 )
-            differing = list(
-                _differences(len(packer.images), self.photos.count, max(part.cut for part in photos))
-            )
+            images, cut = len(packer.images), max(part.cut for part in photos)
+            differing = []
+            if images != self.photos.count:
+                differing.append(f"{images} instead of {self.photos.count} images")
+            if cut > 1:
+                differing.append(f"images cut to multiples of {cut}")
             writer.definition = replace(writer.definition, version=", ".join([self.rules, *differing]))
             notes = {**packer.notes, **({self.card.name: "; ".join(differing)} if differing else {})}
             writer.finish(packer.images, skipped=skipped, notes=notes)
@@ -330,14 +333,6 @@ class PhotographSource(PackedSource):
                 )
             )
         return ImportReport(len(packer.images), skipped, self.folder)
-
-
-def _differences(images: int, expected: int, cut: int) -> Iterator[str]:
-    """How this copy differs from the published set."""
-    if images != expected:
-        yield f"{images} instead of {expected} images"
-    if cut > 1:
-        yield f"images cut to multiples of {cut}"
 
 
 class _PhotoPacker:

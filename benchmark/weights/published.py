@@ -6,7 +6,6 @@ first, so that a later change is noticed. A download goes on where an earlier on
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srbench.datasets.interface import DatasetError, ProgressSink, silent
-from srbench.errors import SrbenchError
+from srbench.errors import SrbenchError, unknown
 from srbench.home import weights_folder
 from srbench.weights.header import WeightsHeader
 from srbench.weights.reading import DamagedWeights, read_state
@@ -72,14 +71,15 @@ class Published:
 
 def all_published() -> list[Published]:
     """Every known file: by model, then the ImageNet networks."""
-    from srbench import models, pretrained
+    from srbench import models
+    from srbench.pretrained import FILES
 
     released = [entry for name in models.model_names() for entry in _of_model(name)]
     imagenet = [
         Published(
             file.file, name, file.url, file.licence, file.sha256_prefix, True, f"for {file.used_for}", None
         )
-        for name, file in pretrained.FILES.items()
+        for name, file in FILES.items()
     ]
     return [*released, *imagenet]
 
@@ -110,34 +110,26 @@ def select(name: str) -> list[Published]:
     Raises:
         SrbenchError: nothing of that name is known.
     """
+    from srbench import models
+
     entries = all_published()
     chosen = [entry for entry in entries if name in (entry.file, entry.owner)]
-    if not chosen:
-        raise SrbenchError(_unknown(name, entries))
-    return chosen
+    if chosen:
+        return chosen
+    if name not in models.model_names():
+        names = {value for entry in entries for value in (entry.file, entry.owner)}
+        raise unknown("weights", name, names | {*models.model_names()})
+    if not models.card(name).trainable:
+        raise SrbenchError(f"{name} needs no weights.")
+    raise SrbenchError(
+        f"Nobody published weights of {name} that are known here. Train it: "
+        f"srbench train {name} --dataset NAME"
+    )
 
 
 def known_file(name: str) -> Published | None:
     """What is known of a file of that name."""
     return next((entry for entry in all_published() if entry.file == name), None)
-
-
-def _unknown(name: str, entries: list[Published]) -> str:
-    from srbench import models
-
-    if name in models.model_names():
-        if not models.card(name).trainable:
-            return f"{name} needs no weights."
-        return (
-            f"Nobody published weights of {name} that are known here. Train it: "
-            f"srbench train {name} --dataset NAME"
-        )
-    names = sorted(
-        {value for entry in entries for value in (entry.file, entry.owner)} | {*models.model_names()}
-    )
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"Unknown weights {name!r}{hint}. See: srbench weights list"
 
 
 def fetch(

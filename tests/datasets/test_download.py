@@ -4,10 +4,13 @@ import email.utils
 import errno
 import hashlib
 import random
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
+import requests
 
 from srbench.datasets import download
 from srbench.datasets.digests import Content
@@ -296,6 +299,27 @@ def test_redirects_off_the_web_are_not_followed(server, tmp_path, target):
     assert server.requests == {"/old": 1}
 
 
+@pytest.mark.parametrize(
+    ("target", "safe"),
+    [("http://b/y", False), ("ftp://a/y", False), ("//b/y", True), ("/y", True), ("https://b/y", True)],
+)
+def test_a_redirect_from_https_stays_there(target, safe):
+    response = requests.Response()
+    response.url, response.status_code, response.headers["Location"] = "https://a/x", 302, target
+    (check_redirect,) = download.http_session(QUICK).hooks["response"]
+    if safe:
+        check_redirect(response)
+    else:
+        with pytest.raises(download.Refused, match="not safe to follow"):
+            check_redirect(response)
+
+
+def test_a_server_that_does_not_know_when_is_asked_again(server, tmp_path):
+    server.script = {"/file1": [(503, {"Retry-After": "soon"}), (503, {"Retry-After": "-7"})]}
+    download_all(remotes(server, tmp_path, ["/file1"]), retry=QUICK)
+    check(tmp_path, ["/file1"])
+
+
 def test_the_server_says_when_to_come_back(server, tmp_path, monkeypatch):
     waits = []
     monkeypatch.setattr(threading.Event, "wait", lambda event, timeout=None: waits.append(timeout))
@@ -407,3 +431,12 @@ def test_the_bytes_are_right_whatever_the_server_does(server, tmp_path):
             assert "run the same command again" in str(error)
     assert {path: (tmp_path / path[1:]).read_bytes() for path in bodies} == bodies
     assert len(list(tmp_path.iterdir())) == len(bodies)
+
+
+def test_what_downloads_nothing_does_not_load_the_http_client():
+    code = (
+        "import sys; from srbench.datasets import list_datasets; list_datasets(); "
+        "print([name for name in ('requests', 'urllib3') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
