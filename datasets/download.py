@@ -542,8 +542,8 @@ def _receive(
         # Before anything that arrived is given up for it: servers send a page, with success, where a file
         # was or while they are repaired.
         if remote.path.suffix.lower() not in (".htm", ".html") and is_page(response, chunk):
-            was_there = part.size or remote.size or remote.md5 or remote.sha256
-            raise (Unfinished if was_there else Refused)("the server sent a web page instead of the file")
+            should_exist = part.size or remote.size or remote.md5 or remote.sha256
+            raise (Unfinished if should_exist else Refused)("the server sent a web page instead of the file")
         if part.size and not _continues(response, part):
             part.restart()
             on_bytes()
