@@ -85,11 +85,16 @@ def locate(name: str) -> Path | None:
     Raises:
         SrbenchError: the file is there but its bytes do not match the hash in its name.
     """
-    wanted = entry(name)
+    expected = entry(name)
     for folder in search_folders():
-        path = folder / wanted.file
+        path = folder / expected.file
         if path.is_file():
-            _check_hash(path, wanted)
+            digest = sha256_file(path)
+            if not digest.startswith(expected.sha256_prefix):
+                raise SrbenchError(
+                    f"{path} is not what its name says: sha256 starts {digest[:8]}, expected "
+                    f"{expected.sha256_prefix}. Delete it, then: srbench weights fetch {expected.file}"
+                )
             return path
     return None
 
@@ -111,17 +116,8 @@ def pretrained(name: str) -> Mapping[str, Tensor] | None:
 
 def describe(name: str) -> str:
     """One sentence for a user who lacks the file: its name, how to get it, where to put it by hand."""
-    wanted = entry(name)
+    file = entry(name)
     return (
-        f"{wanted.file} is not on disk ({wanted.used_for}): srbench weights fetch {name}, or download "
-        f"{wanted.url} into {search_folders()[0]}"
+        f"{file.file} is not on disk ({file.used_for}): srbench weights fetch {name}, or download "
+        f"{file.url} into {search_folders()[0]}"
     )
-
-
-def _check_hash(path: Path, wanted: PretrainedFile) -> None:
-    digest = sha256_file(path)
-    if not digest.startswith(wanted.sha256_prefix):
-        raise SrbenchError(
-            f"{path} is not what its name says: sha256 starts {digest[:8]}, expected {wanted.sha256_prefix}. "
-            f"Delete it, then: srbench weights fetch {wanted.file}"
-        )

@@ -1,19 +1,10 @@
 """``n2n_sem``: fields scanned again and again at growing dwell times (Buchholz et al.).
 
-The archive ``SEM.zip`` holds ``SEM/train.tif`` and ``SEM/test.tif``; each is one field with seven pages, and
-stays the split that its name says. Of each field the page with the least noise, the average of four slow
-scans, is the HR image; the others are its acquisitions, in the order of the pages, so
-``acquisition(image_id, 0)`` is the fastest and noisiest scan. ``truth(image_id)`` says of every one its page,
-its dwell time, its noise and how far it lies from the HR image; nothing is moved or resampled.
-
-The dwell times are those of teaching material by the group that published the data (0.2, 0.5, 1, 1, 2.1 and
-5 us, and four scans of 5 us averaged); the files themselves do not tell them, hence ``confirmed: false``.
-Whether the slowest single scan is one of the four averaged ones, and whether both fields show one specimen,
-is not known either.
-
-Other releases are taken as far as they make sense: any TIFF with several pages is a field, and so is a folder
-of single-page TIFFs of one size. With other than seven pages dwell times are unknown and the HR image is the
-page with the least noise.
+The archive ``SEM.zip`` holds ``SEM/train.tif`` and ``SEM/test.tif``, each one field with seven pages. The
+last page, the average of four slow scans, is the HR image; the others are its acquisitions in the order of
+the pages, 0 the fastest. Nothing is moved or resampled. Any other TIFF with several pages is a field as well,
+and so is a folder of single-page TIFFs of one size; with other than seven pages dwell times are unknown, and
+the HR image is the page with the least noise.
 """
 
 from __future__ import annotations
@@ -25,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from srbench.datasets.archives import image_names, read_images
 from srbench.datasets.digests import digest_of
-from srbench.datasets.download import Patience, Remote, download_all
-from srbench.datasets.image_files import image_names, read_images
+from srbench.datasets.download import Remote, RetryPolicy, download_all
 from srbench.datasets.imagefile import BadImage, read_pages
 from srbench.datasets.interface import (
     DatasetCard,
@@ -51,7 +42,8 @@ ARCHIVE = "SEM.zip"
 SHA256 = "03aca31eac4d00a8381577579de2d48b98c77bab91e2f8f925999ec3252d0dac"
 _URL = f"https://download.fht.org/jug/n2n/{ARCHIVE}"
 _TIFF = frozenset({".tif", ".tiff"})
-# Dwell time in us and number of scans averaged, by page.
+# Dwell time in us and number of scans averaged, by page: not in the files but from teaching material of the
+# group that published them, hence ``confirmed: false`` in the truth.
 _PAGES = ((0.2, 1), (0.5, 1), (1.0, 1), (1.0, 1), (2.1, 1), (5.0, 1), (5.0, 4))
 
 
@@ -73,15 +65,15 @@ class N2nSem(PackedSource):
         download_bytes=172_700_000,
     )
 
-    def __init__(self, url: str | None = None, patience: Patience | None = None) -> None:
+    def __init__(self, url: str | None = None, retry: RetryPolicy | None = None) -> None:
         """Prepare; nothing is read.
 
         Args:
             url: of a copy of the archive. Also ``$SRBENCH_N2N_SEM_URL``.
-            patience: how often and how long a download is tried.
+            retry: how often and how long a download is tried.
         """
         self.url = url or os.environ.get(URL_VARIABLE) or _URL
-        self.patience = patience or Patience()
+        self.retry = retry or RetryPolicy()
 
     def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
         """Take the fields from the archive, from a folder that holds it, or from a folder of TIFF files.
@@ -111,7 +103,7 @@ class N2nSem(PackedSource):
             return ImportReport(len(self.open()), {}, self.folder)
         archive = self.downloads / ARCHIVE
         with locked(self.downloads):
-            download_all([Remote(self.url, archive, SHA256)], progress, patience=self.patience)
+            download_all([Remote(self.url, archive, SHA256)], progress, retry=self.retry)
             report = self._pack(archive, f"{_URL} (sha256 {SHA256})", progress)
         shutil.rmtree(self.downloads, ignore_errors=True)
         return report
@@ -130,22 +122,27 @@ class N2nSem(PackedSource):
         ) as writer:
             for done, field in enumerate(_fields(container, names, skipped), start=1):
                 try:
-                    images.append(self._take(field, writer, progress))
+                    images.append(self._add(field, writer, progress))
                 except BadImage as error:
                     skipped[field.name] = str(error)
                 progress(ProgressEvent("import", done, None, "images"))
             if not images:
-                raise _no_field(container, names, skipped)
+                listed = "\n".join(f"  {name}: {reason}" for name, reason in sorted(skipped.items())[:10])
+                raise DatasetError(
+                    f"No field with several scans in {container}: expected SEM/train.tif and SEM/test.tif "
+                    f"with seven pages each. TIFF files found: {', '.join(names[:10]) or 'none'}.\n{listed}\n"
+                    "Nothing was changed."
+                )
             writer.finish(images, skipped=skipped)
         return ImportReport(len(images), skipped, self.folder)
 
-    def _take(self, field: _Field, writer: PackWriter, progress: ProgressSink) -> Micrograph:
+    def _add(self, field: _Field, writer: PackWriter, progress: ProgressSink) -> Micrograph:
         stack = decode_stack(field.files)
         if len(stack.pages) < 2:
             raise BadImage("a single page; expected several scans of the field")
         noise = [noise_level(page) for page in stack.pages]
-        known = field.several_pages and len(stack.pages) == len(_PAGES)
-        reference = len(_PAGES) - 1 if known else noise.index(min(noise))
+        is_published = field.several_pages and len(stack.pages) == len(_PAGES)
+        reference = len(_PAGES) - 1 if is_published else noise.index(min(noise))
         if noise[reference] > min(noise):
             progress(
                 remark(
@@ -154,7 +151,7 @@ class N2nSem(PackedSource):
                 )
             )
         scans = [page for page in range(len(stack.pages)) if page != reference]
-        truth = _truth(stack, reference, scans, noise, _PAGES if known else None)
+        truth = _truth(stack, reference, scans, noise, _PAGES if is_published else None)
         pixels = stack.pages[reference]
         writer.add(field.name, pixels, acquisitions=(stack.pages[page] for page in scans), truth=truth)
         return Micrograph(
@@ -205,7 +202,7 @@ def _truth(
     noise: list[float],
     dwell: tuple[tuple[float, int], ...] | None,
 ) -> Mapping[str, Any]:
-    def told(page: int) -> dict[str, Any]:
+    def described(page: int) -> dict[str, Any]:
         microseconds, averaged = dwell[page] if dwell else (None, None)
         return {
             "page": page,
@@ -221,9 +218,9 @@ def _truth(
     return {
         "dwell_times": {"known": dwell is not None, "confirmed": False},
         "scaling": stack.scaling,
-        "hr": told(reference),
+        "hr": described(reference),
         "acquisitions": [
-            {"index": index, **told(page), "shift_px": shifted(page)} for index, page in enumerate(scans)
+            {"index": index, **described(page), "shift_px": shifted(page)} for index, page in enumerate(scans)
         ],
     }
 
@@ -233,12 +230,3 @@ def _split(name: str) -> Split:
     if "test" in last:
         return "test"
     return "val" if "val" in last else "train"
-
-
-def _no_field(container: Path, names: list[str], skipped: Mapping[str, str]) -> DatasetError:
-    listed = "\n".join(f"  {name}: {reason}" for name, reason in sorted(skipped.items())[:10])
-    found = ", ".join(names[:10]) or "none"
-    return DatasetError(
-        f"No field with several scans in {container}: expected SEM/train.tif and SEM/test.tif with seven "
-        f"pages each. TIFF files found: {found}.\n{listed}\nNothing was changed."
-    )

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from srbench.datasets.interface import DatasetCard, DatasetError
-from srbench.datasets.nffa_archives import Inventory
+from srbench.datasets.nffa_fetch import Inventory
 from srbench.datasets.nffa_releases import CSM_SR, MAJORITY, OLDER_RECORD, V2, V2_RECORD, release_of
 from srbench.datasets.nffa_source import CITATION, LICENCE, TERMS, NffaSource
 from srbench.datasets.registry import register_dataset

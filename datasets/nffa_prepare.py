@@ -159,7 +159,7 @@ def _stage(archive: ClassArchive, staging: Staging, pool: Workers[Examined]) -> 
         return
     refused: dict[str, str] = {}
     known = frozenset(staging.members)
-    stream = members(archive.path, refused, wanted=lambda name: name not in known, limits=_LIMITS)
+    stream = members(archive.path, refused, select=lambda name: name not in known, limits=_LIMITS)
     inputs = (((member.name, member.position), member.data) for member in stream)
     try:
         for (member, position), examined in in_order(pool, inputs):

@@ -31,12 +31,11 @@ CLASSES = (
 
 @dataclass(frozen=True)
 class Tar:
-    """What is known of one tar of a release: md5; size, sha256 and number of images where published."""
+    """What is known of one tar of a release: md5; size and sha256 where published."""
 
     md5: str
     size: int | None = None
     sha256: str = ""
-    images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,71 +59,34 @@ class Release:
         return sum(size for size in sizes if size is not None) if None not in sizes else None
 
 
+_V2_TARS = {
+    "Biological": ("296cd6be5ac97b2203e807e9552d9aeb", 703_825_920),
+    "Fibres": ("c942e19b8ab221d3c700f44a0c67b306", 80_977_920),
+    "Films_Coated_Surface": ("3c2e6cb914e1864855d9c3805ef47913", 197_632_000),
+    "MEMS_devices_and_electrodes": ("98a988b167ff25528b80ab8bf7585c04", 3_305_451_520),
+    "Nanowires": ("bc51bd48acbb693e5f34e0c9f882cf3e", 2_203_371_520),
+    "Particles": ("61266e91981d0a0b4f7c6f15061cffc9", 2_519_879_680),
+    "Patterned_surface": ("44d3964bef4ee7e84ba2f99c84036e9c", 2_874_941_440),
+    "Porous_Sponge": ("fc71dc2603d6255b28aa6954a0190665", 119_562_240),
+    "Powder": ("8209599720c2b5e0cfde6a985d49d0a3", 865_822_720),
+    "Tips": ("e5a5bc0fbc7f3339b4ab5f4229991290", 707_338_240),
+}
+_V2_SHA256 = {
+    "Biological": "0ccb23ff5f4fefbf57a8f298a343b345da39c4c0856de336508e7ce36e571268",
+    "Fibres": "d0c8f1f12e567397622399c538be206116b8580fc6d18adfdcd08fa9c758cc3d",
+    "Films_Coated_Surface": "cf3b17f1283df82883457bbd6ad154ab473d8fd34b82b31e7231b9245bbef874",
+    "MEMS_devices_and_electrodes": "ef47512e2d31aa9ffe39881fe63725494e7e1d0ec866f712613bb56ac2fc5959",
+    "Nanowires": "56139f2deb14a7b4214dd644565246dd147dff767804aff55cd9addda64c2a66",
+    "Particles": "37073dd159184e64c6fa5ad6a82e09b47c4e94077b0699d22a6a0251eb2b6889",
+    "Patterned_surface": "e5c5cabe5e55aebffe7c4420b1db14f8be6ad75fc275c5dded01f6f001c95649",
+    "Porous_Sponge": "a011f1391dfdb7323d75c0863279722cefdb85b774daee281bcfe3f08e5a2516",
+    "Powder": "8248b92ba75ad4cbd903619fcaf68fc8ade71c73592db0fcd926d89d19de98d8",
+    "Tips": "6b7fffc11a7268c37225cda7945395e3acdc2bb85e03e22c1f6b2a293ffa3a90",
+}
 V2 = Release(
     "nffa-100-v2.0",
     "100% SEM Dataset, version 2.0 (21,169 images)",
-    {
-        "Biological": Tar(
-            "296cd6be5ac97b2203e807e9552d9aeb",
-            703_825_920,
-            "0ccb23ff5f4fefbf57a8f298a343b345da39c4c0856de336508e7ce36e571268",
-            962,
-        ),
-        "Fibres": Tar(
-            "c942e19b8ab221d3c700f44a0c67b306",
-            80_977_920,
-            "d0c8f1f12e567397622399c538be206116b8580fc6d18adfdcd08fa9c758cc3d",
-            150,
-        ),
-        "Films_Coated_Surface": Tar(
-            "3c2e6cb914e1864855d9c3805ef47913",
-            197_632_000,
-            "cf3b17f1283df82883457bbd6ad154ab473d8fd34b82b31e7231b9245bbef874",
-            309,
-        ),
-        "MEMS_devices_and_electrodes": Tar(
-            "98a988b167ff25528b80ab8bf7585c04",
-            3_305_451_520,
-            "ef47512e2d31aa9ffe39881fe63725494e7e1d0ec866f712613bb56ac2fc5959",
-            4583,
-        ),
-        "Nanowires": Tar(
-            "bc51bd48acbb693e5f34e0c9f882cf3e",
-            2_203_371_520,
-            "56139f2deb14a7b4214dd644565246dd147dff767804aff55cd9addda64c2a66",
-            3815,
-        ),
-        "Particles": Tar(
-            "61266e91981d0a0b4f7c6f15061cffc9",
-            2_519_879_680,
-            "37073dd159184e64c6fa5ad6a82e09b47c4e94077b0699d22a6a0251eb2b6889",
-            3905,
-        ),
-        "Patterned_surface": Tar(
-            "44d3964bef4ee7e84ba2f99c84036e9c",
-            2_874_941_440,
-            "e5c5cabe5e55aebffe7c4420b1db14f8be6ad75fc275c5dded01f6f001c95649",
-            4752,
-        ),
-        "Porous_Sponge": Tar(
-            "fc71dc2603d6255b28aa6954a0190665",
-            119_562_240,
-            "a011f1391dfdb7323d75c0863279722cefdb85b774daee281bcfe3f08e5a2516",
-            174,
-        ),
-        "Powder": Tar(
-            "8209599720c2b5e0cfde6a985d49d0a3",
-            865_822_720,
-            "8248b92ba75ad4cbd903619fcaf68fc8ade71c73592db0fcd926d89d19de98d8",
-            898,
-        ),
-        "Tips": Tar(
-            "e5a5bc0fbc7f3339b4ab5f4229991290",
-            707_338_240,
-            "6b7fffc11a7268c37225cda7945395e3acdc2bb85e03e22c1f6b2a293ffa3a90",
-            1621,
-        ),
-    },
+    {name: Tar(md5, size, _V2_SHA256[name]) for name, (md5, size) in _V2_TARS.items()},
 )
 
 OLDER = Release(
@@ -190,16 +152,21 @@ def identify(md5s: Mapping[str, str]) -> Identity:
     A set with classes missing, or with tars that are of no known release, gets a version of its own.
     """
     missing = tuple(name for name in CLASSES if name not in md5s)
-    found = [release_of(name, md5) for name, md5 in md5s.items()]
-    only = found[0] if len({release.id if release else "" for release in found}) == 1 else None
-    if only is not None:
-        version, title = only.id, only.title
+    releases = [release_of(name, md5) for name, md5 in md5s.items()]
+    first = releases[0] if releases else None
+    if first is not None and all(release is first for release in releases):
+        version, title = first.id, first.title
     else:
-        version, title = f"nffa-md5-{_joint(md5s)}", _unknown(found)
+        version = f"nffa-md5-{_joint_hash(md5s)}"
+        named = sorted({release.title for release in releases if release is not None})
+        others = ["others of no known release"] if None in releases else []
+        title = "of no release that srbench knows the checksums of"
+        if named:
+            title = "tars of several releases: " + ", ".join(named + others)
     if missing:
-        held = len(CLASSES) - len(missing)
-        version += f"-partial-{held}of{len(CLASSES)}-{_joint(dict.fromkeys(md5s, ''))[:6]}"
-        title += f"; {held} of {len(CLASSES)} classes, without {', '.join(missing)}"
+        present = len(CLASSES) - len(missing)
+        version += f"-partial-{present}of{len(CLASSES)}-{_joint_hash(dict.fromkeys(md5s, ''))[:6]}"
+        title += f"; {present} of {len(CLASSES)} classes, without {', '.join(missing)}"
     return Identity(version, title, missing)
 
 
@@ -216,14 +183,6 @@ def known_source(record: str) -> Source:
     return Source(Record("named by the user", (record,)), None)
 
 
-def _unknown(found: list[Release | None]) -> str:
-    named = sorted({release.title for release in found if release is not None})
-    if not named:
-        return "of no release that srbench knows the checksums of"
-    others = ["others of no known release"] if None in found else []
-    return "tars of several releases: " + ", ".join(named + others)
-
-
-def _joint(md5s: Mapping[str, str]) -> str:
+def _joint_hash(md5s: Mapping[str, str]) -> str:
     lines = "".join(f"{name} {md5}\n" for name, md5 in sorted(md5s.items()))
     return hashlib.sha256(lines.encode()).hexdigest()[:12]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from srbench.datasets.b2share import B2Share, parse_id
-from srbench.datasets.download import Patience
+from srbench.datasets.download import LOCK_FILE, RetryPolicy, read_lock_file
 from srbench.datasets.home import dataset_folder
 from srbench.datasets.interface import (
     DatasetError,
@@ -22,17 +22,18 @@ from srbench.datasets.interface import (
     remark,
     silent,
 )
-from srbench.datasets.nffa_archives import (
+from srbench.datasets.nffa_fetch import (
+    FetchRequest,
     Inventory,
-    damage,
+    fetch_archives,
     hash_tars,
     in_words,
+    inventory_entries,
     locate,
     read_inventory,
-    take,
+    verify_archives,
     write_inventory,
 )
-from srbench.datasets.nffa_fetch import Order, fetch_archives
 from srbench.datasets.nffa_releases import (
     CLASSES,
     KNOWN,
@@ -42,7 +43,6 @@ from srbench.datasets.nffa_releases import (
 )
 from srbench.datasets.pack_check import verify_packed
 from srbench.datasets.packed import PackedSet, PackManifest, read_manifest
-from srbench.datasets.pins import read_pins
 from srbench.datasets.storage import locked
 
 LICENCE = "CC-BY-4.0"
@@ -68,15 +68,15 @@ class NffaSource(DatasetSource):
     sources: tuple[Source, ...] = ()
     accepted: tuple[Source, ...] = ()
 
-    def __init__(self, base_url: str | None = None, patience: Patience | None = None) -> None:
+    def __init__(self, base_url: str | None = None, retry: RetryPolicy | None = None) -> None:
         """Prepare; nothing is read or asked.
 
         Args:
             base_url: of B2SHARE or a mirror of it; also ``$SRBENCH_B2SHARE_URL``.
-            patience: how often and how long a download is tried.
+            retry: how often and how long a download is tried.
         """
         self.base_url = base_url
-        self.patience = patience or Patience()
+        self.retry = retry or RetryPolicy()
 
     @property
     def folder(self) -> Path:
@@ -95,7 +95,7 @@ class NffaSource(DatasetSource):
                 f'Record {record} is "{source.record.title}", which is not {self.card.name}. Type: '
                 f"srbench data fetch {'sem_majority' if source is MAJORITY else 'sem_100'}"
             )
-        chosen = type(self)(self.base_url, self.patience)
+        chosen = type(self)(self.base_url, self.retry)
         chosen.sources = (source,)
         chosen.then_prepare = self.then_prepare
         return chosen
@@ -139,7 +139,7 @@ class NffaSource(DatasetSource):
         if not folder.is_dir():
             raise DatasetError(f"{folder} is not a folder. Give the folder that holds {CLASSES[0]}.tar, ...")
         tars = {name: path.resolve() for name, path in locate(folder).items()}
-        inventory = Inventory(tuple(take(tars, hash_tars(tars, progress), downloaded=False)))
+        inventory = Inventory(tuple(inventory_entries(tars, hash_tars(tars, progress), downloaded=False)))
         self._keep(inventory.beside(read_inventory(self.folder)), progress)
         return ImportReport(0, {}, self.folder)
 
@@ -154,8 +154,8 @@ class NffaSource(DatasetSource):
             raise DatasetError(self.obtain())
         if self._whole():
             return ImportReport(self.state().images, {}, self.folder)
-        order = Order(self.card.name, self.folder, self.sources, self.then_prepare)
-        self._keep(fetch_archives(order, B2Share(self.base_url, self.patience), progress), progress)
+        request = FetchRequest(self.card.name, self.folder, self.sources, self.then_prepare)
+        self._keep(fetch_archives(request, B2Share(self.base_url, self.retry), progress), progress)
         return ImportReport(0, {}, self.folder)
 
     def prepare(self, progress: ProgressSink = silent, workers: int | None = None) -> ImportReport:
@@ -201,7 +201,8 @@ class NffaSource(DatasetSource):
         problems: dict[str, str] = {}
         if inventory is not None:
             needed = manifest is None or not _packed_from(manifest, inventory)
-            checked, problems = damage(inventory, read_pins(self.folder), progress, needed=needed)
+            locks = read_lock_file(self.folder / LOCK_FILE)
+            checked, problems = verify_archives(inventory, locks, progress, needed=needed)
         if manifest is not None:
             packed = verify_packed(self.folder, progress)
             checked, problems = checked + packed.checked, {**problems, **packed.problems}

@@ -1,12 +1,10 @@
 """The photograph sets: ``div2k``, ``flickr2k``, ``set5``, ``set14``, ``b100``, ``urban100``, ``manga109``.
 
-Splits: published tables evaluate on all 100 images of DIV2K's validation set, because its test set was never
+Published tables evaluate on all 100 images of DIV2K's validation set, because its test set was never
 released; they are ``test`` here. An image that chose a checkpoint cannot also score it, so ``val`` are the
 last ten training images, 0791 to 0800, and ``train`` the 790 before them. ``flickr2k`` is all ``train``, the
-five benchmark sets are all ``test``; asking for another split of these says which there are.
-
-Grey photographs (some in Set14 and B100) are stored with three equal channels: a set is grey or in colour as
-a whole.
+others are all ``test``. Grey photographs (some in Set14 and B100) are stored with three equal channels: a set
+is grey or in colour as a whole.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ from srbench.datasets.registry import register_dataset
 _ETH = "http://data.vision.ee.ethz.ch/cvl/DIV2K"
 _SNU = "https://cv.snu.ac.kr/research/EDSR"
 _BENCHMARK = PublishedArchive(f"{_SNU}/benchmark.tar", "4ace41d33c2384b97e6b320cd0afd6ba")
-_BENCHMARK_BYTES = 250_000_000
 _NO_LICENCE = (
     "The publisher of the archive states no licence and the photographs have owners: whether you may use "
     "them is yours to judge. srbench downloads them for you and never passes them on."
@@ -38,29 +35,11 @@ def _neighbours(name: str) -> tuple[str, ...]:
     return tuple(folder for other, folders in _FOLDERS.items() if other != name for folder in folders)
 
 
-def _always_test(image_id: str) -> Split:
-    del image_id
-    return "test"
-
-
-def _always_train(image_id: str) -> Split:
-    del image_id
-    return "train"
-
-
 def _div2k_split(image_id: str) -> Split:
     number = int(image_id)
     if number > 800:
         return "test"
     return "val" if number > 790 else "train"
-
-
-def _is_div2k(image_id: str) -> bool:
-    return len(image_id) == 4 and image_id.isdecimal() and 1 <= int(image_id) <= 900
-
-
-def _is_flickr2k(image_id: str) -> bool:
-    return len(image_id) == 6 and image_id.isdecimal() and 1 <= int(image_id) <= 2650
 
 
 @register_dataset
@@ -88,7 +67,7 @@ class Div2k(PhotographSource):
             PublishedArchive(f"{_ETH}/DIV2K_valid_HR.zip", "9fcdda83005c5e5997799b69f955ff88"),
         ),
         folders=_FOLDERS["div2k"],
-        named=_is_div2k,
+        named=lambda image_id: len(image_id) == 4 and image_id.isdecimal() and 1 <= int(image_id) <= 900,
         names="0001.png to 0900.png",
     )
     neighbours = _neighbours("div2k")
@@ -112,101 +91,13 @@ class Flickr2k(PhotographSource):
     )
     photos = PhotoSet(
         count=2650,
-        split=_always_train,
+        split="train",
         archives=(PublishedArchive(f"{_SNU}/Flickr2K.tar", "5d3f39443d5e9489bff8963f8f26cb03"),),
         folders=_FOLDERS["flickr2k"],
-        named=_is_flickr2k,
+        named=lambda image_id: len(image_id) == 6 and image_id.isdecimal() and 1 <= int(image_id) <= 2650,
         names="000001.png to 002650.png",
     )
     neighbours = _neighbours("flickr2k")
-
-
-def _of_benchmark(name: str, count: int) -> PhotoSet:
-    return PhotoSet(count, _always_test, (_BENCHMARK,), _FOLDERS[name], shared=True)
-
-
-@register_dataset
-class Set5(PhotographSource):
-    """Set5."""
-
-    card = DatasetCard(
-        name="set5",
-        title="Set5",
-        kind="photographs",
-        summary="5 photographs, for testing only",
-        licence="none found",
-        citation="Bevilacqua et al., Low-complexity single-image super-resolution, BMVC 2012",
-        obtain=("fetch", "import"),
-        urls=(_BENCHMARK.url,),
-        terms=_NO_LICENCE,
-        channels=3,
-        download_bytes=_BENCHMARK_BYTES,
-    )
-    photos = _of_benchmark("set5", 5)
-    neighbours = _neighbours("set5")
-
-
-@register_dataset
-class Set14(PhotographSource):
-    """Set14."""
-
-    card = DatasetCard(
-        name="set14",
-        title="Set14",
-        kind="photographs",
-        summary="14 photographs, for testing only",
-        licence="none found",
-        citation="Zeyde, Elad and Protter, On single image scale-up using sparse-representations, 2010",
-        obtain=("fetch", "import"),
-        urls=(_BENCHMARK.url,),
-        terms=_NO_LICENCE,
-        channels=3,
-        download_bytes=_BENCHMARK_BYTES,
-    )
-    photos = _of_benchmark("set14", 14)
-    neighbours = _neighbours("set14")
-
-
-@register_dataset
-class B100(PhotographSource):
-    """B100: the test images of the Berkeley Segmentation Dataset 300."""
-
-    card = DatasetCard(
-        name="b100",
-        title="B100",
-        kind="photographs",
-        summary="100 photographs of the Berkeley Segmentation Dataset, for testing only",
-        licence="non-commercial research and education",
-        citation="Martin et al., A database of human segmented natural images, ICCV 2001",
-        obtain=("fetch", "import"),
-        urls=("https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/bsds/", _BENCHMARK.url),
-        terms="For non-commercial research and education only (Berkeley).",
-        channels=3,
-        download_bytes=_BENCHMARK_BYTES,
-    )
-    photos = _of_benchmark("b100", 100)
-    neighbours = _neighbours("b100")
-
-
-@register_dataset
-class Urban100(PhotographSource):
-    """Urban100."""
-
-    card = DatasetCard(
-        name="urban100",
-        title="Urban100",
-        kind="photographs",
-        summary="100 photographs of buildings, for testing only",
-        licence="none found",
-        citation="Huang, Singh and Ahuja, Super-resolution from transformed self-exemplars, CVPR 2015",
-        obtain=("fetch", "import"),
-        urls=("https://github.com/jbhuang0604/SelfExSR", _BENCHMARK.url),
-        terms=_NO_LICENCE,
-        channels=3,
-        download_bytes=_BENCHMARK_BYTES,
-    )
-    photos = _of_benchmark("urban100", 100)
-    neighbours = _neighbours("urban100")
 
 
 @register_dataset
@@ -227,10 +118,69 @@ class Manga109(PhotographSource):
         "http://www.manga109.org/en/ and import what you are given.",
         channels=3,
     )
-    photos = PhotoSet(109, _always_test, folders=_FOLDERS["manga109"])
+    photos = PhotoSet(109, "test", folders=_FOLDERS["manga109"])
     neighbours = _neighbours("manga109")
 
     @property
     def obtain(self) -> str:
         """Where to apply, then the command."""
         return f"Apply for it at {self.card.urls[0]}, then type: srbench data import manga109 --from DIR"
+
+
+def _register_benchmark(
+    title: str,
+    images: int,
+    citation: str,
+    *,
+    content: str = "photographs",
+    licence: str = "none found",
+    terms: str = _NO_LICENCE,
+    home_page: str = "",
+) -> type[PhotographSource]:
+    """One of the small sets for testing, which lie in one archive."""
+    name = title.lower()
+
+    class BenchmarkSet(PhotographSource):
+        card = DatasetCard(
+            name=name,
+            title=title,
+            kind="photographs",
+            summary=f"{images} {content}, for testing only",
+            licence=licence,
+            citation=citation,
+            obtain=("fetch", "import"),
+            urls=(home_page, _BENCHMARK.url) if home_page else (_BENCHMARK.url,),
+            terms=terms,
+            channels=3,
+            download_bytes=250_000_000,
+        )
+        photos = PhotoSet(images, "test", (_BENCHMARK,), _FOLDERS[name], shared=True)
+        neighbours = _neighbours(name)
+
+    return register_dataset(BenchmarkSet)
+
+
+Set5 = _register_benchmark(
+    "Set5", 5, "Bevilacqua et al., Low-complexity single-image super-resolution, BMVC 2012"
+)
+Set14 = _register_benchmark(
+    "Set14",
+    14,
+    "Zeyde, Elad and Protter, On single image scale-up using sparse-representations, 2010",
+)
+B100 = _register_benchmark(
+    "B100",
+    100,
+    "Martin et al., A database of human segmented natural images, ICCV 2001",
+    content="photographs of the Berkeley Segmentation Dataset",
+    licence="non-commercial research and education",
+    terms="For non-commercial research and education only (Berkeley).",
+    home_page="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/bsds/",
+)
+Urban100 = _register_benchmark(
+    "Urban100",
+    100,
+    "Huang, Singh and Ahuja, Super-resolution from transformed self-exemplars, CVPR 2015",
+    content="photographs of buildings",
+    home_page="https://github.com/jbhuang0604/SelfExSR",
+)

@@ -1,25 +1,25 @@
 """Photograph sets: fetched or imported in any common layout, packed in colour; see ``photo_sets`` for which.
 
-They are here to compare with published tables, never to stand for micrographs.
-
-The published hashes are those of archives, as far as there are any; hashes of the true pixels are not known.
-A pack therefore tells what was seen: its manifest has the fingerprint of the pixels, where they came from
-and, in its version, whether the number of images or their cut differs from the published set.
+They are here to compare with published tables, never to stand for micrographs. Published hashes are those of
+archives, as far as there are any; hashes of the true pixels are not known. A pack therefore tells what came:
+its manifest has the fingerprint of the pixels, where they came from and, in its version, whether the number
+of images or their cut differs from the published set.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from srbench.datasets.archives import image_names, read_images
 from srbench.datasets.decode import decode_bytes
 from srbench.datasets.digests import digest_of
-from srbench.datasets.download import Patience, Remote, download_all
+from srbench.datasets.download import Remote, RetryPolicy, download_all
 from srbench.datasets.home import home
-from srbench.datasets.image_files import image_names, read_images
 from srbench.datasets.imagefile import BadImage
 from srbench.datasets.interface import (
     DatasetError,
@@ -33,10 +33,17 @@ from srbench.datasets.interface import (
 )
 from srbench.datasets.pack_writer import PackWriter, packing
 from srbench.datasets.packed_source import PackedSource
-from srbench.datasets.photo_layout import Chosen, choose
 from srbench.datasets.storage import locked, pixel_hash
 
 URL_VARIABLE = "SRBENCH_PHOTO_URL"
+
+_HUANG = re.compile(r"(?P<id>.+?)_SRF_(?P<cut>\d+)_(?P<what>.+)", re.IGNORECASE)
+_CUT_NAME = re.compile(r"(?P<id>.+?)_HR_?x(?P<cut>\d+)", re.IGNORECASE)
+_LR_NAME = re.compile(r".+?(?:_LR(?:BI|BD|DN)?(?:_?x?\d+)?|[_-]?x[2348])", re.IGNORECASE)
+_HR_ENDING = re.compile(r"_(?:HR|GT)$", re.IGNORECASE)
+_LR_FOLDER = re.compile(r"(?:.*_)?LR(?:bi\w*|x\d+|[_-].*)?|bicubic", re.IGNORECASE)
+_SCALE_FOLDER = re.compile(r"x_?(\d{1,2})(?:_sub)?", re.IGNORECASE)
+_CUT_FOLDER = re.compile(r"(?:GTmod|image_SRF_)(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class PhotoSet:
 
     Attributes:
         count: images of the published set.
-        split: split of an image by its id.
+        split: of all images, or of an image by its id.
         archives: where it is published; several archives make one set.
         folders: what folders that hold it are called, lower case without punctuation.
         named: whether an id is one of the set's; None takes all.
@@ -68,12 +75,99 @@ class PhotoSet:
     """
 
     count: int
-    split: Callable[[str], Split]
+    split: Split | Callable[[str], Split]
     archives: tuple[PublishedArchive, ...] = ()
     folders: tuple[str, ...] = ()
     named: Callable[[str], bool] | None = None
     names: str = ""
     shared: bool = False
+
+    def split_of(self, image_id: str) -> Split:
+        """The split of an image."""
+        return self.split if isinstance(self.split, str) else self.split(image_id)
+
+
+@dataclass(frozen=True)
+class PhotoFiles:
+    """The HR photographs of a set.
+
+    Attributes:
+        files: image id to path.
+        cut: the scale to whose multiple the images were cut, 1 where they are whole.
+        skipped: paths that could have been one, with the reason why they are not.
+    """
+
+    files: Mapping[str, str]
+    cut: int
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_photos(paths: Iterable[str], folders: Collection[str], others: Collection[str]) -> PhotoFiles:
+    """The HR photographs of a set among image files, in any of the layouts in circulation.
+
+    Known are: plain files (``Set5/baby.png``), ``HR`` folders (``benchmark/Set5/HR/baby.png``), BasicSR's
+    ``original`` and ``GTmod12``, Huang's ``image_SRF_4/img_001_SRF_4_HR.png`` and
+    ``HR/Set5/x4/baby_HR_x4.png``. What lies in LR folders (``x4``, ``LR_bicubic/X2``, ``LRbicx4``,
+    ``DIV2K_train_LR_x8``), is called like an LR image (``0801x4.png``, ``..._LR.png``) or is some method's
+    output in Huang's folders is left aside. Some layouts hold HR images cut to a multiple of the scale; of
+    several files of one image the one that was cut least is taken.
+
+    Args:
+        paths: with forward slashes, relative to the folder or archive.
+        folders: what folders of this set are called (``b100``, ``bsd100``), lower case without punctuation;
+            where a folder is called so, nothing outside of such folders is taken.
+        others: the same of the other sets.
+    """
+    candidates = [path for path in sorted(paths) if not _inside(path, others) or _inside(path, folders)]
+    inside = [path for path in candidates if _inside(path, folders)]
+    best: dict[str, tuple[int, str]] = {}
+    skipped: dict[str, str] = {}
+    for path in inside or candidates:
+        photo = _photo_of(path)
+        if photo is None:
+            continue
+        name, cut = photo
+        before = best.get(name)
+        if before is not None and before[0] == cut:
+            skipped[path] = f"the same name as {before[1]}"
+        elif before is None or cut < before[0]:
+            best[name] = (cut, path)
+    files = {name: path for name, (_, path) in sorted(best.items())}
+    return PhotoFiles(files, max((cut for cut, _ in best.values()), default=1), skipped)
+
+
+def _inside(path: str, folders: Collection[str]) -> bool:
+    """Whether a folder of the path is called so; ``set1`` is not ``set14``."""
+    parts = [re.sub(r"[^a-z0-9]", "", part.lower()) for part in path.split("/")[:-1]]
+    return any(re.match(rf"{folder}(?!\d)", part) for part in parts for folder in folders)
+
+
+def _photo_of(path: str) -> tuple[str, int] | None:
+    """Id of the image and the multiple it was cut to; None for what is no HR image by its path."""
+    *parents, file = path.split("/")
+    stem = file.rpartition(".")[0]
+    huang = _HUANG.fullmatch(stem)
+    if huang:
+        return (huang["id"], int(huang["cut"])) if huang["what"].upper() in ("HR", "GT") else None
+    cut = _cut_by_folders(parents)
+    named = _CUT_NAME.fullmatch(stem)
+    if named and cut is not None:
+        return named["id"], max(cut, int(named["cut"]))
+    if cut is None or _LR_NAME.fullmatch(stem):
+        return None
+    return _HR_ENDING.sub("", stem), cut
+
+
+def _cut_by_folders(parents: list[str]) -> int | None:
+    """The multiple that the folders tell of, 1 where they tell of none; None in a folder of LR images."""
+    if any(_LR_FOLDER.fullmatch(part) for part in parents):
+        return None
+    cut = max((int(match[1]) for part in parents if (match := _CUT_FOLDER.fullmatch(part))), default=1)
+    scales = [int(match[1]) for part in parents if (match := _SCALE_FOLDER.fullmatch(part))]
+    if not scales:
+        return cut
+    # HR/Set5/x4 holds HR images for x4; x4 alone holds LR images.
+    return max(cut, *scales) if any(part.upper() == "HR" for part in parents) else None
 
 
 class PhotographSource(PackedSource):
@@ -87,15 +181,15 @@ class PhotographSource(PackedSource):
     photos: PhotoSet
     neighbours: tuple[str, ...] = ()
 
-    def __init__(self, base_url: str | None = None, patience: Patience | None = None) -> None:
+    def __init__(self, base_url: str | None = None, retry: RetryPolicy | None = None) -> None:
         """Prepare; nothing is read.
 
         Args:
             base_url: a mirror that serves the archives under their file names. Also ``$SRBENCH_PHOTO_URL``.
-            patience: how often and how long a download is tried.
+            retry: how often and how long a download is tried.
         """
         self.base_url = base_url or os.environ.get(URL_VARIABLE)
-        self.patience = patience or Patience()
+        self.retry = retry or RetryPolicy()
 
     @property
     def downloads(self) -> Path:
@@ -109,7 +203,7 @@ class PhotographSource(PackedSource):
             DatasetError: nothing of the set is there, or an archive is damaged. Nothing has changed then.
         """
         containers = self._containers(folder)
-        return self._pack(containers, self._seen(containers, progress), progress)
+        return self._pack(containers, self._described(containers, progress), progress)
 
     def fetch(self, progress: ProgressSink = silent) -> ImportReport:
         """Download the published archives and pack them; goes on where an earlier call stopped.
@@ -122,21 +216,23 @@ class PhotographSource(PackedSource):
         if self.intact():
             return ImportReport(len(self.open()), {}, self.folder)
         remotes = [
-            Remote(self._url(archive), self.downloads / archive.file, md5=archive.md5, size=archive.size)
+            Remote(
+                f"{self.base_url.rstrip('/')}/{archive.file}" if self.base_url else archive.url,
+                self.downloads / archive.file,
+                md5=archive.md5,
+                size=archive.size,
+            )
             for archive in self.photos.archives
         ]
         with locked(self.downloads):
-            download_all(remotes, progress, patience=self.patience)
-            known = "; ".join(f"{archive.url} (md5 {archive.md5})" for archive in self.photos.archives)
-            report = self._pack([remote.path for remote in remotes], known, progress)
+            download_all(remotes, progress, retry=self.retry)
+            source = "; ".join(f"{archive.url} (md5 {archive.md5})" for archive in self.photos.archives)
+            report = self._pack([remote.path for remote in remotes], source, progress)
         if self.photos.shared:
             progress(remark(f"{remotes[0].path} is kept: it holds other sets too. Delete it when done."))
         else:
             shutil.rmtree(self.downloads, ignore_errors=True)
         return report
-
-    def _url(self, archive: PublishedArchive) -> str:
-        return f"{self.base_url.rstrip('/')}/{archive.file}" if self.base_url else archive.url
 
     def _containers(self, path: Path) -> list[Path]:
         """The folder or archive to read, or the published archives that lie in the folder."""
@@ -144,7 +240,7 @@ class PhotographSource(PackedSource):
             raise DatasetError(
                 f"{path} is not there. Give the folder or archive that holds {self.card.name}."
             )
-        if not path.is_dir() or self._chosen(path, {}).files:
+        if not path.is_dir() or self._photos_in(path, {}).files:
             return [path]
         archives = [path / archive.file for archive in self.photos.archives]
         present = [archive for archive in archives if archive.is_file()]
@@ -153,53 +249,51 @@ class PhotographSource(PackedSource):
         return present
 
     def _nothing(self, path: Path) -> DatasetError:
-        seen = image_names(path, {})
-        found = f"{len(seen)} image files such as {', '.join(seen[:3])}" if seen else "no image files"
-        wanted = f", called {self.photos.names}" if self.photos.names else ""
+        names = image_names(path, {})
+        present = f"{len(names)} image files such as {', '.join(names[:3])}" if names else "no image files"
+        called = f", called {self.photos.names}" if self.photos.names else ""
         archives = ", ".join(archive.file for archive in self.photos.archives)
         offered = f" or the archives {archives}" if archives else ""
         return DatasetError(
-            f"Nothing of {self.card.name} is in {path}: expected {self.photos.count} HR images{wanted}"
-            f"{offered}, found {found}. {self.obtain}"
+            f"Nothing of {self.card.name} is in {path}: expected {self.photos.count} HR images{called}"
+            f"{offered}, found {present}. {self.obtain}"
         )
 
-    def _chosen(self, container: Path, refused: dict[str, str]) -> Chosen:
-        chosen = choose(image_names(container, refused), self.photos.folders, self.neighbours)
+    def _photos_in(self, container: Path, refused: dict[str, str]) -> PhotoFiles:
+        photos = find_photos(image_names(container, refused), self.photos.folders, self.neighbours)
         named = self.photos.named
         if named is None:
-            return chosen
-        files = {name: path for name, path in chosen.files.items() if named(name)}
+            return photos
+        files = {name: path for name, path in photos.files.items() if named(name)}
         why = f"not called like an image of {self.card.name}: {self.photos.names}"
-        foreign = {path: why for name, path in chosen.files.items() if not named(name)}
-        return Chosen(files, chosen.cut, {**chosen.skipped, **foreign})
+        foreign = {path: why for name, path in photos.files.items() if not named(name)}
+        return PhotoFiles(files, photos.cut, {**photos.skipped, **foreign})
 
-    def _seen(self, containers: Sequence[Path], progress: ProgressSink) -> str:
+    def _described(self, containers: Sequence[Path], progress: ProgressSink) -> str:
         """Where the files come from: an archive by its hash, compared with the published one."""
-        told = []
+        sources = []
         published = {archive.file: archive.md5 for archive in self.photos.archives}
         for container in containers:
             if container.is_dir():
-                told.append("a folder")
+                sources.append("a folder")
                 continue
             md5 = digest_of(container).content.md5
-            told.append(f"{container.name} (md5 {md5})")
+            sources.append(f"{container.name} (md5 {md5})")
             if published and md5 not in published.values():
                 expected = published.get(container.name, ", ".join(published.values()))
                 progress(
                     remark(f"{container.name} is not the published file: md5 {md5}, published {expected}.")
                 )
-        return "; ".join(told)
+        return "; ".join(sources)
 
     def _pack(self, containers: Sequence[Path], source: str, progress: ProgressSink) -> ImportReport:
         skipped: dict[str, str] = {}
-        chosen = [self._chosen(container, skipped) for container in containers]
-        for part in chosen:
+        photos = [self._photos_in(container, skipped) for container in containers]
+        for part in photos:
             skipped.update(part.skipped)
-        found = sum(len(part.files) for part in chosen)
-        if not found:
+        total = sum(len(part.files) for part in photos)
+        if not total:
             raise self._nothing(containers[0])
-        job = _Job(self, skipped, found, progress)
-        cut = max(part.cut for part in chosen)
         with packing(
             self.folder,
             name=self.card.name,
@@ -208,14 +302,29 @@ class PhotographSource(PackedSource):
             terms=self.card.terms,
             source=source,
         ) as writer:
-            for container, part in zip(containers, chosen, strict=True):
-                job.take(container, part.files, writer)
-            if not job.images:
-                raise _all_bad(self.card.name, skipped)
-            differing = list(_differences(len(job.images), self.photos.count, cut))
+            packer = _PhotoPacker(self, writer)
+            done = 0
+            for container, part in zip(containers, photos, strict=True):
+                ids = {path: image_id for image_id, path in part.files.items()}
+                for path, data in read_images(container, ids):
+                    if reason := packer.add(ids[path], path, data):
+                        skipped[path] = reason
+                    done += 1
+                    progress(ProgressEvent("import", done, total, "images"))
+            if not packer.images:
+                listed = "\n".join(f"  {file}: {reason}" for file, reason in sorted(skipped.items())[:10])
+                raise DatasetError(
+                    f"No image of {self.card.name} can be used:\n{listed}\nNothing was changed."
+                )
+            images, cut = len(packer.images), max(part.cut for part in photos)
+            differing = []
+            if images != self.photos.count:
+                differing.append(f"{images} instead of {self.photos.count} images")
+            if cut > 1:
+                differing.append(f"images cut to multiples of {cut}")
             writer.definition = replace(writer.definition, version=", ".join([self.rules, *differing]))
-            notes = {**job.notes, **({self.card.name: "; ".join(differing)} if differing else {})}
-            writer.finish(job.images, skipped=skipped, notes=notes)
+            notes = {**packer.notes, **({self.card.name: "; ".join(differing)} if differing else {})}
+            writer.finish(packer.images, skipped=skipped, notes=notes)
         if differing:
             progress(
                 remark(
@@ -223,49 +332,21 @@ class PhotographSource(PackedSource):
                     "tables of the whole set."
                 )
             )
-        return ImportReport(len(job.images), skipped, self.folder)
+        return ImportReport(len(packer.images), skipped, self.folder)
 
 
-def _differences(images: int, expected: int, cut: int) -> Iterator[str]:
-    """How this copy differs from the published set."""
-    if images != expected:
-        yield f"{images} instead of {expected} images"
-    if cut > 1:
-        yield f"images cut to multiples of {cut}"
+class _PhotoPacker:
+    """Decodes photographs and writes those that are no image again."""
 
-
-def _all_bad(name: str, skipped: Mapping[str, str]) -> DatasetError:
-    listed = "\n".join(f"  {file}: {reason}" for file, reason in sorted(skipped.items())[:10])
-    return DatasetError(f"No image of {name} can be used:\n{listed}\nNothing was changed.")
-
-
-class _Job:
-    """The photographs taken so far."""
-
-    def __init__(
-        self, source: PhotographSource, skipped: dict[str, str], total: int, progress: ProgressSink
-    ) -> None:
-        self.source = source
-        self.skipped = skipped
-        self.total = total
-        self.progress = progress
+    def __init__(self, source: PhotographSource, writer: PackWriter) -> None:
         self.images: list[Micrograph] = []
         self.notes: dict[str, str] = {}
+        self._source = source
+        self._writer = writer
         self._by_hash: dict[str, str] = {}
         self._ids: set[str] = set()
-        self._done = 0
 
-    def take(self, container: Path, files: Mapping[str, str], writer: PackWriter) -> None:
-        """Decode and write the chosen files of one container."""
-        ids = {path: image_id for image_id, path in files.items()}
-        for path, data in read_images(container, ids):
-            reason = self._take(ids[path], path, data, writer)
-            if reason:
-                self.skipped[path] = reason
-            self._done += 1
-            self.progress(ProgressEvent("import", self._done, self.total, "images"))
-
-    def _take(self, image_id: str, path: str, data: bytes | Exception, writer: PackWriter) -> str:
+    def add(self, image_id: str, path: str, data: bytes | Exception) -> str:
         """Why the file is not taken; empty when it is."""
         if isinstance(data, Exception):
             return str(data)
@@ -275,18 +356,18 @@ class _Job:
             decoded = decode_bytes(data, colour=True)
         except BadImage as error:
             return str(error)
-        twin = self._by_hash.setdefault(pixel_hash(decoded.pixels), path)
-        if twin != path:
-            return f"the same picture as {twin}"
-        stored = writer.add(image_id, decoded.pixels)
+        first = self._by_hash.setdefault(pixel_hash(decoded.pixels), path)
+        if first != path:
+            return f"the same picture as {first}"
+        stored = self._writer.add(image_id, decoded.pixels)
         self._ids.add(image_id)
-        card = self.source.card
+        card = self._source.card
         self.images.append(
             Micrograph(
                 id=image_id,
                 group=image_id,
                 category=card.title,
-                split=self.source.photos.split(image_id),
+                split=self._source.photos.split_of(image_id),
                 height=stored.height,
                 width=stored.width,
                 bits=16 if stored.dtype == "uint16" else 8,

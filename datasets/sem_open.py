@@ -2,49 +2,41 @@
 
 The packaged ``sem_open.json`` names every image with its source at a pinned commit, hashes, group and split.
 Both ways onto the disk, importing a folder and fetching from the public repositories, end in pixels whose
-hashes are compared with it, so both give the same data set.
-
-Split (images/groups; whole groups only, five groups a category in ``test`` where it has ten or more, because
-intervals are bootstrapped over groups; that takes a quarter of the images)::
-
-    category     train   val    test
-    EBC           11/4   3/1    8/5     environmental barrier coatings, cross-sections
-    lung cells    44/4   7/1   18/5     databar cut; pixel size from its scale bar
-    powder         7/2   2/1    2/1     only four samples exist: no interval within this category
-    steel         22/5   5/2    7/5     by heat treatment
-    superalloy    18/1   1/1    4/4     18 fields of one specimen stay together, hence in train
+hashes are compared with it, so both give the same data set. ``docs/datasets.md`` has the split by category.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 import os
 import shutil
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 
 from srbench.datasets.decode import decode
-from srbench.datasets.download import Patience, Remote, download_all
-from srbench.datasets.home import dataset_folder
+from srbench.datasets.download import Remote, RetryPolicy, download_all
 from srbench.datasets.imagefile import BadImage
 from srbench.datasets.interface import (
     DatasetCard,
     DatasetError,
-    DatasetMissing,
-    DatasetSource,
     DatasetState,
     ImportReport,
+    Micrograph,
     Pixels,
     ProgressEvent,
     ProgressSink,
+    Split,
     VerifyReport,
     silent,
 )
-from srbench.datasets.pack_check import verify_packed
 from srbench.datasets.pack_writer import packing
-from srbench.datasets.packed import PackedSet, read_manifest
+from srbench.datasets.packed_source import PackedSource
 from srbench.datasets.registry import register_dataset
-from srbench.datasets.sem_catalogue import CatalogueImage, catalogue
 from srbench.datasets.storage import locked, pixel_hash, sha256_file
 
 URL_VARIABLE = "SRBENCH_SEM_OPEN_URL"
@@ -54,8 +46,81 @@ _OBTAIN = (
 )
 
 
+@dataclass(frozen=True)
+class CatalogueImage:
+    """One image of the packaged manifest; ``dropped`` says why it is not part of the set (empty: it is)."""
+
+    id: str
+    source: str
+    file: str
+    sha256: str
+    commit: str
+    path: str
+    source_sha256: str
+    conversion: str
+    databar_rows: int
+    height: int
+    width: int
+    pixels_sha256: str
+    group: str
+    category: str
+    split: Split
+    pixel_size_nm: float | None
+    dropped: str = ""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The packaged manifest: ``sources`` (repo, licence, citation) and ``images`` by id."""
+
+    version: str
+    sources: Mapping[str, Mapping[str, str]]
+    images: tuple[CatalogueImage, ...]
+
+    @property
+    def included(self) -> tuple[CatalogueImage, ...]:
+        """The images of the data set."""
+        return tuple(image for image in self.images if not image.dropped)
+
+    @property
+    def dropped(self) -> Mapping[str, str]:
+        """Files left out, with the reason."""
+        return {image.file: image.dropped for image in self.images if image.dropped}
+
+    def micrograph(self, image: CatalogueImage) -> Micrograph:
+        """The image as the data set gives it."""
+        source = self.sources[image.source]
+        return Micrograph(
+            id=image.id,
+            group=image.group,
+            category=image.category,
+            split=image.split,
+            height=image.height,
+            width=image.width,
+            licence=source["licence"],
+            source=f"{source['repo']}@{image.commit[:12]}:{image.path}",
+            pixel_size_nm=image.pixel_size_nm,
+        )
+
+
+@functools.cache
+def catalogue() -> Catalogue:
+    """The packaged manifest.
+
+    Raises:
+        DatasetError: its split is not the frozen one.
+    """
+    raw = json.loads(resources.files("srbench.datasets").joinpath("sem_open.json").read_bytes())
+    images = tuple(CatalogueImage(**image) for image in raw["images"])
+    manifest = Catalogue(raw["version"], raw["sources"], images)
+    lines = "".join(f"{image.id}\t{image.group}\t{image.split}\n" for image in manifest.included)
+    if hashlib.sha256(lines.encode()).hexdigest() != raw["split_sha256"]:
+        raise DatasetError("The split in sem_open.json is not the frozen one; install srbench again.")
+    return manifest
+
+
 @register_dataset
-class SemOpen(DatasetSource):
+class SemOpen(PackedSource):
     """The open micrographs; see the module."""
 
     card = DatasetCard(
@@ -75,51 +140,33 @@ class SemOpen(DatasetSource):
         ),
     )
 
-    def __init__(self, base_url: str | None = None, patience: Patience | None = None) -> None:
+    def __init__(self, base_url: str | None = None, retry: RetryPolicy | None = None) -> None:
         """Prepare; nothing is read.
 
         Args:
             base_url: where the repositories' files are, instead of GitHub's raw files: a mirror that serves
                 ``<base>/<owner>/<repository>/<commit>/<path>``. Also ``$SRBENCH_SEM_OPEN_URL``.
-            patience: how often and how long a download is tried.
+            retry: how often and how long a download is tried.
         """
         self.base_url = base_url or os.environ.get(URL_VARIABLE) or _DEFAULT_URL
-        self.patience = patience or Patience()
+        self.retry = retry or RetryPolicy()
 
     @property
-    def folder(self) -> Path:
-        """Where it is on disk."""
-        return dataset_folder(self.card.name)
+    def rules(self) -> str:  # type: ignore[override]
+        """The version of the packaged manifest."""
+        return catalogue().version
 
-    def open(self, argument: str | None = None) -> PackedSet:
-        """Open the packed data set.
-
-        Raises:
-            DatasetMissing: neither imported nor fetched yet.
-            DatasetError: damaged, of another version, or an argument was given.
-        """
-        if argument:
-            raise DatasetError(f"sem_open takes no argument, found {argument!r}. Type: sem_open")
-        try:
-            packed = PackedSet(self.folder, self.card)
-        except DatasetMissing as error:
-            raise DatasetMissing(f"sem_open is not on disk ({self.folder}). {_OBTAIN}") from error
-        if packed.manifest.version != catalogue().version:
-            raise DatasetError(
-                f"{self.folder} holds version {packed.manifest.version} of sem_open, this srbench has "
-                f"version {catalogue().version}. {_OBTAIN}"
-            )
-        return packed
+    @property
+    def obtain(self) -> str:
+        """The commands that bring it onto the disk."""
+        return _OBTAIN
 
     def state(self) -> DatasetState:
-        """What is on disk: packed, partly downloaded, or nothing."""
-        try:
-            manifest = read_manifest(self.folder)
-        except DatasetMissing:
-            return self._state_of_downloads()
-        except DatasetError:
-            return DatasetState("partial", next_step=_OBTAIN)
-        return DatasetState("ready", manifest.images, manifest.nbytes)
+        """What is on disk: packed, partly downloaded (with the number of whole files), or nothing."""
+        state = super().state()
+        if state.state != "partial":
+            return state
+        return replace(state, images=sum(file.suffix != ".part" for file in self.downloads.glob("[!.]*")))
 
     def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
         """Take the files from ``folder``: in the layout of the catalogue, or anywhere below it by name.
@@ -127,7 +174,7 @@ class SemOpen(DatasetSource):
         Raises:
             DatasetError: files are missing or have other pixels; names them. Nothing has changed then.
         """
-        return self._pack(_locate(folder, catalogue().kept), progress)
+        return self._pack(_locate(folder, catalogue().included), progress)
 
     def fetch(self, progress: ProgressSink = silent) -> ImportReport:
         """Download the files from the public repositories at their pinned commits, then pack them.
@@ -135,40 +182,32 @@ class SemOpen(DatasetSource):
         Raises:
             DatasetError: some files could not be had, or have other content; run it again to go on.
         """
-        if self._intact():
-            return ImportReport(len(catalogue().kept), catalogue().dropped, self.folder)
-        files = {image.id: self._downloads / _local_name(image) for image in catalogue().kept}
+        if self.intact():
+            return ImportReport(len(catalogue().included), catalogue().dropped, self.folder)
+        files = {
+            image.id: self.downloads / f"{image.id}{Path(image.path).suffix}"
+            for image in catalogue().included
+        }
         remotes = [
-            Remote(self._url(image), files[image.id], image.source_sha256) for image in catalogue().kept
+            Remote(self._url(image), files[image.id], image.source_sha256) for image in catalogue().included
         ]
-        with locked(self._downloads):
-            download_all(remotes, progress, patience=self.patience)
+        with locked(self.downloads):
+            download_all(remotes, progress, retry=self.retry)
         report = self._pack(files, progress)
-        shutil.rmtree(self._downloads, ignore_errors=True)
+        shutil.rmtree(self.downloads, ignore_errors=True)
         return report
 
     def verify(self, progress: ProgressSink = silent) -> VerifyReport:
         """Hash every byte on disk and compare with the packaged manifest."""
+        report = super().verify(progress)
         packed = self.open()
-        report = verify_packed(self.folder, progress)
-        expected = {image.id: image.pixels_sha256 for image in catalogue().kept}
-        found = {image.id: packed.stored(image.id).sha256 for image in packed.images}
+        stored = {image.id: packed.stored(image.id).sha256 for image in packed.images}
         differing = {
-            image: "not the pixels of the packaged manifest"
-            for image in expected
-            if found.get(image) != expected[image]
+            image.id: "not the pixels of the packaged manifest"
+            for image in catalogue().included
+            if stored.get(image.id) != image.pixels_sha256
         }
         return VerifyReport(report.checked, {**differing, **report.problems})
-
-    def _intact(self) -> bool:
-        try:
-            return not self.verify().problems
-        except DatasetError:
-            return False
-
-    @property
-    def _downloads(self) -> Path:
-        return self.folder / "downloads"
 
     def _url(self, image: CatalogueImage) -> str:
         repository = catalogue().sources[image.source]["repo"]
@@ -176,34 +215,31 @@ class SemOpen(DatasetSource):
         path = urllib.parse.quote(image.path, safe="/")
         return f"{self.base_url.rstrip('/')}/{repository}/{image.commit}/{path}"
 
-    def _state_of_downloads(self) -> DatasetState:
-        arrived = [
-            file for file in self._downloads.glob("*") if file.suffix != ".part" and file.name[0] != "."
-        ]
-        size = sum(file.stat().st_size for file in self._downloads.glob("*"))
-        return DatasetState("partial" if size else "absent", len(arrived), size, _OBTAIN)
-
     def _pack(self, files: Mapping[str, Path], progress: ProgressSink) -> ImportReport:
-        known = catalogue()
-        problems: dict[str, str] = {}
+        manifest = catalogue()
+        problems: list[str] = []
         with packing(
             self.folder,
             name=self.card.name,
-            version=known.version,
+            version=manifest.version,
             licence=self.card.licence,
             terms=self.card.terms,
-            source="GitHub: " + ", ".join(sorted(source["repo"] for source in known.sources.values())),
+            source="GitHub: " + ", ".join(sorted(source["repo"] for source in manifest.sources.values())),
         ) as writer:
-            for done, image in enumerate(known.kept, start=1):
+            for done, image in enumerate(manifest.included, start=1):
                 try:
                     writer.add(image.id, _read(files[image.id], image))
                 except BadImage as error:
-                    problems[image.file] = str(error)
-                progress(ProgressEvent("import", done, len(known.kept), "images"))
+                    problems.append(f"  {error}\n")
+                progress(ProgressEvent("import", done, len(manifest.included), "images"))
             if problems:
-                raise _refusal(problems, len(known.kept))
-            writer.finish(map(known.micrograph, known.kept), skipped=known.dropped)
-        return ImportReport(len(known.kept), known.dropped, self.folder)
+                raise DatasetError(
+                    f"{len(problems)} of {len(manifest.included)} micrographs of sem_open cannot be taken:\n"
+                    f"{''.join(problems)}Nothing was changed. Replace these files, or type: "
+                    "srbench data fetch sem_open"
+                )
+            writer.finish(map(manifest.micrograph, manifest.included), skipped=manifest.dropped)
+        return ImportReport(len(manifest.included), manifest.dropped, self.folder)
 
 
 def _read(path: Path, image: CatalogueImage) -> Pixels:
@@ -218,7 +254,7 @@ def _read(path: Path, image: CatalogueImage) -> Pixels:
 
 
 def _locate(folder: Path, images: Sequence[CatalogueImage]) -> Mapping[str, Path]:
-    """Image id to file.
+    """Image id to file: where the catalogue has it, else the only file of its name.
 
     Raises:
         DatasetError: the folder or files in it are missing.
@@ -227,9 +263,19 @@ def _locate(folder: Path, images: Sequence[CatalogueImage]) -> Mapping[str, Path
         raise DatasetError(
             f"{folder} is not a folder. Give the folder that holds the micrographs of sem_open."
         )
-    find = _finder(folder)
-    found = {image.id: path for image in images if (path := find(image)) is not None}
-    missing = [image.file for image in images if image.id not in found]
+    by_name: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        if "images" in path.parent.name or path.parent == folder:
+            by_name.setdefault(path.name, []).append(path)
+    files: dict[str, Path] = {}
+    missing = []
+    for image in images:
+        exact = folder / image.file
+        named = by_name.get(exact.name, [])
+        if exact.is_file() or len(named) == 1:
+            files[image.id] = exact if exact.is_file() else named[0]
+        else:
+            missing.append(image.file)
     if missing:
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
         raise DatasetError(
@@ -237,30 +283,4 @@ def _locate(folder: Path, images: Sequence[CatalogueImage]) -> Mapping[str, Path
             f"{', '.join(missing[:8])}{more}. Nothing was changed. Complete the folder, or type: "
             "srbench data fetch sem_open"
         )
-    return found
-
-
-def _finder(folder: Path) -> Callable[[CatalogueImage], Path | None]:
-    by_name: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if "images" in path.parent.name or path.parent == folder:
-            by_name.setdefault(path.name, []).append(path)
-
-    def find(image: CatalogueImage) -> Path | None:
-        exact = folder / image.file
-        named = by_name.get(exact.name, [])
-        return exact if exact.is_file() else named[0] if len(named) == 1 else None
-
-    return find
-
-
-def _local_name(image: CatalogueImage) -> str:
-    return f"{image.id}{Path(image.path).suffix}"
-
-
-def _refusal(problems: Mapping[str, str], total: int) -> DatasetError:
-    listed = "\n".join(f"  {reason}" for reason in problems.values())
-    return DatasetError(
-        f"{len(problems)} of {total} micrographs of sem_open cannot be taken:\n{listed}\n"
-        "Nothing was changed. Replace these files, or type: srbench data fetch sem_open"
-    )
+    return files

@@ -52,8 +52,7 @@ def fetch_command(context: click.Context, name: str) -> None:
     one could not be had.
     """
     from srbench.errors import SrbenchError
-    from srbench.weights.fetching import fetch
-    from srbench.weights.published import select
+    from srbench.weights.published import fetch, select
 
     failed = 0
     for entry in select(name):
@@ -117,12 +116,12 @@ def _released_row(entry: Published) -> tuple[str, ...]:
 
 def _state(entry: Published) -> str:
     """Whether the file is here, else how it is had."""
-    from srbench.weights.pins import pin_file
+    from srbench.weights.published import lock_file
 
     path = entry.path
     if path is None:
         return "not on disk" if entry.direct else "not on disk, by hand"
-    return "on disk, pinned" if pin_file(path).is_file() else "on disk"
+    return "on disk, pinned" if lock_file(path).is_file() else "on disk"
 
 
 def _described(entry: Published) -> dict[str, Any]:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from srbench.errors import SrbenchError
 from srbench.files import sha256_file
-from srbench.weights import pins
 from srbench.weights.detection import detect, difference, layout, shapes_of
-from srbench.weights.fetching import hash_problem
 from srbench.weights.header import WeightsHeader, read_header
-from srbench.weights.published import Published, known_file
+from srbench.weights.published import Published, hash_problem, known_file, read_lock_entry
 from srbench.weights.reading import SUFFIXES, read_state
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from srbench.datasets.download import LockEntry
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def _look_at(path: Path) -> Finding:
     if not path.is_file():
         return Finding(path, problems=(f"there is no file {path}",))
     header, entry, digest = read_header(path), known_file(path.name), sha256_file(path)
-    pin = pins.read(path)
+    first = read_lock_entry(path)
     published = entry.sha256 if entry else ""
-    problems = [hash_problem(published, pin, digest, path)]
+    problems = [hash_problem(published, first, digest, path)]
     network = ""
     try:
         state = read_state(path)
@@ -73,7 +73,7 @@ def _look_at(path: Path) -> Finding:
     return Finding(
         path,
         network,
-        f"{digest[:12]}... {_agreement(published, pin, header)}",
+        f"{digest[:12]}... {_agreement(published, first, header)}",
         _origin(header, entry),
         tuple(filter(None, problems)),
     )
@@ -118,11 +118,11 @@ def _in_words(found: list[WeightsHeader], state: Mapping[str, Tensor]) -> str:
     return f"no known network ({len(state)} tensors, {min(state)!r}, ...)"
 
 
-def _agreement(published: str, pin: pins.Pin | None, header: WeightsHeader | None) -> str:
+def _agreement(published: str, first: LockEntry | None, header: WeightsHeader | None) -> str:
     if published:
         return f"published as {published[:12]}"
-    if pin is not None:
-        return f"first seen {pin.seen} as {pin.sha256[:12]}"
+    if first is not None:
+        return f"first seen {first.seen} as {first.sha256[:12]}"
     return "" if header is not None else "nothing to compare with"
 
 

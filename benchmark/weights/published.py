@@ -1,25 +1,25 @@
 """Weights that other people published: those on the models' cards, and the ImageNet networks of losses.
 
-What is known of a file decides what can be promised: a hash somebody published is checked; where there is
-none, the first copy seen is remembered (:mod:`srbench.weights.pins`), so that a later change is noticed.
+A hash somebody published is checked; where there is none, a lock file beside the weights keeps the one seen
+first, so that a later change is noticed. A download goes on where an earlier one stopped.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srbench.errors import SrbenchError
+from srbench.datasets.interface import DatasetError, ProgressSink, silent
+from srbench.errors import SrbenchError, unknown
 from srbench.home import weights_folder
 from srbench.weights.header import WeightsHeader
+from srbench.weights.reading import DamagedWeights, read_state
 
 if TYPE_CHECKING:
-    from srbench.models import ModelCard, ReleasedWeights
-
-IMAGENET = "ImageNet"
+    from srbench.datasets.download import LockEntry
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Published:
     @property
     def path(self) -> Path | None:
         """Where it is on disk, None when it is nowhere."""
-        return next((path for path in self.places if path.is_file()), None)
+        return next((path for path in self.locations if path.is_file()), None)
 
     @property
-    def places(self) -> tuple[Path, ...]:
+    def locations(self) -> tuple[Path, ...]:
         """Where it is looked for; the first is where it belongs."""
         if self.network is not None:
             return (weights_folder() / self.file,)
@@ -65,52 +65,23 @@ class Published:
         """What a person has to do who wants a file that no address gives."""
         return (
             f"{self.file} has no address of its own. Open {self.url} in a browser, take {self.file} from "
-            f"there and put it at {self.places[0]}. Then: srbench weights check"
+            f"there and put it at {self.locations[0]}. Then: srbench weights check"
         )
 
 
 def all_published() -> list[Published]:
     """Every known file: by model, then the ImageNet networks."""
     from srbench import models
+    from srbench.pretrained import FILES
 
     released = [entry for name in models.model_names() for entry in _of_model(name)]
-    return [*released, *_imagenet()]
-
-
-def select(name: str) -> list[Published]:
-    """The files behind a name: a file's own, a model's, or an ImageNet network's.
-
-    Raises:
-        SrbenchError: nothing of that name is known.
-    """
-    known = all_published()
-    chosen = [entry for entry in known if name in (entry.file, entry.owner)]
-    if not chosen:
-        raise SrbenchError(_unknown(name, known))
-    return chosen
-
-
-def known_file(name: str) -> Published | None:
-    """What is known of a file of that name."""
-    return next((entry for entry in all_published() if entry.file == name), None)
-
-
-def _unknown(name: str, known: list[Published]) -> str:
-    from srbench import models
-
-    if name in models.model_names():
-        if not models.card(name).trainable:
-            return f"{name} needs no weights."
-        return (
-            f"Nobody published weights of {name} that are known here. Train it: "
-            f"srbench train {name} --dataset NAME"
+    imagenet = [
+        Published(
+            file.file, name, file.url, file.licence, file.sha256_prefix, True, f"for {file.used_for}", None
         )
-    names = sorted(
-        {value for entry in known for value in (entry.file, entry.owner)} | {*models.model_names()}
-    )
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"Unknown weights {name!r}{hint}. See: srbench weights list"
+        for name, file in FILES.items()
+    ]
+    return [*released, *imagenet]
 
 
 def _of_model(name: str) -> Iterator[Published]:
@@ -121,33 +92,177 @@ def _of_model(name: str) -> Iterator[Published]:
     except Exception:  # a third-party file may raise anything; its weights are then unknown
         return
     for released in card.released:
-        yield _from_card(card, released)
+        yield Published(
+            released.file,
+            card.name,
+            released.url,
+            released.licence,
+            released.sha256,
+            released.direct,
+            released.note,
+            WeightsHeader(card.name, released.variant, released.scale, released.channels),
+        )
 
 
-def _from_card(card: ModelCard, released: ReleasedWeights) -> Published:
-    return Published(
-        released.file,
-        card.name,
-        released.url,
-        released.licence,
-        released.sha256,
-        released.direct,
-        released.note,
-        WeightsHeader(card.name, released.variant, released.scale, released.channels),
+def select(name: str) -> list[Published]:
+    """The files behind a name: a file's own, a model's, or an ImageNet network's.
+
+    Raises:
+        SrbenchError: nothing of that name is known.
+    """
+    from srbench import models
+
+    entries = all_published()
+    chosen = [entry for entry in entries if name in (entry.file, entry.owner)]
+    if chosen:
+        return chosen
+    if name not in models.model_names():
+        names = {value for entry in entries for value in (entry.file, entry.owner)}
+        raise unknown("weights", name, names | {*models.model_names()})
+    if not models.card(name).trainable:
+        raise SrbenchError(f"{name} needs no weights.")
+    raise SrbenchError(
+        f"Nobody published weights of {name} that are known here. Train it: "
+        f"srbench train {name} --dataset NAME"
     )
 
 
-def _imagenet() -> Iterator[Published]:
-    from srbench import pretrained
+def known_file(name: str) -> Published | None:
+    """What is known of a file of that name."""
+    return next((entry for entry in all_published() if entry.file == name), None)
 
-    for name, entry in pretrained.FILES.items():
-        yield Published(
-            entry.file,
-            name,
-            entry.url,
-            entry.licence,
-            entry.sha256_prefix,
-            True,
-            f"for {entry.used_for}",
-            None,
+
+def fetch(
+    entry: Published, on_message: Callable[[str], None] = print, progress: ProgressSink = silent
+) -> Path:
+    """Have a published file on disk: download it, unless it is there already, and check its hash.
+
+    Args:
+        entry: the file.
+        on_message: given the licence before anything is downloaded, and how far the file can be trusted.
+        progress: given the bytes that arrive.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        SrbenchError: it has to be fetched by hand, could not be downloaded, or is another file than the one
+            published or seen before.
+    """
+    on_message(f"{entry.file}: licence {entry.licence}{f'; {entry.note}' if entry.note else ''}")
+    path = entry.path
+    if path is None:
+        if not entry.direct:
+            raise SrbenchError(entry.by_hand)
+        path = entry.locations[0]
+        _download(entry, path, progress)
+    else:
+        on_message(f"{path} is there already.")
+    on_message(trust(entry, path))
+    return path
+
+
+def trust(entry: Published, path: Path) -> str:
+    """Compare a file with the hash published for it, else with the one seen first, else remember it.
+
+    Returns:
+        How far the file can be trusted, in words.
+
+    Raises:
+        SrbenchError: it is another file; nothing is deleted.
+    """
+    from srbench.datasets.digests import digest_of
+    from srbench.datasets.download import add_lock_entry
+
+    content, first = digest_of(path).content, read_lock_entry(path)
+    begin = f"{content.sha256[:12]}..."
+    if problem := hash_problem(entry.sha256, first, content.sha256, path):
+        raise SrbenchError(problem)
+    if entry.sha256:
+        return f"sha256 {begin} begins as published ({entry.sha256})."
+    if first is not None:
+        return f"sha256 {begin} is the one seen before; nobody published one."
+    read_state(path)  # a page that says "not found" is not worth remembering
+    try:
+        add_lock_entry(lock_file(path), path.name, content, entry.url)
+    except DatasetError as error:
+        raise SrbenchError(str(error)) from error
+    return (
+        f"Nobody published a hash of {path.name}: what it is cannot be verified. Its sha256 {begin} "
+        f"is remembered in {lock_file(path).name}, so that a later change is noticed."
+    )
+
+
+def hash_problem(published: str, first: LockEntry | None, digest: str, path: Path) -> str:
+    """What is wrong with the hash of a file, in words; empty where nothing is or nothing is known."""
+    if published:
+        if digest.startswith(published):
+            return ""
+        return (
+            f"{path} is not the published file: sha256 starts {digest[:12]}, expected {published[:12]}. "
+            f"Delete it and fetch it again: srbench weights fetch {path.name}"
         )
+    if first is None or first.sha256 == digest:
+        return ""
+    return (
+        f"{path} has changed: sha256 starts {digest[:12]}, was {first.sha256[:12]} when first seen "
+        f"({first.seen}). If the change is meant, delete {lock_file(path)}; else delete "
+        f"{path.name} and fetch it again."
+    )
+
+
+def lock_file(path: Path) -> Path:
+    """The file that remembers the hash of the weights file ``path``, as it was first seen."""
+    return path.with_name(f"{path.name}.pin.json")
+
+
+def read_lock_entry(path: Path) -> LockEntry | None:
+    """What is remembered of a weights file, None where nothing is.
+
+    Raises:
+        SrbenchError: the lock file cannot be read.
+    """
+    from srbench.datasets.download import LockEntry, read_lock_file
+
+    file = lock_file(path)
+    if not file.is_file():
+        return None
+    try:
+        raw = json.loads(file.read_bytes())
+        # Earlier lock files hold the entry alone.
+        return LockEntry(**raw) if "sha256" in raw else read_lock_file(file).get(path.name)
+    except (OSError, ValueError, TypeError) as error:
+        raise SrbenchError(
+            f"{file} is not a lock file as srbench writes it ({error}). Delete it to take {path.name} on "
+            "trust again."
+        ) from error
+
+
+def _download(entry: Published, path: Path, progress: ProgressSink) -> None:
+    from srbench.datasets.download import Remote, download_all
+
+    first = read_lock_entry(path)
+    expected = entry.sha256 or (first.sha256 if first else "")
+    by_hand = f"Or open {entry.url} in a browser and put the file at {path}."
+    try:
+        download_all([Remote(entry.url, path, expected)], progress)
+    except DatasetError as error:
+        hint = ""
+        if first is not None and not entry.sha256:
+            hint = (
+                f"\nThe hash expected is that of {first.seen}; to accept another file delete "
+                f"{lock_file(path)}."
+            )
+        raise SrbenchError(f"{error}\n{by_hand}{hint}") from error
+    if expected:
+        return
+    # Servers answer with a page where a file was; without a hash only its content tells.
+    try:
+        read_state(path)
+    except DamagedWeights as error:
+        path.unlink()
+        raise SrbenchError(
+            f"{entry.url} gave something that is no weights file; it was deleted. {by_hand} ({error})"
+        ) from error
+    except SrbenchError:
+        return  # whole, but in need of being saved anew: the check says how

@@ -21,7 +21,7 @@ from srbench import models, pretrained, weights
 from srbench.cli.app import cli
 from srbench.datasets import download
 from srbench.errors import SrbenchError
-from srbench.weights import WeightsHeader, checking, fetching, pins, published
+from srbench.weights import WeightsHeader, checking, published
 from srbench.weights.published import Published
 
 
@@ -110,19 +110,19 @@ def command(*arguments: str) -> Result:
 def test_a_published_hash_is_checked(server: Server, content: bytes, home: Path) -> None:
     server.files["/w.pth"] = content
     said: list[str] = []
-    path = fetching.fetch(entry(server, hashlib.sha256(content).hexdigest()[:8]), said.append)
+    path = published.fetch(entry(server, hashlib.sha256(content).hexdigest()[:8]), said.append)
     assert path == home / "weights" / "edsr_tiny.pth" and path.read_bytes() == content
     assert said[0] == "edsr_tiny.pth: licence MIT; on toys" and "as published" in said[1]
-    assert not pins.pin_file(path).exists()
+    assert not published.lock_file(path).exists()
     server.files.clear()  # nothing is asked for again
-    fetching.fetch(entry(server, hashlib.sha256(content).hexdigest()[:8]), said.append)
+    published.fetch(entry(server, hashlib.sha256(content).hexdigest()[:8]), said.append)
     assert "is there already" in said[3]
 
 
 def test_a_wrong_hash_is_refused_and_leaves_nothing(server: Server, content: bytes, home: Path) -> None:
     server.files["/w.pth"] = content
     with pytest.raises(SrbenchError, match=r"wrong content: sha256 .*, expected 00000000"):
-        fetching.fetch(entry(server, "0" * 8), lambda _: None)
+        published.fetch(entry(server, "0" * 8), lambda _: None)
     assert list((home / "weights").iterdir()) == []
 
 
@@ -131,13 +131,13 @@ def test_a_broken_download_goes_on_where_it_stopped(
 ) -> None:
     server.files["/w.pth"] = content
     server.broken = {"/w.pth"}
-    monkeypatch.setattr(download, "Patience", functools.partial(download.Patience, attempts=1))
+    monkeypatch.setattr(download, "RetryPolicy", functools.partial(download.RetryPolicy, attempts=1))
     whole = entry(server, hashlib.sha256(content).hexdigest())
     with pytest.raises(SrbenchError, match=r"ended after .* of .* bytes"):
-        fetching.fetch(whole, lambda _: None)
+        published.fetch(whole, lambda _: None)
     part = home / "weights" / "edsr_tiny.pth.part"
     assert part.read_bytes() == content[: len(content) // 2]
-    path = fetching.fetch(whole, lambda _: None)
+    path = published.fetch(whole, lambda _: None)
     assert server.ranges == [f"bytes={len(content) // 2}-"] and path.read_bytes() == content
 
 
@@ -145,7 +145,7 @@ def test_nothing_at_the_address(server: Server) -> None:
     with pytest.raises(
         SrbenchError, match=r"answered 404(.|\n)*Or open http.* in a browser and put the file at"
     ):
-        fetching.fetch(entry(server), lambda _: None)
+        published.fetch(entry(server), lambda _: None)
 
 
 def test_an_unknown_hash_is_remembered_and_a_change_noticed(
@@ -153,26 +153,39 @@ def test_an_unknown_hash_is_remembered_and_a_change_noticed(
 ) -> None:
     server.files["/w.pth"] = content
     said: list[str] = []
-    path = fetching.fetch(entry(server), said.append)
-    pin = json.loads(pins.pin_file(path).read_text())
-    assert pin["sha256"] == hashlib.sha256(content).hexdigest() and pin["url"] == server.url("/w.pth")
+    path = published.fetch(entry(server), said.append)
+    first = published.read_lock_entry(path)
+    assert first is not None and first.sha256 == hashlib.sha256(content).hexdigest()
+    assert first.url == server.url("/w.pth") and first.size == len(content)
     assert "cannot be verified" in said[-1] and "remembered in edsr_tiny.pth.pin.json" in said[-1]
-    fetching.fetch(entry(server), said.append)
+    published.fetch(entry(server), said.append)
     assert "the one seen before" in said[-1]
     path.write_bytes(content + b"\0")  # changed on disk
     with pytest.raises(SrbenchError, match="has changed: sha256 starts"):
-        fetching.fetch(entry(server), said.append)
+        published.fetch(entry(server), said.append)
     path.unlink()
     server.files["/w.pth"] = content[:-1] + b"\1"  # changed at the source
     with pytest.raises(SrbenchError, match=r"wrong content(.|\n)*to accept another file delete .*pin\.json"):
-        fetching.fetch(entry(server), said.append)
+        published.fetch(entry(server), said.append)
     assert not path.exists()
+
+
+def test_a_lock_file_of_an_earlier_version_still_counts(server: Server, content: bytes, home: Path) -> None:
+    server.files["/w.pth"] = content
+    path = published.fetch(entry(server), lambda _: None)
+    alone = {"sha256": "0" * 64, "url": server.url("/w.pth"), "seen": "2026-01-01T00:00:00+00:00"}
+    published.lock_file(path).write_text(json.dumps(alone))
+    with pytest.raises(SrbenchError, match="was 000000000000 when first seen"):
+        published.trust(entry(server), path)
+    published.lock_file(path).write_text(json.dumps({**alone, "sha256": "damaged"})[:-3])
+    with pytest.raises(SrbenchError, match="Delete it to take"):
+        published.trust(entry(server), path)
 
 
 def test_a_page_instead_of_a_file_is_not_kept(server: Server, home: Path) -> None:
     server.files["/w.pth"] = b"<!DOCTYPE html><html>Too many requests</html>"
     with pytest.raises(SrbenchError, match="sent a web page instead of the file"):
-        fetching.fetch(entry(server), lambda _: None)
+        published.fetch(entry(server), lambda _: None)
     assert list((home / "weights").iterdir()) == []
 
 
@@ -182,11 +195,11 @@ def test_what_only_a_person_can_get_is_said_and_pinned_once_there(
     by_hand = entry(server, direct=False)
     target = home / "weights" / "edsr_tiny.pth"
     with pytest.raises(SrbenchError, match=f"Open {server.url('/w.pth')} in a browser.*put it at {target}"):
-        fetching.fetch(by_hand, lambda _: None)
+        published.fetch(by_hand, lambda _: None)
     target.parent.mkdir(parents=True)
     target.write_bytes(content)
-    fetching.fetch(by_hand, lambda _: None)
-    assert pins.pin_file(target).is_file()
+    published.fetch(by_hand, lambda _: None)
+    assert published.lock_file(target).is_file()
 
 
 def test_commands_list_fetch_check(

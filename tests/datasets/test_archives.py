@@ -86,7 +86,7 @@ def test_unwanted_members_are_passed_over_without_being_refused(tmp_path, ending
     path = write(tmp_path / f"a{ending}", GOOD)
     wanted = set(list(GOOD)[::3])
     refused = {}
-    assert set(taken(path, refused, wanted=wanted.__contains__)) == wanted
+    assert set(taken(path, refused, select=wanted.__contains__)) == wanted
     assert refused == {}
 
 

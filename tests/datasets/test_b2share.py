@@ -5,14 +5,14 @@ import json
 
 import pytest
 
-from srbench.datasets.b2share import B2Share, Listed, Record, RecordUnavailable, parse_id
-from srbench.datasets.download import Patience, Remote, download_all
+from srbench.datasets.b2share import B2Share, ListedFile, Record, RecordUnavailable, parse_id
+from srbench.datasets.download import Remote, RetryPolicy, download_all
 from srbench.datasets.interface import DatasetError
 
 OLD, SHORT = "19cc2afd23e34b92b36a1dfd0113a89f", "zja8y-53j14"
 BUCKET = "5fc88ad5-2f13-483c-8b80-a5862c91dbbb"
 FILES = {"Fibres.tar": b"fibres" * 50, "Tips.tar": b"tips" * 80}
-QUICK = Patience(attempts=2, backoff=0.0, timeout=2.0)
+QUICK = RetryPolicy(attempts=2, backoff=0.0, timeout=2.0)
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def record(*ids, bucket=""):
 
 
 def fetched(listing, folder):
-    download_all([Remote(listing.url(name), folder / name) for name in FILES], patience=QUICK)
+    download_all([Remote(listing.url(name), folder / name) for name in FILES], retry=QUICK)
     return {name: (folder / name).read_bytes() for name in FILES}
 
 
 def test_the_old_interface(repository, b2share, tmp_path):
     repository.old(OLD, BUCKET, FILES)
     listing = b2share.find(record(OLD), "Fibres.tar")
-    assert listing.files == {name: Listed(len(data), md5(data)) for name, data in FILES.items()}
+    assert listing.files == {name: ListedFile(len(data), md5(data)) for name, data in FILES.items()}
     assert listing.url("Tips.tar") == f"{repository.url}/api/files/{BUCKET}/Tips.tar"
     assert fetched(listing, tmp_path) == FILES
 
@@ -140,7 +140,7 @@ def test_a_checksum_of_another_kind_is_no_fault(repository, b2share):
     repository.new(SHORT, FILES, listed=False)
     entries = [{"key": "Fibres.tar", "checksum": "sha256:00", "size": None}]
     repository.json(f"/api/records/{SHORT}/files", {"entries": entries})
-    assert b2share.find(record(SHORT), "Fibres.tar").files == {"Fibres.tar": Listed()}
+    assert b2share.find(record(SHORT), "Fibres.tar").files == {"Fibres.tar": ListedFile()}
 
 
 def test_a_record_without_the_file_says_what_it_holds(repository, b2share):
@@ -170,12 +170,10 @@ def test_no_server_is_not_a_missing_record(tmp_path):
 def test_the_environment_names_a_mirror(repository, monkeypatch):
     monkeypatch.setenv("SRBENCH_B2SHARE_URL", repository.url + "/")
     repository.old(OLD, BUCKET, FILES)
-    assert (
-        B2Share(patience=QUICK).find(record(OLD), "Fibres.tar").url("x").startswith(repository.url + "/api")
-    )
+    assert B2Share(retry=QUICK).find(record(OLD), "Fibres.tar").url("x").startswith(repository.url + "/api")
     monkeypatch.setenv("SRBENCH_B2SHARE_URL", "ftp://mirror")
     with pytest.raises(DatasetError, match="no http address"):
-        B2Share(patience=QUICK).find(record(OLD), "Fibres.tar")
+        B2Share(retry=QUICK).find(record(OLD), "Fibres.tar")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from srbench.datasets import DatasetError, DatasetMissing, n2n_sem
 from srbench.datasets import open as open_dataset
-from srbench.datasets.download import Patience
+from srbench.datasets.download import RetryPolicy
 from srbench.datasets.n2n_sem import N2nSem
 from srbench.datasets.pack_check import verify_packed
 from srbench.datasets.packed import read_index
@@ -193,7 +193,7 @@ def test_fetch_checks_the_hash_resumes_and_leaves_no_download(
     file_server, srbench_home, archive_bytes, monkeypatch
 ):
     file_server.content["/SEM.zip"] = archive_bytes
-    source = N2nSem(file_server.url("/SEM.zip"), Patience(attempts=3, backoff=0.01, timeout=5.0))
+    source = N2nSem(file_server.url("/SEM.zip"), RetryPolicy(attempts=3, backoff=0.01, timeout=5.0))
     with pytest.raises(DatasetError, match=r"sha256 .*expected 03aca31eac4d"):
         source.fetch()
     monkeypatch.setattr(n2n_sem, "SHA256", hashlib.sha256(archive_bytes).hexdigest())

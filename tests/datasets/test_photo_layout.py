@@ -2,7 +2,7 @@
 
 import pytest
 
-from srbench.datasets.photo_layout import choose
+from srbench.datasets.photographs import find_photos
 
 SET5 = ("baby", "bird", "butterfly", "head", "woman")
 OWN, OTHERS = ("set5",), ("set14", "b100", "bsd100", "urban100")
@@ -30,7 +30,7 @@ def layout(pattern, names=SET5):
     ],
 )
 def test_the_five_images_are_found(paths, cut):
-    chosen = choose(paths, OWN, OTHERS)
+    chosen = find_photos(paths, OWN, OTHERS)
     assert tuple(chosen.files) == SET5 and chosen.cut == cut and not chosen.skipped
     assert all("Set14" not in path for path in chosen.files.values())
 
@@ -42,12 +42,12 @@ def test_huangs_folders_hold_hr_lr_and_the_output_of_methods():
         for number in range(1, 6)
         for what in ("HR", "LR", "bicubic", "nearest", "SelfExSR")
     ]
-    chosen = choose(paths, OWN, OTHERS)
+    chosen = find_photos(paths, OWN, OTHERS)
     assert list(chosen.files) == [f"img_00{number}" for number in range(1, 6)]
     assert all("image_SRF_2" in path and path.endswith("_HR.png") for path in chosen.files.values())
     assert chosen.cut == 2  # cut least
     only = [path for path in paths if "SRF_4" in path]
-    assert choose(only, OWN, OTHERS).cut == 4
+    assert find_photos(only, OWN, OTHERS).cut == 4
 
 
 def test_div2k_without_its_lr_folders():
@@ -58,21 +58,21 @@ def test_div2k_without_its_lr_folders():
         "DIV2K/DIV2K_valid_HR/0801.png",
         "Flickr2K/Flickr2K_HR/000001.png",
     ]
-    chosen = choose(paths, ("div2k",), ("flickr2k",))
+    chosen = find_photos(paths, ("div2k",), ("flickr2k",))
     assert chosen.files == {"0001": paths[0], "0801": paths[3]}
 
 
 def test_names_of_sets_are_whole():
-    assert choose(["set1/a.png", "Set14/b.png"], ("set1",), ("set14",)).files == {"a": "set1/a.png"}
-    assert choose(["BSDS100/a.png"], ("bsds100",), ("set5",)).files == {"a": "BSDS100/a.png"}
+    assert find_photos(["set1/a.png", "Set14/b.png"], ("set1",), ("set14",)).files == {"a": "set1/a.png"}
+    assert find_photos(["BSDS100/a.png"], ("bsds100",), ("set5",)).files == {"a": "BSDS100/a.png"}
 
 
 def test_two_files_of_one_name_are_told():
-    chosen = choose(["one/a.png", "two/a.png", "two/b.png"], OWN, OTHERS)
+    chosen = find_photos(["one/a.png", "two/a.png", "two/b.png"], OWN, OTHERS)
     assert chosen.files == {"a": "one/a.png", "b": "two/b.png"}
     assert chosen.skipped == {"two/a.png": "the same name as one/a.png"}
 
 
 @pytest.mark.parametrize("name", ["101085", "img_100", "ARMS", "AisazuNihaIrarenai", "bridge", "LOVELRANGE"])
 def test_ordinary_names_are_hr(name):
-    assert choose([f"{name}.png"], OWN, OTHERS).files == {name: f"{name}.png"}
+    assert find_photos([f"{name}.png"], OWN, OTHERS).files == {name: f"{name}.png"}

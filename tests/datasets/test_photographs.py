@@ -12,11 +12,11 @@ import pytest
 
 from srbench.datasets import DatasetError, DatasetMissing, list_datasets, source
 from srbench.datasets import open as open_dataset
-from srbench.datasets.download import Patience
+from srbench.datasets.download import RetryPolicy
 from srbench.datasets.photo_sets import B100, Div2k, Flickr2k, Manga109, Set5, Set14, Urban100
 
 NAMES = ("baby", "bird", "butterfly", "head", "woman")
-QUICK = Patience(attempts=2, backoff=0.01, timeout=5.0)
+QUICK = RetryPolicy(attempts=2, backoff=0.01, timeout=5.0)
 
 
 @pytest.fixture
@@ -258,29 +258,29 @@ def served(file_server, benchmark_files, monkeypatch):
 
 def test_one_download_serves_four_sets(served, srbench_home):
     for kind, count in ((Set5, 5), (Set14, 3), (B100, 2), (Urban100, 2)):
-        report, remarks = remarks_of(kind(patience=QUICK).fetch)
+        report, remarks = remarks_of(kind(retry=QUICK).fetch)
         assert report.images == count
         assert "is kept: it holds other sets too" in " ".join(remarks)
     assert served.requests["/mirror/benchmark.tar"] == 1
     assert open_dataset("b100").manifest.source.startswith("https://cv.snu.ac.kr/research/EDSR/benchmark.tar")
-    assert Set5(patience=QUICK).fetch().images == 5  # intact: nothing is downloaded or packed again
+    assert Set5(retry=QUICK).fetch().images == 5  # intact: nothing is downloaded or packed again
     assert served.requests["/mirror/benchmark.tar"] == 1
 
 
 def test_an_interrupted_download_goes_on(served, srbench_home):
     served.script["/mirror/benchmark.tar"] = ["truncate", 404]
     with pytest.raises(DatasetError, match=r"benchmark\.tar"):
-        Set5(patience=QUICK).fetch()
+        Set5(retry=QUICK).fetch()
     state = Set5().state()
     assert state.state == "partial" and state.bytes > 0 and "srbench data fetch set5" in state.next_step
-    assert Set5(patience=QUICK).fetch().images == 5
+    assert Set5(retry=QUICK).fetch().images == 5
     assert served.ranges[-1][1] > 0
 
 
 def test_a_wrong_md5_is_refused(file_server, srbench_home, benchmark_files):
     file_server.content["/benchmark.tar"] = tar_bytes(benchmark_files)
     with pytest.raises(DatasetError, match=r"md5 .*expected 4ace41d33c23"):
-        Set5(base_url=file_server.url(""), patience=QUICK).fetch()
+        Set5(base_url=file_server.url(""), retry=QUICK).fetch()
     assert Set5().state().state == "absent"
 
 
@@ -295,7 +295,7 @@ def test_a_set_with_an_archive_of_its_own_leaves_no_download(file_server, srbenc
         for archive in Div2k.photos.archives
     )
     monkeypatch.setattr(Div2k, "photos", replace(Div2k.photos, archives=archives))
-    div2k = Div2k(base_url=file_server.url(""), patience=QUICK)
+    div2k = Div2k(base_url=file_server.url(""), retry=QUICK)
     assert div2k.fetch().images == 2
     assert not div2k.downloads.exists()
 
@@ -319,7 +319,7 @@ def test_missing_sets_say_what_to_type_and_take_no_argument(srbench_home):
 
 
 def test_a_flipped_byte_is_found_and_a_fetch_repairs_it(served, srbench_home):
-    Set5(patience=QUICK).fetch()
+    Set5(retry=QUICK).fetch()
     opened = open_dataset("set5")
     stored = opened.stored("head")
     shard = opened.folder / stored.shard
@@ -327,7 +327,7 @@ def test_a_flipped_byte_is_found_and_a_fetch_repairs_it(served, srbench_home):
     data[stored.offset] ^= 1
     shard.write_bytes(data)
     assert list(Set5().verify().problems) == ["head"]
-    Set5(patience=QUICK).fetch()
+    Set5(retry=QUICK).fetch()
     assert not Set5().verify().problems
 
 

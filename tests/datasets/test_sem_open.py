@@ -15,14 +15,13 @@ from srbench.datasets import DatasetMissing, sem_open
 from srbench.datasets import open as open_dataset
 from srbench.datasets import source as dataset_source
 from srbench.datasets.databar import find_databar, has_databar
-from srbench.datasets.download import Patience
+from srbench.datasets.download import RetryPolicy
 from srbench.datasets.interface import DatasetError
-from srbench.datasets.sem_catalogue import Catalogue, CatalogueImage, catalogue
-from srbench.datasets.sem_open import SemOpen
+from srbench.datasets.sem_open import Catalogue, CatalogueImage, SemOpen, catalogue
 from srbench.datasets.storage import pixel_hash
 
 REAL = Path(os.environ.get("SRBENCH_TEST_SEM_OPEN", "no such folder"))
-QUICK = Patience(attempts=3, backoff=0.0, timeout=2.0)
+QUICK = RetryPolicy(attempts=3, backoff=0.0, timeout=2.0)
 
 
 # The packaged manifest
@@ -30,7 +29,7 @@ QUICK = Patience(attempts=3, backoff=0.0, timeout=2.0)
 
 def groups(category):
     found = defaultdict(int)
-    for image in catalogue().kept:
+    for image in catalogue().included:
         if image.category == category:
             found[image.group.partition("/")[2]] += 1
     return dict(found)
@@ -56,7 +55,7 @@ def test_groups_are_the_specimens_described():
 
 def test_the_split_is_by_group_and_covers_every_category():
     splits, categories = defaultdict(set), defaultdict(set)
-    for image in catalogue().kept:
+    for image in catalogue().included:
         splits[image.group].add(image.split)
         categories[image.split].add(image.category)
     assert all(len(found) == 1 for found in splits.values())
@@ -64,20 +63,20 @@ def test_the_split_is_by_group_and_covers_every_category():
     assert all(
         found == {"powder", "steel", "lung cells", "EBC", "superalloy"} for found in categories.values()
     )
-    test_groups = {image.group for image in catalogue().kept if image.split == "test"}
+    test_groups = {image.group for image in catalogue().included if image.split == "test"}
     for category, kind in {"steel": 5, "lung": 5, "ebc": 5, "super": 4, "powder": 1}.items():
         assert sum(group.startswith(f"{category}/") for group in test_groups) == kind
 
 
 def test_the_split_is_frozen():
-    lines = "".join(f"{image.id}\t{image.group}\t{image.split}\n" for image in catalogue().kept)
+    lines = "".join(f"{image.id}\t{image.group}\t{image.split}\n" for image in catalogue().included)
     digest = hashlib.sha256(lines.encode()).hexdigest()
     assert digest == "fecb932bd68b15b1903176e374cd53c3adcf538e3bae45dc4055b84290b0277e"
 
 
 def test_counts_and_the_near_duplicate():
     known = catalogue()
-    assert len(known.images) == 160 and len(known.kept) == 159
+    assert len(known.images) == 160 and len(known.included) == 159
     (reason,) = known.dropped.values()
     assert "near-duplicate" in reason and "0.997" in reason
     assert len({image.id for image in known.images}) == 160
@@ -105,7 +104,7 @@ def test_an_edited_split_is_refused(monkeypatch, tmp_path):
     first = next(image for image in packaged["images"] if image["split"] == "test")
     first["split"] = "train"
     (tmp_path / "sem_open.json").write_text(json.dumps(packaged))
-    monkeypatch.setattr("srbench.datasets.sem_catalogue.resources.files", lambda _: tmp_path)
+    monkeypatch.setattr("srbench.datasets.sem_open.resources.files", lambda _: tmp_path)
     with pytest.raises(DatasetError, match="not the frozen one"):
         catalogue.__wrapped__()
 
@@ -239,7 +238,7 @@ def test_fetch_downloads_converts_and_cleans_up(small, dataset):
     report = dataset.fetch()
     assert report.images == 3
     check(dataset, grey)
-    assert not dataset._downloads.exists()
+    assert not dataset.downloads.exists()
 
 
 def test_fetch_asks_for_nothing_when_all_is_there(small, dataset, file_server):
