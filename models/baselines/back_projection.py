@@ -23,8 +23,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from srbench.models.downsample import BicubicDownsample
-from srbench.models.layers import InterpolationUpsample
+from srbench.models.layers import BicubicDownsample, InterpolationUpsample
 from srbench.models.registry import register_model
 
 ITERATIONS = 8

@@ -46,10 +46,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.downsample import BicubicDownsample
 from srbench.models.interface import RecipeRequest
-from srbench.models.layers import InterpolationUpsample, set_zero, upsampling_steps
-from srbench.models.losses.structure import structural_similarity_loss
+from srbench.models.layers import BicubicDownsample, InterpolationUpsample, set_zero, upsampling_steps
+from srbench.models.losses.pixel import structural_similarity_loss
 from srbench.models.recipe import (
     CosineRate,
     LossTerm,

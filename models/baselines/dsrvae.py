@@ -17,10 +17,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from srbench.models.baselines.dsrvae_denoiser import Denoiser
-from srbench.models.baselines.dsrvae_pipeline import DSRVAE
+from srbench.models.baselines.dsrvae_pipeline import DSRVAE, SRSN, Denoiser
 from srbench.models.baselines.dsrvae_recipe import SIZES, dsrvae_recipe
-from srbench.models.baselines.dsrvae_srsn import SRSN
 from srbench.models.interface import ReleasedWeights
 from srbench.models.layers import OnBicubic
 from srbench.models.registry import register_model

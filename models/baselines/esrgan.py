@@ -13,24 +13,145 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.baselines.esrgan_blocks import (
-    CONVOLUTIONS_IN_RRDB,
-    RRDB,
-    conv3x3,
-    enlarge,
-    favourite_layout,
-    rectify,
-)
-from srbench.models.baselines.esrgan_recipe import esrgan_recipe
-from srbench.models.interface import ModelError, ReleasedWeights
+from srbench.models.discriminators import VGGCritic
+from srbench.models.interface import ModelError, RecipeRequest, ReleasedWeights
 from srbench.models.layers import OnBicubic, upsampling_steps
+from srbench.models.losses.adversarial import RelativisticCritic, RelativisticGenerator
+from srbench.models.losses.perceptual import VGGContentLoss
+from srbench.models.recipe import Critic, LossTerm, Optimiser, PixelLoss, Recipe, Stage, StepRate
 from srbench.models.registry import register_model
+
+# Residual-in-residual dense blocks, of which ESRGAN and SPSR are made.
+#
+# Wang et al. 2018, "ESRGAN: enhanced super-resolution generative adversarial networks", arXiv 1809.00219,
+# section 3.1 and figure 4. With gradients, a dense block concatenates as the paper draws it. Without, a block
+# writes into one buffer that holds all its features, which keeps one copy of them instead of several.
+
+SLOPE = 0.2
+"""Of every leaky rectifier."""
+
+RESIDUAL_SCALE = 0.2
+"""Factor on what a block adds to its input."""
+
+CONVOLUTIONS_IN_RRDB = 15
+
+Wrap = Callable[[nn.Conv2d], nn.Module]
+"""How a convolution is held; it decides the names of its parameters."""
+
+
+def bare(convolution: nn.Conv2d) -> nn.Module:
+    """The convolution itself: parameters are called ``conv1.weight``."""
+    return convolution
+
+
+def conv3x3(width_in: int, width: int) -> nn.Conv2d:
+    """3x3 convolution that keeps the size."""
+    return nn.Conv2d(width_in, width, 3, padding=1)
+
+
+def rectify(features: Tensor) -> Tensor:
+    """Leaky rectifier that overwrites its argument, the fresh output of a convolution."""
+    return F.leaky_relu(features, SLOPE, inplace=True)
+
+
+def enlarge(features: Tensor, step: int) -> Tensor:
+    """Repeat every pixel ``step`` times along both axes."""
+    return F.interpolate(features, scale_factor=float(step), mode="nearest")
+
+
+def favourite_layout(image: Tensor) -> Tensor:
+    """The same values in the memory layout that makes the following convolutions fast.
+
+    On a CPU, 3x3 convolutions of these widths run a tenth to a fifth faster with the channels last (slower in
+    float64), and repeating pixels several times; layers hand the layout on. Elsewhere the layout is the
+    caller's choice.
+    """
+    if image.device.type != "cpu" or image.dtype == torch.float64:
+        return image
+    return image.contiguous(memory_format=torch.channels_last)
+
+
+class ResidualDenseBlock(nn.Module):
+    """Five convolutions, each of which sees the input and the outputs of those before it.
+
+    Args:
+        features: channels in and out.
+        growth: channels that each of the first four convolutions adds.
+        wrap: holder of the convolutions; ``nn.Sequential`` gives the names of the code before December 2018.
+    """
+
+    def __init__(self, features: int, growth: int, wrap: Wrap = bare) -> None:
+        super().__init__()
+        self.growth = growth
+        self.conv1 = wrap(conv3x3(features, growth))
+        self.conv2 = wrap(conv3x3(features + growth, growth))
+        self.conv3 = wrap(conv3x3(features + 2 * growth, growth))
+        self.conv4 = wrap(conv3x3(features + 3 * growth, growth))
+        self.conv5 = wrap(conv3x3(features + 4 * growth, features))
+        self.apply(initialise_small)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, features, H, W)`` to the same shape."""
+        seen = x
+        for convolution in (self.conv1, self.conv2, self.conv3, self.conv4):
+            seen = torch.cat((seen, rectify(convolution(seen))), dim=1)
+        return torch.add(x, self.conv5(seen), alpha=RESIDUAL_SCALE)
+
+    def update(self, buffer: Tensor) -> None:
+        """The block's output in place of its input, without gradients.
+
+        Args:
+            buffer: ``(N, features + 4 * growth, H, W)``; its first channels are the input and become the
+                output, the others are working space.
+        """
+        features = buffer.shape[1] - 4 * self.growth
+        for index, convolution in enumerate((self.conv1, self.conv2, self.conv3, self.conv4)):
+            seen = features + index * self.growth
+            buffer[:, seen : seen + self.growth] = rectify(convolution(buffer[:, :seen]))
+        buffer[:, :features].add_(self.conv5(buffer), alpha=RESIDUAL_SCALE)
+
+
+class RRDB(nn.Module):
+    """Three dense blocks and a residual connection around them; arguments as of one of them."""
+
+    def __init__(self, features: int, growth: int, wrap: Wrap = bare) -> None:
+        super().__init__()
+        self.RDB1 = ResidualDenseBlock(features, growth, wrap)
+        self.RDB2 = ResidualDenseBlock(features, growth, wrap)
+        self.RDB3 = ResidualDenseBlock(features, growth, wrap)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, features, H, W)`` to the same shape."""
+        deep = self.RDB3(self.RDB2(self.RDB1(x))) if torch.is_grad_enabled() else self._in_one_buffer(x)
+        return torch.add(x, deep, alpha=RESIDUAL_SCALE)
+
+    def _in_one_buffer(self, x: Tensor) -> Tensor:
+        features, space = x.shape[1], 4 * self.RDB1.growth
+        buffer = F.pad(x, (0, 0, 0, 0, 0, space))
+        for block in (self.RDB1, self.RDB2, self.RDB3):
+            block.update(buffer)
+        return buffer[:, :features]
+
+
+def initialise_small(module: nn.Module) -> None:
+    """He et al. 2015 (arXiv 1502.01852) times 0.1, no bias: a deep residual network starts near identity.
+
+    ESRGAN, section 3.1; as in BasicSR 1.4.2, inside dense blocks only.
+    """
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight)
+        with torch.no_grad():
+            module.weight.mul_(0.1)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 @dataclass(frozen=True)
@@ -164,6 +285,113 @@ def _from_old_name(name: str, outer: Mapping[int, str]) -> str:
     name = re.sub(r"^model\.1\.sub\.\d+\.(weight|bias)$", r"trunk_conv.\1", name)
     number = re.match(r"^model\.(\d+)\.", name)
     return name if number is None else name.replace(number[0], f"{outer.get(int(number[1]), number[0])}.", 1)
+
+
+# How ESRGAN is trained: for pixels first, then perceptually against a relativistic average critic.
+#
+# Numbers are those of arXiv 1809.00219, section 4.1, and of BasicSR's option files where the paper is silent.
+
+CRITIC = "critic"
+
+HALVED_EVERY_FIFTH = StepRate(at=(0.2, 0.4, 0.6, 0.8), gamma=0.5)
+"""Every 200k of 1M iterations."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What differs between budgets: iterations, batch, HR patch, rates, size of the critic."""
+
+    pixels: int
+    adversarial: int
+    batch: int
+    patch: int
+    pixel_rate: float
+    adversarial_rate: float
+    critic_features: int = 64
+    critic_hidden: int = 100
+
+
+PLANS: dict[tuple[str, str], Plan] = {
+    ("smoke", "paper"): Plan(40, 6, 2, 32, 2e-4, 1e-4),
+    ("smoke", "tiny"): Plan(400, 40, 8, 48, 3e-3, 1e-4, critic_features=8, critic_hidden=16),
+    ("short", "paper"): Plan(16_000, 4_000, 16, 128, 2e-4, 1e-4),
+    ("short", "tiny"): Plan(8_000, 2_000, 16, 128, 1e-3, 1e-4, critic_features=16, critic_hidden=32),
+    ("paper", "paper"): Plan(1_000_000, 400_000, 16, 128, 2e-4, 1e-4),
+    ("paper", "tiny"): Plan(1_000_000, 400_000, 16, 128, 2e-4, 1e-4, critic_features=16, critic_hidden=32),
+}
+"""Budget and variant to the plan; ``paper`` is section 4.1."""
+
+
+def esrgan_recipe(request: RecipeRequest) -> Recipe:
+    """L1 on pixels, then ``L_percep + 5e-3 * L_RaGAN + 1e-2 * L1`` from those weights (eq. 3)."""
+    plan = PLANS[request.budget, request.variant]
+    patch = patch_for(plan.patch, request.scale)
+    pixels = Stage(
+        name="pixels",
+        iterations=plan.pixels,
+        batch=plan.batch,
+        patch=patch,
+        terms=(LossTerm("l1", PixelLoss(F.l1_loss)),),
+        optimiser=Optimiser("adam", lr=plan.pixel_rate),
+        schedule=HALVED_EVERY_FIFTH,
+    )
+    perceptual, notes = perceptual_term(request)
+    return Recipe(
+        stages=(pixels, _adversarial_stage(request, plan, patch, perceptual)),
+        source="arXiv 1809.00219, sections 3.2, 3.3 and 4.1; XPixelGroup/BasicSR@8d56e3a "
+        "options/train/ESRGAN: 1M and 400k iterations",
+        notes=(*notes, *scale_notes(request.scale, plan.patch)),
+    )
+
+
+def _adversarial_stage(request: RecipeRequest, plan: Plan, patch: int, perceptual: LossTerm) -> Stage:
+    """One update of the critic for one of the generator; rates halved at 50k, 100k, 200k and 300k of 400k."""
+    optimiser = Optimiser("adam", lr=plan.adversarial_rate)
+    schedule = StepRate(at=(1 / 8, 1 / 4, 1 / 2, 3 / 4), gamma=0.5)
+    build: Callable[[], nn.Module] = partial(
+        VGGCritic, request.channels, patch, plan.critic_features, plan.critic_hidden
+    )
+    return Stage(
+        name="adversarial",
+        iterations=plan.adversarial,
+        batch=plan.batch,
+        patch=patch,
+        terms=(
+            perceptual,
+            LossTerm("adversarial", RelativisticGenerator(CRITIC), weight=5e-3),
+            LossTerm("l1", PixelLoss(F.l1_loss), weight=1e-2),
+        ),
+        optimiser=optimiser,
+        schedule=schedule,
+        critics=(Critic(CRITIC, build, RelativisticCritic(), optimiser, schedule),),
+    )
+
+
+def perceptual_term(request: RecipeRequest) -> tuple[LossTerm, tuple[str, ...]]:
+    """L1 on VGG-19 conv5_4 before activation (section 3.3), on pixels without its weights; what to note."""
+    pixels = LossTerm("pixels", PixelLoss(F.l1_loss))
+    if request.variant == "tiny":
+        return pixels, ("Perceptual loss: L1 on pixels in its place, so that a CPU keeps up.",)
+    state = request.pretrained("vgg19")
+    if state is None:
+        return pixels, ("Perceptual loss: L1 on pixels in its place: no VGG-19 weights on disk.",)
+    loss = VGGContentLoss(state, {"conv5_4": 1.0}, F.l1_loss)
+    return LossTerm("perceptual", loss), ("Perceptual loss: L1 on VGG-19 conv5_4 before activation.",)
+
+
+def patch_for(patch: int, scale: int) -> int:
+    """``patch`` rounded up, so that LR crops are whole at x3 and can be unshuffled at x2."""
+    multiple = 4 if scale == 2 else scale
+    return math.ceil(patch / multiple) * multiple
+
+
+def scale_notes(scale: int, patch: int) -> tuple[str, ...]:
+    """What is not published about this magnification."""
+    if scale == 4:
+        return ()
+    rounded = patch_for(patch, scale)
+    detail = f", HR patches of {rounded} instead of {patch}" if rounded != patch else ""
+    return (f"Published for x4 only; x{scale} is trained alike{detail}.",)
 
 
 _AUTHORS = "https://github.com/xinntao/ESRGAN"

@@ -25,10 +25,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from srbench.models.downsample import BicubicDownsample
 from srbench.models.interface import RecipeRequest, ReleasedWeights
-from srbench.models.layers import receptive_radius, set_zero, upsampling_steps
-from srbench.models.losses.charbonnier import charbonnier_loss
+from srbench.models.layers import BicubicDownsample, receptive_radius, set_zero, upsampling_steps
+from srbench.models.losses.pixel import charbonnier_loss
 from srbench.models.recipe import Batch, CosineRate, LossInputs, LossTerm, Optimiser, Outputs, Recipe, Stage
 from srbench.models.registry import register_model
 

@@ -12,12 +12,253 @@ blocks on top of the bicubic image, without the final tanh, made to train in sec
 
 from __future__ import annotations
 
-from torch import nn
+from functools import partial
 
-from srbench.models.baselines.swift_srgan_networks import SwiftGenerator, tiny_swift
-from srbench.models.baselines.swift_srgan_recipe import swift_srgan_recipe
-from srbench.models.interface import ReleasedWeights
+import torch
+from torch import Tensor, nn
+
+from srbench.models.baselines.srgan import Plan, joint_stage, srresnet_radius, unit_tanh
+from srbench.models.interface import RecipeRequest, ReleasedWeights
+from srbench.models.layers import OnBicubic, upsampling_steps
+from srbench.models.losses.perceptual import MobileNetContentLoss
+from srbench.models.recipe import LossTerm, Optimiser, Recipe
 from srbench.models.registry import register_model
+
+# Generator and critic of Swift-SRGAN: SRGAN's layout with depthwise separable convolutions.
+#
+# Modules are named as in the authors' code (Koushik0901/Swift-SRGAN@cd2414f swift-srgan/models.py).
+
+class SeparableConv(nn.Module):
+    """A convolution of every channel on its own, then a 1x1 convolution over the channels.
+
+    Args:
+        width_in: channels in.
+        width: channels out.
+        kernel: side of the kernel, odd.
+        stride: step of the first convolution.
+        bias: whether both have a bias.
+    """
+
+    def __init__(
+        self, width_in: int, width: int, kernel: int = 3, stride: int = 1, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(
+            width_in, width_in, kernel, stride, padding=kernel // 2, groups=width_in, bias=bias
+        )
+        self.pointwise = nn.Conv2d(width_in, width, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, width_in, H, W)`` to ``(N, width, H/stride, W/stride)``, sides rounded up."""
+        mixed: Tensor = self.pointwise(self.depthwise(x))
+        return mixed
+
+
+class UnusedSlope(nn.Module):
+    """The slopes of an activation that the authors build and never apply; kept so that checkpoints load.
+
+    A buffer, not a parameter: no gradient ever reaches it.
+    """
+
+    weight: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.full((features,), 0.25))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` itself."""
+        return x
+
+
+class ConvBlock(nn.Module):
+    """Separable convolution, batch normalisation, activation; a bias only where nothing is normalised."""
+
+    def __init__(self, cnn: SeparableConv, bn: nn.Module, act: nn.Module) -> None:
+        super().__init__()
+        self.cnn = cnn
+        self.bn = bn
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, width_in, H, W)`` to ``(N, width, H/stride, W/stride)``."""
+        activated: Tensor = self.act(self.bn(self.cnn(x)))
+        return activated
+
+
+def normalised(features: int, act: nn.Module) -> ConvBlock:
+    """A 3x3 block of equal widths with normalisation."""
+    return ConvBlock(SeparableConv(features, features, bias=False), nn.BatchNorm2d(features), act)
+
+
+class ResidualBlock(nn.Module):
+    """``x + block2(block1(x))`` with an activation after the first only."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.block1 = normalised(features, nn.PReLU(features))
+        self.block2 = normalised(features, UnusedSlope(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, features, H, W)`` to the same shape."""
+        residual: Tensor = self.block2(self.block1(x))
+        return x + residual
+
+
+class UpsampleBlock(nn.Module):
+    """Separable convolution, sub-pixel shuffle, PReLU."""
+
+    def __init__(self, features: int, step: int) -> None:
+        super().__init__()
+        self.conv = SeparableConv(features, step**2 * features)
+        self.shuffle = nn.PixelShuffle(step)
+        self.act = nn.PReLU(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, features, H, W)`` to ``(N, features, step*H, step*W)``."""
+        enlarged: Tensor = self.act(self.shuffle(self.conv(x)))
+        return enlarged
+
+
+class LinearGenerator(nn.Module):
+    """The generator before its output is squashed into [0, 1].
+
+    Args:
+        scale: 2, 3, 4 or 8.
+        channels: image channels in and out.
+        blocks: residual blocks.
+        features: width.
+    """
+
+    def __init__(self, scale: int, channels: int, blocks: int = 16, features: int = 64) -> None:
+        super().__init__()
+        steps = upsampling_steps(scale)
+        first = SeparableConv(channels, features, kernel=9)
+        self.initial = ConvBlock(first, nn.Identity(), nn.PReLU(features))
+        self.residual = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))
+        self.convblock = normalised(features, UnusedSlope(features))
+        self.upsampler = nn.Sequential(*(UpsampleBlock(features, step) for step in steps))
+        self.final_conv = SeparableConv(features, channels, kernel=9)
+        self.receptive_radius = srresnet_radius(blocks, steps)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to ``(N, C, scale*H, scale*W)``, any number."""
+        shallow = self.initial(lr)
+        deep = shallow + self.convblock(self.residual(shallow))
+        sr: Tensor = self.final_conv(self.upsampler(deep))
+        return sr
+
+
+class SwiftGenerator(LinearGenerator):
+    """The generator of the paper."""
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to ``(N, C, scale*H, scale*W)`` in (0, 1)."""
+        return unit_tanh(super().forward(lr))
+
+
+def tiny_swift(scale: int, channels: int) -> nn.Module:
+    """A small generator that corrects the bicubic image, which is in [0, 1] already."""
+    body = LinearGenerator(scale, channels, blocks=3, features=32)
+    return OnBicubic(body, body.final_conv.pointwise, scale)
+
+
+class SwiftDiscriminator(nn.Module):
+    """The critic: eight separable convolutions, pooled to 6x6, and two linear layers.
+
+    Args:
+        channels: image channels.
+        features: width of the first convolution; the last has eight times as many.
+        hidden: width of the hidden linear layer.
+    """
+
+    def __init__(self, channels: int, features: int = 64, hidden: int = 1024) -> None:
+        super().__init__()
+        widths = [features * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
+        blocks = [ConvBlock(SeparableConv(channels, features), nn.Identity(), nn.LeakyReLU(0.2))]
+        for index in range(1, 8):
+            blocks.append(_critic_block(widths[index - 1], widths[index], stride=1 + index % 2))
+        self.blocks = nn.Sequential(*blocks)
+        self.classifier = nn.Sequential(
+            PoolTo(6),
+            nn.Flatten(),
+            nn.Linear(8 * features * 6**2, hidden),
+            nn.LeakyReLU(0.2),
+            nn.Linear(hidden, 1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to the probabilities ``(N, 1)`` that the images are HR."""
+        return torch.sigmoid(self.classifier(self.blocks(image)))
+
+
+def _critic_block(width_in: int, width: int, stride: int) -> ConvBlock:
+    convolution = SeparableConv(width_in, width, stride=stride, bias=False)
+    return ConvBlock(convolution, nn.BatchNorm2d(width), nn.LeakyReLU(0.2))
+
+
+class PoolTo(nn.Module):
+    """Adaptive average pooling to ``side`` by ``side``, where the size is not that already.
+
+    A patch of 96 pixels arrives at 6x6: nothing is left to pool, and the backward pass of adaptive pooling,
+    which is not deterministic on a GPU, is never run.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to ``(N, C, side, side)``."""
+        size = (self.side, self.side)
+        return x if x.shape[-2:] == size else nn.functional.adaptive_avg_pool2d(x, size)
+
+
+# How Swift-SRGAN is trained: the five-block port's stage with MobileNetV2 features and AdamW.
+
+PLANS: dict[tuple[str, str], Plan] = {
+    ("smoke", "paper"): Plan(50, 4, 48),
+    ("smoke", "tiny"): Plan(300, 6, 48),
+    ("short", "paper"): Plan(10_000, 16, 96),
+    ("short", "tiny"): Plan(6_000, 16, 96),
+    ("paper", "paper"): Plan(23_000, 16, 96),
+    ("paper", "tiny"): Plan(23_000, 16, 96),
+}
+"""Budget and variant to the plan; ``paper`` is 100 epochs of 3,669 images in batches of 16."""
+
+CRITICS = {"paper": (64, 1024), "tiny": (8, 32)}
+"""Variant to the width and the hidden width of the critic."""
+
+
+def swift_srgan_recipe(request: RecipeRequest) -> Recipe:
+    """The authors' released training script."""
+    perceptual, note = _mobilenet(request)
+    features, hidden = CRITICS[request.variant]
+    build = partial(SwiftDiscriminator, request.channels, features, hidden)
+    optimiser = Optimiser("adamw", lr=1e-3, weight_decay=1e-2)
+    plan = PLANS[request.budget, request.variant]
+    return Recipe(
+        stages=(joint_stage(plan, request.scale, perceptual, build, optimiser),),
+        source="Koushik0901/Swift-SRGAN@cd2414f swift-srgan/train.py and loss.py; arXiv 2111.14320",
+        notes=(
+            note,
+            "The released script never defines its batch size; here 16 in the longer budgets. "
+            "The number of images (DIV2K and Flickr2K, 3,669) is a third party's account of the paper.",
+        ),
+    )
+
+
+def _mobilenet(request: RecipeRequest) -> tuple[LossTerm | None, str]:
+    """All of MobileNetV2's convolutional part, on images that are not normalised."""
+    if request.variant == "tiny":
+        return None, "No perceptual term, so that a CPU keeps up."
+    state = request.pretrained("mobilenet_v2")
+    if state is None:
+        return None, "No perceptual term: no MobileNetV2 weights on disk."
+    return (
+        LossTerm("mobilenet_v2", MobileNetContentLoss(state), weight=6e-3),
+        "Perceptual term: last feature maps of MobileNetV2, MSE, 6e-3.",
+    )
 
 
 def _released(scale: int) -> ReleasedWeights:

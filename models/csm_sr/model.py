@@ -58,8 +58,7 @@ def csm_sr(scale: int, channels: int, variant: str) -> nn.Module:
         from srbench.models.csm_sr.released import build_released
 
         return build_released(scale, channels, variant)
-    from srbench.models.csm_sr.generator import CSMSR, SIZES
-    from srbench.models.csm_sr.gradient_branch import GradientGuidedCSMSR
+    from srbench.models.csm_sr.generator import CSMSR, SIZES, GradientGuidedCSMSR
 
     kind = GradientGuidedCSMSR if variant == "gradient_branch" else CSMSR
     return kind(scale, channels, SIZES[variant])

@@ -17,20 +17,340 @@ often as they need. At x3 the merging convolution has the largest multiple of 9 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.csm_sr.released_blocks import (
-    ReversedRRDB,
-    depth_to_space,
-    start_as_keras,
-)
-from srbench.models.csm_sr.released_encoder import FEATURES, EfficientNetFeatures
+from srbench.models.csm_sr.blocks import SLOPE
+from srbench.models.csm_sr.encoder import calibrate, coloured
 from srbench.models.interface import ModelError
 from srbench.models.layers import InterpolationUpsample, receptive_radius, upsampling_steps
+from srbench.models.losses.perceptual import IMAGENET_MEAN, IMAGENET_STD
+
+# Building blocks of CSM-SR's released code, under the names and with the arithmetic of that code.
+#
+# Facts: aaivu/CSM-SR at c89569b, ``CSM-SR/csm_sr.py`` (Keras). They differ from ``blocks``, which follows the
+# text, in what the text does not say and in two things that look like mistakes: a dense block has no residual,
+# and an RRDB scales its shortcut instead of its trunk. Nothing outside the variants ``released*`` and
+# ``oracle`` uses them.
+
+SHORTCUT_SCALE = 0.2
+
+
+def depth_to_space(x: Tensor, step: int) -> Tensor:
+    """Channels to pixels in TensorFlow's order.
+
+    Channel ``(dy * step + dx) * C + c`` gives the pixels ``(dy, dx)`` of each cell of channel ``c``;
+    ``torch.pixel_shuffle`` numbers channels ``c * step**2 + dy * step + dx`` instead.
+
+    Args:
+        x: ``(N, step**2 * C, H, W)``.
+        step: enlargement.
+
+    Returns:
+        ``(N, C, step*H, step*W)``.
+    """
+    images, depth, height, width = x.shape
+    cells = x.reshape(images, step, step, depth // step**2, height, width)
+    return cells.permute(0, 3, 4, 1, 5, 2).reshape(images, depth // step**2, step * height, step * width)
+
+
+class Separable(nn.Module):
+    """Depthwise 3x3 convolution without bias, then a 1x1 one with bias, nothing in between."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(features, features, 3, padding=1, groups=features, bias=False)
+        self.pointwise = nn.Conv2d(features, features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, features, H, W)`` to the same shape."""
+        mixed: Tensor = self.pointwise(self.depthwise(x))
+        return mixed
+
+
+class DenseLayer(nn.Module):
+    """Plain, dilated and separable 3x3 convolution, a ReLU after each: ``features`` in, ``growth`` out."""
+
+    def __init__(self, features: int, growth: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(features, growth, 3, padding=1)
+        self.dilated = nn.Conv2d(growth, growth, 3, padding=2, dilation=2)
+        self.sep = Separable(growth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, features, H, W)`` to ``(N, growth, H, W)``."""
+        grown = F.relu(self.dilated(F.relu(self.conv(x))))
+        return F.relu(self.sep(grown))
+
+
+class DenseBlock(nn.Module):
+    """RDB of the released code: dense layers joined by a linear 3x3 convolution, no residual.
+
+    Args:
+        width_in: channels in.
+        width: channels out.
+        growth: channels each layer adds.
+        layers: number of layers.
+    """
+
+    def __init__(self, width_in: int, width: int, growth: int, layers: int) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(DenseLayer(width_in + n * growth, growth) for n in range(layers))
+        self.fuse = nn.Conv2d(width_in + layers * growth, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, width_in, H, W)`` to ``(N, width, H, W)``."""
+        dense = x
+        for layer in self.layer:
+            dense = torch.cat((dense, layer(dense)), dim=1)
+        fused: Tensor = self.fuse(dense)
+        return fused
+
+
+class ReversedRRDB(nn.Module):
+    """RRDB of the released code: ``chain(x) + 0.2 * conv(x)``; ESRGAN's is ``x + 0.2 * chain(x)``.
+
+    Args:
+        width_in: channels in.
+        width: channels out.
+        growth: channels each dense layer adds.
+        blocks: dense blocks in the chain.
+        layers: dense layers in each of them.
+    """
+
+    def __init__(self, width_in: int, width: int, growth: int, blocks: int, layers: int) -> None:
+        super().__init__()
+        self.shortcut = nn.Conv2d(width_in, width, 3, padding=1)
+        widths = [width_in] + [width] * (blocks - 1)
+        self.rdb = nn.Sequential(*(DenseBlock(one, width, growth, layers) for one in widths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, width_in, H, W)`` to ``(N, width, H, W)``."""
+        return torch.add(self.rdb(x), self.shortcut(x), alpha=SHORTCUT_SCALE)
+
+    @property
+    def radius(self) -> int:
+        """Pixels to each side it looks: 4 a layer (1 plain, 2 dilated, 1 depthwise), 1 a joining layer."""
+        return sum(4 * len(block.layer) + 1 for block in self.rdb if isinstance(block, DenseBlock))
+
+
+@torch.no_grad()
+def start_as_keras(*parts: nn.Module) -> None:
+    """Keras's defaults for every convolution: Glorot's uniform distribution and no bias."""
+    for part in parts:
+        for layer in part.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.xavier_uniform_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+
+# What conditions CSM-SR's released generators: the last features of EfficientNet-B7, frozen.
+#
+# As in the released code (section "Conditioning" of ``csm_sr.py`` at c89569b): the whole convolutional part,
+# stride 32, 2560 channels, squeeze-and-excitation over the whole image, no gradient, statistics fixed. What
+# differs:
+#
+# * *Range*: the authors feed [0, 1] into a network that expects 0 to 255 and normalises for itself, so that it
+#   sees a nearly black image. Here images are normalised as the weights want them. (The defect is in what the
+#   trained generator gets used to, not in the graph, and there are no weights of theirs to be true to.)
+# * *Weights*: torchvision's instead of Keras's, and its symmetric padding of strided convolutions.
+# * *Without ImageNet weights on disk* the network is random, the same in every build. Its residual blocks start
+#   as the identity (arXiv 1706.02677, section 5.1) and its statistics are those of noise of various spectra and
+#   contrasts. As torchvision initialises it, the signal fades to 1e-15 over its 55 blocks; with statistics
+#   alone it grows to 1e9 on some micrographs; so, the features of real ones have deviations of 0.5 to 6.
+#
+# The 64 million frozen parameters are part of the state dict. That makes every file of such a generator 256 MB
+# larger, and complete: it gives the same output on a machine that has other ImageNet weights, or none.
+
+NETWORK = "efficientnet_b7"
+FEATURES = 2560
+"""Channels of the last feature map."""
+
+SEED = 7
+"""Of the weights that stand in for ImageNet's."""
+
+
+class EfficientNetFeatures(nn.Module):
+    """EfficientNet-B7 without its classifier, frozen, under torchvision's parameter names."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = _architecture()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False).eval()
+        if not self.mean.is_meta:
+            _draw_weights(self.features)
+            calibrate(self.features, self.normalise(_varied_noise().to(self.mean.device)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(N, 1 or 3, H, W)`` in [0, 1] to ``(N, 2560, ceil(H/32), ceil(W/32))``; grey is replicated."""
+        features: Tensor = self.features(self.normalise(image))
+        return features
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """ImageNet's mean and deviation; grey replicated."""
+        return (image.expand(-1, 3, -1, -1) - self.mean) / self.std
+
+    def train(self, mode: bool = True) -> EfficientNetFeatures:
+        """Always evaluation mode: the network is a fixed function."""
+        del mode
+        return super().train(False)
+
+    def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
+        """Copy the weights of torchvision's EfficientNet-B7.
+
+        Args:
+            state: its state dict; the classifier's entries are ignored.
+
+        Raises:
+            ModelError: a parameter is missing or of another shape; the network is then unchanged.
+        """
+        own = {name: value for name, value in self.state_dict().items() if not name.endswith("tracked")}
+        wrong = [name for name in own if name not in state or state[name].shape != own[name].shape]
+        if wrong:
+            raise ModelError(
+                f"These are not torchvision's {NETWORK} weights: {len(wrong)} of {len(own)} tensors are "
+                f"missing or of another shape (first: {wrong[0]}). "
+                "Use the file efficientnet_b7_lukemelas-c5b4e57e.pth."
+            )
+        self.load_state_dict({name: state[name] for name in own}, strict=False)
+
+
+def _architecture() -> nn.Module:
+    """The convolutional part, its tensors allocated but not drawn."""
+    from torchvision.models import efficientnet_b7
+
+    device = torch.get_default_device()
+    with torch.device("meta"):
+        features: nn.Module = efficientnet_b7(weights=None).features
+    return features if device.type == "meta" else features.to_empty(device=device)
+
+
+@torch.no_grad()
+def _draw_weights(features: nn.Module) -> None:
+    """Torchvision's initialisation from a seed of its own, on the CPU; residual branches start silent."""
+    generator = torch.Generator().manual_seed(SEED)
+    for layer in features.modules():
+        if isinstance(layer, nn.Conv2d):
+            drawn = torch.empty(layer.weight.shape, device="cpu")
+            nn.init.kaiming_normal_(drawn, mode="fan_out", generator=generator)
+            layer.weight.copy_(drawn)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()
+    for block in features.modules():
+        if getattr(block, "use_res_connect", False):
+            nn.init.zeros_(_last_norm(block).weight)
+
+
+def _last_norm(block: nn.Module) -> nn.BatchNorm2d:
+    return [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d)][-1]
+
+
+def _varied_noise(images: int = 8, side: int = 64) -> Tensor:
+    """``(images, 1, side, side)`` in [0, 1], of all spectra, levels and contrasts; always the same."""
+    generator = torch.Generator().manual_seed(SEED)
+    white = torch.randn(images, 1, side, side, generator=generator, device="cpu")
+    level, contrast = torch.rand(2, images, 1, 1, 1, generator=generator, device="cpu").unbind()
+    noise = coloured(white, torch.linspace(0, 2, images, device="cpu").view(-1, 1, 1, 1))
+    mean, std = noise.mean((2, 3), keepdim=True), noise.std((2, 3), keepdim=True)
+    return (level + 0.3 * contrast * (noise - mean) / std).clamp(0, 1)
+
+
+# The discriminator of CSM-SR's released code (``csm_sr.py`` at c89569b): three resolutions in, one map out.
+#
+# The text's multi-scale discriminator gives a judgement for each resolution (``discriminator``); this one looks
+# at the features of the image at full, half and quarter size, brings them back to full size by depth to space,
+# joins them and goes on with one strided chain. Paddings are TensorFlow's ``same``, which is not symmetric.
+
+BASE = 32
+WIDTHS = (64, 128, 256, 512)
+KERNEL = 4
+
+
+class ResidualPair(nn.Module):
+    """``x + conv(leaky_relu(conv(x)))``."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, features, H, W)`` to the same shape."""
+        residual: Tensor = self.conv2(F.leaky_relu(self.conv1(x), SLOPE))
+        return x + residual
+
+
+class Halving(nn.Module):
+    """Strided 4x4 convolution, batch normalisation (Keras's epsilon and momentum), leaky ReLU."""
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width_in, width, KERNEL, stride=2)
+        self.bn = nn.BatchNorm2d(width, eps=1e-3, momentum=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, width_in, H, W)`` to ``(N, width, ceil(H/2), ceil(W/2))``."""
+        return F.leaky_relu(self.bn(self.conv(pad_same(x, KERNEL, 2))), SLOPE)
+
+
+class ReleasedDiscriminator(nn.Module):
+    """Images to a map of logits.
+
+    Args:
+        channels: image channels; the authors have 3.
+        base: width of the first layers, a multiple of 16.
+        widths: those of the strided layers.
+    """
+
+    def __init__(self, channels: int, base: int = BASE, widths: tuple[int, ...] = WIDTHS) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels, base, 3, padding=1)
+        self.s1 = ResidualPair(base)
+        self.s2 = ResidualPair(base)
+        self.s3 = ResidualPair(base)
+        self.merge = nn.Conv2d(base + base // 4 + base // 16, base, 3, padding=1)
+        before = (base, *widths[:-1])
+        self.down = nn.Sequential(*(Halving(*pair) for pair in zip(before, widths, strict=True)))
+        self.out = nn.Conv2d(widths[-1], 1, KERNEL)
+        start_as_keras(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(N, C, H, W)`` in [0, 1], sides multiples of 4, to logits ``(N, 1, ceil(H/16), ceil(W/16))``.
+
+        Raises:
+            ModelError: a side is no multiple of 4.
+        """
+        if image.shape[-2] % 4 or image.shape[-1] % 4:
+            raise ModelError(
+                f"The released discriminator takes sides that are multiples of 4, found "
+                f"{tuple(image.shape[-2:])}; use such an HR patch."
+            )
+        shallow = F.leaky_relu(self.stem(image), SLOPE)
+        half = depth_to_space(self.s2(F.avg_pool2d(shallow, 2)), 2)
+        quarter = depth_to_space(self.s3(F.avg_pool2d(shallow, 4)), 4)
+        joined = torch.cat((self.s1(shallow), half, quarter), dim=1)
+        found = self.down(F.leaky_relu(self.merge(joined), SLOPE))
+        logits: Tensor = self.out(pad_same(found, KERNEL, 1))
+        return logits
+
+
+def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """TensorFlow's ``same`` padding with zeros: what is odd about it goes to the bottom and the right."""
+    bottom, right = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:])
+    return F.pad(x, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
+
 
 STEM = 128
 """Channels of the first convolution, whatever the width of the branches."""

@@ -13,7 +13,7 @@ from srbench.datasets.resize import resize, resize_by
 from srbench.models import create
 from srbench.models.baselines import cascade as module
 from srbench.models.baselines.cascade import SIZES, UNIT, Block, Cascade, Size, cycled_resolutions
-from srbench.models.losses.ssim import ssim
+from srbench.models.losses.pixel import ssim
 from srbench.models.recipe import Batch, LossInputs
 
 SCALES = (2, 4, 8)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from srbench.models.csm_sr.discriminator import MultiScaleDiscriminator
-from srbench.models.csm_sr.objective import DISCRIMINATOR, adversarial_loss, discriminator_loss
+from srbench.models.csm_sr.recipe import DISCRIMINATOR, adversarial_loss, discriminator_loss
 from srbench.models.recipe import Batch, LossInputs
 
 

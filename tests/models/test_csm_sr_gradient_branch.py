@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from srbench.models import create
-from srbench.models.csm_sr.generator import CSMSR, GeneratorSize
-from srbench.models.csm_sr.gradient_branch import (
+from srbench.models.csm_sr.generator import (
+    CSMSR,
     GRADIENT,
+    GeneratorSize,
     GradientGuidedCSMSR,
     gradient_forward,
     gradient_image_loss,

@@ -12,11 +12,11 @@ from srbench.models import create
 from srbench.models.csm_sr.encoder import (
     POOLING_RADIUS,
     ConditioningEncoder,
+    load_pretrained,
     micrograph_noise,
     window_mean,
 )
 from srbench.models.csm_sr.generator import CSMSR, SIZES, GeneratorSize, Reconstruction
-from srbench.models.csm_sr.pretrained import load_pretrained
 from srbench.models.interface import ModelError
 from srbench.models.layers import InterpolationUpsample
 

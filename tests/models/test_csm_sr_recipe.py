@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from srbench.models import create
-from srbench.models.csm_sr.objective import ADVERSARIAL, EARLY, LATE
-from srbench.models.csm_sr.schedule import FLOOR_PSNR, TARGET_PSNR, MetricFeedback
-from srbench.models.losses.contextual import VGGContextualLoss
-from srbench.models.losses.perceptual import BLOCKS, VGGContentLoss
+from srbench.models.csm_sr.recipe import ADVERSARIAL, EARLY, FLOOR_PSNR, LATE, TARGET_PSNR, MetricFeedback
+from srbench.models.losses.perceptual import BLOCKS, VGGContentLoss, VGGContextualLoss
 from srbench.models.recipe import BUDGETS, LossTerm, Progress, Recipe, Stage
 
 STRUCTURAL = {"contextual", "gradient", "second_order", "similarity", "texture", "colour"}

@@ -16,13 +16,13 @@ from srbench.models.csm_sr.encoder import micrograph_noise
 from srbench.models.csm_sr.released import (
     RELEASED_SIZES,
     ConditionedOnLR,
+    EfficientNetFeatures,
     ReleasedGraph,
     ReleasedSize,
     Unconditioned,
     as_condition,
+    depth_to_space,
 )
-from srbench.models.csm_sr.released_blocks import depth_to_space
-from srbench.models.csm_sr.released_encoder import EfficientNetFeatures
 from srbench.models.layers import InterpolationUpsample
 
 FIXTURES = {

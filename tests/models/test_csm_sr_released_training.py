@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srbench.models import ModelError, create
-from srbench.models.csm_sr.objective import DISCRIMINATOR, PERCEPTUAL_LAYERS
-from srbench.models.csm_sr.released_discriminator import ReleasedDiscriminator, pad_same
-from srbench.models.csm_sr.released_losses import (
+from srbench.models.csm_sr.recipe import DISCRIMINATOR, PERCEPTUAL_LAYERS
+from srbench.models.csm_sr.released import ReleasedDiscriminator, pad_same
+from srbench.models.csm_sr.released_recipe import (
+    WEIGHTS,
+    EpochRamp,
     adversarial_term,
     auxiliary_loss,
     caffe_perceptual_loss,
@@ -26,10 +28,9 @@ from srbench.models.csm_sr.released_losses import (
     red_green_second_order_loss,
     released_critic_loss,
     released_generator_loss,
+    staircase,
 )
-from srbench.models.csm_sr.released_recipe import WEIGHTS, EpochRamp, staircase
-from srbench.models.losses.gradient import gradient_loss, texture_loss
-from srbench.models.losses.structure import colour_loss, structural_similarity_loss
+from srbench.models.losses.pixel import colour_loss, gradient_loss, structural_similarity_loss, texture_loss
 from srbench.models.recipe import Batch, LossInputs, Progress
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -15,11 +15,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import ModelError, create
 from srbench.models.baselines.dsrvae import from_authors
-from srbench.models.baselines.dsrvae_critic import Critic, largest_pool
-from srbench.models.baselines.dsrvae_denoiser import Denoiser, DenoiserSize
-from srbench.models.baselines.dsrvae_patches import patch_starts, spans
-from srbench.models.baselines.dsrvae_pipeline import DSRVAE
-from srbench.models.baselines.dsrvae_srsn import SRSN, ResnetBlock
+from srbench.models.baselines.dsrvae_pipeline import (
+    DSRVAE,
+    SRSN,
+    Denoiser,
+    DenoiserSize,
+    ResnetBlock,
+    patch_starts,
+    spans,
+)
+from srbench.models.baselines.dsrvae_recipe import Critic, largest_pool
 
 SMALL = DenoiserSize(features=4, dim=4, planes=8, feat_size=2, hidden=8, z_dim=6, blocks=1)
 """Patches of 32 pixels, which overlap by 8."""

@@ -12,10 +12,11 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from srbench.models import ModelError, create
-from srbench.models.baselines.dsrvae_features import Thumbnail, VGGCode, untrained_vgg19
-from srbench.models.baselines.dsrvae_losses import (
+from srbench.models.baselines.dsrvae_recipe import (
     CRITIC,
     ShotNoise,
+    Thumbnail,
+    VGGCode,
     VGGCycleLoss,
     cycle_error,
     divergence,
@@ -23,6 +24,7 @@ from srbench.models.baselines.dsrvae_losses import (
     fool_the_critic,
     shrink,
     tell_apart,
+    untrained_vgg19,
 )
 from srbench.models.recipe import Batch, LossInputs
 

@@ -12,14 +12,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import ModelError, create
 from srbench.models.baselines.esrgan import (
+    RRDB,
     SIZES,
+    ResidualDenseBlock,
     RRDBNet,
     Size,
     interpolate_networks,
     to_published_names,
 )
-from srbench.models.baselines.esrgan_blocks import RRDB, ResidualDenseBlock
-from srbench.models.baselines.vgg_critic import VGGCritic
+from srbench.models.discriminators import VGGCritic
 from srbench.models.losses.perceptual import VGGContentLoss, VGGFeatures
 from srbench.models.recipe import Batch, LossInputs
 

@@ -12,9 +12,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import card, create
 from srbench.models.attention import DropPath, shift_mask
-from srbench.models.baselines.hmanet import Size, SqueezeExcitation, build_hmanet, learned_alone
-from srbench.models.baselines.hmanet_grid import DynamicPositionBias, GridAttention, RasterAttention
-from srbench.models.baselines.swinir_frame import DIV2K_MEAN
+from srbench.models.baselines.hmanet import (
+    DynamicPositionBias,
+    GridAttention,
+    RasterAttention,
+    Size,
+    SqueezeExcitation,
+    build_hmanet,
+    learned_alone,
+)
+from srbench.models.baselines.swinir import DIV2K_MEAN
 
 FIXTURE_TINY = Size(60, (2, 2), 6, position_hidden=1)
 TAGS = ["tiny_x4", "x2", "x4"]

@@ -13,7 +13,7 @@ from skimage.metrics import structural_similarity
 from srbench.models import ModelError
 from srbench.models.losses.adversarial import critic_loss, generator_loss
 from srbench.models.losses.perceptual import VGGContentLoss, VGGFeatures, vgg19_layers
-from srbench.models.losses.ssim import ssim, ssim_map
+from srbench.models.losses.pixel import ssim, ssim_map
 from srbench.models.recipe import Batch, LossInputs
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from srbench.models.losses.relativistic import (
+from srbench.models.losses.adversarial import (
     RelativisticCritic,
     RelativisticGenerator,
     relativistic_critic_loss,

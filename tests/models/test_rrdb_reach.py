@@ -16,7 +16,7 @@ from torch import nn
 from srbench.models import create
 from srbench.models.baselines import esrgan, spsr
 from srbench.models.baselines.esrgan import RRDBNet, radius_behind_unshuffle
-from srbench.models.baselines.spsr_network import SPSR, Size
+from srbench.models.baselines.spsr import SPSR, Size
 from srbench.models.layers import receptive_radius
 
 NETWORKS = {"esrgan": (RRDBNet, esrgan.SIZES["paper"]), "spsr": (SPSR, spsr.SIZES["paper"])}

@@ -12,12 +12,19 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import create
-from srbench.models.baselines.spsr import SIZES, to_published_names
-from srbench.models.baselines.spsr_network import SPSR, GradientMap, restore
-from srbench.models.baselines.spsr_recipe import gradient_pixel_loss, guided_forward, wide_gradient_map
-from srbench.models.baselines.vgg_critic import BiasedVGGCritic
+from srbench.models.baselines.spsr import (
+    SIZES,
+    SPSR,
+    GradientMap,
+    gradient_pixel_loss,
+    guided_forward,
+    restore,
+    to_published_names,
+    wide_gradient_map,
+)
+from srbench.models.discriminators import BiasedVGGCritic
 from srbench.models.layers import OnBicubic
-from srbench.models.losses.gradient import gradient_map
+from srbench.models.losses.pixel import gradient_map
 from srbench.models.recipe import Batch, LossInputs
 
 ALIAS = {f"model.8.{kind}": f"HR_conv0_new.0.{kind}" for kind in ("weight", "bias")}

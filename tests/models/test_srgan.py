@@ -7,8 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import ModelError, create
-from srbench.models.baselines.srgan_critics import Discriminator
-from srbench.models.baselines.srgan_generators import SRResNet
+from srbench.models.baselines.srgan import SRResNet
+from srbench.models.discriminators import Discriminator
 from srbench.models.losses.perceptual import VGGContentLoss
 from srbench.models.recipe import Batch, LossInputs
 

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from srbench.models import ModelError
-from srbench.models.losses.linear_adversarial import linear_critic_loss, linear_generator_loss
-from srbench.models.losses.mobilenet import MobileNetContentLoss
-from srbench.models.losses.perceptual import VGGContentLoss, VGGFeatures, vgg_layers
-from srbench.models.losses.variation import total_variation
+from srbench.models.losses.adversarial import linear_critic_loss, linear_generator_loss
+from srbench.models.losses.perceptual import MobileNetContentLoss, VGGContentLoss, VGGFeatures, vgg_layers
+from srbench.models.losses.pixel import total_variation
 from srbench.models.recipe import Batch, LossInputs
 
 

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import card, create
 from srbench.models.baselines import srgan_generators
-from srbench.models.baselines.srgan_critics import PooledDiscriminator
-from srbench.models.baselines.srgan_generators import FiveBlockSRResNet, MSRResNet
+from srbench.models.baselines.srgan import FiveBlockSRResNet, MSRResNet
+from srbench.models.discriminators import PooledDiscriminator
 from srbench.models.losses.perceptual import VGGContentLoss
 from srbench.models.recipe import Batch, CosineRestarts, LossInputs
 

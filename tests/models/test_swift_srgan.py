@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import card, create
-from srbench.models.baselines.swift_srgan_networks import (
+from srbench.models.baselines.swift_srgan import (
     LinearGenerator,
     PoolTo,
     SwiftDiscriminator,
     UnusedSlope,
 )
-from srbench.models.losses.mobilenet import MobileNetContentLoss
+from srbench.models.losses.perceptual import MobileNetContentLoss
 from srbench.models.recipe import Batch, LossInputs
 
 

@@ -10,8 +10,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import ModelError, card, create
 from srbench.models.attention import DropPath
-from srbench.models.baselines.swinir import SIZES, Size, build_swinir, learned_alone, swin_radius
-from srbench.models.baselines.swinir_frame import DIV2K_MEAN, DirectFrame, NearestFrame, PixelShuffleFrame
+from srbench.models.baselines.swinir import (
+    DIV2K_MEAN,
+    SIZES,
+    DirectFrame,
+    NearestFrame,
+    PixelShuffleFrame,
+    Size,
+    build_swinir,
+    learned_alone,
+    swin_radius,
+)
 from srbench.models.interface import pad_to_multiple
 
 FULL = ["classical_x2", "classical_x4", "light_x4", "real_x4"]

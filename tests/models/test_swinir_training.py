@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from srbench.models import ModelError, create
-from srbench.models.baselines.swinir_critic import UNetCritic
+from srbench.models.discriminators import UNetCritic
 from srbench.models.losses.perceptual import VGGContentLoss
 from srbench.models.recipe import Batch, LossInputs
 

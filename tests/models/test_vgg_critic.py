@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from srbench.models import ModelError
-from srbench.models.baselines.vgg_critic import BiasedVGGCritic, VGGCritic
+from srbench.models.discriminators import BiasedVGGCritic, VGGCritic
 
 FORMS = [(VGGCritic, "esrgan_vgg128_d"), (BiasedVGGCritic, "spsr_vgg128_d")]
 KINDS = [VGGCritic, BiasedVGGCritic]
