@@ -209,7 +209,6 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., features)`` to the same shape."""
         mapped: Tensor = self.fc2(F.gelu(self.fc1(x)))
         return mapped
 

@@ -12,12 +12,12 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from srbench.models.interface import ModelError
 
-# The VGG-style critic of ESRGAN and SPSR: ten convolutions, five of them strided, then two linear layers.
+# The VGG-style discriminator of ESRGAN and SPSR: ten convolutions, five of them strided, then two linear layers.
 #
-# One architecture, two forms that differ in names and biases only. :class:`VGGCritic` is that of BasicSR 1.4.2
-# (``VGGStyleDiscriminator``; convolutions before a normalisation have no bias), :class:`BiasedVGGCritic` that
+# One architecture, two forms that differ in names and biases only. :class:`VGGDiscriminator` is that of BasicSR 1.4.2
+# (``VGGStyleDiscriminator``; convolutions before a normalisation have no bias), :class:`BiasedVGGDiscriminator` that
 # of the code of 2018 which SPSR builds on (every convolution has one). Published for images of 128 pixels; any
-# side from 32 on is halved five times and fits a critic built for it.
+# side from 32 on is halved five times and fits a discriminator built for it.
 
 SLOPE = 0.2
 REDUCTION = 32
@@ -27,7 +27,7 @@ WIDTHS = (1, 2, 4, 8, 8)
 """Of the five pairs of convolutions, in units of the first one's."""
 
 
-class VGGCritic(nn.Sequential):
+class VGGDiscriminator(nn.Sequential):
     """BasicSR's form, keys ``conv0_0`` to ``conv4_1``, ``bn0_1`` to ``bn4_1``, ``linear1``, ``linear2``.
 
     Args:
@@ -63,7 +63,7 @@ class VGGCritic(nn.Sequential):
         return x
 
 
-class BiasedVGGCritic(nn.Module):
+class BiasedVGGDiscriminator(nn.Module):
     """The form of 2018, keys ``features.0`` to ``features.27`` and ``classifier``; arguments as the other's.
 
     Weights are drawn as SPSR draws them: He et al. 2015 (arXiv 1502.01852), no bias.
@@ -109,7 +109,7 @@ def last_side(patch: int) -> int:
     """
     if patch < REDUCTION:
         raise ModelError(
-            f"The VGG critic halves its images five times and judges patches of {REDUCTION} pixels or more, "
+            f"The VGG discriminator halves its images five times and judges patches of {REDUCTION} pixels or more, "
             f"found {patch}; use an HR patch of {REDUCTION} (quick tests) or 128 (as published)."
         )
     return patch // REDUCTION
@@ -124,7 +124,7 @@ def check_side(image: Tensor, patch: int) -> None:
     height, width = image.shape[-2:]
     if {height // REDUCTION, width // REDUCTION} != {patch // REDUCTION}:
         raise ModelError(
-            f"This critic was built for images of {patch}x{patch} pixels, found {height}x{width}; "
+            f"This discriminator was built for images of {patch}x{patch} pixels, found {height}x{width}; "
             f"crop them or build it with patch={height}."
         )
 
@@ -137,10 +137,11 @@ def initialise_for_relu(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-# Critics of the SRGAN family: the paper's, for patches of one size, and the port's, for any.
+# Discriminators of the SRGAN family: the paper's, for patches of one size, and the port's, for any.
 
-class Discriminator(nn.Module):
-    """The critic of the paper (figure 4): eight convolutions, four of them strided, then two linear layers.
+
+class SRGANDiscriminator(nn.Module):
+    """The discriminator of the paper (figure 4): eight convolutions, four of them strided, then two linear layers.
 
     Args:
         channels: image channels.
@@ -156,7 +157,7 @@ class Discriminator(nn.Module):
         super().__init__()
         if patch % 16 or patch < 16:
             raise ModelError(
-                f"The SRGAN critic judges patches whose side is a multiple of 16, found {patch}; "
+                f"The SRGAN discriminator judges patches whose side is a multiple of 16, found {patch}; "
                 "use an HR patch of 48 or 96."
             )
         self.features = nn.Sequential(*_ladder(channels, features, bias=False))
@@ -171,7 +172,7 @@ class Discriminator(nn.Module):
 
 
 class PooledDiscriminator(nn.Module):
-    """The critic of the five-block port: the same convolutions, their mean over the image, a probability.
+    """The discriminator of the five-block port: the same convolutions, their mean over the image, a probability.
 
     Args:
         channels: image channels.
@@ -211,7 +212,7 @@ def _ladder(channels: int, features: int, *, bias: bool) -> list[nn.Module]:
     return layers
 
 
-# The critic of real-world SwinIR: a U-Net with spectral normalisation that judges every pixel.
+# The discriminator of real-world SwinIR: a U-Net with spectral normalisation that judges every pixel.
 #
 # Wang, Xie, Dong and Shan, "Real-ESRGAN: training real-world blind super-resolution with pure synthetic data",
 # ICCVW 2021, arXiv 2107.10833, section 3.3.
@@ -221,7 +222,7 @@ GAIN = 0.2
 """Of the orthogonal matrices that the weights start from."""
 
 
-class UNetCritic(nn.Module):
+class UNetDiscriminator(nn.Module):
     """Three halvings and three doublings, added to what was there before at each size.
 
     Args:
@@ -248,7 +249,7 @@ class UNetCritic(nn.Module):
         """
         if image.shape[-2] % 8 or image.shape[-1] % 8:
             raise ModelError(
-                f"The U-Net critic judges images whose sides are multiples of 8, found {tuple(image.shape)}; "
+                f"The U-Net discriminator judges images whose sides are multiples of 8, found {tuple(image.shape)}; "
                 "use such an HR patch."
             )
         full = _activated(self.conv0(image))

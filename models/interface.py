@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from srbench.models.recipe import Budget, PretrainedSource, Recipe
+from srbench.models.recipe import Budget, PretrainedSource, Recipe, RecipeRequest, nothing_pretrained
 
 NetworkFactory = Callable[[int, int, str], nn.Module]
-RecipeFactory = Callable[["RecipeRequest"], "Recipe"]
+RecipeFactory = Callable[[RecipeRequest], Recipe]
 
 StateConverter = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """Renames the tensors of other people's checkpoints of a network to the names used here.
@@ -116,21 +114,6 @@ class ModelCard:
 
 
 @dataclass(frozen=True)
-class RecipeRequest:
-    """What a recipe may depend on.
-
-    ``pretrained`` gives the state dict of a named ImageNet network (``"vgg19"``, ``"efficientnet_b0"``, ...)
-    or None when its file is not on disk; a recipe then states its fallback in ``Recipe.notes``.
-    """
-
-    budget: Budget
-    scale: int
-    channels: int
-    variant: str
-    pretrained: PretrainedSource
-
-
-@dataclass(frozen=True)
 class SRModel:
     """One network with its card: the only thing the harness holds.
 
@@ -202,8 +185,6 @@ class SRModel:
         Raises:
             ModelError: the model has nothing to train.
         """
-        from srbench.models.recipe import nothing_pretrained
-
         if not self.card.trainable:
             raise ModelError(f"{self.card.name} has no parameters to train; evaluate it directly.")
         source = pretrained or nothing_pretrained

@@ -158,11 +158,10 @@ class ResidualBlock(nn.Module):
         self.residual_scale = residual_scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         return torch.add(x, self.body(x), alpha=self.residual_scale)
 
 
-class OnBicubic(nn.Module):
+class BicubicResidual(nn.Module):
     """The bicubic image plus what ``body`` adds to it; untrained, it is the bicubic image exactly.
 
     Small networks trained for seconds start where interpolation stands instead of from noise.
@@ -182,7 +181,6 @@ class OnBicubic(nn.Module):
         set_zero(last)
 
     def forward(self, lr: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, C, scale*H, scale*W)``."""
         sr: Tensor = self.bicubic(lr) + self.body(lr)
         return sr
 
@@ -207,11 +205,6 @@ def receptive_radius(radii: Sequence[int], steps: Sequence[int]) -> int:
         low, high = (low - radius) // step, (high + radius) // step
     return max(-low, high) + radii[0]
 
-
-# Shrinking inside a network or a loss, as MATLAB's ``imresize`` shrinks.
-#
-# A network may have to know what its estimate would look like at LR size, and a loss may have targets at
-# several sizes. Images handed to anybody are resized in ``srbench.datasets.resize``, to which this is equal.
 
 class BicubicDownsample(nn.Module):
     """Shrink by an integer with the antialiased bicubic kernel: symmetric border, half-pixel centres.

@@ -46,16 +46,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.interface import RecipeRequest
 from srbench.models.layers import BicubicDownsample, InterpolationUpsample, set_zero, upsampling_steps
 from srbench.models.losses.pixel import structural_similarity_loss
 from srbench.models.recipe import (
     CosineRate,
     LossTerm,
-    Optimiser,
     PixelLoss,
     Recipe,
-    Stage,
+    RecipeRequest,
+    StageBudget,
     StepRate,
 )
 from srbench.models.registry import register_model
@@ -68,7 +67,7 @@ COMPRESSION_GAIN = 0.1
 
 
 @dataclass(frozen=True)
-class Size:
+class CascadeConfig:
     """Blocks, width of the first convolution and of all others."""
 
     blocks: int
@@ -76,7 +75,7 @@ class Size:
     features: int
 
 
-SIZES = {"paper": Size(12, 512, 128), "tiny": Size(4, 32, 16)}
+CONFIGS = {"paper": CascadeConfig(12, 512, 128), "tiny": CascadeConfig(4, 32, 16)}
 
 
 class Enlarge(nn.Module):
@@ -103,7 +102,7 @@ class Enlarge(nn.Module):
         return maps, UNIT * self.bicubic(self.shuffle(maps))
 
 
-class Block(nn.Module):
+class CascadeBlock(nn.Module):
     """Corrects the estimate at one resolution and looks at what is left.
 
     Args:
@@ -145,24 +144,24 @@ class Cascade(nn.Module):
     Args:
         scale: 2, 4 or 8.
         channels: image channels in and out.
-        size: blocks and widths.
+        config: blocks and widths.
     """
 
-    def __init__(self, scale: int, channels: int, size: Size) -> None:
+    def __init__(self, scale: int, channels: int, config: CascadeConfig) -> None:
         super().__init__()
-        features = size.features
+        features = config.features
         self.bicubic = InterpolationUpsample("bicubic", scale)
         self.head = nn.Sequential(
-            *(_convolution(channels, size.first), nn.ReLU(inplace=True)),
-            *(_convolution(size.first, features), nn.ReLU(inplace=True)),
+            *(_convolution(channels, config.first), nn.ReLU(inplace=True)),
+            *(_convolution(config.first, features), nn.ReLU(inplace=True)),
             *(_convolution(features, features), nn.ReLU(inplace=True)),
         )
         self.blocks = nn.ModuleList()
         maps = 0
-        resolutions = cycled_resolutions(scale, size.blocks)
+        resolutions = cycled_resolutions(scale, config.blocks)
         for resolution in resolutions:
             maps += channels * resolution**2
-            self.blocks.append(Block(features, channels, resolution, scale, maps))
+            self.blocks.append(CascadeBlock(features, channels, resolution, scale, maps))
         self.reconstruct = Enlarge(features, channels, scale, scale)
         self.receptive_radius = _receptive_radius(resolutions, scale)
 
@@ -200,43 +199,27 @@ def _convolution(channels_in: int, channels: int) -> nn.Conv2d:
     return layer
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What differs between budgets: iterations, batch, LR side of a patch and learning rate."""
-
-    iterations: int
-    batch: int
-    patch: int
-    rate: float
-
-
 EPOCHS = 40
-ITERATIONS_IN_EPOCH = 800
 
-PLANS: dict[tuple[str, str], Plan] = {
-    ("smoke", "paper"): Plan(60, 4, 8, 1e-4),
-    ("smoke", "tiny"): Plan(400, 4, 12, 2e-3),
-    ("short", "paper"): Plan(10_000, 16, 32, 2e-4),
-    ("short", "tiny"): Plan(10_000, 16, 24, 1e-3),
-    ("paper", "paper"): Plan(EPOCHS * ITERATIONS_IN_EPOCH, 16, 64, 1e-4),
-    ("paper", "tiny"): Plan(EPOCHS * ITERATIONS_IN_EPOCH, 16, 64, 1e-4),
+BUDGETS: dict[tuple[str, str], StageBudget] = {
+    ("smoke", "paper"): StageBudget(60, 4, 8),
+    ("smoke", "tiny"): StageBudget(400, 4, 12, 2e-3),
+    ("short", "paper"): StageBudget(10_000, 16, 32, 2e-4),
+    ("short", "tiny"): StageBudget(10_000, 16, 24, 1e-3),
+    ("paper", "paper"): StageBudget(EPOCHS * 800, 16, 64),
+    ("paper", "tiny"): StageBudget(EPOCHS * 800, 16, 64),
 }
-"""Budget and variant to the plan; ``paper`` is the README's section on implementation."""
+"""Patches in LR pixels; ``paper`` is the README's section on implementation."""
 
 
 def cascade_recipe(request: RecipeRequest) -> Recipe:
     """Squared error and structural dissimilarity as described, or the same over fewer, smaller batches."""
-    plan = PLANS[request.budget, request.variant]
-    stage = Stage(
-        name="regression",
-        iterations=plan.iterations,
-        batch=plan.batch,
-        patch=plan.patch * request.scale,
-        terms=(
-            LossTerm("mse", PixelLoss(F.mse_loss)),
-            LossTerm("dssim", PixelLoss(structural_similarity_loss)),
-        ),
-        optimiser=Optimiser("adam", lr=plan.rate),
+    budget = BUDGETS[request.budget, request.variant]
+    stage = budget.stage(
+        "regression",
+        LossTerm("mse", PixelLoss(F.mse_loss)),
+        LossTerm("dssim", PixelLoss(structural_similarity_loss)),
+        patch=budget.patch * request.scale,
         schedule=StepRate(at=(30 / EPOCHS,), gamma=0.1) if request.budget == "paper" else CosineRate(0.01),
     )
     return Recipe(
@@ -262,4 +245,4 @@ def cascade_recipe(request: RecipeRequest) -> Recipe:
 )
 def cascade(scale: int, channels: int, variant: str) -> nn.Module:
     """Twelve blocks of width 128 (``paper``) or four of 16 (``tiny``); untrained, both are bicubic."""
-    return Cascade(scale, channels, SIZES[variant])
+    return Cascade(scale, channels, CONFIGS[variant])

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from srbench.models.baselines.dsrvae_pipeline import DSRVAE, SRSN, Denoiser
-from srbench.models.baselines.dsrvae_recipe import SIZES, dsrvae_recipe
+from srbench.models.baselines.dsrvae_recipe import CONFIGS, dsrvae_recipe
 from srbench.models.interface import ReleasedWeights
-from srbench.models.layers import OnBicubic
+from srbench.models.layers import BicubicResidual
 from srbench.models.registry import register_model
 
 UNUSED = ("denoise_feat.", "SR_final.")
@@ -50,11 +50,11 @@ def from_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     if not all(mark in state for mark in DENOISER_MARKS):
         return dict(state)
-    return {_renamed(name): tensor for name, tensor in state.items() if not name.startswith(UNUSED)}
-
-
-def _renamed(name: str) -> str:
-    return f"srsn.{name}" if name.startswith(SRSN_PARTS) else f"denoiser.{name}"
+    return {
+        f"srsn.{name}" if name.startswith(SRSN_PARTS) else f"denoiser.{name}": tensor
+        for name, tensor in state.items()
+        if not name.startswith(UNUSED)
+    }
 
 
 @register_model(
@@ -73,10 +73,10 @@ def dsrvae(scale: int, channels: int, variant: str) -> nn.Module:
     """Denoiser and SRSN (``full``), SRSN alone (``srsn``), or both of them small (``tiny``)."""
     if variant == "srsn":
         return SRSN(scale, channels)
-    denoiser = Denoiser(channels, SIZES[variant])
+    denoiser = Denoiser(channels, CONFIGS[variant])
     if variant == "full":
         return DSRVAE(denoiser, SRSN(scale, channels), scale)
     body = SRSN(scale, channels, blocks=2, features=16)
     last = body.recon[0]
     assert isinstance(last, nn.Conv2d)
-    return DSRVAE(denoiser, OnBicubic(body, last, scale), scale)
+    return DSRVAE(denoiser, BicubicResidual(body, last, scale), scale)

@@ -21,7 +21,8 @@ from srbench.models.layers import set_zero
 # Modules are named as in the authors' code (Holmes-Alan/dSRVAE@b5eff18, ``modules.py``, class ``VAE_SR``), so
 # that their checkpoints load.
 
-class ConvBlock(nn.Module):
+
+class ConvPReLU(nn.Module):
     """Convolution and PReLU with one slope for all channels; ``size`` is the kernel's side."""
 
     def __init__(self, width_in: int, width: int, size: int = 3, stride: int = 1, padding: int = 1) -> None:
@@ -30,7 +31,6 @@ class ConvBlock(nn.Module):
         self.act = nn.PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, width_in, H, W)`` to ``(N, width, h, w)``."""
         out: Tensor = self.act(self.conv(x))
         return out
 
@@ -48,7 +48,6 @@ class ResnetBlock(nn.Module):
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         rectified = torch.relu(x)
         residual: Tensor = self.conv2(torch.relu_(self.conv1(rectified)))
         return rectified + residual
@@ -69,7 +68,7 @@ class SRSN(nn.Module):
     def __init__(self, scale: int, channels: int, blocks: int = 4, features: int = 64) -> None:
         super().__init__()
         self.scale = scale
-        self.LR_feat = ConvBlock(channels, features)
+        self.LR_feat = ConvPReLU(channels, features)
         self.feat = nn.Sequential(*(ResnetBlock(features) for _ in range(blocks)))
         self.recon = nn.Sequential(nn.Conv2d(features, channels, 3, padding=1))
         self.receptive_radius = reach(scale, 2 * blocks + 2)
@@ -116,7 +115,7 @@ LOG_VARIANCES = (-6.0, 2.0)
 
 
 @dataclass(frozen=True)
-class DenoiserSize:
+class DenoiserConfig:
     """Widths of the denoiser; the defaults are the published ones.
 
     Attributes:
@@ -148,7 +147,7 @@ class DenoiserSize:
         return self.planes * self.feat_size**2
 
 
-class DeconvBlock(nn.Module):
+class DeconvPReLU(nn.Module):
     """Transposed convolution that enlarges four times, and PReLU."""
 
     def __init__(self, width_in: int, width: int) -> None:
@@ -157,7 +156,6 @@ class DeconvBlock(nn.Module):
         self.act = nn.PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, width_in, H, W)`` to ``(N, width, 4*H, 4*W)``."""
         out: Tensor = self.act(self.deconv(x))
         return out
 
@@ -169,30 +167,33 @@ class Denoiser(nn.Module):
 
     Args:
         channels: image channels in and out.
-        size: its widths.
+        config: its widths.
     """
 
-    def __init__(self, channels: int, size: DenoiserSize) -> None:
+    def __init__(self, channels: int, config: DenoiserConfig) -> None:
         super().__init__()
-        features, dim, planes = size.features, size.dim, size.planes
-        self.size = size
+        features, dim, planes = config.features, config.dim, config.planes
+        self.config = config
         self.LR_feat = nn.Sequential(
-            ConvBlock(channels, features), ConvBlock(features, features), ConvBlock(features, dim)
+            ConvPReLU(channels, features), ConvPReLU(features, features), ConvPReLU(features, dim)
         )
         self.decoder = nn.Sequential(
-            ConvBlock(planes, planes, 1, padding=0),
-            DeconvBlock(planes, planes),
-            DeconvBlock(planes, planes // 2),
-            ConvBlock(planes // 2, dim),
+            ConvPReLU(planes, planes, 1, padding=0),
+            DeconvPReLU(planes, planes),
+            DeconvPReLU(planes, planes // 2),
+            ConvPReLU(planes // 2, dim),
         )
-        self.SR_recon = nn.Sequential(*(ResnetBlock(dim) for _ in range(size.blocks)))
+        self.SR_recon = nn.Sequential(*(ResnetBlock(dim) for _ in range(config.blocks)))
         noise = nn.Conv2d(dim, channels, 3, padding=1)
         self.SR_mu = nn.Sequential(noise)
-        self.VAE_encoder = nn.Sequential(nn.Linear(size.code, size.hidden), nn.Sigmoid())
-        self.q_z_mu = nn.Linear(size.hidden, size.z_dim)
-        self.q_z_logvar = nn.Sequential(nn.Linear(size.hidden, size.z_dim), nn.Hardtanh(*LOG_VARIANCES))
+        self.VAE_encoder = nn.Sequential(nn.Linear(config.code, config.hidden), nn.Sigmoid())
+        self.q_z_mu = nn.Linear(config.hidden, config.z_dim)
+        self.q_z_logvar = nn.Sequential(nn.Linear(config.hidden, config.z_dim), nn.Hardtanh(*LOG_VARIANCES))
         self.VAE_decoder = nn.Sequential(
-            nn.Linear(size.z_dim, size.hidden), nn.Sigmoid(), nn.Linear(size.hidden, size.code), nn.Sigmoid()
+            nn.Linear(config.z_dim, config.hidden),
+            nn.Sigmoid(),
+            nn.Linear(config.hidden, config.code),
+            nn.Sigmoid(),
         )
         self.apply(initialise)
         set_zero(noise)
@@ -201,7 +202,7 @@ class Denoiser(nn.Module):
         """Denoise patches given a latent code each.
 
         Args:
-            lr: ``(N, C, H, W)`` in [0, 1], sides of at most ``size.patch``. A smaller patch is set against
+            lr: ``(N, C, H, W)`` in [0, 1], sides of at most ``config.patch``. A smaller patch is set against
                 the top left part of what the code decodes to.
             z: ``(N, z_dim)``, or ``(1, z_dim)`` for the same code everywhere.
 
@@ -215,17 +216,17 @@ class Denoiser(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """``(N, z_dim)`` to ``(N, dim, patch, patch)``."""
-        side = self.size.feat_size
-        smallest = self.VAE_decoder(z).view(-1, self.size.planes, side, side)
+        side = self.config.feat_size
+        smallest = self.VAE_decoder(z).view(-1, self.config.planes, side, side)
         decoded: Tensor = self.decoder(smallest)
         return decoded
 
     def restore(self, lr: Tensor, decoded: Tensor) -> Tensor:
         """Denoise patches given what their codes decode to; shapes as in :meth:`forward`."""
         height, width = lr.shape[-2:]
-        if max(height, width) > self.size.patch:
+        if max(height, width) > self.config.patch:
             raise ModelError(
-                f"The dSRVAE denoiser works on patches of at most {self.size.patch} LR pixels a side, found "
+                f"The dSRVAE denoiser works on patches of at most {self.config.patch} LR pixels a side, found "
                 f"{height}x{width}; train on smaller patches, infer with the whole network, which tiles."
             )
         compared = self.LR_feat(lr) - decoded[..., :height, :width]
@@ -236,7 +237,7 @@ class Denoiser(nn.Module):
         """Mean and log variance of the code of a clean patch, each ``(N, z_dim)``.
 
         Args:
-            features: ``(N, size.code)``, of the clean patch.
+            features: ``(N, config.code)``, of the clean patch.
         """
         hidden = self.VAE_encoder(features)
         return _at_least_float32(self.q_z_mu(hidden)), _at_least_float32(self.q_z_logvar(hidden))
@@ -342,11 +343,11 @@ class DSRVAE(nn.Module):
         self.denoiser = denoiser
         self.srsn = srsn
         self.scale = scale
-        self.register_buffer("z", torch.tensor([_code(denoiser.size.z_dim)]), persistent=False)
+        self.register_buffer("z", torch.tensor([_code(denoiser.config.z_dim)]), persistent=False)
 
     def forward(self, lr: Tensor) -> Tensor:
         """``(N, C, H, W)`` in [0, 1] to ``(N, C, scale*H, scale*W)``, not clamped."""
-        patch = self.denoiser.size.patch
+        patch = self.denoiser.config.patch
         decoded = self.denoiser.decode(self.z.to(lr.dtype))
         if max(lr.shape[-2:]) <= patch:
             return self._enhance(lr, decoded)

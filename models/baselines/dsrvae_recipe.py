@@ -1,4 +1,4 @@
-"""How dSRVAE is trained: the denoiser first, then the super-resolution network behind it, against a critic.
+"""How dSRVAE is trained: the denoiser first, then the super-resolution network behind it, against a discriminator.
 
 The authors learn from the unpaired images of the NTIRE 2020 challenge, noisy ones and clean ones. Here the
 clean LR patches are the benchmark's, and noise is put on them. The second stage of ``full`` keeps the
@@ -18,23 +18,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.baselines.dsrvae_pipeline import DSRVAE, ConvBlock, DenoiserSize, initialise
-from srbench.models.interface import ModelError, RecipeRequest, pad_to_multiple
+from srbench.models.baselines.dsrvae_pipeline import DSRVAE, ConvPReLU, DenoiserConfig, initialise
+from srbench.models.interface import ModelError, pad_to_multiple
+from srbench.models.losses.adversarial import DISCRIMINATOR, cross_entropy
 from srbench.models.losses.perceptual import BLOCKS, VGGContentLoss, VGGFeatures, vgg19_layers
 from srbench.models.recipe import (
     Batch,
-    Critic,
     LossInputs,
     LossTerm,
-    Optimiser,
     Outputs,
     PixelLoss,
     Recipe,
+    RecipeRequest,
     Stage,
+    StageBudget,
     StepRate,
 )
 
-# The critic of dSRVAE: poolings and strided convolutions down to a small map, then two linear layers.
+# The discriminator of dSRVAE: poolings and strided convolutions down to a small map, then two linear layers.
 #
 # Modules are named as in the authors' code (Holmes-Alan/dSRVAE@b5eff18, ``modules.py``, class
 # ``discriminator``).
@@ -64,12 +65,12 @@ class DSRVAEDiscriminator(nn.Module):
         reduction = _reduction(pool)
         if patch < reduction or patch % reduction:
             raise ModelError(
-                f"With poolings of {pool} the dSRVAE critic judges patches whose side is a multiple of "
+                f"With poolings of {pool} the dSRVAE discriminator judges patches whose side is a multiple of "
                 f"{reduction}, found {patch}; use such an HR patch, or smaller poolings."
             )
-        self.input_conv = ConvBlock(channels, features)
+        self.input_conv = ConvPReLU(channels, features)
         layers: list[nn.Module] = [nn.MaxPool2d(pool), nn.BatchNorm2d(features)]
-        layers += [ConvBlock(features, features), nn.MaxPool2d(pool), nn.BatchNorm2d(features)]
+        layers += [ConvPReLU(features, features), nn.MaxPool2d(pool), nn.BatchNorm2d(features)]
         for width_in, width in ((features, 2), (2 * features, 4), (4 * features, 8)):
             layers += _halving(width_in, width * features)
         self.conv_blocks = nn.Sequential(*layers)
@@ -85,7 +86,7 @@ class DSRVAEDiscriminator(nn.Module):
 
 
 def largest_pool(patch: int) -> int:
-    """The largest poolings with which a critic can judge patches of this side.
+    """The largest poolings with which a discriminator can judge patches of this side.
 
     Raises:
         ModelError: the side is no multiple of 8.
@@ -93,7 +94,9 @@ def largest_pool(patch: int) -> int:
     for pool in POOLINGS:
         if patch and patch % _reduction(pool) == 0:
             return pool
-    raise ModelError(f"The dSRVAE critic needs HR patches whose side is a multiple of 8, found {patch}.")
+    raise ModelError(
+        f"The dSRVAE discriminator needs HR patches whose side is a multiple of 8, found {patch}."
+    )
 
 
 def _reduction(pool: int) -> int:
@@ -101,7 +104,7 @@ def _reduction(pool: int) -> int:
 
 
 def _halving(width_in: int, width: int) -> list[nn.Module]:
-    return [ConvBlock(width_in, width), ConvBlock(width, width, 4, stride=2), nn.BatchNorm2d(width)]
+    return [ConvPReLU(width_in, width), ConvPReLU(width, width, 4, stride=2), nn.BatchNorm2d(width)]
 
 
 # What dSRVAE's encoder sees of a clean LR patch: features of VGG-19, or a thumbnail in the small variant.
@@ -145,7 +148,6 @@ class Thumbnail(nn.Module):
         self.side = side
 
     def forward(self, clean: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, side**2)``."""
         return F.adaptive_avg_pool2d(clean.mean(dim=1), self.side).flatten(1)
 
 
@@ -187,7 +189,6 @@ def check_patch(lr: Tensor, patch: int) -> None:
 #
 # Paper: arXiv 2004.12811, section 3; code: Holmes-Alan/dSRVAE@b5eff18, ``main_denoiser.py``, ``main_GAN.py``.
 
-CRITIC = "critic"
 VGG_LAYER = "conv5_4"
 
 INNER_TAP, OUTER_TAP = 0.59375, -0.09375
@@ -241,10 +242,9 @@ class RestorationForward:
     noise: ShotNoise
 
     def __call__(self, network: nn.Module, batch: Batch) -> Outputs:
-        """The outputs for a batch."""
         pipeline = cast(DSRVAE, network)
         with torch.no_grad():
-            z = batch.lr.new_empty(len(batch.lr), pipeline.denoiser.size.z_dim).normal_()
+            z = batch.lr.new_empty(len(batch.lr), pipeline.denoiser.config.z_dim).normal_()
             denoised = pipeline.denoiser(self.noise(batch.lr), z).to(batch.lr.dtype)
         sr, sr_clean = pipeline.srsn(torch.cat([denoised, batch.lr])).chunk(2)
         return {"sr": sr, "sr_clean": sr_clean}
@@ -307,33 +307,28 @@ class VGGCycleLoss(nn.Module):
         return (F.l1_loss(shrunk, of_lr) + F.l1_loss(of_clean, of_sr)) / 2
 
 
-def fool_the_critic(inputs: LossInputs) -> Tensor:
+def restoration_generator_loss(inputs: LossInputs) -> Tensor:
     """``(-log D(sr) - log D(sr_clean)) / 3``, means over the batch; without ``sr_clean`` ``-log D(sr) / 2``.
 
-    The remaining part of the authors' mean is the critic's answer to real patches, which the generator
+    The remaining part of the authors' mean is the discriminator's answer to real patches, which the generator
     cannot change; it is left out, its share of the mean is kept.
     """
-    critic = inputs.critics[CRITIC]
-    judged = [cross_entropy(critic(fake), real=True) for fake in _fakes(inputs)]
+    discriminator = inputs.discriminators[DISCRIMINATOR]
+    judged = [cross_entropy(discriminator(fake), real=True) for fake in _fakes(inputs)]
     return torch.stack(judged).sum() / (len(judged) + 1)
 
 
-def tell_apart(critic: nn.Module, inputs: LossInputs) -> Tensor:
+def restoration_discriminator_loss(discriminator: nn.Module, inputs: LossInputs) -> Tensor:
     """Mean of ``-log D(ref)``, ``-log(1 - D(sr))`` and, where there is one, ``-log(1 - D(sr_clean))``.
 
-    ``ref`` are the HR patches of the batch. The critic judges images one by one, so nothing pairs them.
+    ``ref`` are the HR patches of the batch. The discriminator judges images one by one, so nothing pairs them.
     """
-    judged = [cross_entropy(critic(fake), real=False) for fake in _fakes(inputs)]
-    return torch.stack([cross_entropy(critic(inputs.hr), real=True), *judged]).mean()
+    judged = [cross_entropy(discriminator(fake), real=False) for fake in _fakes(inputs)]
+    return torch.stack([cross_entropy(discriminator(inputs.hr), real=True), *judged]).mean()
 
 
 def _fakes(inputs: LossInputs) -> list[Tensor]:
     return [inputs.outputs[name] for name in ("sr", "sr_clean") if name in inputs.outputs]
-
-
-def cross_entropy(logits: Tensor, *, real: bool) -> Tensor:
-    """Mean of ``-log D`` for images said to be real, of ``-log(1 - D)`` for the others."""
-    return F.softplus(-logits if real else logits).mean()
 
 
 def shrink(image: Tensor, scale: int) -> Tensor:
@@ -368,47 +363,36 @@ SOURCE = (
 THUMBNAIL = 8
 """Side of what the small variant's encoder sees."""
 
-SIZES: Mapping[str, DenoiserSize] = {
-    "full": DenoiserSize(),
-    "tiny": DenoiserSize(8, 8, planes=THUMBNAIL**2 // 4, feat_size=2, hidden=32, z_dim=16, blocks=1),
+CONFIGS: Mapping[str, DenoiserConfig] = {
+    "full": DenoiserConfig(),
+    "tiny": DenoiserConfig(8, 8, planes=THUMBNAIL**2 // 4, feat_size=2, hidden=32, z_dim=16, blocks=1),
 }
 NOISE = ShotNoise()
-ADVERSARIAL_WEIGHT = 1e-4
 
 
-@dataclass(frozen=True)
-class Phase:
-    """Iterations, batch, LR side of a patch and learning rate of a stage."""
-
-    iterations: int
-    batch: int
-    patch: int
-    rate: float = 1e-4
-
-
-DENOISING: Mapping[tuple[str, str], Phase] = {
-    ("smoke", "full"): Phase(10, 2, 16),
-    ("smoke", "tiny"): Phase(100, 4, 16, 2e-3),
-    ("short", "full"): Phase(4_000, 16, 128),
-    ("short", "tiny"): Phase(2_000, 16, 32, 1e-3),
-    ("paper", "full"): Phase(65_000, 64, 128),
-    ("paper", "tiny"): Phase(65_000, 64, 32),
+DENOISING: Mapping[tuple[str, str], StageBudget] = {
+    ("smoke", "full"): StageBudget(10, 2, 16),
+    ("smoke", "tiny"): StageBudget(100, 4, 16, 2e-3),
+    ("short", "full"): StageBudget(4_000, 16, 128),
+    ("short", "tiny"): StageBudget(2_000, 16, 32, 1e-3),
+    ("paper", "full"): StageBudget(65_000, 64, 128),
+    ("paper", "tiny"): StageBudget(65_000, 64, 32),
 }
-RESTORATION: Mapping[tuple[str, str], Phase] = {
-    ("smoke", "full"): Phase(10, 2, 16, 1e-4),
-    ("smoke", "srsn"): Phase(40, 4, 16, 2e-4),
-    ("smoke", "tiny"): Phase(300, 4, 16, 1e-3),
-    ("short", "full"): Phase(6_000, 6, 64),
-    ("short", "srsn"): Phase(8_000, 8, 64),
-    ("short", "tiny"): Phase(6_000, 16, 32, 1e-3),
-    ("paper", "full"): Phase(134_000, 6, 128),
-    ("paper", "srsn"): Phase(134_000, 6, 128),
-    ("paper", "tiny"): Phase(134_000, 6, 32),
+RESTORATION: Mapping[tuple[str, str], StageBudget] = {
+    ("smoke", "full"): StageBudget(10, 2, 16, 1e-4),
+    ("smoke", "srsn"): StageBudget(40, 4, 16, 2e-4),
+    ("smoke", "tiny"): StageBudget(300, 4, 16, 1e-3),
+    ("short", "full"): StageBudget(6_000, 6, 64),
+    ("short", "srsn"): StageBudget(8_000, 8, 64),
+    ("short", "tiny"): StageBudget(6_000, 16, 32, 1e-3),
+    ("paper", "full"): StageBudget(134_000, 6, 128),
+    ("paper", "srsn"): StageBudget(134_000, 6, 128),
+    ("paper", "tiny"): StageBudget(134_000, 6, 32),
 }
-"""Budget and variant to the phase. An epoch of the published length counts as 800 patches (see the notes)."""
+"""Budget and variant to the stage, patches in LR pixels. An epoch of the published length counts as 800 patches (see the notes)."""
 
-CRITIC_SIZE: Mapping[str, tuple[int, int]] = {"full": (64, 100), "srsn": (64, 100), "tiny": (8, 32)}
-"""Width of the critic's first convolution, and of its hidden layer."""
+DISCRIMINATOR_WIDTHS: Mapping[str, tuple[int, int]] = {"full": (64, 100), "srsn": (64, 100), "tiny": (8, 32)}
+"""Width of the discriminator's first convolution, and of its hidden layer."""
 
 EPOCH = (
     "An epoch counts as 800 patches, one from each clean image of NTIRE 2020, track 1 (DIV2K); the authors' "
@@ -420,7 +404,7 @@ NOISY_PAIRS = (
     "ones are the LR patches themselves. The authors learn from unpaired images of NTIRE 2020."
 )
 UNSUPERVISED = (
-    "The published losses of the second stage see HR only through the critic: SR is held to its LR by "
+    "The published losses of the second stage see HR only through the discriminator: SR is held to its LR by "
     "bicubic reduction without antialiasing, so fidelity to HR is not what is optimised."
 )
 SUPERVISED = (
@@ -437,7 +421,7 @@ def dsrvae_recipe(request: RecipeRequest) -> Recipe:
 
 def _full_recipe(request: RecipeRequest) -> Recipe:
     state = request.pretrained("vgg19")
-    features = VGGCode(untrained_vgg19() if state is None else state, SIZES["full"].patch)
+    features = VGGCode(untrained_vgg19() if state is None else state, CONFIGS["full"].patch)
     terms = [LossTerm("cycle", cycle_error)]
     if state is not None and request.budget != "smoke":
         terms.append(LossTerm("vgg", VGGCycleLoss(state)))
@@ -478,9 +462,9 @@ def _srsn_recipe(request: RecipeRequest) -> Recipe:
     state = None if request.budget == "smoke" else request.pretrained("vgg19")
     if state is None:
         stage = _stage("restore", request, RESTORATION[request.budget, "srsn"], terms)
-        return Recipe((stage,), SOURCE, (SUPERVISED, "No VGG-19 weights used: L1 alone, no critic."))
+        return Recipe((stage,), SOURCE, (SUPERVISED, "No VGG-19 weights used: L1 alone, no discriminator."))
     terms.append(LossTerm("vgg", VGGContentLoss(state, {VGG_LAYER: 1.0}, F.l1_loss)))
-    stage = _against_critic("restore", request, terms)
+    stage = _against_discriminator("restore", request, terms)
     return Recipe((stage,), SOURCE, (SUPERVISED, "L1, VGG-19 conv5_4 and adversarial terms."))
 
 
@@ -491,35 +475,24 @@ def _denoising(request: RecipeRequest, features: nn.Module) -> Stage:
 
 
 def _restoration(request: RecipeRequest, terms: list[LossTerm]) -> Stage:
-    stage = _against_critic("restore", request, terms)
+    stage = _against_discriminator("restore", request, terms)
     return replace(stage, trainable=("srsn.",), forward=RestorationForward(NOISE))
 
 
-def _against_critic(name: str, request: RecipeRequest, terms: list[LossTerm]) -> Stage:
-    """With the adversarial term at the published weight; the critic learns as the network does."""
-    adversarial = LossTerm("adversarial", fool_the_critic, ADVERSARIAL_WEIGHT)
+def _against_discriminator(name: str, request: RecipeRequest, terms: list[LossTerm]) -> Stage:
+    """With the adversarial term at the published weight; the discriminator learns as the network does."""
+    adversarial = LossTerm("adversarial", restoration_generator_loss, weight=1e-4)
     stage = _stage(name, request, RESTORATION[request.budget, request.variant], [*terms, adversarial])
-    features, hidden = CRITIC_SIZE[request.variant]
-    build = partial(
-        DSRVAEDiscriminator, request.channels, stage.patch, features, pool=largest_pool(stage.patch), hidden=hidden
-    )
-    critic = Critic(CRITIC, build, tell_apart, stage.optimiser, stage.schedule)
-    return replace(stage, critics=(critic,))
+    features, hidden = DISCRIMINATOR_WIDTHS[request.variant]
+    pool = largest_pool(stage.patch)
+    build = partial(DSRVAEDiscriminator, request.channels, stage.patch, features, pool=pool, hidden=hidden)
+    return stage.against(build, restoration_discriminator_loss)
 
 
-def _stage(name: str, request: RecipeRequest, phase: Phase, terms: list[LossTerm]) -> Stage:
+def _stage(name: str, request: RecipeRequest, budget: StageBudget, terms: list[LossTerm]) -> Stage:
     """Adam, the second half at a tenth of the rate."""
-    return Stage(
-        name=name,
-        iterations=phase.iterations,
-        batch=phase.batch,
-        patch=_lr_patch(request, phase) * request.scale,
-        terms=tuple(terms),
-        optimiser=Optimiser("adam", lr=phase.rate),
-        schedule=StepRate(at=(0.5,), gamma=0.1),
-    )
-
-
-def _lr_patch(request: RecipeRequest, phase: Phase) -> int:
-    """As planned; a smoke run at x8 sees as many HR pixels as one at x4, since that is where time goes."""
-    return min(phase.patch, 64 // request.scale) if request.budget == "smoke" else phase.patch
+    patch = budget.patch
+    if request.budget == "smoke":
+        # At x8 as many HR pixels as at x4, since that is where time goes.
+        patch = min(patch, 64 // request.scale)
+    return budget.stage(name, *terms, patch=patch * request.scale, schedule=StepRate(at=(0.5,), gamma=0.1))

@@ -1,4 +1,4 @@
-"""ESRGAN: residual-in-residual dense blocks, trained for pixels, then against a relativistic critic.
+"""ESRGAN: residual-in-residual dense blocks, trained for pixels, then against a relativistic discriminator.
 
 Wang et al., "ESRGAN: enhanced super-resolution generative adversarial networks", ECCV workshops 2018, arXiv
 1809.00219. Modules are named as in xinntao/ESRGAN since December 2018; checkpoints of the older code and of
@@ -21,19 +21,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.discriminators import VGGCritic
-from srbench.models.interface import ModelError, RecipeRequest, ReleasedWeights
-from srbench.models.layers import OnBicubic, upsampling_steps
-from srbench.models.losses.adversarial import RelativisticCritic, RelativisticGenerator
+from srbench.models.discriminators import VGGDiscriminator
+from srbench.models.interface import ModelError, ReleasedWeights
+from srbench.models.layers import BicubicResidual, upsampling_steps
+from srbench.models.losses.adversarial import DISCRIMINATOR, RelativisticDiscriminator, RelativisticGenerator
 from srbench.models.losses.perceptual import VGGContentLoss
-from srbench.models.recipe import Critic, LossTerm, Optimiser, PixelLoss, Recipe, Stage, StepRate
+from srbench.models.recipe import (
+    LossTerm,
+    PixelLoss,
+    Recipe,
+    RecipeRequest,
+    StageBudget,
+    StepRate,
+)
 from srbench.models.registry import register_model
-
-# Residual-in-residual dense blocks, of which ESRGAN and SPSR are made.
-#
-# Wang et al. 2018, "ESRGAN: enhanced super-resolution generative adversarial networks", arXiv 1809.00219,
-# section 3.1 and figure 4. With gradients, a dense block concatenates as the paper draws it. Without, a block
-# writes into one buffer that holds all its features, which keeps one copy of them instead of several.
 
 SLOPE = 0.2
 """Of every leaky rectifier."""
@@ -47,17 +48,17 @@ Wrap = Callable[[nn.Conv2d], nn.Module]
 """How a convolution is held; it decides the names of its parameters."""
 
 
-def bare(convolution: nn.Conv2d) -> nn.Module:
+def identity(convolution: nn.Conv2d) -> nn.Module:
     """The convolution itself: parameters are called ``conv1.weight``."""
     return convolution
 
 
 def conv3x3(width_in: int, width: int) -> nn.Conv2d:
-    """3x3 convolution that keeps the size."""
+    """3x3 convolution that keeps the config."""
     return nn.Conv2d(width_in, width, 3, padding=1)
 
 
-def rectify(features: Tensor) -> Tensor:
+def leaky_relu(features: Tensor) -> Tensor:
     """Leaky rectifier that overwrites its argument, the fresh output of a convolution."""
     return F.leaky_relu(features, SLOPE, inplace=True)
 
@@ -67,7 +68,7 @@ def enlarge(features: Tensor, step: int) -> Tensor:
     return F.interpolate(features, scale_factor=float(step), mode="nearest")
 
 
-def favourite_layout(image: Tensor) -> Tensor:
+def to_channels_last(image: Tensor) -> Tensor:
     """The same values in the memory layout that makes the following convolutions fast.
 
     On a CPU, 3x3 convolutions of these widths run a tenth to a fifth faster with the channels last (slower in
@@ -88,7 +89,7 @@ class ResidualDenseBlock(nn.Module):
         wrap: holder of the convolutions; ``nn.Sequential`` gives the names of the code before December 2018.
     """
 
-    def __init__(self, features: int, growth: int, wrap: Wrap = bare) -> None:
+    def __init__(self, features: int, growth: int, wrap: Wrap = identity) -> None:
         super().__init__()
         self.growth = growth
         self.conv1 = wrap(conv3x3(features, growth))
@@ -99,10 +100,9 @@ class ResidualDenseBlock(nn.Module):
         self.apply(initialise_small)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         seen = x
         for convolution in (self.conv1, self.conv2, self.conv3, self.conv4):
-            seen = torch.cat((seen, rectify(convolution(seen))), dim=1)
+            seen = torch.cat((seen, leaky_relu(convolution(seen))), dim=1)
         return torch.add(x, self.conv5(seen), alpha=RESIDUAL_SCALE)
 
     def update(self, buffer: Tensor) -> None:
@@ -115,21 +115,20 @@ class ResidualDenseBlock(nn.Module):
         features = buffer.shape[1] - 4 * self.growth
         for index, convolution in enumerate((self.conv1, self.conv2, self.conv3, self.conv4)):
             seen = features + index * self.growth
-            buffer[:, seen : seen + self.growth] = rectify(convolution(buffer[:, :seen]))
+            buffer[:, seen : seen + self.growth] = leaky_relu(convolution(buffer[:, :seen]))
         buffer[:, :features].add_(self.conv5(buffer), alpha=RESIDUAL_SCALE)
 
 
 class RRDB(nn.Module):
     """Three dense blocks and a residual connection around them; arguments as of one of them."""
 
-    def __init__(self, features: int, growth: int, wrap: Wrap = bare) -> None:
+    def __init__(self, features: int, growth: int, wrap: Wrap = identity) -> None:
         super().__init__()
         self.RDB1 = ResidualDenseBlock(features, growth, wrap)
         self.RDB2 = ResidualDenseBlock(features, growth, wrap)
         self.RDB3 = ResidualDenseBlock(features, growth, wrap)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         deep = self.RDB3(self.RDB2(self.RDB1(x))) if torch.is_grad_enabled() else self._in_one_buffer(x)
         return torch.add(x, deep, alpha=RESIDUAL_SCALE)
 
@@ -155,7 +154,7 @@ def initialise_small(module: nn.Module) -> None:
 
 
 @dataclass(frozen=True)
-class Size:
+class ESRGANConfig:
     """Residual-in-residual dense blocks, their width, and the growth inside them."""
 
     blocks: int
@@ -163,7 +162,7 @@ class Size:
     growth: int
 
 
-SIZES = {"paper": Size(23, 64, 32), "tiny": Size(1, 16, 8)}
+CONFIGS = {"paper": ESRGANConfig(23, 64, 32), "tiny": ESRGANConfig(1, 16, 8)}
 
 
 class RRDBNet(nn.Module):
@@ -172,23 +171,23 @@ class RRDBNet(nn.Module):
     Args:
         scale: 2, 3, 4 or 8.
         channels: image channels in and out.
-        size: blocks, width and growth.
+        config: blocks, width and growth.
     """
 
-    def __init__(self, scale: int, channels: int, size: Size) -> None:
+    def __init__(self, scale: int, channels: int, config: ESRGANConfig) -> None:
         super().__init__()
-        features = size.features
+        features = config.features
         self.size_multiple = 2 if scale == 2 else 1
         self.steps = upsampling_steps(scale * self.size_multiple)
         self.conv_first = conv3x3(channels * self.size_multiple**2, features)
-        self.RRDB_trunk = nn.Sequential(*(RRDB(features, size.growth) for _ in range(size.blocks)))
+        self.RRDB_trunk = nn.Sequential(*(RRDB(features, config.growth) for _ in range(config.blocks)))
         self.trunk_conv = conv3x3(features, features)
         for index in range(len(self.steps)):
             self.add_module(f"upconv{index + 1}", conv3x3(features, features))
         self.HRconv = conv3x3(features, features)
         self.conv_last = conv3x3(features, channels)
-        # First convolution, blocks, end of the trunk; one a step; the two at full size.
-        at_lr = 1 + CONVOLUTIONS_IN_RRDB * size.blocks + 1
+        # First convolution, blocks, end of the trunk; one a step; the two at full config.
+        at_lr = 1 + CONVOLUTIONS_IN_RRDB * config.blocks + 1
         radii = (at_lr,) + (1,) * (len(self.steps) - 1) + (3,)
         self.receptive_radius = radius_behind_unshuffle(radii, self.steps, self.size_multiple)
 
@@ -196,11 +195,11 @@ class RRDBNet(nn.Module):
         """``(N, C, H, W)`` to ``(N, C, scale*H, scale*W)``, not clamped."""
         if self.size_multiple > 1:
             lr = F.pixel_unshuffle(lr, self.size_multiple)
-        shallow = self.conv_first(favourite_layout(lr))
+        shallow = self.conv_first(to_channels_last(lr))
         x = shallow + self.trunk_conv(self.RRDB_trunk(shallow))
         for index, step in enumerate(self.steps):
-            x = rectify(getattr(self, f"upconv{index + 1}")(enlarge(x, step)))
-        sr: Tensor = self.conv_last(rectify(self.HRconv(x)))
+            x = leaky_relu(getattr(self, f"upconv{index + 1}")(enlarge(x, step)))
+        sr: Tensor = self.conv_last(leaky_relu(self.HRconv(x)))
         return sr.contiguous()
 
 
@@ -233,7 +232,7 @@ def interpolate_networks(
 
     Args:
         psnr: state dict of the network trained for pixels.
-        gan: state dict of the network trained from it against a critic, same names and shapes.
+        gan: state dict of the network trained from it against a discriminator, same names and shapes.
         alpha: share of ``gan`` in [0, 1].
 
     Raises:
@@ -287,84 +286,54 @@ def _from_old_name(name: str, outer: Mapping[int, str]) -> str:
     return name if number is None else name.replace(number[0], f"{outer.get(int(number[1]), number[0])}.", 1)
 
 
-# How ESRGAN is trained: for pixels first, then perceptually against a relativistic average critic.
-#
-# Numbers are those of arXiv 1809.00219, section 4.1, and of BasicSR's option files where the paper is silent.
-
-CRITIC = "critic"
-
 HALVED_EVERY_FIFTH = StepRate(at=(0.2, 0.4, 0.6, 0.8), gamma=0.5)
 """Every 200k of 1M iterations."""
 
-
-@dataclass(frozen=True)
-class Plan:
-    """What differs between budgets: iterations, batch, HR patch, rates, size of the critic."""
-
-    pixels: int
-    adversarial: int
-    batch: int
-    patch: int
-    pixel_rate: float
-    adversarial_rate: float
-    critic_features: int = 64
-    critic_hidden: int = 100
-
-
-PLANS: dict[tuple[str, str], Plan] = {
-    ("smoke", "paper"): Plan(40, 6, 2, 32, 2e-4, 1e-4),
-    ("smoke", "tiny"): Plan(400, 40, 8, 48, 3e-3, 1e-4, critic_features=8, critic_hidden=16),
-    ("short", "paper"): Plan(16_000, 4_000, 16, 128, 2e-4, 1e-4),
-    ("short", "tiny"): Plan(8_000, 2_000, 16, 128, 1e-3, 1e-4, critic_features=16, critic_hidden=32),
-    ("paper", "paper"): Plan(1_000_000, 400_000, 16, 128, 2e-4, 1e-4),
-    ("paper", "tiny"): Plan(1_000_000, 400_000, 16, 128, 2e-4, 1e-4, critic_features=16, critic_hidden=32),
+BUDGETS: dict[tuple[str, str], tuple[StageBudget, StageBudget]] = {
+    ("smoke", "paper"): (StageBudget(40, 2, 32, 2e-4), StageBudget(6, 2, 32)),
+    ("smoke", "tiny"): (StageBudget(400, 8, 48, 3e-3), StageBudget(40, 8, 48)),
+    ("short", "paper"): (StageBudget(16_000, 16, 128, 2e-4), StageBudget(4_000, 16, 128)),
+    ("short", "tiny"): (StageBudget(8_000, 16, 128, 1e-3), StageBudget(2_000, 16, 128)),
+    ("paper", "paper"): (StageBudget(1_000_000, 16, 128, 2e-4), StageBudget(400_000, 16, 128)),
+    ("paper", "tiny"): (StageBudget(1_000_000, 16, 128, 2e-4), StageBudget(400_000, 16, 128)),
 }
-"""Budget and variant to the plan; ``paper`` is section 4.1."""
+"""Budget and variant to the stages; ``paper`` is section 4.1 and, where it is silent, BasicSR's options."""
 
 
 def esrgan_recipe(request: RecipeRequest) -> Recipe:
-    """L1 on pixels, then ``L_percep + 5e-3 * L_RaGAN + 1e-2 * L1`` from those weights (eq. 3)."""
-    plan = PLANS[request.budget, request.variant]
-    patch = patch_for(plan.patch, request.scale)
-    pixels = Stage(
-        name="pixels",
-        iterations=plan.pixels,
-        batch=plan.batch,
-        patch=patch,
-        terms=(LossTerm("l1", PixelLoss(F.l1_loss)),),
-        optimiser=Optimiser("adam", lr=plan.pixel_rate),
-        schedule=HALVED_EVERY_FIFTH,
-    )
+    """L1 on pixels, then ``L_percep + 5e-3 * L_RaGAN + 1e-2 * L1`` from those weights (eq. 3).
+
+    One update of the discriminator for one of the generator, their rates halved at 50k, 100k, 200k and 300k
+    of 400k iterations.
+    """
+    first, second = BUDGETS[request.budget, request.variant]
+    patch = patch_for(first.patch, request.scale)
     perceptual, notes = perceptual_term(request)
+    pixels = first.stage(
+        "pixels", LossTerm("l1", PixelLoss(F.l1_loss)), patch=patch, schedule=HALVED_EVERY_FIFTH
+    )
+    adversarial = second.stage(
+        "adversarial",
+        perceptual,
+        LossTerm("adversarial", RelativisticGenerator(DISCRIMINATOR), weight=5e-3),
+        LossTerm("l1", PixelLoss(F.l1_loss), weight=1e-2),
+        patch=patch,
+        schedule=StepRate(at=(1 / 8, 1 / 4, 1 / 2, 3 / 4), gamma=0.5),
+    )
+    build = partial(VGGDiscriminator, request.channels, patch, *discriminator_widths(request))
     return Recipe(
-        stages=(pixels, _adversarial_stage(request, plan, patch, perceptual)),
+        stages=(pixels, adversarial.against(build, RelativisticDiscriminator())),
         source="arXiv 1809.00219, sections 3.2, 3.3 and 4.1; XPixelGroup/BasicSR@8d56e3a "
         "options/train/ESRGAN: 1M and 400k iterations",
-        notes=(*notes, *scale_notes(request.scale, plan.patch)),
+        notes=(*notes, *scale_notes(request.scale, first.patch)),
     )
 
 
-def _adversarial_stage(request: RecipeRequest, plan: Plan, patch: int, perceptual: LossTerm) -> Stage:
-    """One update of the critic for one of the generator; rates halved at 50k, 100k, 200k and 300k of 400k."""
-    optimiser = Optimiser("adam", lr=plan.adversarial_rate)
-    schedule = StepRate(at=(1 / 8, 1 / 4, 1 / 2, 3 / 4), gamma=0.5)
-    build: Callable[[], nn.Module] = partial(
-        VGGCritic, request.channels, patch, plan.critic_features, plan.critic_hidden
-    )
-    return Stage(
-        name="adversarial",
-        iterations=plan.adversarial,
-        batch=plan.batch,
-        patch=patch,
-        terms=(
-            perceptual,
-            LossTerm("adversarial", RelativisticGenerator(CRITIC), weight=5e-3),
-            LossTerm("l1", PixelLoss(F.l1_loss), weight=1e-2),
-        ),
-        optimiser=optimiser,
-        schedule=schedule,
-        critics=(Critic(CRITIC, build, RelativisticCritic(), optimiser, schedule),),
-    )
+def discriminator_widths(request: RecipeRequest) -> tuple[int, int]:
+    """Width of the discriminator's first convolution and of its hidden layer, SPSR's too."""
+    if request.variant == "tiny":
+        return (8, 16) if request.budget == "smoke" else (16, 32)
+    return 64, 100
 
 
 def perceptual_term(request: RecipeRequest) -> tuple[LossTerm, tuple[str, ...]]:
@@ -396,26 +365,14 @@ def scale_notes(scale: int, patch: int) -> tuple[str, ...]:
 
 _AUTHORS = "https://github.com/xinntao/ESRGAN"
 _REAL = "https://github.com/xinntao/Real-ESRGAN/releases/download/"
-_REAL_NOTE = "Real-ESRGAN: trained on heavily and randomly degraded photographs, not on bicubic LR."
 
 RELEASED = (
-    ReleasedWeights(
-        "RRDB_ESRGAN_x4.pth",
-        "paper",
-        4,
-        _AUTHORS,
-        licence="Apache-2.0",
-        direct=False,
-        note="The paper's ESRGAN; MATLAB bicubic LR.",
-    ),
-    ReleasedWeights(
-        "RRDB_PSNR_x4.pth",
-        "paper",
-        4,
-        _AUTHORS,
-        licence="Apache-2.0",
-        direct=False,
-        note="The paper's first stage, trained for pixels on DF2K; MATLAB bicubic LR.",
+    *(
+        ReleasedWeights(file, "paper", 4, _AUTHORS, licence="Apache-2.0", direct=False, note=note)
+        for file, note in (
+            ("RRDB_ESRGAN_x4.pth", "The paper's ESRGAN; MATLAB bicubic LR."),
+            ("RRDB_PSNR_x4.pth", "The paper's first stage, trained for pixels on DF2K; MATLAB bicubic LR."),
+        )
     ),
     ReleasedWeights(
         "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth",
@@ -426,29 +383,18 @@ RELEASED = (
         sha256="ff704c30",
         note="The paper's ESRGAN in BasicSR's layout; DF2K and OST, MATLAB bicubic LR.",
     ),
-    ReleasedWeights(
-        "RealESRGAN_x4plus.pth",
-        "paper",
-        4,
-        _REAL + "v0.1.0/RealESRGAN_x4plus.pth",
-        licence="BSD-3-Clause",
-        note=_REAL_NOTE,
-    ),
-    ReleasedWeights(
-        "RealESRGAN_x2plus.pth",
-        "paper",
-        2,
-        _REAL + "v0.2.1/RealESRGAN_x2plus.pth",
-        licence="BSD-3-Clause",
-        note=_REAL_NOTE,
+    *(
+        ReleasedWeights(
+            f"RealESRGAN_x{scale}plus.pth",
+            "paper",
+            scale,
+            f"{_REAL}{version}/RealESRGAN_x{scale}plus.pth",
+            licence="BSD-3-Clause",
+            note="Real-ESRGAN: trained on heavily and randomly degraded photographs, not on bicubic LR.",
+        )
+        for scale, version in ((4, "v0.1.0"), (2, "v0.2.1"))
     ),
 )
-
-
-def tiny_esrgan(scale: int, channels: int) -> nn.Module:
-    """A small generator that corrects the bicubic image."""
-    body = RRDBNet(scale, channels, SIZES["tiny"])
-    return OnBicubic(body, body.conv_last, scale)
 
 
 @register_model(
@@ -459,10 +405,11 @@ def tiny_esrgan(scale: int, channels: int) -> nn.Module:
     scales=(2, 3, 4, 8),
     variants=("paper", "tiny"),
     recipe=esrgan_recipe,
-    summary="A deeper SRGAN whose critic judges which of two images is more real; sharp, invents texture.",
+    summary="A deeper SRGAN whose discriminator judges which of two images is more real; sharp, invents texture.",
     released=RELEASED,
     convert=to_published_names,
 )
 def esrgan(scale: int, channels: int, variant: str) -> nn.Module:
     """The generator with 23 blocks of width 64 (``paper``) or one of 16 (``tiny``); x4 as published."""
-    return tiny_esrgan(scale, channels) if variant == "tiny" else RRDBNet(scale, channels, SIZES[variant])
+    network = RRDBNet(scale, channels, CONFIGS[variant])
+    return BicubicResidual(network, network.conv_last, scale) if variant == "tiny" else network

@@ -3,7 +3,7 @@
 Chu, Dou, Pan, Weng and Li, "HMANet: hybrid multi-axis aggregation network for image super-resolution", CVPRW
 2024, arXiv 2405.05001. Modules are named as in the authors' code (korouuuuu/HMA@406f24f), so that their
 checkpoints load; two peculiarities of that code which the weights depend on are kept, see
-:class:`~srbench.models.baselines.hmanet.RasterAttention`.
+:class:`RasterAttention`.
 
 Departures: images whose sides are no multiples of the window are mirrored about their border pixel here, as
 for every model (``SRModel.infer``); the authors' script repeats that pixel. x8, which the authors lack, is
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -33,23 +33,19 @@ from srbench.models.attention import (
     roll,
     scaled_dot_product,
 )
-from srbench.models.baselines.swinir import (
-    UPSAMPLING_FEATURES,
-    Frame,
-    PixelShuffleFrame,
-    colour_mean,
-    on_bicubic,
-    without_tables,
+from srbench.models.baselines.swinir import SwinIRBase, colour_mean, on_bicubic, strip_buffers
+from srbench.models.interface import ReleasedWeights
+from srbench.models.recipe import (
+    LossTerm,
+    Optimiser,
+    PixelLoss,
+    Recipe,
+    RecipeRequest,
+    StageBudget,
+    StepRate,
 )
-from srbench.models.interface import RecipeRequest, ReleasedWeights
-from srbench.models.recipe import LearningRate, LossTerm, Optimiser, PixelLoss, Recipe, Stage, StepRate
 from srbench.models.registry import register_model
 
-# The grid attention block of HMANet: two kinds of windows and a grid across the whole image, side by side.
-#
-# Chu, Dou, Pan, Weng and Li, "HMANet: hybrid multi-axis aggregation network for image super-resolution", CVPRW
-# 2024, arXiv 2405.05001, section 3.2.3, as the authors' code does it (korouuuuu/HMA@406f24f,
-# hma/archs/hma_arch.py).
 
 class RasterAttention(WindowAttention):
     """The block's shifted windows as the released weights have learned them.
@@ -71,7 +67,7 @@ class RasterAttention(WindowAttention):
 
 
 class DynamicPositionBias(nn.Module):
-    """A small perceptron that gives the attention bias of an offset, for grids of any size.
+    """A small perceptron that gives the attention bias of an offset, for grids of any config.
 
     It is evaluated anew at each call: for a 64x64 image it sees 961 offsets, next to nothing beside the
     attention itself, and a remembered bias would outlive the weights it was made with.
@@ -90,20 +86,17 @@ class DynamicPositionBias(nn.Module):
         )
 
     def forward(self, height: int, width: int) -> Tensor:
-        """``(heads, height*width, height*width)``, query by key, for a grid of this size."""
+        """``(heads, height*width, height*width)``, query by key, for a grid of this config."""
         weight = self.pos_proj.weight
         down = torch.arange(1 - height, height, device=weight.device)
         right = torch.arange(1 - width, width, device=weight.device)
         offsets = torch.stack(torch.meshgrid(down, right, indexing="ij"), dim=-1).to(weight.dtype)
-        # Offsets are not normalised: half precision would confuse distant ones.
-        with _full_precision(weight.device.type):
+        # Offsets are not normalised: half precision would confuse distant ones. Tensors without data know no
+        # autocast.
+        kind = weight.device.type
+        with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):
             table = self.pos3(self.pos2(self.pos1(self.pos_proj(offsets))))
         return relative_bias(table.permute(2, 0, 1), height, width)
-
-
-def _full_precision(device_type: str) -> AbstractContextManager[object]:
-    """Switches autocast off, where there is any: tensors without data know none."""
-    return nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)
 
 
 class BiasedAttention(nn.Module):
@@ -114,7 +107,6 @@ class BiasedAttention(nn.Module):
         self.pos = DynamicPositionBias(hidden, heads)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, height: int, width: int) -> Tensor:
-        """``(N, heads, height*width, D)`` each, to the same shape."""
         return scaled_dot_product(query, key, value, self.pos(height, width).to(query.dtype)[None])
 
 
@@ -205,7 +197,6 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Conv2d(features // 2, features, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, H, W, C)`` to the same shape."""
         squeezed = F.silu(convolve(self.fc1, x.mean((1, 2), keepdim=True)))
         return x * torch.sigmoid(convolve(self.fc2, squeezed))
 
@@ -223,7 +214,6 @@ class FusedConv(nn.Module):
         self.conv3_1x1 = nn.Conv2d(wide, features, 1)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """``(N, H, W, C)`` to the same shape."""
         del mask
         widened = F.gelu(self.norm1(convolve(self.fused_conv, self.pre_norm(x))))
         return x + convolve(self.conv3_1x1, self.se(widened))
@@ -254,20 +244,21 @@ class FusedAttention(nn.Module):
 class AttentionBlocks(nn.Module):
     """Two attention blocks after each convolution block, then the grid block with a learned gain."""
 
-    def __init__(self, size: Size, drop_paths: list[float]) -> None:
+    def __init__(self, config: HMANetConfig, drop_paths: list[float]) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
         for index, rate in enumerate(drop_paths):
             if index % 2 == 0:
-                blocks.append(FusedConv(size.features, size.expansion))
-            blocks.append(FusedAttention(size.features, size.heads, size.window, index % 2 == 1, rate))
+                blocks.append(FusedConv(config.features, config.expansion))
+            blocks.append(FusedAttention(config.features, config.heads, config.window, index % 2 == 1, rate))
         self.blocks = nn.ModuleList(blocks)
-        self.gab = GridBlock(size.features, size.heads // 2, size.window, size.interval, size.position_hidden)
-        self.scale = nn.Parameter(torch.empty(size.features))
+        self.gab = GridBlock(
+            config.features, config.heads // 2, config.window, config.interval, config.position_hidden
+        )
+        self.scale = nn.Parameter(torch.empty(config.features))
         nn.init.trunc_normal_(self.scale, std=0.02)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """``(N, H, W, C)`` to the same shape."""
         for block in self.blocks:
             x = block(x, mask)
         aggregated: Tensor = self.gab(x, mask)
@@ -277,18 +268,17 @@ class AttentionBlocks(nn.Module):
 class RHTB(nn.Module):
     """Residual hybrid transformer block: ``x + conv(blocks(x))`` (section 3.2.1)."""
 
-    def __init__(self, size: Size, drop_paths: list[float]) -> None:
+    def __init__(self, config: HMANetConfig, drop_paths: list[float]) -> None:
         super().__init__()
-        self.residual_group = AttentionBlocks(size, drop_paths)
-        self.conv = nn.Conv2d(size.features, size.features, 3, padding=1)
+        self.residual_group = AttentionBlocks(config, drop_paths)
+        self.conv = nn.Conv2d(config.features, config.features, 3, padding=1)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """``(N, H, W, C)`` to the same shape."""
         return x + convolve(self.conv, self.residual_group(x, mask))
 
 
 @dataclass(frozen=True)
-class Size:
+class HMANetConfig:
     """Width, attention blocks of each layer, their heads, and the rest of the configuration.
 
     ``drop_path`` is the rate at which the last block's branches are left out in training; it grows linearly
@@ -303,75 +293,72 @@ class Size:
     interval: int = 4
     position_hidden: int = 5
     drop_path: float = 0.1
-    upsampling_features: int = UPSAMPLING_FEATURES
+    upsampling_features: int = 64
 
 
-SIZES = {
-    "paper": Size(180, (6,) * 6, 6),
-    "tiny": Size(
+CONFIGS = {
+    "paper": HMANetConfig(180, (6,) * 6, 6),
+    "tiny": HMANetConfig(
         24, (2,), 4, expansion=2, window=8, position_hidden=4, drop_path=0.0, upsampling_features=24
     ),
 }
 
 
-def build_hmanet(scale: int, mean: tuple[float, ...], size: Size) -> Frame:
+def build_hmanet(scale: int, mean: tuple[float, ...], config: HMANetConfig) -> SwinIRBase:
     """The network of the paper in the given size, for as many channels as there are means."""
-    rates = torch.linspace(0, size.drop_path, sum(size.depths), device="cpu").tolist()
+    rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").tolist()
     layers = []
-    for depth in size.depths:
-        layers.append(RHTB(size, rates[:depth]))
+    for depth in config.depths:
+        layers.append(RHTB(config, rates[:depth]))
         rates = rates[depth:]
-    network = PixelShuffleFrame(scale, size.features, mean, layers, size.window, size.upsampling_features)
+    network = SwinIRBase(
+        scale, config.features, mean, layers, config.window, width=config.upsampling_features
+    )
     network.receptive_radius = math.inf
     return network
 
 
-def tiny_hmanet(scale: int, channels: int) -> nn.Module:
-    """A small HMANet that corrects the bicubic image, which already carries the mean."""
-    return on_bicubic(build_hmanet(scale, (0.0,) * channels, SIZES["tiny"]), scale)
+def strip_tables(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The authors' checkpoint without its index table and masks; anything else as it is."""
+    mark = "layers.0.residual_group.gab.qkv.weight"
+    return strip_buffers(state, mark, ("relative_position_index_SA", "attn_mask"))
 
-
-# How HMANet is trained: by L1 regression twice, on many images first, then at a low rate on good ones.
-#
-# Numbers are those of the authors' option files (korouuuuu/HMA@406f24f, options/train) and arXiv 2405.05001,
-# section 4.1.
 
 PRETRAINING_RATE = StepRate(at=(300 / 800, 500 / 800, 650 / 800, 700 / 800, 750 / 800), gamma=0.5)
 FINE_TUNING_RATE = StepRate(at=(125 / 250, 200 / 250, 225 / 250, 240 / 250), gamma=0.5)
 
-
-@dataclass(frozen=True)
-class Plan:
-    """What differs between budgets: iterations of both stages, batch, LR side of a patch, rates, EMA."""
-
-    pretraining: int
-    fine_tuning: int
-    batch: int
-    lr_patch: int
-    rate: float = 2e-4
-    fine_rate: float = 5e-6
-    ema: float | None = 0.999
-
-
-PLANS: dict[tuple[str, str], Plan] = {
-    ("smoke", "paper"): Plan(8, 2, 1, 16, ema=None),
-    ("smoke", "tiny"): Plan(440, 60, 12, 8, rate=1e-3, fine_rate=1e-4, ema=None),
-    ("short", "paper"): Plan(1_500, 500, 4, 64),
-    ("short", "tiny"): Plan(6_000, 2_000, 16, 48, rate=1e-3, fine_rate=1e-4),
-    ("paper", "paper"): Plan(800_000, 250_000, 32, 64),
-    ("paper", "tiny"): Plan(800_000, 250_000, 32, 64),
+BUDGETS: dict[tuple[str, str], tuple[StageBudget, StageBudget]] = {
+    ("smoke", "paper"): (StageBudget(8, 1, 16, 2e-4), StageBudget(2, 1, 16, 5e-6)),
+    ("smoke", "tiny"): (StageBudget(440, 12, 8, 1e-3), StageBudget(60, 12, 8, 1e-4)),
+    ("short", "paper"): (StageBudget(1_500, 4, 64, 2e-4, 0.999), StageBudget(500, 4, 64, 5e-6, 0.999)),
+    ("short", "tiny"): (StageBudget(6_000, 16, 48, 1e-3, 0.999), StageBudget(2_000, 16, 48, 1e-4, 0.999)),
+    **dict.fromkeys(
+        (("paper", "paper"), ("paper", "tiny")),
+        (StageBudget(800_000, 32, 64, 2e-4, 0.999), StageBudget(250_000, 32, 64, 5e-6, 0.999)),
+    ),
 }
-"""Budget and variant to the plan."""
+"""Budget and variant to the stages, patches in LR pixels; ``paper`` is the authors' option files."""
 
 
 def hmanet_recipe(request: RecipeRequest) -> Recipe:
-    """The authors' two stages, or the same schedules over fewer and smaller batches."""
-    plan = PLANS[request.budget, request.variant]
+    """L1 regression twice: on many images first, then at a low rate on good ones."""
+    stages = [
+        budget.stage(
+            name,
+            LossTerm("l1", PixelLoss(F.l1_loss)),
+            patch=budget.patch * request.scale,
+            optimiser=Optimiser(lr=budget.lr, betas=(0.9, 0.99)),
+            schedule=schedule,
+        )
+        for budget, name, schedule in zip(
+            BUDGETS[request.budget, request.variant],
+            ("pretraining", "fine_tuning"),
+            (PRETRAINING_RATE, FINE_TUNING_RATE),
+            strict=True,
+        )
+    ]
     return Recipe(
-        stages=(
-            _stage("pretraining", request, plan, plan.pretraining, plan.rate, PRETRAINING_RATE),
-            _stage("fine_tuning", request, plan, plan.fine_tuning, plan.fine_rate, FINE_TUNING_RATE),
-        ),
+        stages=tuple(stages),
         source="korouuuuu/HMA@406f24f options/train; arXiv 2405.05001, section 4.1",
         notes=(
             "Both stages see the run's data set; the authors pre-train on ImageNet, fine-tune on DF2K.",
@@ -380,30 +367,6 @@ def hmanet_recipe(request: RecipeRequest) -> Recipe:
             "pre-train across magnifications.",
         ),
     )
-
-
-def _stage(
-    name: str, request: RecipeRequest, plan: Plan, iterations: int, rate: float, schedule: LearningRate
-) -> Stage:
-    return Stage(
-        name=name,
-        iterations=iterations,
-        batch=plan.batch,
-        patch=plan.lr_patch * request.scale,
-        terms=(LossTerm("l1", PixelLoss(F.l1_loss)),),
-        optimiser=Optimiser("adam", lr=rate, betas=(0.9, 0.99)),
-        schedule=schedule,
-        ema=plan.ema,
-    )
-
-
-UNLEARNED = ("relative_position_index_SA", "attn_mask")
-"""What the authors' checkpoints store besides weights."""
-
-
-def learned_alone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' checkpoint without its index table and masks; anything else as it is."""
-    return without_tables(state, "layers.0.residual_group.gab.qkv.weight", UNLEARNED)
 
 
 RELEASED = tuple(
@@ -430,10 +393,11 @@ RELEASED = tuple(
     recipe=hmanet_recipe,
     summary="Windows, convolutions and a grid across the whole image; large, slow and highly rated.",
     released=RELEASED,
-    convert=learned_alone,
+    convert=strip_tables,
 )
 def hmanet(scale: int, channels: int, variant: str) -> nn.Module:
     """Six layers of width 180 (``paper``) or one of 24 (``tiny``)."""
     if variant == "tiny":
-        return tiny_hmanet(scale, channels)
-    return build_hmanet(scale, colour_mean(channels), SIZES[variant])
+        # The bicubic image already carries the mean.
+        return on_bicubic(build_hmanet(scale, (0.0,) * channels, CONFIGS["tiny"]), scale)
+    return build_hmanet(scale, colour_mean(channels), CONFIGS[variant])

@@ -11,7 +11,7 @@ The variant ``tiny`` is the same network in small on top of the bicubic image, m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -26,39 +26,36 @@ from srbench.models.baselines.esrgan import (
     RRDB,
     SLOPE,
     conv3x3,
-    favourite_layout,
+    discriminator_widths,
     patch_for,
     perceptual_term,
     scale_notes,
+    to_channels_last,
 )
-from srbench.models.discriminators import BiasedVGGCritic
-from srbench.models.interface import RecipeRequest, ReleasedWeights
-from srbench.models.layers import OnBicubic, receptive_radius, upsampling_steps
-from srbench.models.losses.adversarial import RelativisticCritic, RelativisticGenerator, View
+from srbench.models.discriminators import BiasedVGGDiscriminator
+from srbench.models.interface import ReleasedWeights
+from srbench.models.layers import BicubicResidual, receptive_radius, upsampling_steps
+from srbench.models.losses.adversarial import RelativisticDiscriminator, RelativisticGenerator
 from srbench.models.losses.pixel import gradient_map
 from srbench.models.recipe import (
     Batch,
     ConstantRate,
-    Critic,
     LearningRate,
     LossInputs,
     LossTerm,
-    Optimiser,
     Outputs,
     PixelLoss,
     Recipe,
+    RecipeRequest,
     Stage,
+    StageBudget,
     StepRate,
 )
 from srbench.models.registry import register_model
 
-# The network of SPSR: a branch for the image, a branch for its gradients, and what joins them.
-#
-# Ma et al. 2020, arXiv 2003.13081, figure 2. Modules are named as in Maclory/SPSR. The memory that it takes is
-# that of the joining block, 128 channels and their growth at full size.
 
 @dataclass(frozen=True)
-class Size:
+class SPSRConfig:
     """Blocks of the image branch, width and growth; after which blocks the gradient branch looks at it."""
 
     blocks: int
@@ -98,18 +95,17 @@ class GradientMap(nn.Module):
         self.register_buffer("weight_v", row.t().clone().view(1, 1, 3, 3))
 
     def forward(self, lr: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to the same shape."""
         return gradient_map(lr)
 
 
 class Trunk(nn.Module):
     """Residual blocks and a convolution with a connection around them; remembers some blocks' outputs."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, config: SPSRConfig) -> None:
         super().__init__()
-        blocks = [RRDB(size.features, size.growth, nn.Sequential) for _ in range(size.blocks)]
-        self.sub = nn.Sequential(*blocks, conv3x3(size.features, size.features))
-        self.shared = size.shared
+        blocks = [RRDB(config.features, config.growth, nn.Sequential) for _ in range(config.blocks)]
+        self.sub = nn.Sequential(*blocks, conv3x3(config.features, config.features))
+        self.shared = config.shared
 
     def forward(self, shallow: Tensor) -> tuple[Tensor, list[Tensor]]:
         """``(N, features, H, W)`` to the same shape, and what the gradient branch is shown."""
@@ -127,30 +123,30 @@ class SPSR(nn.Module):
     Args:
         scale: 2, 3, 4 or 8.
         channels: image channels in and out, gradient maps as many.
-        size: blocks, width, growth.
+        config: blocks, width, growth.
     """
 
-    def __init__(self, scale: int, channels: int, size: Size) -> None:
+    def __init__(self, scale: int, channels: int, config: SPSRConfig) -> None:
         super().__init__()
-        features, steps = size.features, upsampling_steps(scale)
-        self.model = nn.Sequential(conv3x3(channels, features), Trunk(size), *upsampling(features, steps))
+        features, steps = config.features, upsampling_steps(scale)
+        self.model = nn.Sequential(conv3x3(channels, features), Trunk(config), *upsampling(features, steps))
         self.HR_conv0_new = nn.Sequential(conv3x3(features, features), rectifier())
         self.HR_conv1_new = nn.Sequential(conv3x3(features, features))
         self.get_g_nopadding = GradientMap()
         self.b_fea_conv = nn.Sequential(conv3x3(channels, features))
-        for number in range(1, len(size.shared) + 1):
-            self.add_module(f"b_block_{number}", RRDB(2 * features, size.growth, nn.Sequential))
+        for number in range(1, len(config.shared) + 1):
+            self.add_module(f"b_block_{number}", RRDB(2 * features, config.growth, nn.Sequential))
             self.add_module(f"b_concat_{number}", nn.Sequential(conv3x3(2 * features, features)))
         self.b_LR_conv = nn.Sequential(conv3x3(features, features))
         at_hr = (conv3x3(features, features), rectifier(), conv3x3(features, features))
         self.b_module = nn.Sequential(*upsampling(features, steps), *at_hr)
         self.conv_w = nn.Sequential(nn.Conv2d(features, channels, 1))
-        self.f_block = RRDB(2 * features, size.growth, nn.Sequential)
+        self.f_block = RRDB(2 * features, config.growth, nn.Sequential)
         self.f_concat = nn.Sequential(conv3x3(2 * features, features))
         self.f_HR_conv0 = nn.Sequential(conv3x3(features, features), rectifier())
         self.f_HR_conv1 = nn.Sequential(conv3x3(features, channels))
         # After the last step: its convolution, two of a branch, the fusion's block and its three.
-        radii = (radius_at_lr(size),) + (1,) * (len(steps) - 1) + (1 + 2 + CONVOLUTIONS_IN_RRDB + 3,)
+        radii = (radius_at_lr(config),) + (1,) * (len(steps) - 1) + (1 + 2 + CONVOLUTIONS_IN_RRDB + 3,)
         self.receptive_radius = receptive_radius(radii, steps)
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -167,14 +163,14 @@ class SPSR(nn.Module):
     def _branches(self, lr: Tensor, lr_gradient: Tensor) -> Tensor:
         """``(N, 2 * features, scale*H, scale*W)``: features of the gradients, then of the image."""
         first, trunk, *upsample = self.model
-        deep, shown = trunk(first(favourite_layout(lr)))
+        deep, shown = trunk(first(to_channels_last(lr)))
         gradient = self.b_module(self._gradient_features(lr_gradient, shown))
         for layer in upsample:
             deep = layer(deep)
         return torch.cat((gradient, self.HR_conv1_new(self.HR_conv0_new(deep))), dim=1)
 
     def _gradient_features(self, lr_gradient: Tensor, shown: Sequence[Tensor]) -> Tensor:
-        shallow: Tensor = self.b_fea_conv(favourite_layout(lr_gradient))
+        shallow: Tensor = self.b_fea_conv(to_channels_last(lr_gradient))
         x = shallow
         for number, of_image in enumerate(shown, start=1):
             block, concat = getattr(self, f"b_block_{number}"), getattr(self, f"b_concat_{number}")
@@ -200,25 +196,25 @@ def upsampling(features: int, steps: Sequence[int]) -> list[nn.Module]:
     return layers
 
 
-def radius_at_lr(size: Size) -> int:
+def radius_at_lr(config: SPSRConfig) -> int:
     """LR pixels that the farther-looking branch looks before it is enlarged."""
-    image = 1 + CONVOLUTIONS_IN_RRDB * size.blocks + 1
+    image = 1 + CONVOLUTIONS_IN_RRDB * config.blocks + 1
     gradient = 1 + 1  # the operator, the first convolution
-    for number in size.shared:
+    for number in config.shared:
         gradient = max(gradient, 1 + CONVOLUTIONS_IN_RRDB * number) + CONVOLUTIONS_IN_RRDB + 1
     return max(image, gradient + 1)
 
 
 def restore(network: nn.Module, lr: Tensor) -> Restored:
     """:meth:`SPSR.restore` of a registered variant, whether or not it stands on the bicubic image."""
-    if isinstance(network, OnBicubic):
+    if isinstance(network, BicubicResidual):
         correction = restore(network.body, lr)
         return correction._replace(sr=network.bicubic(lr) + correction.sr)
     assert isinstance(network, SPSR)
     return network.restore(lr)
 
 
-SIZES = {"paper": Size(23, 64, 32, (5, 10, 15, 20)), "tiny": Size(2, 8, 4, (1,))}
+CONFIGS = {"paper": SPSRConfig(23, 64, 32, (5, 10, 15, 20)), "tiny": SPSRConfig(2, 8, 4, (1,))}
 
 
 def to_published_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -240,13 +236,8 @@ def to_published_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-# How SPSR is trained: ESRGAN's game on the image and a second one on its gradient map.
-#
-# Numbers are those of Maclory/SPSR@881e781 ``options/train/train_spsr.json``. The authors start from a network
-# trained for pixels, RRDB_PSNR_x4; a recipe has no such file, hence a stage of that kind comes first.
-
-IMAGE_CRITIC = "image_critic"
-GRADIENT_CRITIC = "gradient_critic"
+IMAGE_DISCRIMINATOR = "image_discriminator"
+GRADIENT_DISCRIMINATOR = "gradient_discriminator"
 
 
 def wide_gradient_map(image: Tensor) -> Tensor:
@@ -273,133 +264,97 @@ def gradient_pixel_loss(sr: Tensor, hr: Tensor) -> Tensor:
 BRANCH = LossTerm("branch", branch_loss, weight=0.5)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What differs between budgets: iterations of the stages, batches, HR patch, rates, size of critics."""
-
-    pixels: int
-    fusion: int
-    adversarial: int
-    pixel_batch: int
-    batch: int
-    patch: int
-    pixel_rate: float
-    rate: float
-    critic_features: int = 64
-    critic_hidden: int = 100
-
-
-PLANS: dict[tuple[str, str], Plan] = {
-    ("smoke", "paper"): Plan(24, 3, 4, 2, 2, 32, 2e-4, 1e-4),
-    ("smoke", "tiny"): Plan(320, 4, 12, 4, 4, 32, 5e-3, 1e-4, critic_features=8, critic_hidden=16),
-    ("short", "paper"): Plan(8_000, 200, 3_000, 16, 16, 128, 2e-4, 1e-4),
-    ("short", "tiny"): Plan(8_000, 100, 2_000, 16, 16, 128, 1e-3, 1e-4, critic_features=16, critic_hidden=32),
-    ("paper", "paper"): Plan(1_000_000, 5_000, 495_000, 16, 30, 128, 2e-4, 1e-4),
-    ("paper", "tiny"): Plan(
-        1_000_000, 5_000, 495_000, 16, 30, 128, 2e-4, 1e-4, critic_features=16, critic_hidden=32
+BUDGETS: dict[tuple[str, str], tuple[StageBudget, StageBudget, StageBudget]] = {
+    ("smoke", "paper"): (StageBudget(24, 2, 32, 2e-4), StageBudget(3, 2, 32), StageBudget(4, 2, 32)),
+    ("smoke", "tiny"): (StageBudget(320, 4, 32, 5e-3), StageBudget(4, 4, 32), StageBudget(12, 4, 32)),
+    ("short", "paper"): (
+        StageBudget(8_000, 16, 128, 2e-4),
+        StageBudget(200, 16, 128),
+        StageBudget(3_000, 16, 128),
+    ),
+    ("short", "tiny"): (
+        StageBudget(8_000, 16, 128, 1e-3),
+        StageBudget(100, 16, 128),
+        StageBudget(2_000, 16, 128),
+    ),
+    **dict.fromkeys(
+        (("paper", "paper"), ("paper", "tiny")),
+        (StageBudget(1_000_000, 16, 128, 2e-4), StageBudget(5_000, 30, 128), StageBudget(495_000, 30, 128)),
     ),
 }
-"""Budget and variant to the plan; ``paper`` is the released option file, its first stage ESRGAN's."""
+"""Budget and variant to the stages; ``paper`` is the released option file, its first stage ESRGAN's."""
 
 
 def spsr_recipe(request: RecipeRequest) -> Recipe:
     """Pixels; then all losses on the layers that join the branches; then all losses on everything."""
-    plan = PLANS[request.budget, request.variant]
+    first, fusion, adversarial = BUDGETS[request.budget, request.variant]
+    patch = patch_for(first.patch, request.scale)
     perceptual, notes = perceptual_term(request)
-    guided = partial(_guided_stage, request, plan, perceptual)
+    guided = partial(_guided_stage, request, perceptual, patch)
+    # The rate is halved after 50k, 100k, 200k and 300k of 500k iterations, the fusion stage's included.
+    total = fusion.iterations + adversarial.iterations
+    milestones = (0.1 * total, 0.2 * total, 0.4 * total, 0.6 * total)
+    halved = StepRate(tuple((at - fusion.iterations) / adversarial.iterations for at in milestones), 0.5)
     joining = "body.f_" if request.variant == "tiny" else "f_"
-    stages = (
-        _pixel_stage(request, plan),
-        guided("fusion", plan.fusion, ConstantRate(), (joining,)),
-        guided("adversarial", plan.adversarial, halved_on_the_way(plan), ("",)),
-    )
     return Recipe(
-        stages=stages,
+        stages=(
+            # ESRGAN's first stage (arXiv 1809.00219, section 4.1), with the branch's own loss.
+            first.stage(
+                "pixels",
+                LossTerm("l1", PixelLoss(F.l1_loss)),
+                BRANCH,
+                patch=patch,
+                schedule=HALVED_EVERY_FIFTH,
+                forward=guided_forward,
+            ),
+            guided("fusion", fusion, ConstantRate(), (joining,)),
+            guided("adversarial", adversarial, halved, ("",)),
+        ),
         source="arXiv 2003.13081, section 3.3; Maclory/SPSR@881e781 code/options/train/train_spsr.json and "
         "code/models/SPSR_model.py",
-        notes=(*notes, *scale_notes(request.scale, plan.patch), _START),
-    )
-
-
-_START = (
-    "The authors start from RRDB_PSNR_x4; here the whole network is first trained for pixels (L1) and for "
-    "its gradient branch, in the paper budget as long as RRDB_PSNR_x4 was."
-)
-
-
-def _pixel_stage(request: RecipeRequest, plan: Plan) -> Stage:
-    """ESRGAN's first stage (arXiv 1809.00219, section 4.1), with the branch's own loss."""
-    return Stage(
-        name="pixels",
-        iterations=plan.pixels,
-        batch=plan.pixel_batch,
-        patch=patch_for(plan.patch, request.scale),
-        terms=(LossTerm("l1", PixelLoss(F.l1_loss)), BRANCH),
-        optimiser=Optimiser("adam", lr=plan.pixel_rate),
-        schedule=HALVED_EVERY_FIFTH,
-        forward=guided_forward,
+        notes=(
+            *notes,
+            *scale_notes(request.scale, first.patch),
+            "The authors start from RRDB_PSNR_x4; here the whole network is first trained for pixels (L1) and "
+            "for its gradient branch, in the paper budget as long as RRDB_PSNR_x4 was.",
+        ),
     )
 
 
 def _guided_stage(
     request: RecipeRequest,
-    plan: Plan,
     perceptual: LossTerm,
+    patch: int,
     name: str,
-    iterations: int,
+    budget: StageBudget,
     schedule: LearningRate,
     trainable: tuple[str, ...],
 ) -> Stage:
-    """Every loss of the option file; one update of each critic for one of the generator."""
-    optimiser = Optimiser("adam", lr=plan.rate)
-    patch = patch_for(plan.patch, request.scale)
-    terms = (
+    """Every loss of the option file; one update of each discriminator for one of the generator."""
+    stage = budget.stage(
+        name,
         LossTerm("l1", PixelLoss(F.l1_loss), weight=1e-2),
         perceptual,
-        LossTerm("adversarial", RelativisticGenerator(IMAGE_CRITIC), weight=5e-3),
+        LossTerm("adversarial", RelativisticGenerator(IMAGE_DISCRIMINATOR), weight=5e-3),
         LossTerm("gradient", PixelLoss(gradient_pixel_loss), weight=1e-2),
         LossTerm(
-            "gradient_adversarial", RelativisticGenerator(GRADIENT_CRITIC, wide_gradient_map), weight=5e-3
+            "gradient_adversarial",
+            RelativisticGenerator(GRADIENT_DISCRIMINATOR, wide_gradient_map),
+            weight=5e-3,
         ),
         BRANCH,
-    )
-
-    def critic(of: str, view: View | None, side: int) -> Critic:
-        build: Callable[[], nn.Module] = partial(
-            BiasedVGGCritic, request.channels, side, plan.critic_features, plan.critic_hidden
-        )
-        return Critic(of, build, RelativisticCritic(view), optimiser, schedule)
-
-    return Stage(
-        name=name,
-        iterations=iterations,
-        batch=plan.batch,
         patch=patch,
-        terms=terms,
-        optimiser=optimiser,
         schedule=schedule,
-        critics=(
-            critic(IMAGE_CRITIC, None, patch),
-            critic(GRADIENT_CRITIC, wide_gradient_map, patch + 2),
-        ),
         trainable=trainable,
         forward=guided_forward,
     )
-
-
-def halved_on_the_way(plan: Plan) -> StepRate:
-    """Halved after 50k, 100k, 200k and 300k of 500k iterations, those of the fusion stage included."""
-    total = plan.fusion + plan.adversarial
-    milestones = (0.1 * total, 0.2 * total, 0.4 * total, 0.6 * total)
-    return StepRate(tuple((milestone - plan.fusion) / plan.adversarial for milestone in milestones), 0.5)
-
-
-def tiny_spsr(scale: int, channels: int) -> nn.Module:
-    """A small generator that corrects the bicubic image."""
-    body = SPSR(scale, channels, SIZES["tiny"])
-    last = body.f_HR_conv1[0]
-    assert isinstance(last, nn.Conv2d)
-    return OnBicubic(body, last, scale)
+    for key, view, side in (
+        (IMAGE_DISCRIMINATOR, None, patch),
+        (GRADIENT_DISCRIMINATOR, wide_gradient_map, patch + 2),
+    ):
+        build = partial(BiasedVGGDiscriminator, request.channels, side, *discriminator_widths(request))
+        stage = stage.against(build, RelativisticDiscriminator(view), key)
+    return stage
 
 
 @register_model(
@@ -425,4 +380,9 @@ def tiny_spsr(scale: int, channels: int) -> nn.Module:
 )
 def spsr(scale: int, channels: int, variant: str) -> nn.Module:
     """Image branch of 23 blocks of width 64 (``paper``) or two of 8 (``tiny``); x4 as published."""
-    return tiny_spsr(scale, channels) if variant == "tiny" else SPSR(scale, channels, SIZES[variant])
+    network = SPSR(scale, channels, CONFIGS[variant])
+    if variant != "tiny":
+        return network
+    last = network.f_HR_conv1[0]
+    assert isinstance(last, nn.Conv2d)
+    return BicubicResidual(network, last, scale)

@@ -1,4 +1,4 @@
-"""SRGAN: a residual network (SRResNet) first trained for pixels, then against a critic.
+"""SRGAN: a residual network (SRResNet) first trained for pixels, then against a discriminator.
 
 Ledig et al., "Photo-realistic single image super-resolution using a generative adversarial network", CVPR
 2017, arXiv 1609.04802. The authors published no code. The variants are the networks that go by this name:
@@ -18,7 +18,6 @@ sub-pixel convolution.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -26,29 +25,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srbench.models.baselines.esrgan import initialise_small
-from srbench.models.discriminators import Discriminator, PooledDiscriminator, VGGCritic
-from srbench.models.interface import RecipeFactory, RecipeRequest, ReleasedWeights
-from srbench.models.layers import InterpolationUpsample, OnBicubic, receptive_radius, upsampling_steps
-from srbench.models.losses.adversarial import CRITIC, critic_loss, fool_the_critic, generator_loss, tell_apart
+from srbench.models.discriminators import PooledDiscriminator, SRGANDiscriminator, VGGDiscriminator
+from srbench.models.interface import RecipeFactory, ReleasedWeights
+from srbench.models.layers import BicubicResidual, InterpolationUpsample, receptive_radius, upsampling_steps
+from srbench.models.losses.adversarial import (
+    discriminator_loss,
+    generator_loss,
+    linear_discriminator_loss,
+    linear_generator_loss,
+)
 from srbench.models.losses.perceptual import VGGContentLoss
 from srbench.models.losses.pixel import variation_of_sr
 from srbench.models.recipe import (
     CosineRestarts,
-    Critic,
-    LossInputs,
     LossTerm,
     Optimiser,
     PixelLoss,
     Recipe,
+    RecipeRequest,
     Stage,
+    StageBudget,
     StepRate,
 )
 from srbench.models.registry import register_model
 
-# Generators of the SRGAN family: the paper's SRResNet, BasicSR's without normalisation, the five-block port.
-#
-# All of them run their blocks at LR size and enlarge by sub-pixel convolutions at the end. Modules are named as
-# in the code whose checkpoints load: Lornatang/SRGAN-PyTorch, BasicSR, leftthomas/SRGAN.
 
 class ResidualConvBlock(nn.Module):
     """``x + BN(conv(PReLU(BN(conv(x)))))`` (section 2.1.1, figure 4)."""
@@ -64,7 +64,6 @@ class ResidualConvBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         residual: Tensor = self.rcb(x)
         return x + residual
 
@@ -79,7 +78,6 @@ class UpsampleBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to ``(N, features, step*H, step*W)``."""
         enlarged: Tensor = self.upsample_block(x)
         return enlarged
 
@@ -124,7 +122,7 @@ def srresnet_radius(blocks: int, steps: Sequence[int]) -> int:
 def tiny_srresnet(scale: int, channels: int) -> nn.Module:
     """A small generator that corrects the bicubic image."""
     body = SRResNet(scale, channels, blocks=2, features=16)
-    return OnBicubic(body, body.conv3, scale)
+    return BicubicResidual(body, body.conv3, scale)
 
 
 class BlockWithoutNorm(nn.Module):
@@ -136,7 +134,6 @@ class BlockWithoutNorm(nn.Module):
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         residual: Tensor = self.conv2(F.relu_(self.conv1(x)))
         return x + residual
 
@@ -174,15 +171,12 @@ class MSRResNet(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, C, scale*H, scale*W)``, not clamped."""
-        x = self.body(_leaky(self.conv_first(lr)))
+        x = self.body(F.leaky_relu(self.conv_first(lr), 0.1, inplace=True))
         for number, step in enumerate(self.steps, start=1):
-            x = _leaky(F.pixel_shuffle(getattr(self, f"upconv{number}")(x), step))
-        sr: Tensor = self.conv_last(_leaky(self.conv_hr(x))) + self.bilinear(lr)
+            enlarged = F.pixel_shuffle(getattr(self, f"upconv{number}")(x), step)
+            x = F.leaky_relu(enlarged, 0.1, inplace=True)
+        sr: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(x), 0.1, inplace=True)) + self.bilinear(lr)
         return sr
-
-
-def _leaky(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.1, inplace=True)
 
 
 class PortResidualBlock(nn.Module):
@@ -197,7 +191,6 @@ class PortResidualBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         residual: Tensor = self.bn2(self.conv2(self.prelu(self.bn1(self.conv1(x)))))
         return x + residual
 
@@ -212,7 +205,6 @@ class PortUpsampleBlock(nn.Module):
         self.prelu = nn.PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to ``(N, features, step*H, step*W)``."""
         enlarged: Tensor = self.prelu(F.pixel_shuffle(self.conv(x), self.step))
         return enlarged
 
@@ -261,81 +253,42 @@ def unit_tanh(x: Tensor) -> Tensor:
     return (torch.tanh(x) + 1) / 2
 
 
-# How the paper trains SRGAN: SRResNet for pixels first, then against a critic (section 3.2).
-
-CRITIC = "critic"
-
-
-def fool_the_critic(inputs: LossInputs) -> Tensor:
-    """``mean(-log D(sr))`` (eq. 6)."""
-    return generator_loss(inputs.critics[CRITIC](inputs.sr))
-
-
-def tell_apart(critic: nn.Module, inputs: LossInputs) -> Tensor:
-    """``mean(-log D(hr)) + mean(-log(1 - D(sr)))`` (eq. 2)."""
-    return critic_loss(critic(inputs.hr), critic(inputs.sr))
-
-
-@dataclass(frozen=True)
-class PaperPlan:
-    """What differs between budgets: iterations, batch, HR patch, rates, size of the critic."""
-
-    pixels: int
-    adversarial: int
-    batch: int
-    patch: int
-    pixel_rate: float
-    adversarial_rate: float
-    critic_features: int = 64
-    critic_hidden: int = 1024
-
-
-PAPER_PLANS: dict[tuple[str, str], PaperPlan] = {
-    ("smoke", "srresnet"): PaperPlan(50, 8, 4, 48, 1e-3, 1e-4),
-    ("smoke", "tiny"): PaperPlan(300, 40, 8, 48, 2e-3, 1e-4, critic_features=8, critic_hidden=32),
-    ("short", "srresnet"): PaperPlan(16_000, 4_000, 16, 96, 2e-4, 1e-4),
-    ("short", "tiny"): PaperPlan(8_000, 2_000, 16, 96, 1e-3, 1e-4, critic_features=16, critic_hidden=64),
-    ("paper", "srresnet"): PaperPlan(1_000_000, 200_000, 16, 96, 1e-4, 1e-4),
-    ("paper", "tiny"): PaperPlan(1_000_000, 200_000, 16, 96, 1e-4, 1e-4, critic_features=16, critic_hidden=64),
+PAPER: dict[tuple[str, str], tuple[StageBudget, StageBudget]] = {
+    ("smoke", "srresnet"): (StageBudget(50, 4, 48, 1e-3), StageBudget(8, 4, 48)),
+    ("smoke", "tiny"): (StageBudget(300, 8, 48, 2e-3), StageBudget(40, 8, 48)),
+    ("short", "srresnet"): (StageBudget(16_000, 16, 96, 2e-4), StageBudget(4_000, 16, 96)),
+    ("short", "tiny"): (StageBudget(8_000, 16, 96, 1e-3), StageBudget(2_000, 16, 96)),
+    ("paper", "srresnet"): (StageBudget(1_000_000, 16, 96), StageBudget(200_000, 16, 96)),
+    ("paper", "tiny"): (StageBudget(1_000_000, 16, 96), StageBudget(200_000, 16, 96)),
 }
-"""Budget and variant to the plan; ``paper`` is section 3.2."""
+"""Budget and variant to the stages for pixels and against the discriminator; ``paper`` is section 3.2."""
 
 
 def paper_recipe(request: RecipeRequest) -> Recipe:
-    """SRResNet by mean squared error, then SRGAN from its weights (section 3.2)."""
-    plan = PAPER_PLANS[request.budget, request.variant]
+    """SRResNet by mean squared error, then SRGAN from its weights (section 3.2).
+
+    One update of the discriminator for one of the generator; the second half at a tenth of the rate.
+    """
+    pixels, adversarial = PAPER[request.budget, request.variant]
     content, notes = _content(request)
-    pixels = Stage(
-        name="pixels",
-        iterations=plan.pixels,
-        batch=plan.batch,
-        patch=plan.patch,
-        terms=(LossTerm("mse", PixelLoss(F.mse_loss)),),
-        optimiser=Optimiser("adam", lr=plan.pixel_rate),
+    widths = (64, 1024)
+    if request.variant == "tiny":
+        widths = (8, 32) if request.budget == "smoke" else (16, 64)
+    stage = adversarial.stage(
+        "adversarial",
+        content,
+        LossTerm("adversarial", generator_loss, weight=1e-3),
+        schedule=StepRate(at=(0.5,), gamma=0.1),
     )
     return Recipe(
-        stages=(pixels, _adversarial_stage(request, plan, content)),
+        stages=(
+            pixels.stage("pixels", LossTerm("mse", PixelLoss(F.mse_loss))),
+            stage.against(
+                partial(SRGANDiscriminator, request.channels, stage.patch, *widths), discriminator_loss
+            ),
+        ),
         source="arXiv 1609.04802, section 3.2",
         notes=notes,
-    )
-
-
-def _adversarial_stage(request: RecipeRequest, plan: PaperPlan, content: LossTerm) -> Stage:
-    """One update of the critic for one of the generator; the second half at a tenth of the rate."""
-    optimiser = Optimiser("adam", lr=plan.adversarial_rate)
-    schedule = StepRate(at=(0.5,), gamma=0.1)
-    build: Callable[[], nn.Module] = partial(
-        Discriminator, request.channels, plan.patch, plan.critic_features, plan.critic_hidden
-    )
-    return Stage(
-        name="adversarial",
-        iterations=plan.adversarial,
-        batch=plan.batch,
-        patch=plan.patch,
-        terms=(content, LossTerm("adversarial", fool_the_critic, weight=1e-3)),
-        optimiser=optimiser,
-        schedule=schedule,
-        critics=(Critic(CRITIC, build, tell_apart, optimiser, schedule),),
     )
 
 
@@ -352,162 +305,117 @@ def _content(request: RecipeRequest) -> tuple[LossTerm, tuple[str, ...]]:
     return LossTerm("vgg54", vgg), ("Content loss: VGG-19 phi_5,4 after activation, scaled by 1/12.75.",)
 
 
-# How BasicSR trains its SRResNet without normalisation (MSRResNet), and the adversarial MSRGAN from it.
+# BasicSR's SRResNet without normalisation (MSRResNet), and the adversarial MSRGAN from it.
 
 BETAS = (0.9, 0.99)
-RATE, LAST_RATE = 2e-4, 1e-7
-"""Of the first stage, at the start and at the end of every cycle."""
 
-PATCH_AT_X3 = 96
-"""The largest patch at x3, where 128 is no multiple of the scale."""
-
-
-@dataclass(frozen=True)
-class BasicsrPlan:
-    """What differs between budgets: iterations of both stages, batch, HR patch, and the first's schedule."""
-
-    pixels: int
-    adversarial: int
-    batch: int
-    patch: int
-    pixel_rate: float = RATE
-    cycles: int = 1
-
-
-BASICSR_PLANS = {
-    "smoke": BasicsrPlan(40, 4, 4, 48, pixel_rate=1e-3),
-    "short": BasicsrPlan(16_000, 4_000, 16, 96),
-    "paper": BasicsrPlan(1_000_000, 400_000, 16, 128, cycles=4),
+BASICSR = {
+    "smoke": (StageBudget(40, 4, 48, 1e-3), StageBudget(4, 4, 48)),
+    "short": (StageBudget(16_000, 16, 96, 2e-4), StageBudget(4_000, 16, 96)),
+    "paper": (StageBudget(1_000_000, 16, 128, 2e-4), StageBudget(400_000, 16, 128)),
 }
 
 
 def basicsr_recipe(request: RecipeRequest) -> Recipe:
-    """The option files of MSRResNet and MSRGAN."""
-    plan = BASICSR_PLANS[request.budget]
-    patch = min(plan.patch, PATCH_AT_X3) if request.scale == 3 else plan.patch
-    perceptual, notes = _perceptual(request)
+    """The option files of MSRResNet and MSRGAN.
+
+    The first stage's rate falls from 2e-4 to 1e-7 in every cycle; the second's is halved at 50k, 100k, 200k
+    and 300k of 400k iterations.
+    """
+    pixels, adversarial = BASICSR[request.budget]
+    # At x3 128 is no multiple of the scale.
+    patch = min(pixels.patch, 96) if request.scale == 3 else pixels.patch
+    state = request.pretrained("vgg19")
+    perceptual = LossTerm("pixels", PixelLoss(F.l1_loss))
+    note = "Perceptual term: L1 on pixels in its place: no VGG-19 weights on disk."
+    if state is not None:
+        perceptual = LossTerm("perceptual", VGGContentLoss(state, {"conv5_4": 1.0}, F.l1_loss))
+        note = "Perceptual term: L1 on VGG-19 conv5_4 before activation."
+    first = pixels.stage(
+        "pixels",
+        LossTerm("l1", PixelLoss(F.l1_loss)),
+        patch=patch,
+        optimiser=Optimiser(lr=pixels.lr, betas=BETAS),
+        schedule=CosineRestarts(4 if request.budget == "paper" else 1, floor=1e-7 / 2e-4),
+        ema=0.999,
+    )
+    second = adversarial.stage(
+        "adversarial",
+        LossTerm("l1", PixelLoss(F.l1_loss), weight=1e-2),
+        perceptual,
+        LossTerm("adversarial", generator_loss, weight=5e-3),
+        patch=patch,
+        optimiser=Optimiser(lr=1e-4, betas=BETAS),
+        schedule=StepRate(at=(1 / 8, 1 / 4, 1 / 2, 3 / 4), gamma=0.5),
+        ema=0.999,
+    )
     return Recipe(
-        stages=(_basicsr_pixels(plan, patch), _basicsr_adversarial(request, plan, patch, perceptual)),
+        stages=(
+            first,
+            second.against(partial(VGGDiscriminator, request.channels, patch), discriminator_loss),
+        ),
         source="XPixelGroup/BasicSR@8d56e3a options/train/SRResNet_SRGAN, MSRResNet_x4 and MSRGAN_x4",
         notes=(
-            *notes,
+            note,
             "Every magnification starts from scratch and has both stages; BasicSR starts x2 and x3 from x4, "
             "and publishes the adversarial stage for x4 only.",
         ),
     )
 
 
-def _basicsr_pixels(plan: BasicsrPlan, patch: int) -> Stage:
-    return Stage(
-        name="pixels",
-        iterations=plan.pixels,
-        batch=plan.batch,
-        patch=patch,
-        terms=(LossTerm("l1", PixelLoss(F.l1_loss)),),
-        optimiser=Optimiser("adam", lr=plan.pixel_rate, betas=BETAS),
-        schedule=CosineRestarts(plan.cycles, floor=LAST_RATE / RATE),
-        ema=0.999,
-    )
-
-
-def _basicsr_adversarial(request: RecipeRequest, plan: BasicsrPlan, patch: int, perceptual: LossTerm) -> Stage:
-    """Rates halved at 50k, 100k, 200k and 300k of 400k iterations."""
-    optimiser = Optimiser("adam", lr=1e-4, betas=BETAS)
-    schedule = StepRate(at=(1 / 8, 1 / 4, 1 / 2, 3 / 4), gamma=0.5)
-    build = partial(VGGCritic, request.channels, patch)
-    return Stage(
-        name="adversarial",
-        iterations=plan.adversarial,
-        batch=plan.batch,
-        patch=patch,
-        terms=(
-            LossTerm("l1", PixelLoss(F.l1_loss), weight=1e-2),
-            perceptual,
-            LossTerm("adversarial", fool_the_critic, weight=5e-3),
-        ),
-        optimiser=optimiser,
-        schedule=schedule,
-        critics=(Critic(CRITIC, build, tell_apart, optimiser, schedule),),
-        ema=0.999,
-    )
-
-
-def _perceptual(request: RecipeRequest) -> tuple[LossTerm, tuple[str, ...]]:
-    """VGG-19 features before the last activation, or pixels without their weights."""
-    state = request.pretrained("vgg19")
-    if state is None:
-        pixels = LossTerm("pixels", PixelLoss(F.l1_loss))
-        return pixels, ("Perceptual term: L1 on pixels in its place: no VGG-19 weights on disk.",)
-    loss = VGGContentLoss(state, {"conv5_4": 1.0}, F.l1_loss)
-    return LossTerm("perceptual", loss), ("Perceptual term: L1 on VGG-19 conv5_4 before activation.",)
-
-
-# How the five-block port trains SRGAN, and Swift-SRGAN after it: everything at once, from scratch.
-#
-# The generator minimises ``MSE + 1e-3 mean(1 - D(sr)) + 6e-3 perceptual + 2e-8 TV`` and its critic
-# ``1 - mean D(hr) + mean D(sr)``, in one stage at a constant rate. The two differ in the features of the
-# perceptual term, in the critic and in the optimiser.
-
-@dataclass(frozen=True)
-class PortPlan:
-    """What differs between budgets: iterations, batch, HR patch (rounded down to a multiple of the scale)."""
-
-    iterations: int
-    batch: int
-    patch: int
-
-
 def joint_stage(
-    plan: PortPlan, scale: int, perceptual: LossTerm | None, build: Callable[[], nn.Module], optimiser: Optimiser
+    budget: StageBudget,
+    scale: int,
+    perceptual: LossTerm | None,
+    build: Callable[[], nn.Module],
+    optimiser: Optimiser,
 ) -> Stage:
-    """The stage that both ports consist of.
+    """The stage of the five-block port and, after it, of Swift-SRGAN: everything at once, from scratch.
+
+    ``MSE + 1e-3 mean(1 - D(sr)) + 6e-3 perceptual + 2e-8 TV`` at a constant rate. The two differ in the
+    features of the perceptual term, in the discriminator and in the optimiser.
 
     Args:
-        plan: its size.
+        budget: its size; the HR patch is rounded down to a multiple of the scale.
         scale: magnification.
         perceptual: the term of the ImageNet features, None without their weights.
-        build: makes the critic, which gives probabilities.
-        optimiser: of the generator and of the critic.
+        build: makes the discriminator, which gives probabilities.
+        optimiser: of the generator and of the discriminator.
     """
-    terms = [
+    stage = budget.stage(
+        "adversarial",
         LossTerm("mse", PixelLoss(F.mse_loss)),
-        LossTerm("adversarial", fool_the_critic, weight=1e-3),
+        LossTerm("adversarial", linear_generator_loss, weight=1e-3),
         LossTerm("variation", variation_of_sr, weight=2e-8),
-    ]
-    return Stage(
-        name="adversarial",
-        iterations=plan.iterations,
-        batch=plan.batch,
-        patch=plan.patch - plan.patch % scale,
-        terms=tuple(terms if perceptual is None else [*terms, perceptual]),
+        *(() if perceptual is None else (perceptual,)),
+        patch=budget.patch - budget.patch % scale,
         optimiser=optimiser,
-        critics=(Critic(CRITIC, build, tell_apart, optimiser),),
     )
+    return stage.against(build, linear_discriminator_loss)
 
 
-PORT_PLANS = {"smoke": PortPlan(30, 4, 48), "short": PortPlan(8_000, 16, 88), "paper": PortPlan(26_100, 64, 88)}
-"""Budget to the plan; ``paper`` is 100 epochs of 16,700 images in batches of 64."""
+PORT = {
+    "smoke": StageBudget(30, 4, 48),
+    "short": StageBudget(8_000, 16, 88),
+    "paper": StageBudget(26_100, 64, 88),
+}
+"""``paper`` is 100 epochs of 16,700 images in batches of 64."""
 
 
 def port_recipe(request: RecipeRequest) -> Recipe:
-    """The recipe of leftthomas/SRGAN."""
-    perceptual, note = _vgg16(request)
+    """The recipe of leftthomas/SRGAN; its features are all of VGG-16's, on images that are not normalised."""
+    perceptual, note = None, "No perceptual term: no VGG-16 weights on disk."
+    state = request.pretrained("vgg16")
+    if state is not None:
+        loss = VGGContentLoss(state, {"pool5": 1.0}, F.mse_loss, network="vgg16", normalise=False)
+        perceptual = LossTerm("vgg16", loss, weight=6e-3)
+        note = "Perceptual term: VGG-16 up to its last pooling, MSE, 6e-3."
     build = partial(PooledDiscriminator, request.channels)
-    optimiser = Optimiser("adam", lr=1e-3)
     return Recipe(
-        stages=(joint_stage(PORT_PLANS[request.budget], request.scale, perceptual, build, optimiser),),
+        stages=(joint_stage(PORT[request.budget], request.scale, perceptual, build, Optimiser(lr=1e-3)),),
         source="leftthomas/SRGAN@7ddfdf2 train.py and loss.py, README (VOC2012)",
         notes=(note, "Patches of 88 pixels are rounded down to a multiple of the scale, as there."),
     )
-
-
-def _vgg16(request: RecipeRequest) -> tuple[LossTerm | None, str]:
-    """All of VGG-16's convolutional part, on images that are not normalised."""
-    state = request.pretrained("vgg16")
-    if state is None:
-        return None, "No perceptual term: no VGG-16 weights on disk."
-    loss = VGGContentLoss(state, {"pool5": 1.0}, F.mse_loss, network="vgg16", normalise=False)
-    return LossTerm("vgg16", loss, weight=6e-3), "Perceptual term: VGG-16 up to its last pooling, MSE, 6e-3."
 
 
 RECIPES: dict[str, RecipeFactory] = {
@@ -532,7 +440,7 @@ def _lornatang(kind: str, scale: int) -> ReleasedWeights:
         url=f"https://huggingface.co/goodfellowliu/SRGAN-PyTorch/resolve/main/{file}",
         licence="Apache-2.0",
         note="From Lornatang/SRGAN-PyTorch, trained on ImageNet photographs"
-        + (" for pixels." if kind == "SRResNet" else " against a critic."),
+        + (" for pixels." if kind == "SRResNet" else " against a discriminator."),
     )
 
 

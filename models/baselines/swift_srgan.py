@@ -17,16 +17,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from srbench.models.baselines.srgan import Plan, joint_stage, srresnet_radius, unit_tanh
-from srbench.models.interface import RecipeRequest, ReleasedWeights
-from srbench.models.layers import OnBicubic, upsampling_steps
+from srbench.models.baselines.srgan import joint_stage, srresnet_radius, unit_tanh
+from srbench.models.interface import ReleasedWeights
+from srbench.models.layers import BicubicResidual, upsampling_steps
 from srbench.models.losses.perceptual import MobileNetContentLoss
-from srbench.models.recipe import LossTerm, Optimiser, Recipe
+from srbench.models.recipe import LossTerm, Optimiser, Recipe, RecipeRequest, StageBudget
 from srbench.models.registry import register_model
 
-# Generator and critic of Swift-SRGAN: SRGAN's layout with depthwise separable convolutions.
-#
-# Modules are named as in the authors' code (Koushik0901/Swift-SRGAN@cd2414f swift-srgan/models.py).
 
 class SeparableConv(nn.Module):
     """A convolution of every channel on its own, then a 1x1 convolution over the channels.
@@ -67,11 +64,10 @@ class UnusedSlope(nn.Module):
         self.register_buffer("weight", torch.full((features,), 0.25))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` itself."""
         return x
 
 
-class ConvBlock(nn.Module):
+class SeparableConvBlock(nn.Module):
     """Separable convolution, batch normalisation, activation; a bias only where nothing is normalised."""
 
     def __init__(self, cnn: SeparableConv, bn: nn.Module, act: nn.Module) -> None:
@@ -81,17 +77,16 @@ class ConvBlock(nn.Module):
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, width_in, H, W)`` to ``(N, width, H/stride, W/stride)``."""
         activated: Tensor = self.act(self.bn(self.cnn(x)))
         return activated
 
 
-def normalised(features: int, act: nn.Module) -> ConvBlock:
+def normalised(features: int, act: nn.Module) -> SeparableConvBlock:
     """A 3x3 block of equal widths with normalisation."""
-    return ConvBlock(SeparableConv(features, features, bias=False), nn.BatchNorm2d(features), act)
+    return SeparableConvBlock(SeparableConv(features, features, bias=False), nn.BatchNorm2d(features), act)
 
 
-class ResidualBlock(nn.Module):
+class SwiftResidualBlock(nn.Module):
     """``x + block2(block1(x))`` with an activation after the first only."""
 
     def __init__(self, features: int) -> None:
@@ -100,12 +95,11 @@ class ResidualBlock(nn.Module):
         self.block2 = normalised(features, UnusedSlope(features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         residual: Tensor = self.block2(self.block1(x))
         return x + residual
 
 
-class UpsampleBlock(nn.Module):
+class SwiftUpsampleBlock(nn.Module):
     """Separable convolution, sub-pixel shuffle, PReLU."""
 
     def __init__(self, features: int, step: int) -> None:
@@ -115,7 +109,6 @@ class UpsampleBlock(nn.Module):
         self.act = nn.PReLU(features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to ``(N, features, step*H, step*W)``."""
         enlarged: Tensor = self.act(self.shuffle(self.conv(x)))
         return enlarged
 
@@ -134,10 +127,10 @@ class LinearGenerator(nn.Module):
         super().__init__()
         steps = upsampling_steps(scale)
         first = SeparableConv(channels, features, kernel=9)
-        self.initial = ConvBlock(first, nn.Identity(), nn.PReLU(features))
-        self.residual = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))
+        self.initial = SeparableConvBlock(first, nn.Identity(), nn.PReLU(features))
+        self.residual = nn.Sequential(*(SwiftResidualBlock(features) for _ in range(blocks)))
         self.convblock = normalised(features, UnusedSlope(features))
-        self.upsampler = nn.Sequential(*(UpsampleBlock(features, step) for step in steps))
+        self.upsampler = nn.Sequential(*(SwiftUpsampleBlock(features, step) for step in steps))
         self.final_conv = SeparableConv(features, channels, kernel=9)
         self.receptive_radius = srresnet_radius(blocks, steps)
 
@@ -157,14 +150,8 @@ class SwiftGenerator(LinearGenerator):
         return unit_tanh(super().forward(lr))
 
 
-def tiny_swift(scale: int, channels: int) -> nn.Module:
-    """A small generator that corrects the bicubic image, which is in [0, 1] already."""
-    body = LinearGenerator(scale, channels, blocks=3, features=32)
-    return OnBicubic(body, body.final_conv.pointwise, scale)
-
-
 class SwiftDiscriminator(nn.Module):
-    """The critic: eight separable convolutions, pooled to 6x6, and two linear layers.
+    """The discriminator: eight separable convolutions, pooled to 6x6, and two linear layers.
 
     Args:
         channels: image channels.
@@ -175,9 +162,9 @@ class SwiftDiscriminator(nn.Module):
     def __init__(self, channels: int, features: int = 64, hidden: int = 1024) -> None:
         super().__init__()
         widths = [features * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
-        blocks = [ConvBlock(SeparableConv(channels, features), nn.Identity(), nn.LeakyReLU(0.2))]
+        blocks = [SeparableConvBlock(SeparableConv(channels, features), nn.Identity(), nn.LeakyReLU(0.2))]
         for index in range(1, 8):
-            blocks.append(_critic_block(widths[index - 1], widths[index], stride=1 + index % 2))
+            blocks.append(_discriminator_block(widths[index - 1], widths[index], stride=1 + index % 2))
         self.blocks = nn.Sequential(*blocks)
         self.classifier = nn.Sequential(
             PoolTo(6),
@@ -192,9 +179,9 @@ class SwiftDiscriminator(nn.Module):
         return torch.sigmoid(self.classifier(self.blocks(image)))
 
 
-def _critic_block(width_in: int, width: int, stride: int) -> ConvBlock:
+def _discriminator_block(width_in: int, width: int, stride: int) -> SeparableConvBlock:
     convolution = SeparableConv(width_in, width, stride=stride, bias=False)
-    return ConvBlock(convolution, nn.BatchNorm2d(width), nn.LeakyReLU(0.2))
+    return SeparableConvBlock(convolution, nn.BatchNorm2d(width), nn.LeakyReLU(0.2))
 
 
 class PoolTo(nn.Module):
@@ -209,55 +196,42 @@ class PoolTo(nn.Module):
         self.side = side
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, C, side, side)``."""
         size = (self.side, self.side)
         return x if x.shape[-2:] == size else nn.functional.adaptive_avg_pool2d(x, size)
 
 
-# How Swift-SRGAN is trained: the five-block port's stage with MobileNetV2 features and AdamW.
-
-PLANS: dict[tuple[str, str], Plan] = {
-    ("smoke", "paper"): Plan(50, 4, 48),
-    ("smoke", "tiny"): Plan(300, 6, 48),
-    ("short", "paper"): Plan(10_000, 16, 96),
-    ("short", "tiny"): Plan(6_000, 16, 96),
-    ("paper", "paper"): Plan(23_000, 16, 96),
-    ("paper", "tiny"): Plan(23_000, 16, 96),
+BUDGETS: dict[tuple[str, str], StageBudget] = {
+    ("smoke", "paper"): StageBudget(50, 4, 48),
+    ("smoke", "tiny"): StageBudget(300, 6, 48),
+    ("short", "paper"): StageBudget(10_000, 16, 96),
+    ("short", "tiny"): StageBudget(6_000, 16, 96),
+    ("paper", "paper"): StageBudget(23_000, 16, 96),
+    ("paper", "tiny"): StageBudget(23_000, 16, 96),
 }
-"""Budget and variant to the plan; ``paper`` is 100 epochs of 3,669 images in batches of 16."""
-
-CRITICS = {"paper": (64, 1024), "tiny": (8, 32)}
-"""Variant to the width and the hidden width of the critic."""
+"""``paper`` is 100 epochs of 3,669 images in batches of 16."""
 
 
 def swift_srgan_recipe(request: RecipeRequest) -> Recipe:
-    """The authors' released training script."""
-    perceptual, note = _mobilenet(request)
-    features, hidden = CRITICS[request.variant]
-    build = partial(SwiftDiscriminator, request.channels, features, hidden)
+    """The authors' released training script; features are MobileNetV2's, of images that are not normalised."""
+    perceptual, note = None, "No perceptual term, so that a CPU keeps up."
+    if request.variant != "tiny":
+        state = request.pretrained("mobilenet_v2")
+        note = "No perceptual term: no MobileNetV2 weights on disk."
+        if state is not None:
+            perceptual = LossTerm("mobilenet_v2", MobileNetContentLoss(state), weight=6e-3)
+            note = "Perceptual term: last feature maps of MobileNetV2, MSE, 6e-3."
+    widths = (8, 32) if request.variant == "tiny" else (64, 1024)
+    build = partial(SwiftDiscriminator, request.channels, *widths)
     optimiser = Optimiser("adamw", lr=1e-3, weight_decay=1e-2)
-    plan = PLANS[request.budget, request.variant]
+    budget = BUDGETS[request.budget, request.variant]
     return Recipe(
-        stages=(joint_stage(plan, request.scale, perceptual, build, optimiser),),
+        stages=(joint_stage(budget, request.scale, perceptual, build, optimiser),),
         source="Koushik0901/Swift-SRGAN@cd2414f swift-srgan/train.py and loss.py; arXiv 2111.14320",
         notes=(
             note,
             "The released script never defines its batch size; here 16 in the longer budgets. "
             "The number of images (DIV2K and Flickr2K, 3,669) is a third party's account of the paper.",
         ),
-    )
-
-
-def _mobilenet(request: RecipeRequest) -> tuple[LossTerm | None, str]:
-    """All of MobileNetV2's convolutional part, on images that are not normalised."""
-    if request.variant == "tiny":
-        return None, "No perceptual term, so that a CPU keeps up."
-    state = request.pretrained("mobilenet_v2")
-    if state is None:
-        return None, "No perceptual term: no MobileNetV2 weights on disk."
-    return (
-        LossTerm("mobilenet_v2", MobileNetContentLoss(state), weight=6e-3),
-        "Perceptual term: last feature maps of MobileNetV2, MSE, 6e-3.",
     )
 
 
@@ -269,7 +243,7 @@ def _released(scale: int) -> ReleasedWeights:
         scale=scale,
         url=f"https://github.com/Koushik0901/Swift-SRGAN/releases/download/v0.1/{file}",
         licence="CC0-1.0",
-        note="Trained by the authors on photographs, against a critic.",
+        note="Trained by the authors on photographs, against a discriminator.",
     )
 
 
@@ -286,4 +260,8 @@ def _released(scale: int) -> ReleasedWeights:
 )
 def swift_srgan(scale: int, channels: int, variant: str) -> nn.Module:
     """16 separable blocks of width 64 (``paper``), or 3 of 32 that start at bicubic (``tiny``)."""
-    return tiny_swift(scale, channels) if variant == "tiny" else SwiftGenerator(scale, channels)
+    if variant == "paper":
+        return SwiftGenerator(scale, channels)
+    # The bicubic image is in [0, 1] already: no tanh.
+    body = LinearGenerator(scale, channels, blocks=3, features=32)
+    return BicubicResidual(body, body.final_conv.pointwise, scale)

@@ -46,7 +46,6 @@ class SRDB(nn.Module):
         self.fuse = nn.Conv2d(features + layers * growth, features, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         pieces = [x]
         for layer in self.layers:
             pieces.append(layer(torch.cat(pieces, dim=1)))
@@ -54,7 +53,7 @@ class SRDB(nn.Module):
         return x + RESIDUAL_SCALE * fused
 
 
-class RRDB(nn.Module):
+class CSMRRDB(nn.Module):
     """Residual in residual: ``x + 0.2 * chain of SRDBs``.
 
     Args:
@@ -69,7 +68,6 @@ class RRDB(nn.Module):
         self.chain = nn.Sequential(*(SRDB(features, growth, layers) for _ in range(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         refined: Tensor = self.chain(x)
         return x + RESIDUAL_SCALE * refined
 
@@ -114,10 +112,8 @@ def _reach(layer: nn.Conv2d) -> int:
     return (layer.kernel_size[0] - 1) // 2 * layer.dilation[0]
 
 
-# Adaptive feature fusion: ``F = alpha * F_MS + beta * F_ENC`` (CSM-SR project page).
-
 class AdaptiveFusion(nn.Module):
-    """Weighted sum of the multi-scale features and the conditioning features.
+    """``alpha * F_MS + beta * F_ENC``: the multi-scale and the conditioning features (project page).
 
     The text calls alpha and beta "learnable parameters" and does not say of which shape. Chosen: one of
     each per channel, so that a channel can be all structure, all condition or any mixture (a single pair

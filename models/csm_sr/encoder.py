@@ -58,7 +58,6 @@ class LocalSqueezeExcite(nn.Module):
         self.radius = radius
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to the same shape."""
         squeezed = window_mean(x, self.radius)
         excitation: Tensor = self.gate(self.conv_expand(self.act1(self.conv_reduce(squeezed))))
         return x * excitation
@@ -214,8 +213,6 @@ def coloured(white: Tensor, slope: Tensor) -> Tensor:
     return noise
 
 
-# ImageNet weights for the conditioning encoder, in timm's or torchvision's naming.
-
 SEPARABLE = {
     "conv_dw": "0.0",
     "bn1": "0.1",
@@ -249,15 +246,17 @@ def load_pretrained(encoder: ConditioningEncoder, state: Mapping[str, Tensor]) -
     Raises:
         ModelError: a parameter is missing or of another shape; the encoder is then unchanged.
     """
-    own = encoder.backbone.state_dict()
+    state_dict = encoder.backbone.state_dict()
     torchvision = "features.0.0.weight" in state
-    source = {name: torchvision_name(name) if torchvision else name for name in own}
+    source = {name: torchvision_name(name) if torchvision else name for name in state_dict}
     wrong = [
-        name for name, given in source.items() if given not in state or state[given].shape != own[name].shape
+        name
+        for name, given in source.items()
+        if given not in state or state[given].shape != state_dict[name].shape
     ]
     if wrong:
         raise ModelError(
-            f"These are not {ARCHITECTURE} weights: {len(wrong)} of {len(own)} parameters are missing or of "
+            f"These are not {ARCHITECTURE} weights: {len(wrong)} of {len(state_dict)} parameters are missing or of "
             f"another shape (first: {source[wrong[0]]}). Give timm's or torchvision's state dict."
         )
     encoder.backbone.load_state_dict({name: state[given] for name, given in source.items()})

@@ -22,14 +22,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srbench.models.csm_sr.blocks import (
-    RRDB,
+    CSMRRDB,
     SLOPE,
     AdaptiveFusion,
     keep_variance,
@@ -50,7 +50,7 @@ from srbench.models.recipe import Batch, LossInputs, Outputs
 
 
 @dataclass(frozen=True)
-class GeneratorSize:
+class CSMSRConfig:
     """How large a generator is.
 
     Attributes:
@@ -70,10 +70,10 @@ class GeneratorSize:
     encoder_stages: int
 
 
-SIZES = {
-    "published": GeneratorSize(features=64, growth=32, depth=3, blocks=3, layers=4, encoder_stages=3),
-    "gradient_branch": GeneratorSize(features=64, growth=32, depth=3, blocks=3, layers=4, encoder_stages=3),
-    "tiny": GeneratorSize(features=24, growth=12, depth=1, blocks=2, layers=2, encoder_stages=2),
+CONFIGS = {
+    "published": CSMSRConfig(features=64, growth=32, depth=3, blocks=3, layers=4, encoder_stages=3),
+    "gradient_branch": CSMSRConfig(features=64, growth=32, depth=3, blocks=3, layers=4, encoder_stages=3),
+    "tiny": CSMSRConfig(features=24, growth=12, depth=1, blocks=2, layers=2, encoder_stages=2),
 }
 
 
@@ -81,16 +81,16 @@ class MultiScale(nn.Module):
     """``F_MS``: RRDBs at LR size, at half and at twice it, merged by a convolution.
 
     Args:
-        size: widths and depths.
+        config: widths and depths.
     """
 
-    def __init__(self, size: GeneratorSize) -> None:
+    def __init__(self, config: CSMSRConfig) -> None:
         super().__init__()
-        features, shuffled = size.features, size.features // 4
-        self.same_size = _rrdbs(size)
-        self.half_size = nn.Sequential(nn.AvgPool2d(2), _rrdbs(size), nn.PixelShuffle(2))
+        features, shuffled = config.features, config.features // 4
+        self.same_size = _rrdbs(config)
+        self.half_size = nn.Sequential(nn.AvgPool2d(2), _rrdbs(config), nn.PixelShuffle(2))
         widen = nn.Conv2d(shuffled, features, 3, padding=1)
-        self.double_size = nn.Sequential(nn.PixelShuffle(2), widen, _rrdbs(size), nn.AvgPool2d(2))
+        self.double_size = nn.Sequential(nn.PixelShuffle(2), widen, _rrdbs(config), nn.AvgPool2d(2))
         self.merge = nn.Conv2d(features + shuffled + features, features, 3, padding=1)
         keep_variance(widen, self.merge)
         reaches = (
@@ -116,9 +116,9 @@ class MultiScale(nn.Module):
         return merged, snapshots
 
 
-def _rrdbs(size: GeneratorSize) -> nn.Sequential:
+def _rrdbs(config: CSMSRConfig) -> nn.Sequential:
     return nn.Sequential(
-        *(RRDB(size.features, size.growth, size.blocks, size.layers) for _ in range(size.depth))
+        *(CSMRRDB(config.features, config.growth, config.blocks, config.layers) for _ in range(config.depth))
     )
 
 
@@ -172,19 +172,19 @@ class CSMSR(nn.Module):
     Args:
         scale: 2, 3, 4 or 8.
         channels: image channels.
-        size: widths and depths.
+        config: widths and depths.
     """
 
-    def __init__(self, scale: int, channels: int, size: GeneratorSize) -> None:
+    def __init__(self, scale: int, channels: int, config: CSMSRConfig) -> None:
         super().__init__()
         self.scale = scale
-        self.shallow = nn.Conv2d(channels, size.features, 3, padding=1)
+        self.shallow = nn.Conv2d(channels, config.features, 3, padding=1)
         keep_variance(self.shallow)
-        self.branches = MultiScale(size)
-        self.encoder = ConditioningEncoder(size.features, size.encoder_stages)
-        self.fusion = AdaptiveFusion(size.features)
-        self.reconstruction = Reconstruction(size.features, channels, scale)
-        self.preview_head = Preview(size.features, channels, scale)
+        self.branches = MultiScale(config)
+        self.encoder = ConditioningEncoder(config.features, config.encoder_stages)
+        self.fusion = AdaptiveFusion(config.features)
+        self.reconstruction = Reconstruction(config.features, channels, scale)
+        self.preview_head = Preview(config.features, channels, scale)
         self.bicubic = InterpolationUpsample("bicubic", scale)
         self.size_multiple = math.lcm(2, self.encoder.size_multiple)
         reaches = (1 + self.branches.receptive_radius, self.encoder.receptive_radius)
@@ -241,22 +241,22 @@ class GradientBranch(nn.Module):
 
     Args:
         channels: image channels.
-        size: widths and depths of the main branch; this one has as many RRDBs.
+        config: widths and depths of the main branch; this one has as many RRDBs.
     """
 
-    def __init__(self, channels: int, size: GeneratorSize) -> None:
+    def __init__(self, channels: int, config: CSMSRConfig) -> None:
         super().__init__()
-        self.first = nn.Conv2d(2 * channels, size.features, 3, padding=1)
+        self.first = nn.Conv2d(2 * channels, config.features, 3, padding=1)
         self.exchange = nn.ModuleList(
-            nn.Conv2d(2 * size.features, size.features, 3, padding=1) for _ in range(size.depth)
+            nn.Conv2d(2 * config.features, config.features, 3, padding=1) for _ in range(config.depth)
         )
         self.blocks = nn.ModuleList(
-            RRDB(size.features, size.growth, size.blocks, size.layers) for _ in range(size.depth)
+            CSMRRDB(config.features, config.growth, config.blocks, config.layers) for _ in range(config.depth)
         )
         keep_variance(self.first, self.exchange)
 
     def forward(self, gradient: Tensor, snapshots: Sequence[Tensor]) -> Tensor:
-        """Gradient map ``(N, 2C, H, W)`` and the main branch's features after each RRDB, to features."""
+        """Gradient map ``(N, 2C, H, W)`` and the main branch's features after each CSMRRDB, to features."""
         start: Tensor = self.first(gradient / SLOPE_UNIT)
         x = start
         for exchange, block, snapshot in zip(self.exchange, self.blocks, snapshots, strict=True):
@@ -278,14 +278,14 @@ class GradientGuidedCSMSR(CSMSR):
     Args:
         scale: 2, 3, 4 or 8.
         channels: image channels.
-        size: widths and depths.
+        config: widths and depths.
     """
 
-    def __init__(self, scale: int, channels: int, size: GeneratorSize) -> None:
-        super().__init__(scale, channels, size)
-        self.gradient_branch = GradientBranch(channels, size)
-        self.join = nn.Conv2d(2 * size.features, size.features, 3, padding=1)
-        self.gradient_reconstruction = Reconstruction(size.features, 2 * channels, scale)
+    def __init__(self, scale: int, channels: int, config: CSMSRConfig) -> None:
+        super().__init__(scale, channels, config)
+        self.gradient_branch = GradientBranch(channels, config)
+        self.join = nn.Conv2d(2 * config.features, config.features, 3, padding=1)
+        self.gradient_reconstruction = Reconstruction(config.features, 2 * channels, scale)
         set_zero(self.join)
         at_lr = self.receptive_radius - self.reconstruction.receptive_radius
         joined = max(at_lr, self.gradient_branch.reach(1)) + 1
@@ -322,16 +322,9 @@ class GradientGuidedCSMSR(CSMSR):
         return guided, guidance
 
 
-class Guided(Protocol):
-    """A network that draws the gradient map beside the image."""
-
-    def with_gradient(self, lr: Tensor) -> tuple[Tensor, Tensor]:
-        """LR to SR and its gradient map."""
-
-
 def gradient_forward(network: nn.Module, batch: Batch) -> Outputs:
     """The training forward pass: ``sr`` and ``gradient_sr``."""
-    sr, gradient = cast(Guided, network).with_gradient(batch.lr)
+    sr, gradient = cast(GradientGuidedCSMSR, network).with_gradient(batch.lr)
     return {"sr": sr, GRADIENT: gradient}
 
 

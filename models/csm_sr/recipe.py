@@ -24,15 +24,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, cast
+from typing import cast
 
 from torch import Tensor, nn
 
 from srbench.models.csm_sr.discriminator import MultiScaleDiscriminator
 from srbench.models.csm_sr.encoder import ARCHITECTURE, ConditioningEncoder, load_pretrained
-from srbench.models.csm_sr.generator import gradient_forward, gradient_image_loss
-from srbench.models.interface import RecipeRequest
-from srbench.models.losses.adversarial import critic_loss, generator_loss
+from srbench.models.csm_sr.generator import CSMSR, gradient_forward, gradient_image_loss
+from srbench.models.losses.adversarial import discriminator_loss, generator_loss
 from srbench.models.losses.perceptual import (
     POSITIONS,
     VGGContentLoss,
@@ -51,16 +50,15 @@ from srbench.models.recipe import (
     Budget,
     ConstantRate,
     CosineRate,
-    Critic,
     LearningRate,
     LossInputs,
     LossTerm,
-    Optimiser,
     Outputs,
     PixelLoss,
     Progress,
     Recipe,
-    Stage,
+    RecipeRequest,
+    StageBudget,
     StepRate,
     Weight,
 )
@@ -114,24 +112,6 @@ class MetricFeedback:
         return min(max((current - self.floor) / (self.target - self.floor), 0.0), 1.0)
 
 
-# CSM-SR's objective: the Semantic Structural Loss (SSL) as weighted terms, and the adversarial term.
-#
-# The text names the parts of the SSL and gives no weights. The released code has weights, early and late in the
-# training; divided by that of its SSIM term they are the ones below, with these exceptions:
-#
-# * *second order*: divided by 64, the square of what a second Sobel operator multiplies a derivative by, to
-#   have it in the unit of the gradient term. Undivided it outweighs all others together: its gradient is three
-#   to four times that of the SSIM term (measured on bicubic x4 images of micrographs, as is the next).
-# * *contextual*: the released term has no gradient on grey images, so its weight says nothing. 0.02 gives a
-#   real contextual loss on patches a quarter to a half of the SSIM term's gradient.
-# * *perceptual*: the released features are those of images on a scale of 0 to 255, and their squares are not
-#   comparable. Here features are torchvision's, and the weight is meant to let the term begin in the range of
-#   the SSIM term.
-# * *adversarial*: the released weight falls with time (0.33 to 0.27), against the text's "adversarial later",
-#   and belongs to a critic trained to call every image false. Here it rises from nothing to 0.05. With 0.27 the
-#   small network lost 0.5 dB on held-out micrographs at x8 in a last stage of 60 steps; invented structure is
-#   what this network is meant to avoid.
-
 TermLoss = Callable[[LossInputs], Tensor]
 
 EARLY: Mapping[str, float] = {
@@ -143,7 +123,18 @@ EARLY: Mapping[str, float] = {
     "texture": 0.92,
     "colour": 0.92,
 }
-"""Weights of the SSL in the second stage and at the start of the third."""
+"""Weights of the SSL in the second stage and at the start of the third.
+
+The text gives none. The released code's, divided by that of its SSIM term, but:
+
+* *second order*: divided by 64, the square of what a second Sobel operator multiplies a derivative by, to have
+  it in the unit of the gradient term. Undivided its gradient is three to four times that of the SSIM term
+  (measured on bicubic x4 images of micrographs, as is the next), more than all others together.
+* *contextual*: the released term has no gradient on grey images, so its weight says nothing. 0.02 gives a real
+  contextual loss on patches a quarter to a half of the SSIM term's gradient.
+* *perceptual*: the released features are those of images in 0 to 255, whose squares are not comparable. This
+  weight lets the term begin in the range of the SSIM term.
+"""
 
 LATE: Mapping[str, float] = {
     "perceptual": 0.075,
@@ -157,9 +148,12 @@ LATE: Mapping[str, float] = {
 """Weights of the SSL at the end of the third stage: the released code's change of each."""
 
 ADVERSARIAL = (0.0, 0.05)
-"""Weight of the adversarial term at the start and at the end of the third stage."""
+"""Weight of the adversarial term at the start and at the end of the third stage.
 
-DISCRIMINATOR = "discriminator"
+The released weight falls with time (0.33 to 0.27), against the text's "adversarial later", and belongs to a
+discriminator trained to call every image false. With 0.27 the small network lost 0.5 dB on held-out micrographs
+at x8 in a last stage of 60 steps; invented structure is what this network is meant to avoid.
+"""
 
 PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 """The released code's five VGG-19 taps."""
@@ -192,16 +186,6 @@ def structural_terms(losses: Mapping[str, TermLoss], weight: Callable[[str], Wei
     return tuple(LossTerm(name, loss, weight(name)) for name, loss in losses.items())
 
 
-def adversarial_loss(inputs: LossInputs) -> Tensor:
-    """What the generator pays for being recognised, the mean over the critic's resolutions."""
-    return generator_loss(inputs.critics[DISCRIMINATOR](inputs.sr))
-
-
-def discriminator_loss(critic: nn.Module, inputs: LossInputs) -> Tensor:
-    """What the critic pays for its mistakes: real images towards 1, super-resolved ones towards 0."""
-    return critic_loss(critic(inputs.hr), critic(inputs.sr))
-
-
 SOURCE = (
     "CSM-SR project page, https://github.com/aaivu/CSM-SR (docs/index.html): the stages and the parts of the "
     "loss; its code at c89569b: optimiser, relative loss weights; the rest is srbench's choice, see the notes"
@@ -216,7 +200,7 @@ CHOICES = (
 )
 GUIDED = (
     "the gradient branch is srbench's extension after SPSR (arXiv 2003.13081): signed Sobel maps, fused at "
-    "LR size, trained by the difference of gradient maps without SPSR's second critic"
+    "LR size, trained by the difference of gradient maps without SPSR's second discriminator"
 )
 WEIGHT_FREE = "no perceptual loss, and the contextual loss compares normalised image patches"
 
@@ -231,140 +215,125 @@ GRADIENT_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a variant and a budget change. Triples are for the three stages.
+class CSMSRBudget:
+    """What a variant and a budget change.
 
     Attributes:
-        iterations: generator updates.
-        batch: crops in a batch.
-        patch: LR side of a crop; times the scale for HR.
-        rates: learning rates; the discriminator has the generator's.
-        schedules: learning rate schedules.
-        ema: decay of the averaged weights.
+        stages: encoder, generator, joint; patches in LR pixels.
+        schedules: their learning rate schedules.
         perceptual: whether VGG-19 is used where its weights are at hand.
         positions: patches in an image that the contextual loss compares where it compares patches.
     """
 
-    iterations: tuple[int, int, int]
-    batch: int
-    patch: int
-    rates: tuple[float, float, float]
-    schedules: tuple[LearningRate, LearningRate, LearningRate]
-    ema: float | None = 0.999
+    stages: tuple[StageBudget, StageBudget, StageBudget]
+    schedules: tuple[LearningRate, LearningRate, LearningRate] = (
+        CosineRate(0.1),
+        CosineRate(0.1),
+        CosineRate(0.01),
+    )
     perceptual: bool = True
     positions: int = POSITIONS
 
 
-_PAPER = Plan(
-    iterations=(50_000, 50_000, 200_000),
-    batch=16,
-    patch=48,
-    rates=(1e-4, 1e-4, 1e-4),
-    schedules=(ConstantRate(), ConstantRate(), StepRate((0.5,), 0.96)),
+_PAPER = CSMSRBudget(
+    (
+        StageBudget(50_000, 16, 48, ema=0.999),
+        StageBudget(50_000, 16, 48, ema=0.999),
+        StageBudget(200_000, 16, 48, ema=0.999),
+    ),
+    (ConstantRate(), ConstantRate(), StepRate((0.5,), 0.96)),
 )
-_COSINE = (CosineRate(0.1), CosineRate(0.1), CosineRate(0.01))
-_SHORT = Plan((3_000, 3_000, 12_000), 16, 48, (2e-4, 4e-4, 2e-4), _COSINE)
-_SMOKE = Plan((8, 48, 16), 2, 24, (5e-4, 1e-3, 5e-4), _COSINE, ema=None, perceptual=False, positions=256)
-_GUIDED_SMOKE = replace(_SMOKE, iterations=(6, 32, 10))
-_TINY_SMOKE = Plan(
-    (30, 120, 60), 8, 16, (1e-3, 2e-3, 5e-4), _COSINE, ema=None, perceptual=False, positions=256
+_SHORT = CSMSRBudget(
+    (
+        StageBudget(3_000, 16, 48, 2e-4, 0.999),
+        StageBudget(3_000, 16, 48, 4e-4, 0.999),
+        StageBudget(12_000, 16, 48, 2e-4, 0.999),
+    )
 )
 
-PLANS: Mapping[str, Mapping[Budget, Plan]] = {
-    "published": {"smoke": _SMOKE, "short": _SHORT, "paper": _PAPER},
-    GRADIENT_BRANCH: {"smoke": _GUIDED_SMOKE, "short": _SHORT, "paper": _PAPER},
-    "tiny": {"smoke": _TINY_SMOKE, "short": _SHORT, "paper": _PAPER},
+
+def _smoke(batch: int, patch: int, *stages: tuple[int, float]) -> CSMSRBudget:
+    encoder, generator, joint = (StageBudget(count, batch, patch, lr) for count, lr in stages)
+    return CSMSRBudget((encoder, generator, joint), perceptual=False, positions=256)
+
+
+BUDGETS: Mapping[str, Mapping[Budget, CSMSRBudget]] = {
+    "published": {
+        "smoke": _smoke(2, 24, (8, 5e-4), (48, 1e-3), (16, 5e-4)),
+        "short": _SHORT,
+        "paper": _PAPER,
+    },
+    GRADIENT_BRANCH: {
+        "smoke": _smoke(2, 24, (6, 5e-4), (32, 1e-3), (10, 5e-4)),
+        "short": _SHORT,
+        "paper": _PAPER,
+    },
+    "tiny": {"smoke": _smoke(8, 16, (30, 1e-3), (120, 2e-3), (60, 5e-4)), "short": _SHORT, "paper": _PAPER},
 }
 
-CRITICS: Mapping[str, Mapping[str, int]] = {
+DISCRIMINATORS: Mapping[str, Mapping[str, int]] = {
     "published": {"features": 64, "strides": 3},
     GRADIENT_BRANCH: {"features": 64, "strides": 3},
     "tiny": {"features": 16, "strides": 2},
 }
 
 
-class Previewing(Protocol):
-    """A network with an image-making head on its encoder."""
-
-    def preview(self, lr: Tensor) -> Tensor:
-        """LR to SR through the encoder alone."""
-
-
 def preview_forward(network: nn.Module, batch: Batch) -> Outputs:
     """The forward pass of stage 1: the image the encoder makes without the generator."""
-    return {"sr": cast(Previewing, network).preview(batch.lr)}
+    return {"sr": cast(CSMSR, network).preview(batch.lr)}
 
 
 def csm_sr_recipe(request: RecipeRequest) -> Recipe:
     """The three stages within a budget, with or without pretrained VGG-19 and EfficientNet-B0."""
-    plan = PLANS[request.variant][request.budget]
-    vgg19 = request.pretrained("vgg19") if plan.perceptual else None
+    budget = BUDGETS[request.variant][request.budget]
+    vgg19 = request.pretrained("vgg19") if budget.perceptual else None
     efficientnet = request.pretrained(ARCHITECTURE)
-    losses = structural_losses(vgg19, plan.positions)
+    losses = structural_losses(vgg19, budget.positions)
     guided = request.variant == GRADIENT_BRANCH
-    generator, joint = _generator_stage(plan, request, losses), _joint_stage(plan, request, losses)
+    encoder, generator, joint = (
+        partial(stage.stage, patch=stage.patch * request.scale, schedule=schedule)
+        for stage, schedule in zip(budget.stages, budget.schedules, strict=True)
+    )
+    pretraining = {name: losses[name] for name in ("gradient", "contextual")}
+    stages = [
+        generator("generator", *structural_terms(losses, EARLY.__getitem__), trainable=GENERATOR),
+        joint(
+            "joint",
+            *structural_terms(losses, lambda name: MetricFeedback(EARLY[name], LATE[name])),
+            LossTerm("adversarial", generator_loss, MetricFeedback(*ADVERSARIAL)),
+            trainable=ENCODER + GENERATOR,
+        ).against(
+            partial(MultiScaleDiscriminator, request.channels, **DISCRIMINATORS[request.variant]),
+            discriminator_loss,
+        ),
+    ]
     if guided:
-        generator, joint = _with_gradient(generator), _with_gradient(joint)
+        # The gradient branch learns to draw its own image beside.
+        term = LossTerm(GRADIENT_BRANCH, gradient_image_loss, GRADIENT_WEIGHT)
+        stages = [
+            replace(
+                stage,
+                forward=gradient_forward,
+                terms=(*stage.terms, term),
+                trainable=stage.trainable + GRADIENT_PARTS,
+            )
+            for stage in stages
+        ]
+    first = encoder(
+        "encoder",
+        *structural_terms(pretraining, EARLY.__getitem__),
+        trainable=ENCODER + PREVIEW,
+        forward=preview_forward,
+    )
     return Recipe(
-        stages=(_encoder_stage(plan, request, losses), generator, joint),
+        stages=(first, *stages),
         source=SOURCE,
         notes=(
             *CHOICES,
             *((GUIDED,) if guided else ()),
-            *_fallbacks(plan, vgg19 is None, efficientnet is None),
+            *_fallbacks(budget, vgg19 is None, efficientnet is None),
         ),
         initialise=None if efficientnet is None else partial(_initialise, state=efficientnet),
-    )
-
-
-def _encoder_stage(plan: Plan, request: RecipeRequest, losses: Mapping[str, TermLoss]) -> Stage:
-    pretraining = {name: losses[name] for name in ("gradient", "contextual")}
-    terms = structural_terms(pretraining, EARLY.__getitem__)
-    return replace(
-        _stage("encoder", 0, plan, request, terms), trainable=ENCODER + PREVIEW, forward=preview_forward
-    )
-
-
-def _generator_stage(plan: Plan, request: RecipeRequest, losses: Mapping[str, TermLoss]) -> Stage:
-    terms = structural_terms(losses, EARLY.__getitem__)
-    return replace(_stage("generator", 1, plan, request, terms), trainable=GENERATOR)
-
-
-def _joint_stage(plan: Plan, request: RecipeRequest, losses: Mapping[str, TermLoss]) -> Stage:
-    terms = structural_terms(losses, lambda name: MetricFeedback(EARLY[name], LATE[name]))
-    adversarial = LossTerm("adversarial", adversarial_loss, MetricFeedback(*ADVERSARIAL))
-    stage = _stage("joint", 2, plan, request, (*terms, adversarial))
-    critic = Critic(
-        name=DISCRIMINATOR,
-        build=partial(MultiScaleDiscriminator, request.channels, **CRITICS[request.variant]),
-        loss=discriminator_loss,
-        optimiser=stage.optimiser,
-        schedule=stage.schedule,
-    )
-    return replace(stage, trainable=ENCODER + GENERATOR, critics=(critic,))
-
-
-def _with_gradient(stage: Stage) -> Stage:
-    """The stage for a network with a gradient branch, which learns its own image beside."""
-    term = LossTerm(GRADIENT_BRANCH, gradient_image_loss, GRADIENT_WEIGHT)
-    return replace(
-        stage,
-        forward=gradient_forward,
-        terms=(*stage.terms, term),
-        trainable=stage.trainable + GRADIENT_PARTS,
-    )
-
-
-def _stage(name: str, index: int, plan: Plan, request: RecipeRequest, terms: tuple[LossTerm, ...]) -> Stage:
-    return Stage(
-        name=name,
-        iterations=plan.iterations[index],
-        batch=plan.batch,
-        patch=plan.patch * request.scale,
-        terms=terms,
-        optimiser=Optimiser(lr=plan.rates[index]),
-        schedule=plan.schedules[index],
-        ema=plan.ema,
     )
 
 
@@ -372,9 +341,9 @@ def _initialise(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     load_pretrained(cast(ConditioningEncoder, network.encoder), state)
 
 
-def _fallbacks(plan: Plan, without_vgg: bool, without_efficientnet: bool) -> tuple[str, ...]:
+def _fallbacks(budget: CSMSRBudget, without_vgg: bool, without_efficientnet: bool) -> tuple[str, ...]:
     notes: list[str] = []
-    if not plan.perceptual:
+    if not budget.perceptual:
         notes.append("smoke budget: no VGG-19 (it costs more than the network); " + WEIGHT_FREE)
     elif without_vgg:
         notes.append("VGG-19 weights not on disk: " + WEIGHT_FREE)

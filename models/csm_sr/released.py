@@ -30,13 +30,6 @@ from srbench.models.interface import ModelError
 from srbench.models.layers import InterpolationUpsample, receptive_radius, upsampling_steps
 from srbench.models.losses.perceptual import IMAGENET_MEAN, IMAGENET_STD
 
-# Building blocks of CSM-SR's released code, under the names and with the arithmetic of that code.
-#
-# Facts: aaivu/CSM-SR at c89569b, ``CSM-SR/csm_sr.py`` (Keras). They differ from ``blocks``, which follows the
-# text, in what the text does not say and in two things that look like mistakes: a dense block has no residual,
-# and an RRDB scales its shortcut instead of its trunk. Nothing outside the variants ``released*`` and
-# ``oracle`` uses them.
-
 SHORTCUT_SCALE = 0.2
 
 
@@ -67,12 +60,11 @@ class Separable(nn.Module):
         self.pointwise = nn.Conv2d(features, features, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         mixed: Tensor = self.pointwise(self.depthwise(x))
         return mixed
 
 
-class DenseLayer(nn.Module):
+class ReleasedDenseLayer(nn.Module):
     """Plain, dilated and separable 3x3 convolution, a ReLU after each: ``features`` in, ``growth`` out."""
 
     def __init__(self, features: int, growth: int) -> None:
@@ -82,7 +74,6 @@ class DenseLayer(nn.Module):
         self.sep = Separable(growth)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to ``(N, growth, H, W)``."""
         grown = F.relu(self.dilated(F.relu(self.conv(x))))
         return F.relu(self.sep(grown))
 
@@ -99,11 +90,10 @@ class DenseBlock(nn.Module):
 
     def __init__(self, width_in: int, width: int, growth: int, layers: int) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(DenseLayer(width_in + n * growth, growth) for n in range(layers))
+        self.layer = nn.ModuleList(ReleasedDenseLayer(width_in + n * growth, growth) for n in range(layers))
         self.fuse = nn.Conv2d(width_in + layers * growth, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, width_in, H, W)`` to ``(N, width, H, W)``."""
         dense = x
         for layer in self.layer:
             dense = torch.cat((dense, layer(dense)), dim=1)
@@ -126,10 +116,9 @@ class ReversedRRDB(nn.Module):
         super().__init__()
         self.shortcut = nn.Conv2d(width_in, width, 3, padding=1)
         widths = [width_in] + [width] * (blocks - 1)
-        self.rdb = nn.Sequential(*(DenseBlock(one, width, growth, layers) for one in widths))
+        self.rdb = nn.Sequential(*(DenseBlock(width_in, width, growth, layers) for width_in in widths))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, width_in, H, W)`` to ``(N, width, H, W)``."""
         return torch.add(self.rdb(x), self.shortcut(x), alpha=SHORTCUT_SCALE)
 
     @property
@@ -267,12 +256,6 @@ def _varied_noise(images: int = 8, side: int = 64) -> Tensor:
     return (level + 0.3 * contrast * (noise - mean) / std).clamp(0, 1)
 
 
-# The discriminator of CSM-SR's released code (``csm_sr.py`` at c89569b): three resolutions in, one map out.
-#
-# The text's multi-scale discriminator gives a judgement for each resolution (``discriminator``); this one looks
-# at the features of the image at full, half and quarter size, brings them back to full size by depth to space,
-# joins them and goes on with one strided chain. Paddings are TensorFlow's ``same``, which is not symmetric.
-
 BASE = 32
 WIDTHS = (64, 128, 256, 512)
 KERNEL = 4
@@ -287,7 +270,6 @@ class ResidualPair(nn.Module):
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         residual: Tensor = self.conv2(F.leaky_relu(self.conv1(x), SLOPE))
         return x + residual
 
@@ -301,7 +283,6 @@ class Halving(nn.Module):
         self.bn = nn.BatchNorm2d(width, eps=1e-3, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, width_in, H, W)`` to ``(N, width, ceil(H/2), ceil(W/2))``."""
         return F.leaky_relu(self.bn(self.conv(pad_same(x, KERNEL, 2))), SLOPE)
 
 
@@ -341,8 +322,8 @@ class ReleasedDiscriminator(nn.Module):
         half = depth_to_space(self.s2(F.avg_pool2d(shallow, 2)), 2)
         quarter = depth_to_space(self.s3(F.avg_pool2d(shallow, 4)), 4)
         joined = torch.cat((self.s1(shallow), half, quarter), dim=1)
-        found = self.down(F.leaky_relu(self.merge(joined), SLOPE))
-        logits: Tensor = self.out(pad_same(found, KERNEL, 1))
+        deep = self.down(F.leaky_relu(self.merge(joined), SLOPE))
+        logits: Tensor = self.out(pad_same(deep, KERNEL, 1))
         return logits
 
 
@@ -363,7 +344,7 @@ CONDITION_ZOOM = 4
 
 
 @dataclass(frozen=True)
-class ReleasedSize:
+class ReleasedConfig:
     """How large a released generator is, and whether it takes conditioning features.
 
     Attributes:
@@ -385,10 +366,10 @@ class ReleasedSize:
     stem: int = STEM
 
 
-RELEASED_SIZES = {
-    "released": ReleasedSize(depth=4, blocks=6, layers=6, growth=32, width=128, conditioned=True),
-    "released_arch8": ReleasedSize(depth=3, blocks=10, layers=4, growth=4, width=64, conditioned=True),
-    "released_arch7": ReleasedSize(depth=2, blocks=5, layers=5, growth=4, width=64, conditioned=False),
+RELEASED_CONFIGS = {
+    "released": ReleasedConfig(depth=4, blocks=6, layers=6, growth=32, width=128, conditioned=True),
+    "released_arch8": ReleasedConfig(depth=3, blocks=10, layers=4, growth=4, width=64, conditioned=True),
+    "released_arch7": ReleasedConfig(depth=2, blocks=5, layers=5, growth=4, width=64, conditioned=False),
 }
 
 
@@ -398,24 +379,24 @@ class ReleasedGraph(nn.Module):
     Args:
         scale: 2, 3, 4 or 8; the authors have 4.
         channels: image channels; the authors have 3.
-        size: widths and depths.
+        config: widths and depths.
     """
 
     size_multiple = 2
 
-    def __init__(self, scale: int, channels: int, size: ReleasedSize) -> None:
+    def __init__(self, scale: int, channels: int, config: ReleasedConfig) -> None:
         super().__init__()
         self.scale = scale
-        self.conditioned = size.conditioned
-        self.stem = nn.Conv2d(channels, size.stem, 3, padding=1)
-        joined = size.stem + (FEATURES // CONDITION_STEP**2 if size.conditioned else 0)
-        self.s1 = _branch(joined, size)
-        outer = joined if size.conditioned else size.width
-        self.s2 = _branch(outer, size)
-        self.s4 = _branch(outer // 4, size)
-        self._add_head(scale, channels, size.width)
+        self.conditioned = config.conditioned
+        self.stem = nn.Conv2d(channels, config.stem, 3, padding=1)
+        joined = config.stem + (FEATURES // CONDITION_STEP**2 if config.conditioned else 0)
+        self.s1 = _branch(joined, config)
+        outer = joined if config.conditioned else config.width
+        self.s2 = _branch(outer, config)
+        self.s4 = _branch(outer // 4, config)
+        self._add_head(scale, channels, config.width)
         start_as_keras(self)
-        self.receptive_radius: float = math.inf if size.conditioned else self._radius()
+        self.receptive_radius: float = math.inf if config.conditioned else self._radius()
 
     def _add_head(self, scale: int, channels: int, width: int) -> None:
         self.steps = upsampling_steps(scale)
@@ -501,8 +482,8 @@ class Unconditioned(ReleasedGraph):
 class ConditionedOnLR(ReleasedGraph):
     """A released generator whose condition comes from the LR image, as the text of CSM-SR wants it."""
 
-    def __init__(self, scale: int, channels: int, size: ReleasedSize) -> None:
-        super().__init__(scale, channels, size)
+    def __init__(self, scale: int, channels: int, config: ReleasedConfig) -> None:
+        super().__init__(scale, channels, config)
         self.zoom = InterpolationUpsample("bicubic", CONDITION_ZOOM)
         self.encoder = EfficientNetFeatures()
 
@@ -514,8 +495,8 @@ class ConditionedOnLR(ReleasedGraph):
 class ConditionedOnHR(ReleasedGraph):
     """A released generator as its authors run it, conditioned on the HR image, which is the answer."""
 
-    def __init__(self, scale: int, channels: int, size: ReleasedSize) -> None:
-        super().__init__(scale, channels, size)
+    def __init__(self, scale: int, channels: int, config: ReleasedConfig) -> None:
+        super().__init__(scale, channels, config)
         self.encoder = EfficientNetFeatures()
 
     def forward(self, lr: Tensor, hr: Tensor) -> Tensor:
@@ -543,16 +524,19 @@ def as_condition(features: Tensor, size: torch.Size) -> Tensor:
 
 
 def build_released(scale: int, channels: int, variant: str) -> ReleasedGraph:
-    """The generator of a variant: one of :data:`RELEASED_SIZES`, or ``oracle``."""
+    """The generator of a variant: one of :data:`RELEASED_CONFIGS`, or ``oracle``."""
     if variant == "oracle":
-        return ConditionedOnHR(scale, channels, RELEASED_SIZES["released"])
-    size = RELEASED_SIZES[variant]
-    kind: type[ReleasedGraph] = ConditionedOnLR if size.conditioned else Unconditioned
-    return kind(scale, channels, size)
+        return ConditionedOnHR(scale, channels, RELEASED_CONFIGS["released"])
+    config = RELEASED_CONFIGS[variant]
+    kind: type[ReleasedGraph] = ConditionedOnLR if config.conditioned else Unconditioned
+    return kind(scale, channels, config)
 
 
-def _branch(width_in: int, size: ReleasedSize) -> nn.Sequential:
-    widths = [width_in] + [size.width] * (size.depth - 1)
+def _branch(width_in: int, config: ReleasedConfig) -> nn.Sequential:
+    widths = [width_in] + [config.width] * (config.depth - 1)
     return nn.Sequential(
-        *(ReversedRRDB(one, size.width, size.growth, size.blocks, size.layers) for one in widths)
+        *(
+            ReversedRRDB(width_in, config.width, config.growth, config.blocks, config.layers)
+            for width_in in widths
+        )
     )

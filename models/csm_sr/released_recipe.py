@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.csm_sr.recipe import DISCRIMINATOR, PERCEPTUAL_LAYERS
+from srbench.models.csm_sr.recipe import PERCEPTUAL_LAYERS
 from srbench.models.csm_sr.released import NETWORK, EfficientNetFeatures, ReleasedDiscriminator
-from srbench.models.interface import ModelError, RecipeRequest
+from srbench.models.interface import ModelError
+from srbench.models.losses.adversarial import DISCRIMINATOR
 from srbench.models.losses.perceptual import VGGContentLoss
 from srbench.models.losses.pixel import (
     colour_loss,
@@ -33,7 +34,6 @@ from srbench.models.losses.pixel import (
 from srbench.models.recipe import (
     Batch,
     Budget,
-    Critic,
     LossInputs,
     LossTerm,
     Optimiser,
@@ -41,22 +41,11 @@ from srbench.models.recipe import (
     PixelLoss,
     Progress,
     Recipe,
-    Stage,
+    RecipeRequest,
+    StageBudget,
     StepRate,
     plain_forward,
 )
-
-# The losses of CSM-SR's released code, mistakes included: what ``released*`` and ``oracle`` train with.
-#
-# Facts: aaivu/CSM-SR at c89569b, ``CSM-SR/loss_functions``. All images are in [0, 1]. Where the released code
-# computes what the text names, the function of ``losses`` is used; this file has the rest:
-#
-# * second order: the colour axis is taken for the axis of directions, so that red and green count alone;
-# * contextual: no features, no best match, a softmax that was never one; on grey images a constant;
-# * adversarial: a function of (real logits, fake logits) is called with labels for logits, so that the
-#   discriminator learns to call every image fake.
-#
-# ``objective`` has the losses as the text means them.
 
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 """Mean of red, green and blue that Keras takes off images in 0 to 255 before VGG-19."""
@@ -127,7 +116,7 @@ def released_generator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return misused_adversarial_loss(real_logits, ones) + misused_adversarial_loss(fake_logits, zeros)
 
 
-def released_critic_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+def released_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """``softplus(-1) + BCE(real, 0) + log 2 + BCE(fake, 0)``: lowest where every image is called fake."""
     ones, zeros = torch.ones_like(real_logits), torch.zeros_like(real_logits)
     return misused_adversarial_loss(ones, real_logits) + misused_adversarial_loss(zeros, fake_logits)
@@ -135,15 +124,15 @@ def released_critic_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 def adversarial_term(inputs: LossInputs) -> Tensor:
     """:func:`released_generator_loss` of a batch."""
-    critic = inputs.critics[DISCRIMINATOR]
+    discriminator = inputs.discriminators[DISCRIMINATOR]
     with torch.no_grad():
-        real = critic(inputs.hr)
-    return released_generator_loss(real, critic(inputs.sr))
+        real = discriminator(inputs.hr)
+    return released_generator_loss(real, discriminator(inputs.sr))
 
 
-def critic_term(critic: nn.Module, inputs: LossInputs) -> Tensor:
-    """:func:`released_critic_loss` of a batch."""
-    return released_critic_loss(critic(inputs.hr), critic(inputs.sr))
+def discriminator_term(discriminator: nn.Module, inputs: LossInputs) -> Tensor:
+    """:func:`released_discriminator_loss` of a batch."""
+    return released_discriminator_loss(discriminator(inputs.hr), discriminator(inputs.sr))
 
 
 def caffe_perceptual_loss(vgg19: Mapping[str, Tensor]) -> VGGContentLoss:
@@ -210,26 +199,18 @@ NORMALISED = (
 )
 
 
-@dataclass(frozen=True)
-class ReleasedPlan:
-    """What a budget changes: generator updates, crops in a batch, LR side of a crop."""
+_SHORT = StageBudget(3_000, 8, 32)
+_PAPER = StageBudget(400_000, 1, 48)
+_LIGHT: Mapping[Budget, StageBudget] = {"smoke": StageBudget(16, 2, 12), "short": _SHORT, "paper": _PAPER}
+_HEAVY: Mapping[Budget, StageBudget] = {"smoke": StageBudget(6, 1, 12), "short": _SHORT, "paper": _PAPER}
 
-    iterations: int
-    batch: int
-    patch: int
-
-
-_SHORT = ReleasedPlan(3_000, 8, 32)
-_PAPER = ReleasedPlan(400_000, 1, 48)
-_LIGHT: Mapping[Budget, ReleasedPlan] = {"smoke": ReleasedPlan(16, 2, 12), "short": _SHORT, "paper": _PAPER}
-_HEAVY: Mapping[Budget, ReleasedPlan] = {"smoke": ReleasedPlan(6, 1, 12), "short": _SHORT, "paper": _PAPER}
-
-RELEASED_PLANS: Mapping[str, Mapping[Budget, ReleasedPlan]] = {
+RELEASED_BUDGETS: Mapping[str, Mapping[Budget, StageBudget]] = {
     "released": _HEAVY,
     "released_arch8": _LIGHT,
     "released_arch7": _LIGHT,
     ORACLE: _HEAVY,
 }
+"""Patches in LR pixels."""
 
 
 @dataclass(frozen=True)
@@ -261,39 +242,23 @@ def oracle_forward(network: nn.Module, batch: Batch) -> Outputs:
 
 def released_recipe(request: RecipeRequest) -> Recipe:
     """The released code's training, for the variants ``released*`` and ``oracle``."""
-    plan = RELEASED_PLANS[request.variant][request.budget]
+    budget = RELEASED_BUDGETS[request.variant][request.budget]
     vgg19 = request.pretrained("vgg19")
     efficientnet = None if request.variant == UNCONDITIONED else request.pretrained(NETWORK)
-    stage = Stage(
-        name="released",
-        iterations=plan.iterations,
-        batch=plan.batch,
-        patch=plan.patch * request.scale,
-        terms=released_terms(vgg19),
-        optimiser=_OPTIMISER,
-        schedule=staircase(plan.iterations),
-        critics=(_critic(request, plan),),
+    stage = budget.stage(
+        "released",
+        *released_terms(vgg19),
+        patch=budget.patch * request.scale,
+        # Keras's Adam has another epsilon than torch's.
+        optimiser=Optimiser(lr=1e-4, eps=1e-7),
+        schedule=staircase(budget.iterations),
         forward=oracle_forward if request.variant == ORACLE else plain_forward,
     )
     return Recipe(
-        stages=(stage,),
+        stages=(stage.against(partial(ReleasedDiscriminator, request.channels), discriminator_term),),
         source=SOURCE,
         notes=_notes(request, vgg19 is None, efficientnet is None),
         initialise=None if efficientnet is None else partial(_initialise, state=efficientnet),
-    )
-
-
-# Keras's Adam has another epsilon than torch's.
-_OPTIMISER = Optimiser(lr=1e-4, eps=1e-7)
-
-
-def _critic(request: RecipeRequest, plan: ReleasedPlan) -> Critic:
-    return Critic(
-        name=DISCRIMINATOR,
-        build=partial(ReleasedDiscriminator, request.channels),
-        loss=critic_term,
-        optimiser=_OPTIMISER,
-        schedule=staircase(plan.iterations),
     )
 
 

@@ -142,7 +142,6 @@ class VGGContentLoss(nn.Module):
         self.feature_scale = feature_scale
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """The loss of one batch, a scalar."""
         of_sr = self.vgg(inputs.sr)
         with torch.no_grad():
             of_hr = self.vgg(inputs.hr)
@@ -185,6 +184,7 @@ def _load(features: nn.Sequential, state: Mapping[str, Tensor], network: str) ->
 #
 # The ImageNet weights are given by the caller as torchvision's state dict; nothing is ever downloaded here.
 
+
 class MobileNetContentLoss(nn.Module):
     """Mean squared difference of the last feature maps: 1280 channels at a 32nd of the size.
 
@@ -216,7 +216,6 @@ class MobileNetContentLoss(nn.Module):
         return super().train(False)
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """The loss of one batch, a scalar."""
         with torch.no_grad():
             of_hr = self._features_of(inputs.hr)
         return F.mse_loss(self._features_of(inputs.sr), of_hr)
@@ -319,7 +318,6 @@ class VGGContextualLoss(nn.Module):
         self.layer = layer
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """The loss of one batch, a scalar."""
         of_sr = self.vgg(inputs.sr)[self.layer]
         with torch.no_grad():
             of_hr = self.vgg(inputs.hr)[self.layer]

@@ -174,6 +174,7 @@ def _check_gradient(sr: Tensor, hr: Tensor, smallest: int) -> None:
 
 # Total variation: a penalty on differences of neighbouring pixels, in the form of the SRGAN ports.
 
+
 def total_variation(image: Tensor) -> Tensor:
     """Twice the mean square of the vertical plus of the horizontal differences of neighbours, over the batch.
 
@@ -293,6 +294,7 @@ def _check_ssim(sr: Tensor, hr: Tensor) -> None:
 # (``perceptual.VGGContentLoss``) and contextual (``contextual``) are content; gradient, second-order gradient
 # (``gradient``) and structural similarity are structure; texture matching (``gradient.texture_loss``) and
 # colour consistency are texture. Their weights and their schedule belong to the recipe, ``csm_sr.objective``.
+
 
 def colour_loss(sr: Tensor, hr: Tensor) -> Tensor:
     """Mean absolute difference of the pixel values (colour consistency; on grey images, of the brightness).

@@ -90,7 +90,7 @@ def test_train_settings_reach_every_stage_and_stage_settings_win():
     first, second = recipe.stages
     assert (first.optimiser.lr, second.optimiser.lr) == (3e-3, 2e-3)
     assert (first.batch, second.batch) == (6, 6)
-    assert second.critics[0].optimiser == replace(GAN.critics[0].optimiser, lr=1e-5)
+    assert second.discriminators[0].optimiser == replace(GAN.discriminators[0].optimiser, lr=1e-5)
     assert first.optimiser.betas == PIXEL.optimiser.betas
 
 

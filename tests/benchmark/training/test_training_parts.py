@@ -204,11 +204,11 @@ def test_a_description_is_plain_and_differences_name_the_place():
         "call": "PixelLoss",
         "function": f"{F.l1_loss.__module__}.l1_loss",
     }
-    changed = replace(GAN, critics=(replace(GAN.critics[0], steps=3),), patch=20)
+    changed = replace(GAN, discriminators=(replace(GAN.discriminators[0], steps=3),), patch=20)
     second = describe(Recipe((PIXEL, changed), "tests"))
     assert differences(first, second) == [
         "stages.gan.patch: was 16, is 20",
-        "stages.gan.critics.critic.steps: was 2, is 3",
+        "stages.gan.discriminators.discriminator.steps: was 2, is 3",
     ]
     assert differences(first, describe(Recipe((PIXEL, GAN), "tests"))) == []
     assert "0x" not in str(first)
