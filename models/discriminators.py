@@ -12,12 +12,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from srbench.models.interface import ModelError
 
-# The VGG-style discriminator of ESRGAN and SPSR: ten convolutions, five of them strided, then two linear layers.
-#
-# One architecture, two forms that differ in names and biases only. :class:`VGGDiscriminator` is that of BasicSR 1.4.2
-# (``VGGStyleDiscriminator``; convolutions before a normalisation have no bias), :class:`BiasedVGGDiscriminator` that
-# of the code of 2018 which SPSR builds on (every convolution has one). Published for images of 128 pixels; any
-# side from 32 on is halved five times and fits a discriminator built for it.
+# The VGG-style discriminator of ESRGAN and SPSR in two forms that differ in names and biases only. Published
+# for images of 128 pixels; any side from 32 on is halved five times and fits a discriminator built for it.
 
 SLOPE = 0.2
 REDUCTION = 32
@@ -109,8 +105,8 @@ def last_side(patch: int) -> int:
     """
     if patch < REDUCTION:
         raise ModelError(
-            f"The VGG discriminator halves its images five times and judges patches of {REDUCTION} pixels or more, "
-            f"found {patch}; use an HR patch of {REDUCTION} (quick tests) or 128 (as published)."
+            f"The VGG discriminator halves its images five times and judges patches of {REDUCTION} pixels or "
+            f"more, found {patch}; use an HR patch of {REDUCTION} (quick tests) or 128 (as published)."
         )
     return patch // REDUCTION
 
@@ -137,11 +133,8 @@ def initialise_for_relu(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-# Discriminators of the SRGAN family: the paper's, for patches of one size, and the port's, for any.
-
-
 class SRGANDiscriminator(nn.Module):
-    """The discriminator of the paper (figure 4): eight convolutions, four of them strided, then two linear layers.
+    """That of the paper (figure 4): eight convolutions, four of them strided, then two linear layers.
 
     Args:
         channels: image channels.
@@ -172,7 +165,7 @@ class SRGANDiscriminator(nn.Module):
 
 
 class PooledDiscriminator(nn.Module):
-    """The discriminator of the five-block port: the same convolutions, their mean over the image, a probability.
+    """That of the five-block port: the same convolutions, their mean over the image, a probability.
 
     Args:
         channels: image channels.
@@ -212,22 +205,20 @@ def _ladder(channels: int, features: int, *, bias: bool) -> list[nn.Module]:
     return layers
 
 
-# The discriminator of real-world SwinIR: a U-Net with spectral normalisation that judges every pixel.
-#
-# Wang, Xie, Dong and Shan, "Real-ESRGAN: training real-world blind super-resolution with pure synthetic data",
-# ICCVW 2021, arXiv 2107.10833, section 3.3.
-
 SLOPE = 0.2
 GAIN = 0.2
 """Of the orthogonal matrices that the weights start from."""
 
 
 class UNetDiscriminator(nn.Module):
-    """Three halvings and three doublings, added to what was there before at each size.
+    """A U-Net with spectral normalisation that judges every pixel: three halvings, three doublings, skips.
 
     Args:
         channels: image channels.
         features: width at full size; the smallest size has eight times as many.
+
+    Source:
+        Wang et al., "Real-ESRGAN", ICCVW 2021, arXiv 2107.10833, section 3.3.
     """
 
     def __init__(self, channels: int, features: int = 64) -> None:
@@ -249,8 +240,8 @@ class UNetDiscriminator(nn.Module):
         """
         if image.shape[-2] % 8 or image.shape[-1] % 8:
             raise ModelError(
-                f"The U-Net discriminator judges images whose sides are multiples of 8, found {tuple(image.shape)}; "
-                "use such an HR patch."
+                f"The U-Net discriminator judges images whose sides are multiples of 8, found "
+                f"{tuple(image.shape)}; use such an HR patch."
             )
         full = _activated(self.conv0(image))
         half = _activated(self.conv1(full))

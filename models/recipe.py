@@ -211,7 +211,8 @@ class DiscriminatorSpec:
     """A network trained against the generator.
 
     Attributes:
-        name: its key in ``LossInputs.discriminators``; the same name in a later stage continues the same discriminator.
+        name: its key in ``LossInputs.discriminators``; the same name in a later stage continues the same
+            discriminator.
         build: makes the network, freshly initialised.
         loss: ``(discriminator, inputs) -> scalar``; ``inputs.outputs`` come detached from the generator.
         steps: discriminator updates for each generator update.

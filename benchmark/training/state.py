@@ -24,7 +24,7 @@ _DISCRIMINATOR_STREAM = 2
 
 @dataclass
 class DiscriminatorState:
-    """A discriminator at work: the recipe's words on it, its network, the parameters that learn, its optimiser."""
+    """A discriminator at work: its spec, its network, the parameters that learn, its optimiser."""
 
     spec: DiscriminatorSpec
     network: nn.Module
@@ -56,9 +56,9 @@ class Best:
 class TrainingState:
     """The networks, optimisers and counters of a run.
 
-    A stage has an optimiser of its own. A discriminator named in several stages goes on with its network, and with
-    its optimiser as long as the recipe words it alike. Averaged weights go on from stage to stage while each
-    asks for them; a stage that does not drops them.
+    A stage has an optimiser of its own. A discriminator named in several stages goes on with its network, and
+    with its optimiser as long as the recipe words it alike. Averaged weights go on from stage to stage while
+    each asks for them; a stage that does not drops them.
 
     Args:
         network: the generator on its device.
@@ -116,7 +116,7 @@ class TrainingState:
             yield
 
     def begin_stage(self, index: int) -> None:
-        """Enter a stage: freeze, unfreeze, make its optimiser, its discriminators and its averaged weights."""
+        """Enter a stage: freeze, unfreeze, make optimiser, discriminators and averaged weights."""
         self.stage_index, self.step = index, 0
         stage = self.stage
         self.parameters = select_parameters(self.network, stage, self._learnable)

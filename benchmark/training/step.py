@@ -1,8 +1,8 @@
 """One iteration of a stage: one generator update, then its discriminators' updates.
 
 The order is that of BasicSR's ESRGAN: the generator learns against the discriminators as they stand (their
-parameters frozen), then each discriminator learns from the same outputs, detached, that the generator has just been
-judged by. A discriminator with several steps gets a fresh batch for each further one.
+parameters frozen), then each discriminator learns from the same outputs, detached, that the generator has
+just been judged by. A discriminator with several steps gets a fresh batch for each further one.
 """
 
 from __future__ import annotations
@@ -70,13 +70,18 @@ class StageUpdater:
     def __call__(self, batches: Sequence[Batch]) -> Update:
         """One iteration on ``batches_needed`` batches. Counts no step and judges no divergence."""
         update = Update()
-        buffers = Buffers(self._state.network, *(discriminator.network for discriminator in self._discriminators))
+        buffers = Buffers(
+            self._state.network, *(discriminator.network for discriminator in self._discriminators)
+        )
         outputs = self._update_generator(batches[0], update)
         if not update.bad:
             self._update_discriminators(batches, outputs, update)
         if update.bad:
             buffers.restore()
-        for module in (self._state.network, *(discriminator.network for discriminator in self._discriminators)):
+        for module in (
+            self._state.network,
+            *(discriminator.network for discriminator in self._discriminators),
+        ):
             self._processes.copy_buffers(module)
         if self._state.ema and self._state.stage.ema and "generator" not in update.bad:
             self._state.ema.update(self._state.network, self._state.stage.ema)
@@ -113,20 +118,28 @@ class StageUpdater:
 
     def _update_discriminators(self, batches: Sequence[Batch], outputs: Outputs, update: Update) -> None:
         for draw, batch in enumerate(batches):
-            active = [discriminator for discriminator in self._discriminators if draw < discriminator.spec.steps]
+            active = [
+                discriminator for discriminator in self._discriminators if draw < discriminator.spec.steps
+            ]
             if draw:
                 with torch.no_grad():
                     outputs = self._forward(batch.lr, batch.hr)
             for discriminator in active:
-                self._update_discriminator(discriminator, LossInputs(batch, outputs, self._discriminator_networks()), update)
+                self._update_discriminator(
+                    discriminator, LossInputs(batch, outputs, self._discriminator_networks()), update
+                )
 
-    def _update_discriminator(self, discriminator: DiscriminatorState, inputs: LossInputs, update: Update) -> None:
+    def _update_discriminator(
+        self, discriminator: DiscriminatorState, inputs: LossInputs, update: Update
+    ) -> None:
         spec = discriminator.spec
         rate = set_rate(discriminator.optimiser, spec.optimiser, spec.schedule, self._state.progress.fraction)
         discriminator.freeze(False)
         loss = _scalar(spec.loss(discriminator.network, inputs), f"loss of discriminator {spec.name!r}")
         update.values[f"discriminator/{spec.name}"] = loss.detach()
-        self._apply(spec.name, loss, discriminator.parameters, discriminator.optimiser, spec.clip, rate, update)
+        self._apply(
+            spec.name, loss, discriminator.parameters, discriminator.optimiser, spec.clip, rate, update
+        )
         discriminator.freeze(True)
 
     def _apply(

@@ -1,40 +1,9 @@
 """Cascade: twelve blocks, each shrinking its image again to tell the next what the LR image still wants.
 
 Described in https://github.com/GianpieroTulipani/image_super_resolution (README, 2024), after the deep
-Laplacian pyramid (arXiv 1704.03915); there is no paper. The description, implemented here:
-
-* a 3x3 convolution to 512 feature maps, two to 128, ReLU;
-* 12 blocks, each giving an enlarged image at 8x, 4x or 2x, and a residual at LR size;
-* one flow takes the residual between the LR image and the enlarged image shrunk again, which deeper layers
-  correct; the other concatenates the enlarged maps progressively and compresses them by a 3x3 convolution to
-  the number of feature maps, with skip connections.
-
-What it leaves open, and our choices:
-
-* The enlarged image is one estimate at the final size, which starts as the bicubic image. A block adds to it
-  what a 3x3 convolution and a pixel shuffle make of its features at the block's resolution, enlarged to the
-  final size by bicubic interpolation: a band of a Laplacian pyramid.
-* The resolutions are cycled: 8, 4, 2 for x8; 4, 2 for x4; 2 for x2. After the last block comes a
-  reconstruction at the final size. Resolutions are powers of two, hence no x3.
-* Shrinking is the fixed antialiased bicubic of the benchmark's degradation, so that the true HR image has no
-  residual. Nothing forces the estimate to shrink to the LR image: where that is noisy it should not.
-* Maps are concatenated at LR size, folded as before the pixel shuffle; nothing is lost and all convolutions
-  run at LR size. Features and residual take part in the compression.
-* Convolutions to images start at zero, so that the untrained network is bicubic interpolation. Corrections
-  and residuals are counted in 32nds of the image's range: thirteen corrections that learn at once would
-  otherwise overshoot, and a residual of a hundredth would not be heard beside features of one.
-
-The repository's code is another network (its blocks share weights, work on features, are repeated on the same
-input and have channel attention; its image is x2), so that its checkpoints cannot load.
-
-=====  ===========  ===========  =============================
-scale  parameters   parameters   multiply-adds, grey, 1280x720
-       grey         colour       (interpolations not counted)
-=====  ===========  ===========  =============================
-x2     2,946,868    3,822,492    678.4 G
-x4     3,624,328    5,854,872    208.6 G
-x8     5,781,136    12,325,296   83.2 G
-=====  ===========  ===========  =============================
+Laplacian pyramid (arXiv 1704.03915); there is no paper. The repository's code is another network (its blocks
+share weights, work on features, are repeated on the same input and have channel attention; its image is x2),
+so that its checkpoints cannot load.
 """
 
 from __future__ import annotations
@@ -60,7 +29,11 @@ from srbench.models.recipe import (
 from srbench.models.registry import register_model
 
 UNIT = 1 / 32
-"""Of corrections and residuals inside the network, in the units of the image: both are small differences."""
+"""Of corrections and residuals inside the network, in the units of the image: both are small differences.
+
+Thirteen corrections that learn at once would otherwise overshoot, and a residual of a hundredth would not
+count beside features of one.
+"""
 
 COMPRESSION_GAIN = 0.1
 """On the initial weights of a block's compression: twelve skip connections would add up otherwise."""
@@ -139,7 +112,24 @@ class CascadeBlock(nn.Module):
 
 
 class Cascade(nn.Module):
-    """The network of the module's docstring.
+    """The description: a convolution to 512 maps, two to 128, then blocks that correct one estimate in turn.
+
+    One flow takes the residual between the LR image and the estimate shrunk again; the other concatenates the
+    enlarged maps and compresses them by a 3x3 convolution, with skip connections. Chosen where it is open:
+
+    * The estimate is at the final size and starts as the bicubic image. A block adds what a 3x3 convolution
+      and a pixel shuffle make of its features, enlarged by bicubic interpolation: a band of a Laplacian
+      pyramid.
+    * The resolutions are cycled: 8, 4, 2 for x8; 4, 2 for x4; 2 for x2; hence no x3. After the last block
+      comes a reconstruction at the final size.
+    * Shrinking is the benchmark's antialiased bicubic, so that the true HR image has no residual. Nothing
+      forces the estimate to shrink to the LR image: where that is noisy it should not.
+    * Maps are concatenated at LR size, folded as before the pixel shuffle, so that all convolutions run
+      there.
+    * Convolutions to images start at zero: the untrained network is bicubic interpolation.
+
+    Parameters (grey, colour) and multiply-adds of a grey 1280x720 image: x2 2,946,868, 3,822,492, 678.4 G; x4
+    3,624,328, 5,854,872, 208.6 G; x8 5,781,136, 12,325,296, 83.2 G.
 
     Args:
         scale: 2, 4 or 8.

@@ -2,13 +2,8 @@
 
 Liu, Siu, Wang, Li, Cani and Chan, "Unsupervised real image super-resolution via generative variational
 autoencoder", CVPRW 2020, arXiv 2004.12811. Modules are named as in the authors' code
-(Holmes-Alan/dSRVAE@b5eff18), so that their checkpoints load.
-
-Departures: the latent code is fixed where the authors draw one for every patch, so that the output is not
-random (``dsrvae_pipeline``). The paper enlarges x4; the network takes any magnification, since it
-interpolates first. Training differs as the recipe says (``dsrvae_recipe``). The variant ``srsn`` leaves the
-denoiser away: the one to compare where LR images carry no noise. ``tiny`` is a small denoiser and a small
-network on top of the bicubic image, made to train in seconds.
+(Holmes-Alan/dSRVAE@b5eff18), so that their checkpoints load. Departures: one fixed latent code instead of one
+drawn for every patch, any magnification instead of x4 (the network interpolates first), and the training.
 """
 
 from __future__ import annotations
@@ -70,7 +65,10 @@ def from_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     convert=from_authors,
 )
 def dsrvae(scale: int, channels: int, variant: str) -> nn.Module:
-    """Denoiser and SRSN (``full``), SRSN alone (``srsn``), or both of them small (``tiny``)."""
+    """Denoiser and SRSN (``full``), SRSN alone (``srsn``), or both small on the bicubic image (``tiny``).
+
+    ``srsn`` is the one to compare where LR images carry no noise.
+    """
     if variant == "srsn":
         return SRSN(scale, channels)
     denoiser = Denoiser(channels, CONFIGS[variant])

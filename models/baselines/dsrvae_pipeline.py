@@ -1,4 +1,8 @@
-"""dSRVAE as it is evaluated: every LR patch is denoised and enlarged, the HR patches are blended."""
+"""dSRVAE as it is evaluated: every LR patch is denoised and enlarged, the HR patches are blended.
+
+Modules are named as in the authors' code (Holmes-Alan/dSRVAE@b5eff18, ``modules.py``: ``VAE_SR``,
+``VAE_denoise_vali``), so that their checkpoints load.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,6 @@ from torch import Tensor, nn
 
 from srbench.models.interface import ModelError
 from srbench.models.layers import set_zero
-
-# The super-resolution half of dSRVAE (SRSN), and the convolutions both halves are made of.
-#
-# Modules are named as in the authors' code (Holmes-Alan/dSRVAE@b5eff18, ``modules.py``, class ``VAE_SR``), so
-# that their checkpoints load.
 
 
 class ConvPReLU(nn.Module):
@@ -101,11 +100,6 @@ def bicubic_taps(pixel: int, scale: int) -> tuple[int, int]:
     # Where an enlarged pixel lies on an LR pixel the neighbours weigh nothing.
     return (below - 1, below + 2) if beyond else (below, below)
 
-
-# The denoising half of dSRVAE: a conditional variational autoencoder on patches of fixed size.
-#
-# Modules are named as in the authors' code (Holmes-Alan/dSRVAE@b5eff18, ``modules.py``, class
-# ``VAE_denoise_vali``), so that their checkpoints load.
 
 ENLARGEMENT = 16
 """Side of a patch to side of the smallest map of the decoder: two transposed convolutions of stride 4."""
@@ -226,8 +220,9 @@ class Denoiser(nn.Module):
         height, width = lr.shape[-2:]
         if max(height, width) > self.config.patch:
             raise ModelError(
-                f"The dSRVAE denoiser works on patches of at most {self.config.patch} LR pixels a side, found "
-                f"{height}x{width}; train on smaller patches, infer with the whole network, which tiles."
+                f"The dSRVAE denoiser works on patches of at most {self.config.patch} LR pixels a side, "
+                f"found {height}x{width}; train on smaller patches, infer with the whole network, which "
+                "tiles."
             )
         compared = self.LR_feat(lr) - decoded[..., :height, :width]
         noise: Tensor = self.SR_mu(self.SR_recon(compared))
@@ -248,10 +243,8 @@ def _at_least_float32(value: Tensor) -> Tensor:
     return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
-# Cutting an LR image into overlapping patches and blending what becomes of them, as dSRVAE does.
-#
-# The authors' ``patchify_tensor`` and ``recompose_tensor`` (Holmes-Alan/dSRVAE@b5eff18, ``image_utils.py``),
-# which separate into rows and columns.
+# Cutting into overlapping patches and blending: the authors' ``patchify_tensor`` and ``recompose_tensor``
+# (``image_utils.py``), which separate into rows and columns.
 
 FAINTEST = 0.1
 """Weight of a patch's outermost pixel, before the weights of all patches are normalised."""

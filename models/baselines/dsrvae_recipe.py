@@ -1,4 +1,4 @@
-"""How dSRVAE is trained: the denoiser first, then the super-resolution network behind it, against a discriminator.
+"""How dSRVAE is trained: the denoiser, then the super-resolution network behind it, with a discriminator.
 
 The authors learn from the unpaired images of the NTIRE 2020 challenge, noisy ones and clean ones. Here the
 clean LR patches are the benchmark's, and noise is put on them. The second stage of ``full`` keeps the
@@ -35,11 +35,6 @@ from srbench.models.recipe import (
     StepRate,
 )
 
-# The discriminator of dSRVAE: poolings and strided convolutions down to a small map, then two linear layers.
-#
-# Modules are named as in the authors' code (Holmes-Alan/dSRVAE@b5eff18, ``modules.py``, class
-# ``discriminator``).
-
 POOLINGS = (4, 2, 1)
 """Sides of the two max poolings: the published one, and those for smaller patches."""
 
@@ -65,8 +60,8 @@ class DSRVAEDiscriminator(nn.Module):
         reduction = _reduction(pool)
         if patch < reduction or patch % reduction:
             raise ModelError(
-                f"With poolings of {pool} the dSRVAE discriminator judges patches whose side is a multiple of "
-                f"{reduction}, found {patch}; use such an HR patch, or smaller poolings."
+                f"With poolings of {pool} the dSRVAE discriminator judges patches whose side is a "
+                f"multiple of {reduction}, found {patch}; use such an HR patch, or smaller poolings."
             )
         self.input_conv = ConvPReLU(channels, features)
         layers: list[nn.Module] = [nn.MaxPool2d(pool), nn.BatchNorm2d(features)]
@@ -107,9 +102,8 @@ def _halving(width_in: int, width: int) -> list[nn.Module]:
     return [ConvPReLU(width_in, width), ConvPReLU(width, width, 4, stride=2), nn.BatchNorm2d(width)]
 
 
-# What dSRVAE's encoder sees of a clean LR patch: features of VGG-19, or a thumbnail in the small variant.
-#
-# These modules belong to the training, not to the network: nothing of them is in its state dict.
+# What the encoder sees of a clean LR patch. These modules belong to the training, not to the network: nothing
+# of them is in its state dict.
 
 DEEPEST = "pool5"
 """The authors take ``vgg19().features[:37]``, to the end of the last max pooling."""
@@ -184,10 +178,6 @@ def check_patch(lr: Tensor, patch: int) -> None:
             "pixels). Inference takes images of any size."
         )
 
-
-# What dSRVAE's stages compute and pay for: noisy patches, the divergence of codes, the losses of the SRSN.
-#
-# Paper: arXiv 2004.12811, section 3; code: Holmes-Alan/dSRVAE@b5eff18, ``main_denoiser.py``, ``main_GAN.py``.
 
 VGG_LAYER = "conv5_4"
 
@@ -321,7 +311,8 @@ def restoration_generator_loss(inputs: LossInputs) -> Tensor:
 def restoration_discriminator_loss(discriminator: nn.Module, inputs: LossInputs) -> Tensor:
     """Mean of ``-log D(ref)``, ``-log(1 - D(sr))`` and, where there is one, ``-log(1 - D(sr_clean))``.
 
-    ``ref`` are the HR patches of the batch. The discriminator judges images one by one, so nothing pairs them.
+    ``ref`` are the HR patches of the batch. The discriminator judges images one by one, so nothing pairs
+    them.
     """
     judged = [cross_entropy(discriminator(fake), real=False) for fake in _fakes(inputs)]
     return torch.stack([cross_entropy(discriminator(inputs.hr), real=True), *judged]).mean()
@@ -389,7 +380,7 @@ RESTORATION: Mapping[tuple[str, str], StageBudget] = {
     ("paper", "srsn"): StageBudget(134_000, 6, 128),
     ("paper", "tiny"): StageBudget(134_000, 6, 32),
 }
-"""Budget and variant to the stage, patches in LR pixels. An epoch of the published length counts as 800 patches (see the notes)."""
+"""Budget and variant to the stage; LR patches. A published epoch counts as 800 patches (see the notes)."""
 
 DISCRIMINATOR_WIDTHS: Mapping[str, tuple[int, int]] = {"full": (64, 100), "srsn": (64, 100), "tiny": (8, 32)}
 """Width of the discriminator's first convolution, and of its hidden layer."""

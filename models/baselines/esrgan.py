@@ -2,11 +2,9 @@
 
 Wang et al., "ESRGAN: enhanced super-resolution generative adversarial networks", ECCV workshops 2018, arXiv
 1809.00219. Modules are named as in xinntao/ESRGAN since December 2018; checkpoints of the older code and of
-BasicSR and Real-ESRGAN are renamed on loading (:func:`to_published_names`).
-
-The paper enlarges x4. As in BasicSR and Real-ESRGAN, x2 is the x4 network behind a pixel-unshuffle by two, so
-that their weights load. Ours are x8, with a third doubling, and x3, whose pixels are repeated three times at
-once. The variant ``tiny`` is one small block on top of the bicubic image, made to train in seconds.
+BasicSR and Real-ESRGAN are renamed on loading. The paper enlarges x4. As in BasicSR and Real-ESRGAN, x2 is
+the x4 network behind a pixel-unshuffle by two; x8, with a third doubling, and x3, whose pixels are repeated
+three times at once, are ours.
 """
 
 from __future__ import annotations
@@ -405,7 +403,7 @@ RELEASED = (
     scales=(2, 3, 4, 8),
     variants=("paper", "tiny"),
     recipe=esrgan_recipe,
-    summary="A deeper SRGAN whose discriminator judges which of two images is more real; sharp, invents texture.",
+    summary="A deeper SRGAN whose discriminator says which of two images is more real; sharp, invents texture.",
     released=RELEASED,
     convert=to_published_names,
 )

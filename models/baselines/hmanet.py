@@ -2,13 +2,9 @@
 
 Chu, Dou, Pan, Weng and Li, "HMANet: hybrid multi-axis aggregation network for image super-resolution", CVPRW
 2024, arXiv 2405.05001. Modules are named as in the authors' code (korouuuuu/HMA@406f24f), so that their
-checkpoints load; two peculiarities of that code which the weights depend on are kept, see
-:class:`RasterAttention`.
-
-Departures: images whose sides are no multiples of the window are mirrored about their border pixel here, as
-for every model (``SRModel.infer``); the authors' script repeats that pixel. x8, which the authors lack, is
-three doublings. The variant ``tiny`` is one narrow layer on top of the bicubic image, made to train in
-seconds.
+checkpoints load; two peculiarities which the weights depend on are kept, see :class:`RasterAttention`.
+Departures: images are padded by mirroring as for every model, where the authors' script repeats the border
+pixel; x8, which they lack, is three doublings.
 """
 
 from __future__ import annotations

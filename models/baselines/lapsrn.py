@@ -1,20 +1,9 @@
 """LapSRN: a pyramid that doubles the image level by level and predicts at each what the enlargement missed.
 
 Lai, Huang, Ahuja and Yang, "Deep Laplacian pyramid networks for fast and accurate super-resolution", CVPR
-2017, arXiv 1704.03915. x2 is one level, x4 two, x8 three; levels share no weights. A level of three would be
-another network, and the paper has none, so there is no x3.
-
-Modules are named as in twtygqyy/pytorch-LapSRN, whose checkpoint loads. That port enlarges features by 4x4
-transposed convolutions (870,112 parameters at x4); the authors' MatConvNet code (phoenix104104/LapSRN) does
-it by 3x3 ones, which are the 812 K of the published tables, without biases.
-
-Initial weights are the authors' (``init_LapSRN_model.m``): noise for features, small enough in the first
-layer for the untrained network to be nearly the bilinear enlargement that its image branch starts as. The
-port gives the transposed convolutions of features a bilinear kernel in every pair of channels instead; all
-64 then start equal, each the sum of 64.
-
-Departure: with three channels the network sees RGB and the image branch starts as the bilinear enlargement of
-each channel by itself, where the paper restores luminance and interpolates the colours.
+2017, arXiv 1704.03915. x2 is one level, x4 two, x8 three; the paper has no level of three, so there is no x3.
+Modules are named as in twtygqyy/pytorch-LapSRN, whose checkpoint loads. Departure: with three channels the
+network sees RGB, where the paper restores luminance and interpolates the colours.
 """
 
 from __future__ import annotations
@@ -73,7 +62,15 @@ class FeatureLevel(nn.Module):
 
 
 class LapSRN(nn.Module):
-    """The network of the paper (figure 1).
+    """The network of the paper (figure 1); levels share no weights.
+
+    The port enlarges features by 4x4 transposed convolutions (870,112 parameters at x4); the authors'
+    MatConvNet code (phoenix104104/LapSRN) does it by 3x3 ones, the 812 K of the published tables, without
+    biases.
+
+    Initial weights are the authors' (``init_LapSRN_model.m``): noise for features, small enough in the first
+    layer for the untrained network to be nearly the bilinear enlargement that its image branch starts as.
+    (The port's 64 transposed kernels all start equal, each the sum of 64.)
 
     Args:
         scale: 2, 4 or 8.

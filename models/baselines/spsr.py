@@ -1,12 +1,10 @@
 """SPSR: an ESRGAN generator that is guided by a second branch, which super-resolves the image's gradients.
 
 Ma et al., "Structure-preserving super resolution with gradient guidance", CVPR 2020, arXiv 2003.13081.
-Checkpoints of Maclory/SPSR load (:func:`to_published_names`).
-
-The paper enlarges x4. The authors' code also has x2 and x8, by one and three doublings, and x3, whose pixels
-are repeated three times at once; these are offered here without published weights. Only dense blocks start
-small, as in ESRGAN: the authors scale every convolution by 0.1, most of which trained weights then replace.
-The variant ``tiny`` is the same network in small on top of the bicubic image, made to train in seconds.
+Modules are named as in Maclory/SPSR, whose checkpoints load. The paper enlarges x4; x2, x8 and x3 of the
+authors' code (doublings; pixels repeated three times at once) come without published weights. Only dense
+blocks start small, as in ESRGAN: the authors scale every convolution by 0.1, most of which trained weights
+then replace.
 """
 
 from __future__ import annotations
@@ -315,8 +313,8 @@ def spsr_recipe(request: RecipeRequest) -> Recipe:
         notes=(
             *notes,
             *scale_notes(request.scale, first.patch),
-            "The authors start from RRDB_PSNR_x4; here the whole network is first trained for pixels (L1) and "
-            "for its gradient branch, in the paper budget as long as RRDB_PSNR_x4 was.",
+            "The authors start from RRDB_PSNR_x4; here the whole network is first trained for pixels (L1) "
+            "and for its gradient branch, in the paper budget as long as RRDB_PSNR_x4 was.",
         ),
     )
 

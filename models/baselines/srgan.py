@@ -1,18 +1,9 @@
 """SRGAN: a residual network (SRResNet) first trained for pixels, then against a discriminator.
 
 Ledig et al., "Photo-realistic single image super-resolution using a generative adversarial network", CVPR
-2017, arXiv 1609.04802. The authors published no code. The variants are the networks that go by this name:
-
-- ``srresnet``: the paper's, modules named as in Lornatang/SRGAN-PyTorch;
-- ``msrresnet``: BasicSR's without batch normalisation, on top of the bilinear image;
-- ``small5``: the widespread port with five blocks and its own losses (leftthomas/SRGAN);
-- ``tiny``: two narrow blocks on top of the bicubic image, made to train in seconds.
-
-Checkpoints of all three repositories load under their own names.
-
-Departures: HR is in [0, 1] as LR is, not in [-1, 1]; the output is linear (but for ``small5``) and clamped
-only at inference. The paper enlarges x4 by two doublings; here x2 is one, x8 three, and x3 a single
-sub-pixel convolution.
+2017, arXiv 1609.04802. The authors published no code. Modules of each variant are named as in the repository
+whose checkpoints load: Lornatang/SRGAN-PyTorch, BasicSR, leftthomas/SRGAN. Departures: HR is in [0, 1] as LR
+is, not in [-1, 1]; the output is linear (but for ``small5``); x2, x3 and x8 beside the paper's x4.
 """
 
 from __future__ import annotations
@@ -502,7 +493,8 @@ def srgan(scale: int, channels: int, variant: str) -> nn.Module:
     Args:
         scale: 2, 3, 4 or 8.
         channels: image channels, 1 or 3.
-        variant: ``srresnet`` (16 blocks of width 64), ``msrresnet`` (the same without normalisation),
-            ``small5`` (5 blocks, output in (0, 1)) or ``tiny`` (2 blocks of 16 on the bicubic image).
+        variant: ``srresnet`` (the paper's, 16 blocks of width 64), ``msrresnet`` (BasicSR's without
+            normalisation, on the bilinear image), ``small5`` (the widespread port with 5 blocks, its own
+            losses and output in (0, 1)) or ``tiny`` (2 blocks of 16 on the bicubic image, trains in seconds).
     """
     return NETWORKS[variant](scale, channels)

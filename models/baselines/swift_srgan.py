@@ -1,13 +1,9 @@
 """Swift-SRGAN: SRGAN made fast by depthwise separable convolutions.
 
 Krishnan and Krishnan, "SwiftSRGAN: Rethinking super-resolution for efficient and real-time inference", 2021,
-arXiv 2111.14320. Modules are named as in the authors' code, so that their checkpoints load. 201,209 numbers
-at x4 in three colours; 1,088 of them are slopes of activations that are built and never applied, and are kept
-as buffers.
-
-Departures: the authors' network for x8 would enlarge by 16 (it takes ``scale // 2`` doublings); here it takes
-three. x3, which they do not offer, is a single sub-pixel convolution. The variant ``tiny`` is a few small
-blocks on top of the bicubic image, without the final tanh, made to train in seconds.
+arXiv 2111.14320. Modules are named as in the authors' code (Koushik0901/Swift-SRGAN@cd2414f), so that their
+checkpoints load. Departures: their network for x8 would enlarge by 16 (it takes ``scale // 2`` doublings),
+here it takes three; x3, which they do not offer, is a single sub-pixel convolution.
 """
 
 from __future__ import annotations
@@ -212,7 +208,7 @@ BUDGETS: dict[tuple[str, str], StageBudget] = {
 
 
 def swift_srgan_recipe(request: RecipeRequest) -> Recipe:
-    """The authors' released training script; features are MobileNetV2's, of images that are not normalised."""
+    """The authors' released training script; the images of its MobileNetV2 are not normalised."""
     perceptual, note = None, "No perceptual term, so that a CPU keeps up."
     if request.variant != "tiny":
         state = request.pretrained("mobilenet_v2")

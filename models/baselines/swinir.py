@@ -2,11 +2,8 @@
 
 Liang, Cao, Sun, Zhang, Van Gool and Timofte, "SwinIR: image restoration using Swin Transformer", ICCVW 2021,
 arXiv 2108.10257. Modules are named as in the authors' code (JingyunLiang/SwinIR@6545850), so that their
-checkpoints load; what these store of masks and index tables is made here when needed.
-
-Every variant comes at x2, x3, x4 and x8. Of these the authors do not have ``light`` at x8 and ``real`` at x3
-and x8, which here enlarges as at x2 and x4, by repeating pixels and convolving for each step. The variant
-``tiny`` is two narrow blocks on top of the bicubic image, made to train in seconds.
+checkpoints load; what these store of masks and index tables is made here when needed. The authors do not have
+``light`` at x8 and ``real`` at x3 and x8.
 """
 
 from __future__ import annotations
@@ -364,7 +361,7 @@ ADVERSARIAL: dict[str, StageBudget] = {
 
 
 def swinir_recipe(request: RecipeRequest) -> Recipe:
-    """L1 on pixels; for the variant ``real`` ``L1 + perceptual + 0.1 * adversarial`` from these weights on."""
+    """L1 on pixels; for the variant ``real`` ``L1 + perceptual + 0.1 adversarial`` from these weights on."""
     first = REGRESSION[request.budget, request.variant]
     l1 = LossTerm("l1", PixelLoss(F.l1_loss))
     regression = first.stage(

@@ -1,13 +1,9 @@
 """VDSR: twenty convolutions that predict what bicubic interpolation missed.
 
 Kim, Lee and Lee, "Accurate image super-resolution using very deep convolutional networks", CVPR 2016,
-arXiv 1511.04587. The LR image is enlarged by bicubic interpolation inside the network, so that VDSR is used
-like every other model; ``VDSR.refine`` is the published network, from interpolated image to output.
-
-Departures: convolutions have no bias (664,704 parameters instead of 665,921), as in the PyTorch port whose
-checkpoints load here. The paper trains one network for all magnifications; here each has its own. With three
-channels the network sees RGB, where the paper restores luminance only and interpolates the colours. At
-magnification 1, which the paper does not have, what is corrected is the noisy image itself: a denoiser in the
+arXiv 1511.04587. Departures: convolutions have no bias (664,704 parameters instead of 665,921), as in the
+PyTorch port whose checkpoints load here; one network for each magnification; RGB where there are three
+channels. Magnification 1, which the paper does not have, corrects the noisy image itself: a denoiser in the
 manner of Zhang et al. 2017 (arXiv 1608.03981), without its normalisation.
 """
 

@@ -1,26 +1,6 @@
 """Feature conditioning encoder (FCEN): EfficientNet features of the LR image, brought back to its size.
 
-What the text says: a pretrained EfficientNet-based encoder conditions the generator on the LR image only.
-What it leaves open, and what was chosen:
-
-* *Input*: the LR image itself, not the shallow features, because pretrained filters expect an image; at its
-  native size, not enlarged: a bicubic enlargement has no fine detail where the ImageNet filters look for it,
-  and would cost scale squared as much.
-* *Depth*: EfficientNet-B0 up to stride 8. At the network's full stride of 32 a training patch of 48 LR pixels
-  is 1 to 2 pixels; the released code's condition also has an eighth of the LR resolution.
-* *Back to LR size*: a 1x1 convolution on the features of each stride (2, 4, 8), summed from coarse to fine
-  (a feature pyramid, arXiv 1612.03144) over doublings by pixel shuffle, each followed by a 3x3 convolution,
-  so that the condition can be as sharp as the image. Interpolated features cannot tell the pixels of a cell
-  apart, and the backward pass of bilinear interpolation is not deterministic on a GPU.
-* *Squeeze-and-excitation* pools over the whole image. A network trained on patches then meets other
-  statistics on whole micrographs, and no tile could reproduce the whole image. Each pooling is therefore a
-  mean over a window of 24 LR pixels to each side, about a training patch (Chu et al. 2022, "Improving image
-  restoration by revisiting global information aggregation", arXiv 2112.04491, who do it at test time only).
-  The operator is local, the pretrained weights fit unchanged.
-* *Batch normalisation* always uses stored statistics, in training too: batches are small (1 to 16), patches
-  are not ImageNet, and the output must not depend on what else is in a batch. Its scale and shift do learn.
-  Without pretrained weights the statistics are measured once on noise of a micrograph's spectrum
-  (``calibrate``), else the signal would fade within a few layers.
+The text says that a pretrained EfficientNet-based encoder conditions the generator on the LR image only.
 """
 
 from __future__ import annotations
@@ -43,6 +23,10 @@ POOLING_RADIUS = 24
 
 class LocalSqueezeExcite(nn.Module):
     """Squeeze-and-excitation whose squeeze is a mean over a window instead of the whole image.
+
+    A network trained on patches would meet other statistics on whole micrographs, and no tile could reproduce
+    the whole image. The window of 24 LR pixels to each side is about a training patch (Chu et al. 2022, arXiv
+    2112.04491, who do it at test time only). The operator is local, the pretrained weights fit unchanged.
 
     Args:
         original: timm's layer, whose parameters are taken over under the same names.
@@ -116,6 +100,22 @@ def _make_local(backbone: nn.Module) -> int:
 class ConditioningEncoder(nn.Module):
     """The conditioning features ``F_ENC`` of an LR image, and of nothing else.
 
+    Chosen where the text is silent:
+
+    * *Input*: the LR image itself, not the shallow features, because pretrained filters expect an image; at
+      its native size: an enlargement has no fine detail where the ImageNet filters look for it, and would
+      cost scale squared as much.
+    * *Depth*: EfficientNet-B0 up to stride 8. At its full stride of 32 a training patch of 48 LR pixels is 1
+      to 2 pixels; the released code's condition also has an eighth of the LR resolution.
+    * *Back to LR size*: a 1x1 convolution on the features of each stride (2, 4, 8), summed from coarse to
+      fine (a feature pyramid, arXiv 1612.03144) over doublings by pixel shuffle and 3x3 convolution, so that
+      the condition can be as sharp as the image. Interpolated features cannot tell the pixels of a cell
+      apart, and the backward pass of bilinear interpolation is not deterministic on a GPU.
+    * *Batch normalisation* uses stored statistics in training too: batches are small, patches are not
+      ImageNet, and the output must not depend on what else is in a batch. Its scale and shift do learn.
+      Without pretrained weights the statistics are measured once on noise of a micrograph's spectrum
+      (:func:`calibrate`).
+
     Args:
         features: channels of the result.
         stages: stages of EfficientNet-B0 in use, 1 to 3.
@@ -153,7 +153,7 @@ class ConditioningEncoder(nn.Module):
         return (lr.expand(-1, 3, -1, -1) - self.mean) / self.std
 
     def train(self, mode: bool = True) -> ConditioningEncoder:
-        """As usual, except that batch normalisation keeps its stored statistics (see the module's text)."""
+        """As usual, except that batch normalisation keeps its stored statistics (see the class)."""
         super().train(mode)
         self.backbone.eval()
         return self
@@ -256,8 +256,8 @@ def load_pretrained(encoder: ConditioningEncoder, state: Mapping[str, Tensor]) -
     ]
     if wrong:
         raise ModelError(
-            f"These are not {ARCHITECTURE} weights: {len(wrong)} of {len(state_dict)} parameters are missing or of "
-            f"another shape (first: {source[wrong[0]]}). Give timm's or torchvision's state dict."
+            f"These are not {ARCHITECTURE} weights: {len(wrong)} of {len(state_dict)} parameters are missing "
+            f"or of another shape (first: {source[wrong[0]]}). Give timm's or torchvision's state dict."
         )
     encoder.backbone.load_state_dict({name: state[given] for name, given in source.items()})
 

@@ -2,19 +2,6 @@
 
 ``F0 = H_SF(lr)``; ``F_MS = merge(same_size(F0), half_size(F0), double_size(F0))``; ``F_ENC = FCEN(lr)``;
 ``F = alpha F_MS + beta F_ENC``; ``sr = bicubic(lr) + H_REC(F)`` (CSM-SR project page, module names ours).
-
-What the text leaves open, and what was chosen:
-
-* *Branches*: at LR size, at half and at twice it, as in the released code; each has the same width. Channels
-  pay for resolution on the way (pixel shuffle), as there.
-* *Sizes*: the text gives none. ``published`` has 64 channels and 3 RRDBs a branch, the width and depth of
-  the released ``architecture_8``, with a growth of 32 as in the released final network: 5.5 M parameters
-  and 585 G multiply-adds for a 1280x720 image at x4, between EDSR's baseline and ESRGAN. The released final
-  network (59 M, 5.9 T) is out of proportion to every network it is compared with.
-* *Range*: images in [0, 1] and a linear output instead of tanh on [-1, 1], whose flat ends dim the extremes.
-* *Image-level skip*: the released code has none, the text does not mention one. Here the network adds to
-  the bicubic image, and its last layer starts at zero: it begins where interpolation stands and spends its
-  capacity on what interpolation lacks. A departure, listed in ``Recipe.notes``.
 """
 
 from __future__ import annotations
@@ -70,6 +57,10 @@ class CSMSRConfig:
     encoder_stages: int
 
 
+# The text gives no sizes. ``published`` has the width and depth of the released ``architecture_8`` with the
+# growth of the released final network: 5.5 M parameters and 585 G multiply-adds for a 1280x720 image at x4,
+# between EDSR's baseline and ESRGAN. The released final network (59 M, 5.9 T) is out of proportion to every
+# other.
 CONFIGS = {
     "published": CSMSRConfig(features=64, growth=32, depth=3, blocks=3, layers=4, encoder_stages=3),
     "gradient_branch": CSMSRConfig(features=64, growth=32, depth=3, blocks=3, layers=4, encoder_stages=3),
@@ -79,6 +70,9 @@ CONFIGS = {
 
 class MultiScale(nn.Module):
     """``F_MS``: RRDBs at LR size, at half and at twice it, merged by a convolution.
+
+    As in the released code, channels pay for resolution on the way (pixel shuffle); each branch has one
+    width.
 
     Args:
         config: widths and depths.
@@ -165,6 +159,10 @@ class Preview(nn.Sequential):
 class CSMSR(nn.Module):
     """The generator, LR to SR.
 
+    Images are in [0, 1] and the output is linear, instead of tanh on [-1, 1], whose flat ends dim the
+    extremes. The network adds to the bicubic image and its last layer starts at zero, so that it spends its
+    capacity on what interpolation lacks; the released code has no such skip and the text mentions none.
+
     The operator is local: ``receptive_radius`` is finite because the encoder's poolings are windowed, so a
     tile with that much surroundings, cut on the grid of ``size_multiple``, equals the same part of the
     whole image.
@@ -205,24 +203,6 @@ class CSMSR(nn.Module):
         enlarged = cast(Tensor, self.bicubic(lr))
         return enlarged + residual[..., : enlarged.shape[-2], : enlarged.shape[-1]]
 
-
-# CSM-SR with a branch for the gradients of the image, beside the one for its brightness.
-#
-# The idea is SPSR's (arXiv 2003.13081, section 3.2): a second branch starts from the gradient map of the LR
-# image, takes in the features of the main branch as they develop, learns to draw the gradient map of the HR
-# image, and its features guide the main branch's reconstruction. What is different here, and why:
-#
-# * *Map*: Sobel derivatives down and right (``losses.gradient``), signed, instead of their magnitude. The sign
-#   tells the bright side of an edge from the dark one, and there is no root to differentiate at zero.
-# * *Exchange*: after each RRDB of the LR-size branch, 64 and 64 channels become 64 by a convolution before the
-#   RRDB of the gradient branch; SPSR's runs at 128.
-# * *Fusion* at LR size, before the upsampling, instead of at HR size after it: SPSR spends most of its 3,018 G
-#   multiply-adds there. What the gradient branch has found is added to the fused features through a convolution
-#   that starts at zero, so that the network starts as ``published`` does.
-# * *Gradient image*: its reconstruction adds to the gradient of the bicubic image. It is computed in training
-#   only.
-#
-# All of it is local: the network's ``receptive_radius`` is finite and tiles equal the whole image.
 
 SLOPE_UNIT = 8.0
 """Sobel derivative of a ramp that rises by one a pixel."""
@@ -273,7 +253,20 @@ class GradientBranch(nn.Module):
 
 
 class GradientGuidedCSMSR(CSMSR):
-    """The generator with a gradient branch.
+    """The generator with a second branch, for the gradients of the image (after SPSR, arXiv 2003.13081).
+
+    The branch starts from the gradient map of the LR image, takes in the features of the main branch as they
+    develop, learns to draw the gradient map of HR, and guides the main branch's reconstruction. Different
+    here:
+
+    * *Map*: Sobel derivatives down and right, signed, instead of their magnitude. The sign tells the bright
+      side of an edge from the dark one, and there is no root to differentiate at zero.
+    * *Exchange*: after each RRDB of the LR-size branch, 64 and 64 channels become 64 by a convolution before
+      the RRDB of the gradient branch; SPSR's runs at 128.
+    * *Fusion* at LR size instead of HR size, where SPSR spends most of its 3,018 G multiply-adds. The
+      guidance is added through a convolution that starts at zero, so that the network starts as ``published``
+      does.
+    * *Gradient image*: its reconstruction adds to the gradient of the bicubic image, in training only.
 
     Args:
         scale: 2, 3, 4 or 8.

@@ -1,21 +1,8 @@
 """How CSM-SR is trained: encoder, then generator, then both against the discriminator.
 
-The text (project page) gives three stages in epochs of a number of images it does not state: encoder 20 to
-25 (gradient and contextual losses), generator 25 (SSL only), joint 75 to 100 (SSL and adversarial). What it
-leaves open, and what was chosen:
-
-* *Length*: the proportion 1 : 1 : 4 is kept; an epoch counts as 2,000 iterations of 16 crops of 48x48 LR
-  pixels, so that ``paper`` has the 300,000 iterations of the networks it is compared with. The released
-  code trains on whole images one at a time.
-* *Stage 1*: gradient and contextual losses compare images, and the encoder gives features. They are
-  compared through a head of one sub-pixel convolution on the bicubic image (``CSMSR.preview``), which is
-  used in no other stage and not at inference.
-* *Stage 2* keeps the encoder fixed, so that "generator pre-training" is what it says and the encoder is not
-  dragged along by a still random generator; *stage 3*, "joint", trains both.
-* *Optimiser*: Adam at 1e-4, times 0.96 every 100,000 iterations, as released (``paper``); shorter budgets
-  use a larger rate with cosine decay.
-* *Gradient branch* (variant ``gradient_branch``): trained with the generator, and in addition to draw the
-  gradient map of HR, with the weight that SPSR gives that loss.
+The text (project page) gives three stages in epochs of a number of images it does not state: encoder 20 to 25
+(gradient and contextual losses), generator 25 (Semantic Structural Loss, SSL), joint 75 to 100 (SSL and
+adversarial). What it leaves open is chosen beside each line below.
 """
 
 from __future__ import annotations
@@ -63,11 +50,6 @@ from srbench.models.recipe import (
     Weight,
 )
 
-# Loss weights that follow the training: "SSL early, adversarial later" (CSM-SR project page).
-#
-# The text gives ``lambda = f(metric_current, metric_target)`` and neither f, nor the metric, nor the target;
-# the released code moves its weights linearly with the epoch and looks at no metric.
-
 TARGET_PSNR = 37.982
 """What the authors report for their SEM set, in dB."""
 
@@ -78,6 +60,9 @@ FLOOR_PSNR = 26.979
 @dataclass(frozen=True)
 class MetricFeedback:
     """A weight going from ``start`` to ``end`` as a validation metric goes from ``floor`` to ``target``.
+
+    The text gives ``lambda = f(metric_current, metric_target)`` and neither f, nor the metric, nor the
+    target; the released code moves its weights linearly with the epoch.
 
     ``lambda = start + (end - start) * max(attained, elapsed)``, with ``attained`` the share of the way to
     the target that the metric has come and ``elapsed`` the share of the stage that is over, both within 0
@@ -127,11 +112,11 @@ EARLY: Mapping[str, float] = {
 
 The text gives none. The released code's, divided by that of its SSIM term, but:
 
-* *second order*: divided by 64, the square of what a second Sobel operator multiplies a derivative by, to have
-  it in the unit of the gradient term. Undivided its gradient is three to four times that of the SSIM term
-  (measured on bicubic x4 images of micrographs, as is the next), more than all others together.
-* *contextual*: the released term has no gradient on grey images, so its weight says nothing. 0.02 gives a real
-  contextual loss on patches a quarter to a half of the SSIM term's gradient.
+* *second order*: divided by 64, the square of what a second Sobel operator multiplies a derivative by, to
+  have it in the unit of the gradient term. Undivided its gradient is three to four times that of the SSIM
+  term (measured on bicubic x4 images of micrographs, as is the next), more than all others together.
+* *contextual*: the released term has no gradient on grey images, so its weight says nothing. 0.02 gives a
+  real contextual loss on patches a quarter to a half of the SSIM term's gradient.
 * *perceptual*: the released features are those of images in 0 to 255, whose squares are not comparable. This
   weight lets the term begin in the range of the SSIM term.
 """
@@ -151,8 +136,8 @@ ADVERSARIAL = (0.0, 0.05)
 """Weight of the adversarial term at the start and at the end of the third stage.
 
 The released weight falls with time (0.33 to 0.27), against the text's "adversarial later", and belongs to a
-discriminator trained to call every image false. With 0.27 the small network lost 0.5 dB on held-out micrographs
-at x8 in a last stage of 60 steps; invented structure is what this network is meant to avoid.
+discriminator trained to call every image false. With 0.27 the small network lost 0.5 dB on held-out
+micrographs at x8 in a last stage of 60 steps; invented structure is what this network is meant to avoid.
 """
 
 PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
@@ -235,6 +220,9 @@ class CSMSRBudget:
     positions: int = POSITIONS
 
 
+# The text's proportion 1 : 1 : 4, an epoch counted as 2,000 iterations of 16 crops: 300,000 iterations, as
+# the networks it is compared with. The released code trains on whole images one at a time, with Adam at 1e-4,
+# times 0.96 every 100,000 iterations; shorter budgets use a larger rate with cosine decay.
 _PAPER = CSMSRBudget(
     (
         StageBudget(50_000, 16, 48, ema=0.999),
@@ -279,7 +267,11 @@ DISCRIMINATORS: Mapping[str, Mapping[str, int]] = {
 
 
 def preview_forward(network: nn.Module, batch: Batch) -> Outputs:
-    """The forward pass of stage 1: the image the encoder makes without the generator."""
+    """The forward pass of stage 1, whose losses compare images, where the encoder gives features.
+
+    They are compared through a head of one sub-pixel convolution on the bicubic image, which is used in no
+    other stage and not at inference.
+    """
     return {"sr": cast(CSMSR, network).preview(batch.lr)}
 
 
@@ -296,6 +288,7 @@ def csm_sr_recipe(request: RecipeRequest) -> Recipe:
     )
     pretraining = {name: losses[name] for name in ("gradient", "contextual")}
     stages = [
+        # With the encoder fixed, so that a still random generator does not drag it along.
         generator("generator", *structural_terms(losses, EARLY.__getitem__), trainable=GENERATOR),
         joint(
             "joint",

@@ -1,17 +1,9 @@
-"""The generators of CSM-SR's released code, layer by layer, and what conditions them.
+"""The generators of CSM-SR's released code, layer by layer, what conditions them, and their discriminator.
 
-Facts: aaivu/CSM-SR at c89569b, ``CSM-SR/csm_sr.py`` (``released``) and ``Final-Model/SINSR/code/
-architectures/architecture_{8,7}.py``. State dicts have the names of the layers given there. What differs from
-``generator`` (the text): features are concatenated instead of fused, branches and stem keep their own widths,
-the image passes through tanh, there is no image-level skip, and nothing is trained on the LR image but the
-generator: an ImageNet network, frozen, gives the condition (``released_encoder``).
-
-The authors feed that network the HR image, at test time too. Here ``released`` and ``released_arch8`` feed
-it the LR image, enlarged; only ``oracle`` does as they do, and is marked as leaking for it.
-
-Departures, none of which changes the x4 graph: images are in [0, 1] outside and [-1, 1] inside; grey images
-have one channel at both ends; other magnifications repeat the released step (depth to space, convolution) as
-often as they need. At x3 the merging convolution has the largest multiple of 9 channels that fits.
+Facts: aaivu/CSM-SR at c89569b, ``CSM-SR/csm_sr.py`` (``released``, Keras) and ``Final-Model/SINSR/code/
+architectures/architecture_{8,7}.py``. State dicts have the names of the layers given there. The authors feed
+the conditioning network the HR image, at test time too. Here ``released`` and ``released_arch8`` feed it the
+LR image, enlarged; only ``oracle`` does as they do, and is marked as leaking for it.
 """
 
 from __future__ import annotations
@@ -138,24 +130,6 @@ def start_as_keras(*parts: nn.Module) -> None:
                     nn.init.zeros_(layer.bias)
 
 
-# What conditions CSM-SR's released generators: the last features of EfficientNet-B7, frozen.
-#
-# As in the released code (section "Conditioning" of ``csm_sr.py`` at c89569b): the whole convolutional part,
-# stride 32, 2560 channels, squeeze-and-excitation over the whole image, no gradient, statistics fixed. What
-# differs:
-#
-# * *Range*: the authors feed [0, 1] into a network that expects 0 to 255 and normalises for itself, so that it
-#   sees a nearly black image. Here images are normalised as the weights want them. (The defect is in what the
-#   trained generator gets used to, not in the graph, and there are no weights of theirs to be true to.)
-# * *Weights*: torchvision's instead of Keras's, and its symmetric padding of strided convolutions.
-# * *Without ImageNet weights on disk* the network is random, the same in every build. Its residual blocks start
-#   as the identity (arXiv 1706.02677, section 5.1) and its statistics are those of noise of various spectra and
-#   contrasts. As torchvision initialises it, the signal fades to 1e-15 over its 55 blocks; with statistics
-#   alone it grows to 1e9 on some micrographs; so, the features of real ones have deviations of 0.5 to 6.
-#
-# The 64 million frozen parameters are part of the state dict. That makes every file of such a generator 256 MB
-# larger, and complete: it gives the same output on a machine that has other ImageNet weights, or none.
-
 NETWORK = "efficientnet_b7"
 FEATURES = 2560
 """Channels of the last feature map."""
@@ -165,7 +139,24 @@ SEED = 7
 
 
 class EfficientNetFeatures(nn.Module):
-    """EfficientNet-B7 without its classifier, frozen, under torchvision's parameter names."""
+    """EfficientNet-B7 without its classifier, frozen, under torchvision's parameter names.
+
+    As in the released code (section "Conditioning"): stride 32, 2560 channels, squeeze-and-excitation over
+    the whole image, no gradient, statistics fixed. What differs:
+
+    * *Range*: the authors feed [0, 1] into a network that expects 0 to 255, so that it sees a nearly black
+      image. Here images are normalised as the weights want them; there are no weights of theirs to be true
+      to.
+    * *Weights*: torchvision's instead of Keras's, and its symmetric padding of strided convolutions.
+    * *Without ImageNet weights on disk* the network is random, the same in every build. Its residual blocks
+      start as the identity (arXiv 1706.02677, section 5.1) and its statistics are those of noise of various
+      spectra and contrasts. As torchvision initialises it, the signal fades to 1e-15 over its 55 blocks; with
+      statistics alone it grows to 1e9 on some micrographs; so, the features of real ones have deviations of
+      0.5 to 6.
+
+    The 64 million frozen parameters are part of the state dict: a file is 256 MB larger, and gives the same
+    output on a machine that has other ImageNet weights, or none.
+    """
 
     mean: Tensor
     std: Tensor
@@ -287,7 +278,10 @@ class Halving(nn.Module):
 
 
 class ReleasedDiscriminator(nn.Module):
-    """Images to a map of logits.
+    """Images to a map of logits: three resolutions in, one map out.
+
+    The text's multi-scale discriminator judges each resolution; this one brings the features at full, half
+    and quarter size back to full size by depth to space, joins them and goes on with one strided chain.
 
     Args:
         channels: image channels; the authors have 3.
@@ -375,6 +369,12 @@ RELEASED_CONFIGS = {
 
 class ReleasedGraph(nn.Module):
     """The released layers; the classes below say where the conditioning features come from.
+
+    Unlike in the text, features are concatenated instead of fused, branches and stem keep their own widths,
+    the image passes through tanh, and there is no image-level skip. Departures, none of which changes the x4
+    graph: images are in [0, 1] outside and [-1, 1] inside; grey images have one channel at both ends; other
+    magnifications repeat the released step (depth to space, convolution) as often as they need. At x3 the
+    merging convolution has the largest multiple of 9 channels that fits.
 
     Args:
         scale: 2, 3, 4 or 8; the authors have 4.

@@ -1,11 +1,8 @@
 """How CSM-SR's released code trains its generators, as it is: one stage, no game with the discriminator.
 
-Facts: aaivu/CSM-SR at c89569b, ``train.py``, ``config`` and ``loss_functions``. Adam at 1e-4 for both
+Facts: aaivu/CSM-SR at c89569b, ``train.py``, ``config`` and ``loss_functions``: Adam at 1e-4 for both
 networks, times 0.96 every 100,000 updates; batches of one image; 200 epochs; loss weights linear in the epoch
-and refreshed every fifth. The three stages of the text exist there as comments only; ``recipe`` has them.
-
-*Length*: 400,000 updates for 200 epochs. The authors' code selects the class "Fibres" (162 images, of which
-60 % are 97) and shows whole images, 256x192 LR pixels: 200 epochs are 414,000 times 48x48 LR pixels.
+and refreshed every fifth. The three stages of the text exist there as comments only.
 """
 
 from __future__ import annotations
@@ -200,6 +197,8 @@ NORMALISED = (
 
 
 _SHORT = StageBudget(3_000, 8, 32)
+# 200 epochs: the authors' code selects the class "Fibres" (162 images, of which 60 % are 97) and shows whole
+# images, 256x192 LR pixels; that is 414,000 times 48x48 LR pixels.
 _PAPER = StageBudget(400_000, 1, 48)
 _LIGHT: Mapping[Budget, StageBudget] = {"smoke": StageBudget(16, 2, 12), "short": _SHORT, "paper": _PAPER}
 _HEAVY: Mapping[Budget, StageBudget] = {"smoke": StageBudget(6, 1, 12), "short": _SHORT, "paper": _PAPER}

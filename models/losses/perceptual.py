@@ -180,11 +180,6 @@ def _load(features: nn.Sequential, state: Mapping[str, Tensor], network: str) ->
     features.load_state_dict({name.removeprefix("features."): state[name] for name in prefixed})
 
 
-# Distance between MobileNetV2 features (Sandler et al. 2018, arXiv 1801.04381), a cheap perceptual term.
-#
-# The ImageNet weights are given by the caller as torchvision's state dict; nothing is ever downloaded here.
-
-
 class MobileNetContentLoss(nn.Module):
     """Mean squared difference of the last feature maps: 1280 channels at a 32nd of the size.
 
@@ -237,13 +232,6 @@ def _load_mobilenet(features: nn.Module, state: Mapping[str, Tensor]) -> None:
     features.load_state_dict({name: state[key] for name, key in needed.items()}, strict=False)
 
 
-# The contextual loss: every target feature should be the best match of some feature of the output.
-#
-# Mechrez, Talmi and Zelnik-Manor (2018), "The contextual loss for image transformation with non-aligned
-# data", arXiv 1803.02077. It compares the *distributions* of local features and so tolerates small
-# misplacements that a pixel-wise loss punishes. Features are VGG-19's where its weights are at hand,
-# otherwise normalised patches of the image itself.
-
 BANDWIDTH = 0.5
 POSITIONS = 1024
 """Features compared in an image, at most: their affinity matrix is then 4 MB for each image in float32."""
@@ -258,7 +246,10 @@ patch matches its target exactly, as most do for an output that starts at the bi
 
 
 def contextual_similarity(sr: Tensor, hr: Tensor, *, bandwidth: float = BANDWIDTH) -> Tensor:
-    """Contextual similarity of two sets of features of each image.
+    """Contextual similarity of two sets of features: each of HR should be the best match of one of SR.
+
+    It compares the distributions of local features and so tolerates small misplacements that a pixel-wise
+    loss punishes (Mechrez, Talmi and Zelnik-Manor 2018).
 
     Args:
         sr: ``(N, D, P)``, P feature vectors of length D for each of N images.

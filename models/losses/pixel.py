@@ -1,4 +1,4 @@
-"""Losses that compare images pixel by pixel or window by window: Charbonnier, gradients, total variation, SSIM."""
+"""Losses that compare pixels, gradients or windows: Charbonnier, Sobel, total variation, SSIM."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ from torch import Tensor
 from srbench.models.interface import ModelError
 from srbench.models.recipe import LossInputs
 
-# Charbonnier's penalty: an absolute difference that is smooth at zero.
-#
-# Charbonnier, Blanc-Feraud, Aubert and Barlaud (1994), "Two deterministic half-quadratic regularization
-# algorithms for computed imaging"; as a loss of super-resolution in Lai et al. 2017 (arXiv 1704.03915, eq. 1).
-
 EPSILON = 1e-3
 
 
 def charbonnier_loss(sr: Tensor, hr: Tensor, *, epsilon: float = EPSILON) -> Tensor:
     """``sqrt((sr - hr)^2 + epsilon^2)`` summed over an image and averaged over the batch.
+
+    Charbonnier et al. 1994; as a loss of super-resolution in Lai et al. 2017 (arXiv 1704.03915, eq. 1).
 
     Args:
         sr: ``(N, C, H, W)``.
@@ -43,11 +40,9 @@ def charbonnier_loss(sr: Tensor, hr: Tensor, *, epsilon: float = EPSILON) -> Ten
     return penalty.flatten(1).sum(1).mean()
 
 
-# Image gradients and the distances between them, on batches of any channel count.
-#
-# The Sobel operator is the usual 3x3 pair with weights 1, 2, 1, *not* normalised: a ramp of slope ``a`` a pixel
-# has gradient ``8a``. SPSR's gradient map is the length of the plain differences of neighbours: ``2a``. Written
-# as differences of slices, so that the backward pass is deterministic on a GPU (mirroring layers' are not) and
+# Sobel is the usual 3x3 pair with weights 1, 2, 1, not normalised: a ramp of slope ``a`` a pixel has gradient
+# ``8a``; SPSR's gradient map is the length of the plain differences of neighbours: ``2a``. Both are
+# differences of slices, so that the backward pass is deterministic on a GPU (mirroring layers' are not) and
 # no convolution rounds the difference of two bright pixels.
 
 GRADIENT_FLOOR = 1e-6
@@ -172,9 +167,6 @@ def _check_gradient(sr: Tensor, hr: Tensor, smallest: int) -> None:
         )
 
 
-# Total variation: a penalty on differences of neighbouring pixels, in the form of the SRGAN ports.
-
-
 def total_variation(image: Tensor) -> Tensor:
     """Twice the mean square of the vertical plus of the horizontal differences of neighbours, over the batch.
 
@@ -205,11 +197,8 @@ def variation_of_sr(inputs: LossInputs) -> Tensor:
     return total_variation(inputs.sr)
 
 
-# Structural similarity as a differentiable training term.
-#
-# Wang, Bovik, Sheikh and Simoncelli (2004), "Image quality assessment: from error visibility to structural
-# similarity", with the conventions the super-resolution field settled on: Gaussian window 11x11, sigma 1.5,
-# K1 = 0.01, K2 = 0.03, population covariance, only windows that lie wholly inside the image.
+# SSIM with the conventions the super-resolution field settled on: Gaussian window 11x11, sigma 1.5,
+# population covariance, only windows that lie wholly inside the image.
 
 WINDOW = 11
 SIGMA = 1.5
@@ -286,14 +275,6 @@ def _check_ssim(sr: Tensor, hr: Tensor) -> None:
             f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, found {sr.shape[-2]}x{sr.shape[-1]}; "
             f"train with an HR patch of {WINDOW} or more."
         )
-
-
-# The parts of CSM-SR's Semantic Structural Loss that need no other home: colour and structural similarity.
-#
-# The loss is content + structure + texture (https://github.com/aaivu/CSM-SR, project page): perceptual
-# (``perceptual.VGGContentLoss``) and contextual (``contextual``) are content; gradient, second-order gradient
-# (``gradient``) and structural similarity are structure; texture matching (``gradient.texture_loss``) and
-# colour consistency are texture. Their weights and their schedule belong to the recipe, ``csm_sr.objective``.
 
 
 def colour_loss(sr: Tensor, hr: Tensor) -> Tensor:

@@ -108,7 +108,14 @@ AUTHORS = {
     "swinir_real_x4": ("swinir", "real", 4, 3),
     "vdsr": ("vdsr", "paper", 4, 1),
 }
-DISCRIMINATORS = ("dsrvae_d", "esrgan_vgg128_d", "spsr_vgg128_d", "srgan_d96", "srgan_leftthomas_d", "swiftsrgan_d")
+DISCRIMINATORS = (
+    "dsrvae_d",
+    "esrgan_vgg128_d",
+    "spsr_vgg128_d",
+    "srgan_d96",
+    "srgan_leftthomas_d",
+    "swiftsrgan_d",
+)
 
 
 def authors_state(tag: str) -> dict[str, Tensor]:

@@ -65,7 +65,7 @@ def test_a_discriminator_learns_to_tell_two_distributions_apart() -> None:
 
 
 def test_undecided_discriminators_pay_two_log_two_and_confident_right_ones_nothing() -> None:
-    """The authors' discriminator pays 11 for being right and 1 for calling everything false (csmsr_losses.json)."""
+    """Theirs pays 11 for being right and 1 for calling everything false (csmsr_losses.json)."""
 
     class Fixed(torch.nn.Module):
         def __init__(self, real: float, fake: float) -> None:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srbench.models import ModelError, create
-from srbench.models.csm_sr.recipe import DISCRIMINATOR, PERCEPTUAL_LAYERS
+from srbench.models.csm_sr.recipe import PERCEPTUAL_LAYERS
 from srbench.models.csm_sr.released import ReleasedDiscriminator, pad_same
 from srbench.models.csm_sr.released_recipe import (
     WEIGHTS,
@@ -30,6 +30,7 @@ from srbench.models.csm_sr.released_recipe import (
     released_generator_loss,
     staircase,
 )
+from srbench.models.losses.adversarial import DISCRIMINATOR
 from srbench.models.losses.pixel import colour_loss, gradient_loss, structural_similarity_loss, texture_loss
 from srbench.models.recipe import Batch, LossInputs, Progress
 

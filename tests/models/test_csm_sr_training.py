@@ -52,7 +52,7 @@ def test_every_parameter_a_stage_trains_gets_a_gradient_and_no_other(index, chan
 
 
 def run_stage(stage: Stage, network: nn.Module, scenes, rng) -> tuple[list[float], list[float]]:
-    """Plain training; the generator's loss of each step without the adversarial part, and the discriminator's."""
+    """Plain training; the generator's loss of each step without the adversarial part, and its opponent's."""
     optimiser = torch.optim.Adam(let_learn(network, stage).values(), lr=stage.optimiser.lr)
     discriminators = {discriminator.name: discriminator.build() for discriminator in stage.discriminators}
     of_discriminators = {

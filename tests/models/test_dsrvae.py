@@ -1,4 +1,4 @@
-"""dSRVAE against the numbers of the authors' code: both networks, the discriminator, patches and their blending."""
+"""dSRVAE against the numbers of the authors' code: networks, discriminator, patches and their blending."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from srbench.models.baselines.dsrvae_pipeline import (
     patch_starts,
     spans,
 )
-from srbench.models.baselines.dsrvae_recipe import DiscriminatorSpec, largest_pool
+from srbench.models.baselines.dsrvae_recipe import DSRVAEDiscriminator, largest_pool
 
 SMALL = DenoiserConfig(features=4, dim=4, planes=8, feat_size=2, hidden=8, z_dim=6, blocks=1)
 """Patches of 32 pixels, which overlap by 8."""
@@ -140,7 +140,7 @@ def test_other_state_dicts_pass_unchanged(variant):
 
 def test_discriminator_reproduces_the_authors(golden):
     fixture = golden("dsrvae_d")
-    discriminator = DiscriminatorSpec(3)
+    discriminator = DSRVAEDiscriminator(3)
     missing, unexpected = discriminator.load_state_dict(fixture.state(), strict=False)
     assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing)
     with torch.no_grad():
@@ -154,14 +154,14 @@ def test_discriminator_reproduces_the_authors(golden):
 def test_discriminator_gives_one_logit_an_image(patch, pool):
     assert largest_pool(patch) == pool
     with torch.device("meta"):
-        discriminator = DiscriminatorSpec(1, patch, features=2, pool=pool, hidden=3)
+        discriminator = DSRVAEDiscriminator(1, patch, features=2, pool=pool, hidden=3)
         assert discriminator(torch.empty(3, 1, patch, patch)).shape == (3, 1)
 
 
 @pytest.mark.parametrize(("patch", "pool"), [(64, 4), (48, 2), (0, 1), (500, 4)])
 def test_discriminator_refuses_patches_it_cannot_reduce(patch, pool):
     with pytest.raises(ModelError, match=f"multiple of {8 * pool**2}, found {patch}"):
-        DiscriminatorSpec(1, patch, pool=pool)
+        DSRVAEDiscriminator(1, patch, pool=pool)
 
 
 @pytest.mark.parametrize("patch", [0, 4, 50])

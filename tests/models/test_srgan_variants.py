@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import card, create
-from srbench.models.baselines import srgan_generators
+from srbench.models.baselines import srgan
 from srbench.models.baselines.srgan import FiveBlockSRResNet, MSRResNet
 from srbench.models.discriminators import PooledDiscriminator
 from srbench.models.losses.perceptual import VGGContentLoss
@@ -114,7 +114,7 @@ def test_pooled_discriminator_reproduces_the_port(golden):
 @pytest.mark.parametrize(("variant", "build"), [("msrresnet", MSRResNet), ("small5", FiveBlockSRResNet)])
 def test_full_depth_looks_as_far_as_it_says(variant, build, scale, probe, monkeypatch):
     # a saturated tanh would hide what the network sees
-    monkeypatch.setattr(srgan_generators, "unit_tanh", lambda x: x)
+    monkeypatch.setattr(srgan, "unit_tanh", lambda x: x)
     narrow = build(scale, channels=1, features=1)
     stated = create("srgan", scale=scale, variant=variant).receptive_radius
     assert narrow.receptive_radius == stated

@@ -1,4 +1,4 @@
-"""How SwinIR is trained: the published numbers, and the discriminator and losses of the real-world variant."""
+"""How SwinIR is trained: the published numbers, the discriminator and losses of the real-world variant."""
 
 from __future__ import annotations
 

@@ -27,7 +27,15 @@ from training_fakes import (
 from srbench import models
 from srbench.datasets.degrade import get
 from srbench.errors import SrbenchError
-from srbench.models.recipe import Clip, ConstantRate, CosineRate, DiscriminatorSpec, LossTerm, PixelLoss, Recipe
+from srbench.models.recipe import (
+    Clip,
+    ConstantRate,
+    CosineRate,
+    DiscriminatorSpec,
+    LossTerm,
+    PixelLoss,
+    Recipe,
+)
 from srbench.training import rng
 from srbench.training.data import CropReader, make_pairs
 
@@ -71,7 +79,9 @@ def test_one_stage_equals_a_loop_written_out_by_hand(train):
 
 def test_a_game_equals_a_loop_written_out_by_hand(train):
     """Generator first against the frozen discriminator, then the discriminator on the same detached images."""
-    discriminator_spec = DiscriminatorSpec("discriminator", TinyDiscriminator, discriminator_loss, replace(SGD, lr=0.02))
+    discriminator_spec = DiscriminatorSpec(
+        "discriminator", TinyDiscriminator, discriminator_loss, replace(SGD, lr=0.02)
+    )
     terms = (L1, LossTerm("adversarial", adversarial, 0.1))
     stage = replace(
         PIXEL,
@@ -101,12 +111,16 @@ def test_a_game_equals_a_loop_written_out_by_hand(train):
         (F.l1_loss(sr, batch.hr) + 0.1 * F.softplus(-discriminator(sr)).mean()).backward()
         learner.step()
         judge.zero_grad()
-        (F.softplus(-discriminator(batch.hr)).mean() + F.softplus(discriminator(sr.detach())).mean()).backward()
+        (
+            F.softplus(-discriminator(batch.hr)).mean() + F.softplus(discriminator(sr.detach())).mean()
+        ).backward()
         judge.step()
     trained = load_file(result.weights)
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(trained[name], tensor, rtol=1e-5, atol=1e-6)
-    saved = torch.load(result.folder / "checkpoint.pt", weights_only=True)["state"]["critics"]["discriminator"]
+    saved = torch.load(result.folder / "checkpoint.pt", weights_only=True)["state"]["critics"][
+        "discriminator"
+    ]
     for name, tensor in discriminator.state_dict().items():
         torch.testing.assert_close(saved["network"][name], tensor, rtol=1e-5, atol=1e-6)
 

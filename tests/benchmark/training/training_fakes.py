@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from srbench.datasets.degrade import Degradation, Place
 from srbench.datasets.interface import DatasetCard, DatasetSource, DatasetState, Micrograph, MicrographSet
 from srbench.datasets.registry import register_dataset
-from srbench.models.recipe import RecipeRequest
 from srbench.models.recipe import (
     Clip,
     ConstantRate,
@@ -27,6 +26,7 @@ from srbench.models.recipe import (
     PixelLoss,
     Ramp,
     Recipe,
+    RecipeRequest,
     Stage,
 )
 from srbench.models.registry import register_model
@@ -218,7 +218,15 @@ GAN = replace(
     name="gan",
     iterations=7,
     terms=(L1, LossTerm("adversarial", adversarial, Ramp(0.0, 0.02))),
-    discriminators=(DiscriminatorSpec("discriminator", TinyDiscriminator, discriminator_loss, Optimiser("adamw", 1e-3, (0.5, 0.9)), steps=2),),
+    discriminators=(
+        DiscriminatorSpec(
+            "discriminator",
+            TinyDiscriminator,
+            discriminator_loss,
+            Optimiser("adamw", 1e-3, (0.5, 0.9)),
+            steps=2,
+        ),
+    ),
     clip=Clip("norm", 1.0),
 )
 SGD = Optimiser("sgd", 0.1)
@@ -240,9 +248,17 @@ def slow(request: RecipeRequest) -> Recipe:
 def shared(request: RecipeRequest) -> Recipe:
     """Plain gradient descent, in float64: equal on any number of processes but for rounding."""
     slower = replace(SGD, lr=0.01)
-    discriminator = DiscriminatorSpec("discriminator", lambda: PlainDiscriminator().double(), discriminator_loss, slower, clip=Clip("norm", 1.0))
+    discriminator = DiscriminatorSpec(
+        "discriminator",
+        lambda: PlainDiscriminator().double(),
+        discriminator_loss,
+        slower,
+        clip=Clip("norm", 1.0),
+    )
     terms = (L1, LossTerm("adversarial", adversarial, 0.01))
-    stage = Stage("sgd", 6, 4, 16, terms, SGD, ConstantRate(), (discriminator,), clip=Clip("norm", 0.5), ema=0.5)
+    stage = Stage(
+        "sgd", 6, 4, 16, terms, SGD, ConstantRate(), (discriminator,), clip=Clip("norm", 0.5), ema=0.5
+    )
     return Recipe((stage,), "tests")
 
 
