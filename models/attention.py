@@ -145,23 +145,23 @@ class ShiftMasks:
     def __init__(self, window: int, capacity: int = 8) -> None:
         self.window = window
         self.capacity = capacity
-        self._made: dict[tuple[int, int, torch.device], Tensor] = {}
+        self._masks: dict[tuple[int, int, torch.device], Tensor] = {}
 
     def __call__(self, height: int, width: int, device: torch.device) -> Tensor:
         """The mask for maps of this size, ``(windows, 1, window^2, window^2)`` float32."""
         if torch.compiler.is_compiling():  # the compiler folds it into the graph itself
             return shift_mask(height, width, self.window, device)
         key = (height, width, device)
-        if key not in self._made:
+        if key not in self._masks:
             self._remember(key)
-        return self._made[key]
+        return self._masks[key]
 
     def _remember(self, key: tuple[int, int, torch.device]) -> None:
-        if len(self._made) >= self.capacity:
-            del self._made[next(iter(self._made))]
+        if len(self._masks) >= self.capacity:
+            del self._masks[next(iter(self._masks))]
         # A tensor made in inference mode could never take part in training.
         with torch.inference_mode(False):
-            self._made[key] = shift_mask(key[0], key[1], self.window, key[2])
+            self._masks[key] = shift_mask(key[0], key[1], self.window, key[2])
 
 
 class WindowAttention(nn.Module):
@@ -228,8 +228,8 @@ class DropPath(nn.Module):
         """``(N, ...)`` to the same shape; the input itself in evaluation mode."""
         if not self.training or self.rate == 0:
             return x
-        kept = torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), device=x.device) >= self.rate
-        return x * (kept.to(x.dtype) / (1 - self.rate))
+        stays = torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), device=x.device) >= self.rate
+        return x * (stays.to(x.dtype) / (1 - self.rate))
 
     def extra_repr(self) -> str:
         """The rate, for ``print(network)``."""

@@ -223,12 +223,14 @@ class UNetDiscriminator(nn.Module):
 
     def __init__(self, channels: int, features: int = 64) -> None:
         super().__init__()
-        one, two, four, eight = (features * factor for factor in (1, 2, 4, 8))
-        self.conv0 = nn.Conv2d(channels, one, 3, padding=1)
-        self.conv1, self.conv2, self.conv3 = (_halving(width, 2 * width) for width in (one, two, four))
-        self.conv4, self.conv5, self.conv6 = (_normalised(width, width // 2) for width in (eight, four, two))
-        self.conv7, self.conv8 = _normalised(one, one), _normalised(one, one)
-        self.conv9 = nn.Conv2d(one, 1, 3, padding=1)
+        full, half, quarter, eighth = (features * factor for factor in (1, 2, 4, 8))
+        self.conv0 = nn.Conv2d(channels, full, 3, padding=1)
+        self.conv1, self.conv2, self.conv3 = (_halving(width, 2 * width) for width in (full, half, quarter))
+        self.conv4, self.conv5, self.conv6 = (
+            _normalised(width, width // 2) for width in (eighth, quarter, half)
+        )
+        self.conv7, self.conv8 = _normalised(full, full), _normalised(full, full)
+        self.conv9 = nn.Conv2d(full, 1, 3, padding=1)
         for plain in (self.conv0, self.conv9):
             _start(plain)
 

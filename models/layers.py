@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -190,6 +190,38 @@ def set_zero(layer: nn.Conv2d) -> None:
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
+
+
+def load_published(
+    module: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str], title: str, hint: str
+) -> None:
+    """Copy a published network's tensors into a part of it.
+
+    Args:
+        module: changed in place.
+        state: the published state dict, which may hold more.
+        names: the module's tensors to their names there; batch counters may be missing.
+        title: whose weights they should be, for the message.
+        hint: what to use instead, for the message.
+
+    Raises:
+        ModelError: a tensor is missing or of another shape; the module is then unchanged.
+    """
+    present = module.state_dict()
+    needed = {name: given for name, given in names.items() if not name.endswith("num_batches_tracked")}
+    wrong = [
+        given
+        for name, given in needed.items()
+        if given not in state or state[given].shape != present[name].shape
+    ]
+    if wrong:
+        raise ModelError(
+            f"These are not {title} weights: {len(wrong)} of {len(needed)} tensors are missing or of another "
+            f"shape (first: {wrong[0]}). {hint}"
+        )
+    module.load_state_dict(
+        {name: state[given] for name, given in names.items() if given in state}, strict=False
+    )
 
 
 def receptive_radius(radii: Sequence[int], steps: Sequence[int]) -> int:

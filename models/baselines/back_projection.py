@@ -42,8 +42,8 @@ class BackProjection(nn.Module):
         self.iterations = iterations
         # The outermost pixels that shrinking looks at lie in the near half of their cell, so that one of the
         # 2 + 2 LR pixels of a correction is never reached.
-        one = self.enlarge.receptive_radius + self.shrink.receptive_radius - 1
-        self.receptive_radius = self.enlarge.receptive_radius + iterations * one
+        correction = self.enlarge.receptive_radius + self.shrink.receptive_radius - 1
+        self.receptive_radius = self.enlarge.receptive_radius + iterations * correction
 
     def forward(self, lr: Tensor) -> Tensor:
         """``(N, C, H, W)`` in [0, 1] to ``(N, C, scale*H, scale*W)`` in [0, 1], same dtype."""

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srbench.models.discriminators import VGGDiscriminator
-from srbench.models.interface import ModelError, ReleasedWeights
+from srbench.models.interface import ReleasedWeights
 from srbench.models.layers import BicubicResidual, upsampling_steps
 from srbench.models.losses.adversarial import DISCRIMINATOR, RelativisticDiscriminator, RelativisticGenerator
 from srbench.models.losses.perceptual import VGGContentLoss
@@ -223,34 +223,6 @@ def radius_behind_unshuffle(radii: Sequence[int], steps: Sequence[int], unshuffl
     return max(reaches)
 
 
-def interpolate_networks(
-    psnr: Mapping[str, Tensor], gan: Mapping[str, Tensor], alpha: float = 0.8
-) -> dict[str, Tensor]:
-    """``(1 - alpha) * psnr + alpha * gan`` for every parameter: less noise, hardly less detail.
-
-    Args:
-        psnr: state dict of the network trained for pixels.
-        gan: state dict of the network trained from it against a discriminator, same names and shapes.
-        alpha: share of ``gan`` in [0, 1].
-
-    Raises:
-        ModelError: ``alpha`` is out of range, or the state dicts are of different networks.
-
-    Source:
-        arXiv 1809.00219, section 3.4, eq. 4; the paper's images are made with 0.8.
-    """
-    if not 0 <= alpha <= 1:
-        raise ModelError(f"Networks are interpolated by a share between 0 and 1, found {alpha}.")
-    shapes, others = ({name: tuple(value.shape) for name, value in state.items()} for state in (psnr, gan))
-    if shapes != others:
-        name = min(key for key in shapes.keys() | others.keys() if shapes.get(key) != others.get(key))
-        raise ModelError(
-            f"Only weights of one network can be interpolated: {name!r} has shape {shapes.get(name)} in one "
-            f"state dict and {others.get(name)} in the other. Give a PSNR and a GAN file of one variant."
-        )
-    return {name: (1 - alpha) * value + alpha * gan[name] for name, value in psnr.items()}
-
-
 def to_published_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the tensors of BasicSR (``body.0``) or of the code before December 2018 (``model.1.sub.0``).
 
@@ -403,7 +375,7 @@ RELEASED = (
     scales=(2, 3, 4, 8),
     variants=("paper", "tiny"),
     recipe=esrgan_recipe,
-    summary="A deeper SRGAN whose discriminator says which of two images is more real; sharp, invents texture.",
+    summary="A deeper SRGAN, trained on which of two images is more real; sharp, invents texture.",
     released=RELEASED,
     convert=to_published_names,
 )

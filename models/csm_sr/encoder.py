@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srbench.models.csm_sr.blocks import SLOPE, keep_variance
-from srbench.models.interface import ModelError
+from srbench.models.layers import load_published
 from srbench.models.losses.perceptual import IMAGENET_MEAN, IMAGENET_STD
 
 ARCHITECTURE = "efficientnet_b0"
@@ -141,10 +141,10 @@ class ConditioningEncoder(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         """``(N, 1 or 3, H, W)`` in [0, 1], sides multiples of ``size_multiple``, to features of that size."""
-        found = self.backbone(self.normalise(lr))
-        condition: Tensor = self.laterals[-1](found[-1])
-        for level in range(len(found) - 1, 0, -1):
-            condition = self.doublings[level](condition) + self.laterals[level - 1](found[level - 1])
+        maps = self.backbone(self.normalise(lr))
+        condition: Tensor = self.laterals[-1](maps[-1])
+        for level in range(len(maps) - 1, 0, -1):
+            condition = self.doublings[level](condition) + self.laterals[level - 1](maps[level - 1])
         finest: Tensor = self.doublings[0](condition)
         return finest
 
@@ -246,20 +246,14 @@ def load_pretrained(encoder: ConditioningEncoder, state: Mapping[str, Tensor]) -
     Raises:
         ModelError: a parameter is missing or of another shape; the encoder is then unchanged.
     """
-    state_dict = encoder.backbone.state_dict()
     torchvision = "features.0.0.weight" in state
-    source = {name: torchvision_name(name) if torchvision else name for name in state_dict}
-    wrong = [
-        name
-        for name, given in source.items()
-        if given not in state or state[given].shape != state_dict[name].shape
-    ]
-    if wrong:
-        raise ModelError(
-            f"These are not {ARCHITECTURE} weights: {len(wrong)} of {len(state_dict)} parameters are missing "
-            f"or of another shape (first: {source[wrong[0]]}). Give timm's or torchvision's state dict."
-        )
-    encoder.backbone.load_state_dict({name: state[given] for name, given in source.items()})
+    load_published(
+        encoder.backbone,
+        state,
+        {name: torchvision_name(name) if torchvision else name for name in encoder.backbone.state_dict()},
+        ARCHITECTURE,
+        "Give timm's or torchvision's state dict.",
+    )
 
 
 def torchvision_name(name: str) -> str:

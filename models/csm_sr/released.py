@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from srbench.models.csm_sr.blocks import SLOPE
 from srbench.models.csm_sr.encoder import calibrate, coloured
 from srbench.models.interface import ModelError
-from srbench.models.layers import InterpolationUpsample, receptive_radius, upsampling_steps
+from srbench.models.layers import InterpolationUpsample, load_published, receptive_radius, upsampling_steps
 from srbench.models.losses.perceptual import IMAGENET_MEAN, IMAGENET_STD
 
 SHORTCUT_SCALE = 0.2
@@ -194,15 +194,9 @@ class EfficientNetFeatures(nn.Module):
         Raises:
             ModelError: a parameter is missing or of another shape; the network is then unchanged.
         """
-        own = {name: value for name, value in self.state_dict().items() if not name.endswith("tracked")}
-        wrong = [name for name in own if name not in state or state[name].shape != own[name].shape]
-        if wrong:
-            raise ModelError(
-                f"These are not torchvision's {NETWORK} weights: {len(wrong)} of {len(own)} tensors are "
-                f"missing or of another shape (first: {wrong[0]}). "
-                "Use the file efficientnet_b7_lukemelas-c5b4e57e.pth."
-            )
-        self.load_state_dict({name: state[name] for name in own}, strict=False)
+        names = {name: name for name in self.state_dict()}
+        hint = "Use the file efficientnet_b7_lukemelas-c5b4e57e.pth."
+        load_published(self, state, names, f"torchvision's {NETWORK}", hint)
 
 
 def _architecture() -> nn.Module:
@@ -230,11 +224,8 @@ def _draw_weights(features: nn.Module) -> None:
             layer.reset_parameters()
     for block in features.modules():
         if getattr(block, "use_res_connect", False):
-            nn.init.zeros_(_last_norm(block).weight)
-
-
-def _last_norm(block: nn.Module) -> nn.BatchNorm2d:
-    return [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d)][-1]
+            norms = [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d)]
+            nn.init.zeros_(norms[-1].weight)
 
 
 def _varied_noise(images: int = 8, side: int = 64) -> Tensor:

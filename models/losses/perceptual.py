@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srbench.models.interface import ModelError
+from srbench.models.layers import load_published
 from srbench.models.recipe import LossInputs
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
@@ -88,13 +89,16 @@ class VGGFeatures(nn.Module):
         normalise: bool = True,
     ) -> None:
         super().__init__()
-        title, known = ARCHITECTURES[network].title, vgg_layers(network)
-        unknown = [name for name in layers if name not in known]
+        vgg, indices = ARCHITECTURES[network], vgg_layers(network)
+        unknown = [name for name in layers if name not in indices]
         if unknown or not layers:
-            raise ModelError(f"{title} has no layers {unknown}; name at least one of: {', '.join(known)}.")
-        self.layers = {known[name]: name for name in layers}
+            raise ModelError(
+                f"{vgg.title} has no layers {unknown}; name at least one of: {', '.join(indices)}."
+            )
+        self.layers = {indices[name]: name for name in layers}
         self.features = _features(network, max(self.layers) + 1)
-        _load(self.features, state, network)
+        names = {name: f"features.{name}" for name in self.features.state_dict()}
+        load_published(self.features, state, names, f"torchvision's {vgg.title}", f"Use the file {vgg.file}.")
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if normalise else ((0.0,) * 3, (1.0,) * 3)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
@@ -103,12 +107,12 @@ class VGGFeatures(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Features of ``(N, 1 or 3, H, W)`` in [0, 1] by layer name, each ``(N, width, h, w)``."""
         x = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
-        found: dict[str, Tensor] = {}
+        features: dict[str, Tensor] = {}
         for index, layer in enumerate(self.features):
             x = layer(x)
             if index in self.layers:
-                found[self.layers[index]] = x
-        return found
+                features[self.layers[index]] = x
+        return features
 
 
 class VGGContentLoss(nn.Module):
@@ -168,18 +172,6 @@ def _features(network: str, length: int) -> nn.Sequential:
     return nn.Sequential(*layers[:length])
 
 
-def _load(features: nn.Sequential, state: Mapping[str, Tensor], network: str) -> None:
-    prefixed = {f"features.{name}": parameter for name, parameter in features.state_dict().items()}
-    wrong = [name for name, own in prefixed.items() if name not in state or state[name].shape != own.shape]
-    if wrong:
-        vgg = ARCHITECTURES[network]
-        raise ModelError(
-            f"These are not torchvision's {vgg.title} weights: {len(wrong)} of {len(prefixed)} parameters "
-            f"are missing or of another shape (first: {wrong[0]}). Use the file {vgg.file}."
-        )
-    features.load_state_dict({name.removeprefix("features."): state[name] for name in prefixed})
-
-
 class MobileNetContentLoss(nn.Module):
     """Mean squared difference of the last feature maps: 1280 channels at a 32nd of the size.
 
@@ -202,7 +194,13 @@ class MobileNetContentLoss(nn.Module):
         from torchvision.models import mobilenet_v2
 
         self.features: nn.Module = mobilenet_v2(weights=None).features
-        _load_mobilenet(self.features, state)
+        load_published(
+            self.features,
+            state,
+            {name: f"features.{name}" for name in self.features.state_dict()},
+            "torchvision's MobileNetV2",
+            "Use the file mobilenet_v2-b0353104.pth.",
+        )
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> MobileNetContentLoss:
@@ -218,18 +216,6 @@ class MobileNetContentLoss(nn.Module):
     def _features_of(self, image: Tensor) -> Tensor:
         features: Tensor = self.features(image.expand(-1, 3, -1, -1))
         return features
-
-
-def _load_mobilenet(features: nn.Module, state: Mapping[str, Tensor]) -> None:
-    own = features.state_dict()
-    needed = {name: f"features.{name}" for name in own if not name.endswith("num_batches_tracked")}
-    wrong = [key for name, key in needed.items() if key not in state or state[key].shape != own[name].shape]
-    if wrong:
-        raise ModelError(
-            f"These are not torchvision's MobileNetV2 weights: {len(wrong)} of {len(needed)} tensors are "
-            f"missing or of another shape (first: {wrong[0]}). Use the file mobilenet_v2-b0353104.pth."
-        )
-    features.load_state_dict({name: state[key] for name, key in needed.items()}, strict=False)
 
 
 BANDWIDTH = 0.5

@@ -10,14 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from srbench.models import ModelError, create
+from srbench.models import create
 from srbench.models.baselines.esrgan import (
     CONFIGS,
     RRDB,
     ESRGANConfig,
     ResidualDenseBlock,
     RRDBNet,
-    interpolate_networks,
     to_published_names,
 )
 from srbench.models.discriminators import VGGDiscriminator
@@ -201,36 +200,6 @@ def test_untrained_tiny_is_bicubic():
     lr = torch.rand(1, 1, 9, 8)
     bicubic = create("bicubic", scale=4).infer(lr)
     torch.testing.assert_close(create("esrgan", scale=4, variant="tiny").infer(lr), bicubic)
-
-
-def test_networks_are_interpolated_element_by_element():
-    psnr = {"a": torch.tensor([1.0, -2.0]), "b": torch.tensor([[3.0]])}
-    gan = {"a": torch.tensor([2.0, 8.0]), "b": torch.tensor([[-7.0]])}
-    mixed = interpolate_networks(psnr, gan)
-    torch.testing.assert_close(mixed, {"a": torch.tensor([1.8, 6.0]), "b": torch.tensor([[-5.0]])})
-    assert all(torch.equal(interpolate_networks(psnr, gan, 0)[key], psnr[key]) for key in psnr)
-    assert all(torch.equal(interpolate_networks(psnr, gan, 1)[key], gan[key]) for key in gan)
-
-
-def test_an_interpolated_state_dict_loads():
-    networks = [RRDBNet(4, 1, CONFIGS["tiny"]) for _ in range(2)]
-    mixed = interpolate_networks(*(network.state_dict() for network in networks), alpha=0.25)
-    between = copy.deepcopy(networks[0])
-    between.load_state_dict(mixed)
-    ends = [network.HRconv.bias for network in networks]
-    torch.testing.assert_close(between.HRconv.bias, 0.75 * ends[0] + 0.25 * ends[1])
-
-
-@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
-def test_a_share_is_between_zero_and_one(alpha):
-    with pytest.raises(ModelError, match="between 0 and 1"):
-        interpolate_networks({}, {}, alpha)
-
-
-@pytest.mark.parametrize("other", [{"a": torch.zeros(3)}, {"b": torch.zeros(2)}, {}])
-def test_only_networks_of_one_kind_are_interpolated(other):
-    with pytest.raises(ModelError, match=r"weights of one network.*'[ab]'"):
-        interpolate_networks({"a": torch.zeros(2)}, other)
 
 
 def test_paper_recipe_is_section_4_1():

@@ -78,7 +78,7 @@ def test_one_stage_equals_a_loop_written_out_by_hand(train):
 
 
 def test_a_game_equals_a_loop_written_out_by_hand(train):
-    """Generator first against the frozen discriminator, then the discriminator on the same detached images."""
+    """Generator first against the frozen discriminator, then that on the same detached images."""
     discriminator_spec = DiscriminatorSpec(
         "discriminator", TinyDiscriminator, discriminator_loss, replace(SGD, lr=0.02)
     )
