@@ -225,7 +225,9 @@ class UNetDiscriminator(nn.Module):
         super().__init__()
         full, half, quarter, eighth = (features * factor for factor in (1, 2, 4, 8))
         self.conv0 = nn.Conv2d(channels, full, 3, padding=1)
-        self.conv1, self.conv2, self.conv3 = (_halving(width, 2 * width) for width in (full, half, quarter))
+        self.conv1, self.conv2, self.conv3 = (
+            _normalised(width, 2 * width, 4, stride=2) for width in (full, half, quarter)
+        )
         self.conv4, self.conv5, self.conv6 = (
             _normalised(width, width // 2) for width in (eighth, quarter, half)
         )
@@ -264,12 +266,8 @@ def _doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _halving(width_in: int, width: int) -> nn.Module:
-    return spectral_norm(_start(nn.Conv2d(width_in, width, 4, stride=2, padding=1, bias=False)))
-
-
-def _normalised(width_in: int, width: int) -> nn.Module:
-    return spectral_norm(_start(nn.Conv2d(width_in, width, 3, padding=1, bias=False)))
+def _normalised(width_in: int, width: int, kernel: int = 3, stride: int = 1) -> nn.Module:
+    return spectral_norm(_start(nn.Conv2d(width_in, width, kernel, stride, padding=1, bias=False)))
 
 
 def _start(convolution: nn.Conv2d) -> nn.Conv2d:

@@ -81,7 +81,6 @@ class InterpolationUpsample(nn.Module):
         return self._along_last(rows).to(lr.dtype)
 
     def extra_repr(self) -> str:
-        """Kernel and magnification, for ``print(network)``."""
         return f"{self.kernel}, x{self.scale}"
 
     def _along_last(self, image: Tensor) -> Tensor:
@@ -283,7 +282,6 @@ class BicubicDownsample(nn.Module):
         return self._along_last(rows).to(image.dtype)
 
     def extra_repr(self) -> str:
-        """Factor, for ``print(network)``."""
         return f"bicubic, 1/{self.scale}"
 
     def _along_last(self, image: Tensor) -> Tensor:

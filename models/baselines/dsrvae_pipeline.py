@@ -336,7 +336,10 @@ class DSRVAE(nn.Module):
         self.denoiser = denoiser
         self.srsn = srsn
         self.scale = scale
-        self.register_buffer("z", torch.tensor([_code(denoiser.config.z_dim)]), persistent=False)
+        # Trained weights go with these numbers, and torch does not promise the same ones in its next release.
+        uniform, normal = random.Random(CODE_SEED), NormalDist()
+        code = [normal.inv_cdf(uniform.random()) for _ in range(denoiser.config.z_dim)]
+        self.register_buffer("z", torch.tensor([code]), persistent=False)
 
     def forward(self, lr: Tensor) -> Tensor:
         """``(N, C, H, W)`` in [0, 1] to ``(N, C, scale*H, scale*W)``, not clamped."""
@@ -363,9 +366,3 @@ class DSRVAE(nn.Module):
                 weights = row.weights[:, None] * column.weights
                 sr[..., row.hr(self.scale), column.hr(self.scale)] += piece * weights
         return sr
-
-
-def _code(length: int) -> list[float]:
-    # Trained weights go with these numbers, and torch does not promise the same ones in its next release.
-    uniform, normal = random.Random(CODE_SEED), NormalDist()
-    return [normal.inv_cdf(uniform.random()) for _ in range(length)]

@@ -57,7 +57,7 @@ class DSRVAEDiscriminator(nn.Module):
         self, channels: int, patch: int = 512, features: int = 64, pool: int = 4, hidden: int = 100
     ) -> None:
         super().__init__()
-        reduction = _reduction(pool)
+        reduction = 8 * pool**2
         if patch < reduction or patch % reduction:
             raise ModelError(
                 f"With poolings of {pool} the dSRVAE discriminator judges patches whose side is a "
@@ -67,7 +67,11 @@ class DSRVAEDiscriminator(nn.Module):
         layers: list[nn.Module] = [nn.MaxPool2d(pool), nn.BatchNorm2d(features)]
         layers += [ConvPReLU(features, features), nn.MaxPool2d(pool), nn.BatchNorm2d(features)]
         for width_in, width in ((features, 2), (2 * features, 4), (4 * features, 8)):
-            layers += _halving(width_in, width * features)
+            layers += [
+                ConvPReLU(width_in, width * features),
+                ConvPReLU(width * features, width * features, 4, stride=2),
+                nn.BatchNorm2d(width * features),
+            ]
         self.conv_blocks = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
             nn.Linear(8 * features * (patch // reduction) ** 2, hidden), nn.ReLU(), nn.Linear(hidden, 1)
@@ -87,19 +91,11 @@ def largest_pool(patch: int) -> int:
         ModelError: the side is no multiple of 8.
     """
     for pool in POOLINGS:
-        if patch and patch % _reduction(pool) == 0:
+        if patch and patch % (8 * pool**2) == 0:
             return pool
     raise ModelError(
         f"The dSRVAE discriminator needs HR patches whose side is a multiple of 8, found {patch}."
     )
-
-
-def _reduction(pool: int) -> int:
-    return 8 * pool**2
-
-
-def _halving(width_in: int, width: int) -> list[nn.Module]:
-    return [ConvPReLU(width_in, width), ConvPReLU(width, width, 4, stride=2), nn.BatchNorm2d(width)]
 
 
 # What the encoder sees of a clean LR patch. These modules belong to the training, not to the network: nothing

@@ -160,7 +160,8 @@ class SwiftDiscriminator(nn.Module):
         widths = [features * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
         blocks = [SeparableConvBlock(SeparableConv(channels, features), nn.Identity(), nn.LeakyReLU(0.2))]
         for index in range(1, 8):
-            blocks.append(_discriminator_block(widths[index - 1], widths[index], stride=1 + index % 2))
+            convolution = SeparableConv(widths[index - 1], widths[index], stride=1 + index % 2, bias=False)
+            blocks.append(SeparableConvBlock(convolution, nn.BatchNorm2d(widths[index]), nn.LeakyReLU(0.2)))
         self.blocks = nn.Sequential(*blocks)
         self.classifier = nn.Sequential(
             PoolTo(6),
@@ -173,11 +174,6 @@ class SwiftDiscriminator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """``(N, C, H, W)`` to the probabilities ``(N, 1)`` that the images are HR."""
         return torch.sigmoid(self.classifier(self.blocks(image)))
-
-
-def _discriminator_block(width_in: int, width: int, stride: int) -> SeparableConvBlock:
-    convolution = SeparableConv(width_in, width, stride=stride, bias=False)
-    return SeparableConvBlock(convolution, nn.BatchNorm2d(width), nn.LeakyReLU(0.2))
 
 
 class PoolTo(nn.Module):

@@ -150,7 +150,8 @@ class SwinIRBase(nn.Module):
 
     def _upsampled(self, x: Tensor) -> Tensor:
         if self.upsampler == "pixelshuffledirect":
-            return self.upsample(x)
+            direct: Tensor = self.upsample(x)
+            return direct
         x = self.conv_before_upsample(x)
         if self.upsampler == "pixelshuffle":
             x = self.upsample(x)

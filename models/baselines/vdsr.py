@@ -123,20 +123,6 @@ def vdsr_recipe(request: RecipeRequest) -> Recipe:
     )
 
 
-def _released(scale: int) -> ReleasedWeights:
-    return ReleasedWeights(
-        file=f"vdsr_model_epoch_50_x{scale}.pth",
-        variant="paper",
-        scale=scale,
-        url="https://github.com/twtygqyy/pytorch-vdsr",
-        channels=1,
-        direct=False,
-        note="model/model_epoch_50.pth there, one network for x2, x3 and x4, trained on 291 photographs. "
-        "It is a pickle of the whole module, which srbench refuses: where you trust it, load it with that "
-        "repository's code and save its state_dict() under this name.",
-    )
-
-
 @register_model(
     title="VDSR",
     family="regression",
@@ -145,7 +131,20 @@ def _released(scale: int) -> ReleasedWeights:
     scales=(1, 2, 3, 4),
     variants=("paper", "tiny"),
     recipe=vdsr_recipe,
-    released=tuple(_released(scale) for scale in (2, 3, 4)),
+    released=tuple(
+        ReleasedWeights(
+            file=f"vdsr_model_epoch_50_x{scale}.pth",
+            variant="paper",
+            scale=scale,
+            url="https://github.com/twtygqyy/pytorch-vdsr",
+            channels=1,
+            direct=False,
+            note="model/model_epoch_50.pth there, one network for x2, x3 and x4, trained on 291 photographs. "
+            "It is a pickle of the whole module, which srbench refuses: where you trust it, load it with "
+            "that repository's code and save its state_dict() under this name.",
+        )
+        for scale in (2, 3, 4)
+    ),
     summary="Adds a learned correction to the bicubic image; the classic regression network.",
 )
 def vdsr(scale: int, channels: int, variant: str) -> nn.Module:

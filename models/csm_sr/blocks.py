@@ -105,11 +105,8 @@ def start_without_lattice(upsampling: nn.Sequential) -> None:
 
 def kernel_radius(chain: nn.Module) -> int:
     """Pixels to each side that the convolutions of ``chain`` reach, one after the other, none strided."""
-    return sum(_reach(layer) for layer in chain.modules() if isinstance(layer, nn.Conv2d))
-
-
-def _reach(layer: nn.Conv2d) -> int:
-    return (layer.kernel_size[0] - 1) // 2 * layer.dilation[0]
+    convolutions = (layer for layer in chain.modules() if isinstance(layer, nn.Conv2d))
+    return sum((layer.kernel_size[0] - 1) // 2 * layer.dilation[0] for layer in convolutions)
 
 
 class AdaptiveFusion(nn.Module):
