@@ -410,24 +410,21 @@ def _full_recipe(request: RecipeRequest) -> Recipe:
     state = request.pretrained("vgg19")
     features = VGGCode(untrained_vgg19() if state is None else state, CONFIGS["full"].patch)
     terms = [LossTerm("cycle", cycle_error)]
-    if state is not None and request.budget != "smoke":
+    if state is None:
+        note = (
+            "VGG-19 weights not on disk: the encoder sees features of a VGG-19 with fixed random weights, "
+            "and the second stage has no VGG term."
+        )
+    elif request.budget == "smoke":
+        note = "smoke budget: no VGG term (it costs more than the network)."
+    else:
+        note = "The VGG term has its gradient; the authors' script detaches its features, to no effect."
         terms.append(LossTerm("vgg", VGGCycleLoss(state)))
     return Recipe(
         stages=(_denoising(request, features), _restoration(request, terms)),
         source=SOURCE,
-        notes=(NOISY_PAIRS, UNSUPERVISED, *_vgg_notes(request, state)),
+        notes=(NOISY_PAIRS, UNSUPERVISED, note),
     )
-
-
-def _vgg_notes(request: RecipeRequest, state: Mapping[str, Tensor] | None) -> tuple[str, ...]:
-    if state is None:
-        return (
-            "VGG-19 weights not on disk: the encoder sees features of a VGG-19 with fixed random weights, "
-            "and the second stage has no VGG term.",
-        )
-    if request.budget == "smoke":
-        return ("smoke budget: no VGG term (it costs more than the network).",)
-    return ("The VGG term has its gradient; the authors' script detaches its features, to no effect.",)
 
 
 def _tiny_recipe(request: RecipeRequest) -> Recipe:

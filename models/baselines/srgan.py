@@ -422,20 +422,8 @@ def srgan_recipe(request: RecipeRequest) -> Recipe:
     return RECIPES[request.variant](request)
 
 
-def _lornatang(kind: str, scale: int) -> ReleasedWeights:
-    file = f"{kind}_x{scale}-SRGAN_ImageNet.pth.tar"
-    return ReleasedWeights(
-        file=file,
-        variant="srresnet",
-        scale=scale,
-        url=f"https://huggingface.co/goodfellowliu/SRGAN-PyTorch/resolve/main/{file}",
-        licence="Apache-2.0",
-        note="From Lornatang/SRGAN-PyTorch, trained on ImageNet photographs"
-        + (" for pixels." if kind == "SRResNet" else " against a discriminator."),
-    )
-
-
-def _basicsr(experiment: str, iterations: str, scale: int) -> ReleasedWeights:
+def _msrresnet(number: str, kind: str, scale: int, iterations: str, wandb: str) -> ReleasedWeights:
+    experiment = f"{number}_{kind}_x{scale}_f64b16_DIV2K_{iterations}k_B16G1{wandb}"
     return ReleasedWeights(
         file=f"{experiment}.pth",
         variant="msrresnet",
@@ -443,29 +431,40 @@ def _basicsr(experiment: str, iterations: str, scale: int) -> ReleasedWeights:
         url="https://github.com/XPixelGroup/BasicSR/blob/master/docs/ModelZoo.md",
         licence="Apache-2.0",
         direct=False,
-        note=f"net_g_{iterations}.pth of the reproduced model {experiment}; trained on DIV2K photographs.",
-    )
-
-
-def _leftthomas(scale: int) -> ReleasedWeights:
-    return ReleasedWeights(
-        file=f"netG_epoch_{scale}_100.pth",
-        variant="small5",
-        scale=scale,
-        url="https://github.com/leftthomas/SRGAN",
-        licence="MIT",
-        direct=False,
-        note="In the folder epochs of the repository; trained on VOC2012 photographs.",
+        note=f"net_g_{iterations}000.pth of the reproduced model {experiment}; trained on DIV2K photographs.",
     )
 
 
 RELEASED = (
-    *(_lornatang(kind, scale) for kind in ("SRResNet", "SRGAN") for scale in (2, 4, 8)),
-    _basicsr("002_MSRResNet_x2_f64b16_DIV2K_1000k_B16G1_001pretrain_wandb", "1000000", 2),
-    _basicsr("003_MSRResNet_x3_f64b16_DIV2K_1000k_B16G1_001pretrain_wandb", "1000000", 3),
-    _basicsr("001_MSRResNet_x4_f64b16_DIV2K_1000k_B16G1_wandb", "1000000", 4),
-    _basicsr("004_MSRGAN_x4_f64b16_DIV2K_400k_B16G1_wandb", "400000", 4),
-    *(_leftthomas(scale) for scale in (2, 4, 8)),
+    *(
+        ReleasedWeights(
+            file=f"{kind}_x{scale}-SRGAN_ImageNet.pth.tar",
+            variant="srresnet",
+            scale=scale,
+            url="https://huggingface.co/goodfellowliu/SRGAN-PyTorch/resolve/main/"
+            f"{kind}_x{scale}-SRGAN_ImageNet.pth.tar",
+            licence="Apache-2.0",
+            note=f"From Lornatang/SRGAN-PyTorch, trained on ImageNet photographs {how}.",
+        )
+        for kind, how in (("SRResNet", "for pixels"), ("SRGAN", "against a discriminator"))
+        for scale in (2, 4, 8)
+    ),
+    _msrresnet("002", "MSRResNet", 2, "1000", "_001pretrain_wandb"),
+    _msrresnet("003", "MSRResNet", 3, "1000", "_001pretrain_wandb"),
+    _msrresnet("001", "MSRResNet", 4, "1000", "_wandb"),
+    _msrresnet("004", "MSRGAN", 4, "400", "_wandb"),
+    *(
+        ReleasedWeights(
+            file=f"netG_epoch_{scale}_100.pth",
+            variant="small5",
+            scale=scale,
+            url="https://github.com/leftthomas/SRGAN",
+            licence="MIT",
+            direct=False,
+            note="In the folder epochs of the repository; trained on VOC2012 photographs.",
+        )
+        for scale in (2, 4, 8)
+    ),
 )
 
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {

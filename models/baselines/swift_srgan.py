@@ -227,18 +227,6 @@ def swift_srgan_recipe(request: RecipeRequest) -> Recipe:
     )
 
 
-def _released(scale: int) -> ReleasedWeights:
-    file = f"swift_srgan_{scale}x.pth.tar"
-    return ReleasedWeights(
-        file=file,
-        variant="paper",
-        scale=scale,
-        url=f"https://github.com/Koushik0901/Swift-SRGAN/releases/download/v0.1/{file}",
-        licence="CC0-1.0",
-        note="Trained by the authors on photographs, against a discriminator.",
-    )
-
-
 @register_model(
     title="Swift-SRGAN",
     family="adversarial",
@@ -247,7 +235,18 @@ def _released(scale: int) -> ReleasedWeights:
     scales=(2, 3, 4, 8),
     variants=("paper", "tiny"),
     recipe=swift_srgan_recipe,
-    released=(_released(2), _released(4)),
+    released=tuple(
+        ReleasedWeights(
+            file=f"swift_srgan_{scale}x.pth.tar",
+            variant="paper",
+            scale=scale,
+            url="https://github.com/Koushik0901/Swift-SRGAN/releases/download/v0.1/"
+            f"swift_srgan_{scale}x.pth.tar",
+            licence="CC0-1.0",
+            note="Trained by the authors on photographs, against a discriminator.",
+        )
+        for scale in (2, 4)
+    ),
     summary="SRGAN with an eighth of the weights, made to run in real time; it too may invent texture.",
 )
 def swift_srgan(scale: int, channels: int, variant: str) -> nn.Module:
