@@ -56,7 +56,7 @@ def test_parameters_are_those_of_the_description(scale, channels):
     expected = sum(9 * inside * outside + outside for inside, outside in convolutions(scale, channels))
     assert sum(parameter.numel() for parameter in network.parameters()) == expected
     assert expected == COUNTS[scale, channels]
-    assert f"{expected:,}" in module.__doc__
+    assert f"{expected:,}" in module.Cascade.__doc__
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -71,7 +71,7 @@ def test_multiply_adds_are_those_of_the_description(scale):
     expected = height * width * sum(9 * inside * outside for inside, outside in convolutions(scale, 1))
     assert counter.get_total_flops() == 2 * expected
     assert expected / 1e9 == pytest.approx(GIGA_MULTIPLY_ADDS[scale], abs=0.05)
-    assert f"{GIGA_MULTIPLY_ADDS[scale]} G" in module.__doc__
+    assert f"{GIGA_MULTIPLY_ADDS[scale]} G" in module.Cascade.__doc__
 
 
 @pytest.mark.parametrize(
