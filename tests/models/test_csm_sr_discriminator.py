@@ -37,6 +37,10 @@ def test_one_logit_map_for_each_resolution(channels, side) -> None:
     assert all(logits.shape[:2] == (2, 1) for logits in maps)
 
 
+def test_names_in_checkpoints_are_those_of_older_runs() -> None:
+    assert {name.partition(".")[0] for name in small().state_dict()} == {"critics"}
+
+
 def test_the_coarse_discriminators_see_only_the_averaged_image() -> None:
     discriminator = small().eval()
     checkerboard = (torch.arange(32)[:, None] + torch.arange(32)) % 2 * 1.0
