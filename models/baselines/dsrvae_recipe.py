@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from srbench.models.baselines.dsrvae_pipeline import DSRVAE, ConvPReLU, DenoiserConfig, initialise
 from srbench.models.interface import ModelError, pad_to_multiple
 from srbench.models.losses.adversarial import DISCRIMINATOR, cross_entropy
-from srbench.models.losses.perceptual import BLOCKS, VGGContentLoss, VGGFeatures, vgg19_layers
+from srbench.models.losses.perceptual import BLOCKS, VGGContentLoss, VGGFeatures, vgg_layers
 from srbench.models.recipe import (
     Batch,
     LossInputs,
@@ -150,7 +150,7 @@ def untrained_vgg19(seed: int = 0) -> dict[str, Tensor]:
     generator = torch.Generator("cpu").manual_seed(seed)
     state: dict[str, Tensor] = {}
     width_in = 3
-    for name, index in vgg19_layers().items():
+    for name, index in vgg_layers().items():
         if not name.startswith("conv"):
             continue
         width = BLOCKS[int(name[4]) - 1][0]

@@ -61,11 +61,6 @@ def leaky_relu(features: Tensor) -> Tensor:
     return F.leaky_relu(features, SLOPE, inplace=True)
 
 
-def enlarge(features: Tensor, step: int) -> Tensor:
-    """Repeat every pixel ``step`` times along both axes."""
-    return F.interpolate(features, scale_factor=float(step), mode="nearest")
-
-
 def to_channels_last(image: Tensor) -> Tensor:
     """The same values in the memory layout that makes the following convolutions fast.
 
@@ -196,7 +191,8 @@ class RRDBNet(nn.Module):
         shallow = self.conv_first(to_channels_last(lr))
         x = shallow + self.trunk_conv(self.RRDB_trunk(shallow))
         for index, step in enumerate(self.steps):
-            x = leaky_relu(getattr(self, f"upconv{index + 1}")(enlarge(x, step)))
+            repeated = F.interpolate(x, scale_factor=float(step), mode="nearest")
+            x = leaky_relu(getattr(self, f"upconv{index + 1}")(repeated))
         sr: Tensor = self.conv_last(leaky_relu(self.HRconv(x)))
         return sr.contiguous()
 

@@ -26,7 +26,7 @@ VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 @dataclass(frozen=True)
-class Architecture:
+class VGGArchitecture:
     """A VGG network: its title, its blocks, and the name of torchvision's weights file."""
 
     title: str
@@ -35,8 +35,8 @@ class Architecture:
 
 
 ARCHITECTURES = {
-    "vgg16": Architecture("VGG-16", VGG16_BLOCKS, "vgg16-397923af.pth"),
-    "vgg19": Architecture("VGG-19", BLOCKS, "vgg19-dcbb9e9d.pth"),
+    "vgg16": VGGArchitecture("VGG-16", VGG16_BLOCKS, "vgg16-397923af.pth"),
+    "vgg19": VGGArchitecture("VGG-19", BLOCKS, "vgg19-dcbb9e9d.pth"),
 }
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -45,17 +45,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
-def vgg19_layers() -> dict[str, int]:
-    """Names of the taps and their index in torchvision's ``vgg19().features``.
+def vgg_layers(network: str = "vgg19") -> dict[str, int]:
+    """Names of the taps of ``"vgg16"`` or ``"vgg19"`` and their index in torchvision's ``features``.
 
     ``conv5_4`` is the fourth convolution of the fifth block before its activation, ``relu5_4`` after it,
-    ``pool5`` what follows.
+    ``pool5`` what follows; the last convolution of VGG-16 is ``conv5_3``.
     """
-    return vgg_layers("vgg19")
-
-
-def vgg_layers(network: str) -> dict[str, int]:
-    """The same for ``"vgg16"`` or ``"vgg19"``; the last convolution of VGG-16 is ``conv5_3``."""
     names: list[str] = []
     for block, (_, convolutions) in enumerate(ARCHITECTURES[network].blocks, start=1):
         for number in range(1, convolutions + 1):
@@ -285,7 +280,7 @@ class VGGContextualLoss(nn.Module):
 
     Args:
         state: torchvision's VGG-19 state dict.
-        layer: a name out of ``perceptual.vgg19_layers``; ``relu4_2`` (the paper's, section 4) is at an eighth
+        layer: a name out of ``vgg_layers``; ``relu4_2`` (the paper's, section 4) is at an eighth
             of the image size.
     """
 

@@ -15,6 +15,19 @@ from srbench.models.recipe import LossInputs
 EPSILON = 1e-3
 
 
+def _check(what: str, sr: Tensor, hr: Tensor, smallest: int = 1) -> None:
+    if sr.shape != hr.shape or sr.ndim != 4:
+        raise ModelError(
+            f"{what} expects two (N, C, H, W) batches of one shape, found {tuple(sr.shape)} "
+            f"and {tuple(hr.shape)}."
+        )
+    if min(sr.shape[-2:]) < smallest:
+        raise ModelError(
+            f"{what} needs images of at least {smallest}x{smallest} pixels, "
+            f"found {sr.shape[-2]}x{sr.shape[-1]}; train with a larger HR patch."
+        )
+
+
 def charbonnier_loss(sr: Tensor, hr: Tensor, *, epsilon: float = EPSILON) -> Tensor:
     """``sqrt((sr - hr)^2 + epsilon^2)`` summed over an image and averaged over the batch.
 
@@ -31,11 +44,7 @@ def charbonnier_loss(sr: Tensor, hr: Tensor, *, epsilon: float = EPSILON) -> Ten
     Raises:
         ModelError: the shapes differ.
     """
-    if sr.shape != hr.shape:
-        raise ModelError(
-            f"The Charbonnier loss expects two batches of one shape, found {tuple(sr.shape)} "
-            f"and {tuple(hr.shape)}."
-        )
+    _check("The Charbonnier loss", sr, hr)
     penalty = ((sr - hr).square() + epsilon**2).sqrt()
     return penalty.flatten(1).sum(1).mean()
 
@@ -109,7 +118,7 @@ def second_order_gradient_loss(sr: Tensor, hr: Tensor) -> Tensor:
     Source:
         CSM-SR, second-order gradient loss of the Semantic Structural Loss.
     """
-    _check_gradient(sr, hr, 5)
+    _check("The second-order gradient loss", sr, hr, 5)
     return _sobel_inside(_sobel_inside(sr - hr)).square().mean()
 
 
@@ -136,7 +145,7 @@ def gradient_map(image: Tensor, padding: int = 1) -> Tensor:
 
 
 def _gradient_difference(sr: Tensor, hr: Tensor) -> Tensor:
-    _check_gradient(sr, hr, 2)
+    _check("A gradient loss", sr, hr, 2)
     return sobel(sr - hr)
 
 
@@ -152,19 +161,6 @@ def _sobel_inside(image: Tensor) -> Tensor:
 def _mirror(image: Tensor) -> Tensor:
     """One pixel more at both ends of the last axis, the border pixel itself not repeated."""
     return torch.cat((image[..., 1:2], image, image[..., -2:-1]), dim=-1)
-
-
-def _check_gradient(sr: Tensor, hr: Tensor, smallest: int) -> None:
-    if sr.shape != hr.shape or sr.ndim != 4:
-        raise ModelError(
-            f"A gradient loss expects two (N, C, H, W) batches of one shape, found {tuple(sr.shape)} "
-            f"and {tuple(hr.shape)}."
-        )
-    if min(sr.shape[-2:]) < smallest:
-        raise ModelError(
-            f"This gradient loss needs images of at least {smallest}x{smallest} pixels, "
-            f"found {sr.shape[-2]}x{sr.shape[-1]}; train with a larger HR patch."
-        )
 
 
 def total_variation(image: Tensor) -> Tensor:
@@ -228,10 +224,11 @@ def ssim(sr: Tensor, hr: Tensor, *, data_range: float = 1.0) -> Tensor:
 
 def ssim_map(sr: Tensor, hr: Tensor, *, data_range: float = 1.0) -> Tensor:
     """Structural similarity of every window, ``(N, C, H - 10, W - 10)``; arguments as :func:`ssim`."""
-    _check_ssim(sr, hr)
+    _check("SSIM", sr, hr, WINDOW)
     # E[x^2] - E[x]^2 cancels catastrophically in 8 mantissa bits, so autocast must not touch it.
     with torch.autocast(device_type=sr.device.type, enabled=False):
-        return _similarity(_as_float(sr), _as_float(hr), data_range)
+        sr, hr = (image if image.dtype == torch.float64 else image.float() for image in (sr, hr))
+        return _similarity(sr, hr, data_range)
 
 
 def _similarity(sr: Tensor, hr: Tensor, data_range: float) -> Tensor:
@@ -260,23 +257,6 @@ def _gaussian() -> tuple[float, ...]:
     return tuple(weight / sum(weights) for weight in weights)
 
 
-def _as_float(image: Tensor) -> Tensor:
-    return image if image.dtype == torch.float64 else image.float()
-
-
-def _check_ssim(sr: Tensor, hr: Tensor) -> None:
-    if sr.shape != hr.shape or sr.ndim != 4:
-        raise ModelError(
-            f"SSIM expects two (N, C, H, W) batches of one shape, found {tuple(sr.shape)} "
-            f"and {tuple(hr.shape)}."
-        )
-    if min(sr.shape[-2:]) < WINDOW:
-        raise ModelError(
-            f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, found {sr.shape[-2]}x{sr.shape[-1]}; "
-            f"train with an HR patch of {WINDOW} or more."
-        )
-
-
 def colour_loss(sr: Tensor, hr: Tensor) -> Tensor:
     """Mean absolute difference of the pixel values (colour consistency; on grey images, of the brightness).
 
@@ -290,10 +270,7 @@ def colour_loss(sr: Tensor, hr: Tensor) -> Tensor:
     Raises:
         ModelError: the shapes differ.
     """
-    if sr.shape != hr.shape:
-        raise ModelError(
-            f"The colour loss expects batches of one shape, found {tuple(sr.shape)} and {tuple(hr.shape)}."
-        )
+    _check("The colour loss", sr, hr)
     return F.l1_loss(sr, hr)
 
 

@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 
 from srbench.models import ModelError
 from srbench.models.losses.adversarial import discriminator_loss, generator_loss
-from srbench.models.losses.perceptual import VGGContentLoss, VGGFeatures, vgg19_layers
+from srbench.models.losses.perceptual import VGGContentLoss, VGGFeatures, vgg_layers
 from srbench.models.losses.pixel import ssim, ssim_map
 from srbench.models.recipe import Batch, LossInputs
 
@@ -135,7 +135,7 @@ def test_vgg_features_equal_torchvision(vgg_state):
         expected.append(x)
     found = VGGFeatures(vgg_state, TAPS)(image)
     assert set(found) == set(TAPS)
-    for name, index in vgg19_layers().items():
+    for name, index in vgg_layers().items():
         if name in TAPS:
             torch.testing.assert_close(found[name], expected[index])
 
