@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from srbench.errors import SrbenchError, unknown
 
@@ -41,7 +41,7 @@ class StageSettings(BaseModel):
         batch: crops in a batch, over all processes.
         patch: HR side of a crop in pixels, a multiple of the scale.
         lr: base learning rate of the generator.
-        critic_lr: base learning rate of every critic.
+        discriminator_lr: base learning rate of every discriminator.
         clip: gradient clipping of the generator: ``none``, ``norm:0.5``, ``value:0.1`` or ``adjustable:0.4``.
         ema: decay of the averaged weights, 0 for no averaging.
     """
@@ -52,7 +52,13 @@ class StageSettings(BaseModel):
     batch: Count = Field(default=None, ge=1)
     patch: Count = Field(default=None, ge=1)
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    critic_lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    discriminator_lr: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        # The second is its name in older configurations.
+        validation_alias=AliasChoices("discriminator_lr", "critic_lr"),
+    )
     clip: str | None = Field(default=None, pattern=_CLIP)
     ema: float | None = Field(default=None, ge=0, lt=1)
 
@@ -186,10 +192,10 @@ def _adjusted(stage: Stage, settings: StageSettings | None) -> Stage:
             changes[name] = getattr(settings, name)
     if settings.lr is not None:
         changes["optimiser"] = replace(stage.optimiser, lr=settings.lr)
-    if settings.critic_lr is not None:
-        changes["critics"] = tuple(
-            replace(critic, optimiser=replace(critic.optimiser, lr=settings.critic_lr))
-            for critic in stage.critics
+    if settings.discriminator_lr is not None:
+        changes["discriminators"] = tuple(
+            replace(discriminator, optimiser=replace(discriminator.optimiser, lr=settings.discriminator_lr))
+            for discriminator in stage.discriminators
         )
     if settings.clip is not None:
         changes["clip"] = _clip(settings.clip)

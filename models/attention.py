@@ -120,16 +120,14 @@ def shift_mask(height: int, width: int, window: int, device: torch.device) -> Te
     Returns:
         ``(windows, 1, window^2, window^2)`` float32: 0, or :data:`FORBIDDEN` where the sides differ.
     """
-    bands = [_bands(side, window, device) for side in (height, width)]
+    bands = []
+    for side in (height, width):
+        # 0 before the last window, 1 in its first half, 2 in its second.
+        position = torch.arange(side, device=device)
+        bands.append((position >= side - window).long() + (position >= side - window // 2).long())
     sides = 3 * bands[0][:, None] + bands[1]
     of_window = split_windows(sides[None, ..., None], window, 1, 1)[0, 0, :, :, :, 0]
     return FORBIDDEN * (of_window[:, :, :, None] != of_window[:, :, None, :]).float()
-
-
-def _bands(side: int, window: int, device: torch.device) -> Tensor:
-    """0 before the last window, 1 in its first half, 2 in its second."""
-    position = torch.arange(side, device=device)
-    return (position >= side - window).long() + (position >= side - window // 2).long()
 
 
 class ShiftMasks:
@@ -145,23 +143,21 @@ class ShiftMasks:
     def __init__(self, window: int, capacity: int = 8) -> None:
         self.window = window
         self.capacity = capacity
-        self._made: dict[tuple[int, int, torch.device], Tensor] = {}
+        self._masks: dict[tuple[int, int, torch.device], Tensor] = {}
 
     def __call__(self, height: int, width: int, device: torch.device) -> Tensor:
         """The mask for maps of this size, ``(windows, 1, window^2, window^2)`` float32."""
         if torch.compiler.is_compiling():  # the compiler folds it into the graph itself
             return shift_mask(height, width, self.window, device)
         key = (height, width, device)
-        if key not in self._made:
-            self._remember(key)
-        return self._made[key]
-
-    def _remember(self, key: tuple[int, int, torch.device]) -> None:
-        if len(self._made) >= self.capacity:
-            del self._made[next(iter(self._made))]
+        if key in self._masks:
+            return self._masks[key]
+        if len(self._masks) >= self.capacity:
+            del self._masks[next(iter(self._masks))]
         # A tensor made in inference mode could never take part in training.
         with torch.inference_mode(False):
-            self._made[key] = shift_mask(key[0], key[1], self.window, key[2])
+            self._masks[key] = shift_mask(height, width, self.window, device)
+        return self._masks[key]
 
 
 class WindowAttention(nn.Module):
@@ -209,7 +205,6 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., features)`` to the same shape."""
         mapped: Tensor = self.fc2(F.gelu(self.fc1(x)))
         return mapped
 
@@ -229,11 +224,10 @@ class DropPath(nn.Module):
         """``(N, ...)`` to the same shape; the input itself in evaluation mode."""
         if not self.training or self.rate == 0:
             return x
-        kept = torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), device=x.device) >= self.rate
-        return x * (kept.to(x.dtype) / (1 - self.rate))
+        stays = torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), device=x.device) >= self.rate
+        return x * (stays.to(x.dtype) / (1 - self.rate))
 
     def extra_repr(self) -> str:
-        """The rate, for ``print(network)``."""
         return f"{self.rate:.3g}"
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from srbench.models.recipe import Budget, PretrainedSource, Recipe
+from srbench.models.recipe import Budget, PretrainedSource, Recipe, RecipeRequest, nothing_pretrained
 
 NetworkFactory = Callable[[int, int, str], nn.Module]
-RecipeFactory = Callable[["RecipeRequest"], "Recipe"]
+RecipeFactory = Callable[[RecipeRequest], Recipe]
 
 StateConverter = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """Renames the tensors of other people's checkpoints of a network to the names used here.
@@ -116,21 +114,6 @@ class ModelCard:
 
 
 @dataclass(frozen=True)
-class RecipeRequest:
-    """What a recipe may depend on.
-
-    ``pretrained`` gives the state dict of a named ImageNet network (``"vgg19"``, ``"efficientnet_b0"``, ...)
-    or None when its file is not on disk; a recipe then states its fallback in ``Recipe.notes``.
-    """
-
-    budget: Budget
-    scale: int
-    channels: int
-    variant: str
-    pretrained: PretrainedSource
-
-
-@dataclass(frozen=True)
 class SRModel:
     """One network with its card: the only thing the harness holds.
 
@@ -185,13 +168,12 @@ class SRModel:
                 a leaking variant is run without the HR image, or another one with it.
             WrongSize: the network gave an image of another size.
         """
-        self._check_input(lr)
-        self._check_oracle(lr, oracle_hr)
+        self._check(lr, oracle_hr)
         grey_on_colour = lr.shape[1] == 1 and self.channels != 1
-        seen = [image for image in (lr, oracle_hr) if image is not None]
+        images = [image for image in (lr, oracle_hr) if image is not None]
         if grey_on_colour:
-            seen = [image.expand(-1, self.channels, -1, -1) for image in seen]
-        sr = self._run_padded(*seen)
+            images = [image.expand(-1, self.channels, -1, -1) for image in images]
+        sr = self._run_padded(*images)
         if grey_on_colour:
             sr = sr.mean(dim=1, keepdim=True)
         return sr.clamp(0.0, 1.0)
@@ -202,21 +184,18 @@ class SRModel:
         Raises:
             ModelError: the model has nothing to train.
         """
-        from srbench.models.recipe import nothing_pretrained
-
         if not self.card.trainable:
             raise ModelError(f"{self.card.name} has no parameters to train; evaluate it directly.")
-        source = pretrained or nothing_pretrained
-        return self.recipe_factory(RecipeRequest(budget, self.scale, self.channels, self.variant, source))
+        return self.recipe_factory(
+            RecipeRequest(budget, self.scale, self.channels, self.variant, pretrained or nothing_pretrained)
+        )
 
-    def _check_input(self, lr: Tensor) -> None:
+    def _check(self, lr: Tensor, hr: Tensor | None) -> None:
         if lr.ndim != 4 or lr.shape[1] not in (1, self.channels):
             raise ModelError(
                 f"{self.card.name} expects (N, {self.channels}, H, W), found {tuple(lr.shape)}; "
                 "give a 4-D batch with 1 channel or the network's own channel count."
             )
-
-    def _check_oracle(self, lr: Tensor, hr: Tensor | None) -> None:
         if self.leaking != (hr is not None):
             raise ModelError(
                 f"{self.card.name} {self.variant} looks at the HR image; pass it explicitly as oracle_hr."

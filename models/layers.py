@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,6 @@ class InterpolationUpsample(nn.Module):
         return self._along_last(rows).to(lr.dtype)
 
     def extra_repr(self) -> str:
-        """Kernel and magnification, for ``print(network)``."""
         return f"{self.kernel}, x{self.scale}"
 
     def _along_last(self, image: Tensor) -> Tensor:
@@ -158,11 +157,10 @@ class ResidualBlock(nn.Module):
         self.residual_scale = residual_scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         return torch.add(x, self.body(x), alpha=self.residual_scale)
 
 
-class OnBicubic(nn.Module):
+class BicubicResidual(nn.Module):
     """The bicubic image plus what ``body`` adds to it; untrained, it is the bicubic image exactly.
 
     Small networks trained for seconds start where interpolation stands instead of from noise.
@@ -182,7 +180,6 @@ class OnBicubic(nn.Module):
         set_zero(last)
 
     def forward(self, lr: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, C, scale*H, scale*W)``."""
         sr: Tensor = self.bicubic(lr) + self.body(lr)
         return sr
 
@@ -192,6 +189,38 @@ def set_zero(layer: nn.Conv2d) -> None:
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
+
+
+def load_published(
+    module: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str], title: str, hint: str
+) -> None:
+    """Copy a published network's tensors into a part of it.
+
+    Args:
+        module: changed in place.
+        state: the published state dict, which may hold more.
+        names: the module's tensors to their names there; batch counters may be missing.
+        title: whose weights they should be, for the message.
+        hint: what to use instead, for the message.
+
+    Raises:
+        ModelError: a tensor is missing or of another shape; the module is then unchanged.
+    """
+    present = module.state_dict()
+    needed = {name: given for name, given in names.items() if not name.endswith("num_batches_tracked")}
+    wrong = [
+        given
+        for name, given in needed.items()
+        if given not in state or state[given].shape != present[name].shape
+    ]
+    if wrong:
+        raise ModelError(
+            f"These are not {title} weights: {len(wrong)} of {len(needed)} tensors are missing or of another "
+            f"shape (first: {wrong[0]}). {hint}"
+        )
+    module.load_state_dict(
+        {name: state[given] for name, given in names.items() if given in state}, strict=False
+    )
 
 
 def receptive_radius(radii: Sequence[int], steps: Sequence[int]) -> int:
@@ -206,3 +235,72 @@ def receptive_radius(radii: Sequence[int], steps: Sequence[int]) -> int:
     for radius, step in zip(reversed(radii[1:]), reversed(steps), strict=True):
         low, high = (low - radius) // step, (high + radius) // step
     return max(-low, high) + radii[0]
+
+
+class BicubicDownsample(nn.Module):
+    """Shrink by an integer with the antialiased bicubic kernel: symmetric border, half-pixel centres.
+
+    No parameters and nothing in the state dict. Differentiable; works on any device and floating dtype.
+
+    Args:
+        scale: integer factor by which both sides shrink, at least 1.
+
+    Raises:
+        ModelError: the factor is no positive integer.
+
+    Source:
+        Keys 1981 (a = -1/2), the kernel stretched by ``scale`` as MATLAB's ``imresize`` does.
+    """
+
+    weights: Tensor
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        if scale < 1:
+            raise ModelError(f"Images shrink by positive integers, found {scale}.")
+        self.scale = scale
+        function, self.receptive_radius = KERNELS["bicubic"]
+        # Exact in float32 where the factor is a power of two: the weights are fractions of 2**16 then.
+        taps = torch.tensor(_weights(function, self.receptive_radius, scale))
+        self.register_buffer("weights", taps, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(..., H, W)`` to ``(..., H / scale, W / scale)``, same dtype; may overshoot [0, 1].
+
+        Raises:
+            ModelError: a side is no multiple of the factor.
+        """
+        if image.shape[-1] % self.scale or image.shape[-2] % self.scale:
+            raise ModelError(
+                f"Sides must be multiples of {self.scale} to shrink by it, found {tuple(image.shape[-2:])}."
+            )
+        if self.scale == 1:
+            return image
+        # As in InterpolationUpsample: neither half precision nor TF32 may touch the sums.
+        work = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
+        rows = self._along_last(work.transpose(-1, -2)).transpose(-1, -2)
+        return self._along_last(rows).to(image.dtype)
+
+    def extra_repr(self) -> str:
+        return f"bicubic, 1/{self.scale}"
+
+    def _along_last(self, image: Tensor) -> Tensor:
+        length = image.shape[-1] // self.scale
+        padded = pad_symmetric(image, self.receptive_radius * self.scale)
+        cells = padded.reshape(*padded.shape[:-1], -1, self.scale)
+        weights = self.weights.to(image.dtype)
+        shrunk = (cells[..., :length, :] * weights[0]).sum(-1)
+        for cell in range(1, len(weights)):
+            shrunk = shrunk + (cells[..., cell : cell + length, :] * weights[cell]).sum(-1)
+        return shrunk
+
+
+def _weights(function: Callable[[float], float], radius: int, scale: int) -> list[list[float]]:
+    """Weights ``[cell][pixel]`` of the pixels around output pixel 0, whose cell is number ``radius``."""
+    centre = (scale - 1) / 2
+    taps = [
+        [function((cell * scale + pixel - centre) / scale) for pixel in range(scale)]
+        for cell in range(-radius, radius + 1)
+    ]
+    total = sum(map(sum, taps))
+    return [[tap / total for tap in cell] for cell in taps]

@@ -1,4 +1,4 @@
-"""How a network is trained, as data: stages, loss terms, critics, schedules. The loop lives elsewhere.
+"""How a network is trained, as data: stages, loss terms, discriminators, schedules; the loop lives elsewhere.
 
 A recipe names what the authors published (budget ``paper``, source cited) or a shorter version of it. All
 schedules are pure functions of the step, so that a run can be resumed at any step without hidden state, and
@@ -10,12 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from srbench.models.interface import RecipeRequest
 
 Budget = Literal["smoke", "short", "paper"]
 BUDGETS: tuple[Budget, ...] = ("smoke", "short", "paper")
@@ -28,6 +26,21 @@ def nothing_pretrained(name: str) -> Mapping[str, Tensor] | None:
     """A pretrained source that has nothing."""
     del name
     return None
+
+
+@dataclass(frozen=True)
+class RecipeRequest:
+    """What a recipe may depend on.
+
+    ``pretrained`` gives the state dict of a named ImageNet network (``"vgg19"``, ``"efficientnet_b0"``, ...)
+    or None when its file is not on disk; a recipe then states its fallback in ``Recipe.notes``.
+    """
+
+    budget: Budget
+    scale: int
+    channels: int
+    variant: str
+    pretrained: PretrainedSource
 
 
 @dataclass(frozen=True)
@@ -52,11 +65,11 @@ def plain_forward(network: nn.Module, batch: Batch) -> Outputs:
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What a loss term or a critic's loss may look at (float32, also under autocast)."""
+    """What a loss term or a discriminator's loss may look at (float32, also under autocast)."""
 
     batch: Batch
     outputs: Outputs
-    critics: Mapping[str, nn.Module] = field(default_factory=dict)
+    discriminators: Mapping[str, nn.Module] = field(default_factory=dict)
 
     @property
     def sr(self) -> Tensor:
@@ -94,7 +107,6 @@ class Ramp:
     end: float
 
     def __call__(self, progress: Progress) -> float:
-        """The weight at this point of the stage."""
         return self.start + (self.end - self.start) * progress.fraction
 
 
@@ -118,7 +130,6 @@ class PixelLoss:
     function: Callable[[Tensor, Tensor], Tensor]
 
     def __call__(self, inputs: LossInputs) -> Tensor:
-        """``function(sr, hr)``."""
         return self.function(inputs.sr, inputs.hr)
 
 
@@ -131,7 +142,6 @@ class ConstantRate:
     """The base learning rate throughout."""
 
     def __call__(self, fraction: float) -> float:
-        """Always 1."""
         return 1.0
 
 
@@ -143,7 +153,6 @@ class StepRate:
     gamma: float
 
     def __call__(self, fraction: float) -> float:
-        """``gamma`` to the number of milestones passed."""
         return math.pow(self.gamma, sum(fraction >= milestone for milestone in self.at))
 
 
@@ -154,7 +163,6 @@ class CosineRate:
     floor: float = 0.0
 
     def __call__(self, fraction: float) -> float:
-        """The factor after this fraction of the stage."""
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
 
 
@@ -170,7 +178,6 @@ class CosineRestarts:
     floor: float = 0.0
 
     def __call__(self, fraction: float) -> float:
-        """The factor after this fraction of the stage; its end is the end of the last cycle."""
         within = 1.0 if fraction >= 1 else fraction * self.cycles % 1
         return CosineRate(self.floor)(within)
 
@@ -200,14 +207,15 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Critic:
+class DiscriminatorSpec:
     """A network trained against the generator.
 
     Attributes:
-        name: its key in ``LossInputs.critics``; the same name in a later stage continues the same critic.
+        name: its key in ``LossInputs.discriminators``; the same name in a later stage continues the same
+            discriminator.
         build: makes the network, freshly initialised.
-        loss: ``(critic, inputs) -> scalar``; ``inputs.outputs`` come detached from the generator.
-        steps: critic updates for each generator update.
+        loss: ``(discriminator, inputs) -> scalar``; ``inputs.outputs`` come detached from the generator.
+        steps: discriminator updates for each generator update.
     """
 
     name: str
@@ -241,11 +249,45 @@ class Stage:
     terms: tuple[LossTerm, ...]
     optimiser: Optimiser = Optimiser()
     schedule: LearningRate = ConstantRate()
-    critics: tuple[Critic, ...] = ()
+    discriminators: tuple[DiscriminatorSpec, ...] = ()
     trainable: tuple[str, ...] = ("",)
     forward: Forward = plain_forward
     clip: Clip | None = None
     ema: float | None = None
+
+    def against(
+        self,
+        build: Callable[[], nn.Module],
+        loss: Callable[[nn.Module, LossInputs], Tensor],
+        name: str = "discriminator",
+    ) -> Stage:
+        """The stage with one more discriminator, which learns by the generator's optimiser and schedule."""
+        added = DiscriminatorSpec(name, build, loss, self.optimiser, self.schedule)
+        return replace(self, discriminators=(*self.discriminators, added))
+
+
+@dataclass(frozen=True)
+class StageBudget:
+    """What differs between the budgets and variants of a stage.
+
+    Attributes:
+        iterations: generator updates.
+        batch: crops in a batch.
+        patch: side of a crop, in HR or LR pixels as the recipe says.
+        lr: base learning rate.
+        ema: decay of the averaged weights, None for none.
+    """
+
+    iterations: int
+    batch: int
+    patch: int
+    lr: float = 1e-4
+    ema: float | None = None
+
+    def stage(self, name: str, *terms: LossTerm, **fields: Any) -> Stage:
+        """A stage of this size by Adam; ``fields`` of :class:`Stage` replace or add to that."""
+        sized = {name: getattr(self, name) for name in ("iterations", "batch", "patch", "ema")}
+        return Stage(name=name, terms=terms, **{**sized, "optimiser": Optimiser(lr=self.lr), **fields})
 
 
 @dataclass(frozen=True)
@@ -276,15 +318,15 @@ class Recipe:
 
 def default_recipe(request: RecipeRequest) -> Recipe:
     """L1 regression with Adam 1e-4 and cosine decay: what a model gets that brings no recipe of its own."""
-    iterations, batch, patch = {"smoke": (60, 4, 12), "short": (20_000, 16, 48), "paper": (300_000, 16, 48)}[
-        request.budget
-    ]
-    stage = Stage(
-        name="regression",
-        iterations=iterations,
-        batch=batch,
-        patch=patch * request.scale,
-        terms=(LossTerm("l1", PixelLoss(F.l1_loss)),),
+    budget = {
+        "smoke": StageBudget(60, 4, 12),
+        "short": StageBudget(20_000, 16, 48),
+        "paper": StageBudget(300_000, 16, 48),
+    }[request.budget]
+    stage = budget.stage(
+        "regression",
+        LossTerm("l1", PixelLoss(F.l1_loss)),
+        patch=budget.patch * request.scale,
         schedule=CosineRate(0.01),
         ema=0.999,
     )

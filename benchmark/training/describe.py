@@ -73,5 +73,5 @@ def _leaves(value: object, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _label(index: int, entry: object) -> str:
-    """Stages, terms and critics by their names, other list entries by number."""
+    """Stages, terms and discriminators by their names, other list entries by number."""
     return str(entry["name"]) if isinstance(entry, Mapping) and "name" in entry else str(index)

@@ -3,7 +3,8 @@
 Every process holds the same networks and optimisers and works on its share of the global batch; gradients are
 averaged by an all-reduce after each backward pass. torch's DistributedDataParallel would overlap that with
 the backward pass, but it waits for every parameter that the outputs reach, which a recipe may leave out of a
-stage's loss, and it does not support gradient penalties; one plain all-reduce serves generator and critics.
+stage's loss, and it does not support gradient penalties; one plain all-reduce serves generator and
+discriminators.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Guard:
         """Judge a step.
 
         Args:
-            bad: what was not updated in it (``generator``, names of critics).
+            bad: what was not updated in it (``generator``, names of discriminators).
             stage: name of the stage.
             step: step within it.
             losses: the step's loss values, for the message.

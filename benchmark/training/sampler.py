@@ -82,7 +82,7 @@ class CropSampler:
             step: generator updates since the start of the run, over all stages.
             size: crops wanted.
             patch: HR side of a crop.
-            draw: number of the batch within the step (a critic may take several).
+            draw: number of the batch within the step (a discriminator may take several).
         """
         random = self._generator(step, draw)
         usable, ends = self._pile(patch)

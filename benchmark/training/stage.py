@@ -83,7 +83,7 @@ def move_loss_modules(recipe: Recipe, device: torch.device) -> None:
     """Put every network that a loss or a forward pass holds (VGG features) onto the device."""
     for stage in recipe.stages:
         holders: list[Callable[..., Any]] = [term.loss for term in stage.terms]
-        holders += [stage.forward, *(critic.loss for critic in stage.critics)]
+        holders += [stage.forward, *(discriminator.loss for discriminator in stage.discriminators)]
         for holder in holders:
             for module in _modules_in(holder, set()):
                 module.to(device)

@@ -12,21 +12,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from srbench.models.recipe import Critic, Progress, Recipe, Stage
+from srbench.models.recipe import DiscriminatorSpec, Progress, Recipe, Stage
 from srbench.training import rng
 from srbench.training.ema import AveragedWeights
 from srbench.training.guard import Guard
 from srbench.training.optim import build_optimiser
 from srbench.training.stage import select_parameters
 
-_CRITIC_STREAM = 2
+_DISCRIMINATOR_STREAM = 2
 
 
 @dataclass
-class CriticState:
-    """A critic at work: the recipe's words on it, its network, the parameters that learn, its optimiser."""
+class DiscriminatorState:
+    """A discriminator at work: its spec, its network, the parameters that learn, its optimiser."""
 
-    spec: Critic
+    spec: DiscriminatorSpec
     network: nn.Module
     parameters: list[nn.Parameter]
     optimiser: torch.optim.Optimizer
@@ -56,21 +56,21 @@ class Best:
 class TrainingState:
     """The networks, optimisers and counters of a run.
 
-    A stage has an optimiser of its own. A critic named in several stages goes on with its network, and with
-    its optimiser as long as the recipe words it alike. Averaged weights go on from stage to stage while each
-    asks for them; a stage that does not drops them.
+    A stage has an optimiser of its own. A discriminator named in several stages goes on with its network, and
+    with its optimiser as long as the recipe words it alike. Averaged weights go on from stage to stage while
+    each asks for them; a stage that does not drops them.
 
     Args:
         network: the generator on its device.
         recipe: what will be executed.
-        seed: of the run; critics are initialised from it alone.
+        seed: of the run; discriminators are initialised from it alone.
         guard: counts skipped updates.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe, seed: int, guard: Guard) -> None:
         self.network = network
         self.guard = guard
-        self.critics: dict[str, CriticState] = {}
+        self.discriminators: dict[str, DiscriminatorState] = {}
         self.ema: AveragedWeights | None = None
         self.stage_index = 0
         self.step = 0
@@ -116,21 +116,21 @@ class TrainingState:
             yield
 
     def begin_stage(self, index: int) -> None:
-        """Enter a stage: freeze, unfreeze, make its optimiser, its critics and its averaged weights."""
+        """Enter a stage: freeze, unfreeze, make optimiser, discriminators and averaged weights."""
         self.stage_index, self.step = index, 0
         stage = self.stage
         self.parameters = select_parameters(self.network, stage, self._learnable)
         self.optimiser = build_optimiser(stage.optimiser, self.parameters)
-        for position, critic in enumerate(stage.critics):
-            self.critics[critic.name] = self._critic(critic, index, position)
+        for position, discriminator in enumerate(stage.discriminators):
+            self.discriminators[discriminator.name] = self._discriminator(discriminator, index, position)
         if stage.ema is None:
             self.ema = None
         elif self.ema is None:
             self.ema = AveragedWeights(self.network)
 
-    def stage_critics(self) -> list[CriticState]:
-        """The critics of this stage."""
-        return [self.critics[critic.name] for critic in self.stage.critics]
+    def stage_discriminators(self) -> list[DiscriminatorState]:
+        """The discriminators of this stage."""
+        return [self.discriminators[discriminator.name] for discriminator in self.stage.discriminators]
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values only."""
@@ -146,7 +146,8 @@ class TrainingState:
             "network": dict(self.network.state_dict()),
             "optimiser": self.optimiser.state_dict(),
             "ema": self.ema.state() if self.ema else None,
-            "critics": {name: critic.to_dict() for name, critic in self.critics.items()},
+            # The key has kept its name, so that runs begun before go on.
+            "critics": {name: state.to_dict() for name, state in self.discriminators.items()},
         }
 
     def load_dict(self, saved: Mapping[str, Any]) -> None:
@@ -162,19 +163,22 @@ class TrainingState:
         self.optimiser.load_state_dict(saved["optimiser"])
         if self.ema:
             self.ema.load(saved["ema"])
-        for name, critic in self.critics.items():
-            critic.network.load_state_dict(saved["critics"][name]["network"])
-            critic.optimiser.load_state_dict(saved["critics"][name]["optimiser"])
+        for name, discriminator in self.discriminators.items():
+            # Recipes of older versions call their discriminators critics.
+            before = name.replace("discriminator", "critic")
+            state = saved["critics"].get(name) or saved["critics"][before]
+            discriminator.network.load_state_dict(state["network"])
+            discriminator.optimiser.load_state_dict(state["optimiser"])
 
-    def _critic(self, spec: Critic, stage: int, position: int) -> CriticState:
-        known = self.critics.get(spec.name)
+    def _discriminator(self, spec: DiscriminatorSpec, stage: int, position: int) -> DiscriminatorState:
+        known = self.discriminators.get(spec.name)
         if known is not None:
             same = known.spec.optimiser == spec.optimiser
             optimiser = known.optimiser if same else build_optimiser(spec.optimiser, known.parameters)
-            return CriticState(spec, known.network, known.parameters, optimiser)
-        # Its own stream: the same critic in every process, whatever was drawn before.
+            return DiscriminatorState(spec, known.network, known.parameters, optimiser)
+        # Its own stream: the same discriminator in every process, whatever was drawn before.
         with rng.preserved():
-            rng.seed_streams(_CRITIC_STREAM, self._seed, stage, position)
+            rng.seed_streams(_DISCRIMINATOR_STREAM, self._seed, stage, position)
             network = spec.build().to(self._device).train()
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        return CriticState(spec, network, parameters, build_optimiser(spec.optimiser, parameters))
+        return DiscriminatorState(spec, network, parameters, build_optimiser(spec.optimiser, parameters))

@@ -1,8 +1,8 @@
-"""One iteration of a stage: one generator update, then its critics' updates.
+"""One iteration of a stage: one generator update, then its discriminators' updates.
 
-The order is that of BasicSR's ESRGAN: the generator learns against the critics as they stand (their
-parameters frozen), then each critic learns from the same outputs, detached, that the generator has just been
-judged by. A critic with several steps gets a fresh batch for each further one.
+The order is that of BasicSR's ESRGAN: the generator learns against the discriminators as they stand (their
+parameters frozen), then each discriminator learns from the same outputs, detached, that the generator has
+just been judged by. A discriminator with several steps gets a fresh batch for each further one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from srbench.training.distributed import Processes
 from srbench.training.guard import Buffers
 from srbench.training.optim import clip_gradients, set_rate
 from srbench.training.stage import StageForward, set_modes
-from srbench.training.state import CriticState, TrainingState
+from srbench.training.state import DiscriminatorState, TrainingState
 
 if TYPE_CHECKING:
     from srbench.config import TrainSettings
@@ -55,7 +55,7 @@ class StageUpdater:
     ) -> None:
         self._state = state
         self._processes = processes
-        self._critics = state.stage_critics()
+        self._discriminators = state.stage_discriminators()
         forward = StageForward(state.network, state.stage, scale, autocast)
         self._forward: Callable[[Tensor, Tensor], Outputs] = (
             torch.compile(forward) if settings.compile else forward
@@ -65,18 +65,23 @@ class StageUpdater:
     @property
     def batches_needed(self) -> int:
         """Batches an iteration takes."""
-        return max([1, *(critic.spec.steps for critic in self._critics)])
+        return max([1, *(discriminator.spec.steps for discriminator in self._discriminators)])
 
     def __call__(self, batches: Sequence[Batch]) -> Update:
         """One iteration on ``batches_needed`` batches. Counts no step and judges no divergence."""
         update = Update()
-        buffers = Buffers(self._state.network, *(critic.network for critic in self._critics))
+        buffers = Buffers(
+            self._state.network, *(discriminator.network for discriminator in self._discriminators)
+        )
         outputs = self._update_generator(batches[0], update)
         if not update.bad:
-            self._update_critics(batches, outputs, update)
+            self._update_discriminators(batches, outputs, update)
         if update.bad:
             buffers.restore()
-        for module in (self._state.network, *(critic.network for critic in self._critics)):
+        for module in (
+            self._state.network,
+            *(discriminator.network for discriminator in self._discriminators),
+        ):
             self._processes.copy_buffers(module)
         if self._state.ema and self._state.stage.ema and "generator" not in update.bad:
             self._state.ema.update(self._state.network, self._state.stage.ema)
@@ -85,10 +90,10 @@ class StageUpdater:
     def _update_generator(self, batch: Batch, update: Update) -> Outputs:
         state, stage = self._state, self._state.stage
         rate = set_rate(state.optimiser, stage.optimiser, stage.schedule, state.progress.fraction)
-        for critic in self._critics:
-            critic.freeze(True)
+        for discriminator in self._discriminators:
+            discriminator.freeze(True)
         outputs = self._forward(batch.lr, batch.hr)
-        loss = self._loss(LossInputs(batch, outputs, self._critic_networks()), update)
+        loss = self._loss(LossInputs(batch, outputs, self._discriminator_networks()), update)
         update.values.update({"loss": loss.detach(), "lr": rate})
         self._apply("generator", loss, state.parameters, state.optimiser, stage.clip, rate, update)
         return {name: value.detach() for name, value in outputs.items()}
@@ -111,23 +116,31 @@ class StageUpdater:
             )
         return total
 
-    def _update_critics(self, batches: Sequence[Batch], outputs: Outputs, update: Update) -> None:
+    def _update_discriminators(self, batches: Sequence[Batch], outputs: Outputs, update: Update) -> None:
         for draw, batch in enumerate(batches):
-            active = [critic for critic in self._critics if draw < critic.spec.steps]
+            active = [
+                discriminator for discriminator in self._discriminators if draw < discriminator.spec.steps
+            ]
             if draw:
                 with torch.no_grad():
                     outputs = self._forward(batch.lr, batch.hr)
-            for critic in active:
-                self._update_critic(critic, LossInputs(batch, outputs, self._critic_networks()), update)
+            for discriminator in active:
+                self._update_discriminator(
+                    discriminator, LossInputs(batch, outputs, self._discriminator_networks()), update
+                )
 
-    def _update_critic(self, critic: CriticState, inputs: LossInputs, update: Update) -> None:
-        spec = critic.spec
-        rate = set_rate(critic.optimiser, spec.optimiser, spec.schedule, self._state.progress.fraction)
-        critic.freeze(False)
-        loss = _scalar(spec.loss(critic.network, inputs), f"loss of critic {spec.name!r}")
-        update.values[f"critic/{spec.name}"] = loss.detach()
-        self._apply(spec.name, loss, critic.parameters, critic.optimiser, spec.clip, rate, update)
-        critic.freeze(True)
+    def _update_discriminator(
+        self, discriminator: DiscriminatorState, inputs: LossInputs, update: Update
+    ) -> None:
+        spec = discriminator.spec
+        rate = set_rate(discriminator.optimiser, spec.optimiser, spec.schedule, self._state.progress.fraction)
+        discriminator.freeze(False)
+        loss = _scalar(spec.loss(discriminator.network, inputs), f"loss of discriminator {spec.name!r}")
+        update.values[f"discriminator/{spec.name}"] = loss.detach()
+        self._apply(
+            spec.name, loss, discriminator.parameters, discriminator.optimiser, spec.clip, rate, update
+        )
+        discriminator.freeze(True)
 
     def _apply(
         self,
@@ -150,8 +163,8 @@ class StageUpdater:
             update.bad.append(name)
         optimiser.zero_grad(set_to_none=True)
 
-    def _critic_networks(self) -> Mapping[str, nn.Module]:
-        return {critic.spec.name: critic.network for critic in self._critics}
+    def _discriminator_networks(self) -> Mapping[str, nn.Module]:
+        return {discriminator.spec.name: discriminator.network for discriminator in self._discriminators}
 
 
 class Meter:

@@ -1,40 +1,9 @@
 """Cascade: twelve blocks, each shrinking its image again to tell the next what the LR image still wants.
 
 Described in https://github.com/GianpieroTulipani/image_super_resolution (README, 2024), after the deep
-Laplacian pyramid (arXiv 1704.03915); there is no paper. The description, implemented here:
-
-* a 3x3 convolution to 512 feature maps, two to 128, ReLU;
-* 12 blocks, each giving an enlarged image at 8x, 4x or 2x, and a residual at LR size;
-* one flow takes the residual between the LR image and the enlarged image shrunk again, which deeper layers
-  correct; the other concatenates the enlarged maps progressively and compresses them by a 3x3 convolution to
-  the number of feature maps, with skip connections.
-
-What it leaves open, and our choices:
-
-* The enlarged image is one estimate at the final size, which starts as the bicubic image. A block adds to it
-  what a 3x3 convolution and a pixel shuffle make of its features at the block's resolution, enlarged to the
-  final size by bicubic interpolation: a band of a Laplacian pyramid.
-* The resolutions are cycled: 8, 4, 2 for x8; 4, 2 for x4; 2 for x2. After the last block comes a
-  reconstruction at the final size. Resolutions are powers of two, hence no x3.
-* Shrinking is the fixed antialiased bicubic of the benchmark's degradation, so that the true HR image has no
-  residual. Nothing forces the estimate to shrink to the LR image: where that is noisy it should not.
-* Maps are concatenated at LR size, folded as before the pixel shuffle; nothing is lost and all convolutions
-  run at LR size. Features and residual take part in the compression.
-* Convolutions to images start at zero, so that the untrained network is bicubic interpolation. Corrections
-  and residuals are counted in 32nds of the image's range: thirteen corrections that learn at once would
-  otherwise overshoot, and a residual of a hundredth would not be heard beside features of one.
-
-The repository's code is another network (its blocks share weights, work on features, are repeated on the same
-input and have channel attention; its image is x2), so that its checkpoints cannot load.
-
-=====  ===========  ===========  =============================
-scale  parameters   parameters   multiply-adds, grey, 1280x720
-       grey         colour       (interpolations not counted)
-=====  ===========  ===========  =============================
-x2     2,946,868    3,822,492    678.4 G
-x4     3,624,328    5,854,872    208.6 G
-x8     5,781,136    12,325,296   83.2 G
-=====  ===========  ===========  =============================
+Laplacian pyramid (arXiv 1704.03915); there is no paper. The repository's code is another network (its blocks
+share weights, work on features, are repeated on the same input and have channel attention; its image is x2),
+so that its checkpoints cannot load.
 """
 
 from __future__ import annotations
@@ -46,30 +15,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.downsample import BicubicDownsample
-from srbench.models.interface import RecipeRequest
-from srbench.models.layers import InterpolationUpsample, set_zero, upsampling_steps
-from srbench.models.losses.structure import structural_similarity_loss
+from srbench.models.layers import BicubicDownsample, InterpolationUpsample, set_zero, upsampling_steps
+from srbench.models.losses.pixel import structural_similarity_loss
 from srbench.models.recipe import (
     CosineRate,
     LossTerm,
-    Optimiser,
     PixelLoss,
     Recipe,
-    Stage,
+    RecipeRequest,
+    StageBudget,
     StepRate,
 )
 from srbench.models.registry import register_model
 
 UNIT = 1 / 32
-"""Of corrections and residuals inside the network, in the units of the image: both are small differences."""
+"""Of corrections and residuals inside the network, in the units of the image: both are small differences.
+
+Thirteen corrections that learn at once would otherwise overshoot, and a residual of a hundredth would not
+count beside features of one.
+"""
 
 COMPRESSION_GAIN = 0.1
 """On the initial weights of a block's compression: twelve skip connections would add up otherwise."""
 
 
 @dataclass(frozen=True)
-class Size:
+class CascadeConfig:
     """Blocks, width of the first convolution and of all others."""
 
     blocks: int
@@ -77,7 +48,7 @@ class Size:
     features: int
 
 
-SIZES = {"paper": Size(12, 512, 128), "tiny": Size(4, 32, 16)}
+CONFIGS = {"paper": CascadeConfig(12, 512, 128), "tiny": CascadeConfig(4, 32, 16)}
 
 
 class Enlarge(nn.Module):
@@ -104,7 +75,7 @@ class Enlarge(nn.Module):
         return maps, UNIT * self.bicubic(self.shuffle(maps))
 
 
-class Block(nn.Module):
+class CascadeBlock(nn.Module):
     """Corrects the estimate at one resolution and looks at what is left.
 
     Args:
@@ -141,29 +112,46 @@ class Block(nn.Module):
 
 
 class Cascade(nn.Module):
-    """The network of the module's docstring.
+    """The description: a convolution to 512 maps, two to 128, then blocks that correct one estimate in turn.
+
+    One flow takes the residual between the LR image and the estimate shrunk again; the other concatenates the
+    enlarged maps and compresses them by a 3x3 convolution, with skip connections. Chosen where it is open:
+
+    * The estimate is at the final size and starts as the bicubic image. A block adds what a 3x3 convolution
+      and a pixel shuffle make of its features, enlarged by bicubic interpolation: a band of a Laplacian
+      pyramid.
+    * The resolutions are cycled: 8, 4, 2 for x8; 4, 2 for x4; 2 for x2; hence no x3. After the last block
+      comes a reconstruction at the final size.
+    * Shrinking is the benchmark's antialiased bicubic, so that the true HR image has no residual. Nothing
+      forces the estimate to shrink to the LR image: where that is noisy it should not.
+    * Maps are concatenated at LR size, folded as before the pixel shuffle, so that all convolutions run
+      there.
+    * Convolutions to images start at zero: the untrained network is bicubic interpolation.
+
+    Parameters (grey, colour) and multiply-adds of a grey 1280x720 image: x2 2,946,868, 3,822,492, 678.4 G; x4
+    3,624,328, 5,854,872, 208.6 G; x8 5,781,136, 12,325,296, 83.2 G.
 
     Args:
         scale: 2, 4 or 8.
         channels: image channels in and out.
-        size: blocks and widths.
+        config: blocks and widths.
     """
 
-    def __init__(self, scale: int, channels: int, size: Size) -> None:
+    def __init__(self, scale: int, channels: int, config: CascadeConfig) -> None:
         super().__init__()
-        features = size.features
+        features = config.features
         self.bicubic = InterpolationUpsample("bicubic", scale)
         self.head = nn.Sequential(
-            *(_convolution(channels, size.first), nn.ReLU(inplace=True)),
-            *(_convolution(size.first, features), nn.ReLU(inplace=True)),
+            *(_convolution(channels, config.first), nn.ReLU(inplace=True)),
+            *(_convolution(config.first, features), nn.ReLU(inplace=True)),
             *(_convolution(features, features), nn.ReLU(inplace=True)),
         )
         self.blocks = nn.ModuleList()
         maps = 0
-        resolutions = cycled_resolutions(scale, size.blocks)
+        resolutions = cycled_resolutions(scale, config.blocks)
         for resolution in resolutions:
             maps += channels * resolution**2
-            self.blocks.append(Block(features, channels, resolution, scale, maps))
+            self.blocks.append(CascadeBlock(features, channels, resolution, scale, maps))
         self.reconstruct = Enlarge(features, channels, scale, scale)
         self.receptive_radius = _receptive_radius(resolutions, scale)
 
@@ -201,43 +189,27 @@ def _convolution(channels_in: int, channels: int) -> nn.Conv2d:
     return layer
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What differs between budgets: iterations, batch, LR side of a patch and learning rate."""
-
-    iterations: int
-    batch: int
-    patch: int
-    rate: float
-
-
 EPOCHS = 40
-ITERATIONS_IN_EPOCH = 800
 
-PLANS: dict[tuple[str, str], Plan] = {
-    ("smoke", "paper"): Plan(60, 4, 8, 1e-4),
-    ("smoke", "tiny"): Plan(400, 4, 12, 2e-3),
-    ("short", "paper"): Plan(10_000, 16, 32, 2e-4),
-    ("short", "tiny"): Plan(10_000, 16, 24, 1e-3),
-    ("paper", "paper"): Plan(EPOCHS * ITERATIONS_IN_EPOCH, 16, 64, 1e-4),
-    ("paper", "tiny"): Plan(EPOCHS * ITERATIONS_IN_EPOCH, 16, 64, 1e-4),
+BUDGETS: dict[tuple[str, str], StageBudget] = {
+    ("smoke", "paper"): StageBudget(60, 4, 8),
+    ("smoke", "tiny"): StageBudget(400, 4, 12, 2e-3),
+    ("short", "paper"): StageBudget(10_000, 16, 32, 2e-4),
+    ("short", "tiny"): StageBudget(10_000, 16, 24, 1e-3),
+    ("paper", "paper"): StageBudget(EPOCHS * 800, 16, 64),
+    ("paper", "tiny"): StageBudget(EPOCHS * 800, 16, 64),
 }
-"""Budget and variant to the plan; ``paper`` is the README's section on implementation."""
+"""Patches in LR pixels; ``paper`` is the README's section on implementation."""
 
 
 def cascade_recipe(request: RecipeRequest) -> Recipe:
     """Squared error and structural dissimilarity as described, or the same over fewer, smaller batches."""
-    plan = PLANS[request.budget, request.variant]
-    stage = Stage(
-        name="regression",
-        iterations=plan.iterations,
-        batch=plan.batch,
-        patch=plan.patch * request.scale,
-        terms=(
-            LossTerm("mse", PixelLoss(F.mse_loss)),
-            LossTerm("dssim", PixelLoss(structural_similarity_loss)),
-        ),
-        optimiser=Optimiser("adam", lr=plan.rate),
+    budget = BUDGETS[request.budget, request.variant]
+    stage = budget.stage(
+        "regression",
+        LossTerm("mse", PixelLoss(F.mse_loss)),
+        LossTerm("dssim", PixelLoss(structural_similarity_loss)),
+        patch=budget.patch * request.scale,
         schedule=StepRate(at=(30 / EPOCHS,), gamma=0.1) if request.budget == "paper" else CosineRate(0.01),
     )
     return Recipe(
@@ -263,4 +235,4 @@ def cascade_recipe(request: RecipeRequest) -> Recipe:
 )
 def cascade(scale: int, channels: int, variant: str) -> nn.Module:
     """Twelve blocks of width 128 (``paper``) or four of 16 (``tiny``); untrained, both are bicubic."""
-    return Cascade(scale, channels, SIZES[variant])
+    return Cascade(scale, channels, CONFIGS[variant])

@@ -2,13 +2,8 @@
 
 Liu, Siu, Wang, Li, Cani and Chan, "Unsupervised real image super-resolution via generative variational
 autoencoder", CVPRW 2020, arXiv 2004.12811. Modules are named as in the authors' code
-(Holmes-Alan/dSRVAE@b5eff18), so that their checkpoints load.
-
-Departures: the latent code is fixed where the authors draw one for every patch, so that the output is not
-random (``dsrvae_pipeline``). The paper enlarges x4; the network takes any magnification, since it
-interpolates first. Training differs as the recipe says (``dsrvae_recipe``). The variant ``srsn`` leaves the
-denoiser away: the one to compare where LR images carry no noise. ``tiny`` is a small denoiser and a small
-network on top of the bicubic image, made to train in seconds.
+(Holmes-Alan/dSRVAE@b5eff18), so that their checkpoints load. Departures: one fixed latent code instead of one
+drawn for every patch, any magnification instead of x4 (the network interpolates first), and the training.
 """
 
 from __future__ import annotations
@@ -17,12 +12,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from srbench.models.baselines.dsrvae_denoiser import Denoiser
-from srbench.models.baselines.dsrvae_pipeline import DSRVAE
-from srbench.models.baselines.dsrvae_recipe import SIZES, dsrvae_recipe
-from srbench.models.baselines.dsrvae_srsn import SRSN
+from srbench.models.baselines.dsrvae_pipeline import DSRVAE, SRSN, Denoiser
+from srbench.models.baselines.dsrvae_recipe import CONFIGS, dsrvae_recipe
 from srbench.models.interface import ReleasedWeights
-from srbench.models.layers import OnBicubic
+from srbench.models.layers import BicubicResidual
 from srbench.models.registry import register_model
 
 UNUSED = ("denoise_feat.", "SR_final.")
@@ -52,11 +45,11 @@ def from_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     if not all(mark in state for mark in DENOISER_MARKS):
         return dict(state)
-    return {_renamed(name): tensor for name, tensor in state.items() if not name.startswith(UNUSED)}
-
-
-def _renamed(name: str) -> str:
-    return f"srsn.{name}" if name.startswith(SRSN_PARTS) else f"denoiser.{name}"
+    return {
+        f"srsn.{name}" if name.startswith(SRSN_PARTS) else f"denoiser.{name}": tensor
+        for name, tensor in state.items()
+        if not name.startswith(UNUSED)
+    }
 
 
 @register_model(
@@ -72,13 +65,16 @@ def _renamed(name: str) -> str:
     convert=from_authors,
 )
 def dsrvae(scale: int, channels: int, variant: str) -> nn.Module:
-    """Denoiser and SRSN (``full``), SRSN alone (``srsn``), or both of them small (``tiny``)."""
+    """Denoiser and SRSN (``full``), SRSN alone (``srsn``), or both small on the bicubic image (``tiny``).
+
+    ``srsn`` is the one to compare where LR images carry no noise.
+    """
     if variant == "srsn":
         return SRSN(scale, channels)
-    denoiser = Denoiser(channels, SIZES[variant])
+    denoiser = Denoiser(channels, CONFIGS[variant])
     if variant == "full":
         return DSRVAE(denoiser, SRSN(scale, channels), scale)
     body = SRSN(scale, channels, blocks=2, features=16)
     last = body.recon[0]
     assert isinstance(last, nn.Conv2d)
-    return DSRVAE(denoiser, OnBicubic(body, last, scale), scale)
+    return DSRVAE(denoiser, BicubicResidual(body, last, scale), scale)

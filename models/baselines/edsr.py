@@ -18,15 +18,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.interface import GreyShift, RecipeRequest, ReleasedWeights
+from srbench.models.interface import GreyShift, ReleasedWeights
 from srbench.models.layers import (
-    OnBicubic,
+    BicubicResidual,
     PixelShuffleUpsampler,
     ResidualBlock,
     receptive_radius,
     upsampling_steps,
 )
-from srbench.models.recipe import CosineRate, LossTerm, Optimiser, PixelLoss, Recipe, Stage, StepRate
+from srbench.models.recipe import (
+    CosineRate,
+    LossTerm,
+    PixelLoss,
+    Recipe,
+    RecipeRequest,
+    StageBudget,
+    StepRate,
+)
 from srbench.models.registry import register_model
 
 RGB_RANGE = 255.0
@@ -36,7 +44,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
-class Size:
+class EDSRConfig:
     """Residual blocks, their width, and the factor on what a block adds."""
 
     blocks: int
@@ -44,7 +52,11 @@ class Size:
     residual_scale: float
 
 
-SIZES = {"baseline": Size(16, 64, 1.0), "full": Size(32, 256, 0.1), "tiny": Size(3, 16, 1.0)}
+CONFIGS = {
+    "baseline": EDSRConfig(16, 64, 1.0),
+    "full": EDSRConfig(32, 256, 0.1),
+    "tiny": EDSRConfig(3, 16, 1.0),
+}
 
 
 class MeanShift(nn.Module):
@@ -63,7 +75,6 @@ class MeanShift(nn.Module):
         self.register_buffer("bias", torch.tensor(shift))
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to the same shape."""
         # A convolution would be rounded to 8 bits of mantissa under autocast: a grey level on this range.
         gain = self.weight.flatten(1).diagonal()
         return image * gain.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
@@ -74,24 +85,24 @@ class EDSR(nn.Module):
 
     Args:
         scale: 2, 3, 4 or 8.
-        size: blocks, width and residual scaling.
+        config: blocks, width and residual scaling.
         mean: what is subtracted from each channel of a [0, 1] image and added back.
     """
 
-    def __init__(self, scale: int, size: Size, mean: Sequence[float]) -> None:
+    def __init__(self, scale: int, config: EDSRConfig, mean: Sequence[float]) -> None:
         super().__init__()
-        channels, features = len(mean), size.features
+        channels, features = len(mean), config.features
         self.sub_mean = MeanShift([-RGB_RANGE * value for value in mean])
         self.add_mean = MeanShift([RGB_RANGE * value for value in mean])
         self.head = nn.Sequential(nn.Conv2d(channels, features, 3, padding=1))
-        blocks = [ResidualBlock(features, size.residual_scale) for _ in range(size.blocks)]
+        blocks = [ResidualBlock(features, config.residual_scale) for _ in range(config.blocks)]
         self.body = nn.Sequential(*blocks, nn.Conv2d(features, features, 3, padding=1))
         last = nn.Conv2d(features, channels, 3, padding=1)
         self.tail = nn.Sequential(PixelShuffleUpsampler(features, scale), last)
         steps = upsampling_steps(scale)
-        self.grey_shift = grey_shift() if tuple(mean) == DIV2K_MEAN else None
+        self.grey_shift = mean_shift() if tuple(mean) == DIV2K_MEAN else None
         # Head, two convolutions a block, the end of the body, the first upsampling convolution.
-        self.receptive_radius = receptive_radius((2 * size.blocks + 3,) + (1,) * len(steps), steps)
+        self.receptive_radius = receptive_radius((2 * config.blocks + 3,) + (1,) * len(steps), steps)
 
     def forward(self, lr: Tensor) -> Tensor:
         """``(N, C, H, W)`` in [0, 1] to ``(N, C, scale*H, scale*W)``."""
@@ -108,15 +119,7 @@ def edsr_mean(channels: int) -> tuple[float, ...]:
     return (sum(weight * mean for weight, mean in zip(LUMA, DIV2K_MEAN, strict=True)),)
 
 
-def tiny_edsr(scale: int, channels: int) -> nn.Module:
-    """A small EDSR that corrects the bicubic image, which already carries the mean."""
-    body = EDSR(scale, SIZES["tiny"], mean=(0.0,) * channels)
-    last = body.tail[-1]
-    assert isinstance(last, nn.Conv2d)
-    return OnBicubic(body, last, scale)
-
-
-def grey_shift() -> GreyShift:
+def mean_shift() -> GreyShift:
     """What the means of three colours become in a network for grey images."""
     (grey,) = edsr_mean(1)
     red, green, blue = (RGB_RANGE * (grey - mean) for mean in DIV2K_MEAN)
@@ -166,9 +169,31 @@ def _name_of_basicsr(key: str) -> str:
     return ""
 
 
+SHORTER: dict[tuple[str, str], StageBudget] = {
+    ("smoke", "baseline"): StageBudget(60, 4, 12, 5e-4),
+    ("smoke", "full"): StageBudget(12, 2, 8, 1e-4),
+    ("smoke", "tiny"): StageBudget(400, 8, 10, 2e-3),
+    ("short", "baseline"): StageBudget(20_000, 16, 48, 2e-4),
+    ("short", "full"): StageBudget(10_000, 16, 48, 1e-4),
+    ("short", "tiny"): StageBudget(10_000, 16, 48, 1e-3),
+}
+"""Patches in LR pixels."""
+
+
 def edsr_recipe(request: RecipeRequest) -> Recipe:
-    """The authors' ``src/demo.sh`` and ``src/option.py``, or a shorter regression of the same kind."""
-    stage = _published_stage(request) if request.budget == "paper" else _shorter_stage(request)
+    """The authors' ``src/demo.sh`` and ``src/option.py``, or a shorter regression of the same kind.
+
+    Published: 300 epochs of 1000 iterations, the learning rate halved after 200 of them.
+    """
+    published = request.budget == "paper"
+    budget = StageBudget(300_000, 16, 48) if published else SHORTER[request.budget, request.variant]
+    stage = budget.stage(
+        "regression",
+        # The authors' loss is measured on 0..255; the factor matters to Adam's epsilon only.
+        LossTerm("l1", PixelLoss(F.l1_loss), weight=RGB_RANGE),
+        patch=budget.patch * request.scale,
+        schedule=StepRate(at=(2 / 3,), gamma=0.5) if published else CosineRate(0.01),
+    )
     return Recipe(
         stages=(stage,),
         source="arXiv 1707.02921, section 4.2, and thstkdgus35/EDSR-PyTorch@9d3bb0e src/option.py",
@@ -176,74 +201,23 @@ def edsr_recipe(request: RecipeRequest) -> Recipe:
     )
 
 
-def _published_stage(request: RecipeRequest) -> Stage:
-    """300 epochs of 1000 iterations, the learning rate halved after 200 of them."""
-    return Stage(
-        name="regression",
-        iterations=300_000,
-        batch=16,
-        patch=48 * request.scale,
-        terms=(L1_OF_GREY_LEVELS,),
-        optimiser=Optimiser("adam", lr=1e-4),
-        schedule=StepRate(at=(2 / 3,), gamma=0.5),
-    )
-
-
-def _shorter_stage(request: RecipeRequest) -> Stage:
-    iterations, batch, lr_patch, rate = SHORTER[request.budget, request.variant]
-    return Stage(
-        name="regression",
-        iterations=iterations,
-        batch=batch,
-        patch=lr_patch * request.scale,
-        terms=(L1_OF_GREY_LEVELS,),
-        optimiser=Optimiser("adam", lr=rate),
-        schedule=CosineRate(0.01),
-    )
-
-
-# The authors' loss is measured on 0..255; the factor matters to Adam's epsilon only.
-L1_OF_GREY_LEVELS = LossTerm("l1", PixelLoss(F.l1_loss), weight=RGB_RANGE)
-
-SHORTER: dict[tuple[str, str], tuple[int, int, int, float]] = {
-    ("smoke", "baseline"): (60, 4, 12, 5e-4),
-    ("smoke", "full"): (12, 2, 8, 1e-4),
-    ("smoke", "tiny"): (400, 8, 10, 2e-3),
-    ("short", "baseline"): (20_000, 16, 48, 2e-4),
-    ("short", "full"): (10_000, 16, 48, 1e-4),
-    ("short", "tiny"): (10_000, 16, 48, 1e-3),
-}
-"""Budget and variant to iterations, batch, LR side of a patch and learning rate."""
-
-
 def _released(file: str, variant: str, scale: int) -> ReleasedWeights:
+    basicsr = file.startswith("EDSR")
     return ReleasedWeights(
         file=file,
         variant=variant,
         scale=scale,
-        url=f"https://cv.snu.ac.kr/research/EDSR/models/{file}",
-        licence="MIT",
-        sha256=_hash_in(file),
-        note="Trained by the authors on DIV2K photographs.",
+        url="https://github.com/XPixelGroup/BasicSR/blob/master/docs/ModelZoo.md"
+        if basicsr
+        else f"https://cv.snu.ac.kr/research/EDSR/models/{file}",
+        licence="Apache-2.0" if basicsr else "MIT",
+        # Both publishers put the first eight digits of the sha256 after the last hyphen.
+        sha256=file.partition(".")[0].rpartition("-")[2],
+        direct=not basicsr,
+        note="The authors' weights in BasicSR's layout."
+        if basicsr
+        else "Trained by the authors on DIV2K photographs.",
     )
-
-
-def _in_basicsr(file: str, variant: str, scale: int) -> ReleasedWeights:
-    return ReleasedWeights(
-        file=file,
-        variant=variant,
-        scale=scale,
-        url="https://github.com/XPixelGroup/BasicSR/blob/master/docs/ModelZoo.md",
-        licence="Apache-2.0",
-        sha256=_hash_in(file),
-        direct=False,
-        note="The authors' weights in BasicSR's layout.",
-    )
-
-
-def _hash_in(file: str) -> str:
-    """The digits after the last hyphen, where both publishers put the first eight of the sha256."""
-    return file.partition(".")[0].rpartition("-")[2]
 
 
 RELEASED = (
@@ -253,12 +227,12 @@ RELEASED = (
     _released("edsr_x2-0edfb8a3.pt", "full", 2),
     _released("edsr_x3-ea3ef2c6.pt", "full", 3),
     _released("edsr_x4-4f62e9ef.pt", "full", 4),
-    _in_basicsr("EDSR_Mx2_f64b16_DIV2K_official-3ba7b086.pth", "baseline", 2),
-    _in_basicsr("EDSR_Mx3_f64b16_DIV2K_official-6908f88a.pth", "baseline", 3),
-    _in_basicsr("EDSR_Mx4_f64b16_DIV2K_official-0c287733.pth", "baseline", 4),
-    _in_basicsr("EDSR_Lx2_f256b32_DIV2K_official-be38e77d.pth", "full", 2),
-    _in_basicsr("EDSR_Lx3_f256b32_DIV2K_official-3660f70d.pth", "full", 3),
-    _in_basicsr("EDSR_Lx4_f256b32_DIV2K_official-76ee1c8f.pth", "full", 4),
+    _released("EDSR_Mx2_f64b16_DIV2K_official-3ba7b086.pth", "baseline", 2),
+    _released("EDSR_Mx3_f64b16_DIV2K_official-6908f88a.pth", "baseline", 3),
+    _released("EDSR_Mx4_f64b16_DIV2K_official-0c287733.pth", "baseline", 4),
+    _released("EDSR_Lx2_f256b32_DIV2K_official-be38e77d.pth", "full", 2),
+    _released("EDSR_Lx3_f256b32_DIV2K_official-3660f70d.pth", "full", 3),
+    _released("EDSR_Lx4_f256b32_DIV2K_official-76ee1c8f.pth", "full", 4),
 )
 
 
@@ -277,5 +251,9 @@ RELEASED = (
 def edsr(scale: int, channels: int, variant: str) -> nn.Module:
     """EDSR with 16 blocks of width 64 (``baseline``), 32 of 256 (``full``) or 3 of 16 (``tiny``)."""
     if variant == "tiny":
-        return tiny_edsr(scale, channels)
-    return EDSR(scale, SIZES[variant], edsr_mean(channels))
+        # The bicubic image already carries the mean.
+        body = EDSR(scale, CONFIGS["tiny"], mean=(0.0,) * channels)
+        last = body.tail[-1]
+        assert isinstance(last, nn.Conv2d)
+        return BicubicResidual(body, last, scale)
+    return EDSR(scale, CONFIGS[variant], edsr_mean(channels))

@@ -1,20 +1,9 @@
 """LapSRN: a pyramid that doubles the image level by level and predicts at each what the enlargement missed.
 
 Lai, Huang, Ahuja and Yang, "Deep Laplacian pyramid networks for fast and accurate super-resolution", CVPR
-2017, arXiv 1704.03915. x2 is one level, x4 two, x8 three; levels share no weights. A level of three would be
-another network, and the paper has none, so there is no x3.
-
-Modules are named as in twtygqyy/pytorch-LapSRN, whose checkpoint loads. That port enlarges features by 4x4
-transposed convolutions (870,112 parameters at x4); the authors' MatConvNet code (phoenix104104/LapSRN) does
-it by 3x3 ones, which are the 812 K of the published tables, without biases.
-
-Initial weights are the authors' (``init_LapSRN_model.m``): noise for features, small enough in the first
-layer for the untrained network to be nearly the bilinear enlargement that its image branch starts as. The
-port gives the transposed convolutions of features a bilinear kernel in every pair of channels instead; all
-64 then start equal, each the sum of 64.
-
-Departure: with three channels the network sees RGB and the image branch starts as the bilinear enlargement of
-each channel by itself, where the paper restores luminance and interpolates the colours.
+2017, arXiv 1704.03915. x2 is one level, x4 two, x8 three; the paper has no level of three, so there is no x3.
+Modules are named as in twtygqyy/pytorch-LapSRN, whose checkpoint loads. Departure: with three channels the
+network sees RGB, where the paper restores luminance and interpolates the colours.
 """
 
 from __future__ import annotations
@@ -25,11 +14,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from srbench.models.downsample import BicubicDownsample
-from srbench.models.interface import RecipeRequest, ReleasedWeights
-from srbench.models.layers import receptive_radius, set_zero, upsampling_steps
-from srbench.models.losses.charbonnier import charbonnier_loss
-from srbench.models.recipe import Batch, CosineRate, LossInputs, LossTerm, Optimiser, Outputs, Recipe, Stage
+from srbench.models.interface import ReleasedWeights
+from srbench.models.layers import BicubicDownsample, receptive_radius, set_zero, upsampling_steps
+from srbench.models.losses.pixel import charbonnier_loss
+from srbench.models.recipe import (
+    Batch,
+    CosineRate,
+    LossInputs,
+    LossTerm,
+    Optimiser,
+    Outputs,
+    Recipe,
+    RecipeRequest,
+    StageBudget,
+)
 from srbench.models.registry import register_model
 
 SLOPE = 0.2
@@ -37,53 +35,60 @@ SLOPE = 0.2
 
 
 @dataclass(frozen=True)
-class Size:
+class LapSRNConfig:
     """Convolutions in a level, before its transposed one, and their width."""
 
     depth: int
     features: int
 
 
-SIZES = {"paper": Size(10, 64), "tiny": Size(3, 24)}
+CONFIGS = {"paper": LapSRNConfig(10, 64), "tiny": LapSRNConfig(3, 24)}
 
 
 class FeatureLevel(nn.Module):
     """Convolutions at the size of the level below, then features twice as large (section 3.1)."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, config: LapSRNConfig) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for _ in range(size.depth):
-            layers += [_convolution(size.features, size.features), nn.LeakyReLU(SLOPE, inplace=True)]
-        layers += [_doubling(size.features), nn.LeakyReLU(SLOPE, inplace=True)]
+        for _ in range(config.depth):
+            layers += [_convolution(config.features, config.features), nn.LeakyReLU(SLOPE, inplace=True)]
+        layers += [_doubling(config.features), nn.LeakyReLU(SLOPE, inplace=True)]
         self.cov_block = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to ``(N, features, 2H, 2W)``."""
         features: Tensor = self.cov_block(x)
         return features
 
 
 class LapSRN(nn.Module):
-    """The network of the paper (figure 1).
+    """The network of the paper (figure 1); levels share no weights.
+
+    The port enlarges features by 4x4 transposed convolutions (870,112 parameters at x4); the authors'
+    MatConvNet code (phoenix104104/LapSRN) does it by 3x3 ones, the 812 K of the published tables, without
+    biases.
+
+    Initial weights are the authors' (``init_LapSRN_model.m``): noise for features, small enough in the first
+    layer for the untrained network to be nearly the bilinear enlargement that its image branch starts as.
+    (The port's 64 transposed kernels all start equal, each the sum of 64.)
 
     Args:
         scale: 2, 4 or 8.
         channels: image channels in and out.
-        size: depth and width of a level.
+        config: depth and width of a level.
     """
 
-    def __init__(self, scale: int, channels: int, size: Size) -> None:
+    def __init__(self, scale: int, channels: int, config: LapSRNConfig) -> None:
         super().__init__()
         self.levels = len(upsampling_steps(scale))
-        self.conv_input = _convolution(channels, size.features)
+        self.conv_input = _convolution(channels, config.features)
         self.relu = nn.LeakyReLU(SLOPE, inplace=True)
         for level in range(1, self.levels + 1):
             self.add_module(f"convt_I{level}", _doubling(channels))
-            self.add_module(f"convt_R{level}", _convolution(size.features, channels))
-            self.add_module(f"convt_F{level}", nn.Sequential(FeatureLevel(size)))
+            self.add_module(f"convt_R{level}", _convolution(config.features, channels))
+            self.add_module(f"convt_F{level}", nn.Sequential(FeatureLevel(config)))
         # A 4x4 transposed convolution reaches one pixel of the doubled size to each side.
-        inner = (1 + size.depth,) * self.levels
+        inner = (1 + config.depth,) * self.levels
         self.receptive_radius = receptive_radius((*inner, 2), (2,) * self.levels)
         self._initialise()
 
@@ -101,11 +106,6 @@ class LapSRN(nn.Module):
             image = enlarged + self.get_submodule(f"convt_R{level}")(features)
             images.append(image)
         return images
-
-    def residuals(self) -> list[nn.Conv2d]:
-        """The convolutions that predict what each level adds to the enlarged image."""
-        found = [self.get_submodule(f"convt_R{level}") for level in range(1, self.levels + 1)]
-        return [layer for layer in found if isinstance(layer, nn.Conv2d)]
 
     @torch.no_grad()
     def _initialise(self) -> None:
@@ -177,71 +177,46 @@ class HalvingRate:
         return max(0.5 ** math.floor(fraction / self.every + 1e-9), self.floor)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What differs between shorter budgets: iterations, batch, HR patch and learning rate."""
-
-    iterations: int
-    batch: int
-    patch: int
-    rate: float
-
-
-SHORTER: dict[tuple[str, str], Plan] = {
-    ("smoke", "paper"): Plan(40, 4, 48, 5e-4),
-    ("smoke", "tiny"): Plan(500, 4, 48, 4e-3),
-    ("short", "paper"): Plan(20_000, 16, 128, 2e-4),
-    ("short", "tiny"): Plan(10_000, 16, 96, 2e-3),
+SHORTER: dict[tuple[str, str], StageBudget] = {
+    ("smoke", "paper"): StageBudget(40, 4, 48, 5e-4),
+    ("smoke", "tiny"): StageBudget(500, 4, 48, 4e-3),
+    ("short", "paper"): StageBudget(20_000, 16, 128, 2e-4),
+    ("short", "tiny"): StageBudget(10_000, 16, 96, 2e-3),
 }
-"""Budget and variant to the plan."""
 
 EPOCHS = 1_000
 ITERATIONS_IN_EPOCH = 1_000
 
 
 def lapsrn_recipe(request: RecipeRequest) -> Recipe:
-    """The paper's section 3.4 with the authors' option file, or a shorter regression of the same pyramid."""
-    published = request.budget == "paper"
+    """The paper's section 3.4 with the authors' option file, or a shorter regression of the same pyramid.
+
+    Published: SGD at 1e-5, halved every 50 epochs down to 1e-6.
+    """
+    loss = LossTerm("charbonnier", PyramidLoss(request.scale))
+    if request.budget == "paper":
+        budget = StageBudget(EPOCHS * ITERATIONS_IN_EPOCH, 64, 128)
+        stage = budget.stage(
+            "pyramid",
+            loss,
+            optimiser=Optimiser("sgd", lr=1e-5, momentum=0.9, weight_decay=1e-4),
+            schedule=HalvingRate(every=50 / EPOCHS, floor=0.1),
+            forward=pyramid_forward,
+        )
+        notes: tuple[str, ...] = (
+            "1000 epochs of 1000 iterations: the paper gives the iterations of an epoch and no number of "
+            "epochs; the authors' option file has 1000 epochs, but of 100 iterations.",
+            "The authors train on T91 and BSDS200 and shrink images by 0.5 to 1 at random, which is not done "
+            "here.",
+        )
+    else:
+        budget = SHORTER[request.budget, request.variant]
+        stage = budget.stage("pyramid", loss, schedule=CosineRate(0.01), forward=pyramid_forward)
+        notes = ("Adam, as in twtygqyy/pytorch-LapSRN: the paper's SGD needs its hundreds of epochs.",)
     return Recipe(
-        stages=(_published_stage(request) if published else _shorter_stage(request),),
+        stages=(stage,),
         source="arXiv 1704.03915, section 3.4, and phoenix104104/LapSRN@da4029e init_LapSRN_opts.m",
-        notes=PUBLISHED_NOTES if published else SHORTER_NOTES,
-    )
-
-
-PUBLISHED_NOTES = (
-    "1000 epochs of 1000 iterations: the paper gives the iterations of an epoch and no number of epochs; the "
-    "authors' option file has 1000 epochs, but of 100 iterations.",
-    "The authors train on T91 and BSDS200 and shrink images by 0.5 to 1 at random, which is not done here.",
-)
-SHORTER_NOTES = ("Adam, as in twtygqyy/pytorch-LapSRN: the paper's SGD needs its hundreds of epochs.",)
-
-
-def _published_stage(request: RecipeRequest) -> Stage:
-    """SGD at 1e-5, halved every 50 epochs down to 1e-6."""
-    return Stage(
-        name="pyramid",
-        iterations=EPOCHS * ITERATIONS_IN_EPOCH,
-        batch=64,
-        patch=128,
-        terms=(LossTerm("charbonnier", PyramidLoss(request.scale)),),
-        optimiser=Optimiser("sgd", lr=1e-5, momentum=0.9, weight_decay=1e-4),
-        schedule=HalvingRate(every=50 / EPOCHS, floor=0.1),
-        forward=pyramid_forward,
-    )
-
-
-def _shorter_stage(request: RecipeRequest) -> Stage:
-    plan = SHORTER[request.budget, request.variant]
-    return Stage(
-        name="pyramid",
-        iterations=plan.iterations,
-        batch=plan.batch,
-        patch=plan.patch,
-        terms=(LossTerm("charbonnier", PyramidLoss(request.scale)),),
-        optimiser=Optimiser("adam", lr=plan.rate),
-        schedule=CosineRate(0.01),
-        forward=pyramid_forward,
+        notes=notes,
     )
 
 
@@ -272,8 +247,9 @@ def _shorter_stage(request: RecipeRequest) -> Stage:
 )
 def lapsrn(scale: int, channels: int, variant: str) -> nn.Module:
     """Ten convolutions of width 64 a level (``paper``), or three of 24 that start at bilinear (``tiny``)."""
-    network = LapSRN(scale, channels, SIZES[variant])
+    network = LapSRN(scale, channels, CONFIGS[variant])
     if variant == "tiny":
-        for residual in network.residuals():
-            set_zero(residual)
+        for name, layer in network.named_children():
+            if name.startswith("convt_R") and isinstance(layer, nn.Conv2d):
+                set_zero(layer)
     return network

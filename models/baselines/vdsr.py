@@ -1,30 +1,34 @@
 """VDSR: twenty convolutions that predict what bicubic interpolation missed.
 
 Kim, Lee and Lee, "Accurate image super-resolution using very deep convolutional networks", CVPR 2016,
-arXiv 1511.04587. The LR image is enlarged by bicubic interpolation inside the network, so that VDSR is used
-like every other model; ``VDSR.refine`` is the published network, from interpolated image to output.
-
-Departures: convolutions have no bias (664,704 parameters instead of 665,921), as in the PyTorch port whose
-checkpoints load here. The paper trains one network for all magnifications; here each has its own. With three
-channels the network sees RGB, where the paper restores luminance only and interpolates the colours. At
-magnification 1, which the paper does not have, what is corrected is the noisy image itself: a denoiser in the
+arXiv 1511.04587. Departures: convolutions have no bias (664,704 parameters instead of 665,921), as in the
+PyTorch port whose checkpoints load here; one network for each magnification; RGB where there are three
+channels. Magnification 1, which the paper does not have, corrects the noisy image itself: a denoiser in the
 manner of Zhang et al. 2017 (arXiv 1608.03981), without its normalisation.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.interface import RecipeRequest, ReleasedWeights
+from srbench.models.interface import ReleasedWeights
 from srbench.models.layers import InterpolationUpsample, receptive_radius, set_zero
-from srbench.models.recipe import Clip, LossTerm, Optimiser, PixelLoss, Recipe, Stage, StepRate
+from srbench.models.recipe import (
+    Clip,
+    LossTerm,
+    Optimiser,
+    PixelLoss,
+    Recipe,
+    RecipeRequest,
+    StageBudget,
+    StepRate,
+)
 from srbench.models.registry import register_model
 
-SIZES = {"paper": (18, 64), "tiny": (3, 24)}
+CONFIGS = {"paper": (18, 64), "tiny": (3, 24)}
 """Variant to the number of hidden convolutions and their width."""
 
 
@@ -36,7 +40,6 @@ class HiddenLayer(nn.Module):
         self.conv = nn.Conv2d(features, features, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         return F.relu(self.conv(x))
 
 
@@ -60,7 +63,6 @@ class VDSR(nn.Module):
         self.apply(initialise_for_relu)
 
     def forward(self, lr: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, C, scale*H, scale*W)``."""
         return self.refine(self.upsample(lr))
 
     def refine(self, interpolated: Tensor) -> Tensor:
@@ -81,43 +83,34 @@ def half_squared_error(sr: Tensor, hr: Tensor) -> Tensor:
     return 0.5 * (sr - hr).square().flatten(1).sum(1).mean()
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What differs between budgets: iterations, batch, HR patch, and theta of the adjustable clipping.
-
-    The paper does not give theta. It bounds how far a step moves a weight, whatever the learning rate; these
-    values were found to train steadily with the loss summed over a patch.
-    """
-
-    iterations: int
-    batch: int
-    patch: int
-    theta: float
-
-
-PLANS: dict[tuple[str, str], Plan] = {
-    ("smoke", "paper"): Plan(40, 4, 32, 1e-4),
-    ("smoke", "tiny"): Plan(400, 4, 40, 1e-3),
-    ("short", "paper"): Plan(4_000, 64, 41, 1e-4),
-    ("short", "tiny"): Plan(4_000, 64, 41, 1e-3),
-    ("paper", "paper"): Plan(9_960, 64, 41, 1e-4),
-    ("paper", "tiny"): Plan(9_960, 64, 41, 1e-3),
+BUDGETS: dict[tuple[str, str], StageBudget] = {
+    ("smoke", "paper"): StageBudget(40, 4, 32, 0.1),
+    ("smoke", "tiny"): StageBudget(400, 4, 40, 0.1),
+    ("short", "paper"): StageBudget(4_000, 64, 41, 0.1),
+    ("short", "tiny"): StageBudget(4_000, 64, 41, 0.1),
+    ("paper", "paper"): StageBudget(9_960, 64, 41, 0.1),
+    ("paper", "tiny"): StageBudget(9_960, 64, 41, 0.1),
 }
-"""Budget and variant to the plan; ``paper`` is section 5.2."""
+"""``paper`` is section 5.2."""
+
+THETA = {"paper": 1e-4, "tiny": 1e-3}
+"""Of the adjustable clipping, by variant; the paper does not give it.
+
+It bounds how far a step moves a weight, whatever the learning rate; these values were found to train steadily
+with the loss summed over a patch.
+"""
 
 
 def vdsr_recipe(request: RecipeRequest) -> Recipe:
     """Section 5.2 of the paper, or the same schedule over fewer and smaller batches."""
-    plan = PLANS[request.budget, request.variant]
-    stage = Stage(
-        name="residual",
-        iterations=plan.iterations,
-        batch=plan.batch,
-        patch=math.ceil(plan.patch / request.scale) * request.scale,
-        terms=(LossTerm("half_squared_error", PixelLoss(half_squared_error)),),
-        optimiser=Optimiser("sgd", lr=0.1, momentum=0.9, weight_decay=1e-4),
+    budget, theta = BUDGETS[request.budget, request.variant], THETA[request.variant]
+    stage = budget.stage(
+        "residual",
+        LossTerm("half_squared_error", PixelLoss(half_squared_error)),
+        patch=math.ceil(budget.patch / request.scale) * request.scale,
+        optimiser=Optimiser("sgd", lr=budget.lr, momentum=0.9, weight_decay=1e-4),
         schedule=StepRate(at=(0.25, 0.5, 0.75), gamma=0.1),
-        clip=Clip("adjustable", plan.theta),
+        clip=Clip("adjustable", theta),
     )
     return Recipe(
         stages=(stage,),
@@ -125,22 +118,8 @@ def vdsr_recipe(request: RecipeRequest) -> Recipe:
         notes=(
             "One network for each magnification; the paper mixes x2, x3 and x4 in a batch.",
             "Patches of 41 pixels are rounded up to a multiple of the scale.",
-            f"The clipping threshold theta is not published; here {plan.theta:g}.",
+            f"The clipping threshold theta is not published; here {theta:g}.",
         ),
-    )
-
-
-def _released(scale: int) -> ReleasedWeights:
-    return ReleasedWeights(
-        file=f"vdsr_model_epoch_50_x{scale}.pth",
-        variant="paper",
-        scale=scale,
-        url="https://github.com/twtygqyy/pytorch-vdsr",
-        channels=1,
-        direct=False,
-        note="model/model_epoch_50.pth there, one network for x2, x3 and x4, trained on 291 photographs. "
-        "It is a pickle of the whole module, which srbench refuses: where you trust it, load it with that "
-        "repository's code and save its state_dict() under this name.",
     )
 
 
@@ -152,12 +131,25 @@ def _released(scale: int) -> ReleasedWeights:
     scales=(1, 2, 3, 4),
     variants=("paper", "tiny"),
     recipe=vdsr_recipe,
-    released=tuple(_released(scale) for scale in (2, 3, 4)),
+    released=tuple(
+        ReleasedWeights(
+            file=f"vdsr_model_epoch_50_x{scale}.pth",
+            variant="paper",
+            scale=scale,
+            url="https://github.com/twtygqyy/pytorch-vdsr",
+            channels=1,
+            direct=False,
+            note="model/model_epoch_50.pth there, one network for x2, x3 and x4, trained on 291 photographs. "
+            "It is a pickle of the whole module, which srbench refuses: where you trust it, load it with "
+            "that repository's code and save its state_dict() under this name.",
+        )
+        for scale in (2, 3, 4)
+    ),
     summary="Adds a learned correction to the bicubic image; the classic regression network.",
 )
 def vdsr(scale: int, channels: int, variant: str) -> nn.Module:
     """Twenty convolutions of width 64 (``paper``), or five of 24 that start at bicubic (``tiny``)."""
-    depth, features = SIZES[variant]
+    depth, features = CONFIGS[variant]
     network = VDSR(scale, channels, depth, features)
     if variant == "tiny":
         set_zero(network.output)

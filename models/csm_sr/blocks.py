@@ -46,7 +46,6 @@ class SRDB(nn.Module):
         self.fuse = nn.Conv2d(features + layers * growth, features, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         pieces = [x]
         for layer in self.layers:
             pieces.append(layer(torch.cat(pieces, dim=1)))
@@ -54,7 +53,7 @@ class SRDB(nn.Module):
         return x + RESIDUAL_SCALE * fused
 
 
-class RRDB(nn.Module):
+class CSMRRDB(nn.Module):
     """Residual in residual: ``x + 0.2 * chain of SRDBs``.
 
     Args:
@@ -69,7 +68,6 @@ class RRDB(nn.Module):
         self.chain = nn.Sequential(*(SRDB(features, growth, layers) for _ in range(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, features, H, W)`` to the same shape."""
         refined: Tensor = self.chain(x)
         return x + RESIDUAL_SCALE * refined
 
@@ -107,8 +105,27 @@ def start_without_lattice(upsampling: nn.Sequential) -> None:
 
 def kernel_radius(chain: nn.Module) -> int:
     """Pixels to each side that the convolutions of ``chain`` reach, one after the other, none strided."""
-    return sum(_reach(layer) for layer in chain.modules() if isinstance(layer, nn.Conv2d))
+    convolutions = (layer for layer in chain.modules() if isinstance(layer, nn.Conv2d))
+    return sum((layer.kernel_size[0] - 1) // 2 * layer.dilation[0] for layer in convolutions)
 
 
-def _reach(layer: nn.Conv2d) -> int:
-    return (layer.kernel_size[0] - 1) // 2 * layer.dilation[0]
+class AdaptiveFusion(nn.Module):
+    """``alpha * F_MS + beta * F_ENC``: the multi-scale and the conditioning features (project page).
+
+    The text calls alpha and beta "learnable parameters" and does not say of which shape. Chosen: one of
+    each per channel, so that a channel can be all structure, all condition or any mixture (a single pair
+    would only set the loudness of the condition as a whole). Both start at 0.5: the mean of the two,
+    neither preferred.
+
+    Args:
+        features: channels of both inputs.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.full((1, features, 1, 1), 0.5))
+        self.beta = nn.Parameter(torch.full((1, features, 1, 1), 0.5))
+
+    def forward(self, multi_scale: Tensor, condition: Tensor) -> Tensor:
+        """Two ``(N, features, H, W)`` to one."""
+        return self.alpha * multi_scale + self.beta * condition

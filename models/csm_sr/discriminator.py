@@ -1,10 +1,10 @@
-"""Multi-scale PatchGAN: the same kind of critic looks at the image at several resolutions.
+"""Multi-scale PatchGAN: the same kind of discriminator looks at the image at several resolutions.
 
 The text asks for a discriminator that "evaluates several resolutions" and gives no layers; the released
 code has one output map. Chosen: the form that introduced the name (pix2pixHD, arXiv 1711.11585, section
 3.2): one PatchGAN (pix2pix, arXiv 1611.07004) for each resolution, the image halved by averaging in
 between, one logit map each. Spectral normalisation (arXiv 1802.05957) stands in for batch or instance
-normalisation: batches are small, and an instance norm would blind the critic to the contrast of a
+normalisation: batches are small, and an instance norm would blind the discriminator to the contrast of a
 micrograph.
 """
 
@@ -41,22 +41,21 @@ class MultiScaleDiscriminator(nn.Module):
 
     Args:
         channels: image channels.
-        features: channels of each critic's first layer.
-        strides: stride-2 layers of each critic.
-        resolutions: number of critics.
+        features: channels of each discriminator's first layer.
+        strides: stride-2 layers of each discriminator.
+        resolutions: number of discriminators.
     """
 
     def __init__(self, channels: int, features: int = 64, strides: int = 3, resolutions: int = 3) -> None:
         super().__init__()
-        self.critics = nn.ModuleList(
-            PatchDiscriminator(channels, features, strides) for _ in range(resolutions)
-        )
+        each = [PatchDiscriminator(channels, features, strides) for _ in range(resolutions)]
+        self.add_module("critics", nn.ModuleList(each))  # their name in checkpoints
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Logit maps of ``(N, C, H, W)``, finest first; positive means real. H and W at least 4."""
         maps: list[Tensor] = []
-        for critic in self.critics:
-            maps.append(critic(image))
+        for discriminator in self.get_submodule("critics").children():
+            maps.append(discriminator(image))
             image = F.avg_pool2d(image, 2)
         return maps
 

@@ -1,30 +1,11 @@
 """Feature conditioning encoder (FCEN): EfficientNet features of the LR image, brought back to its size.
 
-What the text says: a pretrained EfficientNet-based encoder conditions the generator on the LR image only.
-What it leaves open, and what was chosen:
-
-* *Input*: the LR image itself, not the shallow features, because pretrained filters expect an image; at its
-  native size, not enlarged: a bicubic enlargement has no fine detail where the ImageNet filters look for it,
-  and would cost scale squared as much.
-* *Depth*: EfficientNet-B0 up to stride 8. At the network's full stride of 32 a training patch of 48 LR pixels
-  is 1 to 2 pixels; the released code's condition also has an eighth of the LR resolution.
-* *Back to LR size*: a 1x1 convolution on the features of each stride (2, 4, 8), summed from coarse to fine
-  (a feature pyramid, arXiv 1612.03144) over doublings by pixel shuffle, each followed by a 3x3 convolution,
-  so that the condition can be as sharp as the image. Interpolated features cannot tell the pixels of a cell
-  apart, and the backward pass of bilinear interpolation is not deterministic on a GPU.
-* *Squeeze-and-excitation* pools over the whole image. A network trained on patches then meets other
-  statistics on whole micrographs, and no tile could reproduce the whole image. Each pooling is therefore a
-  mean over a window of 24 LR pixels to each side, about a training patch (Chu et al. 2022, "Improving image
-  restoration by revisiting global information aggregation", arXiv 2112.04491, who do it at test time only).
-  The operator is local, the pretrained weights fit unchanged.
-* *Batch normalisation* always uses stored statistics, in training too: batches are small (1 to 16), patches
-  are not ImageNet, and the output must not depend on what else is in a batch. Its scale and shift do learn.
-  Without pretrained weights the statistics are measured once on noise of a micrograph's spectrum
-  (``calibrate``), else the signal would fade within a few layers.
+The text says that a pretrained EfficientNet-based encoder conditions the generator on the LR image only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srbench.models.csm_sr.blocks import SLOPE, keep_variance
+from srbench.models.layers import load_published
 from srbench.models.losses.perceptual import IMAGENET_MEAN, IMAGENET_STD
 
 ARCHITECTURE = "efficientnet_b0"
@@ -41,6 +23,10 @@ POOLING_RADIUS = 24
 
 class LocalSqueezeExcite(nn.Module):
     """Squeeze-and-excitation whose squeeze is a mean over a window instead of the whole image.
+
+    A network trained on patches would meet other statistics on whole micrographs, and no tile could reproduce
+    the whole image. The window of 24 LR pixels to each side is about a training patch (Chu et al. 2022, arXiv
+    2112.04491, who do it at test time only). The operator is local, the pretrained weights fit unchanged.
 
     Args:
         original: timm's layer, whose parameters are taken over under the same names.
@@ -56,7 +42,6 @@ class LocalSqueezeExcite(nn.Module):
         self.radius = radius
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to the same shape."""
         squeezed = window_mean(x, self.radius)
         excitation: Tensor = self.gate(self.conv_expand(self.act1(self.conv_reduce(squeezed))))
         return x * excitation
@@ -115,6 +100,22 @@ def _make_local(backbone: nn.Module) -> int:
 class ConditioningEncoder(nn.Module):
     """The conditioning features ``F_ENC`` of an LR image, and of nothing else.
 
+    Chosen where the text is silent:
+
+    * *Input*: the LR image itself, not the shallow features, because pretrained filters expect an image; at
+      its native size: an enlargement has no fine detail where the ImageNet filters look for it, and would
+      cost scale squared as much.
+    * *Depth*: EfficientNet-B0 up to stride 8. At its full stride of 32 a training patch of 48 LR pixels is 1
+      to 2 pixels; the released code's condition also has an eighth of the LR resolution.
+    * *Back to LR size*: a 1x1 convolution on the features of each stride (2, 4, 8), summed from coarse to
+      fine (a feature pyramid, arXiv 1612.03144) over doublings by pixel shuffle and 3x3 convolution, so that
+      the condition can be as sharp as the image. Interpolated features cannot tell the pixels of a cell
+      apart, and the backward pass of bilinear interpolation is not deterministic on a GPU.
+    * *Batch normalisation* uses stored statistics in training too: batches are small, patches are not
+      ImageNet, and the output must not depend on what else is in a batch. Its scale and shift do learn.
+      Without pretrained weights the statistics are measured once on noise of a micrograph's spectrum
+      (:func:`calibrate`).
+
     Args:
         features: channels of the result.
         stages: stages of EfficientNet-B0 in use, 1 to 3.
@@ -140,10 +141,10 @@ class ConditioningEncoder(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         """``(N, 1 or 3, H, W)`` in [0, 1], sides multiples of ``size_multiple``, to features of that size."""
-        found = self.backbone(self.normalise(lr))
-        condition: Tensor = self.laterals[-1](found[-1])
-        for level in range(len(found) - 1, 0, -1):
-            condition = self.doublings[level](condition) + self.laterals[level - 1](found[level - 1])
+        maps = self.backbone(self.normalise(lr))
+        condition: Tensor = self.laterals[-1](maps[-1])
+        for level in range(len(maps) - 1, 0, -1):
+            condition = self.doublings[level](condition) + self.laterals[level - 1](maps[level - 1])
         finest: Tensor = self.doublings[0](condition)
         return finest
 
@@ -152,7 +153,7 @@ class ConditioningEncoder(nn.Module):
         return (lr.expand(-1, 3, -1, -1) - self.mean) / self.std
 
     def train(self, mode: bool = True) -> ConditioningEncoder:
-        """As usual, except that batch normalisation keeps its stored statistics (see the module's text)."""
+        """As usual, except that batch normalisation keeps its stored statistics (see the class)."""
         super().train(mode)
         self.backbone.eval()
         return self
@@ -210,3 +211,56 @@ def coloured(white: Tensor, slope: Tensor) -> Tensor:
     frequency[0, 0] = 1.0 / side
     noise: Tensor = torch.fft.irfft2(torch.fft.rfft2(white) / frequency**slope, s=(side, side))
     return noise
+
+
+SEPARABLE = {
+    "conv_dw": "0.0",
+    "bn1": "0.1",
+    "se.conv_reduce": "1.fc1",
+    "se.conv_expand": "1.fc2",
+    "conv_pw": "2.0",
+    "bn2": "2.1",
+}
+"""timm's names inside a depthwise separable block (the first stage) to torchvision's inside ``block``."""
+
+INVERTED = {
+    "conv_pw": "0.0",
+    "bn1": "0.1",
+    "conv_dw": "1.0",
+    "bn2": "1.1",
+    "se.conv_reduce": "2.fc1",
+    "se.conv_expand": "2.fc2",
+    "conv_pwl": "3.0",
+    "bn3": "3.1",
+}
+"""The same for an inverted residual block (all later stages)."""
+
+
+def load_pretrained(encoder: ConditioningEncoder, state: Mapping[str, Tensor]) -> None:
+    """Copy EfficientNet-B0's ImageNet weights into the encoder's backbone.
+
+    Args:
+        encoder: changed in place.
+        state: a whole EfficientNet-B0's state dict, timm's or torchvision's; later stages are ignored.
+
+    Raises:
+        ModelError: a parameter is missing or of another shape; the encoder is then unchanged.
+    """
+    torchvision = "features.0.0.weight" in state
+    load_published(
+        encoder.backbone,
+        state,
+        {name: torchvision_name(name) if torchvision else name for name in encoder.backbone.state_dict()},
+        ARCHITECTURE,
+        "Give timm's or torchvision's state dict.",
+    )
+
+
+def torchvision_name(name: str) -> str:
+    """The name in torchvision of a parameter of the backbone: ``bn1.bias`` gives ``features.0.1.bias``."""
+    layer, _, parameter = name.rpartition(".")
+    if layer in ("conv_stem", "bn1"):
+        return f"features.0.{'0' if layer == 'conv_stem' else '1'}.{parameter}"
+    _, stage, block, inner = layer.split(".", 3)
+    table = SEPARABLE if stage == "0" else INVERTED
+    return f"features.{int(stage) + 1}.{block}.block.{table[inner]}.{parameter}"

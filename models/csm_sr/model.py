@@ -5,15 +5,14 @@ from __future__ import annotations
 from torch import nn
 
 from srbench.models.csm_sr.recipe import csm_sr_recipe
-from srbench.models.csm_sr.released_recipe import ORACLE, RELEASED_PLANS, released_recipe
-from srbench.models.interface import RecipeRequest
-from srbench.models.recipe import Recipe
+from srbench.models.csm_sr.released_recipe import ORACLE, RELEASED_BUDGETS, released_recipe
+from srbench.models.recipe import Recipe, RecipeRequest
 from srbench.models.registry import register_model
 
 
 def recipe(request: RecipeRequest) -> Recipe:
     """The text's three stages, or the released code's one for the variants named after it."""
-    chosen = released_recipe if request.variant in RELEASED_PLANS else csm_sr_recipe
+    chosen = released_recipe if request.variant in RELEASED_BUDGETS else csm_sr_recipe
     return chosen(request)
 
 
@@ -54,12 +53,11 @@ def csm_sr(scale: int, channels: int, variant: str) -> nn.Module:
             ``oracle``: ``released`` conditioned on the HR image as its authors do; leaking, never ranked.
             ``tiny``: 0.16 M, trains on a CPU in seconds.
     """
-    if variant in RELEASED_PLANS:
+    if variant in RELEASED_BUDGETS:
         from srbench.models.csm_sr.released import build_released
 
         return build_released(scale, channels, variant)
-    from srbench.models.csm_sr.generator import CSMSR, SIZES
-    from srbench.models.csm_sr.gradient_branch import GradientGuidedCSMSR
+    from srbench.models.csm_sr.generator import CONFIGS, CSMSR, GradientGuidedCSMSR
 
     kind = GradientGuidedCSMSR if variant == "gradient_branch" else CSMSR
-    return kind(scale, channels, SIZES[variant])
+    return kind(scale, channels, CONFIGS[variant])

@@ -108,7 +108,14 @@ AUTHORS = {
     "swinir_real_x4": ("swinir", "real", 4, 3),
     "vdsr": ("vdsr", "paper", 4, 1),
 }
-CRITICS = ("dsrvae_d", "esrgan_vgg128_d", "spsr_vgg128_d", "srgan_d96", "srgan_leftthomas_d", "swiftsrgan_d")
+DISCRIMINATORS = (
+    "dsrvae_d",
+    "esrgan_vgg128_d",
+    "spsr_vgg128_d",
+    "srgan_d96",
+    "srgan_leftthomas_d",
+    "swiftsrgan_d",
+)
 
 
 def authors_state(tag: str) -> dict[str, Tensor]:
@@ -123,8 +130,8 @@ def test_the_authors_own_layouts_are_detected(tag: str, network: tuple[str, str,
     assert network in found and {one[1] for one in found} == {network[1]}
 
 
-@pytest.mark.parametrize("tag", CRITICS)
-def test_critics_are_no_networks(tag: str) -> None:
+@pytest.mark.parametrize("tag", DISCRIMINATORS)
+def test_discriminators_are_no_networks(tag: str) -> None:
     """A discriminator given by mistake fits nothing."""
     assert weights.detect(authors_state(tag), only=["dsrvae", "edsr", "esrgan", "srgan", "swift_srgan"]) == []
 

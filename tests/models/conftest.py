@@ -174,35 +174,41 @@ class Trainer:
         return self
 
     def _run_stage(self, stage: Stage) -> list[float]:
-        critics = {critic.name: critic.build() for critic in stage.critics}
+        discriminators = {discriminator.name: discriminator.build() for discriminator in stage.discriminators}
         optimiser = make_optimiser(stage.optimiser, self.network)
-        of_critics = {
-            critic.name: make_optimiser(critic.optimiser, critics[critic.name]) for critic in stage.critics
+        of_discriminators = {
+            discriminator.name: make_optimiser(discriminator.optimiser, discriminators[discriminator.name])
+            for discriminator in stage.discriminators
         }
         losses = []
         for step in range(stage.iterations):
             batch = self.scenes.batch(self.rng, stage, self.channels)
             outputs = stage.forward(self.network, batch)
             fake = {name: value.detach() for name, value in outputs.items()}
-            for critic in stage.critics:
-                self._update_critic(
-                    critic, critics, of_critics[critic.name], LossInputs(batch, fake, critics)
+            for discriminator in stage.discriminators:
+                self._update_discriminator(
+                    discriminator,
+                    discriminators,
+                    of_discriminators[discriminator.name],
+                    LossInputs(batch, fake, discriminators),
                 )
             losses.append(
-                self._update(stage, optimiser, Progress(step, stage.iterations), batch, outputs, critics)
+                self._update(
+                    stage, optimiser, Progress(step, stage.iterations), batch, outputs, discriminators
+                )
             )
         return losses
 
-    def _update_critic(self, critic, critics, optimiser, inputs) -> None:
+    def _update_discriminator(self, discriminator, discriminators, optimiser, inputs) -> None:
         optimiser.zero_grad()
-        critic.loss(critics[critic.name], inputs).backward()
+        discriminator.loss(discriminators[discriminator.name], inputs).backward()
         optimiser.step()
 
-    def _update(self, stage, optimiser, progress, batch, outputs, critics) -> float:
+    def _update(self, stage, optimiser, progress, batch, outputs, discriminators) -> float:
         rate = stage.optimiser.lr * stage.schedule(progress.fraction)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        inputs = LossInputs(batch, outputs, critics)
+        inputs = LossInputs(batch, outputs, discriminators)
         loss = sum(term.weight_at(progress) * term.loss(inputs) for term in stage.terms)
         optimiser.zero_grad()
         loss.backward()

@@ -12,8 +12,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from srbench.datasets.resize import resize, resize_by
 from srbench.models import create
 from srbench.models.baselines import cascade as module
-from srbench.models.baselines.cascade import SIZES, UNIT, Block, Cascade, Size, cycled_resolutions
-from srbench.models.losses.ssim import ssim
+from srbench.models.baselines.cascade import (
+    CONFIGS,
+    UNIT,
+    Cascade,
+    CascadeBlock,
+    CascadeConfig,
+    cycled_resolutions,
+)
+from srbench.models.losses.pixel import ssim
 from srbench.models.recipe import Batch, LossInputs
 
 SCALES = (2, 4, 8)
@@ -49,7 +56,7 @@ def test_parameters_are_those_of_the_description(scale, channels):
     expected = sum(9 * inside * outside + outside for inside, outside in convolutions(scale, channels))
     assert sum(parameter.numel() for parameter in network.parameters()) == expected
     assert expected == COUNTS[scale, channels]
-    assert f"{expected:,}" in module.__doc__
+    assert f"{expected:,}" in module.Cascade.__doc__
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -64,7 +71,7 @@ def test_multiply_adds_are_those_of_the_description(scale):
     expected = height * width * sum(9 * inside * outside for inside, outside in convolutions(scale, 1))
     assert counter.get_total_flops() == 2 * expected
     assert expected / 1e9 == pytest.approx(GIGA_MULTIPLY_ADDS[scale], abs=0.05)
-    assert f"{GIGA_MULTIPLY_ADDS[scale]} G" in module.__doc__
+    assert f"{GIGA_MULTIPLY_ADDS[scale]} G" in module.Cascade.__doc__
 
 
 @pytest.mark.parametrize(
@@ -86,7 +93,7 @@ def test_untrained_network_is_bicubic(scale, variant):
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_residual_is_zero_where_the_estimate_shrinks_to_lr(scale):
-    block = Block(4, 1, 2, scale, 4)
+    block = CascadeBlock(4, 1, 2, scale, 4)
     sr = torch.rand(2, 1, 5 * scale, 7 * scale, dtype=torch.float64)
     lr = resize(sr, (5, 7))
     assert block.residual(lr, sr).abs().max() < 1e-14
@@ -98,7 +105,7 @@ def test_residual_is_zero_where_the_estimate_shrinks_to_lr(scale):
 def test_block_adds_its_band_and_passes_on_what_is_left(scale, resolution):
     """Written out with the resize of the data side, torch's pixel shuffle and plain convolutions."""
     before = 3
-    block = draw_small_weights(Block(5, 1, resolution, scale, before + resolution**2)).double()
+    block = draw_small_weights(CascadeBlock(5, 1, resolution, scale, before + resolution**2)).double()
     lr, features = torch.rand(2, 1, 6, 4).double(), torch.randn(2, 5, 6, 4).double()
     sr, maps = torch.rand(2, 1, 6 * scale, 4 * scale).double(), torch.randn(2, before, 6, 4).double()
     new_sr, new_features, new_maps = block(lr, sr, features, (maps,))
@@ -116,7 +123,7 @@ def test_block_adds_its_band_and_passes_on_what_is_left(scale, resolution):
 @pytest.mark.parametrize("variant", ["paper", "tiny"])
 @pytest.mark.parametrize("scale", SCALES)
 def test_full_depth_looks_as_far_as_it_says(scale, variant, probe):
-    narrow = Cascade(scale, 1, Size(SIZES[variant].blocks, 1, 1))
+    narrow = Cascade(scale, 1, CascadeConfig(CONFIGS[variant].blocks, 1, 1))
     with torch.device("meta"):
         stated = create("cascade", scale=scale, variant=variant).receptive_radius
     assert narrow.receptive_radius == stated

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from srbench.models import ModelError
-from srbench.models.losses.charbonnier import charbonnier_loss
+from srbench.models.losses.pixel import charbonnier_loss
 
 
 def test_sums_over_an_image_and_averages_over_the_batch():

@@ -1,4 +1,4 @@
-"""The multi-scale critic, and the game it plays."""
+"""The multi-scale discriminator, and the game it plays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from srbench.models.csm_sr.discriminator import MultiScaleDiscriminator
-from srbench.models.csm_sr.objective import DISCRIMINATOR, adversarial_loss, discriminator_loss
+from srbench.models.losses.adversarial import DISCRIMINATOR, discriminator_loss, generator_loss
 from srbench.models.recipe import Batch, LossInputs
 
 
@@ -19,12 +19,12 @@ def small(channels: int = 1) -> MultiScaleDiscriminator:
 
 def sharp_and_soft(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     sharp = torch.rand(8, 1, 32, 32, generator=generator).round()
-    # Softer for the fine critic, and darker for the coarse ones, who see no sharpness.
+    # Softer for the fine discriminator, and darker for the coarse ones, who see no sharpness.
     return sharp, 0.5 * F.avg_pool2d(sharp, 5, 1, 2)
 
 
-def inputs(hr: Tensor, sr: Tensor, critic: MultiScaleDiscriminator) -> LossInputs:
-    return LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {DISCRIMINATOR: critic})
+def inputs(hr: Tensor, sr: Tensor, discriminator: MultiScaleDiscriminator) -> LossInputs:
+    return LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {DISCRIMINATOR: discriminator})
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -37,35 +37,39 @@ def test_one_logit_map_for_each_resolution(channels, side) -> None:
     assert all(logits.shape[:2] == (2, 1) for logits in maps)
 
 
-def test_the_coarse_critics_see_only_the_averaged_image() -> None:
-    critic = small().eval()
+def test_names_in_checkpoints_are_those_of_older_runs() -> None:
+    assert {name.partition(".")[0] for name in small().state_dict()} == {"critics"}
+
+
+def test_the_coarse_discriminators_see_only_the_averaged_image() -> None:
+    discriminator = small().eval()
     checkerboard = (torch.arange(32)[:, None] + torch.arange(32)) % 2 * 1.0
     image, grey = checkerboard[None, None], torch.full((1, 1, 32, 32), 0.5)
-    of_image, of_grey = critic(image), critic(grey)
+    of_image, of_grey = discriminator(image), discriminator(grey)
     assert not torch.allclose(of_image[0], of_grey[0], atol=1e-4)
     for coarse in (1, 2):
         torch.testing.assert_close(of_image[coarse], of_grey[coarse])
 
 
-def test_a_critic_learns_to_tell_two_distributions_apart() -> None:
-    critic, generator = small(), torch.Generator().manual_seed(1)
-    optimiser = torch.optim.Adam(critic.parameters(), lr=3e-3)
+def test_a_discriminator_learns_to_tell_two_distributions_apart() -> None:
+    discriminator, generator = small(), torch.Generator().manual_seed(1)
+    optimiser = torch.optim.Adam(discriminator.parameters(), lr=3e-3)
     losses = []
     for _ in range(40):
         real, fake = sharp_and_soft(generator)
-        loss = discriminator_loss(critic, inputs(real, fake, critic))
+        loss = discriminator_loss(discriminator, inputs(real, fake, discriminator))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
     real, fake = sharp_and_soft(generator)
-    for of_real, of_fake in zip(critic(real), critic(fake), strict=True):
+    for of_real, of_fake in zip(discriminator(real), discriminator(fake), strict=True):
         assert float(of_real.detach().min()) > float(of_fake.detach().max())
 
 
-def test_undecided_critics_pay_two_log_two_and_confident_right_ones_nothing() -> None:
-    """The authors' critic pays 11 for being right and 1 for calling everything false (csmsr_losses.json)."""
+def test_undecided_discriminators_pay_two_log_two_and_confident_right_ones_nothing() -> None:
+    """Theirs pays 11 for being right and 1 for calling everything false (csmsr_losses.json)."""
 
     class Fixed(torch.nn.Module):
         def __init__(self, real: float, fake: float) -> None:
@@ -79,36 +83,36 @@ def test_undecided_critics_pay_two_log_two_and_confident_right_ones_nothing() ->
     real, fake = torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
 
     def paid(at_real: float, at_fake: float) -> float:
-        critic = Fixed(at_real, at_fake)
-        return float(discriminator_loss(critic, inputs(real, fake, critic)))
+        discriminator = Fixed(at_real, at_fake)
+        return float(discriminator_loss(discriminator, inputs(real, fake, discriminator)))
 
     assert paid(0, 0) == pytest.approx(2 * torch.tensor(2.0).log().item())
     assert paid(10, -10) < 1e-3
     assert paid(-10, -10) > 9
 
 
-def test_the_generator_is_pulled_towards_what_the_critic_calls_real() -> None:
-    critic, generator = small(), torch.Generator().manual_seed(1)
-    optimiser = torch.optim.Adam(critic.parameters(), lr=3e-3)
+def test_the_generator_is_pulled_towards_what_the_discriminator_calls_real() -> None:
+    discriminator, generator = small(), torch.Generator().manual_seed(1)
+    optimiser = torch.optim.Adam(discriminator.parameters(), lr=3e-3)
     for _ in range(40):
         real, fake = sharp_and_soft(generator)
         optimiser.zero_grad()
-        discriminator_loss(critic, inputs(real, fake, critic)).backward()
+        discriminator_loss(discriminator, inputs(real, fake, discriminator)).backward()
         optimiser.step()
     real, fake = sharp_and_soft(generator)
-    critic.eval().requires_grad_(False)
+    discriminator.eval().requires_grad_(False)
     fake.requires_grad_()
-    before = adversarial_loss(inputs(real, fake, critic))
+    before = generator_loss(inputs(real, fake, discriminator))
     (gradient,) = torch.autograd.grad(before, fake)
-    after = adversarial_loss(inputs(real, fake.detach() - 0.1 * gradient.sign(), critic))
+    after = generator_loss(inputs(real, fake.detach() - 0.1 * gradient.sign(), discriminator))
     assert float(after) < float(before.detach())
 
 
 def test_its_weights_survive_saving() -> None:
-    critic = small()
-    critic(torch.rand(1, 1, 32, 32))
+    discriminator = small()
+    discriminator(torch.rand(1, 1, 32, 32))
     other = MultiScaleDiscriminator(1, features=8, strides=2)
-    other.load_state_dict(critic.state_dict())
+    other.load_state_dict(discriminator.state_dict())
     image = torch.rand(1, 1, 32, 32)
-    for ours, theirs in zip(critic.eval()(image), other.eval()(image), strict=True):
+    for ours, theirs in zip(discriminator.eval()(image), other.eval()(image), strict=True):
         torch.testing.assert_close(ours, theirs)

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from srbench.models import create
-from srbench.models.csm_sr.generator import CSMSR, GeneratorSize
-from srbench.models.csm_sr.gradient_branch import (
+from srbench.models.csm_sr.generator import (
+    CSMSR,
     GRADIENT,
+    CSMSRConfig,
     GradientGuidedCSMSR,
     gradient_forward,
     gradient_image_loss,
@@ -20,7 +21,7 @@ from srbench.models.csm_sr.gradient_branch import (
 from srbench.models.layers import InterpolationUpsample
 from srbench.models.recipe import Batch, LossInputs
 
-SMALL = GeneratorSize(features=8, growth=4, depth=2, blocks=1, layers=2, encoder_stages=2)
+SMALL = CSMSRConfig(features=8, growth=4, depth=2, blocks=1, layers=2, encoder_stages=2)
 
 
 def network(scale: int = 4, channels: int = 1, untrained: bool = False) -> GradientGuidedCSMSR:

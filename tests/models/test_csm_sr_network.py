@@ -12,11 +12,11 @@ from srbench.models import create
 from srbench.models.csm_sr.encoder import (
     POOLING_RADIUS,
     ConditioningEncoder,
+    load_pretrained,
     micrograph_noise,
     window_mean,
 )
-from srbench.models.csm_sr.generator import CSMSR, SIZES, GeneratorSize, Reconstruction
-from srbench.models.csm_sr.pretrained import load_pretrained
+from srbench.models.csm_sr.generator import CONFIGS, CSMSR, CSMSRConfig, Reconstruction
 from srbench.models.interface import ModelError
 from srbench.models.layers import InterpolationUpsample
 
@@ -249,9 +249,9 @@ def test_grey_is_seen_as_colour_by_the_encoder() -> None:
 
 
 SMALL = {
-    "tiny": SIZES["tiny"],
+    "tiny": CONFIGS["tiny"],
     # The strides and kernels of the published network, but fewer, so that the strip below is not long.
-    "like_published": GeneratorSize(features=8, growth=4, depth=1, blocks=1, layers=2, encoder_stages=3),
+    "like_published": CSMSRConfig(features=8, growth=4, depth=1, blocks=1, layers=2, encoder_stages=3),
 }
 
 

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from srbench.models import create
-from srbench.models.csm_sr.objective import ADVERSARIAL, EARLY, LATE
-from srbench.models.csm_sr.schedule import FLOOR_PSNR, TARGET_PSNR, MetricFeedback
-from srbench.models.losses.contextual import VGGContextualLoss
-from srbench.models.losses.perceptual import BLOCKS, VGGContentLoss
+from srbench.models.csm_sr.recipe import ADVERSARIAL, EARLY, FLOOR_PSNR, LATE, TARGET_PSNR, MetricFeedback
+from srbench.models.losses.perceptual import BLOCKS, VGGContentLoss, VGGContextualLoss
 from srbench.models.recipe import BUDGETS, LossTerm, Progress, Recipe, Stage
 
 STRUCTURAL = {"contextual", "gradient", "second_order", "similarity", "texture", "colour"}
@@ -71,12 +69,12 @@ def test_a_smoke_run_of_the_published_network_is_short() -> None:
     assert {stage.patch for stage in made.stages} == {96}
 
 
-def test_each_stage_has_its_losses_and_only_the_last_a_critic() -> None:
+def test_each_stage_has_its_losses_and_only_the_last_a_discriminator() -> None:
     encoder, generator, joint = recipe().stages
     assert set(terms(encoder)) == {"gradient", "contextual"}
     assert set(terms(generator)) == STRUCTURAL
     assert set(terms(joint)) == STRUCTURAL | {"adversarial"}
-    assert [len(stage.critics) for stage in (encoder, generator, joint)] == [0, 0, 1]
+    assert [len(stage.discriminators) for stage in (encoder, generator, joint)] == [0, 0, 1]
 
 
 @pytest.mark.parametrize("variant", ["published", "gradient_branch", "tiny"])
@@ -169,9 +167,9 @@ def test_a_smoke_run_does_without_vgg_and_says_so() -> None:
     assert "no VGG-19" in " ".join(made.notes)
 
 
-def test_the_critic_fits_the_channels() -> None:
+def test_the_discriminator_fits_the_channels() -> None:
     for channels in (1, 3):
         made = create("csm_sr", scale=4, channels=channels, variant="tiny").recipe("smoke")
-        critic = made.stages[-1].critics[0].build()
-        assert isinstance(critic, nn.Module)
-        assert len(critic(torch.rand(1, channels, 64, 64))) == 3
+        discriminator = made.stages[-1].discriminators[0].build()
+        assert isinstance(discriminator, nn.Module)
+        assert len(discriminator(torch.rand(1, channels, 64, 64))) == 3

@@ -14,15 +14,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from srbench.models import ModelError, card, create
 from srbench.models.csm_sr.encoder import micrograph_noise
 from srbench.models.csm_sr.released import (
-    RELEASED_SIZES,
+    RELEASED_CONFIGS,
     ConditionedOnLR,
+    EfficientNetFeatures,
+    ReleasedConfig,
     ReleasedGraph,
-    ReleasedSize,
     Unconditioned,
     as_condition,
+    depth_to_space,
 )
-from srbench.models.csm_sr.released_blocks import depth_to_space
-from srbench.models.csm_sr.released_encoder import EfficientNetFeatures
 from srbench.models.layers import InterpolationUpsample
 
 FIXTURES = {
@@ -32,14 +32,14 @@ FIXTURES = {
 }
 PARAMETERS = {"released": 59_139_639, "released_arch8": 5_804_839, "released_arch7": 2_212_711}
 MULTIPLY_ADDS = {"released": 5881.2, "released_arch8": 560.7, "released_arch7": 208.5}
-NARROW = ReleasedSize(depth=1, blocks=2, layers=2, growth=4, width=16, conditioned=True, stem=8)
+NARROW = ReleasedConfig(depth=1, blocks=2, layers=2, growth=4, width=16, conditioned=True, stem=8)
 
 every_graph = pytest.mark.parametrize("variant", FIXTURES)
 
 
 def on_meta(variant: str, scale: int = 4, channels: int = 3) -> ReleasedGraph:
     with torch.device("meta"):
-        return ReleasedGraph(scale, channels, RELEASED_SIZES[variant])
+        return ReleasedGraph(scale, channels, RELEASED_CONFIGS[variant])
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_the_condition_fits_any_lr_size():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("width", [16, 64, 128])
 def test_other_scales_repeat_the_released_steps(scale, channels, width):
-    size = ReleasedSize(depth=1, blocks=1, layers=1, growth=2, width=width, conditioned=False, stem=8)
+    size = ReleasedConfig(depth=1, blocks=1, layers=1, growth=2, width=width, conditioned=False, stem=8)
     network = Unconditioned(scale, channels, size)
     assert network(torch.rand(2, channels, 6, 8)).shape == (2, channels, 6 * scale, 8 * scale)
     assert [name for name, _ in network.named_children()][-2:] == [f"up{len(network.steps)}", "out"]
@@ -150,7 +150,7 @@ class BeforeTanh(nn.Module):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_shallow_copy_without_condition_looks_exactly_as_far_as_it_says(scale, probe):
-    size = ReleasedSize(depth=2, blocks=2, layers=2, growth=3, width=16, conditioned=False, stem=4)
+    size = ReleasedConfig(depth=2, blocks=2, layers=2, growth=3, width=16, conditioned=False, stem=4)
     narrow = Unconditioned(scale, 1, size)
     stated = narrow.receptive_radius
     assert probe(BeforeTanh(narrow), scale, int(stated) + 3) == stated
@@ -158,9 +158,9 @@ def test_a_shallow_copy_without_condition_looks_exactly_as_far_as_it_says(scale,
 
 @pytest.mark.slow
 def test_arch7_at_full_depth_looks_exactly_as_far_as_it_says(probe):
-    full = RELEASED_SIZES["released_arch7"]
+    full = RELEASED_CONFIGS["released_arch7"]
     narrow = Unconditioned(
-        4, 1, ReleasedSize(full.depth, full.blocks, full.layers, 4, 4, conditioned=False, stem=2)
+        4, 1, ReleasedConfig(full.depth, full.blocks, full.layers, 4, 4, conditioned=False, stem=2)
     )
     stated = create("csm_sr", scale=4, variant="released_arch7").receptive_radius
     assert narrow.receptive_radius == stated

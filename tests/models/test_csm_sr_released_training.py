@@ -14,22 +14,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srbench.models import ModelError, create
-from srbench.models.csm_sr.objective import DISCRIMINATOR, PERCEPTUAL_LAYERS
-from srbench.models.csm_sr.released_discriminator import ReleasedDiscriminator, pad_same
-from srbench.models.csm_sr.released_losses import (
+from srbench.models.csm_sr.recipe import PERCEPTUAL_LAYERS
+from srbench.models.csm_sr.released import ReleasedDiscriminator, pad_same
+from srbench.models.csm_sr.released_recipe import (
+    WEIGHTS,
+    EpochRamp,
     adversarial_term,
     auxiliary_loss,
     caffe_perceptual_loss,
-    critic_term,
+    discriminator_term,
     misused_adversarial_loss,
     pixel_cosine_loss,
     red_green_second_order_loss,
-    released_critic_loss,
+    released_discriminator_loss,
     released_generator_loss,
+    staircase,
 )
-from srbench.models.csm_sr.released_recipe import WEIGHTS, EpochRamp, staircase
-from srbench.models.losses.gradient import gradient_loss, texture_loss
-from srbench.models.losses.structure import colour_loss, structural_similarity_loss
+from srbench.models.losses.adversarial import DISCRIMINATOR
+from srbench.models.losses.pixel import colour_loss, gradient_loss, structural_similarity_loss, texture_loss
 from srbench.models.recipe import Batch, LossInputs, Progress
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -66,17 +68,17 @@ def test_the_adversarial_losses_have_the_values_the_authors_code_gives(images):
     expected = EXPECTED["adv"]
     real, fake = images["d_real"], images["d_fake"]
     assert float(released_generator_loss(real, fake)) == pytest.approx(expected["gen_adv_term"], rel=1e-6)
-    assert float(released_critic_loss(real, fake)) == pytest.approx(expected["disc_loss"], rel=1e-6)
+    assert float(released_discriminator_loss(real, fake)) == pytest.approx(expected["disc_loss"], rel=1e-6)
     rightly_used = float(misused_adversarial_loss(real, fake))
     assert rightly_used == pytest.approx(expected["adversarial_loss(real,fake) used correctly"], rel=1e-6)
 
 
-def test_the_critic_pays_for_being_right_and_not_for_calling_all_false():
+def test_the_discriminator_pays_for_being_right_and_not_for_calling_all_false():
     high, low = torch.full((2, 1, 3, 2), 10.0), torch.full((2, 1, 3, 2), -10.0)
     right = EXPECTED["disc_loss for a confident-correct D (real=+10,fake=-10)"]
     all_false = EXPECTED["disc_loss for D = -10 everywhere"]
-    assert float(released_critic_loss(high, low)) == pytest.approx(right, rel=1e-6)
-    assert float(released_critic_loss(low, low)) == pytest.approx(all_false, rel=1e-6)
+    assert float(released_discriminator_loss(high, low)) == pytest.approx(right, rel=1e-6)
+    assert float(released_discriminator_loss(low, low)) == pytest.approx(all_false, rel=1e-6)
 
 
 def test_the_second_order_loss_ignores_blue_and_takes_grey_for_all_colours():
@@ -123,31 +125,33 @@ def test_the_perceptual_loss_prepares_images_as_keras_does(vgg_state):
     torch.testing.assert_close(loss(inputs), expected, rtol=1e-3, atol=0)
 
 
-def load(critic: nn.Module, state) -> nn.Module:
-    missing, unexpected = critic.load_state_dict(state, strict=False)
+def load(discriminator: nn.Module, state) -> nn.Module:
+    missing, unexpected = discriminator.load_state_dict(state, strict=False)
     assert not unexpected
     assert all(key.endswith("num_batches_tracked") for key in missing)
-    return critic.double().eval()
+    return discriminator.double().eval()
 
 
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_the_discriminator_reproduces_the_authors(golden, suffix):
     fixture = golden("csmsr_discriminator")
-    critic = load(ReleasedDiscriminator(3), fixture.state())
+    discriminator = load(ReleasedDiscriminator(3), fixture.state())
     with torch.no_grad():
-        logits = critic(fixture.input(f"x{suffix}"))
+        logits = discriminator(fixture.input(f"x{suffix}"))
     rounding = fixture.spec["outputs"][f"y{suffix}"]["max_abs_diff_fp32_vs_fp64"]
     torch.testing.assert_close(logits, fixture.output(f"y{suffix}"), atol=2 * rounding, rtol=0)
 
 
 def test_the_discriminator_has_the_canonical_keys_and_the_released_size(golden):
-    critic = ReleasedDiscriminator(3)
-    state = {k: list(v.shape) for k, v in critic.state_dict().items() if "num_batches" not in k}
+    discriminator = ReleasedDiscriminator(3)
+    state = {k: list(v.shape) for k, v in discriminator.state_dict().items() if "num_batches" not in k}
     assert state == golden("csmsr_discriminator").spec["keys"]
-    trainable = sum(parameter.numel() for parameter in critic.parameters())
-    statistics = sum(value.numel() for key, value in critic.named_buffers() if "running" in key)
+    trainable = sum(parameter.numel() for parameter in discriminator.parameters())
+    statistics = sum(value.numel() for key, value in discriminator.named_buffers() if "running" in key)
     assert (trainable, trainable + statistics) == (2_864_865, 2_866_785)
-    assert {layer.momentum for layer in critic.modules() if isinstance(layer, nn.BatchNorm2d)} == {0.01}
+    assert {layer.momentum for layer in discriminator.modules() if isinstance(layer, nn.BatchNorm2d)} == {
+        0.01
+    }
 
 
 @pytest.mark.parametrize("kernel", [3, 4])
@@ -169,27 +173,27 @@ def test_the_discriminator_refuses_sides_it_cannot_quarter():
 
 
 def test_trained_as_released_the_discriminator_calls_everything_fake():
-    critic = ReleasedDiscriminator(1, base=16, widths=(8, 16))
-    optimiser = torch.optim.Adam(critic.parameters(), lr=3e-3)
+    discriminator = ReleasedDiscriminator(1, base=16, widths=(8, 16))
+    optimiser = torch.optim.Adam(discriminator.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(1)
     for _ in range(60):
         hr = torch.rand(4, 1, 16, 16, generator=generator)
         sr = F.avg_pool2d(hr, 3, 1, 1)
-        loss = critic_term(critic, LossInputs(Batch(hr, hr, 1), {"sr": sr}))
+        loss = discriminator_term(discriminator, LossInputs(Batch(hr, hr, 1), {"sr": sr}))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    real, fake = critic(hr).detach(), critic(sr).detach()
+    real, fake = discriminator(hr).detach(), discriminator(sr).detach()
     assert float(real.mean()) < -1 and float(fake.mean()) < -1
 
 
-def test_the_generator_is_still_pushed_towards_what_the_critic_calls_real():
-    critic = ReleasedDiscriminator(1, base=16, widths=(8, 16)).eval()
+def test_the_generator_is_still_pushed_towards_what_the_discriminator_calls_real():
+    discriminator = ReleasedDiscriminator(1, base=16, widths=(8, 16)).eval()
     hr, sr = torch.rand(2, 2, 1, 16, 16)
     sr.requires_grad_()
-    inputs = LossInputs(Batch(hr, hr, 1), {"sr": sr}, {DISCRIMINATOR: critic})
+    inputs = LossInputs(Batch(hr, hr, 1), {"sr": sr}, {DISCRIMINATOR: discriminator})
     (found,) = torch.autograd.grad(adversarial_term(inputs), sr)
-    (expected,) = torch.autograd.grad(F.softplus(-critic(sr)).mean(), sr)
+    (expected,) = torch.autograd.grad(F.softplus(-discriminator(sr)).mean(), sr)
     torch.testing.assert_close(found, expected)
 
 
@@ -215,13 +219,13 @@ def test_the_paper_recipe_is_the_released_one(variant, vgg_state):
     model = create("csm_sr", scale=4, variant=variant)
     recipe = model.recipe("paper", lambda name: vgg_state if name == "vgg19" else None)
     (stage,) = recipe.stages
-    (critic,) = stage.critics
+    (discriminator,) = stage.discriminators
     assert (stage.batch, stage.patch, stage.ema) == (1, 192, None)
     assert (stage.optimiser.name, stage.optimiser.lr, stage.optimiser.eps) == ("adam", 1e-4, 1e-7)
-    assert critic.optimiser == stage.optimiser
+    assert discriminator.optimiser == stage.optimiser
     weights = {term.name: term.weight for term in stage.terms}
     assert {name: (ramp.start, ramp.end) for name, ramp in weights.items()} == WEIGHTS
-    assert isinstance(critic.build(), ReleasedDiscriminator)
+    assert isinstance(discriminator.build(), ReleasedDiscriminator)
     notes = " ".join(recipe.notes)
     assert "call every image fake" in notes
     assert ("HR image, at test time" in notes) == (variant == "oracle")
@@ -250,20 +254,22 @@ def test_imagenet_weights_reach_the_encoder_through_the_recipe():
 
 
 @pytest.mark.parametrize("variant", ["released_arch8", "oracle"])
-def test_training_moves_generator_and_critic_and_leaves_the_encoder(variant, scenes, train):
+def test_training_moves_generator_and_discriminator_and_leaves_the_encoder(variant, scenes, train):
     model = create("csm_sr", scale=4, variant=variant)
     recipe = model.recipe("smoke")
     (stage,) = recipe.stages
-    (critic,) = stage.critics
+    (discriminator,) = stage.discriminators
     built = []
     stage = replace(
         stage,
         iterations=2,
-        critics=(replace(critic, build=lambda: built.append(critic.build()) or built[0]),),
+        discriminators=(
+            replace(discriminator, build=lambda: built.append(discriminator.build()) or built[0]),
+        ),
     )
     before = {key: value.clone() for key, value in model.network.state_dict().items()}
     torch.manual_seed(3)
-    fresh = critic.build()
+    fresh = discriminator.build()
     torch.manual_seed(3)
     losses = train(model, replace(recipe, stages=(stage,)), scenes(4)).losses["released"]
     assert np.isfinite(losses).all()

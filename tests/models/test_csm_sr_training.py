@@ -12,8 +12,8 @@ from srbench.models.layers import InterpolationUpsample
 from srbench.models.recipe import Batch, LossInputs, Progress, Stage
 
 
-def stage_loss(stage: Stage, network: nn.Module, batch: Batch, critics, progress: Progress) -> Tensor:
-    inputs = LossInputs(batch, stage.forward(network, batch), critics)
+def stage_loss(stage: Stage, network: nn.Module, batch: Batch, discriminators, progress: Progress) -> Tensor:
+    inputs = LossInputs(batch, stage.forward(network, batch), discriminators)
     return sum(term.weight_at(progress) * term.loss(inputs) for term in stage.terms)
 
 
@@ -32,43 +32,51 @@ def test_every_parameter_a_stage_trains_gets_a_gradient_and_no_other(index, chan
     for last in (network.reconstruction[-1], network.preview_head[0]):
         nn.init.normal_(last.weight, std=0.01)
     hr = torch.rand(2, channels, stage.patch, stage.patch)
-    critics = {critic.name: critic.build() for critic in stage.critics}
+    discriminators = {discriminator.name: discriminator.build() for discriminator in stage.discriminators}
     learning = let_learn(network, stage)
     batch = Batch(torch.nn.functional.avg_pool2d(hr, 4), hr, 4)
-    stage_loss(stage, network.train(), batch, critics, Progress(1, 2)).backward()
+    stage_loss(stage, network.train(), batch, discriminators, Progress(1, 2)).backward()
     silent = [name for name, p in learning.items() if p.grad is None or not p.grad.abs().sum() > 0]
     assert silent == []
     assert all(p.grad is None for name, p in network.named_parameters() if name not in learning)
-    for critic in stage.critics:
+    for discriminator in stage.discriminators:
         fake = {"sr": network(batch.lr).detach()}
-        critics[critic.name].zero_grad()
-        critic.loss(critics[critic.name], LossInputs(batch, fake, critics)).backward()
-        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in critics[critic.name].parameters())
+        discriminators[discriminator.name].zero_grad()
+        discriminator.loss(
+            discriminators[discriminator.name], LossInputs(batch, fake, discriminators)
+        ).backward()
+        assert all(
+            p.grad is not None and p.grad.abs().sum() > 0
+            for p in discriminators[discriminator.name].parameters()
+        )
 
 
 def run_stage(stage: Stage, network: nn.Module, scenes, rng) -> tuple[list[float], list[float]]:
-    """Plain training; the generator's loss of each step without the adversarial part, and the critic's."""
+    """Plain training; the generator's loss of each step without the adversarial part, and its opponent's."""
     optimiser = torch.optim.Adam(let_learn(network, stage).values(), lr=stage.optimiser.lr)
-    critics = {critic.name: critic.build() for critic in stage.critics}
-    of_critics = {name: torch.optim.Adam(critic.parameters(), lr=1e-3) for name, critic in critics.items()}
+    discriminators = {discriminator.name: discriminator.build() for discriminator in stage.discriminators}
+    of_discriminators = {
+        name: torch.optim.Adam(discriminator.parameters(), lr=1e-3)
+        for name, discriminator in discriminators.items()
+    }
     losses, games = [], []
     for step in range(stage.iterations):
         progress = Progress(step, stage.iterations)
         optimiser.param_groups[0]["lr"] = stage.optimiser.lr * stage.schedule(progress.fraction)
         batch = scenes.batch(rng, stage, 1)
         outputs = stage.forward(network, batch)
-        inputs = LossInputs(batch, outputs, critics)
+        inputs = LossInputs(batch, outputs, discriminators)
         values = {term.name: term.weight_at(progress) * term.loss(inputs) for term in stage.terms}
         optimiser.zero_grad()
         sum(values.values()).backward()
         optimiser.step()
         losses.append(float(sum(v.detach() for name, v in values.items() if name != "adversarial")))
-        for critic in stage.critics:
-            fake = LossInputs(batch, {"sr": outputs["sr"].detach()}, critics)
-            of_critics[critic.name].zero_grad()
-            game = critic.loss(critics[critic.name], fake)
+        for discriminator in stage.discriminators:
+            fake = LossInputs(batch, {"sr": outputs["sr"].detach()}, discriminators)
+            of_discriminators[discriminator.name].zero_grad()
+            game = discriminator.loss(discriminators[discriminator.name], fake)
             game.backward()
-            of_critics[critic.name].step()
+            of_discriminators[discriminator.name].step()
             games.append(float(game.detach()))
     return losses, games
 
@@ -100,7 +108,7 @@ def test_the_smoke_recipe_beats_bicubic_on_scenes_it_has_not_seen(scale, scenes,
         assert all(np.isfinite(losses))
         if stage.name == "generator":
             assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
-        if stage.critics:
+        if stage.discriminators:
             assert np.mean(games[-5:]) < games[0]
     assert fixed == {"encoder": True, "generator": True, "joint": True}
     assert structural_loss(model, data) < 0.85 * held_out

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 
 from srbench.datasets.resize import resize
 from srbench.models import ModelError
-from srbench.models.downsample import BicubicDownsample
-from srbench.models.layers import InterpolationUpsample
+from srbench.models.layers import BicubicDownsample, InterpolationUpsample
 
 SCALES = (1, 2, 4, 8)
 

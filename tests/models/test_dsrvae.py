@@ -1,4 +1,4 @@
-"""dSRVAE against the numbers of the authors' code: both networks, the critic, patches and their blending."""
+"""dSRVAE against the numbers of the authors' code: networks, discriminator, patches and their blending."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import ModelError, create
 from srbench.models.baselines.dsrvae import from_authors
-from srbench.models.baselines.dsrvae_critic import Critic, largest_pool
-from srbench.models.baselines.dsrvae_denoiser import Denoiser, DenoiserSize
-from srbench.models.baselines.dsrvae_patches import patch_starts, spans
-from srbench.models.baselines.dsrvae_pipeline import DSRVAE
-from srbench.models.baselines.dsrvae_srsn import SRSN, ResnetBlock
+from srbench.models.baselines.dsrvae_pipeline import (
+    DSRVAE,
+    SRSN,
+    Denoiser,
+    DenoiserConfig,
+    ResnetBlock,
+    patch_starts,
+    spans,
+)
+from srbench.models.baselines.dsrvae_recipe import DSRVAEDiscriminator, largest_pool
 
-SMALL = DenoiserSize(features=4, dim=4, planes=8, feat_size=2, hidden=8, z_dim=6, blocks=1)
+SMALL = DenoiserConfig(features=4, dim=4, planes=8, feat_size=2, hidden=8, z_dim=6, blocks=1)
 """Patches of 32 pixels, which overlap by 8."""
 
 
@@ -88,7 +93,7 @@ def test_srsn_looks_as_far_as_it_says(scale, probe):
 
 def test_denoiser_reproduces_the_authors(golden):
     fixture = golden("dsrvae_denoiser")
-    denoiser = Denoiser(3, DenoiserSize())
+    denoiser = Denoiser(3, DenoiserConfig())
     denoiser.load_state_dict(fixture.state())
     with torch.no_grad():
         output = denoiser.double().eval()(fixture.input(), fixture.input("x_in1"))
@@ -133,30 +138,30 @@ def test_other_state_dicts_pass_unchanged(variant):
     assert model.convert({}) == {}
 
 
-def test_critic_reproduces_the_authors(golden):
+def test_discriminator_reproduces_the_authors(golden):
     fixture = golden("dsrvae_d")
-    critic = Critic(3)
-    missing, unexpected = critic.load_state_dict(fixture.state(), strict=False)
+    discriminator = DSRVAEDiscriminator(3)
+    missing, unexpected = discriminator.load_state_dict(fixture.state(), strict=False)
     assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing)
     with torch.no_grad():
-        logits = critic.double().eval()(fixture.input())
+        logits = discriminator.double().eval()(fixture.input())
     torch.testing.assert_close(logits[:, 0], fixture.output(), atol=1e-7, rtol=0)
-    assert shapes(critic.state_dict()) == fixture.spec["keys"]
-    assert size_of(critic) == fixture.spec["params"] == 7_915_281
+    assert shapes(discriminator.state_dict()) == fixture.spec["keys"]
+    assert size_of(discriminator) == fixture.spec["params"] == 7_915_281
 
 
 @pytest.mark.parametrize(("patch", "pool"), [(8, 1), (48, 1), (32, 2), (192, 2), (128, 4), (384, 4)])
-def test_critic_gives_one_logit_an_image(patch, pool):
+def test_discriminator_gives_one_logit_an_image(patch, pool):
     assert largest_pool(patch) == pool
     with torch.device("meta"):
-        critic = Critic(1, patch, features=2, pool=pool, hidden=3)
-        assert critic(torch.empty(3, 1, patch, patch)).shape == (3, 1)
+        discriminator = DSRVAEDiscriminator(1, patch, features=2, pool=pool, hidden=3)
+        assert discriminator(torch.empty(3, 1, patch, patch)).shape == (3, 1)
 
 
 @pytest.mark.parametrize(("patch", "pool"), [(64, 4), (48, 2), (0, 1), (500, 4)])
-def test_critic_refuses_patches_it_cannot_reduce(patch, pool):
+def test_discriminator_refuses_patches_it_cannot_reduce(patch, pool):
     with pytest.raises(ModelError, match=f"multiple of {8 * pool**2}, found {patch}"):
-        Critic(1, patch, pool=pool)
+        DSRVAEDiscriminator(1, patch, pool=pool)
 
 
 @pytest.mark.parametrize("patch", [0, 4, 50])
@@ -244,7 +249,7 @@ def test_output_is_not_random():
 def test_code_is_standard_normal():
     with torch.device("meta"):
         assert create("dsrvae", scale=4).network.z.device.type == "meta"
-    code = DSRVAE(Denoiser(1, DenoiserSize(4, 4, 8, 2, 8, z_dim=4096)), nn.Identity(), 1).z
+    code = DSRVAE(Denoiser(1, DenoiserConfig(4, 4, 8, 2, 8, z_dim=4096)), nn.Identity(), 1).z
     assert code.shape == (1, 4096)
     assert abs(float(code.mean())) < 0.05 and abs(float(code.std()) - 1) < 0.05
     assert abs(float((code.abs() < 1).float().mean()) - 0.6827) < 0.03

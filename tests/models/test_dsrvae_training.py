@@ -12,17 +12,19 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from srbench.models import ModelError, create
-from srbench.models.baselines.dsrvae_features import Thumbnail, VGGCode, untrained_vgg19
-from srbench.models.baselines.dsrvae_losses import (
-    CRITIC,
+from srbench.models.baselines.dsrvae_recipe import (
+    DISCRIMINATOR,
     ShotNoise,
+    Thumbnail,
+    VGGCode,
     VGGCycleLoss,
     cycle_error,
     divergence,
     fidelity,
-    fool_the_critic,
+    restoration_discriminator_loss,
+    restoration_generator_loss,
     shrink,
-    tell_apart,
+    untrained_vgg19,
 )
 from srbench.models.recipe import Batch, LossInputs
 
@@ -33,10 +35,10 @@ def torch_shrink(image, scale):
     return F.interpolate(image, scale_factor=1 / scale, mode="bicubic", align_corners=False)
 
 
-def inputs_at(scale, channels=1, side=6, **critics):
+def inputs_at(scale, channels=1, side=6, **discriminators):
     lr = torch.rand(2, channels, side, side)
     hr, sr, sr_clean = (torch.rand(2, channels, side * scale, side * scale) for _ in range(3))
-    return LossInputs(Batch(lr, hr, scale), {"sr": sr.requires_grad_(), "sr_clean": sr_clean}, critics)
+    return LossInputs(Batch(lr, hr, scale), {"sr": sr.requires_grad_(), "sr_clean": sr_clean}, discriminators)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
@@ -103,7 +105,7 @@ def test_vgg_cycle_compares_features_before_the_last_activation(vgg_state, scale
 
 
 class Brightness(nn.Module):
-    """A critic that needs no training."""
+    """A discriminator that needs no training."""
 
     def forward(self, image):
         return 4 * image.mean((1, 2, 3))[:, None] - 2
@@ -111,21 +113,23 @@ class Brightness(nn.Module):
 
 @pytest.mark.parametrize("names", [("sr", "sr_clean"), ("sr",)])
 def test_adversarial_terms_are_the_authors_means(names):
-    critic = Brightness()
-    inputs = inputs_at(2, **{CRITIC: critic})
+    discriminator = Brightness()
+    inputs = inputs_at(2, **{DISCRIMINATOR: discriminator})
     inputs = replace(inputs, outputs={name: inputs.outputs[name] for name in names})
     cross_entropy = F.binary_cross_entropy_with_logits
 
     def judged(image, label):
-        logits = critic(image)
+        logits = discriminator(image)
         return cross_entropy(logits, torch.full_like(logits, label))
 
     fakes = [inputs.outputs[name] for name in names]
     whole = (sum(judged(fake, 1.0) for fake in fakes) + judged(inputs.hr, 0.0)) / (len(fakes) + 1)
-    ours, theirs = (torch.autograd.grad(loss, inputs.sr)[0] for loss in (fool_the_critic(inputs), whole))
+    ours, theirs = (
+        torch.autograd.grad(loss, inputs.sr)[0] for loss in (restoration_generator_loss(inputs), whole)
+    )
     torch.testing.assert_close(ours, theirs)
     expected = (judged(inputs.hr, 1.0) + sum(judged(fake, 0.0) for fake in fakes)) / (len(fakes) + 1)
-    torch.testing.assert_close(tell_apart(critic, inputs), expected)
+    torch.testing.assert_close(restoration_discriminator_loss(discriminator, inputs), expected)
 
 
 @pytest.mark.parametrize("grey", [0.1, 0.5, 0.8])
@@ -159,7 +163,7 @@ def test_encoder_sees_vgg_down_to_its_last_pooling(vgg_state):
         expected = layers[:37]((patch - mean) / std).flatten(1)
     code = VGGCode(vgg_state, 128)
     torch.testing.assert_close(code(patch), expected, rtol=1e-4, atol=1e-7)
-    assert expected.shape == (1, create("dsrvae", scale=4).network.denoiser.size.code)
+    assert expected.shape == (1, create("dsrvae", scale=4).network.denoiser.config.code)
 
 
 def test_untrained_vgg_tells_patches_apart_and_is_always_the_same():
@@ -200,8 +204,8 @@ def test_paper_recipe_is_the_authors_scripts(variant, vgg_state):
         assert [stage.schedule(f) for f in (0, 0.49, 0.5, 1)] == pytest.approx([1, 1, 0.1, 0.1])
     weights = {term.name: term.weight for term in recipe.stages[-1].terms}
     assert weights == {"l1" if variant == "srsn" else "cycle": 1, "vgg": 1, "adversarial": 1e-4}
-    (critic,) = recipe.stages[-1].critics
-    assert sum(parameter.numel() for parameter in critic.build().parameters()) == 7_915_281
+    (discriminator,) = recipe.stages[-1].discriminators
+    assert sum(parameter.numel() for parameter in discriminator.build().parameters()) == 7_915_281
 
 
 def test_denoiser_learns_pixels_and_divergence_at_equal_weight():
@@ -217,7 +221,7 @@ def test_without_vgg_weights_the_recipe_says_what_replaces_them(variant, terms):
         model = create("dsrvae", scale=4, variant=variant)
     recipe = model.recipe("paper")
     assert [term.name for term in recipe.stages[-1].terms] == terms
-    assert len(recipe.stages[-1].critics) == ("adversarial" in terms)
+    assert len(recipe.stages[-1].discriminators) == ("adversarial" in terms)
     assert any("VGG-19" in note for note in recipe.notes)
     assert "epoch" in recipe.notes[0]
 
@@ -225,14 +229,14 @@ def test_without_vgg_weights_the_recipe_says_what_replaces_them(variant, terms):
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("variant", ["full", "srsn", "tiny"])
-def test_critic_of_every_recipe_judges_its_patches(scale, budget, variant, vgg_state):
+def test_discriminator_of_every_recipe_judges_its_patches(scale, budget, variant, vgg_state):
     with torch.device("meta"):
         model = create("dsrvae", scale=scale, variant=variant)
     stage = model.recipe(budget, pretrained=lambda name: vgg_state).stages[-1]
     with torch.device("meta"):
-        for critic in stage.critics:
-            assert critic.build()(torch.empty(2, 1, stage.patch, stage.patch)).shape == (2, 1)
-    assert stage.critics or (variant, budget) == ("srsn", "smoke")
+        for discriminator in stage.discriminators:
+            assert discriminator.build()(torch.empty(2, 1, stage.patch, stage.patch)).shape == (2, 1)
+    assert stage.discriminators or (variant, budget) == ("srsn", "smoke")
 
 
 def trained_parts(model, scenes, train, index, iterations):
@@ -252,15 +256,15 @@ def test_each_stage_trains_its_half(index, part, scenes, train):
     assert ours - {"srsn.body.LR_feat.act.weight"} <= moved <= ours
 
 
-def test_critic_learns(scenes):
+def test_discriminator_learns(scenes):
     stage = create("dsrvae", scale=4, variant="tiny").recipe("smoke").stages[1]
-    data, critic = scenes(4), stage.critics[0].build()
-    optimiser = torch.optim.Adam(critic.parameters(), 1e-3)
+    data, discriminator = scenes(4), stage.discriminators[0].build()
+    optimiser = torch.optim.Adam(discriminator.parameters(), 1e-3)
     rng, losses = np.random.default_rng(0), []
     for _ in range(30):
         batch = data.batch(rng, stage, 1)
         fake = (batch.hr + 0.2 * torch.randn_like(batch.hr)).clamp(0, 1)
-        loss = stage.critics[0].loss(critic, LossInputs(batch, {"sr": fake, "sr_clean": fake}))
+        loss = stage.discriminators[0].loss(discriminator, LossInputs(batch, {"sr": fake, "sr_clean": fake}))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

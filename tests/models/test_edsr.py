@@ -8,14 +8,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import card, create
 from srbench.models.baselines.edsr import (
+    CONFIGS,
     DIV2K_MEAN,
     EDSR,
-    SIZES,
+    EDSRConfig,
     MeanShift,
-    Size,
     edsr_mean,
     from_basicsr,
-    grey_shift,
+    mean_shift,
 )
 
 FIXTURES = [("baseline", 2), ("baseline", 4), ("full", 2), ("full", 4)]
@@ -116,7 +116,9 @@ def test_untrained_tiny_is_bicubic():
 @pytest.mark.parametrize("variant", ["baseline", "full"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_full_depth_looks_as_far_as_it_says(variant, scale, probe):
-    narrow = EDSR(scale, Size(SIZES[variant].blocks, 1, SIZES[variant].residual_scale), edsr_mean(1))
+    narrow = EDSR(
+        scale, EDSRConfig(CONFIGS[variant].blocks, 1, CONFIGS[variant].residual_scale), edsr_mean(1)
+    )
     with torch.device("meta"):
         stated = create("edsr", scale=scale, variant=variant).receptive_radius
     assert narrow.receptive_radius == stated
@@ -182,10 +184,10 @@ def test_unknown_weights_come_back_as_they_are():
 
 def test_grey_shift_turns_the_colour_network_into_a_grey_one():
     """Biases folded as stated: away from the zero padding, the grey network is the colour one averaged."""
-    size = Size(blocks=1, features=8, residual_scale=1.0)
+    size = EDSRConfig(blocks=1, features=8, residual_scale=1.0)
     colour = EDSR(2, size, edsr_mean(3)).double()
     grey = EDSR(2, size, edsr_mean(1)).double()
-    shift, state = torch.tensor(grey_shift().shift).double(), dict(colour.state_dict())
+    shift, state = torch.tensor(mean_shift().shift).double(), dict(colour.state_dict())
     first, last = state["head.0.weight"], state["tail.1.weight"]
     state |= {key: value for key, value in grey.state_dict().items() if "mean" in key}
     state["head.0.weight"] = first.sum(1, keepdim=True)
@@ -205,7 +207,7 @@ def test_only_networks_with_colour_means_have_a_grey_shift():
         colour = create("edsr", scale=2, channels=3, variant="full").network
         grey = create("edsr", scale=2, channels=1, variant="full").network
         tiny = create("edsr", scale=2, channels=3, variant="tiny").network
-    assert colour.grey_shift == grey_shift()
+    assert colour.grey_shift == mean_shift()
     assert isinstance(colour.get_submodule("head.0"), torch.nn.Conv2d)
     assert isinstance(colour.get_submodule("tail.1"), torch.nn.Conv2d)
     assert getattr(grey, "grey_shift", None) is None and getattr(tiny, "grey_shift", None) is None

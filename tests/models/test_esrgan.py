@@ -10,20 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from srbench.models import ModelError, create
+from srbench.models import create
 from srbench.models.baselines.esrgan import (
-    SIZES,
+    CONFIGS,
+    RRDB,
+    ESRGANConfig,
+    ResidualDenseBlock,
     RRDBNet,
-    Size,
-    interpolate_networks,
     to_published_names,
 )
-from srbench.models.baselines.esrgan_blocks import RRDB, ResidualDenseBlock
-from srbench.models.baselines.vgg_critic import VGGCritic
+from srbench.models.discriminators import VGGDiscriminator
 from srbench.models.losses.perceptual import VGGContentLoss, VGGFeatures
 from srbench.models.recipe import Batch, LossInputs
 
-SMALL = Size(2, 32, 16)
+SMALL = ESRGANConfig(2, 32, 16)
 """That of the small fixture."""
 
 
@@ -96,7 +96,7 @@ def test_other_layouts_are_renamed(golden, layout):
 @pytest.mark.parametrize(("scale", "numbers"), [(3, (3, 5, 7)), (4, (3, 6, 8, 10)), (8, (3, 6, 9, 11, 13))])
 def test_layers_of_the_old_code_are_told_apart_at_every_scale(scale, numbers):
     """The old code counted layers in a row; its indices follow from the number of steps."""
-    ours = RRDBNet(scale, 1, SIZES["tiny"]).state_dict()
+    ours = RRDBNet(scale, 1, CONFIGS["tiny"]).state_dict()
     ends = [key for key in ours if key.startswith(("upconv", "HRconv", "conv_last")) and "weight" in key]
     foreign = {}
     for key, value in ours.items():
@@ -151,7 +151,7 @@ def test_dense_block_is_the_formula_of_the_paper():
 
 
 def test_gradients_are_right():
-    network = RRDBNet(2, 1, Size(1, 2, 2)).double()
+    network = RRDBNet(2, 1, ESRGANConfig(1, 2, 2)).double()
     lr = torch.rand(1, 1, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(network, (lr,), atol=1e-6)
 
@@ -185,7 +185,7 @@ def test_x2_takes_images_of_odd_size():
 
 @pytest.mark.parametrize("scale", [3, 8])
 def test_our_own_magnifications_repeat_pixels_between_convolutions(scale):
-    network = RRDBNet(scale, 1, Size(1, 4, 2)).double()
+    network = RRDBNet(scale, 1, ESRGANConfig(1, 4, 2)).double()
     lr = torch.rand(1, 1, 5, 4, dtype=torch.float64)
     x = network.conv_first(lr)
     x = x + network.trunk_conv(network.RRDB_trunk(x))
@@ -202,36 +202,6 @@ def test_untrained_tiny_is_bicubic():
     torch.testing.assert_close(create("esrgan", scale=4, variant="tiny").infer(lr), bicubic)
 
 
-def test_networks_are_interpolated_element_by_element():
-    psnr = {"a": torch.tensor([1.0, -2.0]), "b": torch.tensor([[3.0]])}
-    gan = {"a": torch.tensor([2.0, 8.0]), "b": torch.tensor([[-7.0]])}
-    mixed = interpolate_networks(psnr, gan)
-    torch.testing.assert_close(mixed, {"a": torch.tensor([1.8, 6.0]), "b": torch.tensor([[-5.0]])})
-    assert all(torch.equal(interpolate_networks(psnr, gan, 0)[key], psnr[key]) for key in psnr)
-    assert all(torch.equal(interpolate_networks(psnr, gan, 1)[key], gan[key]) for key in gan)
-
-
-def test_an_interpolated_state_dict_loads():
-    networks = [RRDBNet(4, 1, SIZES["tiny"]) for _ in range(2)]
-    mixed = interpolate_networks(*(network.state_dict() for network in networks), alpha=0.25)
-    between = copy.deepcopy(networks[0])
-    between.load_state_dict(mixed)
-    ends = [network.HRconv.bias for network in networks]
-    torch.testing.assert_close(between.HRconv.bias, 0.75 * ends[0] + 0.25 * ends[1])
-
-
-@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
-def test_a_share_is_between_zero_and_one(alpha):
-    with pytest.raises(ModelError, match="between 0 and 1"):
-        interpolate_networks({}, {}, alpha)
-
-
-@pytest.mark.parametrize("other", [{"a": torch.zeros(3)}, {"b": torch.zeros(2)}, {}])
-def test_only_networks_of_one_kind_are_interpolated(other):
-    with pytest.raises(ModelError, match=r"weights of one network.*'[ab]'"):
-        interpolate_networks({"a": torch.zeros(2)}, other)
-
-
 def test_paper_recipe_is_section_4_1():
     pixels, adversarial = create("esrgan", scale=4, channels=3, variant="tiny").recipe("paper").stages
     assert (pixels.iterations, pixels.batch, pixels.patch) == (1_000_000, 16, 128)
@@ -239,22 +209,22 @@ def test_paper_recipe_is_section_4_1():
     steps = [0, 199_999, 200_000, 400_000, 999_999]
     halved_every_200k = [pixels.schedule(step / 1_000_000) for step in steps]
     assert halved_every_200k == [1, 1, 0.5, 0.25, 0.0625]
-    assert not pixels.critics and [term.name for term in pixels.terms] == ["l1"]
+    assert not pixels.discriminators and [term.name for term in pixels.terms] == ["l1"]
     assert (adversarial.iterations, adversarial.batch, adversarial.patch) == (400_000, 16, 128)
     assert adversarial.optimiser.lr == 1e-4
     steps = [0, 49_999, 50_000, 100_000, 200_000, 300_000]
     assert [adversarial.schedule(step / 400_000) for step in steps] == [1, 1, 0.5, 0.25, 0.125, 0.0625]
     assert [term.weight for term in adversarial.terms] == [1, 5e-3, 1e-2]
-    (critic,) = adversarial.critics
-    assert (critic.steps, critic.optimiser) == (1, adversarial.optimiser)
+    (discriminator,) = adversarial.discriminators
+    assert (discriminator.steps, discriminator.optimiser) == (1, adversarial.optimiser)
 
 
-def test_paper_critic_is_the_published_one():
+def test_paper_discriminator_is_the_published_one():
     stage = create("esrgan", scale=4, channels=3).recipe("paper").stages[1]
     with torch.device("meta"):
-        critic = stage.critics[0].build()
-    assert isinstance(critic, VGGCritic)
-    assert sum(parameter.numel() for parameter in critic.parameters()) == 14_499_401
+        discriminator = stage.discriminators[0].build()
+    assert isinstance(discriminator, VGGDiscriminator)
+    assert sum(parameter.numel() for parameter in discriminator.parameters()) == 14_499_401
 
 
 def test_perceptual_loss_falls_back_to_pixels_and_says_so():
@@ -286,12 +256,12 @@ def test_perceptual_loss_is_l1_on_conv5_4_before_activation(vgg_state):
 @pytest.mark.parametrize("variant", ["paper", "tiny"])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_critic_of_every_recipe_judges_its_patches(scale, budget, variant):
+def test_discriminator_of_every_recipe_judges_its_patches(scale, budget, variant):
     with torch.device("meta"):
         model = create("esrgan", scale=scale, variant=variant)
         stage = model.recipe(budget).stages[1]
-        critic = stage.critics[0].build()
-        assert critic(torch.empty(2, 1, stage.patch, stage.patch)).shape == (2, 1)
+        discriminator = stage.discriminators[0].build()
+        assert discriminator(torch.empty(2, 1, stage.patch, stage.patch)).shape == (2, 1)
     assert stage.patch % (scale * model.size_multiple) == 0
 
 
@@ -301,20 +271,20 @@ def test_other_magnifications_are_noted():
     assert any("129 instead of 128" in note for note in model.recipe("paper").notes)
 
 
-def test_the_adversarial_stage_moves_generator_and_critic(scenes, train):
+def test_the_adversarial_stage_moves_generator_and_discriminator(scenes, train):
     model, data = create("esrgan", scale=4, variant="tiny"), scenes(4)
     recipe = model.recipe("smoke")
     stage = replace(recipe.stages[1], iterations=3)
-    (critic,) = stage.critics
+    (discriminator,) = stage.discriminators
     made = []
 
     def build():
-        made.append(critic.build())
+        made.append(discriminator.build())
         made.append(copy.deepcopy(made[0]))
         return made[0]
 
     before = copy.deepcopy(model.network)
-    stage = replace(stage, critics=(replace(critic, build=build),))
+    stage = replace(stage, discriminators=(replace(discriminator, build=build),))
     losses = train(model, replace(recipe, stages=(stage,)), data).losses["adversarial"]
     assert torch.tensor(losses).isfinite().all()
     assert still(before, model.network) == []

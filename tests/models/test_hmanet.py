@@ -12,11 +12,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import card, create
 from srbench.models.attention import DropPath, shift_mask
-from srbench.models.baselines.hmanet import Size, SqueezeExcitation, build_hmanet, learned_alone
-from srbench.models.baselines.hmanet_grid import DynamicPositionBias, GridAttention, RasterAttention
-from srbench.models.baselines.swinir_frame import DIV2K_MEAN
+from srbench.models.baselines.hmanet import (
+    DynamicPositionBias,
+    GridAttention,
+    HMANetConfig,
+    RasterAttention,
+    SqueezeExcitation,
+    build_hmanet,
+    strip_tables,
+)
+from srbench.models.baselines.swinir import DIV2K_MEAN
 
-FIXTURE_TINY = Size(60, (2, 2), 6, position_hidden=1)
+FIXTURE_TINY = HMANetConfig(60, (2, 2), 6, position_hidden=1)
 TAGS = ["tiny_x4", "x2", "x4"]
 
 
@@ -87,15 +94,15 @@ def test_checkpoints_with_an_index_table_are_converted(golden):
     fixture = golden("hmanet_tiny_x4")
     stored = {**fixture.state(), "relative_position_index_SA": torch.zeros(256, 256)}
     assert stored.keys() == fixture.spec["keys"].keys()
-    converted = learned_alone(stored)
+    converted = strip_tables(stored)
     build("tiny_x4").load_state_dict(converted, strict=True)
     assert all(converted[key] is stored[key] for key in converted)
-    assert learned_alone(converted).keys() == converted.keys()
+    assert strip_tables(converted).keys() == converted.keys()
 
 
 def test_unknown_weights_come_back_as_they_are():
     for state in ({"relative_position_index_SA": torch.ones(2), "conv.weight": torch.ones(1)}, {}):
-        assert learned_alone(state) == state
+        assert strip_tables(state) == state
         assert create("hmanet", scale=2, variant="tiny").convert(state) == state
 
 

@@ -11,7 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.datasets.resize import resize
 from srbench.models import create
-from srbench.models.baselines.lapsrn import SIZES, LapSRN, PyramidLoss, Size, bilinear_kernel, pyramid_forward
+from srbench.models.baselines.lapsrn import (
+    CONFIGS,
+    LapSRN,
+    LapSRNConfig,
+    PyramidLoss,
+    bilinear_kernel,
+    pyramid_forward,
+)
 from srbench.models.recipe import Batch, LossInputs
 
 SCALES = (2, 4, 8)
@@ -96,7 +103,7 @@ def test_initial_weights_are_the_authors():
 @pytest.mark.parametrize("variant", ["paper", "tiny"])
 @pytest.mark.parametrize("scale", SCALES)
 def test_full_depth_looks_as_far_as_it_says(variant, scale, probe):
-    narrow = LapSRN(scale, 1, Size(SIZES[variant].depth, 1))
+    narrow = LapSRN(scale, 1, LapSRNConfig(CONFIGS[variant].depth, 1))
     stated = create("lapsrn", scale=scale, variant=variant).receptive_radius
     assert narrow.receptive_radius == stated
     assert probe(narrow, scale, int(stated) + 2) == stated

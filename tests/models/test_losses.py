@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 
 from srbench.models import ModelError
-from srbench.models.losses.adversarial import critic_loss, generator_loss
-from srbench.models.losses.perceptual import VGGContentLoss, VGGFeatures, vgg19_layers
-from srbench.models.losses.ssim import ssim, ssim_map
+from srbench.models.losses.adversarial import discriminator_loss, generator_loss
+from srbench.models.losses.perceptual import VGGContentLoss, VGGFeatures, vgg_layers
+from srbench.models.losses.pixel import ssim, ssim_map
 from srbench.models.recipe import Batch, LossInputs
 
 
@@ -82,10 +82,19 @@ def test_ssim_refuses_unequal_shapes():
         ssim(torch.rand(1, 1, 20, 20), torch.rand(1, 1, 20, 21))
 
 
-def test_undecided_critic_costs_log_two():
+def game(real, fake):
+    """The two losses of a discriminator that answers so to HR and to SR."""
+    hr, sr = torch.zeros(1), torch.ones(1)
+    answers = lambda image: real if image is hr else fake  # noqa: E731
+    inputs = LossInputs(Batch(sr, hr, 1), {"sr": sr}, {"discriminator": answers})
+    return generator_loss(inputs), discriminator_loss(answers, inputs)
+
+
+def test_undecided_discriminator_costs_log_two():
     undecided = torch.zeros(4, 1)
-    assert generator_loss(undecided).item() == pytest.approx(math.log(2))
-    assert critic_loss(undecided, undecided).item() == pytest.approx(2 * math.log(2))
+    of_generator, of_discriminator = game(undecided, undecided)
+    assert of_generator.item() == pytest.approx(math.log(2))
+    assert of_discriminator.item() == pytest.approx(2 * math.log(2))
 
 
 def test_adversarial_terms_are_cross_entropy_on_logits():
@@ -93,22 +102,18 @@ def test_adversarial_terms_are_cross_entropy_on_logits():
     one, zero = torch.ones_like(real), torch.zeros_like(fake)
     as_fake, as_real = (F.binary_cross_entropy_with_logits(fake, label) for label in (zero, one))
     expected = F.binary_cross_entropy_with_logits(real, one) + as_fake
-    torch.testing.assert_close(critic_loss(real, fake), expected)
-    torch.testing.assert_close(generator_loss(fake), as_real)
+    torch.testing.assert_close(game(real, fake), (as_real, expected))
 
 
 def test_scales_count_equally_whatever_their_size():
     maps = [torch.randn(2, 1, side, side) for side in (16, 8, 4)]
-    each = [generator_loss(logits) for logits in maps]
-    torch.testing.assert_close(generator_loss(maps), torch.stack(each).mean())
-    torch.testing.assert_close(
-        critic_loss(maps, maps), torch.stack([critic_loss(logits, logits) for logits in maps]).mean()
-    )
+    each = [torch.stack(losses) for losses in zip(*(game(logits, logits) for logits in maps), strict=True)]
+    torch.testing.assert_close(game(maps, maps), tuple(losses.mean() for losses in each))
 
 
 def test_certain_logits_stay_finite():
     certain = torch.tensor([1e4, -1e4])
-    assert torch.isfinite(generator_loss(certain)) and torch.isfinite(critic_loss(certain, certain))
+    assert all(torch.isfinite(loss) for loss in game(certain, certain))
 
 
 TAPS = ("conv1_2", "relu1_2", "pool2", "conv3_3", "relu5_4")
@@ -130,7 +135,7 @@ def test_vgg_features_equal_torchvision(vgg_state):
         expected.append(x)
     found = VGGFeatures(vgg_state, TAPS)(image)
     assert set(found) == set(TAPS)
-    for name, index in vgg19_layers().items():
+    for name, index in vgg_layers().items():
         if name in TAPS:
             torch.testing.assert_close(found[name], expected[index])
 

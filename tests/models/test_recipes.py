@@ -91,20 +91,20 @@ def loss_on_all_crops(model, stage, data) -> float:
     return sum(float(term.loss(inputs)) for term in stage.terms)
 
 
-def test_an_adversarial_stage_moves_generator_and_critic(scenes, train):
+def test_an_adversarial_stage_moves_generator_and_discriminator(scenes, train):
     model, data = create("srgan", scale=4, variant="tiny"), scenes(4)
     recipe = model.recipe("smoke")
     stage = replace(recipe.stages[1], iterations=4)
-    (critic,) = stage.critics
+    (discriminator,) = stage.discriminators
     made = []
 
     def build():
-        made.append(critic.build())
+        made.append(discriminator.build())
         made.append([parameter.clone() for parameter in made[0].parameters()])
         return made[0]
 
     before = {key: value.clone() for key, value in model.network.named_parameters()}
-    stage = replace(stage, critics=(replace(critic, build=build),))
+    stage = replace(stage, discriminators=(replace(discriminator, build=build),))
     losses = train(model, replace(recipe, stages=(stage,)), data).losses["adversarial"]
     assert np.isfinite(losses).all()
     assert not any(torch.equal(value, before[key]) for key, value in model.network.named_parameters())
@@ -173,8 +173,7 @@ def test_pixel_loss_compares_output_with_truth():
 
 
 def test_default_recipe_learns(scenes, train):
-    from srbench.models.interface import RecipeRequest
-    from srbench.models.recipe import default_recipe
+    from srbench.models.recipe import RecipeRequest, default_recipe
 
     model = create("edsr", scale=2, variant="tiny")
     recipe = default_recipe(RecipeRequest("smoke", 2, 1, "tiny", nothing_pretrained))

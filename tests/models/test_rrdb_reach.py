@@ -16,10 +16,10 @@ from torch import nn
 from srbench.models import create
 from srbench.models.baselines import esrgan, spsr
 from srbench.models.baselines.esrgan import RRDBNet, radius_behind_unshuffle
-from srbench.models.baselines.spsr_network import SPSR, Size
+from srbench.models.baselines.spsr import SPSR, SPSRConfig
 from srbench.models.layers import receptive_radius
 
-NETWORKS = {"esrgan": (RRDBNet, esrgan.SIZES["paper"]), "spsr": (SPSR, spsr.SIZES["paper"])}
+NETWORKS = {"esrgan": (RRDBNet, esrgan.CONFIGS["paper"]), "spsr": (SPSR, spsr.CONFIGS["paper"])}
 
 
 def look_sideways(network: nn.Module, axis: int) -> nn.Module:
@@ -61,7 +61,7 @@ def test_full_depth_looks_as_far_as_it_says(name, scale, axis):
 
 @pytest.mark.parametrize("shared", [(1,), (2,), (1, 2)])
 def test_the_gradient_branch_may_look_farther_than_the_image_branch(shared, probe):
-    network = SPSR(4, 1, Size(2, 1, 1, shared))
+    network = SPSR(4, 1, SPSRConfig(2, 1, 1, shared))
     assert probe(network, 4, int(network.receptive_radius) + 2) == network.receptive_radius
 
 

@@ -12,12 +12,19 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import create
-from srbench.models.baselines.spsr import SIZES, to_published_names
-from srbench.models.baselines.spsr_network import SPSR, GradientMap, restore
-from srbench.models.baselines.spsr_recipe import gradient_pixel_loss, guided_forward, wide_gradient_map
-from srbench.models.baselines.vgg_critic import BiasedVGGCritic
-from srbench.models.layers import OnBicubic
-from srbench.models.losses.gradient import gradient_map
+from srbench.models.baselines.spsr import (
+    CONFIGS,
+    SPSR,
+    GradientMap,
+    gradient_pixel_loss,
+    guided_forward,
+    restore,
+    to_published_names,
+    wide_gradient_map,
+)
+from srbench.models.discriminators import BiasedVGGDiscriminator
+from srbench.models.layers import BicubicResidual
+from srbench.models.losses.pixel import gradient_map
 from srbench.models.recipe import Batch, LossInputs
 
 ALIAS = {f"model.8.{kind}": f"HR_conv0_new.0.{kind}" for kind in ("weight", "bias")}
@@ -58,7 +65,7 @@ def test_all_three_outputs_are_the_authors(golden, published, suffix):
 
 @pytest.mark.parametrize("gradients", [True, False])
 def test_forward_is_the_image_of_restore(gradients):
-    network, lr = SPSR(4, 1, SIZES["tiny"]).double(), torch.rand(2, 1, 6, 5, dtype=torch.float64)
+    network, lr = SPSR(4, 1, CONFIGS["tiny"]).double(), torch.rand(2, 1, 6, 5, dtype=torch.float64)
     with torch.set_grad_enabled(gradients):
         assert torch.equal(network(lr), network.restore(lr).sr)
     torch.testing.assert_close(network(lr), network.restore(lr).sr.detach(), atol=1e-13, rtol=0)
@@ -89,7 +96,7 @@ def test_multiply_adds_are_the_authors(golden):
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_a_file_with_both_names_loads_strictly(scale):
     """In the authors' files the last layer of ``model`` is stored a second time, as ``HR_conv0_new``."""
-    network = SPSR(scale, 1, SIZES["tiny"])
+    network = SPSR(scale, 1, CONFIGS["tiny"])
     number = {2: 5, 3: 5, 4: 8, 8: 11}[scale]
     layer = network.HR_conv0_new[0]
     second = {f"model.{number}.weight": layer.weight, f"model.{number}.bias": layer.bias}
@@ -98,7 +105,7 @@ def test_a_file_with_both_names_loads_strictly(scale):
     assert to_published_names({**state, **second}).keys() == state.keys()
     one_name = {key: value for key, value in state.items() if not key.startswith("HR_conv0_new")}
     for file in ({**state, **second}, {**one_name, **second}, {**second, **one_name}):
-        fresh = SPSR(scale, 1, SIZES["tiny"])
+        fresh = SPSR(scale, 1, CONFIGS["tiny"])
         fresh.load_state_dict(to_published_names(file))
         assert all(torch.equal(value, state[key]) for key, value in fresh.state_dict().items())
 
@@ -156,7 +163,7 @@ def test_gradient_map_has_a_finite_gradient_on_flat_images():
 
 
 def test_grey_images_have_one_gradient_map():
-    restored = SPSR(4, 1, SIZES["tiny"]).restore(torch.rand(2, 1, 6, 5))
+    restored = SPSR(4, 1, CONFIGS["tiny"]).restore(torch.rand(2, 1, 6, 5))
     assert [tuple(output.shape) for output in restored] == [(2, 1, 24, 20), (2, 1, 24, 20), (2, 1, 6, 5)]
 
 
@@ -166,7 +173,7 @@ def test_untrained_tiny_is_bicubic_and_predicts_a_gradient_map():
     torch.testing.assert_close(model.infer(lr), bicubic)
     restored = restore(model.network, lr)
     torch.testing.assert_close(restored.sr.clamp(0, 1), bicubic)
-    assert isinstance(model.network, OnBicubic) and restored.gradient_sr.std() > 0
+    assert isinstance(model.network, BicubicResidual) and restored.gradient_sr.std() > 0
 
 
 def test_image_branch_is_the_generator_of_the_old_esrgan(golden):
@@ -189,8 +196,14 @@ def test_paper_recipe_is_the_released_option_file():
         weights = [("l1", 1e-2), ("pixels", 1), ("adversarial", 5e-3), ("gradient", 1e-2)]
         weights += [("gradient_adversarial", 5e-3), ("branch", 0.5)]
         assert [(term.name, term.weight) for term in stage.terms] == weights
-        assert [critic.name for critic in stage.critics] == ["image_critic", "gradient_critic"]
-        assert all(critic.optimiser == stage.optimiser and critic.steps == 1 for critic in stage.critics)
+        assert [discriminator.name for discriminator in stage.discriminators] == [
+            "image_discriminator",
+            "gradient_discriminator",
+        ]
+        assert all(
+            discriminator.optimiser == stage.optimiser and discriminator.steps == 1
+            for discriminator in stage.discriminators
+        )
     steps = [5_000, 49_999, 50_001, 100_001, 200_001, 300_001, 500_000]
     rates = [adversarial.schedule((step - 5_000) / 495_000) for step in steps]
     assert rates == [1, 1, 0.5, 0.25, 0.125, 0.0625, 0.0625]
@@ -213,12 +226,12 @@ def test_fusion_trains_the_layers_whose_names_hold_f_():
         }
 
 
-def test_critics_of_the_paper_see_the_image_and_a_gradient_map_of_130():
+def test_discriminators_of_the_paper_see_the_image_and_a_gradient_map_of_130():
     stage = create("spsr", scale=4, channels=3).recipe("paper").stages[2]
-    for critic, side in zip(stage.critics, (128, 130), strict=True):
+    for discriminator, side in zip(stage.discriminators, (128, 130), strict=True):
         with torch.device("meta"):
-            network = critic.build()
-        assert isinstance(network, BiasedVGGCritic)
+            network = discriminator.build()
+        assert isinstance(network, BiasedVGGDiscriminator)
         assert sum(parameter.numel() for parameter in network.parameters()) == 14_502_281
         assert network.patch == side
     assert wide_gradient_map(torch.rand(1, 3, 128, 128)).shape == (1, 3, 130, 130)
@@ -227,13 +240,15 @@ def test_critics_of_the_paper_see_the_image_and_a_gradient_map_of_130():
 @pytest.mark.parametrize("variant", ["paper", "tiny"])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_critics_of_every_recipe_judge_its_patches(scale, budget, variant):
+def test_discriminators_of_every_recipe_judge_its_patches(scale, budget, variant):
     with torch.device("meta"):
         stage = create("spsr", scale=scale, variant=variant).recipe(budget).stages[2]
         assert stage.patch % scale == 0
-        for critic, view in zip(stage.critics, (lambda image: image, wide_gradient_map), strict=True):
+        for discriminator, view in zip(
+            stage.discriminators, (lambda image: image, wide_gradient_map), strict=True
+        ):
             image = torch.empty(2, 1, stage.patch, stage.patch)
-            assert critic.build()(view(image)).shape == (2, 1)
+            assert discriminator.build()(view(image)).shape == (2, 1)
 
 
 def test_losses_are_those_of_the_option_file():
@@ -241,25 +256,31 @@ def test_losses_are_those_of_the_option_file():
     stage = create("spsr", scale=4, variant="tiny").recipe("smoke").stages[2]
     side = stage.patch
     hr, sr, gradient_sr = (torch.rand(3, 1, side, side) for _ in range(3))
-    critics = {critic.name: critic.build().eval() for critic in stage.critics}
+    discriminators = {
+        discriminator.name: discriminator.build().eval() for discriminator in stage.discriminators
+    }
     batch = Batch(hr[..., ::4, ::4], hr, 4)
-    inputs = LossInputs(batch, {"sr": sr, "gradient_sr": gradient_sr}, critics)
+    inputs = LossInputs(batch, {"sr": sr, "gradient_sr": gradient_sr}, discriminators)
     found = {term.name: term.loss(inputs) for term in stage.terms}
     maps = {name: by_convolution(image, 2) for name, image in (("hr", hr), ("sr", sr))}
     expected = {
         "l1": F.l1_loss(sr, hr),
         "pixels": F.l1_loss(sr, hr),
-        "adversarial": relativistic(critics["image_critic"], hr, sr, 0.0),
+        "adversarial": relativistic(discriminators["image_discriminator"], hr, sr, 0.0),
         "gradient": F.mse_loss(maps["sr"], maps["hr"]),
-        "gradient_adversarial": relativistic(critics["gradient_critic"], maps["hr"], maps["sr"], 0.0),
+        "gradient_adversarial": relativistic(
+            discriminators["gradient_discriminator"], maps["hr"], maps["sr"], 0.0
+        ),
         "branch": F.l1_loss(gradient_sr, by_convolution(hr, 1)),
     }
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(gradient_pixel_loss(sr, hr), expected["gradient"])
-    seen = {"image_critic": (hr, sr), "gradient_critic": (maps["hr"], maps["sr"])}
-    for critic in stage.critics:
-        loss = critic.loss(critics[critic.name], inputs)
-        torch.testing.assert_close(loss, relativistic(critics[critic.name], *seen[critic.name], 1.0))
+    seen = {"image_discriminator": (hr, sr), "gradient_discriminator": (maps["hr"], maps["sr"])}
+    for discriminator in stage.discriminators:
+        loss = discriminator.loss(discriminators[discriminator.name], inputs)
+        torch.testing.assert_close(
+            loss, relativistic(discriminators[discriminator.name], *seen[discriminator.name], 1.0)
+        )
 
 
 def by_convolution(image, padding):
@@ -268,9 +289,9 @@ def by_convolution(image, padding):
     return (h**2 + v**2 + 1e-6).sqrt()
 
 
-def relativistic(critic, real, fake, label_of_real):
+def relativistic(discriminator, real, fake, label_of_real):
     """SPSR's ``GANLoss`` of both differences, halved."""
-    real, fake = critic(real), critic(fake)
+    real, fake = discriminator(real), discriminator(fake)
     labels = torch.full_like(real, label_of_real)
     entropy = F.binary_cross_entropy_with_logits
     return (entropy(real - fake.mean(), labels) + entropy(fake - real.mean(), 1 - labels)) / 2
@@ -297,7 +318,7 @@ def test_perceptual_loss_falls_back_to_pixels_and_says_so(vgg_state):
 
 
 @pytest.mark.parametrize(("index", "moved"), [(1, "f_"), (2, "")])
-def test_guided_stages_move_what_they_should_and_both_critics(index, moved, scenes, train):
+def test_guided_stages_move_what_they_should_and_both_discriminators(index, moved, scenes, train):
     model, data = create("spsr", scale=4, variant="tiny"), scenes(4)
     recipe = model.recipe("smoke")
     stage = replace(recipe.stages[index], iterations=2, batch=2)
@@ -305,25 +326,25 @@ def test_guided_stages_move_what_they_should_and_both_critics(index, moved, scen
         parameter.requires_grad_(name.startswith(stage.trainable))
     made = {}
 
-    def remembering(critic):
+    def remembering(discriminator):
         def build():
-            made[critic.name] = critic.build()
-            made[f"{critic.name} before"] = copy.deepcopy(made[critic.name])
-            return made[critic.name]
+            made[discriminator.name] = discriminator.build()
+            made[f"{discriminator.name} before"] = copy.deepcopy(made[discriminator.name])
+            return made[discriminator.name]
 
-        return replace(critic, build=build)
+        return replace(discriminator, build=build)
 
     before = copy.deepcopy(model.network)
-    stage = replace(stage, critics=tuple(map(remembering, stage.critics)))
+    stage = replace(stage, discriminators=tuple(map(remembering, stage.discriminators)))
     losses = train(model, replace(recipe, stages=(stage,)), data).losses[stage.name]
     assert np.isfinite(losses).all()
     names = [name for name, _ in model.network.named_parameters()]
     assert changed(before, model.network) == [name for name in names if f".{moved}" in f".{name}"]
-    for critic in stage.critics:
-        network = made[critic.name]
+    for discriminator in stage.discriminators:
+        network = made[discriminator.name]
         # What is added to every logit cancels in a relativistic loss.
         learned = {name for name, _ in network.named_parameters()} - {"classifier.2.bias"}
-        assert set(changed(made[f"{critic.name} before"], network)) >= learned
+        assert set(changed(made[f"{discriminator.name} before"], network)) >= learned
 
 
 def changed(before, after):

@@ -7,8 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import ModelError, create
-from srbench.models.baselines.srgan_critics import Discriminator
-from srbench.models.baselines.srgan_generators import SRResNet
+from srbench.models.baselines.srgan import SRResNet
+from srbench.models.discriminators import SRGANDiscriminator
 from srbench.models.losses.perceptual import VGGContentLoss
 from srbench.models.recipe import Batch, LossInputs
 
@@ -57,26 +57,28 @@ def test_generator_multiply_adds_at_720p(scale, expected):
     assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=2e-4)
 
 
-def test_critic_reproduces_the_reference(golden):
+def test_discriminator_reproduces_the_reference(golden):
     fixture = golden("srgan_d96")
-    critic = load(Discriminator(3), fixture.state())
+    discriminator = load(SRGANDiscriminator(3), fixture.state())
     with torch.no_grad():
-        logits = critic(fixture.input())
+        logits = discriminator(fixture.input())
     torch.testing.assert_close(logits, fixture.output(), atol=1e-8, rtol=0)
-    assert {key: list(value.shape) for key, value in critic.state_dict().items()} == fixture.spec["keys"]
-    assert sum(parameter.numel() for parameter in critic.parameters()) == 23_563_649
+    assert {key: list(value.shape) for key, value in discriminator.state_dict().items()} == fixture.spec[
+        "keys"
+    ]
+    assert sum(parameter.numel() for parameter in discriminator.parameters()) == 23_563_649
 
 
 @pytest.mark.parametrize("patch", [16, 48, 96])
-def test_critic_gives_one_logit_an_image(patch):
-    critic = Discriminator(1, patch, features=4, hidden=8)
-    assert critic(torch.rand(3, 1, patch, patch)).shape == (3, 1)
+def test_discriminator_gives_one_logit_an_image(patch):
+    discriminator = SRGANDiscriminator(1, patch, features=4, hidden=8)
+    assert discriminator(torch.rand(3, 1, patch, patch)).shape == (3, 1)
 
 
 @pytest.mark.parametrize("patch", [0, 8, 50])
-def test_critic_refuses_patches_it_cannot_halve(patch):
+def test_discriminator_refuses_patches_it_cannot_halve(patch):
     with pytest.raises(ModelError, match="multiple of 16"):
-        Discriminator(1, patch)
+        SRGANDiscriminator(1, patch)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
@@ -99,13 +101,13 @@ def test_paper_recipe_is_section_3_2():
     pixels, adversarial = recipe.stages
     assert (pixels.iterations, pixels.batch, pixels.patch) == (1_000_000, 16, 96)
     assert pixels.optimiser.lr == 1e-4 and pixels.optimiser.betas[0] == 0.9
-    assert not pixels.critics
+    assert not pixels.discriminators
     assert adversarial.iterations == 200_000
     assert [adversarial.schedule(f) for f in (0, 0.49, 0.5, 1)] == pytest.approx([1, 1, 0.1, 0.1])
     assert {term.name: term.weight for term in adversarial.terms}["adversarial"] == 1e-3
-    (critic,) = adversarial.critics
-    assert critic.steps == 1
-    assert sum(parameter.numel() for parameter in critic.build().parameters()) == 23_563_649
+    (discriminator,) = adversarial.discriminators
+    assert discriminator.steps == 1
+    assert sum(parameter.numel() for parameter in discriminator.build().parameters()) == 23_563_649
 
 
 def test_content_falls_back_to_pixels_and_says_so():
@@ -133,23 +135,23 @@ def test_content_uses_vgg_features_where_there_are_weights(vgg_state):
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("variant", ["srresnet", "tiny"])
-def test_critic_of_every_recipe_judges_its_patches(scale, budget, variant):
+def test_discriminator_of_every_recipe_judges_its_patches(scale, budget, variant):
     recipe = create("srgan", scale=scale, variant=variant).recipe(budget)
     stage = recipe.stages[1]
     assert stage.patch % scale == 0
     with torch.device("meta"):
-        critic = stage.critics[0].build()
-        assert critic(torch.empty(2, 1, stage.patch, stage.patch)).shape == (2, 1)
+        discriminator = stage.discriminators[0].build()
+        assert discriminator(torch.empty(2, 1, stage.patch, stage.patch)).shape == (2, 1)
 
 
 def test_adversarial_terms_pull_in_opposite_directions():
     stage = create("srgan", scale=4, variant="tiny").recipe("smoke").stages[1]
-    critic = stage.critics[0].build()
+    discriminator = stage.discriminators[0].build()
     hr = torch.rand(2, 1, stage.patch, stage.patch)
     sr = (0.5 * hr).requires_grad_()
-    inputs = LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {"critic": critic.eval()})
+    inputs = LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {"discriminator": discriminator.eval()})
     adversarial = {term.name: term.loss for term in stage.terms}["adversarial"]
     of_generator = torch.autograd.grad(adversarial(inputs), sr)[0]
-    of_critic = torch.autograd.grad(stage.critics[0].loss(critic, inputs), sr)[0]
-    cosine = torch.nn.functional.cosine_similarity(of_generator.flatten(), of_critic.flatten(), dim=0)
+    of_discriminator = torch.autograd.grad(stage.discriminators[0].loss(discriminator, inputs), sr)[0]
+    cosine = torch.nn.functional.cosine_similarity(of_generator.flatten(), of_discriminator.flatten(), dim=0)
     assert cosine < -0.99

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from srbench.models import ModelError
-from srbench.models.losses.linear_adversarial import linear_critic_loss, linear_generator_loss
-from srbench.models.losses.mobilenet import MobileNetContentLoss
-from srbench.models.losses.perceptual import VGGContentLoss, VGGFeatures, vgg_layers
-from srbench.models.losses.variation import total_variation
+from srbench.models.losses.adversarial import linear_discriminator_loss, linear_generator_loss
+from srbench.models.losses.perceptual import MobileNetContentLoss, VGGContentLoss, VGGFeatures, vgg_layers
+from srbench.models.losses.pixel import total_variation
 from srbench.models.recipe import Batch, LossInputs
 
 
@@ -45,18 +44,25 @@ def test_total_variation_needs_neighbours(shape):
         total_variation(torch.rand(shape))
 
 
+def game(real, fake):
+    """The two losses of a discriminator that answers so to HR and to SR."""
+    hr, sr = torch.zeros(1), torch.ones(1)
+    answers = lambda image: real if image is hr else fake  # noqa: E731
+    inputs = LossInputs(Batch(sr, hr, 1), {"sr": sr}, {"discriminator": answers})
+    return linear_generator_loss(inputs), linear_discriminator_loss(answers, inputs)
+
+
 def test_linear_game_in_closed_form():
     real, fake = torch.tensor([0.9, 0.7]), torch.tensor([0.2, 0.4])
-    assert linear_generator_loss(fake).item() == pytest.approx(0.7)
-    assert linear_critic_loss(real, fake).item() == pytest.approx(1 - 0.8 + 0.3)
-    assert linear_critic_loss(fake, fake).item() == pytest.approx(1)
+    assert [loss.item() for loss in game(real, fake)] == pytest.approx([0.7, 1 - 0.8 + 0.3])
+    assert game(fake, fake)[1].item() == pytest.approx(1)
 
 
-def test_a_certain_critic_hardly_teaches_the_generator():
+def test_a_certain_discriminator_hardly_teaches_the_generator():
     """Through the sigmoid the gradient is p(1 - p), where that of cross entropy is 1 - p."""
     for logit in (-6.0, 0.0, 6.0):
         raw = torch.tensor([logit], dtype=torch.float64, requires_grad=True)
-        linear_generator_loss(raw.sigmoid()).backward()
+        game(raw.sigmoid(), raw.sigmoid())[0].backward()
         probability = 1 / (1 + math.exp(-logit))
         assert raw.grad.item() == pytest.approx(-probability * (1 - probability), rel=1e-9)
 

@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import card, create
-from srbench.models.baselines import srgan_generators
-from srbench.models.baselines.srgan_critics import PooledDiscriminator
-from srbench.models.baselines.srgan_generators import FiveBlockSRResNet, MSRResNet
+from srbench.models.baselines import srgan
+from srbench.models.baselines.srgan import FiveBlockSRResNet, MSRResNet
+from srbench.models.discriminators import PooledDiscriminator
 from srbench.models.losses.perceptual import VGGContentLoss
 from srbench.models.recipe import Batch, CosineRestarts, LossInputs
 
@@ -100,21 +100,21 @@ def test_small5_has_the_ports_keys_and_size(golden):
     assert giga_multiply_adds("small5", 4) == pytest.approx(fixture.spec["macs"]["GMAC"], rel=1e-9)
 
 
-def test_pooled_critic_reproduces_the_port(golden):
+def test_pooled_discriminator_reproduces_the_port(golden):
     fixture = golden("srgan_leftthomas_d")
-    critic = load(PooledDiscriminator(3), fixture.state())
+    discriminator = load(PooledDiscriminator(3), fixture.state())
     with torch.no_grad():
-        probabilities = critic(fixture.input())
+        probabilities = discriminator(fixture.input())
     torch.testing.assert_close(probabilities, fixture.output(), atol=1e-7, rtol=0)
-    assert shapes(critic) == fixture.spec["keys"]
-    assert parameters(critic) == 5_215_425
+    assert shapes(discriminator) == fixture.spec["keys"]
+    assert parameters(discriminator) == 5_215_425
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize(("variant", "build"), [("msrresnet", MSRResNet), ("small5", FiveBlockSRResNet)])
 def test_full_depth_looks_as_far_as_it_says(variant, build, scale, probe, monkeypatch):
     # a saturated tanh would hide what the network sees
-    monkeypatch.setattr(srgan_generators, "unit_tanh", lambda x: x)
+    monkeypatch.setattr(srgan, "unit_tanh", lambda x: x)
     narrow = build(scale, channels=1, features=1)
     stated = create("srgan", scale=scale, variant=variant).receptive_radius
     assert narrow.receptive_radius == stated
@@ -147,7 +147,7 @@ def test_paper_recipe_of_msrresnet_is_basicsrs_option_files(vgg_state):
     content = adversarial.terms[1].loss
     assert isinstance(content, VGGContentLoss)
     assert list(content.vgg.layers.values()) == ["conv5_4"] and content.distance is F.l1_loss
-    assert set(adversarial.critics[0].build().state_dict()) >= {
+    assert set(adversarial.discriminators[0].build().state_dict()) >= {
         "conv0_0.weight",
         "bn4_1.weight",
         "linear2.bias",
@@ -157,18 +157,18 @@ def test_paper_recipe_of_msrresnet_is_basicsrs_option_files(vgg_state):
 def test_msrgan_losses_are_cross_entropy_and_absolute_differences():
     recipe = create("srgan", scale=4, variant="msrresnet").recipe("smoke")
     stage = recipe.stages[1]
-    critic = stage.critics[0].build().eval()
+    discriminator = stage.discriminators[0].build().eval()
     hr, sr = torch.rand(2, 1, stage.patch, stage.patch), torch.rand(2, 1, stage.patch, stage.patch)
-    inputs = LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {"critic": critic})
+    inputs = LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {"discriminator": discriminator})
     with torch.no_grad():
         found = sum(term.weight * term.loss(inputs) for term in stage.terms)
-        fake, real = critic(sr), critic(hr)
-        of_critic = stage.critics[0].loss(critic, inputs)
+        fake, real = discriminator(sr), discriminator(hr)
+        of_discriminator = stage.discriminators[0].loss(discriminator, inputs)
     yes, no = torch.ones(2, 1), torch.zeros(2, 1)
     fooled = F.binary_cross_entropy_with_logits(fake, yes)
     torch.testing.assert_close(found, 1.01 * (sr - hr).abs().mean() + 5e-3 * fooled)
     expected = F.binary_cross_entropy_with_logits(real, yes) + F.binary_cross_entropy_with_logits(fake, no)
-    torch.testing.assert_close(of_critic, expected)
+    torch.testing.assert_close(of_discriminator, expected)
     assert any("no VGG-19 weights" in note for note in recipe.notes)
 
 
@@ -202,9 +202,9 @@ def test_paper_recipe_of_small5_is_the_ports_script(vgg16_state):
         "paper", {"vgg16": vgg16_state}.get
     )
     (stage,) = recipe.stages
-    (critic,) = stage.critics
+    (discriminator,) = stage.discriminators
     assert (stage.iterations, stage.batch, stage.patch) == (26_100, 64, 88)
-    assert stage.optimiser == critic.optimiser
+    assert stage.optimiser == discriminator.optimiser
     assert (stage.optimiser.name, stage.optimiser.lr) == ("adam", 1e-3)
     assert {term.name: term.weight for term in stage.terms} == {
         "mse": 1.0,
@@ -212,7 +212,7 @@ def test_paper_recipe_of_small5_is_the_ports_script(vgg16_state):
         "variation": 2e-8,
         "vgg16": 6e-3,
     }
-    assert parameters(critic.build()) == 5_215_425
+    assert parameters(discriminator.build()) == 5_215_425
 
 
 def test_losses_of_small5_are_the_ports(vgg16_state):
@@ -221,15 +221,15 @@ def test_losses_of_small5_are_the_ports(vgg16_state):
 
     model = create("srgan", scale=4, channels=3, variant="small5")
     stage = model.recipe("short", {"vgg16": vgg16_state}.get).stages[0]
-    critic = stage.critics[0].build().eval()
+    discriminator = stage.discriminators[0].build().eval()
     hr, sr = torch.rand(2, 3, 64, 48), torch.rand(2, 3, 64, 48)
-    inputs = LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {"critic": critic})
+    inputs = LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {"discriminator": discriminator})
     vgg = make_layers(cfgs["D"])
     vgg.load_state_dict({key.removeprefix("features."): value for key, value in vgg16_state.items()})
     with torch.no_grad():
         terms = {term.name: term.loss(inputs).item() for term in stage.terms}
-        of_critic = stage.critics[0].loss(critic, inputs)
-        real, fake = critic(hr), critic(sr)
+        of_discriminator = stage.discriminators[0].loss(discriminator, inputs)
+        real, fake = discriminator(hr), discriminator(sr)
         features = F.mse_loss(vgg[:31](sr), vgg[:31](hr)).item()
     assert features > 1e-3
     down = (sr[:, :, 1:] - sr[:, :, :-1]).pow(2).sum() / (3 * 63 * 48)
@@ -240,7 +240,7 @@ def test_losses_of_small5_are_the_ports(vgg16_state):
         "variation": pytest.approx((2 * (down + right) / 2).item()),
         "vgg16": pytest.approx(features, rel=1e-4),
     }
-    torch.testing.assert_close(of_critic, 1 - real.mean() + fake.mean())
+    torch.testing.assert_close(of_discriminator, 1 - real.mean() + fake.mean())
 
 
 def test_small5_without_vgg_has_no_perceptual_term_and_a_note():
@@ -252,12 +252,12 @@ def test_small5_without_vgg_has_no_perceptual_term_and_a_note():
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("variant", ["msrresnet", "small5"])
-def test_critic_of_every_recipe_judges_its_patches(scale, budget, variant):
+def test_discriminator_of_every_recipe_judges_its_patches(scale, budget, variant):
     stage = create("srgan", scale=scale, variant=variant).recipe(budget).stages[-1]
     assert stage.patch % scale == 0
     with torch.device("meta"):
-        critic = stage.critics[0].build()
-        assert critic(torch.empty(2, 1, stage.patch, stage.patch)).shape[0] == 2
+        discriminator = stage.discriminators[0].build()
+        assert discriminator(torch.empty(2, 1, stage.patch, stage.patch)).shape[0] == 2
 
 
 @pytest.mark.parametrize("variant", ["msrresnet", "small5"])

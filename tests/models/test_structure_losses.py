@@ -14,14 +14,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from srbench.models.interface import ModelError
-from srbench.models.losses.contextual import (
+from srbench.models.losses.perceptual import (
+    BLOCKS,
+    VGGContentLoss,
     VGGContextualLoss,
     contextual_similarity,
     patch_contextual_loss,
 )
-from srbench.models.losses.gradient import gradient_loss, second_order_gradient_loss, sobel, texture_loss
-from srbench.models.losses.perceptual import BLOCKS, VGGContentLoss
-from srbench.models.losses.structure import colour_loss, structural_similarity_loss
+from srbench.models.losses.pixel import (
+    colour_loss,
+    gradient_loss,
+    second_order_gradient_loss,
+    sobel,
+    structural_similarity_loss,
+    texture_loss,
+)
 from srbench.models.recipe import Batch, LossInputs
 
 GOLDEN = Path(__file__).parents[1] / "golden"

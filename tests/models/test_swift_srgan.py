@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import card, create
-from srbench.models.baselines.swift_srgan_networks import (
+from srbench.models.baselines.swift_srgan import (
     LinearGenerator,
     PoolTo,
     SwiftDiscriminator,
     UnusedSlope,
 )
-from srbench.models.losses.mobilenet import MobileNetContentLoss
+from srbench.models.losses.perceptual import MobileNetContentLoss
 from srbench.models.recipe import Batch, LossInputs
 
 
@@ -67,14 +67,16 @@ def test_generator_multiply_adds_at_720p(scale, expected):
     assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=1e-9 if scale == 4 else 2e-3)
 
 
-def test_critic_reproduces_the_authors_network(golden):
+def test_discriminator_reproduces_the_authors_network(golden):
     fixture = golden("swiftsrgan_d")
-    critic = load(SwiftDiscriminator(3), fixture.state())
+    discriminator = load(SwiftDiscriminator(3), fixture.state())
     with torch.no_grad():
-        probabilities = critic(fixture.input())
+        probabilities = discriminator(fixture.input())
     torch.testing.assert_close(probabilities, fixture.output(), atol=1e-7, rtol=0)
-    assert {key: list(value.shape) for key, value in critic.state_dict().items()} == fixture.spec["keys"]
-    assert sum(parameter.numel() for parameter in critic.parameters()) == 19_413_279
+    assert {key: list(value.shape) for key, value in discriminator.state_dict().items()} == fixture.spec[
+        "keys"
+    ]
+    assert sum(parameter.numel() for parameter in discriminator.parameters()) == 19_413_279
 
 
 @pytest.mark.parametrize("side", [3, 6, 7, 12])
@@ -134,12 +136,12 @@ def test_paper_recipe_is_the_released_script(mobilenet_state):
 
     recipe = create("swift_srgan", scale=4, channels=3).recipe("paper", pretrained)
     (stage,) = recipe.stages
-    (critic,) = stage.critics
+    (discriminator,) = stage.discriminators
     assert asked == ["mobilenet_v2"]
     assert stage.patch == 96
-    for optimiser in (stage.optimiser, critic.optimiser):
+    for optimiser in (stage.optimiser, discriminator.optimiser):
         assert (optimiser.name, optimiser.lr, optimiser.weight_decay) == ("adamw", 1e-3, 1e-2)
-    assert stage.schedule(0.99) == critic.schedule(0.99) == 1
+    assert stage.schedule(0.99) == discriminator.schedule(0.99) == 1
     assert {term.name: term.weight for term in stage.terms} == {
         "mse": 1.0,
         "adversarial": 1e-3,
@@ -147,7 +149,7 @@ def test_paper_recipe_is_the_released_script(mobilenet_state):
         "mobilenet_v2": 6e-3,
     }
     assert isinstance(stage.terms[-1].loss, MobileNetContentLoss)
-    assert sum(parameter.numel() for parameter in critic.build().parameters()) == 19_413_279
+    assert sum(parameter.numel() for parameter in discriminator.build().parameters()) == 19_413_279
     assert any("batch size" in note for note in recipe.notes)
 
 
@@ -162,15 +164,15 @@ def test_losses_are_the_released_ones(mobilenet_state):
     from torchvision.models import mobilenet_v2
 
     stage = create("swift_srgan", scale=4, channels=3).recipe("paper", lambda _: mobilenet_state).stages[0]
-    critic = stage.critics[0].build().eval()
+    discriminator = stage.discriminators[0].build().eval()
     hr, sr = torch.rand(2, 3, 96, 96), torch.rand(2, 3, 96, 96)
-    inputs = LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {"critic": critic})
+    inputs = LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {"discriminator": discriminator})
     network = mobilenet_v2(weights=None).eval()
     network.load_state_dict(mobilenet_state)
     with torch.no_grad():
         found = sum(term.weight * term.loss(inputs) for term in stage.terms)
-        of_critic = stage.critics[0].loss(critic, inputs)
-        real, fake = critic(hr), critic(sr)
+        of_discriminator = stage.discriminators[0].loss(discriminator, inputs)
+        real, fake = discriminator(hr), discriminator(sr)
         features = F.mse_loss(network.features(sr), network.features(hr))
     assert 6e-3 * features > 1e-4
     down = (sr[:, :, 1:] - sr[:, :, :-1]).pow(2).sum() / (3 * 95 * 96)
@@ -178,17 +180,17 @@ def test_losses_are_the_released_ones(mobilenet_state):
     expected = (sr - hr).pow(2).mean() + 1e-3 * (1 - fake).mean() + 6e-3 * features
     expected = expected + 2e-8 * 2 * (down + right) / 2
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
-    torch.testing.assert_close(of_critic, 1 - real.mean() + fake.mean())
+    torch.testing.assert_close(of_discriminator, 1 - real.mean() + fake.mean())
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("variant", ["paper", "tiny"])
-def test_critic_of_every_recipe_judges_its_patches(scale, budget, variant):
+def test_discriminator_of_every_recipe_judges_its_patches(scale, budget, variant):
     (stage,) = create("swift_srgan", scale=scale, variant=variant).recipe(budget).stages
     with torch.device("meta"):
-        critic = stage.critics[0].build()
-        assert critic(torch.empty(2, 1, stage.patch, stage.patch)).shape == (2, 1)
+        discriminator = stage.discriminators[0].build()
+        assert discriminator(torch.empty(2, 1, stage.patch, stage.patch)).shape == (2, 1)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
@@ -215,20 +217,20 @@ def test_tiny_smoke_run_beats_bicubic_on_a_scene_it_has_not_seen(scale, scenes, 
     assert psnr(model.infer(lr), hr) > psnr(create("bicubic", scale=scale).infer(lr), hr) + 0.3
 
 
-def test_critic_learns_to_tell_the_two_apart(scenes, train):
+def test_discriminator_learns_to_tell_the_two_apart(scenes, train):
     model, data = create("swift_srgan", scale=4, variant="tiny"), scenes(4)
     recipe = model.recipe("smoke")
     made = []
 
     def build():
-        made.append(critic.build())
+        made.append(discriminator.build())
         return made[-1]
 
     hr = data.train[..., :96, :96]
     (stage,) = recipe.stages
-    (critic,) = stage.critics
-    stage = replace(stage, iterations=40, critics=(replace(critic, build=build),))
+    (discriminator,) = stage.discriminators
+    stage = replace(stage, iterations=40, discriminators=(replace(discriminator, build=build),))
     train(model, replace(recipe, stages=(stage,)), data)
     inputs = LossInputs(Batch(data.degrade(hr), hr, 4), {"sr": model.infer(data.degrade(hr))})
     with torch.no_grad():
-        assert critic.loss(made[0], inputs) < critic.loss(critic.build(), inputs) - 0.02
+        assert discriminator.loss(made[0], inputs) < discriminator.loss(discriminator.build(), inputs) - 0.02

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -10,12 +11,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import ModelError, card, create
 from srbench.models.attention import DropPath
-from srbench.models.baselines.swinir import SIZES, Size, build_swinir, learned_alone, swin_radius
-from srbench.models.baselines.swinir_frame import DIV2K_MEAN, DirectFrame, NearestFrame, PixelShuffleFrame
+from srbench.models.baselines.swinir import (
+    CONFIGS,
+    DIV2K_MEAN,
+    SwinIRBase,
+    SwinIRConfig,
+    Upsampler,
+    build_swinir,
+    strip_tables,
+    swin_radius,
+    upsampler_radius,
+)
 from srbench.models.interface import pad_to_multiple
 
 FULL = ["classical_x2", "classical_x4", "light_x4", "real_x4"]
-FIXTURE_TINY = Size(60, (2, 2), 6, PixelShuffleFrame)
+FIXTURE_TINY = SwinIRConfig(60, (2, 2), 6, "pixelshuffle")
 
 
 def build(tag):
@@ -90,21 +100,24 @@ def test_checkpoints_with_masks_and_tables_are_converted(golden, tag):
         key: torch.zeros(keys[key]) for key, rule in fixture.spec["rules"].items() if rule == "skip"
     }
     assert len(stored) == len(keys)
-    converted = learned_alone(stored)
+    converted = strip_tables(stored)
     build(tag).load_state_dict(converted, strict=True)
     assert all(converted[key] is stored[key] for key in converted)
-    again = learned_alone(converted)
+    again = strip_tables(converted)
     assert again.keys() == converted.keys() and all(again[key] is converted[key] for key in converted)
 
 
 def test_unknown_weights_come_back_as_they_are():
     foreign = {"attn_mask": torch.ones(2), "blocks.0.relative_position_index": torch.ones(())}
     for state in (foreign, {}):
-        assert learned_alone(state) == state
+        assert strip_tables(state) == state
         assert create("swinir", scale=2, variant="tiny").convert(state) == state
 
 
-NARROW = {name: Size(4, size.depths, 1, size.frame, upsampling_features=2) for name, size in SIZES.items()}
+NARROW = {
+    name: SwinIRConfig(4, config.depths, 1, config.upsampler, upsampling_features=2)
+    for name, config in CONFIGS.items()
+}
 
 
 @pytest.mark.parametrize(("variant", "scale"), [("classical", 4), ("light", 4), ("real", 4), ("tiny", 2)])
@@ -125,9 +138,10 @@ def test_radius_of_a_single_block_by_hand():
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_enlarging_looks_as_far_as_it_says(scale, probe):
-    for frame in (PixelShuffleFrame, DirectFrame, NearestFrame):
-        network = frame(scale, 2, (0.0,), [], 1, 2)
-        assert probe(network, scale, 10) == frame.radius(scale) + 2  # with conv_first and conv_after_body
+    for upsampler in get_args(Upsampler):
+        network = SwinIRBase(scale, 2, (0.0,), [], 1, upsampler, 2)
+        # With conv_first and conv_after_body.
+        assert probe(network, scale, 10) == upsampler_radius(upsampler, scale) + 2
 
 
 def test_training_after_inference_and_inference_after_training():
@@ -170,12 +184,12 @@ def test_grey_shift_names_the_layers_that_carry_the_mean(variant):
     assert grey.grey_shift is None
 
 
-@pytest.mark.parametrize("frame", [PixelShuffleFrame, DirectFrame, NearestFrame])
-def test_grey_shift_turns_the_colour_network_into_a_grey_one(frame):
+@pytest.mark.parametrize("upsampler", get_args(Upsampler))
+def test_grey_shift_turns_the_colour_network_into_a_grey_one(upsampler):
     """Biases folded as stated: away from the zero padding, the grey network is the colour one averaged."""
-    size = Size(8, (2,), 2, frame, upsampling_features=6)
-    colour = build_swinir(2, DIV2K_MEAN, size).double().eval()
-    grey = build_swinir(2, (0.0,), size).double().eval()
+    config = SwinIRConfig(8, (2,), 2, upsampler, upsampling_features=6)
+    colour = build_swinir(2, DIV2K_MEAN, config).double().eval()
+    grey = build_swinir(2, (0.0,), config).double().eval()
     shift = torch.tensor(colour.grey_shift.shift).double()
     state, last = dict(colour.state_dict()), colour.grey_shift.last
     state["conv_first.bias"] = state["conv_first.bias"] + torch.einsum(

@@ -1,4 +1,4 @@
-"""How SwinIR is trained: the published numbers, and the critic and losses of the real-world variant."""
+"""How SwinIR is trained: the published numbers, the discriminator and losses of the real-world variant."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from srbench.models import ModelError, create
-from srbench.models.baselines.swinir_critic import UNetCritic
+from srbench.models.discriminators import UNetDiscriminator
 from srbench.models.losses.perceptual import VGGContentLoss
 from srbench.models.recipe import Batch, LossInputs
 
@@ -62,9 +62,11 @@ def test_real_world_recipe_is_the_authors_two_option_files():
         "perceptual": 1,
         "adversarial": 0.1,
     }
-    (critic,) = adversarial.critics
-    assert critic.optimiser.lr == adversarial.optimiser.lr == 1e-4
-    assert sum(parameter.numel() for parameter in critic.build().parameters()) == 4_375_745  # one channel
+    (discriminator,) = adversarial.discriminators
+    assert discriminator.optimiser.lr == adversarial.optimiser.lr == 1e-4
+    assert (
+        sum(parameter.numel() for parameter in discriminator.build().parameters()) == 4_375_745
+    )  # one channel
 
 
 def test_perceptual_loss_compares_the_authors_layers_or_says_that_it_cannot(vgg_state):
@@ -79,23 +81,23 @@ def test_perceptual_loss_compares_the_authors_layers_or_says_that_it_cannot(vgg_
     assert any("BSRGAN" in note for note in without.notes)
 
 
-def test_critic_has_the_published_size_and_judges_every_pixel():
-    critic = UNetCritic(3)
-    assert sum(parameter.numel() for parameter in critic.parameters()) == 4_376_897
-    assert UNetCritic(1, 4)(torch.rand(2, 1, 16, 24)).shape == (2, 1, 16, 24)
+def test_discriminator_has_the_published_size_and_judges_every_pixel():
+    discriminator = UNetDiscriminator(3)
+    assert sum(parameter.numel() for parameter in discriminator.parameters()) == 4_376_897
+    assert UNetDiscriminator(1, 4)(torch.rand(2, 1, 16, 24)).shape == (2, 1, 16, 24)
     with pytest.raises(ModelError, match="multiples of 8"):
-        critic(torch.rand(1, 3, 16, 20))
+        discriminator(torch.rand(1, 3, 16, 20))
 
 
-def test_critic_normalises_all_but_its_first_and_last_layer():
-    critic = UNetCritic(1, 4).train()
+def test_discriminator_normalises_all_but_its_first_and_last_layer():
+    discriminator = UNetDiscriminator(1, 4).train()
     for _ in range(300):  # each pass refines the estimate of the largest singular value
-        critic(torch.rand(1, 1, 8, 8))
-    critic.eval()
+        discriminator(torch.rand(1, 1, 8, 8))
+    discriminator.eval()
     for number in range(1, 9):
-        weight = critic.get_submodule(f"conv{number}").weight
+        weight = discriminator.get_submodule(f"conv{number}").weight
         assert torch.linalg.matrix_norm(weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-3)
-    assert {name for name, _ in critic.named_parameters() if "parametrizations" not in name} == {
+    assert {name for name, _ in discriminator.named_parameters() if "parametrizations" not in name} == {
         "conv0.weight",
         "conv0.bias",
         "conv9.weight",
@@ -103,23 +105,23 @@ def test_critic_normalises_all_but_its_first_and_last_layer():
     }
 
 
-def test_critic_adds_what_was_there_before_at_each_size():
+def test_discriminator_adds_what_was_there_before_at_each_size():
     """With the way back up silenced, only the skip connection at full size is left."""
-    critic = UNetCritic(1, 4).eval()
+    discriminator = UNetDiscriminator(1, 4).eval()
     image = torch.rand(1, 1, 16, 16)
     with torch.no_grad():
         for number in (4, 5, 6):
-            silent = critic.get_submodule(f"conv{number}")
+            silent = discriminator.get_submodule(f"conv{number}")
             torch.nn.utils.parametrize.remove_parametrizations(silent, "weight").weight.zero_()
-        x = F.leaky_relu(critic.conv0(image), 0.2)
+        x = F.leaky_relu(discriminator.conv0(image), 0.2)
         for number in (7, 8):
-            x = F.leaky_relu(critic.get_submodule(f"conv{number}")(x), 0.2)
-        torch.testing.assert_close(critic(image), critic.conv9(x))
+            x = F.leaky_relu(discriminator.get_submodule(f"conv{number}")(x), 0.2)
+        torch.testing.assert_close(discriminator(image), discriminator.conv9(x))
 
 
-def test_critic_learns_to_tell_apart():
-    (critic,) = recipe("real", "smoke").stages[1].critics
-    network = critic.build()
+def test_discriminator_learns_to_tell_apart():
+    (discriminator,) = recipe("real", "smoke").stages[1].discriminators
+    network = discriminator.build()
     optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
     hr = torch.rand(4, 1, 24, 24)
     sr = 0.5 * hr
@@ -127,7 +129,7 @@ def test_critic_learns_to_tell_apart():
     losses = []
     for _ in range(120):
         optimiser.zero_grad()
-        loss = critic.loss(network, inputs)
+        loss = discriminator.loss(network, inputs)
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
@@ -136,32 +138,32 @@ def test_critic_learns_to_tell_apart():
     assert network(hr).mean() > network(sr).mean()
 
 
-def test_generator_is_paid_for_fooling_the_critic():
+def test_generator_is_paid_for_fooling_the_discriminator():
     stage = recipe("real", "smoke").stages[1]
-    critic = stage.critics[0].build().eval()
+    discriminator = stage.discriminators[0].build().eval()
     hr = torch.rand(2, 1, 32, 32)
     sr = (0.5 * hr).requires_grad_()
-    inputs = LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {"critic": critic})
+    inputs = LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {"discriminator": discriminator})
     adversarial = {term.name: term.loss for term in stage.terms}["adversarial"]
     of_generator = torch.autograd.grad(adversarial(inputs), sr)[0]
-    of_critic = torch.autograd.grad(stage.critics[0].loss(critic, inputs), sr)[0]
-    assert F.cosine_similarity(of_generator.flatten(), of_critic.flatten(), dim=0) < -0.99
+    of_discriminator = torch.autograd.grad(stage.discriminators[0].loss(discriminator, inputs), sr)[0]
+    assert F.cosine_similarity(of_generator.flatten(), of_discriminator.flatten(), dim=0) < -0.99
 
 
-def test_adversarial_stage_moves_generator_and_critic(scenes, train):
+def test_adversarial_stage_moves_generator_and_discriminator(scenes, train):
     model = create("swinir", scale=4, variant="tiny")
     real = recipe("real", "smoke")
     stage = replace(real.stages[1], iterations=2, patch=32)
-    critic = stage.critics[0]
+    discriminator = stage.discriminators[0]
     made = []
 
     def build():
-        made.append(critic.build())
+        made.append(discriminator.build())
         made.append([parameter.clone() for parameter in made[0].parameters()])
         return made[0]
 
     before = {key: value.clone() for key, value in model.network.named_parameters()}
-    stage = replace(stage, critics=(replace(critic, build=build),))
+    stage = replace(stage, discriminators=(replace(discriminator, build=build),))
     losses = train(model, replace(real, stages=(stage,)), scenes(4)).losses["adversarial"]
     assert np.isfinite(losses).all()
     assert not torch.equal(model.network.body.conv_last.weight, before["body.conv_last.weight"])

@@ -85,12 +85,13 @@ def test_an_unreadable_file_is_named(tmp_path):
         load_config(tmp_path / "nowhere.yaml")
 
 
-def test_train_settings_reach_every_stage_and_stage_settings_win():
-    recipe = applied("train.lr=3e-3", "train.batch=6", "stages.gan.lr=2e-3", "stages.gan.critic_lr=1e-5")
+@pytest.mark.parametrize("option", ["discriminator_lr", "critic_lr"])  # the second in older files
+def test_train_settings_reach_every_stage_and_stage_settings_win(option):
+    recipe = applied("train.lr=3e-3", "train.batch=6", "stages.gan.lr=2e-3", f"stages.gan.{option}=1e-5")
     first, second = recipe.stages
     assert (first.optimiser.lr, second.optimiser.lr) == (3e-3, 2e-3)
     assert (first.batch, second.batch) == (6, 6)
-    assert second.critics[0].optimiser == replace(GAN.critics[0].optimiser, lr=1e-5)
+    assert second.discriminators[0].optimiser == replace(GAN.discriminators[0].optimiser, lr=1e-5)
     assert first.optimiser.betas == PIXEL.optimiser.betas
 
 

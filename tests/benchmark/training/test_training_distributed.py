@@ -30,7 +30,7 @@ def torchrun(folder: Path, model: str, *words: str) -> subprocess.CompletedProce
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("train.degradation=sem_pixel:dose=40,jitter=0.3",)])
 def test_two_processes_learn_what_one_learns(train, tmp_path, words):
-    """Gradient descent in float64 with a critic, clipping and averaging: equal but for rounding."""
+    """Gradient descent in float64 with a discriminator, clipping and averaging: equal but for rounding."""
     alone = train("shared_sr", *words, out=tmp_path / "alone")
     done = torchrun(tmp_path / "together", "shared_sr", *words)
     assert done.returncode == 0, done.stderr
@@ -44,9 +44,9 @@ def test_two_processes_learn_what_one_learns(train, tmp_path, words):
         torch.load(folder / "checkpoint.pt", weights_only=True)["state"]
         for folder in (alone.folder, tmp_path / "together")
     ]
-    critics = [state["critics"]["critic"]["network"] for state in states]
-    for name, tensor in critics[0].items():
-        torch.testing.assert_close(critics[1][name], tensor, rtol=1e-9, atol=1e-12)
+    discriminators = [state["critics"]["discriminator"]["network"] for state in states]
+    for name, tensor in discriminators[0].items():
+        torch.testing.assert_close(discriminators[1][name], tensor, rtol=1e-9, atol=1e-12)
     assert states[1]["metrics"]["psnr"] == pytest.approx(states[0]["metrics"]["psnr"], abs=1e-9)
     manifest = json.loads((tmp_path / "together" / "manifest.json").read_text())
     assert manifest["sessions"][0]["device"]["processes"] == 2

@@ -1,4 +1,4 @@
-"""The loop against hand-written loops, and what it promises about stages, critics and bad updates."""
+"""The loop against hand-written loops, and what it promises about stages, discriminators and bad updates."""
 
 from __future__ import annotations
 
@@ -17,17 +17,25 @@ from training_fakes import (
     SGD,
     PlainSR,
     Textures,
-    TinyCritic,
+    TinyDiscriminator,
     TinySR,
     adversarial,
-    critic_loss,
+    discriminator_loss,
     register_network,
 )
 
 from srbench import models
 from srbench.datasets.degrade import get
 from srbench.errors import SrbenchError
-from srbench.models.recipe import Clip, ConstantRate, CosineRate, Critic, LossTerm, PixelLoss, Recipe
+from srbench.models.recipe import (
+    Clip,
+    ConstantRate,
+    CosineRate,
+    DiscriminatorSpec,
+    LossTerm,
+    PixelLoss,
+    Recipe,
+)
 from srbench.training import rng
 from srbench.training.data import CropReader, make_pairs
 
@@ -70,14 +78,16 @@ def test_one_stage_equals_a_loop_written_out_by_hand(train):
 
 
 def test_a_game_equals_a_loop_written_out_by_hand(train):
-    """Generator first against the frozen critic, then the critic on the same detached images."""
-    critic_spec = Critic("critic", TinyCritic, critic_loss, replace(SGD, lr=0.02))
+    """Generator first against the frozen discriminator, then that on the same detached images."""
+    discriminator_spec = DiscriminatorSpec(
+        "discriminator", TinyDiscriminator, discriminator_loss, replace(SGD, lr=0.02)
+    )
     terms = (L1, LossTerm("adversarial", adversarial, 0.1))
     stage = replace(
         PIXEL,
         iterations=4,
         terms=terms,
-        critics=(critic_spec,),
+        discriminators=(discriminator_spec,),
         ema=None,
         optimiser=SGD,
         schedule=ConstantRate(),
@@ -89,25 +99,29 @@ def test_a_game_equals_a_loop_written_out_by_hand(train):
         rng.seed_streams(0, 1)
         network = models.create("game", scale=2).network
         rng.seed_streams(2, 1, 0, 0)
-        critic = TinyCritic()
+        discriminator = TinyDiscriminator()
     textures, degradation = Textures(), get("bicubic")
     reader = CropReader(textures, textures.split("train"), degradation, 2, 1)
     learner = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-    judge = torch.optim.SGD(critic.parameters(), lr=0.02, momentum=0.9)
+    judge = torch.optim.SGD(discriminator.parameters(), lr=0.02, momentum=0.9)
     for step in range(4):
         batch = make_pairs(reader.read(step, 4, 16, 0, 0, 1), degradation, torch.zeros(1), 1)
         sr = network(batch.lr)
         learner.zero_grad()
-        (F.l1_loss(sr, batch.hr) + 0.1 * F.softplus(-critic(sr)).mean()).backward()
+        (F.l1_loss(sr, batch.hr) + 0.1 * F.softplus(-discriminator(sr)).mean()).backward()
         learner.step()
         judge.zero_grad()
-        (F.softplus(-critic(batch.hr)).mean() + F.softplus(critic(sr.detach())).mean()).backward()
+        (
+            F.softplus(-discriminator(batch.hr)).mean() + F.softplus(discriminator(sr.detach())).mean()
+        ).backward()
         judge.step()
     trained = load_file(result.weights)
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(trained[name], tensor, rtol=1e-5, atol=1e-6)
-    saved = torch.load(result.folder / "checkpoint.pt", weights_only=True)["state"]["critics"]["critic"]
-    for name, tensor in critic.state_dict().items():
+    saved = torch.load(result.folder / "checkpoint.pt", weights_only=True)["state"]["critics"][
+        "discriminator"
+    ]
+    for name, tensor in discriminator.state_dict().items():
         torch.testing.assert_close(saved["network"][name], tensor, rtol=1e-5, atol=1e-6)
 
 
@@ -147,17 +161,17 @@ def test_frozen_batch_normalisation_keeps_its_statistics(train):
     assert torch.equal(weights["head.1.running_mean"], torch.zeros(8))
 
 
-def test_a_critic_goes_on_in_a_later_stage_of_the_same_name(train):
-    later = replace(GAN, name="later", critics=(replace(GAN.critics[0], steps=1),))
-    other = replace(later, name="other", critics=(replace(later.critics[0], name="fresh"),))
+def test_a_discriminator_goes_on_in_a_later_stage_of_the_same_name(train):
+    later = replace(GAN, name="later", discriminators=(replace(GAN.discriminators[0], steps=1),))
+    other = replace(later, name="other", discriminators=(replace(later.discriminators[0], name="fresh"),))
     other = replace(other, terms=(L1,))
     register("twice", GAN, later, other)
     state = torch.load(train("twice").folder / "checkpoint.pt", weights_only=True)["state"]
     steps = {
-        name: int(next(iter(critic["optimiser"]["state"].values()))["step"])
-        for name, critic in state["critics"].items()
+        name: int(next(iter(discriminator["optimiser"]["state"].values()))["step"])
+        for name, discriminator in state["critics"].items()
     }
-    assert steps == {"critic": 7 * 2 + 7, "fresh": 7}
+    assert steps == {"discriminator": 7 * 2 + 7, "fresh": 7}
 
 
 def test_schedules_see_the_latest_validation(train):
@@ -219,12 +233,12 @@ def test_a_bad_update_is_skipped_and_leaves_no_trace(train, echo):
     class Once(Poisoned):
         calls = frozenset({3, 5})
 
-    register("once", replace(PIXEL, terms=GAN.terms, critics=GAN.critics), network=Once)
+    register("once", replace(PIXEL, terms=GAN.terms, discriminators=GAN.discriminators), network=Once)
     result = train("once", "stages.pixel.iterations=8")
     weights = load_file(result.weights)
     assert all(tensor.isfinite().all() for tensor in weights.values())
     state = torch.load(result.folder / "checkpoint.pt", weights_only=True)["state"]
-    assert all(t.isfinite().all() for t in state["critics"]["critic"]["network"].values())
+    assert all(t.isfinite().all() for t in state["critics"]["discriminator"]["network"].values())
     assert state["skipped"] >= 1
     assert any("gradient of generator not finite, update skipped" in note for note in echo.notes)
     manifest = json.loads((result.folder / "manifest.json").read_text())

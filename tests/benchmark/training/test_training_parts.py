@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import random
 from dataclasses import dataclass, replace
@@ -28,8 +29,10 @@ from srbench.training import rng
 from srbench.training.describe import describe, differences
 from srbench.training.determinism import repeatable
 from srbench.training.ema import AveragedWeights
+from srbench.training.guard import Guard
 from srbench.training.optim import build_optimiser, clip_gradients, set_rate
 from srbench.training.stage import check_recipe, move_loss_modules, select_parameters, set_modes
+from srbench.training.state import TrainingState
 from srbench.training.step import Meter
 
 
@@ -204,11 +207,11 @@ def test_a_description_is_plain_and_differences_name_the_place():
         "call": "PixelLoss",
         "function": f"{F.l1_loss.__module__}.l1_loss",
     }
-    changed = replace(GAN, critics=(replace(GAN.critics[0], steps=3),), patch=20)
+    changed = replace(GAN, discriminators=(replace(GAN.discriminators[0], steps=3),), patch=20)
     second = describe(Recipe((PIXEL, changed), "tests"))
     assert differences(first, second) == [
         "stages.gan.patch: was 16, is 20",
-        "stages.gan.critics.critic.steps: was 2, is 3",
+        "stages.gan.discriminators.discriminator.steps: was 2, is 3",
     ]
     assert differences(first, describe(Recipe((PIXEL, GAN), "tests"))) == []
     assert "0x" not in str(first)
@@ -220,3 +223,13 @@ def test_the_meter_gives_means_and_starts_again():
     meter.add({"a": torch.tensor(3.0)})
     assert meter.take() == {"a": 2.0, "b": 4.0}
     assert meter.take() == {}
+
+
+def test_a_state_of_a_run_that_called_them_critics_loads():
+    first, second = (TrainingState(TinySR(2, 1), Recipe((GAN,), "tests"), seed, Guard(10)) for seed in (0, 1))
+    saved = copy.deepcopy(first.to_dict())
+    saved["critics"] = {"critic": saved["critics"]["discriminator"]}
+    second.load_dict(saved)
+    expected = first.discriminators["discriminator"].network.state_dict()
+    restored = second.discriminators["discriminator"].network.state_dict()
+    assert all(torch.equal(restored[name], value) for name, value in expected.items())

@@ -60,7 +60,7 @@ def ended(processes: list[BaseProcess]) -> list[int | None]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("world", "kills", "extra"), [(1, 3, ()), (2, 2, ()), (1, 2, (NOISY,))])
 def test_killed_at_random_steps_the_run_ends_with_the_same_bytes(tmp_path, world, kills, extra):
-    """40 steps, two stages, a critic, averaged weights, dropout; SIGKILL again and again."""
+    """40 steps, two stages, a discriminator, averaged weights, dropout; SIGKILL again and again."""
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     assert ended(launch("slow_gan", straight, *EVERY, *extra, world=world)) == [0] * world
     steps = sorted(random.Random(time.time_ns()).sample(range(2, 38), kills))

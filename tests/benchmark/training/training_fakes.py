@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from srbench.datasets.degrade import Degradation, Place
 from srbench.datasets.interface import DatasetCard, DatasetSource, DatasetState, Micrograph, MicrographSet
 from srbench.datasets.registry import register_dataset
-from srbench.models.interface import RecipeRequest
 from srbench.models.recipe import (
     Clip,
     ConstantRate,
     CosineRate,
-    Critic,
+    DiscriminatorSpec,
     LossInputs,
     LossTerm,
     Optimiser,
     PixelLoss,
     Ramp,
     Recipe,
+    RecipeRequest,
     Stage,
 )
 from srbench.models.registry import register_model
@@ -179,8 +179,8 @@ class PlainSR(nn.Module):
         return F.pixel_shuffle(self.tail(torch.tanh(self.head(lr))), self.scale)
 
 
-class TinyCritic(nn.Module):
-    """A patch critic with batch normalisation."""
+class TinyDiscriminator(nn.Module):
+    """A patch discriminator with batch normalisation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,12 +192,12 @@ class TinyCritic(nn.Module):
         return self.body(image)
 
 
-def critic_loss(critic: nn.Module, inputs: LossInputs) -> Tensor:
-    return F.softplus(-critic(inputs.hr)).mean() + F.softplus(critic(inputs.sr)).mean()
+def discriminator_loss(discriminator: nn.Module, inputs: LossInputs) -> Tensor:
+    return F.softplus(-discriminator(inputs.hr)).mean() + F.softplus(discriminator(inputs.sr)).mean()
 
 
 def adversarial(inputs: LossInputs) -> Tensor:
-    return F.softplus(-inputs.critics["critic"](inputs.sr)).mean()
+    return F.softplus(-inputs.discriminators["discriminator"](inputs.sr)).mean()
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,15 @@ GAN = replace(
     name="gan",
     iterations=7,
     terms=(L1, LossTerm("adversarial", adversarial, Ramp(0.0, 0.02))),
-    critics=(Critic("critic", TinyCritic, critic_loss, Optimiser("adamw", 1e-3, (0.5, 0.9)), steps=2),),
+    discriminators=(
+        DiscriminatorSpec(
+            "discriminator",
+            TinyDiscriminator,
+            discriminator_loss,
+            Optimiser("adamw", 1e-3, (0.5, 0.9)),
+            steps=2,
+        ),
+    ),
     clip=Clip("norm", 1.0),
 )
 SGD = Optimiser("sgd", 0.1)
@@ -240,13 +248,21 @@ def slow(request: RecipeRequest) -> Recipe:
 def shared(request: RecipeRequest) -> Recipe:
     """Plain gradient descent, in float64: equal on any number of processes but for rounding."""
     slower = replace(SGD, lr=0.01)
-    critic = Critic("critic", lambda: PlainCritic().double(), critic_loss, slower, clip=Clip("norm", 1.0))
+    discriminator = DiscriminatorSpec(
+        "discriminator",
+        lambda: PlainDiscriminator().double(),
+        discriminator_loss,
+        slower,
+        clip=Clip("norm", 1.0),
+    )
     terms = (L1, LossTerm("adversarial", adversarial, 0.01))
-    stage = Stage("sgd", 6, 4, 16, terms, SGD, ConstantRate(), (critic,), clip=Clip("norm", 0.5), ema=0.5)
+    stage = Stage(
+        "sgd", 6, 4, 16, terms, SGD, ConstantRate(), (discriminator,), clip=Clip("norm", 0.5), ema=0.5
+    )
     return Recipe((stage,), "tests")
 
 
-class PlainCritic(TinyCritic):
+class PlainDiscriminator(TinyDiscriminator):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.LeakyReLU(0.2), nn.Conv2d(4, 1, 3))
