@@ -55,11 +55,11 @@ def case_of(kind: str) -> Case:
 
 def report(kind: str) -> None:
     """One line: the fastest round, and what takes most of it."""
-    metrics = [m for m in registry.list_metrics() if m.default and m.of_images and m.family != "perceptual"]
+    metrics = [m for m in registry.list_metrics() if m.default and m.per_image and m.family != "perceptual"]
     case = case_of(kind)
     rounds = []
     for _ in range(ROUNDS):
-        case.memo.clear()
+        case.cache.clear()
         times, values = {}, 0
         for metric in metrics:
             start = time.process_time()

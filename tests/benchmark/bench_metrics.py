@@ -166,14 +166,14 @@ def every_default_metric(repetitions: int) -> None:
     lr = cv2.resize(hr, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     print(f"every default metric of one pair of {SHAPE[1]} x {SHAPE[0]}, ms")
     for metric in registry.list_metrics():
-        if metric.default and metric.of_images and not metric.needs():
+        if metric.default and metric.per_image and not metric.needs():
             case = named("sem-grey").case(
                 sr, hr, lr, 4, degrade=_binned, lr_variance=lambda plane: plane / 60.0 + 1e-4, clean=True
             )
             value, reason = measure(metric, case)
 
             def once(metric: registry.Metric = metric, case: registry.Case = case) -> None:
-                case.memo.clear()
+                case.cache.clear()
                 measure(metric, case)
 
             print(

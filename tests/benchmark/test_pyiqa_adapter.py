@@ -141,7 +141,7 @@ def test_name_network_version_direction_and_range(
     assert (metric.name, metric.id, metric.direction, metric.bounds) == (name, identity, direction, bounds)
     assert get(identity) == get(f"{name}-pyiqa") == metric
     assert get(identity.replace("9.9", "0.1.2")).direction == direction  # a row of another version
-    assert not metric.default and metric.of_images and metric.explanation.endswith(".")
+    assert not metric.default and metric.per_image and metric.explanation.endswith(".")
     assert "pyiqa" not in sys.modules  # its table is read without the seconds of importing it
 
 

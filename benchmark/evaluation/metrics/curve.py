@@ -118,7 +118,7 @@ def list_curves() -> list[Curve]:
 
 def _point(function: CurveFunction, curve: Curve, index: int) -> Callable[[Case], float]:
     def point(case: Case) -> float:
-        values = case.once(f"curve {curve.name}", lambda: tuple(function(case)))
+        values = case.cached(f"curve {curve.name}", lambda: tuple(function(case)))
         if math.isnan(values[index]):
             raise MetricUnavailable(
                 f"{curve.title} has no value at {curve.x[index]:.3g} in an image this small"

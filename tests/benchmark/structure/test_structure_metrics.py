@@ -265,7 +265,7 @@ def test_the_sharp_liar_passes_where_the_objects_are_large(draw: SimpleNamespace
 @pytest.mark.gpu
 def test_a_gpu_gives_the_same_values(draw: SimpleNamespace, hr: np.ndarray, exchanged: np.ndarray) -> None:
     case = draw.case(gaussian_filter(exchanged, 1), hr, category="particles", second=exchanged)
-    on_gpu = dataclasses.replace(case, device="cuda", memo={})
+    on_gpu = dataclasses.replace(case, device="cuda", cache={})
     for metric in OURS:
         value, why = measure(metric, case)
         found, reason_there = measure(metric, on_gpu)
