@@ -250,7 +250,6 @@ def registration_shift(
     reference: Plane,
     *,
     max_frequency: float = 0.5,
-    reach: float | None = None,
     whitening: float = 0.5,
 ) -> tuple[float, float]:
     """Displacement of an image against its reference, downwards and to the right, in pixels, to 0.01.
@@ -264,7 +263,6 @@ def registration_shift(
         moved: ``(H, W)``.
         reference: of the same size.
         max_frequency: highest frequency used, in cycles per pixel; what lies above may be noise.
-        reach: largest displacement considered along each axis; periodic structures fit at many.
         whitening: 1 is phase correlation, where all frequencies count the same, those of mere noise as well;
             0 is cross correlation, which coarse shading decides. Halfway is the least disturbed by either.
     """
@@ -302,6 +300,7 @@ def _whitened(image: Plane, offset: tuple[float, float], max_frequency: float, w
     bounds=(0.0, 1.0),
     explanation="Agreement of the outlines within one pixel; blind to a shift of all by one pixel.",
     family="edges",
+    version=2,
 )
 def edge_f1(case: Case) -> float:
     """Harmonic mean of the precision and recall of edge pixels within 1 px."""
@@ -314,6 +313,7 @@ def edge_f1(case: Case) -> float:
     bounds=(0.0, 1.0),
     explanation="Agreement of the outlines within two pixels.",
     family="edges",
+    version=2,
     default=False,
 )
 def edge_f1_2px(case: Case) -> float:
@@ -327,6 +327,7 @@ def edge_f1_2px(case: Case) -> float:
     bounds=(0.0, 1.0),
     explanation="Share of the outlines in the result that the reference does not have.",
     family="edges",
+    version=2,
 )
 def edge_hallucinated(case: Case) -> float:
     """1 - precision of edge pixels within 1 px."""
@@ -339,6 +340,7 @@ def edge_hallucinated(case: Case) -> float:
     bounds=(0.0, 1.0),
     explanation="Share of the outlines of the reference that the result does not have.",
     family="edges",
+    version=2,
 )
 def edge_omitted(case: Case) -> float:
     """1 - recall of edge pixels within 1 px."""
@@ -351,6 +353,7 @@ def edge_omitted(case: Case) -> float:
     bounds=(0.0, 1.0),
     explanation="Share of the outlines lost in the interpolated LR image that the result brings back.",
     family="edges",
+    version=2,
 )
 def edge_recovered(case: Case) -> float:
     """Recall on the edges of HR farther than 1 px from those of the bicubically enlarged LR image."""
@@ -365,6 +368,7 @@ def edge_recovered(case: Case) -> float:
     bounds=(0.0, float("inf")),
     explanation="How far an outline typically lies from its true place, in HR pixels.",
     family="edges",
+    version=2,
 )
 def edge_displacement(case: Case) -> float:
     """Median distance between matching edges along the normal."""
@@ -378,6 +382,7 @@ def edge_displacement(case: Case) -> float:
     explanation="How far the outlines of bright regions have moved outwards on the average, in HR pixels: "
     "0 is right, and a particle's diameter is wrong by twice the value.",
     family="edges",
+    version=2,
 )
 def edge_bias(case: Case) -> float:
     """Mean signed displacement of matching edges, positive towards the dark side."""
@@ -391,13 +396,12 @@ def edge_bias(case: Case) -> float:
     bounds=(0.0, float("inf")),
     explanation="How far the image as a whole is displaced against the reference, in HR pixels.",
     family="edges",
+    version=2,
 )
 def shift(case: Case) -> float:
-    """Length of the registration shift, of what the LR image carries too, up to two LR pixels an axis."""
+    """Length of the registration shift of what the LR image carries too."""
     _check_size(case)
-    displaced = registration_shift(
-        case.sr, case.hr, max_frequency=0.5 / case.scale, reach=max(4.0, 2.0 * case.scale)
-    )
+    displaced = registration_shift(case.sr, case.hr, max_frequency=0.5 / case.scale)
     return _value(math.hypot(*displaced), "the result or the reference is one even grey")
 
 

@@ -2,7 +2,7 @@
 
 Each has two values an image, in HR pixels: the bias of the SR image, and (``..._hr``) the error of the same
 algorithm on the best image there is. The true value is known geometry where the case has a truth, otherwise
-what HR gives; the best image is HR where geometry is known, else a second acquisition where there is one. Both
+what HR gives; the best image is HR where geometry is known, else a second acquisition if there is one. Both
 are means over the same particles or lines, those that can be measured in both images.
 :mod:`srbench.evaluation.verdicts` judges the one by the other.
 """
@@ -175,7 +175,6 @@ class ReferenceParticles:
     explanation_hr="By how much the same particles come out too large or too small on the true HR image: "
     "what the algorithm does, not the network.",
     unit="px",
-    version=2,
 )
 def diameters(case: Case) -> Measured:
     """Mean error of the diameters of free-standing whole particles, in pixels."""
@@ -240,7 +239,6 @@ def _check_category(case: Case) -> None:
     family=FAMILY,
     explanation="How far the size distribution is shifted or deformed; it does not notice particles "
     "that were exchanged for invented ones.",
-    version=2,
 )
 def diameter_w1(case: Case) -> float:
     """First Wasserstein distance of the diameters of all whole particles in SR and in HR, in pixels."""
@@ -268,7 +266,6 @@ def diameter_w1(case: Case) -> float:
     title_hr="Pore fraction error on HR",
     explanation_hr="By how much the pore share comes out wrong on the true HR image by the same rule.",
     bounds=(-1.0, 1.0),
-    version=2,
 )
 def pore_fraction(case: Case) -> Measured:
     """Error of the area fraction of the pores, each image by its own Otsu threshold."""
