@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+import srbench.evaluation.metrics
 from srbench.errors import SrbenchError
+from srbench.evaluation import metrics
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.psnr import CAP_DB, psnr, ssim
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane, register_metric
@@ -158,3 +162,32 @@ def test_cost_columns_are_described_but_not_computed_from_images() -> None:
         assert metric.direction == "lower" and not metric.per_image and not metric.default
         with pytest.raises(MetricUnavailable):
             metric.compute(case_of(sr, hr))
+
+
+# The notebook's names
+
+
+def test_the_names_are_those_of_the_package_and_nothing_heavy_is_imported_for_them() -> None:
+    code = """
+import sys
+from srbench.evaluation import metrics
+assert dir(metrics) == sorted(metrics.__all__)
+for name in metrics.__all__:
+    assert callable(metrics.__getattr__(name)), name
+heavy = {"torch", "scipy", "skimage", "cv2", "pandas"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="pnsr"):
+        metrics.pnsr  # noqa: B018
+
+
+def test_ssim_and_luma_of_arrays_in_a_notebook() -> None:
+    colour = np.random.default_rng(0).random((2, 40, 50, 3))
+    sr, hr = (srbench.evaluation.metrics.luma(*np.moveaxis(image, -1, 0)) for image in colour)
+    _, whole = structural_similarity(
+        hr, sr, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )
+    found = srbench.evaluation.metrics.ssim(sr, hr, data_range=1.0)
+    assert found == pytest.approx(whole[5:-5, 5:-5].mean(), abs=1e-9)
+    assert srbench.evaluation.metrics.gmsd(hr, hr) == pytest.approx(0.0, abs=1e-9)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane, register_metric
-from srbench.evaluation.metrics.spectrum import radial_frequency, spectrum
+from srbench.evaluation.metrics.spectrum import radial_frequency, windowed_spectrum
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.int64]
@@ -286,7 +286,7 @@ def _whitened(image: Plane, offset: tuple[float, float], max_frequency: float, w
     """A windowed image below the highest frequency, its amplitudes brought nearer to each other."""
     from scipy import fft
 
-    values = spectrum(image, offset)
+    values = windowed_spectrum(image, offset)
     radius = radial_frequency(*image.shape)
     size = np.abs(values)
     used = (size > 0) & (radius <= max_frequency) & (radius > 0)

@@ -114,7 +114,7 @@ def tukey(length: int, offset: float = 0.0, taper: float = TAPER) -> Values:
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * np.clip(from_edge / taper, 0.0, 1.0)), dtype=np.float64)
 
 
-def spectrum(image: Plane, offset: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.complex128]:
+def windowed_spectrum(image: Plane, offset: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.complex128]:
     """Half-plane Fourier transform ``(H, W // 2 + 1)`` of an image less its mean, under a Tukey window.
 
     The mean is the windowed one, so that no trace of it leaks into the first rings. A constant image gets
@@ -312,7 +312,7 @@ def spectrum_of(case: Case, name: str) -> NDArray[np.complex128]:
             f"Fourier rings need at least {SMALLEST} x {SMALLEST} pixels inside the border, found "
             f"{height} x {width}"
         )
-    return case.cached(f"spectrum of {name}", lambda: spectrum(getattr(case, name)))
+    return case.cached(f"spectrum of {name}", lambda: windowed_spectrum(getattr(case, name)))
 
 
 def sums_of(case: Case, a: str, b: str) -> RingSums:

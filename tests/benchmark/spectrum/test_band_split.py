@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from srbench.evaluation.metrics.registry import Plane
-from srbench.evaluation.metrics.spectrum import BandSplit, RingSums, band_split, ring_sums, spectrum
+from srbench.evaluation.metrics.spectrum import BandSplit, RingSums, band_split, ring_sums, windowed_spectrum
 
 
 def textured(seed: int, sigma: float = 0.8) -> Plane:
@@ -22,7 +22,7 @@ def blurred(image: Plane, sigma: float) -> Plane:
 
 
 def sums(a: Plane, b: Plane) -> RingSums:
-    return ring_sums(spectrum(a), spectrum(b), a.shape[1])
+    return ring_sums(windowed_spectrum(a), windowed_spectrum(b), a.shape[1])
 
 
 def split(sr: Plane, hr: Plane, scale: int = 2) -> BandSplit:

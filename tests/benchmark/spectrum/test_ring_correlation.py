@@ -21,7 +21,7 @@ from srbench.evaluation.metrics.spectrum import (
     ring_correlation,
     ring_sums,
     smooth,
-    spectrum,
+    windowed_spectrum,
 )
 
 FREQUENCY = np.arange(65) / 128
@@ -32,7 +32,7 @@ def noise(seed: int = 0, height: int = 96, width: int = 128) -> Plane:
 
 
 def sums(a: Plane, b: Plane) -> RingSums:
-    return ring_sums(spectrum(a), spectrum(b), a.shape[1])
+    return ring_sums(windowed_spectrum(a), windowed_spectrum(b), a.shape[1])
 
 
 def low_passed(image: Plane, width: float) -> Plane:
