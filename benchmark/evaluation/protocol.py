@@ -199,11 +199,6 @@ def default_for(kind: str) -> str:
     return "matlab-y" if kind == "photographs" else "sem-grey"
 
 
-def protocol_names() -> list[str]:
-    """All protocol names, the default first."""
-    return list(_protocols())
-
-
 @functools.cache
 def _protocols() -> dict[str, Protocol]:
     from srbench.evaluation.metrics import registry

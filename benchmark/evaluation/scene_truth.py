@@ -42,13 +42,11 @@ class Particles:
         diameters: ``(K,)`` of the circles of equal area, in pixels.
         neighbours: ``(L, 2)`` centres of everything, small and touching things included: a region with two of
             them is not one particle.
-        bright: whether they are brighter than the ground.
     """
 
     centres: Floats
     diameters: Floats
     neighbours: Floats
-    bright: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +84,6 @@ def particles(truth: Truth, cut: int, smallest: float) -> Particles | None:
         _centres(usable) - cut,
         np.array([entry["diameter"] for entry in usable], dtype=np.float64),
         np.unique(_centres([*entries, *truth.get("small_features", ())]), axis=0) - cut,
-        truth.get("style") != "holes",
     )
 
 

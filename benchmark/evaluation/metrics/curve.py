@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from srbench.errors import SrbenchError, unknown
+from srbench.errors import SrbenchError
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.registry import Case, Metric, MetricUnavailable, register_metric
 
@@ -96,18 +96,6 @@ def register_curve(
         return function
 
     return register
-
-
-def get_curve(name: str) -> Curve:
-    """The curve called ``name``.
-
-    Raises:
-        SrbenchError: no curve has this name; the message lists near misses and all names.
-    """
-    known = {curve.name: curve for curve in list_curves()}
-    if name not in known:
-        raise unknown("curve", name, known)
-    return known[name]
 
 
 def list_curves() -> list[Curve]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from srbench.errors import SrbenchError
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane, register_metric
 
-PairFunction = Callable[[ArrayLike, ArrayLike, float], float]
+PairFunction = TypeVar("PairFunction", bound=Callable[..., float])
 
 CAP_DB = 100.0
 """PSNR of identical images. Infinity would make every mean infinite, leaving the image out would punish the

@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from unittest import mock
 
 from srbench.errors import SrbenchError, unknown
 from srbench.evaluation.learned import LABEL, as_scalar, grey_as_colour
@@ -174,9 +175,13 @@ def _offline() -> Iterator[None]:
     from huggingface_hub import constants
 
     with contextlib.ExitStack() as stack, contextlib.redirect_stdout(io.StringIO()):
-        replace = functools.partial(_replaced, stack)
+
+        def replace(holder: Any, name: str, value: Any) -> None:
+            stack.enter_context(mock.patch.object(holder, name, value))
+
+        refusal = OSError("srbench lets metrics download nothing")
         replace(constants, "HF_HUB_OFFLINE", True)
-        replace(socket.socket, "connect", _refuse_connection)
+        replace(socket.socket, "connect", mock.Mock(side_effect=refusal))
         replace(urllib.request, "urlopen", _refuse_url)
         replace(torch, "load", functools.partial(_load_tensors, torch.load))
         replace(torch.hub, "download_url_to_file", _refuse_download)
@@ -185,11 +190,6 @@ def _offline() -> Iterator[None]:
 
         replace(download_util, "download_url_to_file", _refuse_download)
         yield
-
-
-def _replaced(stack: contextlib.ExitStack, holder: Any, name: str, value: Any) -> None:
-    stack.callback(setattr, holder, name, getattr(holder, name))
-    setattr(holder, name, value)
 
 
 def _refuse_download(url: str, dst: str, *args: Any, **options: Any) -> None:
@@ -201,10 +201,6 @@ def _refuse_url(url: Any, *args: Any, **options: Any) -> None:
     address = str(getattr(url, "full_url", url))
     file, folder = address.rpartition("/")[2], Path(CLIP_FOLDER).expanduser()
     raise WeightsMissing(f"{file} is not on disk: download {address} into {folder}")
-
-
-def _refuse_connection(*args: Any) -> None:
-    raise OSError("srbench lets metrics download nothing")
 
 
 def _load_tensors(load: Callable[..., Any], source: Any, *args: Any, **options: Any) -> Any:

@@ -239,21 +239,21 @@ def get(name: str) -> Metric:
 
 def stored(ids: Collection[str]) -> list[Metric]:
     """The metrics that would still store rows under these ids, in printing order; others are left out."""
-    found = {}
+    by_id = {}
     for name in ids:
         with contextlib.suppress(SrbenchError):
             metric = get(name)
-            found[metric.id] = metric
-    return sorted((found[name] for name in set(ids) & set(found)), key=_place)
+            by_id[metric.id] = metric
+    return sorted((by_id[name] for name in set(ids) & set(by_id)), key=_printing_order)
 
 
 def list_metrics() -> list[Metric]:
     """All metrics, the defaults first, by family and name; those of prefixes are not among them."""
     _load_all()
-    return sorted(_registered.values(), key=_place)
+    return sorted(_registered.values(), key=_printing_order)
 
 
-def _place(metric: Metric) -> tuple[bool, int, int, str]:
+def _printing_order(metric: Metric) -> tuple[bool, int, int, str]:
     family = FAMILIES.index(metric.family) if metric.family in FAMILIES else len(FAMILIES)
     first = FIRST.index(metric.name) if metric.name in FIRST else len(FIRST)
     return not metric.default, family, first, metric.name

@@ -144,14 +144,15 @@ def ring_sums(a: NDArray[np.complex128], b: NDArray[np.complex128], width: int) 
     layout = ring_layout(a.shape[0], width)
     count = len(layout.frequency)
     cross, power_a, power_b = (
-        np.bincount(layout.index, values.ravel() * layout.weight, minlength=count + 1)[:count]
-        for values in (
-            a.real * b.real + a.imag * b.imag,
-            a.real * a.real + a.imag * a.imag,
-            b.real * b.real + b.imag * b.imag,
-        )
+        _binned_sums(layout.index, (x.real * y.real + x.imag * y.imag).ravel() * layout.weight, count)
+        for x, y in ((a, b), (a, a), (b, b))
     )
     return RingSums(layout, cross, power_a, power_b)
+
+
+def _binned_sums(index: NDArray[np.int64], values: Values, count: int) -> Values:
+    """Sum of the values of each index below ``count``."""
+    return np.asarray(np.bincount(index, values, count)[:count], dtype=np.float64)
 
 
 @functools.lru_cache(maxsize=8)
@@ -166,7 +167,7 @@ def ring_layout(height: int, width: int) -> RingLayout:
     if width % 2 == 0:
         columns[-1] = 1.0
     weight = np.tile(columns, height)
-    samples = np.bincount(index, weight, minlength=count + 1)[:count]
+    samples = _binned_sums(index, weight, count)
     squares = [tukey(side) ** 2 for side in (height, width)]
     # Share of the samples that stays independent under a window: mean(w^2)^2 / mean(w^4) a side.
     efficiency = math.prod(float(w.mean() ** 2 / (w**2).mean()) for w in squares)
@@ -175,14 +176,15 @@ def ring_layout(height: int, width: int) -> RingLayout:
         weight,
         np.arange(count) / shorter,
         samples,
-        samples * math.sqrt(efficiency),
+        np.asarray(samples * math.sqrt(efficiency), dtype=np.float64),
         math.prod(float(w.sum()) for w in squares),
     )
 
 
 def radial_frequency(height: int, width: int) -> Values:
     """Spatial frequency in cycles per pixel of each sample of the half-plane, ``(H, W // 2 + 1)``."""
-    return np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    return np.asarray(frequencies, dtype=np.float64)
 
 
 def ring_correlation(sums: RingSums) -> Values:
@@ -192,9 +194,9 @@ def ring_correlation(sums: RingSums) -> Values:
     Heel 1987 (doi 10.1016/0304-3991(87)90010-6). Ring 0 is set to 1.
     """
     scale = np.sqrt(sums.power_a) * np.sqrt(sums.power_b)
-    correlation = np.divide(sums.cross, scale, out=np.zeros_like(scale), where=scale > 0)
+    correlation: Values = np.divide(sums.cross, scale, out=np.zeros_like(scale), where=scale > 0)
     correlation[0] = 1.0
-    return np.clip(correlation, -1.0, 1.0)
+    return correlation.clip(-1.0, 1.0)
 
 
 def smooth(curve: Values, width: int = SMOOTHING) -> Values:
@@ -296,8 +298,8 @@ def binned(frequency: Values, curve: Values, bins: int) -> Values:
     """
     index = np.clip(np.floor(frequency[1:] * (2 * bins) - 1e-4).astype(np.int64), 0, bins - 1)
     counts = np.bincount(index, minlength=bins)
-    sums = np.bincount(index, curve[1:], minlength=bins)
-    return np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0)
+    sums = _binned_sums(index, curve[1:], bins)
+    return np.asarray(np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0), dtype=np.float64)
 
 
 def spectrum_of(case: Case, name: str) -> NDArray[np.complex128]:
