@@ -399,9 +399,15 @@ def edge_bias(case: Case) -> float:
     version=2,
 )
 def shift(case: Case) -> float:
-    """Length of the registration shift of what the LR image carries too."""
+    """Length of the registration shift of what the LR image carries too, up to two LR pixels an axis."""
     _check_size(case)
     displaced = registration_shift(case.sr, case.hr, max_frequency=0.5 / case.scale)
+    reach = max(4.0, 2.0 * case.scale)
+    if max(map(abs, displaced)) > reach:
+        raise MetricUnavailable(
+            f"the images fit best more than {reach:g} px apart: a structure that repeats itself, "
+            "or nothing in common"
+        )
     return _value(math.hypot(*displaced), "the result or the reference is one even grey")
 
 

@@ -98,6 +98,13 @@ def test_at_magnification_one_the_cut_off_is_given_and_the_band_is_empty(constru
     assert value("shift", case) < 0.02
 
 
+def test_images_without_anything_in_common_have_no_shift(constructed: Any) -> None:
+    case = constructed.case("truth")
+    far = replace(case, sr=np.roll(case.hr, 40, axis=1), cache={})
+    with pytest.raises(MetricUnavailable, match="more than 8 px apart"):
+        value("shift", far)
+
+
 def test_small_images_say_how_large_they_must_be() -> None:
     grey = np.random.default_rng(0).random((31, 60))
     case = Case(grey, grey, grey, grey, grey[::2, ::2], 2, clean=True)
