@@ -90,7 +90,6 @@ class Protocol:
         category: str = "",
         clean: bool = False,
         second: Pixels | None = None,
-        device: str = "cpu",
     ) -> Case:
         """Prepare one image for the metrics.
 
@@ -106,7 +105,6 @@ class Protocol:
             category: kind of sample.
             clean: whether ``hr`` is free of noise.
             second: another acquisition of what ``hr`` shows, of its size.
-            device: where metrics on tensors compute.
 
         Raises:
             SrbenchError: the sizes do not fit each other, or the border leaves nothing.
@@ -129,7 +127,6 @@ class Protocol:
             category=category,
             clean=clean,
             second=None if second is None else self._plane(second)[cut],
-            device=device,
         )
 
     def _plane(self, pixels: Pixels) -> Plane:
@@ -191,20 +188,15 @@ def named(name: str) -> Protocol:
     Raises:
         SrbenchError: no protocol has this name; the message lists near misses and all names.
     """
-    known = _protocols()
-    if name not in known:
-        raise unknown("protocol", name, known)
-    return known[name]
+    protocols = _protocols()
+    if name not in protocols:
+        raise unknown("protocol", name, protocols)
+    return protocols[name]
 
 
 def default_for(kind: str) -> str:
     """The protocol for a dataset of this kind: that of published tables for photographs."""
     return "matlab-y" if kind == "photographs" else "sem-grey"
-
-
-def protocol_names() -> list[str]:
-    """All protocol names, the default first."""
-    return list(_protocols())
 
 
 @functools.cache

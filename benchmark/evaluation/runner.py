@@ -228,7 +228,7 @@ class _Evaluation:
         obtainable = {metric.id for metric in scorer.metrics if not metric.needs()}
         if not self.how.force and wanted <= stored and not unavailable & obtainable:
             return None
-        kept = [metric for metric in registry.stored(stored | wanted) if metric.of_images]
+        kept = [metric for metric in registry.stored(stored | wanted) if metric.per_image]
         return Scorer(scorer.micrographs, scorer.protocol, kept, scorer.degradation, scorer.scale)
 
     def _complete(self, job: Job, run: ModelRun, seconds: float) -> Outcome:

@@ -1,4 +1,4 @@
-"""What a scene's truth says to the measurements: particles, lines, small features, in the plane's own pixels.
+"""Ground truth for the measurements: particles, lines and small features in the pixels of the cut plane.
 
 A truth is a JSON-like mapping as the synthetic scenes store it; coordinates are those of the whole HR image
 (y = row, x = column, pixel centres at whole numbers). ``cut`` pixels are subtracted: the border a metric does
@@ -42,13 +42,11 @@ class Particles:
         diameters: ``(K,)`` of the circles of equal area, in pixels.
         neighbours: ``(L, 2)`` centres of everything, small and touching things included: a region with two of
             them is not one particle.
-        bright: whether they are brighter than the ground.
     """
 
     centres: Floats
     diameters: Floats
     neighbours: Floats
-    bright: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +81,13 @@ def particles(truth: Truth, cut: int, smallest: float) -> Particles | None:
         and entry["diameter"] >= smallest
     ]
     return Particles(
-        _places(usable) - cut,
+        _centres(usable) - cut,
         np.array([entry["diameter"] for entry in usable], dtype=np.float64),
-        np.unique(_places([*entries, *truth.get("small_features", ())]), axis=0) - cut,
-        truth.get("style") != "holes",
+        np.unique(_centres([*entries, *truth.get("small_features", ())]), axis=0) - cut,
     )
 
 
-def _places(entries: Sequence[Truth]) -> Floats:
+def _centres(entries: Sequence[Truth]) -> Floats:
     return np.array([(entry["y"], entry["x"]) for entry in entries], dtype=np.float64).reshape(-1, 2)
 
 
@@ -161,15 +158,15 @@ def _clear_stretch(finger: Truth, rectangles: Sequence[Truth], across: bool, end
 
 def small_features(truth: Truth, cut: int, shape: tuple[int, int]) -> list[Feature]:
     """Small features whose presence contrast can tell, wholly in the plane."""
-    found = []
+    features = []
     for entry in truth.get("small_features", ()):
         size = float(entry.get("diameter", entry.get("length", 0.0)))
         feature = Feature(entry["y"] - cut, entry["x"] - cut, size, _is_bright(entry["type"], truth))
         margin = size / 2.0 + 2.0
         inside = margin <= feature.y <= shape[0] - 1 - margin and margin <= feature.x <= shape[1] - 1 - margin
         if inside and entry["type"] not in ATTACHED_FEATURES:
-            found.append(feature)
-    return found
+            features.append(feature)
+    return features
 
 
 def _is_bright(kind: str, truth: Truth) -> bool:

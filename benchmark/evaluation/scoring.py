@@ -147,7 +147,7 @@ def choose_metrics(names: Sequence[str] | None) -> list[Metric]:
         SrbenchError: an unknown name.
     """
     if names is None:
-        return [metric for metric in registry.list_metrics() if metric.default and metric.of_images]
+        return [metric for metric in registry.list_metrics() if metric.default and metric.per_image]
     return [registry.get(name) for name in dict.fromkeys(names)]
 
 

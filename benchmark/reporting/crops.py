@@ -8,7 +8,6 @@ stored images, and embedded as transparent pictures that the page lays over the 
 from __future__ import annotations
 
 import base64
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from srbench.errors import SrbenchError
+from srbench.evaluation.metrics.psnr import psnr
 from srbench.reporting.blocks import Block
 from srbench.reporting.detail import DetailMap, detail_map, overlay
 from srbench.reporting.regions import Grey, Region, choose
@@ -47,7 +47,7 @@ class Tile:
         detail: variant and seed, or what the tile is.
         kind: ``hr``, ``lr`` or ``sr``.
         pictures: one a region.
-        psnr: PSNR of each region against HR in dB, None for HR and LR and where the two are equal.
+        psnr: PSNR of each region against HR in dB, None for HR and LR.
         badges: what the reader must know of this model.
         maps: tints of invented and omitted detail, one a region; empty for HR and LR.
         unexplained: mean invented and omitted detail of each region, in parts of the mean detail of HR.
@@ -129,12 +129,6 @@ def reference_id(manifest: Manifest) -> str:
     return str(manifest.data.get("reference_id", ""))
 
 
-def psnr(sr: Grey, hr: Grey) -> float | None:
-    """Full-range PSNR of two 8-bit crops in dB; None when they are equal."""
-    error = float(np.mean((sr.astype(np.float64) - hr.astype(np.float64)) ** 2))
-    return 10 * math.log10(255**2 / error) if error else None
-
-
 def _panel(
     store: ScoreStore, block: Block, rows: Sequence[Row], image: str, n_regions: int
 ) -> tuple[Panel | None, list[str]]:
@@ -191,7 +185,7 @@ def _assemble(
 
 
 def _tile(output: _Output, hr: Grey, regions: Sequence[Region]) -> Tile:
-    values = tuple(psnr(region.cut(output.pixels), region.cut(hr)) for region in regions)
+    values = tuple(psnr(region.cut(output.pixels), region.cut(hr), 255.0) for region in regions)
     pictures = _pictures([region.cut(output.pixels) for region in regions])
     row = output.row
     cuts = [output.detail.cut(r.top, r.left, r.side) for r in regions] if output.detail else []

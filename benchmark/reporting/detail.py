@@ -48,17 +48,11 @@ class DetailMap:
 
 def detail_map(sr: Grey, hr: Grey, scale: int) -> DetailMap:
     """Compare two 8-bit images of one size; the magnification must be 2 or more."""
-    import torch
-
     from srbench.evaluation.functional.detail_maps import hallucination_map, omission_map
 
-    planes = (
-        torch.from_numpy(sr.astype(np.float32) / 255.0)[None],
-        torch.from_numpy(hr.astype(np.float32) / 255.0)[None],
-    )
-    with torch.inference_mode():
-        invented, omitted = hallucination_map(*planes, scale), omission_map(*planes, scale)
-    return DetailMap(invented[0].numpy(), omitted[0].numpy())
+    planes = sr / 255.0, hr / 255.0
+    invented, omitted = hallucination_map(*planes, scale), omission_map(*planes, scale)
+    return DetailMap(invented.astype(np.float32), omitted.astype(np.float32))
 
 
 def overlay(detail: DetailMap) -> bytes:

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from srbench.evaluation.measured import LOST
 from srbench.evaluation.metrics import registry
+from srbench.evaluation.metrics.measurements import LOST
 from srbench.evaluation.verdicts import FEWEST_GROUPS, TOLERANCES, Status, Tolerance, Verdict, judge
 from srbench.reporting.cells import Cohort
 from srbench.reporting.formats import csv_text

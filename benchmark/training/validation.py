@@ -17,14 +17,12 @@ from srbench.datasets.crops import read_crop
 from srbench.datasets.degrade import Degradation, Place, noise_key, quantise
 from srbench.datasets.interface import Micrograph, MicrographSet
 from srbench.datasets.resize import resize_by
+from srbench.evaluation.metrics.psnr import psnr
 from srbench.models import SRModel
 from srbench.training.colour import luma, to_channels
 from srbench.training.data import inner, make_lr, to_unit
 from srbench.training.distributed import Processes
 from srbench.training.pixels import PixelCache, cut_side
-
-BEST_PSNR = 100.0
-"""dB given for an exact copy, whose PSNR is infinite."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Validator:
         """
         rows = []
         for case in self._cases:
-            value = psnr(self._super_resolve(model, case), case.hr, self._scale)
+            value = rounded_psnr(self._super_resolve(model, case), case.hr, self._scale)
             rows.append((case.index, value, value - case.bicubic))
         everybody = sorted(row for part in self._processes.gather(rows) for row in part)
         return {
@@ -113,18 +111,17 @@ class Validator:
         place = Place(*(torch.tensor([entry]) for entry in (noise_key(image.id), origin, size)))
         lr = make_lr(around, self._degradation, scale, context, place)
         hr = inner(around, context)
-        return Case(index, lr, hr, psnr(resize_by(lr, scale), hr, scale))
+        return Case(index, lr, hr, rounded_psnr(resize_by(lr, scale), hr, scale))
 
 
-def psnr(sr: Tensor, hr: Tensor, border: int) -> float:
-    """PSNR in dB of images in [0, 1] after rounding to 8 bits, ``border`` pixels cut on each side.
+def rounded_psnr(sr: Tensor, hr: Tensor, border: int) -> float:
+    """PSNR in dB of images ``(1, C, H, W)`` in [0, 1], rounded to 8 bits, ``border`` pixels cut on each side.
 
     Colour is reduced to its luma first, as in the evaluation.
     """
     if border and min(hr.shape[-2:]) > 2 * border:
         sr, hr = inner(sr, border), inner(hr, border)
-    error = (_grey_levels(sr) - _grey_levels(hr)).square().mean().item()
-    return BEST_PSNR if error == 0 else min(BEST_PSNR, -10 * math.log10(error))
+    return psnr(_grey_levels(sr)[0, 0].numpy(), _grey_levels(hr)[0, 0].numpy())
 
 
 def _grey_levels(image: Tensor) -> Tensor:

@@ -33,11 +33,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from srbench import basicsr_adapter
 from srbench.datasets import degrade
 from srbench.datasets.interface import DatasetCard, Micrograph
 from srbench.datasets.pack_writer import packing
 from srbench.datasets.packed import PackedSet
+from srbench.evaluation.metrics import second_opinion
 from srbench.training.data import CropReader, apply_symmetries, make_pairs, to_unit
 from srbench.training.device_pixels import DevicePixels
 from srbench.training.pixels import MappedPixels
@@ -147,7 +147,7 @@ def lmdb_of(folder: Path, pictures: list[Grey], side: int, step: int) -> Path:
         for number, part in enumerate(sub_images(pixels, side, step)):
             names.append(f"{index:03}_s{number:03}.png")
             cv2.imwrite(str(files / names[-1]), part, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    tool = basicsr_adapter.load("basicsr.utils.lmdb_util")
+    tool = second_opinion.load("basicsr.utils.lmdb_util")
     keys = [name.removesuffix(".png") for name in names]
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         tool.make_lmdb_from_imgs(str(files), str(folder / "sub.lmdb"), names, keys)
@@ -171,12 +171,12 @@ def basicsr_options(work: Material) -> dict[str, Any]:
 def basicsr_client(options: dict[str, Any]) -> Any:
     """BasicSR's reader of both databases; a process may open each of them once."""
     databases = {"db_paths": [options["dataroot_lq"], options["dataroot_gt"]], "client_keys": ["lq", "gt"]}
-    return basicsr_adapter.load("basicsr.utils").FileClient("lmdb", **databases)
+    return second_opinion.load("basicsr.utils").FileClient("lmdb", **databases)
 
 
 def basicsr_dataset(options: dict[str, Any], client: Any) -> Route:
     """BasicSR's own dataset, batches put together as its loader does."""
-    dataset = basicsr_adapter.load("basicsr.data.paired_image_dataset").PairedImageDataset(
+    dataset = second_opinion.load("basicsr.data.paired_image_dataset").PairedImageDataset(
         {**options, "io_backend": dict(options["io_backend"])}
     )
     dataset.file_client = client
@@ -192,10 +192,10 @@ def basicsr_dataset(options: dict[str, Any], client: Any) -> Route:
 
 def basicsr_grey(options: dict[str, Any], client: Any) -> Route:
     """The same parts of BasicSR for one channel."""
-    paths = basicsr_adapter.load("basicsr.data.data_util").paired_paths_from_lmdb(
+    paths = second_opinion.load("basicsr.data.data_util").paired_paths_from_lmdb(
         [options["dataroot_lq"], options["dataroot_gt"]], ["lq", "gt"]
     )
-    utils, transforms = (basicsr_adapter.load(f"basicsr.{part}") for part in ("utils", "data.transforms"))
+    utils, transforms = (second_opinion.load(f"basicsr.{part}") for part in ("utils", "data.transforms"))
     generator = np.random.default_rng(3)
 
     def decoded(path: str, key: str) -> Any:
@@ -271,7 +271,7 @@ def routes(work: Material) -> list[Route]:
         decoding("PNG", work.written(".png")),
         decoding("JPEG 95", work.written(".jpg", cv2.IMWRITE_JPEG_QUALITY, 95)),
     ]
-    if basicsr_adapter.available():
+    if second_opinion.available():
         options = basicsr_options(work)
         client = basicsr_client(options)
         found += [basicsr_dataset(options, client), basicsr_grey(options, client)]

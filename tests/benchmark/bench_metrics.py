@@ -22,17 +22,13 @@ import cv2
 import numpy as np
 import torch
 
-from srbench import basicsr_adapter, pyiqa_adapter
-from srbench.evaluation.functional import fidelity, similarity
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.psnr import psnr_of
-from srbench.evaluation.metrics.ssim import ssim_of
+from srbench.evaluation.metrics import pyiqa_metrics, registry, second_opinion
+from srbench.evaluation.metrics.psnr import psnr, ssim
 from srbench.evaluation.protocol import named
 from srbench.evaluation.scoring import measure
 
 SIZES = ((128, 128), (480, 640), (624, 1024), (2048, 2048))
 SHAPE = (624, 1024)
-BATCH = 4
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Values = list[tuple[float, float]]
 
@@ -56,40 +52,39 @@ def read(folder: Path) -> Iterable[tuple[Bytes, Bytes]]:
 def ours(folder: Path) -> Values:
     """What an evaluation computes: planes of float64, one after the other."""
     planes = ((sr / 255.0, hr / 255.0) for sr, hr in read(folder))
-    return [(psnr_of(sr, hr), ssim_of(sr, hr)) for sr, hr in planes]
+    return [(psnr(sr, hr), ssim(sr, hr)) for sr, hr in planes]
 
 
-def ours_batched(folder: Path) -> Values:
-    """The functions on batches of four, float64."""
-    pairs, values = list(read(folder)), []
-    for start in range(0, len(pairs), BATCH):
-        some = pairs[start : start + BATCH]
-        sr, hr = (torch.from_numpy(np.stack(images)).double() / 255.0 for images in zip(*some, strict=True))
-        values += list(zip(fidelity.psnr(sr, hr).tolist(), similarity.ssim(sr, hr).tolist(), strict=True))
-    return values
+def basicsr_pair(sr: np.ndarray, hr: np.ndarray) -> tuple[float, float]:
+    """BasicSR's PSNR and SSIM of planes in 0..255."""
+    metrics = second_opinion.load("basicsr.metrics")
+    return (
+        metrics.calculate_psnr(sr, hr, crop_border=0),
+        metrics.calculate_ssim(sr, hr, crop_border=0),
+    )
 
 
 def basicsr(folder: Path) -> Values:
     """BasicSR's calculate_psnr and calculate_ssim on the 0..255 scale it expects."""
     planes = ((sr.astype(np.float64), hr.astype(np.float64)) for sr, hr in read(folder))
-    return [(basicsr_adapter.psnr(sr, hr), basicsr_adapter.ssim(sr, hr)) for sr, hr in planes]
+    return [basicsr_pair(sr, hr) for sr, hr in planes]
 
 
 def pyiqa(folder: Path) -> Values:
     """pyiqa's psnr and ssim on one grey channel, float32 in [0, 1]; its SSIM computes in float64."""
-    psnr, ssim = (pyiqa_adapter.network(name) for name in ("psnr", "ssim"))
+    networks = [pyiqa_metrics.network(name) for name in ("psnr", "ssim")]
     tensors = (tuple(torch.from_numpy(p)[None, None] / 255.0 for p in images) for images in read(folder))
-    return [(float(psnr(*images)), float(ssim(*images))) for images in tensors]
+    return [tuple(float(network(*images)) for network in networks) for images in tensors]
 
 
 def contestants() -> dict[str, Callable[[Path], Values]]:
     """Those that can run here."""
-    found = {"ours": ours, "ours, batches of 4": ours_batched}
-    if basicsr_adapter.available():
-        basicsr_adapter.load("basicsr.metrics")
+    found = {"ours": ours}
+    if second_opinion.available():
+        second_opinion.load("basicsr.metrics")
         found["basicsr"] = basicsr
-    if pyiqa_adapter.available():
-        pyiqa_adapter.network("ssim")
+    if pyiqa_metrics.available():
+        pyiqa_metrics.network("ssim")
         found["pyiqa"] = pyiqa
     return found
 
@@ -146,16 +141,11 @@ def arithmetic(repetitions: int) -> None:
     print("PSNR + SSIM in memory, ms")
     for shape in SIZES:
         sr, hr = (image.astype(np.float64) for image in pair(shape, 0))
-        batch = [torch.from_numpy(plane)[None] for plane in (sr, hr)]
         runs: dict[str, Callable[[], object]] = {
-            "ours": lambda sr=sr, hr=hr: (psnr_of(sr, hr, 255.0), ssim_of(sr, hr, 255.0)),
-            "tensors": lambda b=batch: (fidelity.psnr(*b, 255.0), similarity.ssim(*b, 255.0)),
+            "ours": lambda sr=sr, hr=hr: (psnr(sr, hr, 255.0), ssim(sr, hr, 255.0)),
         }
-        if basicsr_adapter.available():
-            runs["basicsr"] = lambda sr=sr, hr=hr: (
-                basicsr_adapter.psnr(sr, hr),
-                basicsr_adapter.ssim(sr, hr),
-            )
+        if second_opinion.available():
+            runs["basicsr"] = lambda sr=sr, hr=hr: basicsr_pair(sr, hr)
         found = "  ".join(f"{who} {best_milliseconds(run, repetitions):8.2f}" for who, run in runs.items())
         print(f"  {shape[1]:>4} x {shape[0]:<5}{found}")
 
@@ -166,14 +156,14 @@ def every_default_metric(repetitions: int) -> None:
     lr = cv2.resize(hr, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     print(f"every default metric of one pair of {SHAPE[1]} x {SHAPE[0]}, ms")
     for metric in registry.list_metrics():
-        if metric.default and metric.of_images and not metric.needs():
+        if metric.default and metric.per_image and not metric.needs():
             case = named("sem-grey").case(
                 sr, hr, lr, 4, degrade=_binned, lr_variance=lambda plane: plane / 60.0 + 1e-4, clean=True
             )
             value, reason = measure(metric, case)
 
             def once(metric: registry.Metric = metric, case: registry.Case = case) -> None:
-                case.memo.clear()
+                case.cache.clear()
                 measure(metric, case)
 
             print(

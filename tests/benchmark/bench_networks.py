@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench import basicsr_adapter
+from srbench.evaluation.metrics import second_opinion
 from srbench.models import create
 
 SCALE = 4
@@ -112,7 +112,7 @@ PAIRS = {
 def networks(pair: Pair, device: str) -> tuple[nn.Module, nn.Module]:
     """Ours and theirs."""
     ours = create(pair.model, scale=SCALE, channels=3, variant=pair.variant).network
-    module = basicsr_adapter.load(f"basicsr.archs.{pair.module}")
+    module = second_opinion.load(f"basicsr.archs.{pair.module}")
     theirs: nn.Module = getattr(module, pair.network)(**pair.options)
     return ours.to(device), theirs.to(device)
 

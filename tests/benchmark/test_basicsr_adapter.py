@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from srbench import basicsr_adapter
 from srbench.errors import SrbenchError
+from srbench.evaluation.metrics import second_opinion
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, get
 from srbench.evaluation.protocol import named
 from srbench.models import create
 
-installed = pytest.mark.skipif(not basicsr_adapter.available(), reason="the basicsr extra is not installed")
+installed = pytest.mark.skipif(not second_opinion.available(), reason="the basicsr extra is not installed")
 
 
 def case(seed: int = 0) -> Case:
@@ -32,7 +32,7 @@ def test_basicsr_metrics_equal_ours(name: str) -> None:
 @pytest.mark.parametrize("name", ["psnr", "ssim"])
 def test_basicsr_luma_metrics_of_colour_equal_ours(name: str) -> None:
     """Its ``test_y_channel`` on the same 8-bit colours (it keeps blue first and computes Y in float32)."""
-    theirs = getattr(basicsr_adapter.load("basicsr.metrics"), f"calculate_{name}")
+    theirs = getattr(second_opinion.load("basicsr.metrics"), f"calculate_{name}")
     random = np.random.default_rng(5)
     hr = random.integers(0, 256, (64, 80, 3)).astype(np.uint8)
     sr = np.clip(hr + random.normal(0, 12, hr.shape), 0, 255).astype(np.uint8)
@@ -49,7 +49,7 @@ def test_basicsr_imresize_equals_ours(factor: float) -> None:
     image = np.random.default_rng(1).random((72, 96))
     size = (round(72 * factor), round(96 * factor))
     ours = resize(torch.from_numpy(image)[None, None], size)[0, 0].numpy()
-    theirs = basicsr_adapter.imresize(image[..., None], factor)
+    theirs = second_opinion.imresize(image[..., None], factor)
     # BasicSR places its samples in float32, where the thirds of an enlargement are not exact
     tolerance = 1e-5 if factor == 3 else 1e-6
     assert np.abs(ours - np.asarray(theirs).squeeze()).max() < tolerance
@@ -64,7 +64,7 @@ def test_networks_with_basicsrs_weights_compute_the_same_function(
     model: str, variant: str, theirs: str, scale: int
 ) -> None:
     """Their state dict, converted to our names, gives their output."""
-    reference = basicsr_adapter.network(theirs, num_in_ch=3, num_out_ch=3, upscale=scale).double().eval()
+    reference = second_opinion.network(theirs, num_in_ch=3, num_out_ch=3, upscale=scale).double().eval()
     with torch.no_grad():
         for parameter in reference.parameters():  # they start so small that the skip would hide them
             parameter.normal_(std=parameter[0].numel() ** -0.5)
@@ -79,12 +79,12 @@ def test_networks_with_basicsrs_weights_compute_the_same_function(
 @installed
 def test_unknown_basicsr_network_lists_what_there_is() -> None:
     with pytest.raises(SrbenchError, match="RRDBNet"):
-        basicsr_adapter.network("NoSuchNet")
+        second_opinion.network("NoSuchNet")
 
 
 def test_without_the_extra_the_message_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(basicsr_adapter, "available", lambda: False)
+    monkeypatch.setattr(second_opinion, "available", lambda: False)
     with pytest.raises(SrbenchError, match="pip install"):
-        basicsr_adapter.load()
+        second_opinion.load()
     with pytest.raises(MetricUnavailable, match="pip install"):
         get("basicsr_psnr").compute(case())

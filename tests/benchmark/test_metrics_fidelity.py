@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+import srbench.evaluation.metrics
 from srbench.errors import SrbenchError
+from srbench.evaluation import metrics
 from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.psnr import CAP_DB, psnr_of
+from srbench.evaluation.metrics.psnr import CAP_DB, psnr, ssim
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane, register_metric
-from srbench.evaluation.metrics.ssim import ssim_of
 from srbench.evaluation.protocol import named
 
 
@@ -33,22 +36,22 @@ def case_of(sr: Plane, hr: Plane) -> Case:
 @given(error=st.floats(1e-4, 1.0))
 def test_psnr_of_a_constant_error_is_its_logarithm(error: float) -> None:
     hr = np.zeros((9, 7))
-    assert psnr_of(hr + error, hr) == pytest.approx(-20 * math.log10(error), abs=1e-9)
+    assert psnr(hr + error, hr) == pytest.approx(-20 * math.log10(error), abs=1e-9)
 
 
 @pytest.mark.parametrize("noise", [1.0, 12.0, 60.0])
 def test_psnr_equals_skimage(noise: float) -> None:
     sr, hr = pair(noise=noise)
-    assert psnr_of(sr, hr) == pytest.approx(peak_signal_noise_ratio(hr, sr, data_range=1.0), abs=1e-9)
+    assert psnr(sr, hr) == pytest.approx(peak_signal_noise_ratio(hr, sr, data_range=1.0), abs=1e-9)
 
 
 def test_psnr_of_identical_images_is_finite_and_the_largest() -> None:
     _, hr = pair()
     one_level_in_one_pixel = hr.copy()
     one_level_in_one_pixel[0, 0] += 1 / 255
-    assert psnr_of(hr, hr) == CAP_DB
-    assert psnr_of(one_level_in_one_pixel, hr) < CAP_DB
-    assert math.isfinite(np.mean([psnr_of(hr, hr), psnr_of(one_level_in_one_pixel, hr)]))
+    assert psnr(hr, hr) == CAP_DB
+    assert psnr(one_level_in_one_pixel, hr) < CAP_DB
+    assert math.isfinite(np.mean([psnr(hr, hr), psnr(one_level_in_one_pixel, hr)]))
 
 
 @settings(max_examples=30, deadline=None)
@@ -61,31 +64,31 @@ def test_ssim_equals_skimage_with_a_gaussian_window(height: int, width: int, noi
         hr, sr, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
     )
     inside = whole[5 : height - 5, 5 : width - 5].mean()  # skimage pads; only whole windows count
-    assert ssim_of(sr, hr) == pytest.approx(inside, abs=1e-9)
+    assert ssim(sr, hr) == pytest.approx(inside, abs=1e-9)
 
 
 def test_ssim_of_flat_images_is_the_luminance_term() -> None:
     a, b, c1 = 0.3, 0.6, 0.01**2
     expected = (2 * a * b + c1) / (a * a + b * b + c1)
-    assert ssim_of(np.full((20, 20), a), np.full((20, 20), b)) == pytest.approx(expected, abs=1e-9)
+    assert ssim(np.full((20, 20), a), np.full((20, 20), b)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_ssim_is_one_for_identical_images_and_symmetric() -> None:
     sr, hr = pair()
-    assert ssim_of(hr, hr) == pytest.approx(1.0, abs=1e-12)
-    assert ssim_of(sr, hr) == pytest.approx(ssim_of(hr, sr), abs=1e-12)
+    assert ssim(hr, hr) == pytest.approx(1.0, abs=1e-12)
+    assert ssim(sr, hr) == pytest.approx(ssim(hr, sr), abs=1e-12)
 
 
 def test_ssim_of_an_image_smaller_than_its_window_says_so() -> None:
     with pytest.raises(MetricUnavailable, match=r"at least 11 x 11 pixels inside the border, found 10 x 30"):
-        ssim_of(np.zeros((10, 30)), np.zeros((10, 30)))
+        ssim(np.zeros((10, 30)), np.zeros((10, 30)))
 
 
 def test_neither_metric_changes_its_input() -> None:
     sr, hr = pair()
     before = sr.copy(), hr.copy()
-    psnr_of(sr, hr)
-    ssim_of(sr, hr)
+    psnr(sr, hr)
+    ssim(sr, hr)
     assert np.array_equal(sr, before[0]) and np.array_equal(hr, before[1])
 
 
@@ -116,8 +119,8 @@ def test_nearest_enlargement_is_perfectly_consistent_with_binning() -> None:
 
 
 def test_metrics_are_found_by_name_and_by_stored_id() -> None:
-    psnr = registry.get("psnr")
-    assert (psnr.id, psnr.direction, psnr.unit) == ("psnr", "higher", "dB")
+    metric = registry.get("psnr")
+    assert (metric.id, metric.direction, metric.unit) == ("psnr", "higher", "dB")
     assert registry.get(registry.get("lpips").id).name == "lpips"
 
 
@@ -156,6 +159,35 @@ def test_cost_columns_are_described_but_not_computed_from_images() -> None:
     sr, hr = pair()
     for name in ("params", "gmacs_per_mpx", "seconds_per_mpx", "peak_mb_per_mpx"):
         metric = registry.get(name)
-        assert metric.direction == "lower" and not metric.of_images and not metric.default
+        assert metric.direction == "lower" and not metric.per_image and not metric.default
         with pytest.raises(MetricUnavailable):
             metric.compute(case_of(sr, hr))
+
+
+# The notebook's names
+
+
+def test_the_names_are_those_of_the_package_and_nothing_heavy_is_imported_for_them() -> None:
+    code = """
+import sys
+from srbench.evaluation import metrics
+assert dir(metrics) == sorted(metrics.__all__)
+for name in metrics.__all__:
+    assert callable(metrics.__getattr__(name)), name
+heavy = {"torch", "scipy", "skimage", "cv2", "pandas"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="pnsr"):
+        metrics.pnsr  # noqa: B018
+
+
+def test_ssim_and_luma_of_arrays_in_a_notebook() -> None:
+    colour = np.random.default_rng(0).random((2, 40, 50, 3))
+    sr, hr = (srbench.evaluation.metrics.luma(*np.moveaxis(image, -1, 0)) for image in colour)
+    _, whole = structural_similarity(
+        hr, sr, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )
+    found = srbench.evaluation.metrics.ssim(sr, hr, data_range=1.0)
+    assert found == pytest.approx(whole[5:-5, 5:-5].mean(), abs=1e-9)
+    assert srbench.evaluation.metrics.gmsd(hr, hr) == pytest.approx(0.0, abs=1e-9)

@@ -18,10 +18,9 @@ import numpy as np
 import pytest
 import torch
 
-from srbench import pyiqa_adapter
 from srbench.errors import SrbenchError
-from srbench.evaluation.learned import grey_as_colour, one_number
-from srbench.evaluation.metrics import registry
+from srbench.evaluation.learned import as_scalar, grey_as_colour
+from srbench.evaluation.metrics import pyiqa_metrics, registry
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, get
 from srbench.evaluation.scoring import measure
 
@@ -80,10 +79,10 @@ def hf_hub_download(repo_id, filename):
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    for cached in (pyiqa_adapter.network, pyiqa_adapter.settings):
+    for cached in (pyiqa_metrics.network, pyiqa_metrics.settings):
         cached.cache_clear()
     yield
-    for cached in (pyiqa_adapter.network, pyiqa_adapter.settings):
+    for cached in (pyiqa_metrics.network, pyiqa_metrics.settings):
         cached.cache_clear()
 
 
@@ -141,7 +140,7 @@ def test_name_network_version_direction_and_range(
     assert (metric.name, metric.id, metric.direction, metric.bounds) == (name, identity, direction, bounds)
     assert get(identity) == get(f"{name}-pyiqa") == metric
     assert get(identity.replace("9.9", "0.1.2")).direction == direction  # a row of another version
-    assert not metric.default and metric.of_images and metric.explanation.endswith(".")
+    assert not metric.default and metric.per_image and metric.explanation.endswith(".")
     assert "pyiqa" not in sys.modules  # its table is read without the seconds of importing it
 
 
@@ -229,7 +228,7 @@ def test_the_hash_in_the_name_of_a_file_is_checked(fake: Path) -> None:
     reasons = []
     for path in (plain, right, wrong):
         (fake / "which").write_text(str(path))
-        pyiqa_adapter.network.cache_clear()
+        pyiqa_metrics.network.cache_clear()
         reasons.append(get("pyiqa_loads").needs())
     assert reasons[:2] == ["", ""]
     assert "net-0badc0de.pth is not what its name says" in reasons[2] and "Delete it" in reasons[2]
@@ -256,15 +255,15 @@ def test_grey_levels_outside_zero_to_one_are_refused() -> None:
 
 
 @pytest.mark.parametrize("answer", [torch.tensor(math.nan), torch.tensor(1.2), None, torch.zeros(0)])
-def test_only_one_number_within_bounds_is_an_answer(answer: object) -> None:
+def test_only_as_scalar_within_bounds_is_an_answer(answer: object) -> None:
     with pytest.raises(MetricUnavailable):
-        one_number(answer, (0.0, 1.0), "it")
-    assert one_number(torch.tensor([[1.00005]]), (0.0, 1.0), "it") == pytest.approx(1.00005)
+        as_scalar(answer, (0.0, 1.0), "it")
+    assert as_scalar(torch.tensor([[1.00005]]), (0.0, 1.0), "it") == pytest.approx(1.00005)
 
 
 def test_not_installed_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyiqa_adapter, "available", lambda: False)
-    monkeypatch.setattr(pyiqa_adapter.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(pyiqa_metrics, "available", lambda: False)
+    monkeypatch.setattr(pyiqa_metrics.importlib.util, "find_spec", lambda name: None)
     metric = get("pyiqa_dists")
     assert "pip install 'srbench[pyiqa]'" in metric.needs() and "Noncommercial" in metric.needs()
     assert metric.direction == "none" and metric.id == "pyiqa_dists-pyiqa"
@@ -288,7 +287,7 @@ def test_pyiqa_itself_orders_a_mild_and_a_strong_distortion() -> None:
 @pytest.mark.slow
 def test_every_metric_of_pyiqa_gives_a_number_or_a_reason() -> None:
     pytest.importorskip("pyiqa", reason="the pyiqa extra is not installed")
-    for name in pyiqa_adapter.settings():
+    for name in pyiqa_metrics.settings():
         metric = get(f"pyiqa_{name}")
         assert get(metric.id) == metric
         reason = metric.needs()

@@ -1,8 +1,8 @@
-"""Small round features of known place: whether they are still there, and whether others were invented.
+"""Small round features of known position: whether they are still there, and whether others were invented.
 
 A feature is seen as a difference of two Gaussians (DoG) at the scale that fits its size: its brightness
 against its surroundings, positive for a bump, negative for a hole. It counts as present where this contrast
-is at least ``PRESENT`` of that of the reference. Loops over a few dozen places: numpy and OpenCV on a CPU.
+is at least ``PRESENT`` of that of the reference.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.evaluation.functional.objects import Indices
-
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 RATIO = 1.6
 """Ratio of the two Gaussians of a DoG, and of neighbouring scales (Marr and Hildreth 1980)."""
@@ -77,7 +76,11 @@ def contrast_maps(image: Floats) -> Floats:
 
 def contrasts(maps: Floats, features: Sequence[Feature]) -> Floats:
     """Contrast of each feature in its own direction, ``(K,)``: the largest within ``SLACK`` of its place."""
-    return np.array([_largest(_signed(maps, f.scale, f.bright), f.y, f.x, SLACK) for f in features])
+    values = []
+    for feature in features:
+        plane = maps[feature.scale][_span(feature.y, SLACK), _span(feature.x, SLACK)]
+        values.append((plane if feature.bright else -plane).max(initial=-np.inf))
+    return np.array(values)
 
 
 def visible(maps: Floats, features: Sequence[Feature]) -> NDArray[np.bool_]:
@@ -87,9 +90,8 @@ def visible(maps: Floats, features: Sequence[Feature]) -> NDArray[np.bool_]:
         maps: of the reference.
         features: what may be seen.
     """
-    found = contrasts(maps, features)
     around = np.array([_surroundings(maps[feature.scale], feature) for feature in features])
-    return np.asarray(found >= np.maximum(VISIBLE, STANDS_OUT * around), dtype=bool)
+    return np.asarray(contrasts(maps, features) >= np.maximum(VISIBLE, STANDS_OUT * around), dtype=bool)
 
 
 def present(maps: Floats, reference: Floats, features: Sequence[Feature]) -> NDArray[np.bool_]:
@@ -116,25 +118,30 @@ def invented(maps: Floats, reference: Floats, features: Sequence[Feature]) -> Fl
         reference: maps of the reference.
         features: the visible ones.
     """
-    places = []
+    blobs = [np.zeros((0, 2))]
     for bright in (True, False):
         alike = [feature for feature in features if feature.bright is bright]
         if alike:
             least = PRESENT * float(np.median(contrasts(reference, alike)))
-            places.append(_blobs_without_reference(maps, reference, bright, least))
-    found = np.concatenate(places) if places else np.zeros((0, 2))
-    return _apart(found, features)
+            blobs.append(_blobs_without_reference(maps, reference, bright, least))
+    positions = np.concatenate(blobs)
+    if not len(positions):
+        return positions
+    centres = np.array([(feature.y, feature.x) for feature in features])
+    limits = np.array([feature.size / 2.0 + 2.0 for feature in features])
+    distance = np.linalg.norm(positions[:, None] - centres[None], axis=2)
+    return np.asarray(positions[(distance > limits).all(1)], dtype=np.float64)
 
 
 def _blobs_without_reference(maps: Floats, reference: Floats, bright: bool, least: float) -> Floats:
     """Round local maxima over space and scale that are clear of noise and of what the reference shows."""
     signed = maps if bright else -maps
-    known = _dilated((reference if bright else -reference).max(0), 5)
-    y, x = _peaks(signed.max(0), np.maximum(least, known / PRESENT))
+    explained = _dilated((reference if bright else -reference).max(0), 5)
+    y, x = _peaks(signed.max(0), np.maximum(least, explained / PRESENT))
     scale = signed[:, y, x].argmax(0)
     clear = signed[scale, y, x] > NOISE * _noise(maps, reference)[scale, y, x]
-    kept = clear & _is_round(signed, scale, y, x)
-    return np.stack([y[kept], x[kept]], axis=1).astype(np.float64)
+    blob = clear & _is_round(signed, scale, y, x)
+    return np.stack([y[blob], x[blob]], axis=1).astype(np.float64)
 
 
 def _noise(maps: Floats, reference: Floats) -> Floats:
@@ -154,10 +161,8 @@ def _noise(maps: Floats, reference: Floats) -> Floats:
 
 def _peaks(strongest: Floats, least: Floats) -> tuple[Indices, Indices]:
     """Rows and columns of the local maxima above ``least``, away from the border."""
-    found = (strongest >= _dilated(strongest, 3)) & (strongest > least)
-    inside = np.zeros_like(found)
-    inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = found[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    y, x = np.nonzero(inside)
+    peaks = (strongest >= _dilated(strongest, 3)) & (strongest > least)
+    y, x = np.nonzero(np.pad(peaks[MARGIN:-MARGIN, MARGIN:-MARGIN], MARGIN))
     return y, x
 
 
@@ -179,26 +184,6 @@ def _dilated(plane: Floats, side: int) -> Floats:
     import cv2
 
     return np.asarray(cv2.dilate(plane, np.ones((side, side), dtype=np.uint8)), dtype=np.float64)
-
-
-def _apart(places: Floats, features: Sequence[Feature]) -> Floats:
-    """Places that are not those of true features."""
-    if not len(places) or not features:
-        return places
-    centres = np.array([(feature.y, feature.x) for feature in features])
-    limits = np.array([feature.size / 2.0 + 2.0 for feature in features])
-    distance = np.linalg.norm(places[:, None] - centres[None], axis=2)
-    return np.asarray(places[(distance > limits).all(1)], dtype=np.float64)
-
-
-def _signed(maps: Floats, scale: int, bright: bool) -> Floats:
-    plane: Floats = maps[scale]
-    return plane if bright else -plane
-
-
-def _largest(signed: Floats, y: float, x: float, slack: int) -> float:
-    part = signed[_span(y, slack), _span(x, slack)]
-    return float(part.max()) if part.size else float("-inf")
 
 
 def _span(middle: float, reach: float) -> slice:

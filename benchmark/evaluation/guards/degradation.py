@@ -19,7 +19,7 @@ from srbench.datasets.degrade import Degradation
 from srbench.datasets.interface import Pixels
 from srbench.evaluation.guards.cards import Finding, Status
 from srbench.evaluation.lr_cache import Entry, LrCache, cut_to_scale, lr_image, place_of
-from srbench.evaluation.metrics.psnr import psnr_of
+from srbench.evaluation.metrics.psnr import psnr
 from srbench.evaluation.protocol import Protocol
 from srbench.files import sha256_file
 
@@ -122,7 +122,7 @@ def _difference(
             "pack is of other data. Delete the srbench cache and score again."
         )
     share = float(np.mean(given != expected))
-    agreement = psnr_of(given / 255.0, expected / 255.0)
+    agreement = psnr(given / 255.0, expected / 255.0)
     what = (
         f"The LR image of {image_id} is not what {named} makes of HR: {share:.2%} of its pixels differ, "
         f"{agreement:.1f} dB."
@@ -145,7 +145,7 @@ def _nearest(image_id: str, hr: Pixels, given: Bytes, scale: int) -> Mapping[str
             made = lr_image(hr, known, scale, place_of(image_id))
         except DatasetError:  # not defined for this scale
             continue
-        found[known.id] = psnr_of(given / 255.0, made / 255.0)
+        found[known.id] = psnr(given / 255.0, made / 255.0)
     return found
 
 

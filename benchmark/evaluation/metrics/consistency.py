@@ -1,17 +1,15 @@
 """Data consistency: whether the super-resolved image, degraded again, gives the LR image back.
 
-The cheapest alarm for invented content. Necessary, not sufficient: interpolation passes it. Each LR image has
-one of two numbers. Without counting noise it is LR-PSNR. With it LR-PSNR would rank backwards (who copies the
-noise wins, and the noisy image itself gets 100 dB at magnification 1), so chi square takes its place, whose
-target the noise sets. For a noise-free LR image chi square would only be LR-PSNR in other units,
-``10^((58.92 - LR-PSNR) / 10)``.
+Necessary, not sufficient: interpolation passes it. An LR image without counting noise has LR-PSNR. With noise
+that would reward copying it, so chi square takes its place, whose target the noise sets.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from srbench.evaluation.metrics.psnr import CAP_DB, psnr_of
+from srbench.errors import SrbenchError
+from srbench.evaluation.metrics.psnr import CAP_DB, psnr
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane, register_metric
 
 ROUNDING_VARIANCE = 1.0 / 12.0 / 255.0**2
@@ -37,7 +35,7 @@ def lr_psnr(case: Case) -> float:
         raise MetricUnavailable(
             "the LR image holds counting noise, and LR-PSNR would reward copying it; see lr_chi2"
         )
-    return psnr_of(degraded, case.lr, case.data_range)
+    return psnr(degraded, case.lr, case.data_range)
 
 
 @register_metric(
@@ -50,18 +48,41 @@ def lr_psnr(case: Case) -> float:
 )
 def lr_chi2(case: Case) -> float:
     """Mean of ``(D(S) - L)^2 / variance`` over the LR image, the variance taken at the degraded reference."""
-    import torch
-
-    from srbench.evaluation.functional.fidelity import chi_square
-
     degraded = _degraded(case, "full_sr")
     if case.lr_variance is None:
         raise MetricUnavailable("how noisy the LR image is, is not known")
     if not _is_noisy(case):
         raise MetricUnavailable("the LR image holds no counting noise; see lr_psnr")
-    planes = (degraded, case.lr, _variance(case))
-    batches = (torch.from_numpy(np.ascontiguousarray(plane))[None].to(case.device) for plane in planes)
-    return float(chi_square(*batches))
+    return chi_square(degraded, case.lr, _variance(case))
+
+
+def chi_square(degraded: Plane, lr: Plane, variance: Plane) -> float:
+    """Chi square a pixel, ``mean (degraded - lr)^2 / variance``.
+
+    The mean over n pixels whose noise is independent and near Gaussian scatters around its expectation of 1
+    with standard deviation ``sqrt(2 / n)``.
+
+    Args:
+        degraded: ``(h, w)`` what the result would have been recorded as at infinite dose.
+        lr: what was recorded, the same shape.
+        variance: expected square of the difference between the recording and the truth's ``degraded``, the
+            same shape, above 0. Take it at the *truth*: taken at the result it would forgive what is drawn
+            too bright, where counting noise is larger, and weigh the pixels of every model differently.
+
+    Returns:
+        1 where the difference is all noise, far below 1 where the noise was copied, above 1 where the result
+        contradicts the recording.
+
+    Raises:
+        SrbenchError: shapes differ, or a variance is not above 0.
+    """
+    if not degraded.shape == lr.shape == variance.shape:
+        raise SrbenchError(
+            f"Expected three planes of one shape, found {degraded.shape}, {lr.shape} and {variance.shape}."
+        )
+    if not (variance > 0.0).all():
+        raise SrbenchError(f"Expected variances above 0, found {float(variance.min()):g}.")
+    return float(np.mean((degraded - lr) ** 2 / variance))
 
 
 def _is_noisy(case: Case) -> bool:
@@ -71,9 +92,9 @@ def _is_noisy(case: Case) -> bool:
 
 def _variance(case: Case) -> Plane:
     """Variance of the LR image around the degraded reference, from which it was made."""
-    known = case.lr_variance
-    assert known is not None
-    return case.once("consistency variance", lambda: known(_degraded(case, "full_hr")))
+    variance = case.lr_variance
+    assert variance is not None
+    return case.cached("consistency variance", lambda: variance(_degraded(case, "full_hr")))
 
 
 def _degraded(case: Case, name: str) -> Plane:
@@ -81,4 +102,4 @@ def _degraded(case: Case, name: str) -> Plane:
     degrade = case.degrade
     if degrade is None:
         raise MetricUnavailable("the degradation that made the LR image is unknown")
-    return case.once(f"consistency {name}", lambda: degrade(getattr(case, name)))
+    return case.cached(f"consistency {name}", lambda: degrade(getattr(case, name)))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from srbench.errors import SrbenchError, unknown
+from srbench.errors import SrbenchError
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.registry import Case, Metric, MetricUnavailable, register_metric
 
@@ -98,18 +98,6 @@ def register_curve(
     return register
 
 
-def get_curve(name: str) -> Curve:
-    """The curve called ``name``.
-
-    Raises:
-        SrbenchError: no curve has this name; the message lists near misses and all names.
-    """
-    known = {curve.name: curve for curve in list_curves()}
-    if name not in known:
-        raise unknown("curve", name, known)
-    return known[name]
-
-
 def list_curves() -> list[Curve]:
     """All curves, by name."""
     registry.list_metrics()  # registers those of every file
@@ -118,7 +106,7 @@ def list_curves() -> list[Curve]:
 
 def _point(function: CurveFunction, curve: Curve, index: int) -> Callable[[Case], float]:
     def point(case: Case) -> float:
-        values = case.once(f"curve {curve.name}", lambda: tuple(function(case)))
+        values = case.cached(f"curve {curve.name}", lambda: tuple(function(case)))
         if math.isnan(values[index]):
             raise MetricUnavailable(
                 f"{curve.title} has no value at {curve.x[index]:.3g} in an image this small"

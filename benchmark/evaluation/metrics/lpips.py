@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from srbench.errors import SrbenchError
-from srbench.evaluation.learned import LABEL, grey_as_colour, one_number
+from srbench.evaluation.learned import LABEL, as_scalar, grey_as_colour
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane, register_metric
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def distance(network: nn.Module, sr: Plane, hr: Plane, data_range: float = 1.0) 
     # The network was made for [-1, 1].
     images = (grey_as_colour(plane, data_range) * 2.0 - 1.0 for plane in (sr, hr))
     with torch.inference_mode():
-        return one_number(network(*images), (0.0, float("inf")), "LPIPS")
+        return as_scalar(network(*images), (0.0, float("inf")), "LPIPS")
 
 
 def build_network(trunk: Mapping[str, Tensor]) -> nn.Module:

@@ -14,15 +14,12 @@ import pkgutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srbench.errors import SrbenchError, unknown
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 ENTRY_POINT_GROUP = "srbench.metrics"
 Plane = NDArray[np.float64]
@@ -56,8 +53,7 @@ class Case:
         clean: whether ``hr`` is a noise-free truth; else it is a recording with noise of its own.
         second: another acquisition of the same field, prepared like ``hr``, its noise independent; None where
             there is none.
-        device: where ``tensor`` puts planes.
-        memo: what ``once`` remembers.
+        cache: what ``cached`` has computed.
     """
 
     sr: Plane
@@ -74,27 +70,24 @@ class Case:
     category: str = ""
     clean: bool = False
     second: Plane | None = None
-    device: str = "cpu"
-    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
-    def tensor(self, name: str) -> Tensor:
-        """A plane (``"sr"``, ``"full_hr"``, ``"lr"``, ...) as ``(1, H, W)`` float64 on the case's device."""
-        import torch
+    @property
+    def border(self) -> int:
+        """Pixels that were cut from every side of the whole image."""
+        return int(self.full_hr.shape[0] - self.hr.shape[0]) // 2
 
-        plane = np.ascontiguousarray(getattr(self, name), dtype=np.float64)
-        return self.once(f"tensor {name}", lambda: torch.from_numpy(plane)[None].to(self.device))
-
-    def once(self, key: str, make: Callable[[], Value]) -> Value:
-        """What ``make`` gives, computed by the first metric that asks and shared by the others.
+    def cached(self, key: str, compute: Callable[[], Value]) -> Value:
+        """The result of ``compute``, computed for the first metric and shared by the others.
 
         Args:
             key: names the result; prefix it with the file that computes it.
-            make: computes it; an exception is not remembered.
+            compute: an exception of it is not stored.
         """
-        if key not in self.memo:
-            self.memo[key] = make()
-        found: Value = self.memo[key]
-        return found
+        if key not in self.cache:
+            self.cache[key] = compute()
+        result: Value = self.cache[key]
+        return result
 
 
 MetricFunction = Callable[[Case], float]
@@ -105,7 +98,7 @@ def needs_nothing() -> str:
     return ""
 
 
-def _of_the_model(case: Case) -> float:
+def _model_property(case: Case) -> float:
     raise MetricUnavailable("this is a property of the model, not of an image")
 
 
@@ -143,9 +136,9 @@ class Metric:
     needs: Callable[[], str] = field(default=needs_nothing, compare=False)
 
     @property
-    def of_images(self) -> bool:
+    def per_image(self) -> bool:
         """Whether it is computed from images; else it is a property of the model, such as its size."""
-        return self.compute is not _of_the_model
+        return self.compute is not _model_property
 
     @property
     def id(self) -> str:
@@ -214,7 +207,7 @@ def register_metric(
 def register_property(name: str, *, title: str, unit: str, explanation: str) -> None:
     """Register a property of a model that the harness measures itself (size, time); less is better."""
     _registered[name] = Metric(
-        name, title, "lower", unit, (0.0, float("inf")), explanation, 1, "cost", False, _of_the_model
+        name, title, "lower", unit, (0.0, float("inf")), explanation, 1, "cost", False, _model_property
     )
 
 
@@ -246,21 +239,21 @@ def get(name: str) -> Metric:
 
 def stored(ids: Collection[str]) -> list[Metric]:
     """The metrics that would still store rows under these ids, in printing order; others are left out."""
-    found = {}
+    by_id = {}
     for name in ids:
         with contextlib.suppress(SrbenchError):
             metric = get(name)
-            found[metric.id] = metric
-    return sorted((found[name] for name in set(ids) & set(found)), key=_place)
+            by_id[metric.id] = metric
+    return sorted((by_id[name] for name in set(ids) & set(by_id)), key=_printing_order)
 
 
 def list_metrics() -> list[Metric]:
     """All metrics, the defaults first, by family and name; those of prefixes are not among them."""
     _load_all()
-    return sorted(_registered.values(), key=_place)
+    return sorted(_registered.values(), key=_printing_order)
 
 
-def _place(metric: Metric) -> tuple[bool, int, int, str]:
+def _printing_order(metric: Metric) -> tuple[bool, int, int, str]:
     family = FAMILIES.index(metric.family) if metric.family in FAMILIES else len(FAMILIES)
     first = FIRST.index(metric.name) if metric.name in FIRST else len(FIRST)
     return not metric.default, family, first, metric.name

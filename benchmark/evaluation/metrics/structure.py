@@ -6,21 +6,91 @@ Reference and result are segmented by Otsu's threshold after a light smoothing
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srbench.evaluation import scene_truth
-from srbench.evaluation.functional import small_features as small
-from srbench.evaluation.functional.objects import Agreement, agreement, betti_numbers
-from srbench.evaluation.measured import border_of
+from srbench.evaluation.functional.small_features import contrast_maps, invented, present, visible
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, register_metric
-from srbench.evaluation.segmented import clean_masks, objects, segmentation
+from srbench.evaluation.segmented import (
+    Agreement,
+    Mask,
+    agreement,
+    betti_numbers,
+    clean_masks,
+    dice,
+    iou,
+    objects,
+    segmentation,
+)
 
 FEWEST = 5
 """Objects, components or features of the reference below which a share of them says nothing."""
 COUNT = (0.0, float("inf"))
+
+
+CORRELATION_REACH = 64
+"""Largest distance of the two-point correlation in pixels; in a small image a quarter of its shorter side."""
+
+
+def two_point_correlation(mask: Mask, reach: int = CORRELATION_REACH) -> NDArray[np.float64]:
+    """``S2(r)`` for r = 0 .. ``reach``, radially averaged.
+
+    The probability that two points at distance r both lie in the phase: the phase fraction at r = 0, its
+    square far away (Torquato, "Random Heterogeneous Materials", 2002, section 2.2). Every displacement
+    (dy, dx) is averaged over the pairs of pixels that both lie in the image (no periodic border), then the
+    displacements with the same rounded length are averaged.
+
+    Args:
+        mask: ``(H, W)``, both sides larger than ``reach``.
+        reach: largest distance in pixels.
+
+    Returns:
+        ``(reach + 1,)`` in [0, 1].
+    """
+    from scipy import fft
+
+    height, width = mask.shape
+    # Zeros of the width of the reach keep the far side from coming round.
+    size = [fft.next_fast_len(side + reach, real=True) for side in (height, width)]
+    transform = fft.rfft2(mask.astype(np.float64), size)
+    pairs = fft.irfft2(transform.real**2 + transform.imag**2, size)
+    dy, dx = np.arange(reach + 1), np.arange(-reach, reach + 1)
+    possible = (height - dy)[:, None] * (width - np.abs(dx))
+    rings, counts = _correlation_rings(reach)
+    lags = pairs[dy][:, dx] / possible
+    sums = np.bincount(rings, lags.ravel(), minlength=reach + 2)
+    return np.asarray(sums[: reach + 1] / counts, dtype=np.float64)
+
+
+def correlation_error(mask: Mask, reference: Mask, reach: int = CORRELATION_REACH) -> float:
+    """``e_S2 = mean_{r <= reach} |S2(r) - S2_ref(r)| / (phi_ref - phi_ref^2)``.
+
+    The divisor is the range over which the reference's S2 falls. NaN where the reference has one phase.
+
+    Args:
+        mask: ``(H, W)``.
+        reference: the same shape.
+        reach: largest distance in pixels.
+    """
+    expected = two_point_correlation(reference, reach)
+    difference = np.abs(two_point_correlation(mask, reach) - expected).mean()
+    spread = expected[0] - expected[0] ** 2
+    return float(difference / spread) if 0.0 < reference.mean() < 1.0 else float("nan")
+
+
+@functools.lru_cache(maxsize=8)
+def _correlation_rings(reach: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ring of every displacement (those too long in ring ``reach + 1``) and displacements a ring.
+
+    Rows begin at 0: (-dy, -dx) is the same displacement as (dy, dx).
+    """
+    lengths = np.hypot(np.arange(reach + 1)[:, None], np.arange(-reach, reach + 1))
+    rings = np.minimum(np.round(lengths).astype(np.int64), reach + 1).ravel()
+    return rings, np.bincount(rings, minlength=reach + 2)[: reach + 1]
 
 
 @register_metric(
@@ -32,14 +102,13 @@ COUNT = (0.0, float("inf"))
 )
 def mask_dice(case: Case) -> float:
     """Dice coefficient of the object phase, each image by its own Otsu threshold."""
-    from srbench.evaluation.functional.segment import dice
-
     masks = segmentation(case)
-    return float(dice(masks.own, masks.reference))
+    return dice(masks.separate, masks.reference)
 
 
 @register_metric(
     title="Mask Dice, HR threshold",
+    version=2,
     direction="higher",
     bounds=(0.0, 1.0),
     explanation="The same overlap with the threshold of the true image used for both: wrong grey levels cost "
@@ -47,10 +116,8 @@ def mask_dice(case: Case) -> float:
 )
 def mask_dice_same_threshold(case: Case) -> float:
     """Dice coefficient of the object phase, both images by the Otsu threshold of the reference."""
-    from srbench.evaluation.functional.segment import dice
-
     masks = segmentation(case)
-    return float(dice(masks.same, masks.reference))
+    return dice(masks.same, masks.reference)
 
 
 @register_metric(
@@ -63,14 +130,13 @@ def mask_dice_same_threshold(case: Case) -> float:
 )
 def mask_iou(case: Case) -> float:
     """Intersection over union of the object phase, each image by its own Otsu threshold."""
-    from srbench.evaluation.functional.segment import iou
-
     masks = segmentation(case)
-    return float(iou(masks.own, masks.reference))
+    return iou(masks.separate, masks.reference)
 
 
 @register_metric(
     title="Mask IoU, HR threshold",
+    version=2,
     direction="higher",
     bounds=(0.0, 1.0),
     default=False,
@@ -78,10 +144,8 @@ def mask_iou(case: Case) -> float:
 )
 def mask_iou_same_threshold(case: Case) -> float:
     """Intersection over union of the object phase, both images by the Otsu threshold of the reference."""
-    from srbench.evaluation.functional.segment import iou
-
     masks = segmentation(case)
-    return float(iou(masks.same, masks.reference))
+    return iou(masks.same, masks.reference)
 
 
 @register_metric(
@@ -93,10 +157,8 @@ def mask_iou_same_threshold(case: Case) -> float:
 )
 def phase_fraction_error(case: Case) -> float:
     """Absolute difference of the phase fractions, each image by its own Otsu threshold."""
-    from srbench.evaluation.functional.segment import phase_fraction
-
     masks = segmentation(case)
-    return abs(float(phase_fraction(masks.own)) - float(phase_fraction(masks.reference)))
+    return abs(float(masks.separate.mean()) - float(masks.reference.mean()))
 
 
 @register_metric(
@@ -108,11 +170,9 @@ def phase_fraction_error(case: Case) -> float:
 )
 def s2_error(case: Case) -> float:
     """Mean difference of the two-point correlations up to 64 px, over phi - phi^2 of the reference."""
-    from srbench.evaluation.functional.correlation import REACH, correlation_error
-
     masks = segmentation(case)
-    reach = min(REACH, min(case.hr.shape) // 4)
-    return float(correlation_error(masks.own, masks.reference, reach))
+    reach = min(CORRELATION_REACH, min(case.hr.shape) // 4)
+    return correlation_error(masks.separate, masks.reference, reach)
 
 
 @register_metric(
@@ -138,14 +198,14 @@ def b1_error(case: Case) -> float:
 
 
 def _betti_error(case: Case, degree: int, what: str) -> float:
-    found, wanted = case.once(
-        "structure betti", lambda: tuple(betti_numbers(mask)[:2] for mask in reversed(clean_masks(case)))
+    expected, counted = case.cached(
+        "structure betti", lambda: tuple(betti_numbers(mask) for mask in clean_masks(case))
     )
-    if wanted[degree] < FEWEST:
+    if expected[degree] < FEWEST:
         raise MetricUnavailable(
-            f"the reference has {wanted[degree]} {what} of 30 pixels or more; a share needs {FEWEST}"
+            f"the reference has {expected[degree]} {what} of 30 pixels or more; a share needs {FEWEST}"
         )
-    return abs(found[degree] - wanted[degree]) / wanted[degree]
+    return float(abs(counted[degree] - expected[degree]) / expected[degree])
 
 
 @register_metric(
@@ -205,17 +265,17 @@ def objects_invented(case: Case) -> float:
 
 
 def _agreement(case: Case) -> Agreement:
-    reference, found = objects(case)
+    reference, result = objects(case)
     whole = int((~reference.border).sum())
     if whole < FEWEST:
         raise MetricUnavailable(
             f"the reference has {whole} whole objects of 30 pixels or more; a share needs {FEWEST}"
         )
-    return case.once("structure agreement", lambda: agreement(reference, found))
+    return case.cached("structure agreement", lambda: agreement(reference, result))
 
 
 @dataclass(frozen=True, eq=False)
-class _Small:
+class SmallFeatures:
     """The small features that stand out of the reference.
 
     Attributes:
@@ -238,8 +298,8 @@ class _Small:
 )
 def small_features_found(case: Case) -> float:
     """Recall of the truth's small features that are no smaller than an LR pixel."""
-    found = _small(case)
-    return _share(found.present[found.sizes >= case.scale], "of an LR pixel or more")
+    features = _small_features(case)
+    return _share_of(features.present[features.sizes >= case.scale], "of an LR pixel or more")
 
 
 @register_metric(
@@ -251,8 +311,8 @@ def small_features_found(case: Case) -> float:
 )
 def sub_lr_features_found(case: Case) -> float:
     """Recall of the truth's small features that are smaller than an LR pixel."""
-    found = _small(case)
-    return _share(found.present[found.sizes < case.scale], "smaller than an LR pixel")
+    features = _small_features(case)
+    return _share_of(features.present[features.sizes < case.scale], "smaller than an LR pixel")
 
 
 @register_metric(
@@ -263,38 +323,40 @@ def sub_lr_features_found(case: Case) -> float:
 )
 def small_features_invented(case: Case) -> float:
     """Blobs as clear as the truth's small features, in places where the reference has none, per true one."""
-    found = _small(case)
-    return found.invented / len(found.sizes)
+    features = _small_features(case)
+    return features.invented / len(features.sizes)
 
 
-def _share(present: NDArray[np.bool_], which: str) -> float:
-    if len(present) < FEWEST:
+def _share_of(shown: NDArray[np.bool_], which: str) -> float:
+    if len(shown) < FEWEST:
         raise MetricUnavailable(
-            f"{len(present)} small features {which} stand out of the reference; a share needs {FEWEST}"
+            f"{len(shown)} small features {which} stand out of the reference; a share needs {FEWEST}"
         )
-    return float(present.mean())
+    return float(shown.mean())
 
 
-def _small(case: Case) -> _Small:
-    if case.truth is None:
+def _small_features(case: Case) -> SmallFeatures:
+    truth = case.truth
+    if truth is None:
         raise MetricUnavailable(
             "the small features of this image are not known; synthetic scenes list theirs"
         )
-    found = case.once("structure small features", lambda: _look_for_small(case))
-    if len(found.sizes) < FEWEST:
-        raise MetricUnavailable(
-            f"{len(found.sizes)} small features of the scene stand out of the reference; {FEWEST} are needed"
+
+    def compute() -> SmallFeatures:
+        listed = scene_truth.small_features(truth, case.border, case.hr.shape)
+        reference, maps = contrast_maps(case.hr), contrast_maps(case.sr)
+        stands_out = visible(reference, listed)
+        features = [feature for feature, clear in zip(listed, stands_out, strict=True) if clear]
+        return SmallFeatures(
+            np.array([feature.size for feature in features]),
+            present(maps, reference, features),
+            len(invented(maps, reference, features)),
         )
-    return found
 
-
-def _look_for_small(case: Case) -> _Small:
-    listed = scene_truth.small_features(case.truth or {}, border_of(case), case.hr.shape)
-    reference, maps = small.contrast_maps(case.hr), small.contrast_maps(case.sr)
-    seen = small.visible(reference, listed)
-    features = [feature for feature, stands_out in zip(listed, seen, strict=True) if stands_out]
-    return _Small(
-        np.array([feature.size for feature in features]),
-        small.present(maps, reference, features),
-        len(small.invented(maps, reference, features)),
-    )
+    features = case.cached("structure small features", compute)
+    if len(features.sizes) < FEWEST:
+        raise MetricUnavailable(
+            f"{len(features.sizes)} small features of the scene stand out of the reference; "
+            f"{FEWEST} are needed"
+        )
+    return features

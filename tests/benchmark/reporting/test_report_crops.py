@@ -6,13 +6,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skimage.metrics import peak_signal_noise_ratio
 
 from srbench.reporting.blocks import collect
-from srbench.reporting.crops import MAX_IMAGES, MAX_PICTURES, Panel, Picture, panels, psnr, shown_run
+from srbench.reporting.crops import MAX_IMAGES, MAX_PICTURES, Panel, Picture, panels, shown_run
 from srbench.reporting.leaderboard import leaderboard
 from srbench.reporting.regions import choose
 from srbench.store import ScoreStore
@@ -66,13 +64,6 @@ def test_the_second_region_is_where_hr_has_detail() -> None:
     region = next(r for r in choose(hr, {"a": hr, "b": differing}, 4, 64) if r.rule == "finest detail")
     assert region.top < 64
     assert region.left + 64 > 176
-
-
-def test_psnr_of_a_crop_agrees_with_scikit_image() -> None:
-    generator = np.random.default_rng(0)
-    hr, sr = (generator.integers(0, 256, (40, 40), np.uint8) for _ in range(2))
-    assert psnr(sr, hr) == pytest.approx(peak_signal_noise_ratio(hr, sr, data_range=255))
-    assert psnr(hr, hr) is None
 
 
 def test_embedded_crops_are_the_stored_pixels(filled: Path) -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from srbench.evaluation.metrics.curve import get_curve
+from srbench.evaluation.metrics.curve import list_curves
 from srbench.reporting.blocks import collect
 from srbench.reporting.curve_plots import curve_plots, line_keys
 from srbench.reporting.curves import CurvePoint, CurveSet, ModelCurve, csv_curves, curve_sets
@@ -45,7 +45,7 @@ def test_there_is_a_set_for_all_images_and_one_a_category(sets: list[CurveSet]) 
 def test_points_are_the_means_of_the_stored_rows(
     rich: Path, sets: list[CurveSet], index: int, category: str
 ) -> None:
-    curve = get_curve("frc")
+    (curve,) = [curve for curve in list_curves() if curve.name == "frc"]
     for model in ("bicubic", "edsr"):
         line = next(line for line in sets[index].lines if line.row.run[0] == model)
         assert [point.x for point in line.points] == list(curve.x)

@@ -31,9 +31,6 @@ class Constructed:
     invented: list[Disc]
     deleted: list[Disc]
 
-    def tensor(self, name: str) -> torch.Tensor:
-        return torch.from_numpy(self.images[name])[None]
-
     def case(self, name: str, **known: object) -> Case:
         """SR is the named image, HR the truth."""
         sr, hr = self.images[name], self.images["truth"]

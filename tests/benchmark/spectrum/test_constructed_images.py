@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.psnr import psnr_of
-from srbench.evaluation.metrics.ssim import ssim_of
+from srbench.evaluation.metrics.psnr import psnr, ssim
 
 NAMES = ("blur", "shift", "dilated", "swapped", "liar", "bicubic", "second")
 Table = dict[str, dict[str, float]]
@@ -32,7 +31,7 @@ def table(constructed: Any) -> Table:
     for name in (*NAMES, "truth", "bicubic of noisy"):
         case = constructed.case(name)
         rows[name] = {column: registry.get(column).compute(case) for column in columns}
-        rows[name]["psnr"], rows[name]["ssim"] = psnr_of(case.sr, case.hr), ssim_of(case.sr, case.hr)
+        rows[name]["psnr"], rows[name]["ssim"] = psnr(case.sr, case.hr), ssim(case.sr, case.hr)
     return rows
 
 

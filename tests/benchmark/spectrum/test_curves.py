@@ -10,7 +10,7 @@ import pytest
 from srbench.errors import SrbenchError
 from srbench.evaluation.metrics import curve as curves
 from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.curve import get_curve, list_curves, register_curve
+from srbench.evaluation.metrics.curve import Curve, list_curves, register_curve
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable
 from srbench.evaluation.scoring import choose_metrics
 from srbench.reporting.measures import measures
@@ -22,6 +22,10 @@ def _registry_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     monkeypatch.setattr(curves, "_curves", dict(curves._curves))
     yield
+
+
+def curve_of(name: str) -> Curve:
+    return next(curve for curve in list_curves() if curve.name == name)
 
 
 def case() -> Case:
@@ -38,7 +42,7 @@ def test_points_share_one_computation() -> None:
         return 1.0, 0.5, float("nan")
 
     seen = case()
-    found = get_curve("decay")
+    found = curve_of("decay")
     assert [point.name for point in found.points] == ["decay_00", "decay_01", "decay_02"]
     assert [point.compute(seen) for point in found.points[:2]] == [1.0, 0.5]
     with pytest.raises(MetricUnavailable, match="no value at 4"):
@@ -47,7 +51,7 @@ def test_points_share_one_computation() -> None:
 
 
 def test_the_ring_correlation_is_stored_by_default_in_sixteen_points() -> None:
-    found = get_curve("frc")
+    found = curve_of("frc")
     assert [point.name for point in found.points] == [f"frc_{index:02d}" for index in range(16)]
     assert found.x == tuple((index + 0.5) / 16 for index in range(16))
     assert {point.name for point in choose_metrics(None)} >= {point.name for point in found.points}
@@ -70,9 +74,4 @@ def test_curves_without_points_or_with_names_taken_are_refused() -> None:
 
     with pytest.raises(SrbenchError, match="registered twice"):
         register_curve(title="Mine", x=(1.0,), x_title="", explanation="", direction="none")(frc)
-    assert len(get_curve("frc").x) == 16
-
-
-def test_unknown_curves_get_a_suggestion() -> None:
-    with pytest.raises(SrbenchError, match="frc"):
-        get_curve("frq")
+    assert len(curve_of("frc").x) == 16

@@ -29,7 +29,7 @@ def noisy(constructed: Any, name: str, second: bool, dose: float = 300.0) -> Cas
     """HR is a noisy recording, with or without a second one."""
     case: Case = constructed.case(name, clean=False)
     first, other = (scan[4:-4, 4:-4] for scan in scans(constructed, 2, dose))
-    return replace(case, hr=first, second=other if second else None, memo={})
+    return replace(case, hr=first, second=other if second else None, cache={})
 
 
 @pytest.mark.parametrize("name", TRUTH_NEEDED)
@@ -45,7 +45,7 @@ def test_the_curve_is_stored_all_the_same(constructed: Any) -> None:
 
 def test_a_clean_truth_is_preferred_to_a_second_acquisition(constructed: Any) -> None:
     case = constructed.case("blur")
-    both = replace(case, second=constructed.images["second"][4:-4, 4:-4], memo={})
+    both = replace(case, second=constructed.images["second"][4:-4, 4:-4], cache={})
     for name in (*TRUTH_NEEDED, "frc_07"):
         assert value(name, both) == value(name, case)
 
@@ -53,7 +53,7 @@ def test_a_clean_truth_is_preferred_to_a_second_acquisition(constructed: Any) ->
 def test_a_second_acquisition_is_what_the_result_is_held_to(constructed: Any) -> None:
     """The noise of HR, which a leaking result copies, is invented against the second acquisition."""
     honest, leaking = noisy(constructed, "blur", second=True), noisy(constructed, "blur", second=True)
-    leaking = replace(leaking, sr=leaking.hr, memo={})
+    leaking = replace(leaking, sr=leaking.hr, cache={})
     assert value("hallucinated_hf", leaking) > 5 * value("hallucinated_hf", honest)
     assert value("frc_09", leaking) < 0.5
 
@@ -75,7 +75,7 @@ def test_recordings_too_noisy_to_agree_are_named(constructed: Any) -> None:
 def test_thresholds_follow_the_reference(constructed: Any) -> None:
     """Against a clean truth 0.5, between two recordings 1/7: the latter goes on further on the same pair."""
     clean = constructed.case("dilated")
-    as_second = replace(clean, clean=False, second=clean.hr, memo={})
+    as_second = replace(clean, clean=False, second=clean.hr, cache={})
     assert value("frc_cutoff", as_second) > value("frc_cutoff", clean)
     assert value("frc_cutoff_half_bit", as_second) > value("frc_cutoff", clean)
     with pytest.raises(MetricUnavailable, match="two noisy acquisitions"):
@@ -91,11 +91,18 @@ def test_resolution_is_the_period_at_the_cut_off(constructed: Any) -> None:
 
 
 def test_at_magnification_one_the_cut_off_is_given_and_the_band_is_empty(constructed: Any) -> None:
-    case = replace(constructed.case("blur"), scale=1, lr=constructed.images["truth"], memo={})
+    case = replace(constructed.case("blur"), scale=1, lr=constructed.images["truth"], cache={})
     assert 0.0 < value("frc_cutoff", case) <= 1.0
     with pytest.raises(MetricUnavailable, match="magnification 1"):
         value("gained_hf", case)
     assert value("shift", case) < 0.02
+
+
+def test_images_without_anything_in_common_have_no_shift(constructed: Any) -> None:
+    case = constructed.case("truth")
+    far = replace(case, sr=np.roll(case.hr, 40, axis=1), cache={})
+    with pytest.raises(MetricUnavailable, match="more than 8 px apart"):
+        value("shift", far)
 
 
 def test_small_images_say_how_large_they_must_be() -> None:
@@ -110,7 +117,7 @@ def test_small_images_say_how_large_they_must_be() -> None:
 
 def test_even_grey_gives_reasons_and_no_crash(constructed: Any) -> None:
     flat = np.full((248, 248), 0.5)
-    case = replace(constructed.case("truth"), sr=flat, memo={})
+    case = replace(constructed.case("truth"), sr=flat, cache={})
     values = {
         m.name: measure(m, case)
         for m in registry.list_metrics()
@@ -121,7 +128,7 @@ def test_even_grey_gives_reasons_and_no_crash(constructed: Any) -> None:
     assert values["edge_omitted"][0] == 1.0 and values["edge_f1"][0] == 0.0
     assert values["recovered_hf"][0] == values["gained_hf"][0] == 0.0 and values["frc_cutoff"][0] < 0.1
     assert not any("failed" in reason or "gave" in reason for _, reason in values.values())
-    both = replace(case, hr=flat, memo={})
+    both = replace(case, hr=flat, cache={})
     assert all(
         not reason or "failed" not in reason for reason in (measure(registry.get(n), both)[1] for n in values)
     )
@@ -138,6 +145,6 @@ def test_values_lie_within_their_bounds(constructed: Any) -> None:
 
 def test_a_rectangular_image_of_odd_sides(constructed: Any) -> None:
     square = constructed.case("blur")
-    cut = replace(square, sr=square.sr[:151, :237], hr=square.hr[:151, :237], memo={})
+    cut = replace(square, sr=square.sr[:151, :237], hr=square.hr[:151, :237], cache={})
     for name in ("recovered_hf", "hallucinated_hf", "edge_f1"):
         assert value(name, cut) == pytest.approx(value(name, square), abs=0.05)

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from srbench.evaluation.functional.linewidth import Edges, Line, find_lines, measure_edge, measure_line
-from srbench.evaluation.functional.roughness import detrended, roughness
+from srbench.evaluation.functional.linewidth import (
+    Edges,
+    Line,
+    detrended,
+    find_lines,
+    measure_edge,
+    measure_line,
+    roughness,
+)
 
 ROWS, WIDTH, PITCH, CD = 384, 400, 40.0, 17.3
 

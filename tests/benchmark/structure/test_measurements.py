@@ -12,9 +12,11 @@ from scipy.ndimage import gaussian_filter
 
 from srbench.datasets.synthetic.suite import SyntheticScene
 from srbench.evaluation import scene_truth
-from srbench.evaluation.measured import LOST, Measured, bias_of, error_of, pair
-from srbench.evaluation.metrics import measurements as m
+from srbench.evaluation.metrics import registry
+from srbench.evaluation.metrics.measurements import LOST, Measured, bias_of, error_of, mean_bias
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable
+
+m = SimpleNamespace(**{metric.name: metric.compute for metric in registry.list_metrics()})
 
 
 def reason(metric: Any, case: Case) -> str:
@@ -250,13 +252,13 @@ def test_pore_fraction(draw: SimpleNamespace) -> None:
 
 def test_means_are_over_what_both_images_allow() -> None:
     sr, hr = np.array([1.0, 2.0, np.nan, 9.0]), np.array([0.5, 0.1, 7.0, np.nan])
-    assert pair([sr, hr], 2, "things") == Measured(1.5, 0.3)
-    assert pair([sr], 2, "things") == Measured(4.0, None)
-    lost = pair([sr, hr], 3, "things")
+    assert mean_bias([sr, hr], 2, "things") == Measured(1.5, 0.3)
+    assert mean_bias([sr], 2, "things") == Measured(4.0, None)
+    lost = mean_bias([sr, hr], 3, "things")
     assert math.isnan(lost.bias) and lost.error_hr == pytest.approx(7.6 / 3)
     assert "2 of 3 things" in lost.lost
     with pytest.raises(MetricUnavailable, match="3 things"):
-        pair([sr, hr], 4, "things")
+        mean_bias([sr, hr], 4, "things")
 
 
 def test_values_and_reasons() -> None:
