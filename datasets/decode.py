@@ -18,21 +18,168 @@ Rules, in this order:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.imagefile import BadImage, read_header
-from srbench.datasets.interface import Pixels
+from srbench.datasets.interface import DatasetError, Pixels
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 MAX_PIXELS = 1 << 28
 MIN_SIDE = 48
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"})
 
 AnyArray = NDArray[Any]
+
+_KINDS = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"BM": "BMP",
+    b"II\x2a\x00": "TIFF",
+    b"MM\x00\x2a": "TIFF",
+    b"II\x2b\x00": "TIFF",
+    b"MM\x00\x2b": "TIFF",
+}
+_TIFF_MOST_PAGES = 10_000
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+# Offsets and byte counts of the strips, and of the tiles.
+_TIFF_PARTS = ((273, 279), (324, 325))
+
+
+class BadImage(DatasetError):
+    """An image file that cannot be used; the message is the reason, without the file's name."""
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """Kind of file (``PNG``, ``TIFF``, ``JPEG``, ``BMP``), size in pixels, pages of a TIFF."""
+
+    kind: str
+    width: int
+    height: int
+    pages: int = 1
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Read the header of a whole file and check that the file is complete (a TIFF: its first page).
+
+    Decoders differ in how they treat damaged files (a JPEG cut short decodes, its rest grey) and believe any
+    size that a header claims, so both are checked before one sees the file.
+
+    Raises:
+        BadImage: not one of the four kinds, damaged, or cut short.
+    """
+    kind = _kind(data)
+    with _damage_is_bad_image():
+        if kind != "TIFF":
+            return _read_single(data, kind)
+        directories = _tiff_directories(data)
+        first = _tiff_header(data, next(directories))
+        return replace(first, pages=1 + sum(1 for _ in directories))
+
+
+def read_pages(data: bytes) -> tuple[ImageHeader, ...]:
+    """The header of every page of a whole file (one, unless it is a TIFF), each checked to be complete.
+
+    Raises:
+        BadImage: as :func:`read_header`, or a page is cut short.
+    """
+    kind = _kind(data)
+    with _damage_is_bad_image():
+        if kind != "TIFF":
+            return (_read_single(data, kind),)
+        pages = [_tiff_header(data, directory) for directory in _tiff_directories(data)]
+        return tuple(replace(page, pages=len(pages)) for page in pages)
+
+
+def _kind(data: bytes) -> str:
+    for magic, kind in _KINDS.items():
+        if data.startswith(magic):
+            return kind
+    content = "an empty file" if not data else f"a file that starts with {data[:8]!r}"
+    raise BadImage(f"not an image srbench reads (PNG, TIFF, JPEG, BMP): found {content}")
+
+
+@contextmanager
+def _damage_is_bad_image() -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns of a TIFF directory that points outside of its file.
+            warnings.simplefilter("error")
+            yield
+    except BadImage:
+        raise
+    except Exception as error:  # Pillow raises whatever its parsers stumble over
+        raise BadImage(f"the file is damaged or cut short: {error}") from error
+
+
+def _read_single(data: bytes, kind: str) -> ImageHeader:
+    """Header of a PNG, JPEG or BMP.
+
+    The classes are Pillow's own readers: ``Image.open`` would apply a size limit other than ours.
+    """
+    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin
+
+    stream = io.BytesIO(data)
+    needed = len(data)
+    if kind == "PNG":
+        image: Any = PngImagePlugin.PngImageFile(stream)
+        width, height = image.size
+        image.verify()  # the checksum of every chunk up to IEND, whose own comes last
+        needed = stream.tell() + 4
+    elif kind == "JPEG":
+        width, height = JpegImagePlugin.JpegImageFile(stream).size
+        # Within a scan 0xFF is always stuffed, so an end marker behind its start is the real one.
+        if data.find(b"\xff\xd9", stream.tell()) < 0:
+            raise BadImage(f"the file is cut short: {len(data)} bytes without the JPEG end marker")
+    else:
+        if int.from_bytes(data[14:18], "little") < 40:
+            raise BadImage("BMP of the OS/2 kind; save it as PNG or TIFF")
+        image = BmpImagePlugin.BmpImageFile(stream)
+        width, height = image.size
+        decoder, _, start, arguments = image.tile[0]
+        # Run-length coded rows have no fixed length; such a file states its own.
+        needed = start + arguments[1] * height if decoder == "raw" else int.from_bytes(data[2:6], "little")
+    if needed > len(data):
+        raise BadImage(f"the file is cut short: {len(data)} of {needed} bytes")
+    return ImageHeader(kind, width, height)
+
+
+def _tiff_directories(data: bytes) -> Iterator[ImageFileDirectory_v2]:
+    """The tags of each page; a chain that runs in circles ends where it comes back."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    # Pillow tells BigTIFF (64-bit offsets) by a little-endian start only; the byte order goes as prefix.
+    start = b"II\x2b\x00" + data[4:16] if 43 in data[2:4] else b"II\x2a\x00" + data[4:8]
+    directory = ImageFileDirectory_v2(start, prefix=data[:2])
+    stream = io.BytesIO(data)
+    position = directory.next
+    seen: set[int] = set()
+    while not seen or (position and position not in seen and len(seen) < _TIFF_MOST_PAGES):
+        seen.add(position)
+        stream.seek(position)
+        directory.load(stream)
+        yield directory
+        position = directory.next
+
+
+def _tiff_header(data: bytes, directory: ImageFileDirectory_v2) -> ImageHeader:
+    """Size of a page, none of whose strips or tiles ends behind the file."""
+    for offsets, counts in _TIFF_PARTS:
+        parts = zip(directory.get(offsets, ()), directory.get(counts, ()), strict=False)
+        needed = max((offset + count for offset, count in parts), default=0)
+        if needed > len(data):
+            raise BadImage(f"the file is cut short: {len(data)} of at least {needed} bytes")
+    return ImageHeader("TIFF", int(directory[_TIFF_WIDTH]), int(directory[_TIFF_HEIGHT]))
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from srbench.datasets.decode import SUFFIXES, decode_labels
+from srbench.datasets.decode import SUFFIXES, BadImage, decode_labels
 from srbench.datasets.folder_masks import Masks, pair_masks
 from srbench.datasets.home import home
-from srbench.datasets.imagefile import BadImage
 from srbench.datasets.interface import (
     DatasetCard,
     DatasetError,

@@ -25,10 +25,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from srbench.datasets.decode import BadImage, read_pages
 from srbench.datasets.digests import digest_of
 from srbench.datasets.download import Patience, Remote, download_all
 from srbench.datasets.image_files import image_names, read_images
-from srbench.datasets.imagefile import BadImage, read_pages
 from srbench.datasets.interface import (
     DatasetCard,
     DatasetError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from srbench.datasets.imagefile import BadImage
+from srbench.datasets.decode import BadImage
 from srbench.datasets.interface import Pixels
 from srbench.datasets.near_duplicates import descriptor
 from srbench.datasets.nffa_frame import read_frame

@@ -29,8 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.datasets.databar import find_databar, has_databar
-from srbench.datasets.decode import MAX_PIXELS, MIN_SIDE, decode_array, to_grey
-from srbench.datasets.imagefile import BadImage, read_header
+from srbench.datasets.decode import MAX_PIXELS, MIN_SIDE, BadImage, decode_array, read_header, to_grey
 from srbench.datasets.interface import Pixels
 
 # Raised whenever the same bytes would give other pixels.

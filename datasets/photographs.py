@@ -15,12 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from srbench.datasets.decode import decode_bytes
+from srbench.datasets.decode import BadImage, decode_bytes
 from srbench.datasets.digests import digest_of
 from srbench.datasets.download import Patience, Remote, download_all
 from srbench.datasets.home import home
 from srbench.datasets.image_files import image_names, read_images
-from srbench.datasets.imagefile import BadImage
 from srbench.datasets.interface import (
     DatasetError,
     ImportReport,

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srbench.datasets.databar import cut_databar, has_databar
-from srbench.datasets.decode import MAX_PIXELS, MIN_SIDE, decode
-from srbench.datasets.imagefile import BadImage
+from srbench.datasets.decode import MAX_PIXELS, MIN_SIDE, BadImage, decode
 from srbench.datasets.interface import Pixels
 
 

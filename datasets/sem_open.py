@@ -23,10 +23,9 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from srbench.datasets.decode import decode
+from srbench.datasets.decode import BadImage, decode
 from srbench.datasets.download import Patience, Remote, download_all
 from srbench.datasets.home import dataset_folder
-from srbench.datasets.imagefile import BadImage
 from srbench.datasets.interface import (
     DatasetCard,
     DatasetError,

@@ -21,8 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.decode import MAX_PIXELS, MIN_SIDE, decode_array, significant_bits, to_grey
-from srbench.datasets.imagefile import BadImage, read_pages
+from srbench.datasets.decode import (
+    MAX_PIXELS,
+    MIN_SIDE,
+    BadImage,
+    decode_array,
+    read_pages,
+    significant_bits,
+    to_grey,
+)
 from srbench.datasets.interface import Pixels
 
 _FULL_SCALES = ((1.0, 65535.0), (255.0, 257.0), (65535.0, 1.0))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from srbench.datasets.databar import has_databar
-from srbench.datasets.imagefile import BadImage
+from srbench.datasets.decode import BadImage
 from srbench.datasets.nffa_frame import cut_row, read_frame
 
 FIXTURES = Path(__file__).parent / "fixtures"
