@@ -31,7 +31,7 @@ from srbench.datasets.pack_writer import SHARD_BYTES
 from srbench.datasets.packed import PackManifest, read_manifest
 from srbench.datasets.staging import Staged, Staging
 from srbench.datasets.storage import locked
-from srbench.datasets.workers import Workers, in_order, processes
+from srbench.datasets.workers import ProcessPool
 
 __all__ = ["ClassArchive", "prepare_nffa"]
 
@@ -128,7 +128,7 @@ def _stage_all(
     """Stage every archive; what is wrong with one is told after the others are done."""
     sizes = {archive.category: archive.path.stat().st_size for archive in archives}
     done, problems = 0, []
-    with processes(examine, workers) as pool:
+    with ProcessPool(examine, workers) as pool:
         for archive in archives:
             size = sizes[archive.category]
             key = {"category": archive.category, "md5": archive.md5, "size": str(size), "rules": _rules()}
@@ -153,7 +153,7 @@ def _event(archive: ClassArchive, done: int, sizes: Mapping[str, int]) -> Progre
     return ProgressEvent(f"prepare {archive.category}", done, sum(sizes.values()), "B")
 
 
-def _stage(archive: ClassArchive, staging: Staging, pool: Workers[Examined]) -> Iterator[int]:
+def _stage(archive: ClassArchive, staging: Staging, pool: ProcessPool[bytes, Examined]) -> Iterator[int]:
     """Stage the members that are not staged yet; the positions in the archive tell how far it is."""
     if staging.complete:
         return
@@ -162,7 +162,7 @@ def _stage(archive: ClassArchive, staging: Staging, pool: Workers[Examined]) -> 
     stream = members(archive.path, refused, wanted=lambda name: name not in known, limits=_LIMITS)
     inputs = (((member.name, member.position), member.data) for member in stream)
     try:
-        for (member, position), examined in in_order(pool, inputs):
+        for (member, position), examined in pool.map(inputs):
             _add(staging, member, examined)
             yield position
     except ArchiveError:
