@@ -38,7 +38,7 @@ def case_of(kind: str) -> Case:
 
     def expected(plane: np.ndarray) -> np.ndarray:
         planes = torch.from_numpy(plane)[None, None]
-        return bicubic.expected(planes, SCALE, lr_cache.place_of(kind))[0, 0].numpy()
+        return bicubic.expected(planes, SCALE, lr_cache.position_of(kind))[0, 0].numpy()
 
     return named("sem-grey").case(
         (enlarged[0, 0] * 255.0).round().to(torch.uint8).numpy(),
