@@ -40,7 +40,7 @@ from srbench.datasets.nffa_releases import (
     Source,
     known_source,
 )
-from srbench.datasets.pack_check import verify_packed
+from srbench.datasets.pack_writer import verify_packed
 from srbench.datasets.packed import PackedSet, PackManifest, read_manifest
 from srbench.datasets.pins import read_pins
 from srbench.datasets.storage import locked

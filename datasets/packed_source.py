@@ -14,7 +14,7 @@ from srbench.datasets.interface import (
     VerifyReport,
     silent,
 )
-from srbench.datasets.pack_check import verify_packed
+from srbench.datasets.pack_writer import verify_packed
 from srbench.datasets.packed import PackedSet, read_manifest
 
 

@@ -39,8 +39,7 @@ from srbench.datasets.interface import (
     VerifyReport,
     silent,
 )
-from srbench.datasets.pack_check import verify_packed
-from srbench.datasets.pack_writer import packing
+from srbench.datasets.pack_writer import packing, verify_packed
 from srbench.datasets.packed import PackedSet, read_manifest
 from srbench.datasets.registry import register_dataset
 from srbench.datasets.sem_catalogue import CatalogueImage, catalogue

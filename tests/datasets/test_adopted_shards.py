@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from srbench.datasets import shard_files
+from srbench.datasets import pack_writer
 from srbench.datasets.interface import DatasetCard, DatasetError, Micrograph
 from srbench.datasets.pack_writer import packing, verify_packed
 from srbench.datasets.packed import PackedSet, Stored
@@ -70,7 +70,7 @@ def test_where_there_are_no_links_the_shard_moves(tmp_path, monkeypatch):
 
     path = tmp_path / "one.bin"
     shards = {path: staged(path, "ab")}
-    monkeypatch.setattr(shard_files.os, "link", no_links)
+    monkeypatch.setattr(pack_writer.os, "link", no_links)
     check(packed(tmp_path / "pack", shards), "ab")
     assert not path.exists()
 
