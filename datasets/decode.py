@@ -215,12 +215,11 @@ def decode_bytes(
         BadImage: the file cannot be used; the message is the reason.
     """
     header = read_header(data)
-    _check_size(header.width, header.height, max_pixels, min_side)
+    check_size(header.width, header.height, max_pixels, min_side)
     pixels, notes = (to_colour if colour else to_grey)(decode_array(data))
     if header.pages > 1:
         notes = (f"first of {header.pages} pages", *notes)
-    if pixels.min() == pixels.max():
-        raise BadImage(f"every pixel has the value {int(pixels.flat[0])}: there is nothing to measure")
+    refuse_blank(pixels)
     return Decoded(pixels, notes)
 
 
@@ -240,7 +239,7 @@ def decode_labels(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     header = read_header(data)
     if header.kind == "JPEG":
         raise BadImage("JPEG changes labels; save it as PNG or TIFF")
-    _check_size(header.width, header.height, max_pixels, 1)
+    check_size(header.width, header.height, max_pixels, 1)
     array = decode_array(data)
     if array.dtype not in (np.uint8, np.uint16):
         raise BadImage(f"{array.dtype} values; expected labels of 8 or 16 bits")
@@ -250,13 +249,28 @@ def decode_labels(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     return labels
 
 
-def _check_size(width: int, height: int, max_pixels: int, min_side: int) -> None:
+def check_size(width: int, height: int, max_pixels: int, min_side: int) -> None:
+    """Refuse an image that is too large or too small.
+
+    Raises:
+        BadImage: says which.
+    """
     if width * height > max_pixels:
         raise BadImage(
             f"{width}x{height} px is more than the limit of {max_pixels:,} pixels; cut it into fields"
         )
     if min(width, height) < min_side:
         raise BadImage(f"{width}x{height} px is too small: both sides need {min_side} px")
+
+
+def refuse_blank(pixels: Pixels) -> None:
+    """Refuse an image with one value throughout.
+
+    Raises:
+        BadImage: names the value.
+    """
+    if pixels.min() == pixels.max():
+        raise BadImage(f"every pixel has the value {int(pixels.flat[0])}: there is nothing to measure")
 
 
 def to_grey(array: AnyArray) -> tuple[Pixels, tuple[str, ...]]:

@@ -202,7 +202,7 @@ class PackedSet(MicrographSet):
         """What is known of the scene; None where nothing is. A fresh copy with each call."""
         return copy.deepcopy(self._record(image_id).truth)
 
-    def places(self) -> tuple[Path, ...]:
+    def hr_paths(self) -> tuple[Path, ...]:
         """The pack, and the files it was made from where they are known."""
         return (self.folder, *self._sources)
 

@@ -1,10 +1,10 @@
-"""Half-done work that survives being killed: images of one archive, decoded and written, with a journal.
+"""Images of one archive, decoded and written with a journal, so that a killed preparation can go on.
 
 A staging folder holds ``journal`` and ``0.bin``, ``1.bin``, ... (shards as in ``packed``). A line of the
 journal is a checksum and what became of one member; the first says of which archive and by which rules. Lines
-are written after the pixels they speak of have reached the disk, some at a time. Whoever opens the folder
-again cuts the journal behind its last whole line and each shard behind the last image that the journal knows:
-the rest is done again, and ends in the same bytes as if nothing had happened.
+are written after the pixels they describe have reached the disk, some at a time. Opening the folder again
+cuts the journal behind its last whole line and each shard behind the last image in the journal: the rest is
+done again, and ends in the same bytes.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Staged:
 
     Attributes:
         member: its name in the archive.
-        reason: why it was refused; empty: it was taken, and the others hold.
+        reason: why it was refused; empty: it was accepted, and the others hold.
         stored: where its pixels lie; ``shard`` is a file of the staging folder.
-        descriptor: whatever the caller wants to find again.
+        descriptor: bytes for the caller, returned as they are.
         notes: what was done to the image.
     """
 
@@ -59,7 +59,7 @@ class FinishedShard:
 
 
 @dataclass
-class _Known:
+class _JournalState:
     """What the whole lines of a journal say."""
 
     key: Mapping[str, str] | None = None
@@ -75,12 +75,12 @@ class Staging:
 
     Attributes:
         folder: the staging folder.
-        members: those that need not be looked at again.
+        members: those that are done.
         complete: whether the archive is done.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, str], shard_bytes: int) -> None:
-        """Open ``folder``; what is there of another archive, of other rules or damaged is thrown away.
+        """Open ``folder``; what is there of another archive, of other rules or damaged is deleted.
 
         Args:
             folder: created when missing.
@@ -89,27 +89,27 @@ class Staging:
         """
         self.folder = folder
         self._shard_bytes = shard_bytes
-        known = _known(folder)
-        if known.key != dict(key) or not _agrees(folder, known):
+        state = _read_journal(folder)
+        if state.key != dict(key) or not _agrees(folder, state):
             shutil.rmtree(folder, ignore_errors=True)
-            known = _Known()
+            state = _JournalState()
         with writing_to(folder):
-            _cut(folder, known)
+            _cut(folder, state)
             self._journal: IO[bytes] = (folder / JOURNAL).open("ab")
-        self.members = known.members
-        self.complete = known.complete
+        self.members = state.members
+        self.complete = state.complete
         self._lines: list[bytes] = []
-        self._name = max(known.sizes, key=int, default="0")
-        self._size = known.sizes.get(self._name, 0)
+        self._name = max(state.sizes, key=int, default="0")
+        self._size = state.sizes.get(self._name, 0)
         self._digest = hashlib.sha256()
         if not self.complete:
             self._open_shard()
-        if known.key is None:
+        if state.key is None:
             self._write({"key": dict(key)})
             self.flush()
 
     def add(self, staged: Staged, pixels: Pixels | None, sha256: str = "") -> None:
-        """Take one member: its pixels ``(H, W)`` and their hash, or None where it was refused.
+        """Add one member: its pixels ``(H, W)`` and their hash, or None where it was refused.
 
         Raises:
             DatasetError: the disk is full.
@@ -158,15 +158,13 @@ class Staging:
             self._shard.close()
             self._name, self._size, self._digest = str(int(self._name) + 1), 0, hashlib.sha256()
             self._open_shard()
-        self._put(bytes(-self._size % ALIGNMENT))
-        offset = self._size
-        self._put(little_endian(pixels))
+        padding = bytes(-self._size % ALIGNMENT)
+        offset = self._size + len(padding)
+        for data in (padding, little_endian(pixels)):
+            self._shard.write(data)
+            self._digest.update(data)
+            self._size += len(data)
         return offset
-
-    def _put(self, data: bytes | memoryview) -> None:
-        self._shard.write(data)
-        self._digest.update(data)
-        self._size += len(data)
 
     def _seal(self) -> None:
         self._write({"shard": [self._name, self._size, self._digest.hexdigest()]})
@@ -184,7 +182,7 @@ class Staging:
         self._lines.append(b"%08x %s\n" % (zlib.crc32(text), text))
 
 
-def staged(folder: Path) -> Iterator[Staged]:
+def staged_members(folder: Path) -> Iterator[Staged]:
     """What became of every member of a complete archive, those refused by its reader last."""
     for raw, _ in _lines(folder):
         if "member" in raw:
@@ -233,36 +231,36 @@ def _staged(raw: Mapping[str, Any]) -> Staged:
     return Staged(raw["member"], "", Stored(*raw["stored"]), descriptor, tuple(raw["notes"]))
 
 
-def _known(folder: Path) -> _Known:
-    known = _Known()
+def _read_journal(folder: Path) -> _JournalState:
+    state = _JournalState()
     for raw, end in _lines(folder):
-        known.end = end
-        known.key = raw.get("key", known.key)
-        known.complete = "complete" in raw
+        state.end = end
+        state.key = raw.get("key", state.key)
+        state.complete = "complete" in raw
         if "member" in raw:
-            known.members.add(raw["member"])
+            state.members.add(raw["member"])
         if "stored" in raw:
-            known.last = Stored(*raw["stored"])
-            known.sizes[known.last.shard] = known.last.offset + known.last.nbytes
-    return known
+            state.last = Stored(*raw["stored"])
+            state.sizes[state.last.shard] = state.last.offset + state.last.nbytes
+    return state
 
 
-def _agrees(folder: Path, known: _Known) -> bool:
+def _agrees(folder: Path, state: _JournalState) -> bool:
     """Whether the shards hold what the journal says, as far as their sizes and the last image tell."""
-    for name, size in known.sizes.items():
+    for name, size in state.sizes.items():
         path = folder / f"{name}.bin"
         if not path.is_file() or path.stat().st_size < size:
             return False
-    return known.last is None or pixel_hash(read_pixels(folder, known.last)) == known.last.sha256
+    return state.last is None or pixel_hash(read_pixels(folder, state.last)) == state.last.sha256
 
 
-def _cut(folder: Path, known: _Known) -> None:
+def _cut(folder: Path, state: _JournalState) -> None:
     """Remove what lies behind the last whole line, in the journal and in the shards."""
     for path in folder.glob("*.bin"):
-        if path.stem not in known.sizes:
+        if path.stem not in state.sizes:
             path.unlink()
-    for name, size in known.sizes.items():
+    for name, size in state.sizes.items():
         with (folder / f"{name}.bin").open("r+b") as file:
             file.truncate(size)
     with (folder / JOURNAL).open("ab") as file:
-        file.truncate(known.end)
+        file.truncate(state.end)

@@ -6,7 +6,7 @@ import pytest
 
 from srbench.datasets import folder
 from srbench.datasets import open as open_dataset
-from srbench.datasets.folder_masks import pair_masks
+from srbench.datasets.folder import pair_masks
 from srbench.datasets.pack_writer import verify_packed
 
 
