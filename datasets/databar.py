@@ -75,7 +75,9 @@ def has_databar(pixels: Pixels) -> bool:
     """
     rows = _eight_bit(pixels)
     white = (rows.mean(axis=1) > 225) & (rows.std(axis=1) < 12)
-    return find_databar(pixels) is not None or _longest_run(white) >= _FEWEST_ROWS
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], white.astype(np.int8), [0]))))
+    longest_run = (edges[1::2] - edges[::2]).max(initial=0)
+    return find_databar(pixels) is not None or bool(longest_run >= _FEWEST_ROWS)
 
 
 def cut_databar(pixels: Pixels, margin: int = 8) -> tuple[Pixels, Databar | None]:
@@ -173,11 +175,6 @@ def _run_with_gaps(flags: NDArray[np.bool_], longest_gap: int) -> int:
             break
         end = int(index) + 1
     return end
-
-
-def _longest_run(flags: NDArray[np.bool_]) -> int:
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
 def _eight_bit(pixels: Pixels) -> Grey:

@@ -1,19 +1,9 @@
-"""Image files to pixels, exactly and safely: nothing is rescaled, and what cannot be taken is refused.
+"""Image files to pixels, exactly and safely: nothing is rescaled, and what cannot be used is refused.
 
-Rules, in this order:
-
-* PNG, TIFF, JPEG and BMP are read (of a TIFF with several pages the first); anything else is refused, and so
-  are damaged and truncated files and files whose header claims more than ``max_pixels``.
-* Pixels are taken as they are stored: an embedded colour profile (ICC) and the orientation that a camera
-  notes (EXIF) are both ignored. SEM software writes neither, and the usual benchmark photographs have none;
-  a camera's picture would have to be turned before it is given.
-* Transparency is dropped. Where red, green and blue are equal the channel is taken; colour becomes the BT.601
-  luma ``(299 R + 587 G + 114 B + 500) // 1000``, which is the same value where they are equal. For a colour
-  data set (``colour=True``) red, green and blue are kept, and a grey file gives three equal channels.
-* 16 bits stay 16 bits, unless every value is a multiple of 256 or every one of 257: such files hold 8
-  significant bits, which are taken exactly. 32-bit and floating-point files are taken when they hold whole
-  numbers from 0 to 65535; other ranges would need a rescaling that only their owner can choose.
-* Images with a side under ``min_side`` pixels, or with one value throughout, hold nothing to measure.
+PNG, TIFF (of several pages the first), JPEG and BMP are read; damaged and truncated files are refused, and
+files whose header claims more than ``max_pixels``. Pixels are taken as they are stored: an embedded colour
+profile (ICC) and the orientation that a camera notes (EXIF) are ignored, transparency is dropped. Images with
+a side under ``min_side`` pixels, or with one value throughout, are refused: there is nothing to measure.
 """
 
 from __future__ import annotations
@@ -276,6 +266,10 @@ def refuse_blank(pixels: Pixels) -> None:
 def to_grey(array: AnyArray) -> tuple[Pixels, tuple[str, ...]]:
     """``(H, W)`` or ``(H, W, 1|3|4)`` in OpenCV's blue-green-red order to grey uint8 or uint16, with notes.
 
+    Colour becomes the BT.601 luma ``(299 R + 587 G + 114 B + 500) // 1000``, the same value where they are
+    equal. 32-bit and floating-point files are taken when they hold whole numbers from 0 to 65535: other
+    ranges would need a rescaling that only their owner can choose.
+
     Raises:
         BadImage: values that are no grey levels (NaN, fractions, negative, above 65535), or other shapes.
     """
@@ -303,7 +297,7 @@ def to_colour(array: AnyArray) -> tuple[Pixels, tuple[str, ...]]:
 
 
 def significant_bits(pixels: AnyArray) -> tuple[Pixels, tuple[str, ...]]:
-    """16-bit pixels that hold 8 significant bits as uint8; others as they are. With notes."""
+    """16-bit pixels as uint8 where all are multiples of 256 or of 257; others as they are. With notes."""
     if pixels.dtype == np.uint16:
         for step in (256, 257):
             if not (pixels % step).any():
@@ -336,8 +330,8 @@ def _whole_numbers(array: AnyArray) -> tuple[AnyArray, tuple[str, ...]]:
         raise BadImage("pixels that are not numbers (NaN or infinity); fill them in before giving the image")
     low, high = array.min(), array.max()
     if low < 0 or high > 65535 or (array.dtype.kind == "f" and (array != np.floor(array)).any()):
-        found = f"{array.dtype} values from {low:g} to {high:g}"
-        raise BadImage(f"{found} are no grey levels; save the image with 8 or 16 bits")
+        values = f"{array.dtype} values from {low:g} to {high:g}"
+        raise BadImage(f"{values} are no grey levels; save the image with 8 or 16 bits")
     return array.astype(np.uint8 if high < 256 else np.uint16), (f"{array.dtype} file with whole numbers",)
 
 
