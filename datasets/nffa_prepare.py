@@ -200,8 +200,11 @@ def _stage(archive: ClassArchive, staging: Staging, pool: ProcessPool[bytes, Exa
     inputs = (((member.name, member.position), member.data) for member in stream)
     try:
         for (member, position), examined in pool.map(inputs):
-            staged = Staged(member, examined.reason, None, examined.descriptor, examined.notes)
-            staging.add(staged, examined.pixels, examined.sha256)
+            staging.add(
+                Staged(member, examined.reason, None, examined.descriptor, examined.notes),
+                examined.pixels,
+                examined.sha256,
+            )
             yield position
     except ArchiveError:
         staging.flush()
@@ -396,7 +399,7 @@ class _Packing:
             for name, shard in finished_shards(self.work / archive.category).items():
                 inside = {image.id: image.stored for image in images if image.stored.shard == name}
                 if inside:
-                    writer.adopt(shard.path, shard.size, shard.sha256, inside)
+                    writer.adopt(shard, inside)
 
     def _notes(self) -> Mapping[str, str]:
         notes = {image.id: "; ".join([*image.staged.notes, *_label_note(image)]) for image in self.images}

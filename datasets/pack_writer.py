@@ -159,7 +159,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class AdoptedShard:
-    """A finished shard that the caller has written and may want to keep."""
+    """A finished shard that the caller has written, may want to keep and does not change any more."""
 
     path: Path
     size: int
@@ -248,27 +248,27 @@ class PackWriter:
         self._added[image_id] = _Added(stored, stored_mask, tuple(scans), truth)
         return stored
 
-    def adopt(self, shard: Path, size: int, sha256: str, images: Mapping[str, Stored]) -> None:
+    def adopt(self, shard: AdoptedShard, images: Mapping[str, Stored]) -> None:
         """Add a finished shard as it is: ``finish`` links it (moves it, where the system has no links).
 
         Args:
-            shard: the file, on the same disk; it must not change any more.
-            size: its bytes.
-            sha256: of its bytes; not checked here but by ``verify_packed``.
+            shard: on the same disk; its hash is not checked here but by ``verify_packed``.
             images: image id to where its pixels lie in it; ``Stored.shard`` is ignored.
 
         Raises:
             DatasetError: a repeated id, another size, or images outside of the file.
         """
-        actual = shard.stat().st_size if shard.is_file() else 0
+        actual = shard.path.stat().st_size if shard.path.is_file() else 0
         last = max((stored.offset + stored.nbytes for stored in images.values()), default=0)
-        if actual != size or last > size:
-            raise DatasetError(f"{shard} has {actual:,} bytes, expected {size:,} with images up to {last:,}.")
+        if actual != shard.size or last > shard.size:
+            raise DatasetError(
+                f"{shard.path} has {actual:,} bytes, expected {shard.size:,} with images up to {last:,}."
+            )
         again = self._added.keys() & images.keys()
         if again:
             raise DatasetError(f"Two images are called {min(again)!r}; rename one of the files.")
         number = str(len(self._shards))
-        self._shards.append(AdoptedShard(shard, size, sha256))
+        self._shards.append(shard)
         for image_id, stored in images.items():
             self._added[image_id] = _Added(replace(stored, shard=number), None, (), None)
 

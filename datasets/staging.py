@@ -15,14 +15,15 @@ import json
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from srbench.datasets.interface import Pixels
-from srbench.datasets.packed import ALIGNMENT, Stored
+from srbench.datasets.pack_writer import AdoptedShard
+from srbench.datasets.packed import ALIGNMENT, Stored, view_of
 from srbench.datasets.storage import flush, little_endian, pixel_hash, writing_to
 
 JOURNAL = "journal"
@@ -47,15 +48,6 @@ class Staged:
     stored: Stored | None = None
     descriptor: bytes = b""
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class FinishedShard:
-    """A shard that does not change any more."""
-
-    path: Path
-    size: int
-    sha256: str
 
 
 @dataclass
@@ -185,27 +177,27 @@ class Staging:
 def staged_members(folder: Path) -> Iterator[Staged]:
     """What became of every member of a complete archive, those refused by its reader last."""
     for raw, _ in _lines(folder):
-        if "member" in raw:
-            yield _staged(raw)
+        if "stored" in raw:
+            descriptor = base64.b85decode(raw["descriptor"])
+            yield Staged(raw["member"], "", Stored(*raw["stored"]), descriptor, tuple(raw["notes"]))
+        elif "member" in raw:
+            yield Staged(raw["member"], raw["reason"])
         for member, reason in raw.get("complete", {}).items():
             yield Staged(member, reason)
 
 
-def finished_shards(folder: Path) -> Mapping[str, FinishedShard]:
+def finished_shards(folder: Path) -> Mapping[str, AdoptedShard]:
     """The shards of a complete archive by the names in ``Stored.shard``, empty ones left out."""
     raws = (raw["shard"] for raw, _ in _lines(folder) if "shard" in raw)
-    return {name: FinishedShard(folder / f"{name}.bin", size, digest) for name, size, digest in raws if size}
+    return {name: AdoptedShard(folder / f"{name}.bin", size, digest) for name, size, digest in raws if size}
 
 
 def read_pixels(folder: Path, stored: Stored) -> Pixels:
     """The pixels of one image; read, not mapped, so that they do not add up in memory."""
-    dtype = np.dtype(stored.dtype).newbyteorder("<")
-    count = stored.height * stored.width
     path = folder / f"{stored.shard}.bin"
-    pixels: Pixels = np.fromfile(path, dtype, count, offset=stored.offset).reshape(
-        stored.height, stored.width
+    return view_of(
+        np.fromfile(path, np.uint8, stored.nbytes, offset=stored.offset), replace(stored, offset=0)
     )
-    return pixels
 
 
 def _lines(folder: Path) -> Iterator[tuple[dict[str, Any], int]]:
@@ -222,13 +214,6 @@ def _lines(folder: Path) -> Iterator[tuple[dict[str, Any], int]]:
                 return
             end += len(line)
             yield json.loads(text), end
-
-
-def _staged(raw: Mapping[str, Any]) -> Staged:
-    if "reason" in raw:
-        return Staged(raw["member"], raw["reason"])
-    descriptor = base64.b85decode(raw["descriptor"])
-    return Staged(raw["member"], "", Stored(*raw["stored"]), descriptor, tuple(raw["notes"]))
 
 
 def _read_journal(folder: Path) -> _JournalState:
