@@ -62,7 +62,7 @@ class ImageHeader:
 def read_header(data: bytes) -> ImageHeader:
     """Read the header of a whole file and check that the file is complete (a TIFF: its first page).
 
-    Decoders differ in how they treat damaged files (a JPEG cut short decodes, its rest grey) and believe any
+    Decoders differ in how they treat damaged files (a JPEG cut short decodes, its rest grey) and trust any
     size that a header claims, so both are checked before one sees the file.
 
     Raises:
@@ -148,7 +148,7 @@ def _tiff_directories(data: bytes) -> Iterator[ImageFileDirectory_v2]:
     """The tags of each page; a chain that runs in circles ends where it comes back."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-    # Pillow tells BigTIFF (64-bit offsets) by a little-endian start only; the byte order goes as prefix.
+    # Pillow recognises BigTIFF (64-bit offsets) by a little-endian start only; the byte order goes as prefix.
     start = b"II\x2b\x00" + data[4:16] if 43 in data[2:4] else b"II\x2a\x00" + data[4:8]
     directory = ImageFileDirectory_v2(start, prefix=data[:2])
     stream = io.BytesIO(data)

@@ -135,7 +135,7 @@ def _version(root: Path, files: list[str]) -> str:
             status = (root / file).stat()
             state = f"{status.st_size} {status.st_mtime_ns}"
         except OSError:
-            state = "unreadable"  # a broken link, say: decoding will tell
+            state = "unreadable"  # a broken link, say: decoding gives the reason
         digest.update(f"{file}\t{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

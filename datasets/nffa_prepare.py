@@ -111,7 +111,7 @@ def prepare_nffa(
         version: of the dataset's definition; kept in the manifest.
         licence: of every image.
         terms: what it asks of the user, for the manifest.
-        progress: told of the bytes of the archives that are done, then of images compared.
+        progress: called with the bytes of the archives that are done, then of images compared.
         workers: processes; as many as there are cores when None; with 1 there are no others.
         shard_bytes: a shard is closed once it holds this many.
 
@@ -131,7 +131,7 @@ def prepare_nffa(
     missing = [str(archive.path) for archive in archives if not archive.path.is_file()]
     if missing:
         raise DatasetError(
-            f"Archives have gone: {', '.join(missing)}. Bring them back, or fetch or import them again."
+            f"Archives are missing: {', '.join(missing)}. Bring them back, or fetch or import them again."
         )
     listed = "; ".join(f"{archive.path.name} md5 {archive.md5}" for archive in ordered)
     definition = Definition(name, version, licence, terms, f"{listed}; prepared by rules {_rules()}")
@@ -191,7 +191,7 @@ def _stage_all(
 
 
 def _stage(archive: ClassArchive, staging: Staging, pool: ProcessPool[bytes, Examined]) -> Iterator[int]:
-    """Stage the members that are not staged yet; the positions in the archive tell how far it is."""
+    """Stage the members that are not staged yet; gives positions in the archive as it proceeds."""
     if staging.complete:
         return
     refused: dict[str, str] = {}

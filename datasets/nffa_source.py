@@ -166,7 +166,7 @@ class NffaSource(DatasetSource):
 
         Raises:
             DatasetMissing: there are no tars yet.
-            DatasetError: tars have gone or changed since they were hashed, or the disk is full.
+            DatasetError: tars are missing or changed since they were hashed, or the disk is full.
         """
         from srbench.datasets.nffa_prepare import ClassArchive, prepare_nffa
 

@@ -405,7 +405,7 @@ def _clear_leftovers(folder: Path) -> None:
     except DatasetMissing:
         manifest = None
     except DatasetError:
-        return  # damaged, or of another version: what it needs is unknown, finish() will tell
+        return  # damaged, or of another version: what it needs is unknown, finish() removes it
     _remove_unused(folder, manifest)
 
 

@@ -1,4 +1,4 @@
-"""Datasets that live in one packed folder: opening them, telling their state, verifying them."""
+"""Datasets that are one packed folder: opened, verified, their state."""
 
 from __future__ import annotations
 

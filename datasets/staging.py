@@ -122,7 +122,7 @@ class Staging:
             self.flush()
 
     def flush(self) -> None:
-        """Push everything to the disk: the pixels first, then the journal that speaks of them."""
+        """Push everything to the disk: the pixels first, then the journal that lists them."""
         with writing_to(self.folder):
             flush(self._shard)
             self._journal.write(b"".join(self._lines))
@@ -231,7 +231,7 @@ def _read_journal(folder: Path) -> _JournalState:
 
 
 def _agrees(folder: Path, state: _JournalState) -> bool:
-    """Whether the shards hold what the journal says, as far as their sizes and the last image tell."""
+    """Whether the shards hold what the journal says, by their sizes and the hash of the last image."""
     for name, size in state.sizes.items():
         path = folder / f"{name}.bin"
         if not path.is_file() or path.stat().st_size < size:

@@ -3,7 +3,7 @@
 A folder in the cache for each (data, split, degradation, scale) holds ``lr.bin``, the 8-bit LR images one
 after the other, row by row (colour as red, green, blue), and ``index.json``: where each lies, and the sha256
 of ``lr.bin``. It is written under another name and renamed when whole; what does not match its hash is
-written again. Noise is that of acquisition 0 of each image, whoever evaluates and in whatever order.
+written again. Noise is always that of acquisition 0 of each image.
 """
 
 from __future__ import annotations

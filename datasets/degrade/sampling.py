@@ -2,7 +2,7 @@
 
 A scan samples with a beam spot along displaced lines. Lines are rows; the beam runs along a row (fast axis,
 left to right) and from row to row (slow axis). Every displacement is a function of the image's key and of the
-row in the whole LR image, and is bounded, so that a crop knows how much of its surroundings it depends on.
+row in the whole LR image, and is bounded, which limits the surroundings that a crop depends on.
 Sums run over the same taps in the same order wherever a pixel lies, so a crop with its surroundings gives the
 same bits as the whole image.
 """

@@ -371,7 +371,7 @@ def test_what_is_wrong_is_said_at_once(built, tmp_path):
     with pytest.raises(DatasetError, match="Two archives for Tips"):
         prepare([built[0], built[0]], tmp_path)
     gone = dataclasses.replace(built[0], path=tmp_path / "no.tar")
-    with pytest.raises(DatasetError, match=r"have gone: .*no\.tar"):
+    with pytest.raises(DatasetError, match=r"are missing: .*no\.tar"):
         prepare([gone], tmp_path)
     path = nffa_archives.write_tar(tmp_path / "Tips.tar", {"Tips/L5_a.jpg": b"none"})
     with pytest.raises(DatasetError, match="no images"):
