@@ -130,7 +130,7 @@ def weight_matrix(
     if kernel == "area":
         edges, pixels = np.arange(new + 1) * (old / new), np.arange(old)
         overlap = np.minimum(edges[1:, None], pixels + 1.0) - np.maximum(edges[:-1, None], pixels)
-        matrix = np.maximum(overlap, 0.0)
+        np.maximum(overlap, 0.0, out=matrix)
         matrix /= matrix.sum(axis=1, keepdims=True)
         return matrix
     kernel = _SAMPLED[kernel] if isinstance(kernel, str) else kernel
