@@ -47,7 +47,7 @@ from srbench.datasets.packed import PackManifest, Stored, read_manifest
 from srbench.datasets.splits import check_groups, split_hash, split_images
 from srbench.datasets.staging import Staged, Staging, finished_shards, read_pixels, staged_members
 from srbench.datasets.storage import canonical_json, locked, pixel_hash, write_atomically
-from srbench.datasets.workers import ProcessPool
+from srbench.datasets.workers import ProcessPool, in_order, processes
 
 STAGING = ".staging"
 SUMMARY = "preparation.json"
@@ -168,7 +168,7 @@ def _stage_all(
     """Stage every archive; what is wrong with one is raised after the others are done."""
     sizes = {archive.category: archive.path.stat().st_size for archive in archives}
     done, problems = 0, []
-    with ProcessPool(examine, workers) as pool:
+    with processes(examine, workers) as pool:
         for archive in archives:
             category, size = archive.category, sizes[archive.category]
             key = {"category": category, "md5": archive.md5, "size": str(size), "rules": _rules()}
@@ -190,7 +190,7 @@ def _stage_all(
         )
 
 
-def _stage(archive: ClassArchive, staging: Staging, pool: ProcessPool[bytes, Examined]) -> Iterator[int]:
+def _stage(archive: ClassArchive, staging: Staging, pool: ProcessPool[Examined]) -> Iterator[int]:
     """Stage the members that are not staged yet; gives positions in the archive as it proceeds."""
     if staging.complete:
         return
@@ -199,7 +199,7 @@ def _stage(archive: ClassArchive, staging: Staging, pool: ProcessPool[bytes, Exa
     stream = members(archive.path, refused, wanted=lambda name: name not in done, limits=_LIMITS)
     inputs = (((member.name, member.position), member.data) for member in stream)
     try:
-        for (member, position), examined in pool.map(inputs):
+        for (member, position), examined in in_order(pool, inputs):
             staging.add(
                 Staged(member, examined.reason, None, examined.descriptor, examined.notes),
                 examined.pixels,
