@@ -14,7 +14,7 @@ from srbench.datasets.interface import (
     Micrograph,
     MicrographSet,
 )
-from srbench.datasets.registry import dataset_names, is_taken, list_datasets, open, register_dataset, source
+from srbench.datasets.registry import dataset_names, is_local, list_datasets, open, register_dataset, source
 
 __all__ = [
     "DatasetCard",
@@ -25,7 +25,7 @@ __all__ = [
     "MicrographSet",
     "dataset_names",
     "home",
-    "is_taken",
+    "is_local",
     "list_datasets",
     "open",
     "register_dataset",

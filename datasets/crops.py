@@ -1,16 +1,4 @@
-"""Crops of an image with their surroundings, mirrored where it ends: LR made from a crop is then exact.
-
-A training pair of ``size`` HR pixels at (top, left), both multiples of ``scale``::
-
-    context = degradation.context(scale)
-    around = read_crop(pixels, top - context, left - context, size + 2 * context, size + 2 * context)
-    lr = degradation(as_tensor(around), scale)
-    border = context // scale
-    lr = lr[..., border : lr.shape[-2] - border, border : lr.shape[-1] - border]
-
-equals the same window of the whole image's LR, at the image's edges too, provided ``pixels`` was cut by
-``modcrop`` first (the mirror stands where the LR image ends).
-"""
+"""Crops of an image with their surroundings, mirrored where it ends: LR made from a crop is then exact."""
 
 from __future__ import annotations
 
@@ -26,6 +14,17 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 def read_crop(pixels: NDArray[Scalar], top: int, left: int, height: int, width: int) -> NDArray[Scalar]:
     """Cut ``(height, width)`` at (top, left), which may lie outside the image in part.
+
+    A training pair of ``size`` HR pixels at (top, left), both multiples of ``scale``::
+
+        context = degradation.context(scale)
+        around = read_crop(pixels, top - context, left - context, size + 2 * context, size + 2 * context)
+        lr = degradation(as_tensor(around), scale)
+        border = context // scale
+        lr = lr[..., border : lr.shape[-2] - border, border : lr.shape[-1] - border]
+
+    equals the same window of the whole image's LR, at the image's edges too, provided ``pixels`` was cut by
+    ``modcrop`` first (the mirror stands where the LR image ends).
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)``.

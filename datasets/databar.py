@@ -9,10 +9,12 @@ overlay (text drawn straight onto the specimen) cannot be found this way.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from srbench.datasets.decode import MAX_PIXELS, MIN_SIDE, BadImage, decode
 from srbench.datasets.interface import Pixels
 
 # Search from here down, as a share of the height; no instrument draws a higher bar.
@@ -23,7 +25,7 @@ _TEXT = 0.35
 _EDGE = 0.5
 _MARGIN_ROWS = 2
 _FRAME_ROWS = 4
-# JPEG smears the edge of a bar over its 8-pixel block and rings around its text. That much is believed of
+# JPEG smears the edge of a bar over its 8-pixel block and rings around its text. That much is allowed for
 # black and white bars only; between them a bar must be exact: smooth specimens have rows of nearly one grey.
 _SOFT_ROWS = 8
 _BLACK, _WHITE = 30, 225
@@ -57,9 +59,9 @@ def find_databar(pixels: Pixels) -> Databar | None:
     first = int(height * _SEARCH_FROM)
     rows = _eight_bit(pixels[first:])
     levels = np.array([np.bincount(row, minlength=256).argmax() for row in rows], dtype=np.int64)
-    own = _share(rows, levels)
-    for row in np.flatnonzero((own >= _blank_share(levels))[:-_MARGIN_ROWS]):
-        bar = _bar_from(int(row), rows, levels, own, height)
+    shares = _share(rows, levels)
+    for row in np.flatnonzero((shares >= _blank_share(levels))[:-_MARGIN_ROWS]):
+        bar = _bar_from(int(row), rows, levels, shares, height)
         if bar is not None:
             return Databar(bar.top + first, bar.bottom + first, bar.level)
     return None
@@ -73,7 +75,9 @@ def has_databar(pixels: Pixels) -> bool:
     """
     rows = _eight_bit(pixels)
     white = (rows.mean(axis=1) > 225) & (rows.std(axis=1) < 12)
-    return find_databar(pixels) is not None or _longest_run(white) >= _FEWEST_ROWS
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], white.astype(np.int8), [0]))))
+    longest_run = (edges[1::2] - edges[::2]).max(initial=0)
+    return find_databar(pixels) is not None or bool(longest_run >= _FEWEST_ROWS)
 
 
 def cut_databar(pixels: Pixels, margin: int = 8) -> tuple[Pixels, Databar | None]:
@@ -87,24 +91,55 @@ def cut_databar(pixels: Pixels, margin: int = 8) -> tuple[Pixels, Databar | None
     return pixels[: max(bar.top - margin, 0)], bar
 
 
-def _bar_from(row: int, rows: Grey, levels: Levels, own: Shares, height: int) -> Databar | None:
+@dataclass(frozen=True)
+class DecodedMicrograph:
+    """HR pixels ``(H, W)``, what was done to get them, and how many rows the file has, databar included."""
+
+    pixels: Pixels
+    notes: tuple[str, ...]
+    file_rows: int
+
+
+def decode_micrograph(
+    path: Path, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE
+) -> DecodedMicrograph:
+    """Decode an image file and cut its databar off.
+
+    Raises:
+        BadImage: the file cannot be used, too little is left above the databar, or some of it remains; the
+            message names the file and the reason.
+    """
+    decoded = decode(path, max_pixels=max_pixels, min_side=min_side)
+    pixels, bar = cut_databar(decoded.pixels)
+    if pixels.shape[0] < min_side:
+        raise BadImage(
+            f"{path}: only {pixels.shape[0]} rows are left above its databar; {min_side} are needed"
+        )
+    if has_databar(pixels):
+        raise BadImage(
+            f"{path}: looks as if a databar remains (text in a picture would leak into training and scores); "
+            "cut it off by hand"
+        )
+    if bar is None:
+        return DecodedMicrograph(pixels, decoded.notes, decoded.pixels.shape[0])
+    note = f"databar cut: rows {pixels.shape[0]} to {decoded.pixels.shape[0]} dropped"
+    return DecodedMicrograph(pixels, (*decoded.notes, note), decoded.pixels.shape[0])
+
+
+def _bar_from(row: int, rows: Grey, levels: Levels, shares: Shares, height: int) -> Databar | None:
     level = int(levels[row])
     share = _share(rows, np.full(len(rows), level))
     if share[row : row + _MARGIN_ROWS].min() < _blank_share(levels[row : row + 1])[0]:
         return None
     top = row if _BLACK < level < _WHITE else _climb(share >= _EDGE, row, _SOFT_ROWS)
-    top = _climb(own >= _BLANK_MIDDLE, top, _FRAME_ROWS)
+    top = _climb(shares >= _BLANK_MIDDLE, top, _FRAME_ROWS)
     if top == 0 or share[top - 1] >= _EDGE:
         return None
     bottom = row + _run_with_gaps(share[row:] >= _TEXT, _FRAME_ROWS)
-    if not _FEWEST_ROWS <= bottom - top <= height * _TALLEST or not _has_ink(rows[row:bottom], level):
+    if not _FEWEST_ROWS <= bottom - top <= height * _TALLEST:
         return None
-    return Databar(top, bottom, level)
-
-
-def _has_ink(rows: Grey, level: int) -> bool:
-    distance = np.abs(rows.astype(np.int16) - level)
-    return bool((distance >= _INK_CONTRAST).mean() >= _LEAST_INK)
+    ink = np.abs(rows[row:bottom].astype(np.int16) - level) >= _INK_CONTRAST
+    return Databar(top, bottom, level) if ink.mean() >= _LEAST_INK else None
 
 
 def _blank_share(levels: Levels) -> Shares:
@@ -140,11 +175,6 @@ def _run_with_gaps(flags: NDArray[np.bool_], longest_gap: int) -> int:
             break
         end = int(index) + 1
     return end
-
-
-def _longest_run(flags: NDArray[np.bool_]) -> int:
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
 def _eight_bit(pixels: Pixels) -> Grey:

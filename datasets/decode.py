@@ -1,38 +1,175 @@
-"""Image files to pixels, exactly and safely: nothing is rescaled, and what cannot be taken is refused.
+"""Image files to pixels, exactly and safely: nothing is rescaled, and what cannot be used is refused.
 
-Rules, in this order:
-
-* PNG, TIFF, JPEG and BMP are read (of a TIFF with several pages the first); anything else is refused, and so
-  are damaged and truncated files and files whose header claims more than ``max_pixels``.
-* Pixels are taken as they are stored: an embedded colour profile (ICC) and the orientation that a camera
-  notes (EXIF) are both ignored. SEM software writes neither, and the usual benchmark photographs have none;
-  a camera's picture would have to be turned before it is given.
-* Transparency is dropped. Where red, green and blue are equal the channel is taken; colour becomes the BT.601
-  luma ``(299 R + 587 G + 114 B + 500) // 1000``, which is the same value where they are equal. For a colour
-  data set (``colour=True``) red, green and blue are kept, and a grey file gives three equal channels.
-* 16 bits stay 16 bits, unless every value is a multiple of 256 or every one of 257: such files hold 8
-  significant bits, which are taken exactly. 32-bit and floating-point files are taken when they hold whole
-  numbers from 0 to 65535; other ranges would need a rescaling that only their owner can choose.
-* Images with a side under ``min_side`` pixels, or with one value throughout, hold nothing to measure.
+PNG, TIFF (of several pages the first), JPEG and BMP are read; damaged and truncated files are refused, and
+files whose header claims more than ``max_pixels``. Pixels are taken as they are stored: an embedded colour
+profile (ICC) and the orientation that a camera notes (EXIF) are ignored, transparency is dropped. Images with
+a side under ``min_side`` pixels, or with one value throughout, are refused: there is nothing to measure.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.imagefile import BadImage, read_header
-from srbench.datasets.interface import Pixels
+from srbench.datasets.interface import DatasetError, Pixels
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 MAX_PIXELS = 1 << 28
 MIN_SIDE = 48
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"})
 
 AnyArray = NDArray[Any]
+
+_KINDS = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"BM": "BMP",
+    b"II\x2a\x00": "TIFF",
+    b"MM\x00\x2a": "TIFF",
+    b"II\x2b\x00": "TIFF",
+    b"MM\x00\x2b": "TIFF",
+}
+_TIFF_MOST_PAGES = 10_000
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+# Offsets and byte counts of the strips, and of the tiles.
+_TIFF_PARTS = ((273, 279), (324, 325))
+
+
+class BadImage(DatasetError):
+    """An image file that cannot be used; the message is the reason, without the file's name."""
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """Kind of file (``PNG``, ``TIFF``, ``JPEG``, ``BMP``), size in pixels, pages of a TIFF."""
+
+    kind: str
+    width: int
+    height: int
+    pages: int = 1
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Read the header of a whole file and check that the file is complete (a TIFF: its first page).
+
+    Decoders differ in how they treat damaged files (a JPEG cut short decodes, its rest grey) and trust any
+    size that a header claims, so both are checked before one sees the file.
+
+    Raises:
+        BadImage: not one of the four kinds, damaged, or cut short.
+    """
+    kind = _kind(data)
+    with _damage_is_bad_image():
+        if kind != "TIFF":
+            return _read_single(data, kind)
+        directories = _tiff_directories(data)
+        first = _tiff_header(data, next(directories))
+        return replace(first, pages=1 + sum(1 for _ in directories))
+
+
+def read_pages(data: bytes) -> tuple[ImageHeader, ...]:
+    """The header of every page of a whole file (one, unless it is a TIFF), each checked to be complete.
+
+    Raises:
+        BadImage: as :func:`read_header`, or a page is cut short.
+    """
+    kind = _kind(data)
+    with _damage_is_bad_image():
+        if kind != "TIFF":
+            return (_read_single(data, kind),)
+        pages = [_tiff_header(data, directory) for directory in _tiff_directories(data)]
+        return tuple(replace(page, pages=len(pages)) for page in pages)
+
+
+def _kind(data: bytes) -> str:
+    for magic, kind in _KINDS.items():
+        if data.startswith(magic):
+            return kind
+    content = "an empty file" if not data else f"a file that starts with {data[:8]!r}"
+    raise BadImage(f"not an image srbench reads (PNG, TIFF, JPEG, BMP): found {content}")
+
+
+@contextmanager
+def _damage_is_bad_image() -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns of a TIFF directory that points outside of its file.
+            warnings.simplefilter("error")
+            yield
+    except BadImage:
+        raise
+    except Exception as error:  # Pillow raises whatever its parsers stumble over
+        raise BadImage(f"the file is damaged or cut short: {error}") from error
+
+
+def _read_single(data: bytes, kind: str) -> ImageHeader:
+    """Header of a PNG, JPEG or BMP.
+
+    The classes are Pillow's own readers: ``Image.open`` would apply a size limit other than ours.
+    """
+    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin
+
+    stream = io.BytesIO(data)
+    needed = len(data)
+    if kind == "PNG":
+        image: Any = PngImagePlugin.PngImageFile(stream)
+        width, height = image.size
+        image.verify()  # the checksum of every chunk up to IEND, whose own comes last
+        needed = stream.tell() + 4
+    elif kind == "JPEG":
+        width, height = JpegImagePlugin.JpegImageFile(stream).size
+        # Within a scan 0xFF is always stuffed, so an end marker behind its start is the real one.
+        if data.find(b"\xff\xd9", stream.tell()) < 0:
+            raise BadImage(f"the file is cut short: {len(data)} bytes without the JPEG end marker")
+    else:
+        if int.from_bytes(data[14:18], "little") < 40:
+            raise BadImage("BMP of the OS/2 kind; save it as PNG or TIFF")
+        image = BmpImagePlugin.BmpImageFile(stream)
+        width, height = image.size
+        decoder, _, start, arguments = image.tile[0]
+        # Run-length coded rows have no fixed length; such a file states its own.
+        needed = start + arguments[1] * height if decoder == "raw" else int.from_bytes(data[2:6], "little")
+    if needed > len(data):
+        raise BadImage(f"the file is cut short: {len(data)} of {needed} bytes")
+    return ImageHeader(kind, width, height)
+
+
+def _tiff_directories(data: bytes) -> Iterator[ImageFileDirectory_v2]:
+    """The tags of each page; a chain that runs in circles ends where it comes back."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    # Pillow recognises BigTIFF (64-bit offsets) by a little-endian start only; the byte order goes as prefix.
+    start = b"II\x2b\x00" + data[4:16] if 43 in data[2:4] else b"II\x2a\x00" + data[4:8]
+    directory = ImageFileDirectory_v2(start, prefix=data[:2])
+    stream = io.BytesIO(data)
+    position = directory.next
+    seen: set[int] = set()
+    while not seen or (position and position not in seen and len(seen) < _TIFF_MOST_PAGES):
+        seen.add(position)
+        stream.seek(position)
+        directory.load(stream)
+        yield directory
+        position = directory.next
+
+
+def _tiff_header(data: bytes, directory: ImageFileDirectory_v2) -> ImageHeader:
+    """Size of a page, none of whose strips or tiles ends behind the file."""
+    for offsets, counts in _TIFF_PARTS:
+        parts = zip(directory.get(offsets, ()), directory.get(counts, ()), strict=False)
+        needed = max((offset + count for offset, count in parts), default=0)
+        if needed > len(data):
+            raise BadImage(f"the file is cut short: {len(data)} of at least {needed} bytes")
+    return ImageHeader("TIFF", int(directory[_TIFF_WIDTH]), int(directory[_TIFF_HEIGHT]))
 
 
 @dataclass(frozen=True)
@@ -68,12 +205,11 @@ def decode_bytes(
         BadImage: the file cannot be used; the message is the reason.
     """
     header = read_header(data)
-    _check_size(header.width, header.height, max_pixels, min_side)
+    check_size(header.width, header.height, max_pixels, min_side)
     pixels, notes = (to_colour if colour else to_grey)(decode_array(data))
     if header.pages > 1:
         notes = (f"first of {header.pages} pages", *notes)
-    if pixels.min() == pixels.max():
-        raise BadImage(f"every pixel has the value {int(pixels.flat[0])}: there is nothing to measure")
+    refuse_blank(pixels)
     return Decoded(pixels, notes)
 
 
@@ -93,7 +229,7 @@ def decode_labels(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     header = read_header(data)
     if header.kind == "JPEG":
         raise BadImage("JPEG changes labels; save it as PNG or TIFF")
-    _check_size(header.width, header.height, max_pixels, 1)
+    check_size(header.width, header.height, max_pixels, 1)
     array = decode_array(data)
     if array.dtype not in (np.uint8, np.uint16):
         raise BadImage(f"{array.dtype} values; expected labels of 8 or 16 bits")
@@ -103,7 +239,12 @@ def decode_labels(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     return labels
 
 
-def _check_size(width: int, height: int, max_pixels: int, min_side: int) -> None:
+def check_size(width: int, height: int, max_pixels: int, min_side: int) -> None:
+    """Refuse an image that is too large or too small.
+
+    Raises:
+        BadImage: says which.
+    """
     if width * height > max_pixels:
         raise BadImage(
             f"{width}x{height} px is more than the limit of {max_pixels:,} pixels; cut it into fields"
@@ -112,8 +253,22 @@ def _check_size(width: int, height: int, max_pixels: int, min_side: int) -> None
         raise BadImage(f"{width}x{height} px is too small: both sides need {min_side} px")
 
 
+def refuse_blank(pixels: Pixels) -> None:
+    """Refuse an image with one value throughout.
+
+    Raises:
+        BadImage: names the value.
+    """
+    if pixels.min() == pixels.max():
+        raise BadImage(f"every pixel has the value {int(pixels.flat[0])}: there is nothing to measure")
+
+
 def to_grey(array: AnyArray) -> tuple[Pixels, tuple[str, ...]]:
     """``(H, W)`` or ``(H, W, 1|3|4)`` in OpenCV's blue-green-red order to grey uint8 or uint16, with notes.
+
+    Colour becomes the BT.601 luma ``(299 R + 587 G + 114 B + 500) // 1000``, the same value where they are
+    equal. 32-bit and floating-point files are taken when they hold whole numbers from 0 to 65535: other
+    ranges would need a rescaling that only their owner can choose.
 
     Raises:
         BadImage: values that are no grey levels (NaN, fractions, negative, above 65535), or other shapes.
@@ -142,7 +297,7 @@ def to_colour(array: AnyArray) -> tuple[Pixels, tuple[str, ...]]:
 
 
 def significant_bits(pixels: AnyArray) -> tuple[Pixels, tuple[str, ...]]:
-    """16-bit pixels that hold 8 significant bits as uint8; others as they are. With notes."""
+    """16-bit pixels as uint8 where all are multiples of 256 or of 257; others as they are. With notes."""
     if pixels.dtype == np.uint16:
         for step in (256, 257):
             if not (pixels % step).any():
@@ -175,8 +330,8 @@ def _whole_numbers(array: AnyArray) -> tuple[AnyArray, tuple[str, ...]]:
         raise BadImage("pixels that are not numbers (NaN or infinity); fill them in before giving the image")
     low, high = array.min(), array.max()
     if low < 0 or high > 65535 or (array.dtype.kind == "f" and (array != np.floor(array)).any()):
-        found = f"{array.dtype} values from {low:g} to {high:g}"
-        raise BadImage(f"{found} are no grey levels; save the image with 8 or 16 bits")
+        values = f"{array.dtype} values from {low:g} to {high:g}"
+        raise BadImage(f"{values} are no grey levels; save the image with 8 or 16 bits")
     return array.astype(np.uint8 if high < 256 else np.uint16), (f"{array.dtype} file with whole numbers",)
 
 

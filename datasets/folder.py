@@ -1,16 +1,5 @@
 """``folder:PATH``: a user's own micrographs, found in a folder and below it.
 
-* Every PNG, TIFF, JPEG or BMP file is taken as ``decode`` and ``databar`` say: grey, databar cut off (noted
-  in ``.notes``). What cannot be taken is listed in ``.skipped`` with its reason, exact duplicates too.
-* Groups: ``groups.csv`` in the folder, with the columns ``file,group`` and optionally ``category``; a file it
-  does not name, or every file where there is none, is a group of its own. The category is otherwise the name
-  of the sub-folder.
-* Splits: if there are sub-folders ``train``, ``val`` (or ``valid``, ``validation``) or ``test`` they are
-  taken as they are, and files outside of them are skipped. Otherwise groups are split by a hash of their
-  names, which gives the same split on every machine, with at least one group in ``test``.
-
-* Masks: see :class:`Folder`.
-
 The pixels are packed once into the cache below the srbench home and again when a file changes.
 """
 
@@ -21,14 +10,13 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from srbench.datasets.decode import SUFFIXES, decode_labels
-from srbench.datasets.folder_masks import Masks, pair_masks
+from srbench.datasets.databar import DecodedMicrograph, decode_micrograph
+from srbench.datasets.decode import SUFFIXES, BadImage, decode_labels
 from srbench.datasets.home import home
-from srbench.datasets.imagefile import BadImage
 from srbench.datasets.interface import (
     DatasetCard,
     DatasetError,
@@ -41,7 +29,6 @@ from srbench.datasets.interface import (
 )
 from srbench.datasets.pack_writer import PackWriter, packing
 from srbench.datasets.packed import PackedSet, Stored
-from srbench.datasets.prepare import Prepared, prepare
 from srbench.datasets.registry import register_dataset
 from srbench.datasets.splits import check_groups, split_groups
 from srbench.datasets.storage import pixel_hash
@@ -50,7 +37,9 @@ GROUPS = "groups.csv"
 # Raised whenever the same files would give other pixels, groups or splits.
 _RULES = "2"
 # Seconds to wait for another process packing the same folder: the ranks of one training run open it together.
-_PATIENCE = 3600.0
+_LOCK_SECONDS = 3600.0
+_MASK_FOLDER = "masks"
+_MASK_ENDING = "_mask"
 _SPLIT_FOLDERS: Mapping[str, Split] = {
     "train": "train",
     "val": "val",
@@ -66,8 +55,14 @@ class Folder(DatasetSource):
     """The user's own images, with segmentations by hand where there are some.
 
     ``folder:/path/to/images`` takes every PNG, TIFF, JPEG or BMP file in the folder and below it as a grey
-    image (colour files too: micrographs are grey) and cuts its databar off. ``groups.csv``, the sub-folders
-    ``train``, ``val`` and ``test``, and what is skipped are described at the top of this module.
+    image (colour files too: micrographs are grey) and cuts its databar off (noted in ``.notes``). What cannot
+    be used is listed in ``.skipped`` with its reason, exact duplicates too.
+
+    ``groups.csv`` in the folder has the columns ``file,group`` and optionally ``category``. A file that it
+    does not name is a group of its own; the category is otherwise the name of the sub-folder. Sub-folders
+    ``train``, ``val`` (or ``valid``, ``validation``) or ``test`` are the splits where there are some, and
+    files outside of them are skipped. Otherwise groups are split by a hash of their names, which gives the
+    same split on every machine, with at least one group in ``test``.
 
     The mask of ``sample/a.png`` is looked for in this order, under any of the four suffixes:
 
@@ -110,7 +105,7 @@ class Folder(DatasetSource):
             _pack(root, files, cache, version)
         return PackedSet(cache, self.card, name, sources=[root])
 
-    def is_taken(self, argument: str | None = None) -> bool:
+    def is_local(self, argument: str | None = None) -> bool:
         """Whether this folder was packed before, in this state or another."""
         return bool(argument) and _cache_folder(Path(str(argument)).expanduser().resolve()).is_dir()
 
@@ -136,16 +131,13 @@ def _walk(root: Path) -> Iterator[str]:
 def _version(root: Path, files: list[str]) -> str:
     digest = hashlib.sha256(f"{_RULES}\n{root}\n".encode())
     for file in files:
-        digest.update(f"{file}\t{_size_and_time(root / file)}\n".encode("utf-8", "surrogateescape"))
+        try:
+            status = (root / file).stat()
+            state = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:
+            state = "unreadable"  # a broken link, say: decoding gives the reason
+        digest.update(f"{file}\t{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-
-def _size_and_time(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError:
-        return "unreadable"  # a broken link, say: decoding will tell
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _is_packed(cache: Path, version: str) -> bool:
@@ -174,8 +166,8 @@ def _read_labels(root: Path) -> _Labels:
         raise DatasetError(f"{path} cannot be read as UTF-8 text with commas: {error}") from error
     columns = set(rows[0]) if rows else set()
     if not {"file", "group"} <= columns:
-        found = ", ".join(sorted(map(str, columns))) or "none"
-        raise DatasetError(f"{path} needs the columns file,group and may have category; found: {found}.")
+        listed = ", ".join(sorted(map(str, columns))) or "none"
+        raise DatasetError(f"{path} needs the columns file,group and may have category; found: {listed}.")
     groups = {_posix(row["file"]): row["group"].strip() for row in rows if row["file"] and row["group"]}
     categories = {_posix(row["file"]): row["category"] for row in rows if row.get("category")}
     missing = sorted(file for file in groups if not (root / file).is_file())
@@ -188,8 +180,8 @@ def _posix(name: str) -> str:
     return name.strip().replace("\\", "/").removeprefix("./")
 
 
-class _Found:
-    """The images taken so far: their place in the pack and notes; the masks used; and what was skipped."""
+class _Packed:
+    """The images packed so far with their notes, the masks used, and what was skipped."""
 
     def __init__(self) -> None:
         self.stored: dict[str, Stored] = {}
@@ -204,9 +196,14 @@ def _pack(root: Path, files: list[str], cache: Path, version: str) -> None:
     folders = {file: _split_folder(file) for file in files}
     masks = pair_masks(files)
     use_folders = any(split and Path(file).suffix.lower() in SUFFIXES for file, split in folders.items())
-    found = _Found()
+    packed = _Packed()
     with packing(
-        cache, name="folder", version=version, licence=Folder.card.licence, source=str(root), wait=_PATIENCE
+        cache,
+        name="folder",
+        version=version,
+        licence=Folder.card.licence,
+        source=str(root),
+        wait=_LOCK_SECONDS,
     ) as writer:
         if _is_packed(cache, version):
             return  # by the process that was waited for
@@ -215,68 +212,65 @@ def _pack(root: Path, files: list[str], cache: Path, version: str) -> None:
             if file == GROUPS or file in masks.files:
                 continue
             if use_folders and folders[file] is None:
-                found.skipped[file] = "outside of the folders train, val and test"
+                packed.skipped[file] = "outside of the folders train, val and test"
             else:
-                _take(root, file, masks.of.get(file), writer, found)
-        found.skipped.update(_unused(masks, found))
-        if not found.stored:
-            raise _nothing_usable(root, found.skipped)
-        images = _micrographs(found, labels, folders if use_folders else None, root)
+                _pack_file(root, file, masks.of.get(file), writer, packed)
+        packed.skipped.update(_unused(masks, packed))
+        if not packed.stored:
+            raise _nothing_usable(root, packed.skipped)
+        images = _micrographs(packed, labels, folders if use_folders else None, root)
         check_groups(images)
-        writer.finish(images, skipped=found.skipped, notes=found.notes)
+        writer.finish(images, skipped=packed.skipped, notes=packed.notes)
 
 
-def _take(root: Path, file: str, mask: str | None, writer: PackWriter, found: _Found) -> None:
+def _pack_file(root: Path, file: str, mask: str | None, writer: PackWriter, packed: _Packed) -> None:
     if Path(file).suffix.lower() not in SUFFIXES:
-        found.skipped[file] = "not a PNG, TIFF, JPEG or BMP file by its name"
+        packed.skipped[file] = "not a PNG, TIFF, JPEG or BMP file by its name"
         return
     try:
-        prepared = prepare(root / file)
+        decoded = decode_micrograph(root / file)
     except BadImage as error:
-        found.skipped[file] = str(error).removeprefix(f"{root / file}: ")
+        packed.skipped[file] = str(error).removeprefix(f"{root / file}: ")
         return
-    twin = found.by_hash.setdefault(pixel_hash(prepared.pixels), file)
-    if twin != file:
-        found.skipped[file] = f"the same picture as {twin}"
+    first = packed.by_hash.setdefault(pixel_hash(decoded.pixels), file)
+    if first != file:
+        packed.skipped[file] = f"the same picture as {first}"
         return
-    labels = None if mask is None else _mask(root, mask, prepared, found)
-    found.stored[file] = writer.add(file, prepared.pixels, mask=labels)
-    if prepared.notes:
-        found.notes[file] = "; ".join(prepared.notes)
+    labels = None if mask is None else _mask(root, mask, decoded, packed)
+    packed.stored[file] = writer.add(file, decoded.pixels, mask=labels)
+    if decoded.notes:
+        packed.notes[file] = "; ".join(decoded.notes)
 
 
-def _mask(root: Path, mask: str, prepared: Prepared, found: _Found) -> Pixels | None:
+def _mask(root: Path, mask: str, decoded: DecodedMicrograph, packed: _Packed) -> Pixels | None:
     """The mask, without the rows of the databar; None, and the reason kept, where it cannot be used."""
     try:
         labels = decode_labels(root / mask)
-        expected = (prepared.file_rows, prepared.pixels.shape[1])
+        expected = (decoded.file_rows, decoded.pixels.shape[1])
         if labels.shape != expected:
-            raise BadImage(f"a mask of {_size(labels.shape)} px for an image of {_size(expected)} px")
+            sizes = (f"{columns}x{rows}" for rows, columns in (labels.shape, expected))
+            raise BadImage("a mask of {} px for an image of {} px".format(*sizes))
     except BadImage as error:
-        found.skipped[mask] = str(error)
+        packed.skipped[mask] = str(error)
         return None
-    found.masks.add(mask)
-    return labels[: prepared.pixels.shape[0]]
+    packed.masks.add(mask)
+    return labels[: decoded.pixels.shape[0]]
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"
-
-
-def _unused(masks: Masks, found: _Found) -> Iterator[tuple[str, str]]:
+def _unused(masks: Masks, packed: _Packed) -> Iterator[tuple[str, str]]:
     """The masks that belong to no image of the set."""
     images = {mask: image for image, mask in masks.of.items()}
-    for mask in sorted(masks.files - found.masks - set(found.skipped)):
+    for mask in sorted(masks.files - packed.masks - set(packed.skipped)):
         yield mask, f"its image {images[mask]} was skipped" if mask in images else "a mask without an image"
 
 
 def _micrographs(
-    found: _Found, labels: _Labels, folders: Mapping[str, Split | None] | None, root: Path
+    packed: _Packed, labels: _Labels, folders: Mapping[str, Split | None] | None, root: Path
 ) -> list[Micrograph]:
-    groups = {file: labels.groups.get(file) or file for file in found.stored}
+    groups = {file: labels.groups.get(file) or file for file in packed.stored}
     by_hash = split_groups(groups.values())
     images = []
-    for file, stored in found.stored.items():
+    for file, stored in packed.stored.items():
         given = folders[file] if folders else None
         images.append(
             Micrograph(
@@ -311,3 +305,59 @@ def _nothing_usable(root: Path, skipped: Mapping[str, str]) -> DatasetError:
     listed = "\n".join(f"  {file}: {reason}" for file, reason in sorted(skipped.items())[:10])
     more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
     return DatasetError(f"None of the {len(skipped)} files in {root} can be used:\n{listed}{more}")
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks among the files of a folder.
+
+    Attributes:
+        of: image to its mask.
+        files: everything that is a mask, with an image or without.
+    """
+
+    of: Mapping[str, str]
+    files: frozenset[str]
+
+
+def pair_masks(files: Iterable[str]) -> Masks:
+    """Pair images and masks by their relative paths with forward slashes; see :class:`Folder`."""
+    paths = [PurePosixPath(file) for file in files]
+    paths = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    by_stem = {_key(path.with_suffix("")): str(path) for path in sorted(paths, reverse=True)}
+    inside = {path for path in paths if _MASK_FOLDER in (part.lower() for part in path.parent.parts)}
+    beside = {path for path in paths if path not in inside and _is_beside(path, by_stem)}
+    masks = {str(path) for path in inside | beside}
+    pairs = {}
+    for path in paths:
+        if str(path) not in masks:
+            candidates = (by_stem.get(stem) for stem in _mask_stems(path))
+            mask = next((file for file in candidates if file in masks), None)
+            if mask is not None:
+                pairs[str(path)] = mask
+    return Masks(pairs, frozenset(masks))
+
+
+def _is_beside(path: PurePosixPath, by_stem: Mapping[str, str]) -> bool:
+    """``a_mask.png`` is a mask where ``a.png`` lies beside it; alone it is an image called so."""
+    return (
+        path.stem.endswith(_MASK_ENDING) and _key(path.with_name(path.stem[: -len(_MASK_ENDING)])) in by_stem
+    )
+
+
+def _mask_stems(image: PurePosixPath) -> Iterator[str]:
+    """Where the mask of an image may be, without suffix, the nearest first."""
+    folder, stem = image.parent, image.stem
+    folders = [folder / _MASK_FOLDER, folder]
+    if folder.name.lower() == "images":
+        folders.append(folder.parent / _MASK_FOLDER)
+    folders.append(PurePosixPath(_MASK_FOLDER) / folder)
+    for candidate in folders:
+        if candidate != folder:
+            yield _key(candidate / stem)
+        yield _key(candidate / f"{stem}{_MASK_ENDING}")
+
+
+def _key(path: PurePosixPath) -> str:
+    """The path with ``Masks`` or ``MASKS`` as ``masks``."""
+    return "/".join(_MASK_FOLDER if part.lower() == _MASK_FOLDER else part for part in path.parts)

@@ -17,16 +17,16 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class DatasetError(ValueError):
-    """Something is wrong with a dataset or with what was asked of it; the message says what to do next."""
+    """A dataset is damaged or cannot do what was requested; the message says what to do next."""
 
 
 class DatasetMissing(DatasetError):
-    """The dataset is known but not on disk; the message says what to type."""
+    """The dataset exists but is not on disk; the message says what to type."""
 
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """What is known of a dataset before it is opened.
+    """What a list shows of a dataset before it is opened.
 
     Attributes:
         name: as typed on the command line.
@@ -131,16 +131,13 @@ class MicrographSet(ABC):
         del image_id
         return None
 
-    def twin(self, image_id: str, scale: int) -> Pixels | None:
-        """Other HR pixels of the same LR image at this scale: no network can tell which of the two it was.
-
-        None where none are known.
-        """
+    def opposite_phase(self, image_id: str, scale: int) -> Pixels | None:
+        """Other HR pixels of the same LR image at this scale; None where none are known."""
         del image_id, scale
         return None
 
-    def places(self) -> tuple[Path, ...]:
-        """Files and folders from which HR pixels can be read or drawn anew: hidden from models."""
+    def hr_paths(self) -> tuple[Path, ...]:
+        """Files and folders from which HR pixels can be read or rendered anew: hidden from models."""
         return ()
 
     def split(self, name: Split | Literal["all"]) -> tuple[Micrograph, ...]:
@@ -209,10 +206,10 @@ class VerifyReport:
 
 
 class DatasetSource(ABC):
-    """A registered dataset: knows how it gets onto the disk, how it is checked and opened.
+    """A registered dataset: how it gets onto the disk, how it is checked and opened.
 
     Attributes:
-        card: what is known of it.
+        card: its description.
         then_prepare: whether a fetch is followed by ``prepare`` at once, so that both must fit on the disk.
     """
 
@@ -231,10 +228,10 @@ class DatasetSource(ABC):
     def state(self) -> DatasetState:
         """What is on disk, quickly, without reading pixels."""
 
-    def is_taken(self, argument: str | None = None) -> bool:
-        """Whether ``open(argument)`` only opens what the user has given srbench before.
+    def is_local(self, argument: str | None = None) -> bool:
+        """Whether ``open(argument)`` only opens what srbench holds already.
 
-        A name that comes from a file and not from the user must not make srbench read another place.
+        A name that comes from a file and not from the user must not make srbench read other folders.
         """
         del argument
         return True
@@ -244,7 +241,7 @@ class DatasetSource(ABC):
         raise DatasetError(f"{self.card.name} is not fetched from a record; leave --record {record} away.")
 
     def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
-        """Take the dataset from a folder the user already has."""
+        """Import the dataset from a folder that the user already has."""
         raise DatasetError(f"{self.card.name} cannot be imported from a folder. {self.state().next_step}")
 
     def fetch(self, progress: ProgressSink = silent) -> ImportReport:
@@ -255,7 +252,7 @@ class DatasetSource(ABC):
         """Make what was downloaded or imported ready for training; goes on where an earlier call stopped.
 
         Args:
-            progress: told of every image.
+            progress: called for every image.
             workers: processes; as many as there are cores when None.
         """
         raise DatasetError(f"{self.card.name} needs no preparation. {self.state().next_step}")

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from srbench.datasets.archives import image_names, read_images
+from srbench.datasets.decode import BadImage, read_pages
 from srbench.datasets.digests import digest_of
 from srbench.datasets.download import Remote, RetryPolicy, download_all
-from srbench.datasets.imagefile import BadImage, read_pages
 from srbench.datasets.interface import (
     DatasetCard,
     DatasetError,

@@ -1,30 +1,10 @@
 """Near-duplicates: which images show the same field of view again, found from their grey pixels alone.
 
-A second exposure with another contrast, an export with other settings, a slightly moved stage: such images on
-two sides of a split let a network be scored on what it was trained on. Two steps, no learned weights:
-
-1. **Candidates**: every image becomes 96 whole numbers (``descriptor``): 8x12 block means of its upper part
-   (how much a databar has left below varies), less the best surface of second order (illumination), of fixed
-   length. Pairs with a cosine of 0.4 or more are candidates. The numbers are so bounded that their float32
-   products are exact in any order: every machine finds the same pairs.
-2. **Verification**: block means of 8x8 pixels, of which details between 24 and 104 pixels are kept, are laid
-   over one another at every shift up to 64 pixels; at the best one the correlation must reach 0.6.
-
-Verified pairs are joined to groups (union-find). Chains of similar images (A like B, B like C, ...) could tie
-a category together: groups larger than ``most`` are formed again among themselves at 0.75, then at 0.9.
-
-Measured on 159 real micrographs of ``sem_open`` at 1020x624 (five kinds of specimen, many fields of one
-preparation), each planted again (``tests/datasets/bench_near_duplicates.py``):
-
-* found: 100 % of JPEG quality 60 to 95, gain 0.75, offset, gamma 0.7, 1 to 4 pixels shift, 5 % crop (centre
-  or corner), 20 pixels shift, blur 1 pixel, noise 3 %, other cut below, twice the pixels, and several of
-  these at once (lowest correlation 0.83); 96 % of 40 pixels shift. Larger shifts and other
-  magnifications are not looked for;
-* falsely merged: none of 12,561 pairs of different fields (highest correlation 0.27; 0.3 % were candidates),
-  none of 1,770 pairs of featureless frames, 1 of 1,770 pairs of gratings drawn at random (pitch and direction
-  the same). The one pair known in ``sem_open`` is found (0.99).
-
-Images under 104 pixels (of 1024 across) are too small to verify and stay on their own.
+Candidates are pairs of images whose descriptors (96 whole numbers) have a cosine of 0.4 or more. They are
+verified by the correlation of their thumbnails at the best shift up to 64 pixels, which must reach 0.6, and
+joined to groups (union-find). Chains of similar images could tie a category together: groups larger than
+``most`` are formed again among themselves at 0.75, then at 0.9. Recall and false merges were measured on
+``sem_open``, see docs/datasets.md. Images under 104 pixels (of 1024 across) stay on their own.
 """
 
 from __future__ import annotations
@@ -62,7 +42,7 @@ _FINE, _COARSE = 3, 13
 _SHIFT = 8
 _TILE = 1024
 _AT_ONCE = 256
-_REMEMBERED = 2048
+_CACHED = 2048
 
 
 @dataclass(frozen=True)
@@ -86,6 +66,10 @@ class Clusters:
 
 def descriptor(pixels: Pixels) -> Descriptors:
     """What is compared with all other images: ``(96,)`` whole numbers of length 4000, or zeros.
+
+    8x12 block means of the upper part (how much a databar has left below varies), less the best surface of
+    second order (illumination), of fixed length. The numbers are so bounded that their float32 products are
+    exact in any order: every machine finds the same pairs.
 
     Args:
         pixels: ``(H, W)``, at least 8x12.
@@ -119,20 +103,21 @@ def thumbnail(pixels: Pixels) -> Thumbnail:
     return centred
 
 
-def agreement(one: Thumbnail, other: Thumbnail) -> float:
+def agreement(first: Thumbnail, second: Thumbnail) -> float:
     """Correlation (-1 to 1) of two thumbnails where they overlap, at the shift that suits them best."""
     from scipy import fft
 
     shape = tuple(
-        fft.next_fast_len(max(pair) + _SHIFT, real=True) for pair in zip(one.shape, other.shape, strict=True)
+        fft.next_fast_len(max(pair) + _SHIFT, real=True)
+        for pair in zip(first.shape, second.shape, strict=True)
     )
-    product = fft.rfft2(one, shape) * np.conj(fft.rfft2(other, shape))
+    product = fft.rfft2(first, shape) * np.conj(fft.rfft2(second, shape))
     shifts = np.arange(-_SHIFT, _SHIFT + 1)
     near = fft.irfft2(product, shape)[np.ix_(shifts % shape[0], shifts % shape[1])]
     down, right = np.unravel_index(int(near.argmax()), near.shape)
-    one, other = _overlap(one, other, int(shifts[down]), int(shifts[right]))
-    energy = float(np.sqrt((one**2).sum(dtype=np.float64) * (other**2).sum(dtype=np.float64)))
-    return float((one * other).sum(dtype=np.float64)) / energy if energy > 0 else 0.0
+    first, second = _overlap(first, second, int(shifts[down]), int(shifts[right]))
+    energy = float(np.sqrt((first**2).sum(dtype=np.float64) * (second**2).sum(dtype=np.float64)))
+    return float((first * second).sum(dtype=np.float64)) / energy if energy > 0 else 0.0
 
 
 def cluster(
@@ -150,27 +135,28 @@ def cluster(
         thumbnail_of: gives the thumbnail of image ``i``; called from several threads, for candidates only.
         most: a larger group is formed again at higher thresholds; by default a twentieth of the images, and
             at least 50.
-        progress: told how many images have been compared with all others.
+        progress: called with how many images have been compared with all others.
         threads: as many as there are cores when None.
 
     Returns:
         The same groups whatever the number of threads.
     """
-    remembered = functools.lru_cache(_REMEMBERED)(thumbnail_of)
+    cached = functools.lru_cache(_CACHED)(thumbnail_of)
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        job = _Job(descriptors, remembered, most or max(len(descriptors) // 20, 50), pool)
-        labels = job.group(np.arange(len(descriptors)), SAME, progress)
+        comparison = _Comparison(descriptors, cached, most or max(len(descriptors) // 20, 50), pool)
+        labels = comparison.group(np.arange(len(descriptors)), SAME, progress)
         tightened = []
         for stricter in _STRICTER:
-            for members in _too_large(labels, job.most):
-                labels[members] = job.group(members, stricter, silent)
+            names, sizes = np.unique(labels, return_counts=True)
+            for members in [np.flatnonzero(labels == name) for name in names[sizes > comparison.most]]:
+                labels[members] = comparison.group(members, stricter, silent)
                 tightened.append((len(members), stricter, len(np.unique(labels[members]))))
     largest = max(Counter(labels.tolist()).values(), default=0)
-    return Clusters(labels, job.candidates, job.agreeing, largest, tuple(tightened))
+    return Clusters(labels, comparison.candidates, comparison.agreeing, largest, tuple(tightened))
 
 
-class _Job:
-    """The comparison of one set of images."""
+class _Comparison:
+    """All pairs of one set of images."""
 
     def __init__(
         self,
@@ -223,11 +209,6 @@ def _candidates(descriptors: Descriptors, progress: ProgressSink) -> Iterator[tu
         progress(ProgressEvent("find near-duplicates", min(top + _TILE, count), count, "images"))
 
 
-def _too_large(labels: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
-    names, sizes = np.unique(labels, return_counts=True)
-    return [np.flatnonzero(labels == name) for name in names[sizes > most]]
-
-
 def _root(parents: NDArray[np.int64], index: int) -> int:
     while parents[index] != index:
         parents[index] = parents[parents[index]]
@@ -241,12 +222,12 @@ def _join(parents: NDArray[np.int64], first: int, second: int) -> None:
     parents[high] = low
 
 
-def _overlap(one: Thumbnail, other: Thumbnail, down: int, right: int) -> tuple[Thumbnail, Thumbnail]:
-    """The parts in which ``one[r + down, c + right]`` lies over ``other[r, c]``."""
-    one = one[max(down, 0) :, max(right, 0) :]
-    other = other[max(-down, 0) :, max(-right, 0) :]
-    height, width = (min(pair) for pair in zip(one.shape, other.shape, strict=True))
-    return one[:height, :width], other[:height, :width]
+def _overlap(first: Thumbnail, second: Thumbnail, down: int, right: int) -> tuple[Thumbnail, Thumbnail]:
+    """The parts in which ``first[r + down, c + right]`` lies over ``second[r, c]``."""
+    first = first[max(down, 0) :, max(right, 0) :]
+    second = second[max(-down, 0) :, max(-right, 0) :]
+    height, width = (min(pair) for pair in zip(first.shape, second.shape, strict=True))
+    return first[:height, :width], second[:height, :width]
 
 
 def _block_means(pixels: Pixels, height: int, width: int) -> Floats:

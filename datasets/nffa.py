@@ -1,41 +1,55 @@
 """The NFFA-EUROPE SEM sets: ten kinds of specimen in ten tars, in the releases that B2SHARE holds.
 
-``sem``                the set the authors of CSM-SR link; where that record cannot be had, version 2.0 of the
-                       100% set, which is then said
-``sem_100``            the 100% set, version 2.0 (or the release before it, imported or by ``--record``)
-``sem_majority``       the majority set
-``sem_hierarchical``   the set with subclasses; its record is not known here, so it is imported, or fetched
-                       from a record that the user names
+``sem`` is the set the authors of CSM-SR link; where that record cannot be had, version 2.0 of the 100% set,
+and the user is told. ``sem_100`` is the 100% set, version 2.0 (or the release before it, imported or by
+``--record``), ``sem_majority`` the majority set. The record of ``sem_hierarchical``, the set with subclasses,
+is not known here: it is imported, or fetched from a record that the user names.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 from srbench.datasets.interface import DatasetCard, DatasetError
 from srbench.datasets.nffa_fetch import Inventory
-from srbench.datasets.nffa_releases import CSM_SR, MAJORITY, OLDER_RECORD, V2, V2_RECORD, release_of
+from srbench.datasets.nffa_releases import CSM_SR, MAJORITY, OLDER_RECORD, V2, V2_RECORD, Source, release_of
 from srbench.datasets.nffa_source import CITATION, LICENCE, TERMS, NffaSource
 from srbench.datasets.registry import register_dataset
 
-_PAGES = "https://b2share.eudat.eu/records/"
+
+def _card(
+    name: str,
+    title: str,
+    summary: str,
+    *records: Source,
+    obtain: tuple[Literal["fetch", "import"], ...] = ("fetch", "import"),
+    download_bytes: int | None = None,
+) -> DatasetCard:
+    return DatasetCard(
+        name=name,
+        title=f"NFFA-EUROPE SEM{title}",
+        kind="real",
+        summary=summary,
+        licence=LICENCE,
+        citation=CITATION,
+        obtain=obtain,
+        urls=tuple(f"https://b2share.eudat.eu/records/{source.record.ids[0]}" for source in records),
+        terms=TERMS,
+        download_bytes=download_bytes,
+    )
 
 
 @register_dataset
 class Sem(NffaSource):
     """The set of CSM-SR; see the module."""
 
-    card = DatasetCard(
-        name="sem",
-        title="NFFA-EUROPE SEM",
-        kind="real",
-        summary=(
-            "about 20,000 micrographs of ten kinds of specimen: the record that the authors of CSM-SR link, "
-            "else version 2.0 of the 100% set; the md5 of the tars says which it is"
-        ),
-        licence=LICENCE,
-        citation=CITATION,
-        obtain=("fetch", "import"),
-        urls=(_PAGES + CSM_SR.record.ids[0], _PAGES + V2_RECORD.record.ids[0]),
-        terms=TERMS,
+    card = _card(
+        "sem",
+        "",
+        "about 20,000 micrographs of ten kinds of specimen: the record that the authors of CSM-SR link, "
+        "else version 2.0 of the 100% set; the md5 of the tars says which it is",
+        CSM_SR,
+        V2_RECORD,
         download_bytes=V2.size,
     )
     sources = (CSM_SR, V2_RECORD)
@@ -46,16 +60,12 @@ class Sem(NffaSource):
 class Sem100(NffaSource):
     """The 100% set."""
 
-    card = DatasetCard(
-        name="sem_100",
-        title="NFFA-EUROPE SEM, 100% set",
-        kind="real",
-        summary="21,169 micrographs of ten kinds of specimen: version 2.0",
-        licence=LICENCE,
-        citation=CITATION,
-        obtain=("fetch", "import"),
-        urls=(_PAGES + V2_RECORD.record.ids[0], _PAGES + OLDER_RECORD.record.ids[0]),
-        terms=TERMS,
+    card = _card(
+        "sem_100",
+        ", 100% set",
+        "21,169 micrographs of ten kinds of specimen: version 2.0",
+        V2_RECORD,
+        OLDER_RECORD,
         download_bytes=V2.size,
     )
     sources = (V2_RECORD,)
@@ -71,47 +81,44 @@ class Sem100(NffaSource):
             )
 
 
+class _OtherSet(NffaSource):
+    """A set other than the 100% set, whose tars have the same names."""
+
+    def refuse_other_set(self, inventory: Inventory) -> None:
+        """Refuse tars of the 100% set: the numbers would look comparable with this set's and are not."""
+        for tar in inventory.archives:
+            release = release_of(tar.category, tar.md5)
+            if release is not None:
+                raise DatasetError(
+                    f'{tar.path.name} is of the "{release.title}" by its md5, not of {self.card.name}. '
+                    "Nothing was changed. Import it as sem_100 or sem."
+                )
+
+
 @register_dataset
-class SemMajority(NffaSource):
+class SemMajority(_OtherSet):
     """The majority set."""
 
-    card = DatasetCard(
-        name="sem_majority",
-        title="NFFA-EUROPE SEM, majority set",
-        kind="real",
-        summary="25,537 micrographs of ten kinds of specimen (checksums unknown: pinned)",
-        licence=LICENCE,
-        citation=CITATION,
-        obtain=("fetch", "import"),
-        urls=(_PAGES + MAJORITY.record.ids[0],),
-        terms=TERMS,
+    card = _card(
+        "sem_majority",
+        ", majority set",
+        "25,537 micrographs of ten kinds of specimen (checksums unknown: pinned)",
+        MAJORITY,
     )
     sources = (MAJORITY,)
     accepted = (MAJORITY,)
 
-    def refuse_other_set(self, inventory: Inventory) -> None:
-        """Refuse tars of the 100% set."""
-        _refuse_hundred(self.card.name, inventory)
-
 
 @register_dataset
-class SemHierarchical(NffaSource):
+class SemHierarchical(_OtherSet):
     """The set with subclasses."""
 
-    card = DatasetCard(
-        name="sem_hierarchical",
-        title="NFFA-EUROPE SEM, hierarchical set",
-        kind="real",
-        summary="micrographs with subclasses (number not known here); fetched from a record you name",
-        licence=LICENCE,
-        citation=CITATION,
+    card = _card(
+        "sem_hierarchical",
+        ", hierarchical set",
+        "micrographs with subclasses (number not known here); fetched from a record you name",
         obtain=("import",),
-        terms=TERMS,
     )
-
-    def refuse_other_set(self, inventory: Inventory) -> None:
-        """Refuse tars of the 100% set."""
-        _refuse_hundred(self.card.name, inventory)
 
     def obtain(self) -> str:
         """What to type to get it."""
@@ -120,16 +127,4 @@ class SemHierarchical(NffaSource):
             "The paper describes a hierarchical set, but which record of B2SHARE holds it is not known to "
             f"srbench. If you know it: srbench data fetch {name} --record ID. With the tars at hand: srbench "
             f"data import {name} --from DIR"
-        )
-
-
-def _refuse_hundred(name: str, inventory: Inventory) -> None:
-    """Tars of the 100% set under another set's name would make numbers that look comparable and are not."""
-    found = {tar.path.name: release_of(tar.category, tar.md5) for tar in inventory.archives}
-    known = {file: release.title for file, release in found.items() if release is not None}
-    if known:
-        file, title = next(iter(known.items()))
-        raise DatasetError(
-            f'{file} is of the "{title}" by its md5, not of {name}. Nothing was changed. Import it as '
-            "sem_100 or sem."
         )

@@ -1,8 +1,4 @@
-"""What the four NFFA-EUROPE SEM sets have in common: fetched or imported tars, prepared, opened, verified.
-
-Fetching or importing takes stock of the tars (``archives.json``), preparing packs what they hold. The images
-carry no specimen: groups are near-duplicate clusters, made when they are packed.
-"""
+"""The base of the four NFFA-EUROPE SEM sets: fetched or imported tars, prepared, opened, verified."""
 
 from __future__ import annotations
 
@@ -41,7 +37,7 @@ from srbench.datasets.nffa_releases import (
     Source,
     known_source,
 )
-from srbench.datasets.pack_check import verify_packed
+from srbench.datasets.pack_writer import verify_packed
 from srbench.datasets.packed import PackedSet, PackManifest, read_manifest
 from srbench.datasets.storage import locked
 
@@ -59,6 +55,9 @@ CITATION = (
 
 class NffaSource(DatasetSource):
     """What the four sets have in common.
+
+    Fetching or importing writes an inventory of the tars (``archives.json``), preparing packs what they hold.
+    The images carry no specimen: groups are near-duplicate clusters, made when they are packed.
 
     Attributes:
         sources: records to fetch from, tried in turn; empty where none is known.
@@ -112,7 +111,9 @@ class NffaSource(DatasetSource):
         try:
             return PackedSet(self.folder, self.card)
         except DatasetMissing as error:
-            raise DatasetMissing(f"{self.card.name} is not ready ({self.folder}). {self._next()}") from error
+            raise DatasetMissing(
+                f"{self.card.name} is not ready ({self.folder}). {self.state().next_step}"
+            ) from error
 
     def state(self) -> DatasetState:
         """What is on disk, without reading an image."""
@@ -129,7 +130,7 @@ class NffaSource(DatasetSource):
         return DatasetState("partial" if arrived else "absent", 0, arrived, self.obtain())
 
     def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
-        """Take stock of the tars in ``folder`` or one level below it; they are hashed, not copied.
+        """Write an inventory of the tars in ``folder`` or one level below it; they are hashed, not copied.
 
         Classes that are here already and not in ``folder`` stay.
 
@@ -140,7 +141,7 @@ class NffaSource(DatasetSource):
             raise DatasetError(f"{folder} is not a folder. Give the folder that holds {CLASSES[0]}.tar, ...")
         tars = {name: path.resolve() for name, path in locate(folder).items()}
         inventory = Inventory(tuple(inventory_entries(tars, hash_tars(tars, progress), downloaded=False)))
-        self._keep(inventory.beside(read_inventory(self.folder)), progress)
+        self._write_inventory(inventory.beside(read_inventory(self.folder)), progress)
         return ImportReport(0, {}, self.folder)
 
     def fetch(self, progress: ProgressSink = silent) -> ImportReport:
@@ -155,7 +156,7 @@ class NffaSource(DatasetSource):
         if self._whole():
             return ImportReport(self.state().images, {}, self.folder)
         request = FetchRequest(self.card.name, self.folder, self.sources, self.then_prepare)
-        self._keep(fetch_archives(request, B2Share(self.base_url, self.retry), progress), progress)
+        self._write_inventory(fetch_archives(request, B2Share(self.base_url, self.retry), progress), progress)
         return ImportReport(0, {}, self.folder)
 
     def prepare(self, progress: ProgressSink = silent, workers: int | None = None) -> ImportReport:
@@ -163,7 +164,7 @@ class NffaSource(DatasetSource):
 
         Raises:
             DatasetMissing: there are no tars yet.
-            DatasetError: tars have gone or changed since they were hashed, or the disk is full.
+            DatasetError: tars are missing or changed since they were hashed, or the disk is full.
         """
         from srbench.datasets.nffa_prepare import ClassArchive, prepare_nffa
 
@@ -173,7 +174,11 @@ class NffaSource(DatasetSource):
             return ImportReport(manifest.images, manifest.skipped, self.folder)  # the tars were deleted
         if inventory is None:
             raise DatasetMissing(f"There are no tars of {self.card.name} to prepare. {self.obtain()}")
-        self._refuse_changed(inventory)
+        changed = [str(archive.path) for archive in inventory.archives if not archive.unchanged]
+        if changed:
+            raise DatasetError(
+                f"Gone or changed since they were hashed: {', '.join(changed)}. {self.obtain()}"
+            )
         report = prepare_nffa(
             [ClassArchive(tar.category, tar.path, tar.md5) for tar in inventory.archives],
             self.folder,
@@ -224,8 +229,8 @@ class NffaSource(DatasetSource):
         if self.state().state not in ("ready", "downloaded"):
             return False
         if inventory is None or not inventory.identity.missing:
-            asked = {source.record.ids[0] for source in self.sources}
-            if inventory is not None and inventory.record and inventory.record not in asked:
+            requested = {source.record.ids[0] for source in self.sources}
+            if inventory is not None and inventory.record and inventory.record not in requested:
                 raise DatasetError(
                     f"{self.card.name} was already fetched, from record {inventory.record}. To replace it, "
                     f"delete {self.folder} first."
@@ -233,8 +238,8 @@ class NffaSource(DatasetSource):
             return True
         return False
 
-    def _keep(self, inventory: Inventory, progress: ProgressSink) -> None:
-        """Write down what is there, and say which release it is."""
+    def _write_inventory(self, inventory: Inventory, progress: ProgressSink) -> None:
+        """Store what is there, and say which release it is."""
         identity = inventory.identity
         self.refuse_other_set(inventory)
         with locked(self.folder / "archives"):
@@ -249,21 +254,11 @@ class NffaSource(DatasetSource):
         """
         del inventory
 
-    def _refuse_changed(self, inventory: Inventory) -> None:
-        changed = [str(archive.path) for archive in inventory.archives if not archive.unchanged]
-        if changed:
-            raise DatasetError(
-                f"Gone or changed since they were hashed: {', '.join(changed)}. {self.obtain()}"
-            )
-
     def obtain(self) -> str:
         """What to type to get it."""
         name = self.card.name
         by_hand = f"srbench data import {name} --from DIR"
         return f"Type: srbench data fetch {name}, or with the tars at hand: {by_hand}"
-
-    def _next(self) -> str:
-        return self.state().next_step or self.obtain()
 
 
 def _packed_from(manifest: PackManifest, inventory: Inventory) -> bool:

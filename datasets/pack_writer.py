@@ -1,15 +1,16 @@
-"""Writing packed folders; see ``packed`` for the layout and for why a crash cannot harm one."""
+"""Writing and checking packed folders; see ``packed`` for the layout and why a crash cannot harm one."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -18,30 +19,36 @@ from srbench.datasets.interface import (
     DatasetMissing,
     Micrograph,
     Pixels,
+    ProgressEvent,
+    ProgressSink,
+    VerifyReport,
+    silent,
 )
-from srbench.datasets.pack_check import verify_packed
 from srbench.datasets.packed import (
+    ALIGNMENT,
     FORMAT,
     MANIFEST,
     PackManifest,
     Record,
     Stored,
-    files_of,
     fingerprint,
     index_bytes,
+    map_shard,
+    read_index,
     read_manifest,
+    view_of,
 )
-from srbench.datasets.shard_files import AdoptedShard, Shard
 from srbench.datasets.storage import (
     canonical_json,
+    flush,
     flush_folder,
+    little_endian,
     locked,
     pixel_hash,
+    sha256_file,
     write_atomically,
     writing_to,
 )
-
-__all__ = ["SHARD_BYTES", "Definition", "PackWriter", "packing", "verify_packed"]
 
 SHARD_BYTES = 1 << 30
 _WORK = ".packing-"
@@ -113,6 +120,79 @@ class _Added:
     truth: Mapping[str, Any] | None
 
 
+class Shard:
+    """A shard being written, hashed as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file: IO[bytes] = path.open("wb")
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of what was written so far."""
+        return self.digest.hexdigest()
+
+    def append(self, pixels: Pixels) -> int:
+        """Write the pixels at the next aligned offset and return it."""
+        padding = bytes(-self.size % ALIGNMENT)
+        offset = self.size + len(padding)
+        for data in (padding, little_endian(pixels)):
+            self.file.write(data)
+            self.digest.update(data)
+            self.size += len(data)
+        return offset
+
+    def seal(self, folder: Path) -> str:
+        """Flush to disk, move to the name that its content gives it, and return that name."""
+        flush(self.file)
+        self.file.close()
+        name = _shard_name(self.sha256)
+        self.path.replace(folder / name)
+        return name
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+@dataclass(frozen=True)
+class AdoptedShard:
+    """A finished shard that the caller has written, may want to keep and does not change any more."""
+
+    path: Path
+    size: int
+    sha256: str
+
+    def seal(self, folder: Path) -> str:
+        """Make it appear in ``folder`` under the name that its content gives it, and return that name.
+
+        A link, so that the caller still has it should the pack not be finished; where the system has no
+        links, it moves.
+        """
+        name = _shard_name(self.sha256)
+        temporary = folder / f".{name}.tmp"
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(self.path, temporary)
+        except OSError:
+            self.path.replace(folder / name)
+        else:
+            # An older file of this name may be damaged: it is replaced, not kept.
+            temporary.replace(folder / name)
+            # Replacing a link by a link to the same file leaves both.
+            temporary.unlink(missing_ok=True)
+        return name
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _shard_name(sha256: str) -> str:
+    return f"shard-{sha256[:16]}.bin"
+
+
 class PackWriter:
     """Takes images, then makes them the folder's state; made by :func:`packing`.
 
@@ -151,7 +231,12 @@ class PackWriter:
         """
         if image_id in self._added:
             raise DatasetError(f"Two images are called {image_id!r}; rename one of the files.")
-        _check_pixels(image_id, pixels)
+        colour = pixels.ndim == 3 and pixels.shape[2] == 3
+        if not (pixels.ndim == 2 or colour) or pixels.dtype not in (np.uint8, np.uint16):
+            raise DatasetError(
+                f"{image_id}: expected (H, W) or (H, W, 3) uint8 or uint16, found {pixels.shape} "
+                f"{pixels.dtype}."
+            )
         if mask is not None:
             _check_beside(f"{image_id}: its mask", mask, pixels.shape[:2], (np.uint8, np.uint16))
         stored = self._write(pixels)
@@ -163,27 +248,27 @@ class PackWriter:
         self._added[image_id] = _Added(stored, stored_mask, tuple(scans), truth)
         return stored
 
-    def adopt(self, shard: Path, size: int, sha256: str, images: Mapping[str, Stored]) -> None:
-        """Take a finished shard as it is: ``finish`` links it (moves it, where the system has no links).
+    def adopt(self, shard: AdoptedShard, images: Mapping[str, Stored]) -> None:
+        """Add a finished shard as it is: ``finish`` links it (moves it, where the system has no links).
 
         Args:
-            shard: the file, on the same disk; it must not change any more.
-            size: its bytes.
-            sha256: of its bytes; believed here, checked by ``verify_packed``.
-            images: image id to where its pixels lie in it; ``Stored.shard`` is not looked at.
+            shard: on the same disk; its hash is not checked here but by ``verify_packed``.
+            images: image id to where its pixels lie in it; ``Stored.shard`` is ignored.
 
         Raises:
             DatasetError: a repeated id, another size, or images outside of the file.
         """
-        found = shard.stat().st_size if shard.is_file() else 0
+        actual = shard.path.stat().st_size if shard.path.is_file() else 0
         last = max((stored.offset + stored.nbytes for stored in images.values()), default=0)
-        if found != size or last > size:
-            raise DatasetError(f"{shard} has {found:,} bytes, expected {size:,} with images up to {last:,}.")
+        if actual != shard.size or last > shard.size:
+            raise DatasetError(
+                f"{shard.path} has {actual:,} bytes, expected {shard.size:,} with images up to {last:,}."
+            )
         again = self._added.keys() & images.keys()
         if again:
             raise DatasetError(f"Two images are called {min(again)!r}; rename one of the files.")
         number = str(len(self._shards))
-        self._shards.append(AdoptedShard(shard, size, sha256))
+        self._shards.append(shard)
         for image_id, stored in images.items():
             self._added[image_id] = _Added(replace(stored, shard=number), None, (), None)
 
@@ -242,16 +327,13 @@ class PackWriter:
             with suppress(OSError):
                 shard.close()
 
-    def _open_shard(self) -> Shard:
-        last = self._shards[-1] if self._shards else None
-        if not isinstance(last, Shard) or last.size >= self.shard_bytes:
-            last = Shard(self._work / f"{len(self._shards)}.bin")
-            self._shards.append(last)
-        return last
-
     def _write(self, pixels: Pixels) -> Stored:
+        last = self._shards[-1] if self._shards else None
         with writing_to(self.folder):
-            offset = self._open_shard().append(pixels)
+            if not isinstance(last, Shard) or last.size >= self.shard_bytes:
+                last = Shard(self._work / f"{len(self._shards)}.bin")
+                self._shards.append(last)
+            offset = last.append(pixels)
         height, width = pixels.shape[:2]
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
         number = str(len(self._shards) - 1)
@@ -277,12 +359,35 @@ class PackWriter:
         )
 
 
-def _check_pixels(image_id: str, pixels: Pixels) -> None:
-    colour = pixels.ndim == 3 and pixels.shape[2] == 3
-    if not (pixels.ndim == 2 or colour) or pixels.dtype not in (np.uint8, np.uint16):
-        raise DatasetError(
-            f"{image_id}: expected (H, W) or (H, W, 3) uint8 or uint16, found {pixels.shape} {pixels.dtype}."
-        )
+def verify_packed(folder: Path, progress: ProgressSink = silent) -> VerifyReport:
+    """Hash every byte of a packed folder and name the images and files that changed.
+
+    Raises:
+        DatasetMissing: nothing is packed there.
+        DatasetError: manifest or index cannot be read at all.
+    """
+    manifest = read_manifest(folder)
+    records = read_index(folder, manifest)
+    problems = {}
+    shards = {name: map_shard(folder / name) for name in manifest.shards}
+    for done, record in enumerate(records, start=1):
+        changed = []
+        for part, stored in record.parts():
+            digest = pixel_hash(view_of(shards[stored.shard], stored))
+            if digest != stored.sha256:
+                changed.append(
+                    f"{part} changed on disk (sha256 {digest[:12]}, expected {stored.sha256[:12]})"
+                )
+        if changed:
+            problems[record.image.id] = "; ".join(changed)
+        progress(ProgressEvent("verify", done, len(records), "images"))
+    damaged = {
+        stored.shard for record in records if record.image.id in problems for _, stored in record.parts()
+    }
+    for name, (_, expected) in manifest.shards.items():
+        if name not in damaged and sha256_file(folder / name) != expected:
+            problems[name] = "bytes between the images changed on disk"
+    return VerifyReport(len(records) + len(manifest.shards) + 1, problems)
 
 
 def _check_beside(what: str, array: Pixels, shape: tuple[int, ...], dtypes: Iterable[Any]) -> None:
@@ -300,13 +405,13 @@ def _clear_leftovers(folder: Path) -> None:
     except DatasetMissing:
         manifest = None
     except DatasetError:
-        return  # damaged, or of another version: what it needs is unknown, finish() will tell
+        return  # damaged, or of another version: what it needs is unknown, finish() removes it
     _remove_unused(folder, manifest)
 
 
 def _remove_unused(folder: Path, manifest: PackManifest | None) -> None:
     used = {manifest.index, *manifest.shards} if manifest else set()
-    for file in files_of(folder):
+    for file in [*folder.glob("index-*.json"), *folder.glob("shard-*.bin")]:
         # A mapped file lives on until it is closed; where the system refuses, the next run removes it.
         if file.name not in used:
             with suppress(OSError):

@@ -1,16 +1,10 @@
 """Packed datasets: decoded once into memory-mapped shards, so that a crop costs microseconds, not a decode.
 
-A packed folder holds::
-
-    manifest.json      what is packed, the hash of the index and of each shard; the only file ever replaced
-    index-<hash>.json  every micrograph: shard, offset, size, dtype, hash of its pixels, group, split, ...
-    shard-<hash>.bin   raw little-endian pixels, one image after another, each start aligned to 64 bytes
-
-Beside its pixels an image may have a mask, further acquisitions of the same field (both in the shards, hashed
-like the pixels) and a truth (in the index).
-
-Files are named by their content and complete before the manifest names them, so replacing the manifest is the
-one step that makes a new state; a process killed before it leaves the old state, one killed after it the new.
+``manifest.json`` says what is packed, with the hash of the index and of each shard. ``index-<hash>.json`` has
+every micrograph (shard, offset, size, dtype, hash of its pixels, group, split) and its truth.
+``shard-<hash>.bin`` holds little-endian pixels, masks and further acquisitions, each start aligned to 64
+bytes. Files are named by their content and complete before the manifest names them, so replacing the manifest
+is the one step that makes a new state, also for a process that is killed.
 """
 
 from __future__ import annotations
@@ -178,7 +172,7 @@ class PackedSet(MicrographSet):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over ids, splits, groups and the hashes of pixels, masks and acquisitions."""
+        """See :func:`fingerprint`."""
         return self.manifest.fingerprint
 
     def pixels(self, image_id: str) -> Pixels:
@@ -205,10 +199,10 @@ class PackedSet(MicrographSet):
         return self._map(stored[index]) if index < len(stored) else None
 
     def truth(self, image_id: str) -> Mapping[str, Any] | None:
-        """What is known of the scene; None where nothing is. A copy of its own with each call."""
+        """What is known of the scene; None where nothing is. A fresh copy with each call."""
         return copy.deepcopy(self._record(image_id).truth)
 
-    def places(self) -> tuple[Path, ...]:
+    def hr_paths(self) -> tuple[Path, ...]:
         """The pack, and the files it was made from where they are known."""
         return (self.folder, *self._sources)
 
@@ -254,25 +248,21 @@ def read_manifest(folder: Path) -> PackManifest:
     """
     try:
         raw = json.loads((folder / MANIFEST).read_bytes())
-        if raw["format"] != FORMAT:
-            raise _OtherFormat(raw["format"])
-        shards = {name: (int(size), str(digest)) for name, (size, digest) in raw["shards"].items()}
-        known = {item.name: raw[item.name] for item in fields(PackManifest)}
+        stored_format = raw["format"]
+        if stored_format == FORMAT:
+            shards = {name: (int(size), str(digest)) for name, (size, digest) in raw["shards"].items()}
+            values = {item.name: raw[item.name] for item in fields(PackManifest)}
+            return PackManifest(**{**values, "shards": shards})
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DatasetMissing(f"Nothing is packed in {folder}.") from error
     except OSError as error:
         raise DatasetError(f"{folder / MANIFEST} cannot be read: {error.strerror or error}.") from error
-    except _OtherFormat as error:
-        raise DatasetError(
-            f"{folder} was packed by another version of srbench (format {error}, expected {FORMAT}); {_AGAIN}"
-        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{folder / MANIFEST} is damaged ({error}); {_AGAIN}") from error
-    return PackManifest(**{**known, "shards": shards})
-
-
-class _OtherFormat(Exception):
-    """The manifest is of another layout, whose fields say nothing here."""
+    raise DatasetError(
+        f"{folder} was packed by another version of srbench (format {stored_format}, expected {FORMAT}); "
+        f"{_AGAIN}"
+    )
 
 
 # Not the folder: the archives of a dataset may lie beside its pack.
@@ -282,7 +272,7 @@ _AGAIN = "delete its manifest.json and import, fetch, prepare or open the datase
 def read_index(folder: Path, manifest: PackManifest) -> tuple[Record, ...]:
     """The index of a packed folder, after checking that it and the shards are those of the manifest.
 
-    Sizes are checked here and hashes in ``pack_check.verify_packed``: hashing every byte takes seconds.
+    Sizes are checked here and hashes in ``verify_packed``: hashing every byte takes seconds.
 
     Raises:
         DatasetError: a file is missing, changed or cut short.
@@ -299,7 +289,7 @@ def read_index(folder: Path, manifest: PackManifest) -> tuple[Record, ...]:
     for name, (expected, _) in manifest.shards.items():
         if sizes[name] != expected:
             raise DatasetError(f"{folder / name} has {sizes[name]:,} bytes, expected {expected:,}; {_AGAIN}")
-    return tuple(_record(raw) for raw in json.loads(data))
+    return tuple(_record_of(line) for line in json.loads(data))
 
 
 def fingerprint(records: Sequence[Record]) -> str:
@@ -308,49 +298,34 @@ def fingerprint(records: Sequence[Record]) -> str:
     Truths are left out: what was measured may differ in its last digit from machine to machine.
     """
     ordered = sorted(records, key=lambda record: record.image.id)
-    text = "".join("\t".join(_identity(record)) + "\n" for record in ordered)
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _identity(record: Record) -> Iterator[str]:
-    """What makes one image another: only what it has, so that plain images keep their fingerprint."""
-    yield from (record.image.id, record.image.split, record.image.group, record.stored.sha256)
-    if record.mask is not None:
-        yield f"mask {record.mask.sha256}"
-    yield from (f"acquisition {stored.sha256}" for stored in record.acquisitions)
+    digest = hashlib.sha256()
+    for record in ordered:
+        # Only what an image has, so that images without mask and acquisitions keep their fingerprint.
+        columns = [record.image.id, record.image.split, record.image.group, record.stored.sha256]
+        if record.mask is not None:
+            columns.append(f"mask {record.mask.sha256}")
+        columns += [f"acquisition {stored.sha256}" for stored in record.acquisitions]
+        digest.update(("\t".join(columns) + "\n").encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def index_bytes(records: Sequence[Record]) -> bytes:
     """The index file; of mask, acquisitions and truth only what there is."""
-    return canonical_json([_raw(record) for record in records])
+    lines = []
+    for record in records:
+        line = {**asdict(record.image), "stored": asdict(record.stored)}
+        if record.mask is not None:
+            line["mask"] = asdict(record.mask)
+        if record.acquisitions:
+            line["acquisitions"] = [asdict(stored) for stored in record.acquisitions]
+        if record.truth is not None:
+            line["truth"] = record.truth
+        lines.append(line)
+    return canonical_json(lines)
 
 
-def _raw(record: Record) -> Mapping[str, Any]:
-    raw = {**asdict(record.image), "stored": asdict(record.stored)}
-    if record.mask is not None:
-        raw["mask"] = asdict(record.mask)
-    if record.acquisitions:
-        raw["acquisitions"] = [asdict(stored) for stored in record.acquisitions]
-    if record.truth is not None:
-        raw["truth"] = record.truth
-    return raw
-
-
-def _record(raw: Mapping[str, Any]) -> Record:
-    image = {key: value for key, value in raw.items() if key not in _BESIDE_THE_IMAGE}
-    return Record(
-        Micrograph(**image),
-        Stored(**raw["stored"]),
-        Stored(**raw["mask"]) if "mask" in raw else None,
-        tuple(Stored(**stored) for stored in raw.get("acquisitions", ())),
-        raw.get("truth"),
-    )
-
-
-_BESIDE_THE_IMAGE = frozenset({"stored", "mask", "acquisitions", "truth"})
-
-
-def files_of(folder: Path) -> Iterator[Path]:
-    """The index and shard files present in a packed folder, whether in use or not."""
-    yield from folder.glob("index-*.json")
-    yield from folder.glob("shard-*.bin")
+def _record_of(line: dict[str, Any]) -> Record:
+    stored, mask = Stored(**line.pop("stored")), line.pop("mask", None)
+    acquisitions = tuple(Stored(**scan) for scan in line.pop("acquisitions", ()))
+    truth = line.pop("truth", None)
+    return Record(Micrograph(**line), stored, Stored(**mask) if mask else None, acquisitions, truth)

@@ -1,4 +1,4 @@
-"""Datasets that live in one packed folder: opening them, telling their state, verifying them."""
+"""Datasets that are one packed folder: opened, verified, their state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from srbench.datasets.interface import (
     VerifyReport,
     silent,
 )
-from srbench.datasets.pack_check import verify_packed
+from srbench.datasets.pack_writer import verify_packed
 from srbench.datasets.packed import PackedSet, read_manifest
 
 

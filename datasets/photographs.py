@@ -16,11 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from srbench.datasets.archives import image_names, read_images
-from srbench.datasets.decode import decode_bytes
+from srbench.datasets.decode import BadImage, decode_bytes
 from srbench.datasets.digests import digest_of
 from srbench.datasets.download import Remote, RetryPolicy, download_all
 from srbench.datasets.home import home
-from srbench.datasets.imagefile import BadImage
 from srbench.datasets.interface import (
     DatasetError,
     ImportReport,

@@ -79,14 +79,14 @@ def open(name: str) -> MicrographSet:
     return source(plain).open(argument)
 
 
-def is_taken(name: str) -> bool:
+def is_local(name: str) -> bool:
     """Whether opening ``name`` reads only what the user has given srbench before.
 
     Raises:
         DatasetError: unknown name.
     """
     plain, argument = _parts(name)
-    return source(plain).is_taken(argument)
+    return source(plain).is_local(argument)
 
 
 def _parts(name: str) -> tuple[str, str | None]:

@@ -1,9 +1,8 @@
-"""The one resize of srbench's data side: MATLAB's ``imresize``, on tensors, batched and differentiable.
+"""The one resize of srbench: MATLAB's ``imresize``, on tensors, batched and differentiable.
 
 Every other "bicubic" differs: OpenCV takes a = -0.75 and does not antialias, torch and Pillow antialias but
 renormalise at the border where MATLAB mirrors. Such LR images are no longer comparable (20-28 dB apart).
-OpenCV's is here too, under its own name, for comparisons with work that used it. Sampling along displaced
-scan lines is next door, in ``spot_sampling``.
+OpenCV's is here too, under its own name, for comparisons with work that used it.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def resize(
 
     Args:
         image: ``(..., H, W)`` floating point, any range (the result may overshoot it), any device.
-        size: height and width wanted; any ratio.
+        size: new height and width; any ratio.
         kernel: ``bicubic`` (a = -0.5), ``bilinear``, ``lanczos`` (three lobes), ``area`` (mean over the part
             of the image that an output pixel covers), ``nearest``, or ``cv2_cubic``: what OpenCV calls
             INTER_CUBIC (a = -0.75, never antialiased, edge pixel replicated). Or one of the caller's.
@@ -70,7 +69,15 @@ def resize(
     Reference:
         Keys, Cubic convolution interpolation, IEEE TASSP 29(6), 1981, eq. 15 with a = -1/2.
     """
-    _check(image, size, kernel)
+    if isinstance(kernel, str) and kernel not in KERNELS:
+        raise unknown_name("resize kernel", kernel, KERNELS)
+    if not image.is_floating_point() or image.ndim < 2:
+        raise DatasetError(
+            f"resize expects floating-point pixels (..., H, W), found {image.dtype} {tuple(image.shape)}; "
+            "convert with image.float() / 255."
+        )
+    if min(*size, *image.shape[-2:]) < 1:
+        raise DatasetError(f"resize needs sides of at least 1 px, asked {tuple(image.shape[-2:])} to {size}.")
     height, width = image.shape[-2:]
     working = torch.float32 if image.device.type == "mps" else torch.float64
     resized = image.to(working)
@@ -115,15 +122,18 @@ def weight_matrix(
     old: int, new: int, kernel: str | Kernel = "bicubic", border: Border | None = None
 ) -> Floats:
     """The ``(new, old)`` matrix that resizes one axis of ``old`` pixels to ``new``; its rows sum to 1."""
+    matrix = np.zeros((new, old))
     if kernel == "nearest":
-        return _nearest_matrix(old, new)
+        nearest = (2 * np.arange(new) + 1) * old // (2 * new)
+        matrix[np.arange(new), nearest] = 1.0
+        return matrix
     if kernel == "area":
-        return _area_matrix(old, new)
-    sampled = _SAMPLED[kernel] if isinstance(kernel, str) else kernel
-    return _sampled_matrix(old, new, sampled, border or sampled.border)
-
-
-def _sampled_matrix(old: int, new: int, kernel: Kernel, border: Border) -> Floats:
+        edges, pixels = np.arange(new + 1) * (old / new), np.arange(old)
+        overlap = np.minimum(edges[1:, None], pixels + 1.0) - np.maximum(edges[:-1, None], pixels)
+        np.maximum(overlap, 0.0, out=matrix)
+        matrix /= matrix.sum(axis=1, keepdims=True)
+        return matrix
+    kernel = _SAMPLED[kernel] if isinstance(kernel, str) else kernel
     stretch = max(old / new, 1.0) if kernel.antialias else 1.0
     centres = (np.arange(new) + 0.5) * (old / new) - 0.5
     taps = int(np.ceil(kernel.width * stretch)) + 2
@@ -131,25 +141,9 @@ def _sampled_matrix(old: int, new: int, kernel: Kernel, border: Border) -> Float
     positions = first[:, None] + np.arange(taps)
     weights = kernel.function((centres[:, None] - positions) / stretch)
     weights /= weights.sum(axis=1, keepdims=True)
-    matrix = np.zeros((new, old))
-    inside = mirror(positions, old) if border == "mirror" else np.clip(positions, 0, old - 1)
+    mirrored = (border or kernel.border) == "mirror"
+    inside = mirror(positions, old) if mirrored else np.clip(positions, 0, old - 1)
     np.add.at(matrix, (np.arange(new)[:, None], inside), weights)
-    return matrix
-
-
-def _area_matrix(old: int, new: int) -> Floats:
-    edges = np.arange(new + 1) * (old / new)
-    pixels = np.arange(old)
-    overlap = np.minimum(edges[1:, None], pixels + 1.0) - np.maximum(edges[:-1, None], pixels)
-    matrix: Floats = np.maximum(overlap, 0.0)
-    matrix /= matrix.sum(axis=1, keepdims=True)
-    return matrix
-
-
-def _nearest_matrix(old: int, new: int) -> Floats:
-    matrix = np.zeros((new, old))
-    nearest = (2 * np.arange(new) + 1) * old // (2 * new)
-    matrix[np.arange(new), nearest] = 1.0
     return matrix
 
 
@@ -165,15 +159,3 @@ def _weights(
     # A tensor born in inference mode could never take part in a later backward pass.
     with torch.inference_mode(False):
         return torch.from_numpy(weight_matrix(old, new, kernel, border)).to(device=device, dtype=dtype)
-
-
-def _check(image: Tensor, size: tuple[int, int], kernel: str | Kernel) -> None:
-    if isinstance(kernel, str) and kernel not in KERNELS:
-        raise unknown_name("resize kernel", kernel, KERNELS)
-    if not image.is_floating_point() or image.ndim < 2:
-        raise DatasetError(
-            f"resize expects floating-point pixels (..., H, W), found {image.dtype} {tuple(image.shape)}; "
-            "convert with image.float() / 255."
-        )
-    if min(*size, *image.shape[-2:]) < 1:
-        raise DatasetError(f"resize needs sides of at least 1 px, asked {tuple(image.shape[-2:])} to {size}.")

@@ -18,9 +18,8 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from srbench.datasets.decode import decode
+from srbench.datasets.decode import BadImage, decode
 from srbench.datasets.download import Remote, RetryPolicy, download_all
-from srbench.datasets.imagefile import BadImage
 from srbench.datasets.interface import (
     DatasetCard,
     DatasetError,

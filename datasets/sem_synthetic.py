@@ -104,7 +104,7 @@ class SyntheticSet(MicrographSet):
             )
         return self._scene(image_id).pixels_without(feature)
 
-    def twin(self, image_id: str, scale: int) -> NDArray[np.uint8] | None:
+    def opposite_phase(self, image_id: str, scale: int) -> NDArray[np.uint8] | None:
         """The counterfactual twin: other lamellae, and yet the same LR at ``scale``, bit for bit.
 
         Holds for the degradations ``bicubic`` and ``area``; with noise the two differ by much less than it.
@@ -113,7 +113,7 @@ class SyntheticSet(MicrographSet):
         offered = {patch["scale"] for patch in self.truth(image_id)["undecidable"]}
         return self._scene(image_id).twin(scale) if scale in offered else None
 
-    def places(self) -> tuple[Path, ...]:
+    def hr_paths(self) -> tuple[Path, ...]:
         """What draws the scenes, and where drawn ones are kept."""
         from srbench.datasets.synthetic import cache
 

@@ -17,10 +17,13 @@ def split_groups(groups: Iterable[str]) -> Mapping[str, Split]:
     ``test`` is never empty, ``train`` only for a single group, ``val`` only for fewer than three. When groups
     come or go, the others keep their split but for those at the two boundaries.
     """
-    ranked = sorted(set(groups), key=lambda group: (_place(group), group))
+    ranked = sorted(set(groups), key=lambda group: (_rank_key(group), group))
     share = max(round(_SHARE * len(ranked)), 1)
     val_end = 2 * share if len(ranked) > 2 else share
-    return {group: _by_rank(rank, share, val_end) for rank, group in enumerate(ranked)}
+    splits: dict[str, Split] = dict.fromkeys(ranked, "train")
+    splits.update(dict.fromkeys(ranked[share:val_end], "val"))
+    splits.update(dict.fromkeys(ranked[:share], "test"))
+    return splits
 
 
 def split_images(images: Iterable[tuple[str, str]], *, seed: int = 1) -> Mapping[str, Split]:
@@ -77,18 +80,12 @@ def check_groups(images: Iterable[Micrograph]) -> None:
             )
 
 
-def _place(group: str) -> bytes:
+def _rank_key(group: str) -> bytes:
     return hashlib.sha256(f"srbench split 1\n{group}".encode("utf-8", "surrogateescape")).digest()
 
 
-def _by_rank(rank: int, test_end: int, val_end: int) -> Split:
-    if rank < test_end:
-        return "test"
-    return "val" if rank < val_end else "train"
-
-
 def _split_category(groups: Sequence[str], sizes: Mapping[str, int], seed: int) -> Mapping[str, Split]:
-    ranked = sorted(groups, key=lambda group: (_place(f"images {seed}\n{group}"), group))
+    ranked = sorted(groups, key=lambda group: (_rank_key(f"images {seed}\n{group}"), group))
     share = max(round(_SHARE * sum(sizes[group] for group in groups)), 1)
     splits: dict[str, Split] = dict.fromkeys(groups, "train")
     both: tuple[Split, ...] = ("test", "val")

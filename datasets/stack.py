@@ -1,15 +1,8 @@
 """Several scans of one field, from the pages of a TIFF or from files: decoded together, on one grey scale.
 
 Every page is decoded by the rules of ``decode``, but the rule that turns numbers into stored grey levels is
-chosen once for all pages, so that they stay comparable:
-
-* whole numbers from 0 to 255 are kept in 8 bits, up to 65535 in 16 bits; 16 bits of which only 8 are
-  significant in every page become 8;
-* numbers with fractions, which averaging several scans leaves, become 16 bits by a factor: 65535 where the
-  largest is at most 1, 257 where it is at most 255, 1 above that. Rounding costs 1/257 of a grey level of an
-  8-bit scan at most.
-
-Pages are never moved against each other: :func:`shift_between` measures how far they are apart.
+chosen once for all pages, so that they stay comparable. Pages are never moved against each other:
+:func:`shift_between` measures how far they are apart.
 """
 
 from __future__ import annotations
@@ -21,8 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.decode import MAX_PIXELS, MIN_SIDE, decode_array, significant_bits, to_grey
-from srbench.datasets.imagefile import BadImage, read_pages
+from srbench.datasets.decode import (
+    MAX_PIXELS,
+    MIN_SIDE,
+    BadImage,
+    decode_array,
+    read_pages,
+    significant_bits,
+    to_grey,
+)
 from srbench.datasets.interface import Pixels
 
 _FULL_SCALES = ((1.0, 65535.0), (255.0, 257.0), (65535.0, 1.0))
@@ -78,17 +78,27 @@ def _decode_pages(data: bytes) -> list[NDArray[Any]]:
 
 
 def _on_one_scale(arrays: Sequence[NDArray[Any]]) -> Stack:
+    """The pages with one rule for all.
+
+    * Whole numbers from 0 to 255 become 8 bits, up to 65535 16 bits; 16 bits of which only 8 are significant
+      in every page become 8.
+    * Numbers with fractions, which averaging several scans leaves, become 16 bits by a factor: 65535 where
+      the largest is at most 1, 257 where it is at most 255, 1 above that. Rounding costs at most 1/257 of a
+      grey level of an 8-bit scan.
+    """
     planes = [_plane(array) for array in arrays]
-    if all(np.isfinite(plane).all() and (plane == np.floor(plane)).all() for plane in planes):
-        return _whole(planes)
     low, high = min(plane.min() for plane in planes), max(plane.max() for plane in planes)
-    factor = next((factor for most, factor in _FULL_SCALES if high <= most), None)
-    if factor is None or not np.isfinite([low, high]).all() or low < 0:
+    if not all(np.isfinite(plane).all() for plane in planes) or low < 0 or high > 65535:
         raise BadImage(f"values from {low:g} to {high:g} are no grey levels; expected 0 to 65535 at most")
-    scaled = (np.rint(plane.astype(np.float64) * factor).astype(np.uint16) for plane in planes)
-    return Stack(
-        tuple(scaled), f"numbers with fractions up to {high:g}, times {factor:g}, rounded to 16 bits"
-    )
+    if any((plane != np.floor(plane)).any() for plane in planes):
+        factor = next(factor for most, factor in _FULL_SCALES if high <= most)
+        scaled = (np.rint(plane.astype(np.float64) * factor).astype(np.uint16) for plane in planes)
+        scaling = f"numbers with fractions up to {high:g}, times {factor:g}, rounded to 16 bits"
+        return Stack(tuple(scaled), scaling)
+    if high < 256:
+        return Stack(tuple(plane.astype(np.uint8) for plane in planes), "8 bits, as they are")
+    together, notes = significant_bits(np.stack([plane.astype(np.uint16) for plane in planes]))
+    return Stack(tuple(together), notes[0] if notes else "16 bits, as they are")
 
 
 def _plane(array: NDArray[Any]) -> NDArray[Any]:
@@ -98,23 +108,13 @@ def _plane(array: NDArray[Any]) -> NDArray[Any]:
     return to_grey(array)[0] if array.ndim == 3 else array
 
 
-def _whole(planes: Sequence[NDArray[Any]]) -> Stack:
-    low, high = min(plane.min() for plane in planes), max(plane.max() for plane in planes)
-    if low < 0 or high > 65535:
-        raise BadImage(f"values from {low:g} to {high:g} are no grey levels; expected 0 to 65535 at most")
-    if high < 256:
-        return Stack(tuple(plane.astype(np.uint8) for plane in planes), "8 bits, as they are")
-    together, notes = significant_bits(np.stack([plane.astype(np.uint16) for plane in planes]))
-    return Stack(tuple(together), notes[0] if notes else "16 bits, as they are")
-
-
 @dataclass(frozen=True)
 class Shift:
-    """How far a scan's content lies from that of another: down and right in pixels, and how sure that is.
+    """How far a scan's content lies from that of another.
 
     Attributes:
-        rows: positive when the content lies further down.
-        columns: positive when the content lies further right.
+        rows: pixels, positive when the content lies further down.
+        columns: pixels, positive when the content lies further right.
         response: weight of the correlation's peak: 1 for one clean peak, near 0 where noise hides the answer.
     """
 

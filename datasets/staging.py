@@ -1,10 +1,10 @@
-"""Half-done work that survives being killed: images of one archive, decoded and written, with a journal.
+"""Images of one archive, decoded and written with a journal, so that a killed preparation can go on.
 
 A staging folder holds ``journal`` and ``0.bin``, ``1.bin``, ... (shards as in ``packed``). A line of the
 journal is a checksum and what became of one member; the first says of which archive and by which rules. Lines
-are written after the pixels they speak of have reached the disk, some at a time. Whoever opens the folder
-again cuts the journal behind its last whole line and each shard behind the last image that the journal knows:
-the rest is done again, and ends in the same bytes as if nothing had happened.
+are written after the pixels they describe have reached the disk, some at a time. Opening the folder again
+cuts the journal behind its last whole line and each shard behind the last image in the journal: the rest is
+done again, and ends in the same bytes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import json
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from srbench.datasets.interface import Pixels
-from srbench.datasets.packed import ALIGNMENT, Stored
+from srbench.datasets.pack_writer import AdoptedShard
+from srbench.datasets.packed import ALIGNMENT, Stored, view_of
 from srbench.datasets.storage import flush, little_endian, pixel_hash, writing_to
 
 JOURNAL = "journal"
@@ -36,9 +37,9 @@ class Staged:
 
     Attributes:
         member: its name in the archive.
-        reason: why it was refused; empty: it was taken, and the others hold.
+        reason: why it was refused; empty: it was accepted, and the others hold.
         stored: where its pixels lie; ``shard`` is a file of the staging folder.
-        descriptor: whatever the caller wants to find again.
+        descriptor: bytes for the caller, returned as they are.
         notes: what was done to the image.
     """
 
@@ -49,17 +50,8 @@ class Staged:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class FinishedShard:
-    """A shard that does not change any more."""
-
-    path: Path
-    size: int
-    sha256: str
-
-
 @dataclass
-class _Known:
+class _JournalState:
     """What the whole lines of a journal say."""
 
     key: Mapping[str, str] | None = None
@@ -75,12 +67,12 @@ class Staging:
 
     Attributes:
         folder: the staging folder.
-        members: those that need not be looked at again.
+        members: those that are done.
         complete: whether the archive is done.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, str], shard_bytes: int) -> None:
-        """Open ``folder``; what is there of another archive, of other rules or damaged is thrown away.
+        """Open ``folder``; what is there of another archive, of other rules or damaged is deleted.
 
         Args:
             folder: created when missing.
@@ -89,27 +81,27 @@ class Staging:
         """
         self.folder = folder
         self._shard_bytes = shard_bytes
-        known = _known(folder)
-        if known.key != dict(key) or not _agrees(folder, known):
+        state = _read_journal(folder)
+        if state.key != dict(key) or not _agrees(folder, state):
             shutil.rmtree(folder, ignore_errors=True)
-            known = _Known()
+            state = _JournalState()
         with writing_to(folder):
-            _cut(folder, known)
+            _cut(folder, state)
             self._journal: IO[bytes] = (folder / JOURNAL).open("ab")
-        self.members = known.members
-        self.complete = known.complete
+        self.members = state.members
+        self.complete = state.complete
         self._lines: list[bytes] = []
-        self._name = max(known.sizes, key=int, default="0")
-        self._size = known.sizes.get(self._name, 0)
+        self._name = max(state.sizes, key=int, default="0")
+        self._size = state.sizes.get(self._name, 0)
         self._digest = hashlib.sha256()
         if not self.complete:
             self._open_shard()
-        if known.key is None:
+        if state.key is None:
             self._write({"key": dict(key)})
             self.flush()
 
     def add(self, staged: Staged, pixels: Pixels | None, sha256: str = "") -> None:
-        """Take one member: its pixels ``(H, W)`` and their hash, or None where it was refused.
+        """Add one member: its pixels ``(H, W)`` and their hash, or None where it was refused.
 
         Raises:
             DatasetError: the disk is full.
@@ -130,7 +122,7 @@ class Staging:
             self.flush()
 
     def flush(self) -> None:
-        """Push everything to the disk: the pixels first, then the journal that speaks of them."""
+        """Push everything to the disk: the pixels first, then the journal that lists them."""
         with writing_to(self.folder):
             flush(self._shard)
             self._journal.write(b"".join(self._lines))
@@ -158,15 +150,13 @@ class Staging:
             self._shard.close()
             self._name, self._size, self._digest = str(int(self._name) + 1), 0, hashlib.sha256()
             self._open_shard()
-        self._put(bytes(-self._size % ALIGNMENT))
-        offset = self._size
-        self._put(little_endian(pixels))
+        padding = bytes(-self._size % ALIGNMENT)
+        offset = self._size + len(padding)
+        for data in (padding, little_endian(pixels)):
+            self._shard.write(data)
+            self._digest.update(data)
+            self._size += len(data)
         return offset
-
-    def _put(self, data: bytes | memoryview) -> None:
-        self._shard.write(data)
-        self._digest.update(data)
-        self._size += len(data)
 
     def _seal(self) -> None:
         self._write({"shard": [self._name, self._size, self._digest.hexdigest()]})
@@ -184,30 +174,30 @@ class Staging:
         self._lines.append(b"%08x %s\n" % (zlib.crc32(text), text))
 
 
-def staged(folder: Path) -> Iterator[Staged]:
+def staged_members(folder: Path) -> Iterator[Staged]:
     """What became of every member of a complete archive, those refused by its reader last."""
     for raw, _ in _lines(folder):
-        if "member" in raw:
-            yield _staged(raw)
+        if "stored" in raw:
+            descriptor = base64.b85decode(raw["descriptor"])
+            yield Staged(raw["member"], "", Stored(*raw["stored"]), descriptor, tuple(raw["notes"]))
+        elif "member" in raw:
+            yield Staged(raw["member"], raw["reason"])
         for member, reason in raw.get("complete", {}).items():
             yield Staged(member, reason)
 
 
-def finished_shards(folder: Path) -> Mapping[str, FinishedShard]:
+def finished_shards(folder: Path) -> Mapping[str, AdoptedShard]:
     """The shards of a complete archive by the names in ``Stored.shard``, empty ones left out."""
     raws = (raw["shard"] for raw, _ in _lines(folder) if "shard" in raw)
-    return {name: FinishedShard(folder / f"{name}.bin", size, digest) for name, size, digest in raws if size}
+    return {name: AdoptedShard(folder / f"{name}.bin", size, digest) for name, size, digest in raws if size}
 
 
 def read_pixels(folder: Path, stored: Stored) -> Pixels:
     """The pixels of one image; read, not mapped, so that they do not add up in memory."""
-    dtype = np.dtype(stored.dtype).newbyteorder("<")
-    count = stored.height * stored.width
     path = folder / f"{stored.shard}.bin"
-    pixels: Pixels = np.fromfile(path, dtype, count, offset=stored.offset).reshape(
-        stored.height, stored.width
+    return view_of(
+        np.fromfile(path, np.uint8, stored.nbytes, offset=stored.offset), replace(stored, offset=0)
     )
-    return pixels
 
 
 def _lines(folder: Path) -> Iterator[tuple[dict[str, Any], int]]:
@@ -226,43 +216,36 @@ def _lines(folder: Path) -> Iterator[tuple[dict[str, Any], int]]:
             yield json.loads(text), end
 
 
-def _staged(raw: Mapping[str, Any]) -> Staged:
-    if "reason" in raw:
-        return Staged(raw["member"], raw["reason"])
-    descriptor = base64.b85decode(raw["descriptor"])
-    return Staged(raw["member"], "", Stored(*raw["stored"]), descriptor, tuple(raw["notes"]))
-
-
-def _known(folder: Path) -> _Known:
-    known = _Known()
+def _read_journal(folder: Path) -> _JournalState:
+    state = _JournalState()
     for raw, end in _lines(folder):
-        known.end = end
-        known.key = raw.get("key", known.key)
-        known.complete = "complete" in raw
+        state.end = end
+        state.key = raw.get("key", state.key)
+        state.complete = "complete" in raw
         if "member" in raw:
-            known.members.add(raw["member"])
+            state.members.add(raw["member"])
         if "stored" in raw:
-            known.last = Stored(*raw["stored"])
-            known.sizes[known.last.shard] = known.last.offset + known.last.nbytes
-    return known
+            state.last = Stored(*raw["stored"])
+            state.sizes[state.last.shard] = state.last.offset + state.last.nbytes
+    return state
 
 
-def _agrees(folder: Path, known: _Known) -> bool:
-    """Whether the shards hold what the journal says, as far as their sizes and the last image tell."""
-    for name, size in known.sizes.items():
+def _agrees(folder: Path, state: _JournalState) -> bool:
+    """Whether the shards hold what the journal says, by their sizes and the hash of the last image."""
+    for name, size in state.sizes.items():
         path = folder / f"{name}.bin"
         if not path.is_file() or path.stat().st_size < size:
             return False
-    return known.last is None or pixel_hash(read_pixels(folder, known.last)) == known.last.sha256
+    return state.last is None or pixel_hash(read_pixels(folder, state.last)) == state.last.sha256
 
 
-def _cut(folder: Path, known: _Known) -> None:
+def _cut(folder: Path, state: _JournalState) -> None:
     """Remove what lies behind the last whole line, in the journal and in the shards."""
     for path in folder.glob("*.bin"):
-        if path.stem not in known.sizes:
+        if path.stem not in state.sizes:
             path.unlink()
-    for name, size in known.sizes.items():
+    for name, size in state.sizes.items():
         with (folder / f"{name}.bin").open("r+b") as file:
             file.truncate(size)
     with (folder / JOURNAL).open("ab") as file:
-        file.truncate(known.end)
+        file.truncate(state.end)

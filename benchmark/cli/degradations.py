@@ -11,7 +11,7 @@ from srbench.cli.console import print_fields, print_json, print_table
 
 if TYPE_CHECKING:
     from srbench.datasets.degrade import DegradationCard
-    from srbench.datasets.degrade.settings import Setting
+    from srbench.datasets.degrade.interface import Setting
 
 
 @click.group()

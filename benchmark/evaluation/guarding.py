@@ -106,7 +106,7 @@ class RunWatch:
     def look(self, entry: Entry, sr: Pixels8, hr: Pixels, lr: Pixels8) -> None:
         """One image, as it is scored."""
         self._output.look(entry.image, sr, to_eight_bits(hr), lr)
-        twin = self.micrographs.twin(entry.image, self.scale) if self._twins else None
+        twin = self.micrographs.opposite_phase(entry.image, self.scale) if self._twins else None
         if self._twins is not None and twin is not None:
             self._twins.look(
                 entry.image, sr, to_eight_bits(hr), to_eight_bits(cut_to_scale(twin, self.scale))

@@ -1,12 +1,9 @@
 """The LR images of an evaluation: made once by srbench, hashed, and all that a model is ever given.
 
-One folder in the cache for each (data, split, degradation, scale)::
-
-    lr.bin        the 8-bit LR images, one after the other, row by row; colour as red, green, blue a pixel
-    index.json    which image lies where, and the sha256 of lr.bin
-
-The folder is written beside its place and renamed when whole. What does not match its hash is made again.
-Noise is that of acquisition 0 of each image (:func:`place_of`), whoever evaluates and in whatever order.
+A folder in the cache for each (data, split, degradation, scale) holds ``lr.bin``, the 8-bit LR images one
+after the other, row by row (colour as red, green, blue), and ``index.json``: where each lies, and the sha256
+of ``lr.bin``. It is written under another name and renamed when whole; what does not match its hash is
+written again. Noise is always that of acquisition 0 of each image.
 """
 
 from __future__ import annotations
@@ -18,14 +15,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from srbench.datasets.degrade import Degradation, Place, noise_key, quantise
+from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
 from srbench.datasets.interface import Micrograph, MicrographSet, Pixels, ProgressEvent, ProgressSink
 from srbench.files import sha256_file, write_text
 
@@ -46,7 +42,7 @@ class Entry:
 
     @property
     def layout(self) -> tuple[int, int, int, int]:
-        """Offset, height, width and channels: all that a worker is told of an image."""
+        """Offset, height, width and channels: all that a worker gets to know of an image."""
         return self.offset, self.height, self.width, self.channels
 
 
@@ -85,7 +81,7 @@ def prepare(
     folder: Path,
     progress: ProgressSink,
 ) -> LrCache:
-    """The LR images under ``folder``, made where they are not there whole.
+    """The LR images under ``folder``, written where they are not there whole.
 
     Args:
         micrographs: the dataset.
@@ -93,15 +89,15 @@ def prepare(
         degradation: how LR is made; the result is rounded to 8 bit.
         scale: magnification.
         folder: cache folder; several evaluations share it.
-        progress: told of every image made.
+        progress: called for every image written.
     """
     listing = json.dumps(
         [micrographs.fingerprint, degradation.id, scale, [image.id for image in images], FORMAT]
     )
     final = folder / hashlib.sha256(listing.encode()).hexdigest()[:24]
-    found = _read(final)
-    if found is not None:
-        return found
+    cached = _read(final)
+    if cached is not None:
+        return cached
     partial = final.with_name(f".partial-{final.name}-{os.getpid()}")
     try:
         partial.mkdir(parents=True, exist_ok=True)
@@ -110,9 +106,9 @@ def prepare(
         partial.rename(final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    made = _read(final)
-    assert made is not None, final
-    return made
+    written = _read(final)
+    assert written is not None, final
+    return written
 
 
 def cut_to_scale(pixels: Pixels, scale: int) -> Pixels:
@@ -121,13 +117,13 @@ def cut_to_scale(pixels: Pixels, scale: int) -> Pixels:
     return pixels[: height - height % scale, : width - width % scale]
 
 
-def place_of(image_id: str) -> Place:
-    """Where the LR image that every model is given lies among all possible ones: its noise, its scan."""
-    return Place.whole(noise_key(image_id, 0))
+def position_of(image_id: str) -> LrPosition:
+    """The noise and the scan of the one LR image that every model is given."""
+    return LrPosition.whole(noise_key(image_id, 0))
 
 
 def lr_image(
-    hr: Pixels, degradation: Degradation, scale: int, place: Place | None = None
+    hr: Pixels, degradation: Degradation, scale: int, position: LrPosition | None = None
 ) -> NDArray[np.uint8]:
     """The 8-bit LR image of an HR image whose sides are multiples of ``scale``.
 
@@ -135,9 +131,9 @@ def lr_image(
         hr: ``(H, W)``, or ``(H, W, 3)`` whose channels are degraded each for itself.
         degradation: how.
         scale: magnification.
-        place: from :func:`place_of`, where the degradation is random.
+        position: from :func:`position_of`, where the degradation is random.
     """
-    lr = quantise(degradation(_to_planes(hr), scale, place)) * 255.0
+    lr = quantise(degradation(_to_planes(hr), scale, position)) * 255.0
     planes = lr[0].round().to(torch.uint8).numpy()
     return planes[0] if hr.ndim == 2 else np.ascontiguousarray(planes.transpose(1, 2, 0))
 
@@ -164,8 +160,10 @@ def _write(
             if min(hr.shape[:2]) < SMALLEST_LR * scale:
                 unusable[image.id] = f"{image.height} x {image.width} pixels are too few at scale {scale}"
             else:
-                lr = lr_image(hr, degradation, scale, place_of(image.id))
-                entries.append(_append(file, image.id, lr))
+                lr = lr_image(hr, degradation, scale, position_of(image.id))
+                channels = lr.shape[2] if lr.ndim == 3 else 1
+                entries.append(Entry(image.id, file.tell(), lr.shape[0], lr.shape[1], channels))
+                file.write(lr.tobytes())
             progress(ProgressEvent("low-resolution images", done, len(images), "images"))
     index = {
         "format": FORMAT,
@@ -174,13 +172,6 @@ def _write(
         "unusable": unusable,
     }
     write_text(folder / "index.json", json.dumps(index, indent=1))
-
-
-def _append(file: IO[bytes], image: str, lr: NDArray[np.uint8]) -> Entry:
-    channels = int(lr.shape[2]) if lr.ndim == 3 else 1
-    entry = Entry(image, file.tell(), int(lr.shape[0]), int(lr.shape[1]), channels)
-    file.write(np.ascontiguousarray(lr).tobytes())
-    return entry
 
 
 def _read(folder: Path) -> LrCache | None:

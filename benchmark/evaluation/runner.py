@@ -140,7 +140,7 @@ class _Evaluation:
         self.lr = lr
         self.store = store
         self.how = how
-        hidden = (home(), store.root, *setting.micrographs.places())
+        hidden = (home(), store.root, *setting.micrographs.hr_paths())
         self.workers = Workers(setting.scorer.scale, how.limits, how.timeout, hidden)
         self.guarding = Guarding(setting, lr, cache_folder(), how.audit, how.progress)
         self.audit = Audit(setting, lr, self.workers, how.progress)

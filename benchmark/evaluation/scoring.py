@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from srbench.datasets.degrade import Degradation
 from srbench.datasets.interface import Micrograph, MicrographSet, Pixels
-from srbench.evaluation.lr_cache import cut_to_scale, place_of
+from srbench.evaluation.lr_cache import cut_to_scale, position_of
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.consistency import ROUNDING_VARIANCE
 from srbench.evaluation.metrics.registry import Case, Metric, MetricUnavailable, Plane
@@ -99,7 +99,7 @@ class Scorer:
 
     def _degrade(self, image_id: str, plane: Plane) -> Plane:
         """The expected LR plane of this image: against a noisy one, noise of its own would count twice."""
-        return _on_tensor(lambda hr: self.degradation.expected(hr, self.scale, place_of(image_id)), plane)
+        return _on_tensor(lambda hr: self.degradation.expected(hr, self.scale, position_of(image_id)), plane)
 
     def _lr_variance(self, expected: Plane) -> Plane:
         """Mean square of LR pixels around an expected plane in [0, 1]: noise, clipped, and rounding."""

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srbench.datasets.degrade import Degradation, Place, noise_key, quantise
+from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
 from srbench.datasets.interface import Micrograph, MicrographSet
 from srbench.errors import SrbenchError
 from srbench.models.recipe import Batch
@@ -43,12 +43,12 @@ class RawBatch:
     symmetries: Tensor
     scale: int
     context: int
-    place: Place
+    place: LrPosition
 
     def pinned(self) -> RawBatch:
         """The same in page-locked memory, from where a copy to CUDA does not wait."""
         place, sizes = self.place, self.place.sizes
-        pinned = Place(
+        pinned = LrPosition(
             place.keys.pin_memory(), place.origins.pin_memory(), None if sizes is None else sizes.pin_memory()
         )
         pixels = self.pixels.pin_memory() if self.pixels.device.type == "cpu" else self.pixels
@@ -95,11 +95,11 @@ class CropReader:
             self._place(crops),
         )
 
-    def _place(self, crops: Crops) -> Place:
+    def _place(self, crops: Crops) -> LrPosition:
         drawn = zip(crops.image.tolist(), crops.acquisition.tolist(), strict=True)
         keys = [noise_key(self._ids[image], acquisition) for image, acquisition in drawn]
         corners = np.stack([crops.top, crops.left], axis=1) - self._context
-        return Place(
+        return LrPosition(
             torch.tensor(keys, dtype=torch.int64),
             torch.from_numpy(corners // self._scale),
             torch.from_numpy(self._lr_sizes[crops.image]),
@@ -125,7 +125,7 @@ def make_pairs(raw: RawBatch, degradation: Degradation, like: Tensor, channels: 
     return Batch(to_channels(lr, channels), to_channels(hr, channels), raw.scale)
 
 
-def make_lr(around: Tensor, degradation: Degradation, scale: int, context: int, place: Place) -> Tensor:
+def make_lr(around: Tensor, degradation: Degradation, scale: int, context: int, place: LrPosition) -> Tensor:
     """LR in 8-bit levels of ``around (N, C, H, W)``, without its surroundings of ``context`` HR px."""
     return quantise(inner(degradation(around, scale, place), context // scale), 8)
 

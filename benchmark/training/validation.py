@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from srbench.datasets.crops import read_crop
-from srbench.datasets.degrade import Degradation, Place, noise_key, quantise
+from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
 from srbench.datasets.interface import Micrograph, MicrographSet
 from srbench.datasets.resize import resize_by
 from srbench.evaluation.metrics.psnr import psnr
@@ -108,7 +108,7 @@ class Validator:
         window = (top - context, left - context, height + 2 * context, width + 2 * context)
         around = to_unit(self._pixels.layout.tensor(read_crop(pixels, *window)), torch.float32)
         origin, size = ([side // scale for side in pair] for pair in (window[:2], pixels.shape[:2]))
-        place = Place(*(torch.tensor([entry]) for entry in (noise_key(image.id), origin, size)))
+        place = LrPosition(*(torch.tensor([entry]) for entry in (noise_key(image.id), origin, size)))
         lr = make_lr(around, self._degradation, scale, context, place)
         hr = inner(around, context)
         return Case(index, lr, hr, rounded_psnr(resize_by(lr, scale), hr, scale))

@@ -3,15 +3,14 @@
 A degradation that changes its numbers gets a new version, so that scores of two versions never mix.
 """
 
-from srbench.datasets.degrade.interface import Degradation, Noise, Place, noise_key
+from srbench.datasets.degrade.interface import Degradation, LrPosition, Noise, modcrop, noise_key, quantise
 from srbench.datasets.degrade.registry import DegradationCard, cards, get, names
-from srbench.datasets.degrade.rounding import modcrop, quantise
 
 __all__ = [
     "Degradation",
     "DegradationCard",
+    "LrPosition",
     "Noise",
-    "Place",
     "cards",
     "get",
     "modcrop",

@@ -7,14 +7,27 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from srbench.datasets.degrade.interface import Degradation, Noise, Operator
+from srbench.datasets.degrade.interface import (
+    Degradation,
+    Noise,
+    Operator,
+    Setting,
+    parse_settings,
+    split_name,
+    with_defaults,
+)
 from srbench.datasets.degrade.noise import DoseNoise
-from srbench.datasets.degrade.sampling import ScannedSpot, Shrink, legacy_bicubic, unchanged
-from srbench.datasets.degrade.scan import Charging, Scan
-from srbench.datasets.degrade.settings import Setting, completed, parse, split
+from srbench.datasets.degrade.sampling import (
+    Charging,
+    Scan,
+    ScannedSpot,
+    Shrink,
+    Spot,
+    legacy_bicubic,
+    unchanged,
+)
 from srbench.datasets.interface import DatasetError
 from srbench.datasets.names import unknown_name
-from srbench.datasets.spot_sampling import Spot
 
 
 @dataclass(frozen=True)
@@ -24,7 +37,7 @@ class Parts:
     operator: Operator
     reach: int
     noise: Noise | None = None
-    placed: bool = False
+    needs_position: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,17 +71,17 @@ def get(name: str) -> Degradation:
         DatasetError: nothing has this name or version, or a setting is unknown or out of range; the message
             lists what there is.
     """
-    plain, typed, version = split(name)
+    plain, typed, version = split_name(name)
     card = _CARDS.get(plain)
     if card is None:
         raise unknown_name("degradation", plain, _CARDS)
-    found = _made(plain, tuple(parse(plain, typed, card.settings).items()))
-    if version and version != str(found.version):
+    degradation = _create(plain, tuple(parse_settings(plain, typed, card.settings).items()))
+    if version and version != str(degradation.version):
         raise DatasetError(
-            f"This srbench makes {found.id}, not {name}: LR of another version has other pixels. "
-            f"Use {found.id.partition('@')[0]!r}, or the srbench that made {name}."
+            f"This srbench makes {degradation.id}, not {name}: LR of another version has other pixels. "
+            f"Use {degradation.id.partition('@')[0]!r}, or the srbench that made {name}."
         )
-    return found
+    return degradation
 
 
 def names() -> list[str]:
@@ -82,9 +95,9 @@ def cards() -> list[DegradationCard]:
 
 
 @functools.lru_cache(maxsize=256)
-def _made(name: str, shown: tuple[tuple[str, float], ...]) -> Degradation:
+def _create(name: str, changed: tuple[tuple[str, float], ...]) -> Degradation:
     card = _CARDS[name]
-    values = completed(dict(shown), card.settings)
+    values = with_defaults(dict(changed), card.settings)
     parts = card.build(values)
     return Degradation(
         name=name,
@@ -94,8 +107,8 @@ def _made(name: str, shown: tuple[tuple[str, float], ...]) -> Degradation:
         operator=parts.operator,
         noise=parts.noise,
         settings=values,
-        shown=dict(shown),
-        placed=parts.placed,
+        changed=dict(changed),
+        needs_position=parts.needs_position,
         scales=card.scales,
     )
 
@@ -110,14 +123,14 @@ def _noise(values: Mapping[str, float]) -> Noise | None:
     return DoseNoise(values["dose"], values["read"], values["pedestal"])
 
 
-def _scanned(values: Mapping[str, float]) -> Parts:
+def _scanned_spot(values: Mapping[str, float]) -> Parts:
     operator = ScannedSpot(
         Spot(values["spot"], values["astigmatism"]),
         values.get("angle"),
         Scan(values["jitter"], values["drift"], values["vibration"]),
         Charging(values["charging"], values["tau"]) if values["charging"] else None,
     )
-    return Parts(operator, operator.reach, _noise(values), operator.placed)
+    return Parts(operator, operator.reach, _noise(values), operator.needs_position)
 
 
 def _dose_only(values: Mapping[str, float]) -> Parts:
@@ -182,14 +195,14 @@ _CARDS = {
             "sem_pixel",
             1,
             "sharp beam spot point-sampled at the LR pixels (aliased), counted electrons, read noise",
-            _scanned,
+            _scanned_spot,
             _scanned_settings(0.35),
         ),
         DegradationCard(
             "sem_defocus",
             1,
             "defocused beam spot point-sampled at the LR pixels, counted electrons, read noise",
-            _scanned,
+            _scanned_spot,
             _scanned_settings(0.6),
         ),
         DegradationCard(

@@ -50,7 +50,7 @@ def bicubic_case(name: str, hr: np.ndarray, category: str, truth: Mapping[str, A
 
     def expected(plane: np.ndarray) -> np.ndarray:
         planes = torch.from_numpy(plane)[None, None]
-        return bicubic.expected(planes, SCALE, lr_cache.place_of(name))[0, 0].numpy()
+        return bicubic.expected(planes, SCALE, lr_cache.position_of(name))[0, 0].numpy()
 
     return named("sem-grey").case(
         (enlarged[0, 0] * 255.0).round().to(torch.uint8).numpy(),

@@ -26,7 +26,7 @@ from srbench.datasets.resize import resize_by
 from srbench.evaluation.bootstrap import cluster
 from srbench.evaluation.controls import random_texture
 from srbench.evaluation.intervals import interval
-from srbench.evaluation.lr_cache import lr_image, place_of
+from srbench.evaluation.lr_cache import lr_image, position_of
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.ssim import ssim_of
 from srbench.evaluation.protocol import named
@@ -91,7 +91,7 @@ def measured(
     sigmas = []
     for image in images:
         hr = np.asarray(scorer.reference(image), np.uint8)
-        lr = lr_image(hr, scorer.degradation, scorer.scale, place_of(image.id))
+        lr = lr_image(hr, scorer.degradation, scorer.scale, position_of(image.id))
         found, sigma = players(hr, lr, scorer.scale, image.id, strength)
         sigmas.append(sigma)
         for name, sr in found.items():

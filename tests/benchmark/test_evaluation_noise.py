@@ -60,7 +60,7 @@ def test_noise_is_that_of_acquisition_zero(tmp_path: Path) -> None:
     data = FakeSet(1, name="noisy")
     degradation = degrade.get(NOISY)
     hr = torch.from_numpy(data.store["sub/0"] / 255.0)[None, None]
-    expected = degradation(hr[..., :64, :72], 4, degrade.Place.whole(degrade.noise_key("sub/0", 0)))
+    expected = degradation(hr[..., :64, :72], 4, degrade.LrPosition.whole(degrade.noise_key("sub/0", 0)))
     levels = degrade.quantise(expected)[0, 0].numpy() * 255.0
     assert np.array_equal(lr_of(data, data.images, tmp_path, NOISY)["sub/0"], levels.round())
 
@@ -79,7 +79,7 @@ def case(name: str, protocol: str = "sem-grey", sr: Any = None, scale: int = 4) 
     held: list[Case] = []
     scorer = Scorer(data, named(protocol), [registry.get("psnr")], degradation, scale)
     image, hr = data.images[0], scorer.reference(data.images[0])
-    lr = lr_cache.lr_image(hr, degradation, scale, lr_cache.place_of(image.id))
+    lr = lr_cache.lr_image(hr, degradation, scale, lr_cache.position_of(image.id))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "srbench.evaluation.scoring.measure", lambda metric, one: (held.append(one), (0.0, ""))[1]
@@ -139,7 +139,7 @@ def test_at_magnification_one_interpolation_is_the_noisy_image_itself(tmp_path: 
     assert table["reason"][table["metric"] == "lr_psnr"].str.contains("copying").all()
     for image in data.images:
         hr = data.pixels(image.id)
-        lr = lr_cache.lr_image(hr, degrade.get("sem_lowdose:dose=30"), 1, lr_cache.place_of(image.id))
+        lr = lr_cache.lr_image(hr, degrade.get("sem_lowdose:dose=30"), 1, lr_cache.position_of(image.id))
         error = (lr.astype(float) - hr)[1:-1, 1:-1]
         assert psnr[image.id] == pytest.approx(10 * math.log10(255**2 / np.mean(error**2)), abs=1e-9)
         assert 8.0 < psnr[image.id] < 22.0

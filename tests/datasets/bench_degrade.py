@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from srbench.datasets import degrade
-from srbench.datasets.degrade import Degradation, Place
+from srbench.datasets.degrade import Degradation, LrPosition
 
 SCALE, LR_SIDE, BATCH, RUNS = 4, 48, 16, 15
 NAMES = (
@@ -48,8 +48,8 @@ def costs(degradation: Degradation, device: str) -> tuple[float, float]:
     side = LR_SIDE * SCALE + 2 * degradation.context(SCALE)
     sizes = torch.full((BATCH, 2), 256)
     origins = torch.full((BATCH, 2), 20 - degradation.reach)
-    crops = Place(torch.arange(BATCH), origins, sizes).to(device)
-    whole = Place.whole(1, device=device)
+    crops = LrPosition(torch.arange(BATCH), origins, sizes).to(device)
+    whole = LrPosition.whole(1, device=device)
     image, batch = levels(1, 624, 1024).to(device), levels(BATCH, side, side).to(device)
     return (
         fastest(lambda: degradation(image, SCALE, whole), device),

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from srbench.datasets import shard_files
+from srbench.datasets import pack_writer
 from srbench.datasets.interface import DatasetCard, DatasetError, Micrograph
 from srbench.datasets.pack_writer import packing, verify_packed
 from srbench.datasets.packed import PackedSet, Stored
@@ -29,6 +29,10 @@ def staged(path, names):
     return len(data), hashlib.sha256(data).hexdigest(), stored
 
 
+def adopt(writer, path, size, digest, stored):
+    writer.adopt(pack_writer.AdoptedShard(path, size, digest), stored)
+
+
 def image(name):
     return Micrograph(name, name, "", "train", 20, 32)
 
@@ -36,7 +40,7 @@ def image(name):
 def packed(folder, shards, written=()):
     with packing(folder, name="toy", version="1") as writer:
         for path, facts in shards.items():
-            writer.adopt(path, *facts)
+            adopt(writer, path, *facts)
         for name in written:
             writer.add(name, PICTURES[name])
         names = [name for _, _, stored in shards.values() for name in stored]
@@ -70,7 +74,7 @@ def test_where_there_are_no_links_the_shard_moves(tmp_path, monkeypatch):
 
     path = tmp_path / "one.bin"
     shards = {path: staged(path, "ab")}
-    monkeypatch.setattr(shard_files.os, "link", no_links)
+    monkeypatch.setattr(pack_writer.os, "link", no_links)
     check(packed(tmp_path / "pack", shards), "ab")
     assert not path.exists()
 
@@ -79,7 +83,7 @@ def test_a_pack_that_is_not_finished_leaves_the_shard(tmp_path):
     path = tmp_path / "one.bin"
     facts = staged(path, "ab")
     with packing(tmp_path / "pack", name="toy", version="1") as writer:
-        writer.adopt(path, *facts)
+        adopt(writer, path, *facts)
     assert path.stat().st_size == facts[0] and not list((tmp_path / "pack").glob("shard-*"))
 
 
@@ -101,12 +105,12 @@ def test_what_does_not_fit_is_refused(tmp_path):
     size, digest, stored = staged(path, "ab")
     with packing(tmp_path / "pack", name="toy", version="1") as writer:
         with pytest.raises(DatasetError, match=f"has {size:,} bytes, expected {size + 1:,}"):
-            writer.adopt(path, size + 1, digest, stored)
+            adopt(writer, path, size + 1, digest, stored)
         with pytest.raises(DatasetError, match="has 0 bytes"):
-            writer.adopt(tmp_path / "none.bin", size, digest, stored)
+            adopt(writer, tmp_path / "none.bin", size, digest, stored)
         outside = {"a": Stored("", size - 10, 20, 32, "uint8", "")}
         with pytest.raises(DatasetError, match="images up to"):
-            writer.adopt(path, size, digest, outside)
+            adopt(writer, path, size, digest, outside)
         writer.add("b", PICTURES["b"])
         with pytest.raises(DatasetError, match="Two images are called 'b'"):
-            writer.adopt(path, size, digest, stored)
+            adopt(writer, path, size, digest, stored)

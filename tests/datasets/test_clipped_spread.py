@@ -10,8 +10,7 @@ import torch
 from scipy import integrate, stats
 
 from srbench.datasets import degrade
-from srbench.datasets.degrade.clipping import MANY, NODES, clipped_spread
-from srbench.datasets.degrade.noise import DoseNoise
+from srbench.datasets.degrade.noise import GAUSSIAN_DOSE, SPREAD_NODES, DoseNoise, clipped_spread
 
 GREYS = [0.0, 0.003, 0.1, 0.3333, 0.5, 0.8, 0.97, 1.0]
 
@@ -30,7 +29,7 @@ def test_it_is_what_simulated_recordings_scatter(dose: float, read: float, pedes
         assert spread == pytest.approx(squares.mean(), abs=5.0 * error + 2e-6)
 
 
-@pytest.mark.parametrize("dose", [1.01 * MANY, 1e5])
+@pytest.mark.parametrize("dose", [1.01 * GAUSSIAN_DOSE, 1e5])
 def test_many_electrons_are_gaussian(dose: float) -> None:
     grey, read, pedestal = 0.01, 0.02, 0.15
     variance = (grey * (1 - pedestal) + pedestal) / (dose * (1 - pedestal) ** 2) + read**2
@@ -43,7 +42,9 @@ def test_many_electrons_are_gaussian(dose: float) -> None:
 
 def test_the_two_ways_of_counting_meet() -> None:
     greys = torch.linspace(0.0, 1.0, 37, dtype=torch.float64)
-    counted, gaussian = (clipped_spread(greys, dose, 0.01, 0.15) for dose in (MANY, MANY * 1.0001))
+    counted, gaussian = (
+        clipped_spread(greys, dose, 0.01, 0.15) for dose in (GAUSSIAN_DOSE, GAUSSIAN_DOSE * 1.0001)
+    )
     assert torch.allclose(counted, gaussian, rtol=0.01)
 
 
@@ -63,7 +64,7 @@ def test_what_is_beyond_black_and_white_counts_as_they_do() -> None:
 
 def test_between_the_nodes_of_the_table_it_hardly_errs() -> None:
     """Half way between two nodes, against the sum over all counts."""
-    grey, dose, pedestal = 17.5 / (NODES - 1), 20.0, 0.15
+    grey, dose, pedestal = 17.5 / (SPREAD_NODES - 1), 20.0, 0.15
     counts = np.arange(200)
     chances = stats.poisson(dose * (grey * (1 - pedestal) + pedestal)).pmf(counts)
     shown = np.clip((counts / dose - pedestal) / (1 - pedestal), 0.0, 1.0)

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.datasets.decode import decode, decode_bytes, to_grey
-from srbench.datasets.imagefile import BadImage, read_header
+from srbench.datasets.decode import BadImage, decode, decode_bytes, read_header, to_grey
 
 KINDS = {".png": "PNG", ".tif": "TIFF", ".bmp": "BMP", ".jpg": "JPEG"}
 

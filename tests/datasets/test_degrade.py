@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from srbench.datasets import degrade
 from srbench.datasets.crops import read_crop
-from srbench.datasets.degrade import Place
+from srbench.datasets.degrade import LrPosition
 from srbench.datasets.interface import DatasetError
 
 SETTINGS = [
@@ -39,7 +39,7 @@ def lr_of_crop(pixels, top, left, height, width, degradation, scale, key=KEY):
     context = degradation.context(scale)
     border = context // scale
     around = read_crop(pixels, top - context, left - context, height + 2 * context, width + 2 * context)
-    place = Place(
+    place = LrPosition(
         torch.tensor([key]),
         torch.tensor([[top // scale - border, left // scale - border]]),
         torch.tensor([[pixels.shape[0] // scale, pixels.shape[1] // scale]]),
@@ -64,7 +64,7 @@ def windows(draw):
 def test_lr_of_a_crop_is_a_crop_of_the_lr(case):
     degradation, scale, (rows, columns), (top, left, height, width), seed = case
     pixels = np.random.default_rng(seed).integers(0, 256, (rows * scale, columns * scale), dtype=np.uint8)
-    whole = degradation(as_tensor(pixels, np.float64), scale, Place.whole(KEY))
+    whole = degradation(as_tensor(pixels, np.float64), scale, LrPosition.whole(KEY))
     whole = whole[..., top : top + height, left : left + width]
     crop = lr_of_crop(pixels, top * scale, left * scale, height * scale, width * scale, degradation, scale)
     assert (crop - whole).abs().max() < 1e-12
@@ -90,7 +90,7 @@ def test_gradients_flow_through_the_expected_lr(name):
     degradation = degrade.get(name)
     scale = degradation.scales[0] if degradation.scales else 2
     image = torch.rand(2, 1, 8 * scale, 8 * scale, dtype=torch.float64, requires_grad=True)
-    place = Place.whole(KEY, KEY + 1)
+    place = LrPosition.whole(KEY, KEY + 1)
     degradation.expected(image, scale, place).sum().backward()
     # Every LR pixel is a mean of weights that sum to 1 (less what charging takes from the sum).
     charging = degradation.settings.get("charging", 0.0)
@@ -103,13 +103,13 @@ def test_a_batch_is_its_images_one_by_one_and_inference_mode_changes_nothing(nam
     scale = degradation.scales[0] if degradation.scales else 3
     levels = np.random.default_rng(1).integers(0, 256, (3, 1, 8 * scale, 12 * scale))
     images, keys = torch.from_numpy(levels / 255.0).float(), [KEY, KEY, 5]
-    batch = degradation(images, scale, Place.whole(*keys))
+    batch = degradation(images, scale, LrPosition.whole(*keys))
     with torch.inference_mode():
-        singles = [degradation(images[i : i + 1], scale, Place.whole(keys[i])) for i in range(3)]
+        singles = [degradation(images[i : i + 1], scale, LrPosition.whole(keys[i])) for i in range(3)]
     assert torch.equal(degrade.quantise(batch), degrade.quantise(torch.cat(singles)))
     assert batch.dtype == torch.float32
     image = torch.rand(1, 1, 8 * scale, 8 * scale, requires_grad=True)
-    degradation.expected(image, scale, Place.whole(KEY)).sum().backward()
+    degradation.expected(image, scale, LrPosition.whole(KEY)).sum().backward()
     assert image.grad.isfinite().all()
 
 
@@ -123,10 +123,10 @@ def test_float32_pixels_give_what_float64_pixels_give(name, bits):
         levels = generator.integers(0, 2**bits, (1, 1, 40 * scale, 40 * scale))
         exact = torch.from_numpy(levels / (2.0**bits - 1))
         single = torch.from_numpy(levels.astype(np.float32) / np.float32(2.0**bits - 1))
-        found, expected = (degradation(image, scale, Place.whole(trial)) for image in (single, exact))
+        found, expected = (degradation(image, scale, LrPosition.whole(trial)) for image in (single, exact))
         assert (found - expected).abs().max() < 1e-5  # one electron would be 1 / dose
-        mean = degradation.expected(single, scale, Place.whole(trial))
-        assert (mean - degradation.expected(exact, scale, Place.whole(trial))).abs().max() < 1e-6
+        mean = degradation.expected(single, scale, LrPosition.whole(trial))
+        assert (mean - degradation.expected(exact, scale, LrPosition.whole(trial))).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("name", [n for n in ALL if degrade.get(n).stochastic])
@@ -134,20 +134,20 @@ def test_random_ones_need_a_key_and_another_key_is_another_acquisition(name):
     degradation = degrade.get(name)
     scale = degradation.scales[0] if degradation.scales else 2
     image = torch.rand(1, 1, 16 * scale, 16 * scale)
-    with pytest.raises(DatasetError, match=r"Place\.whole\(noise_key\(image_id\)\)"):
+    with pytest.raises(DatasetError, match=r"LrPosition\.whole\(noise_key\(image_id\)\)"):
         degradation(image, scale)
-    first, again, other = (degradation(image, scale, Place.whole(key)) for key in (1, 1, 2))
+    first, again, other = (degradation(image, scale, LrPosition.whole(key)) for key in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    if not degradation.placed:
+    if not degradation.needs_position:
         assert torch.equal(
-            degradation.expected(image, scale), degradation.expected(image, scale, Place.whole(1))
+            degradation.expected(image, scale), degradation.expected(image, scale, LrPosition.whole(1))
         )
 
 
 def test_scales_without_a_meaning_are_refused():
     with pytest.raises(DatasetError, match="sem_lowdose is defined for x1, not for x2"):
-        degrade.get("sem_lowdose")(torch.rand(1, 1, 8, 8), 2, Place.whole(0))
+        degrade.get("sem_lowdose")(torch.rand(1, 1, 8, 8), 2, LrPosition.whole(0))
 
 
 def test_low_dose_of_an_infinite_dose_is_the_image():
@@ -156,8 +156,8 @@ def test_low_dose_of_an_infinite_dose_is_the_image():
 
 
 def test_drift_says_that_it_needs_the_size_of_the_whole_image():
-    place = Place(torch.tensor([1]), torch.zeros(1, 2, dtype=torch.int64))
-    with pytest.raises(DatasetError, match=r"give Place\(keys, origins, sizes\)"):
+    place = LrPosition(torch.tensor([1]), torch.zeros(1, 2, dtype=torch.int64))
+    with pytest.raises(DatasetError, match=r"give LrPosition\(keys, origins, sizes\)"):
         degrade.get("sem_pixel:drift=1").expected(torch.rand(1, 1, 8, 8), 2, place)
 
 
@@ -167,7 +167,7 @@ def test_cuda_gives_the_lr_of_the_cpu(name):
     degradation = degrade.get(name)
     scale = degradation.scales[0] if degradation.scales else 4
     levels = np.random.default_rng(3).integers(0, 256, (4, 1, 64 * scale, 96 * scale), dtype=np.uint8)
-    images, place = torch.from_numpy(levels / 255.0).float(), Place.whole(1, 2, 3, KEY)
+    images, place = torch.from_numpy(levels / 255.0).float(), LrPosition.whole(1, 2, 3, KEY)
     found = degradation(images.cuda(), scale, place.to("cuda"))
     expected = degradation(images, scale, place)
     assert found.is_cuda
@@ -180,7 +180,7 @@ def test_cuda_gives_the_lr_of_the_cpu(name):
 def test_cuda_is_never_waited_for(name):
     degradation = degrade.get(name)
     scale = degradation.scales[0] if degradation.scales else 4
-    images, place = torch.rand(2, 1, 32 * scale, 32 * scale, device="cuda"), Place.whole(1, 2).to("cuda")
+    images, place = torch.rand(2, 1, 32 * scale, 32 * scale, device="cuda"), LrPosition.whole(1, 2).to("cuda")
     degradation(images, scale, place)  # weights are made and copied once
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -248,7 +248,7 @@ def test_lr_hash_of_a_fixed_image_is_pinned():
     for name in degrade.names():
         degradation = degrade.get(name)
         for scale in degradation.scales or (2, 3, 4):
-            lr = degrade.quantise(degradation(as_tensor(pixels), scale, Place.whole(KEY))) * 255
+            lr = degrade.quantise(degradation(as_tensor(pixels), scale, LrPosition.whole(KEY))) * 255
             digest = hashlib.sha256(lr.round().to(torch.uint8).numpy().tobytes()).hexdigest()
             found[degradation.id, scale] = digest[:12]
     assert found == {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from srbench.datasets import degrade
 from srbench.datasets.crops import read_crop
-from srbench.datasets.degrade import Place
+from srbench.datasets.degrade import LrPosition
 from srbench.datasets.resize import resize
 
 
@@ -115,5 +115,5 @@ def test_replicated_borders_need_the_size_of_the_image_only_at_its_edge(scale, r
     crop = legacy(as_tensor(around), scale)[..., 2:-2, 2:-2]
     whole = legacy(as_tensor(pixels), scale)
     assert torch.equal(crop[..., 2:-2, 2:-2], whole[..., 2:-2, 2:-2])
-    place = Place(torch.tensor([0]), torch.tensor([[-2, -2]]), torch.tensor([[rows, 9]]))
+    place = LrPosition(torch.tensor([0]), torch.tensor([[-2, -2]]), torch.tensor([[rows, 9]]))
     assert torch.equal(legacy(as_tensor(around), scale, place)[..., 2:-2, 2:-2], whole)

@@ -71,8 +71,8 @@ def test_ids_round_trip_and_the_order_of_settings_does_not_matter(case, order):
     assert degrade.get(f"{card.name}:{','.join(listed)}" if listed else card.name) is found
     defaults = {setting.name: setting.default for setting in card.settings}
     assert all(found.settings[name] == pytest.approx(value, rel=1e-5) for name, value in values.items())
-    assert list(found.shown) == sorted(found.shown)
-    assert all(found.shown[name] != defaults[name] for name in found.shown)
+    assert list(found.changed) == sorted(found.changed)
+    assert all(found.changed[name] != defaults[name] for name in found.changed)
     assert found.reach < 200
 
 

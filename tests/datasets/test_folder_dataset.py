@@ -67,7 +67,7 @@ def test_what_cannot_be_used_is_listed_with_its_reason(mine, picture):
         "good.png": "the same picture as again.",
         "tiny.png": "20x20 px is too small",
         "blank.png": "every pixel has the value ",
-        "cut.png": "the file is cut short",
+        "cut.png": "the file is damaged or cut",
         "notes.txt": "not a PNG, TIFF, JPEG or B",
         "float.tif": "pixels that are not number",
     }

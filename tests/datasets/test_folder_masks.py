@@ -6,8 +6,8 @@ import pytest
 
 from srbench.datasets import folder
 from srbench.datasets import open as open_dataset
-from srbench.datasets.folder_masks import pair_masks
-from srbench.datasets.pack_check import verify_packed
+from srbench.datasets.folder import pair_masks
+from srbench.datasets.pack_writer import verify_packed
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from srbench.datasets import DatasetError, DatasetMissing, n2n_sem
 from srbench.datasets import open as open_dataset
 from srbench.datasets.download import RetryPolicy
 from srbench.datasets.n2n_sem import N2nSem
-from srbench.datasets.pack_check import verify_packed
+from srbench.datasets.pack_writer import verify_packed
 from srbench.datasets.packed import read_index
 
 SHIFTS = ((0, 0), (1, 0), (0, -2), (3, 1), (0, 0), (-1, 2), (0, 0))

@@ -18,11 +18,10 @@ import numpy as np
 import psutil
 import pytest
 
-from srbench.datasets import near_duplicates, nffa_pack, nffa_prepare
+from srbench.datasets import near_duplicates, nffa_prepare
 from srbench.datasets.databar import has_databar
 from srbench.datasets.interface import DatasetCard, DatasetError
-from srbench.datasets.nffa_pack import ClassArchive
-from srbench.datasets.nffa_prepare import prepare_nffa
+from srbench.datasets.nffa_prepare import ClassArchive, prepare_nffa
 from srbench.datasets.pack_writer import verify_packed
 from srbench.datasets.packed import PackedSet
 from srbench.datasets.splits import split_hash
@@ -270,7 +269,7 @@ def test_a_failure_while_the_pack_is_made_costs_nothing_that_was_staged(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(nffa_pack, step, fail)
+        patch.setattr(nffa_prepare, step, fail)
         with pytest.raises(KeyboardInterrupt):
             prepare(built, tmp_path)
     monkeypatch.setattr(nffa_prepare, "examine", lambda data: pytest.fail("decoded again"))
@@ -305,7 +304,7 @@ def test_workers_end_with_a_killed_parent(built, tmp_path):
 def test_a_changed_archive_is_done_again_and_the_others_are_not(built, reference, tmp_path, monkeypatch):
     folder = tmp_path / "pack"
     with monkeypatch.context() as patch:
-        patch.setattr(nffa_pack, "split_images", lambda images: pytest.fail("far enough"))
+        patch.setattr(nffa_prepare, "split_images", lambda images: pytest.fail("far enough"))
         with pytest.raises(pytest.fail.Exception):
             prepare(built, folder)
     other = nffa_archives.build(tmp_path / "other", {"Tips": 9}, size=SIZE, seed=5)[0]
@@ -372,7 +371,7 @@ def test_what_is_wrong_is_said_at_once(built, tmp_path):
     with pytest.raises(DatasetError, match="Two archives for Tips"):
         prepare([built[0], built[0]], tmp_path)
     gone = dataclasses.replace(built[0], path=tmp_path / "no.tar")
-    with pytest.raises(DatasetError, match=r"have gone: .*no\.tar"):
+    with pytest.raises(DatasetError, match=r"are missing: .*no\.tar"):
         prepare([gone], tmp_path)
     path = nffa_archives.write_tar(tmp_path / "Tips.tar", {"Tips/L5_a.jpg": b"none"})
     with pytest.raises(DatasetError, match="no images"):

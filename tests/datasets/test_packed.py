@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 
 from srbench.datasets import pack_writer, storage
 from srbench.datasets.interface import DatasetCard, DatasetError, DatasetMissing, Micrograph
-from srbench.datasets.pack_check import verify_packed
-from srbench.datasets.pack_writer import packing
+from srbench.datasets.pack_writer import packing, verify_packed
 from srbench.datasets.packed import PackedSet, read_index, read_manifest
 from srbench.datasets.storage import pixel_hash
 
@@ -326,7 +325,7 @@ def test_a_full_disk_keeps_the_old_state_and_says_what_to_do(tmp_path, images, p
     def full(self, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pack_writer.Shard, "_write", full)
+    monkeypatch.setattr(pack_writer.Shard, "append", full)
     with pytest.raises(DatasetError, match=r"No space left.*SRBENCH_HOME"):
         pack(tmp_path, {"z": picture(9)})
     monkeypatch.undo()

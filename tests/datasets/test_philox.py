@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from srbench.datasets.degrade import Place, noise_key
-from srbench.datasets.degrade.noise import pixel_uniforms
-from srbench.datasets.degrade.philox import Stream, philox, uniforms
+from srbench.datasets.degrade import LrPosition, noise_key
+from srbench.datasets.degrade.noise import Stream, philox, pixel_uniforms, uniforms
 
 # Random123, examples/kat_vectors, philox4x32 with 10 rounds: counter, key, output.
 PUBLISHED = [
@@ -66,7 +65,7 @@ def test_uniforms_are_53_bits_of_the_counter_at_their_place(key, row, column):
 
 
 def test_extreme_words_stay_inside_the_open_interval():
-    from srbench.datasets.degrade.philox import _unit
+    from srbench.datasets.degrade.noise import _unit
 
     ends = _unit(torch.tensor([0, 2**32 - 1]), torch.tensor([0, 2**32 - 1]))
     assert ends.tolist() == [2.0**-54, 1 - 2.0**-53]
@@ -75,7 +74,7 @@ def test_extreme_words_stay_inside_the_open_interval():
 
 def numbers(key=0, shape=(1, 1, 512, 512), origin=(0, 0)):
     count = shape[0]
-    place = Place(torch.arange(key, key + count), torch.tensor([origin] * count))
+    place = LrPosition(torch.arange(key, key + count), torch.tensor([origin] * count))
     return torch.stack(pixel_uniforms(place, torch.Size(shape)))
 
 
@@ -141,9 +140,9 @@ def test_a_crop_a_batch_and_any_order_see_the_same_numbers(top, left, height, wi
     rows, columns = slice(top + 20, top + 20 + height), slice(left + 20, left + 20 + width)
     assert torch.equal(crop, whole[..., rows, columns])
     order = torch.tensor([2, 0, 1])
-    place = Place(torch.tensor([key, key // 2, 7]), torch.tensor([[0, 0], [top, left], [5, 5]]))
+    place = LrPosition(torch.tensor([key, key // 2, 7]), torch.tensor([[0, 0], [top, left], [5, 5]]))
     batch = torch.stack(pixel_uniforms(place, torch.Size((3, 1, height, width))))
-    turned = Place(place.keys[order], place.origins[order])
+    turned = LrPosition(place.keys[order], place.origins[order])
     again = torch.stack(pixel_uniforms(turned, torch.Size((3, 1, height, width))))
     assert torch.equal(batch[:, order], again)
 
@@ -158,7 +157,7 @@ def test_keys_of_an_image_are_63_bits_and_differ_in_every_acquisition():
 
 @pytest.mark.gpu
 def test_cuda_gives_the_same_bits():
-    place = Place.whole(*(noise_key("a", index) for index in range(4)))
+    place = LrPosition.whole(*(noise_key("a", index) for index in range(4)))
     shape = torch.Size((4, 3, 65, 33))
     for here, there in zip(
         pixel_uniforms(place, shape), pixel_uniforms(place.to("cuda"), shape), strict=True

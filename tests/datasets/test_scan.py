@@ -9,9 +9,9 @@ from scipy import stats
 from scipy.signal import lfilter
 
 from srbench.datasets import degrade
-from srbench.datasets.degrade import Place, noise_key
-from srbench.datasets.degrade.philox import Stream
-from srbench.datasets.degrade.scan import CHARGE_TAIL, Scan, drawn_angle
+from srbench.datasets.degrade import LrPosition, noise_key
+from srbench.datasets.degrade.noise import Stream
+from srbench.datasets.degrade.sampling import CHARGE_TAIL, Scan, sample_angle
 
 KEY = noise_key("a scan")
 
@@ -42,7 +42,7 @@ def phases(lines, frequency):
 
 def measured(name, key=KEY, rows=600):
     """Displacement to the right of every line of an LR image of stripes."""
-    lr = degrade.get(name)(stripes(rows, 80, 3, 0.1), 3, Place.whole(key))[0, 0, :, 12:-12].numpy()
+    lr = degrade.get(name)(stripes(rows, 80, 3, 0.1), 3, LrPosition.whole(key))[0, 0, :, 12:-12].numpy()
     still = degrade.get("sem_pixel:dose=inf")(stripes(3, 80, 3, 0.1), 3)[0, 0, :1, 12:-12].numpy()
     return phases(lr, 0.1) - phases(still, 0.1)
 
@@ -56,13 +56,13 @@ def test_the_jitter_of_the_lines_of_an_image(jitter):
     assert abs(found.mean()) < 4 * jitter / math.sqrt(600)
     assert abs(np.corrcoef(found[:-1], found[1:])[0, 1]) < 4 / math.sqrt(600)
     assert stats.kstest(found / jitter, "norm").pvalue > 1e-3
-    asked = Scan(jitter=jitter).displacement(Place.whole(KEY), (600, 80))[0]
+    asked = Scan(jitter=jitter).displacement(LrPosition.whole(KEY), (600, 80))[0]
     assert np.abs(found - asked[:, 1].numpy()).max() < 1e-3
     assert asked[:, 0].abs().max() == 0
 
 
 def test_jitter_is_cut_at_four_standard_deviations():
-    shift = Scan(jitter=0.5).displacement(Place.whole(*range(200)), (1000, 1))[..., 1]
+    shift = Scan(jitter=0.5).displacement(LrPosition.whole(*range(200)), (1000, 1))[..., 1]
     assert 1.9 < shift.abs().max() <= 2.0
     assert shift.std().item() == pytest.approx(0.5, rel=0.01)
 
@@ -73,8 +73,8 @@ def test_drift_by_phase_correlation_of_bands(key):
     registration = pytest.importorskip("skimage.registration")
     hr = texture(384, 160, 2)
     still = degrade.get("sem_pixel:dose=inf")(hr, 2)[0, 0].numpy()
-    moved = degrade.get("sem_pixel:dose=inf,drift=6")(hr, 2, Place.whole(key))[0, 0].numpy()
-    angle = drawn_angle(torch.tensor([key]), Stream.DRIFT).item()
+    moved = degrade.get("sem_pixel:dose=inf,drift=6")(hr, 2, LrPosition.whole(key))[0, 0].numpy()
+    angle = sample_angle(torch.tensor([key]), Stream.DRIFT).item()
     for top in (8, 160, 312):
         band, window = slice(top, top + 64), np.outer(np.hanning(64), np.hanning(160))
         pair = [(image[band] - image[band].mean()) * window for image in (moved, still)]
@@ -84,27 +84,27 @@ def test_drift_by_phase_correlation_of_bands(key):
 
 
 def test_drift_is_spread_over_the_whole_image_whatever_crop_is_given():
-    whole = Scan(drift=3).displacement(Place.whole(KEY), (100, 50))[0]
+    whole = Scan(drift=3).displacement(LrPosition.whole(KEY), (100, 50))[0]
     assert (whole[-1] - whole[0]).norm().item() == pytest.approx(3 * 99 / 100)
     assert whole.norm(dim=-1).max() <= 1.5
-    place = Place(torch.tensor([KEY]), torch.tensor([[40, 0]]), torch.tensor([[100, 50]]))
+    place = LrPosition(torch.tensor([KEY]), torch.tensor([[40, 0]]), torch.tensor([[100, 50]]))
     assert torch.equal(Scan(drift=3).displacement(place, (10, 50))[0], whole[40:50])
 
 
 def test_vibration_is_bounded_and_made_of_sines():
     """Six sines of equal amplitude in random directions have a variance of amplitude^2 / 24 along an axis."""
-    shift = Scan(vibration=0.6).displacement(Place.whole(*range(500)), (400, 1))
+    shift = Scan(vibration=0.6).displacement(LrPosition.whole(*range(500)), (400, 1))
     assert shift.norm(dim=-1).max() <= 0.6
     assert shift.var().item() == pytest.approx(0.36 / 24, rel=0.05)
     power = np.abs(np.fft.rfft(shift[0, :, 1].numpy() * np.hanning(400))) ** 2
     assert np.sort(power)[-24:].sum() > 0.97 * power.sum()  # six lines, four cells wide with the window
     found = measured("sem_pixel:dose=inf,vibration=0.5", rows=200)
-    asked = Scan(vibration=0.5).displacement(Place.whole(KEY), (200, 80))[0, :, 1].numpy()
+    asked = Scan(vibration=0.5).displacement(LrPosition.whole(KEY), (200, 80))[0, :, 1].numpy()
     assert np.abs(found - asked)[4:-4].max() < 1e-3
 
 
 def test_displacements_add_up_and_differ_between_images():
-    place = Place.whole(1, 2)
+    place = LrPosition.whole(1, 2)
     parts = [Scan(jitter=0.2), Scan(drift=1.0), Scan(vibration=0.3)]
     total = sum(scan.displacement(place, (50, 20)) for scan in parts)
     both = Scan(0.2, 1.0, 0.3)
@@ -146,9 +146,9 @@ def test_charging_keeps_mid_grey_and_gives_counting_noise_of_what_is_left():
     grey = torch.full((1, 1, 32, 128), 0.5, dtype=torch.float64)
     made = degrade.get("sem_pixel:dose=60,charging=0.4")
     assert (made.expected(grey, 2) - 0.5).abs().max() < 1e-5
-    assert not made.placed and made.stochastic
+    assert not made.needs_position and made.stochastic
     bright = grey + 0.5
     settled = made.expected(bright, 2)
     assert torch.allclose(settled, torch.tensor(1 - 0.4 * 0.5).double(), atol=1e-5)
-    lr = made(bright.expand(1, 1, 32, 128).repeat(1, 1, 8, 2), 2, Place.whole(KEY))
+    lr = made(bright.expand(1, 1, 32, 128).repeat(1, 1, 8, 2), 2, LrPosition.whole(KEY))
     assert lr.var().item() == pytest.approx(made.noise.variance(settled).mean().item(), rel=0.06)

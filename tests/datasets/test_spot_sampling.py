@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbench.datasets import degrade
-from srbench.datasets.degrade import Place
-from srbench.datasets.degrade.philox import Stream
-from srbench.datasets.degrade.scan import drawn_angle
+from srbench.datasets.degrade import LrPosition
+from srbench.datasets.degrade.noise import Stream
+from srbench.datasets.degrade.sampling import Spot, beam_spot, sample_angle, sample_lines
 from srbench.datasets.resize import resize
-from srbench.datasets.spot_sampling import Spot, beam_spot, sample_lines
 
 
 def wave(size, scale, down, right, phase=0.3):
@@ -153,9 +152,9 @@ def test_astigmatism_by_the_second_moments_of_a_point(angle):
 def test_without_an_angle_each_image_has_its_own():
     point = torch.zeros(8, 1, 31 * 3, 31 * 3, dtype=torch.float64)
     point[..., 46, 46] = 1.0
-    place = Place.whole(*range(8))
+    place = LrPosition.whole(*range(8))
     lr = degrade.get("sem_pixel:dose=inf,spot=1,astigmatism=1.5")(point, 3, place)[:, 0].numpy()
-    angles = drawn_angle(place.keys, Stream.ASTIGMATISM).numpy()
+    angles = sample_angle(place.keys, Stream.ASTIGMATISM).numpy()
     for image, angle in zip(lr, angles, strict=True):
         assert np.abs(moments(image) - ellipse(1.5, 1.0, angle)).max() < 2e-3
     assert np.ptp(angles) > 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, shift
 
-from srbench.datasets.imagefile import BadImage, read_pages
+from srbench.datasets.decode import BadImage, read_pages
 from srbench.datasets.stack import decode_stack, noise_level, shift_between
 
 

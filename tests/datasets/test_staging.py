@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from srbench.datasets.interface import DatasetError
-from srbench.datasets.staging import Staged, Staging, finished_shards, read_pixels, staged
+from srbench.datasets.staging import Staged, Staging, finished_shards, read_pixels, staged_members
 from srbench.datasets.storage import pixel_hash
 
 KEY = {"archive": "a", "rules": "1"}
@@ -55,7 +55,7 @@ def state(folder):
         name: (shard.size, shard.sha256, shard.path.read_bytes())
         for name, shard in finished_shards(folder).items()
     }
-    return list(staged(folder)), shards
+    return list(staged_members(folder)), shards
 
 
 def test_what_was_given_is_found_again(tmp_path):
@@ -136,7 +136,7 @@ def test_another_archive_or_other_rules_begin_anew(tmp_path):
     other = Staging(tmp_path, {**KEY, "rules": "2"}, SHARD)
     assert not other.complete and not other.members
     other.close()
-    assert not list(staged(tmp_path)) and sorted(path.name for path in tmp_path.iterdir()) == [
+    assert not list(staged_members(tmp_path)) and sorted(path.name for path in tmp_path.iterdir()) == [
         "0.bin",
         "journal",
     ]

@@ -18,7 +18,7 @@ from srbench.datasets import DatasetError, Micrograph, MicrographSet, degrade
 from srbench.datasets.degrade import Degradation
 from srbench.datasets.interface import Pixels
 from srbench.evaluation.guards.cards import Finding, Status
-from srbench.evaluation.lr_cache import Entry, LrCache, cut_to_scale, lr_image, place_of
+from srbench.evaluation.lr_cache import Entry, LrCache, cut_to_scale, lr_image, position_of
 from srbench.evaluation.metrics.psnr import psnr
 from srbench.evaluation.protocol import Protocol
 from srbench.files import sha256_file
@@ -67,7 +67,7 @@ def check(
     chosen = lr.entries if every else _spread(lr.entries)
     for entry in chosen:
         hr = cut_to_scale(micrographs.pixels(entry.image), scale)
-        expected = lr_image(hr, degradation, scale, place_of(entry.image))
+        expected = lr_image(hr, degradation, scale, position_of(entry.image))
         given = _given(lr, entry)
         if not np.array_equal(expected, given):
             return _finding("failed", _difference(entry.image, hr, expected, given, degradation, scale))
@@ -142,7 +142,7 @@ def _nearest(image_id: str, hr: Pixels, given: Bytes, scale: int) -> Mapping[str
     for card in degrade.cards():
         known = degrade.get(card.name)
         try:
-            made = lr_image(hr, known, scale, place_of(image_id))
+            made = lr_image(hr, known, scale, position_of(image_id))
         except DatasetError:  # not defined for this scale
             continue
         found[known.id] = psnr(given / 255.0, made / 255.0)

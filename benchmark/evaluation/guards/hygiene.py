@@ -106,7 +106,7 @@ def _of_weights(
     if header.data == micrographs.fingerprint:
         return _of_own_training(micrographs, split)
     try:
-        if not datasets.is_taken(header.dataset):
+        if not datasets.is_local(header.dataset):
             return _finding(
                 "unchecked",
                 f"The weights were trained on {header.dataset}, which is not here to compare with: srbench "

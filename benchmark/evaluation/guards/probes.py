@@ -69,7 +69,7 @@ def probe_images(lr: Pixels8, degradation: Degradation) -> Mapping[str, Pixels8]
         degradation: how it was made.
     """
     noisy = {"noisy": _with_noise(lr)}
-    if degradation.placed:
+    if degradation.needs_position:
         return noisy
     return {"mirrored": _mirrored(lr), "turned": _turned(lr), **noisy}
 

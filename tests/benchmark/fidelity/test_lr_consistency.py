@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from srbench.datasets import degrade
-from srbench.datasets.degrade import Degradation, Place, noise_key, quantise
+from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.consistency import ROUNDING_VARIANCE
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane
@@ -38,7 +38,7 @@ def apply(function: Callable[[Tensor], Tensor], plane: Plane) -> Plane:
 
 
 def recording(made: Degradation, hr: Plane, scale: int, key: int = 0) -> Plane:
-    place = Place.whole(noise_key("scene", key))
+    place = LrPosition.whole(noise_key("scene", key))
     return apply(lambda plane: quantise(made(plane, scale, place)), hr)
 
 
@@ -46,7 +46,7 @@ def case(
     name: str, sr: Plane, hr: Plane, scale: int = 4, protocol: str = "sem-grey", lr: Plane | None = None
 ) -> Case:
     made = degrade.get(name)
-    noise, place = made.noise, Place.whole(noise_key("scene", 0))
+    noise, place = made.noise, LrPosition.whole(noise_key("scene", 0))
 
     def variance(plane: Plane) -> Plane:
         rounding = np.full_like(plane, ROUNDING_VARIANCE)

@@ -156,7 +156,7 @@ def test_mirroring_before_and_after_every_degradation_is_the_same(name: str, sca
     degradation = degrade.get(name)
     hr = torch.from_numpy(np.random.default_rng(scale).random((1, 1, 48, 72)))
     plain = degradation.expected(hr, scale)
-    assert not degradation.placed
+    assert not degradation.needs_position
     torch.testing.assert_close(degradation.expected(hr.flip(-1), scale).flip(-1), plain, rtol=0, atol=1e-12)
     both = degradation.expected(hr.flip(-1, -2), scale).flip(-1, -2)
     torch.testing.assert_close(both, plain, rtol=0, atol=1e-12)
@@ -174,7 +174,7 @@ def test_lr_of_mirrored_hr_is_the_mirrored_lr_bit_for_bit(images: list[Pixels8])
 def test_scans_with_a_direction_are_not_mirrored() -> None:
     lr = np.full((12, 12), 100, np.uint8)
     drifting = degrade.get("sem_pixel:jitter=0.3")
-    assert drifting.placed
+    assert drifting.needs_position
     assert list(probe_images(lr, drifting)) == ["noisy"]
     assert set(probe_images(lr, degrade.get("sem_pixel"))) == {"mirrored", "turned", "noisy"}
 

@@ -73,7 +73,7 @@ class OnDisk(MicrographSet):
     def pixels(self, image_id: str) -> Pixels:
         return self.hr
 
-    def places(self) -> tuple[Path, ...]:
+    def hr_paths(self) -> tuple[Path, ...]:
         return (self.folder,)
 
 

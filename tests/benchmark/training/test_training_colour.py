@@ -12,7 +12,7 @@ from torch import nn
 from training_fakes import HASHED, PlainSR, Textures, one_stage, register_network
 
 from srbench import weights
-from srbench.datasets.degrade import Place, get, noise_key, quantise
+from srbench.datasets.degrade import LrPosition, get, noise_key, quantise
 from srbench.errors import SrbenchError
 from srbench.evaluation.protocol import to_grey
 from srbench.models import ModelError
@@ -166,7 +166,7 @@ def test_validation_is_on_the_lr_of_the_evaluation(degradation, colour):
     for image, seen in zip(micrographs.split("val"), model.seen, strict=True):
         pixels = micrographs.pixels(image.id)[: image.height // 2 * 2, : image.width // 2 * 2]
         hr = torch.from_numpy(pixels / 255.0).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)[None]
-        lr = quantise(degradation(hr, 2, Place.whole(noise_key(image.id, 0))))
+        lr = quantise(degradation(hr, 2, LrPosition.whole(noise_key(image.id, 0))))
         torch.testing.assert_close(seen.double(), lr, rtol=0, atol=1e-6)
 
 

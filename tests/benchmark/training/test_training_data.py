@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from training_fakes import HASHED, Textures, texture
 
 from srbench.datasets.crops import read_crop
-from srbench.datasets.degrade import Place, get, noise_key, quantise
+from srbench.datasets.degrade import LrPosition, get, noise_key, quantise
 from srbench.datasets.interface import DatasetError
 from srbench.errors import SrbenchError
 from srbench.training.data import CropReader, apply_symmetries, large_enough, make_pairs, to_unit
@@ -51,7 +51,7 @@ def whole_lr(hr: np.ndarray, degradation, scale: int, key: int) -> np.ndarray:
     """What evaluation does with ``(C, H, W)``: the whole image, cut to the scale, degraded, rounded."""
     height, width = (side - side % scale for side in hr.shape[1:])
     cut = torch.from_numpy(np.ascontiguousarray(hr[:, :height, :width]))
-    return quantise(degradation(cut[None], scale, Place.whole(key)))[0].numpy()
+    return quantise(degradation(cut[None], scale, LrPosition.whole(key)))[0].numpy()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.datasets.degrade import Degradation, Place
+from srbench.datasets.degrade import Degradation, LrPosition
 from srbench.datasets.interface import DatasetCard, DatasetSource, DatasetState, Micrograph, MicrographSet
 from srbench.datasets.registry import register_dataset
 from srbench.models.recipe import (
@@ -125,7 +125,7 @@ class TextureSource(DatasetSource):
 class HashNoise:
     """Noise that can be computed by hand: a hash of the key and of the position in the whole LR image."""
 
-    def sample(self, expected: Tensor, place: Place) -> Tensor:
+    def sample(self, expected: Tensor, place: LrPosition) -> Tensor:
         rows, columns = positions(expected, place)
         keys = (place.keys % 65521).view(-1, 1, 1, 1)
         hashed = (keys * 31 + rows * 7919 + columns * 104729 + rows * columns * 13) % 997
@@ -135,21 +135,21 @@ class HashNoise:
         return torch.full_like(expected, 0.04 / 12)
 
 
-def positions(lr: Tensor, place: Place) -> tuple[Tensor, Tensor]:
+def positions(lr: Tensor, place: LrPosition) -> tuple[Tensor, Tensor]:
     """Rows ``(N, 1, H, 1)`` and columns ``(N, 1, 1, W)`` in the whole LR image."""
     rows = place.origins[:, 0].view(-1, 1, 1, 1) + torch.arange(lr.shape[-2]).view(1, 1, -1, 1)
     columns = place.origins[:, 1].view(-1, 1, 1, 1) + torch.arange(lr.shape[-1]).view(1, 1, 1, -1)
     return rows, columns
 
 
-def banded(hr: Tensor, scale: int, place: Place | None) -> Tensor:
+def banded(hr: Tensor, scale: int, place: LrPosition | None) -> Tensor:
     """The mean over scale x scale pixels, darker in some rows: a scan's distortion that knows its rows."""
     lr = F.avg_pool2d(hr, scale)
     rows, _ = positions(lr, place)
     return lr * (1 - 0.1 * ((rows + place.keys.view(-1, 1, 1, 1) % 5) % 3).to(lr.dtype))
 
 
-HASHED = Degradation("hashed", 1, "for tests", 1, banded, HashNoise(), placed=True)
+HASHED = Degradation("hashed", 1, "for tests", 1, banded, HashNoise(), needs_position=True)
 
 
 class TinySR(nn.Module):
