@@ -38,7 +38,7 @@ from srbench.datasets.interface import (
 from srbench.datasets.registry import register_dataset
 
 if TYPE_CHECKING:
-    from srbench.datasets.synthetic.cache import Drawn
+    from srbench.datasets.synthetic.suite import Drawn
     from srbench.datasets.synthetic.suite import SyntheticScene
 
 HASHES = Path(__file__).with_name("sem_synthetic.json")

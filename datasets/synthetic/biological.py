@@ -8,23 +8,238 @@ lattice of pores. Vesicles, granules, pits of the membrane and the finer pores h
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from srbench.datasets.synthetic.cells import Cell, draw_wrinkles
 from srbench.datasets.synthetic.draws import DECIMALS, Draws
-from srbench.datasets.synthetic.geometry import FineGrid, coverage
-from srbench.datasets.synthetic.imaging import Optics
-from srbench.datasets.synthetic.lattice import Lattice, Pore, draw_lattice
-from srbench.datasets.synthetic.painting import blend, put_edge, visible_areas, window
+from srbench.datasets.synthetic.geometry import Array, FineGrid, Point, coverage, rotate
+from srbench.datasets.synthetic.imaging import Layers, Optics
+from srbench.datasets.synthetic.painting import (
+    SMALL,
+    Ball,
+    Box,
+    Speck,
+    Strip,
+    blend,
+    draw_hole,
+    paint_ball,
+    put_edge,
+    scatter,
+    shadow,
+    visible_areas,
+    window,
+)
 from srbench.datasets.synthetic.records import record
-from srbench.datasets.synthetic.scene import Layers, Scene, register_scene
-from srbench.datasets.synthetic.specks import Speck, draw_hole, scatter
-from srbench.datasets.synthetic.spots import SMALL, Ball, paint_ball
-from srbench.datasets.synthetic.strips import Strip
-from srbench.datasets.synthetic.tubes import shadow
+from srbench.datasets.synthetic.scene import Scene, register_scene
+
+WRINKLES = 6
+"""Cosines that make up the wrinkles of a cell."""
+
+
+@dataclass(frozen=True)
+class Wrinkle:
+    """A cosine of height ``amplitude``; lengths in HR pixels, ``angle`` of its normal in degrees."""
+
+    wavelength: float
+    angle: float
+    phase: float
+    amplitude: float
+
+    def wave(self, y: Array, x: Array) -> Array:
+        """Its height at rows ``(n, 1)`` and columns ``(1, m)``, by the addition theorem."""
+        turn, number = math.radians(self.angle), 2 * math.pi / self.wavelength
+        down = number * math.sin(turn) * y + 2 * math.pi * self.phase
+        right = number * math.cos(turn) * x
+        result: Array = self.amplitude * (np.cos(down) * np.cos(right) - np.sin(down) * np.sin(right))
+        return result
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell with the outline |u / (major/2)|^n + |v / (minor/2)|^n = 1. Lengths in HR pixels.
+
+    Attributes:
+        y: row of the centre.
+        x: column of the centre.
+        major: full length along ``angle``.
+        minor: full length across.
+        exponent: n: 2 is an ellipse, larger is squarer.
+        angle: in degrees from columns towards rows.
+        relief: height over the half width.
+        brightness: factor of the yield.
+        wrinkles: waves of the membrane.
+    """
+
+    y: float
+    x: float
+    major: float
+    minor: float
+    exponent: float
+    angle: float
+    relief: float
+    brightness: float
+    wrinkles: tuple[Wrinkle, ...]
+
+    @property
+    def area(self) -> float:
+        """Area of the superellipse (Dirichlet's integral)."""
+        n = self.exponent
+        share = math.gamma(1 + 1 / n) ** 2 / math.gamma(1 + 2 / n)
+        return round(self.major * self.minor * share, DECIMALS)
+
+    @cached_property
+    def box(self) -> Box:
+        """Smallest box with the whole outline (Hölder's inequality gives the support of a superellipse)."""
+        turn, n = math.radians(self.angle), self.exponent
+        cosine, sine = abs(math.cos(turn)), abs(math.sin(turn))
+        a, b, dual = self.major / 2, self.minor / 2, n / (n - 1)
+        tall = ((a * sine) ** dual + (b * cosine) ** dual) ** (1 / dual)
+        wide = ((a * cosine) ** dual + (b * sine) ** dual) ** (1 / dual)
+        box = self.y - tall, self.x - wide, self.y + tall, self.x + wide
+        return (
+            round(box[0], DECIMALS),
+            round(box[1], DECIMALS),
+            round(box[2], DECIMALS),
+            round(box[3], DECIMALS),
+        )
+
+    def radius(self, y: Array, x: Array) -> Array:
+        """Distance from the centre over that of the outline in the same direction: 1 on the outline."""
+        u, v = self._scaled(y, x)
+        radius: Array = (u**self.exponent + v**self.exponent) ** (1 / self.exponent)
+        return radius
+
+    def distance(self, y: Array, x: Array) -> Array:
+        """Signed distance to the outline, first order: exact on it, good near it."""
+        u, v = self._scaled(y, x)
+        u, v = np.maximum(u, 1e-9), np.maximum(v, 1e-9)
+        un, vn = u**self.exponent, v**self.exponent
+        radius = (un + vn) ** (1 / self.exponent)
+        # The gradient of the radius is constant along rays from the centre.
+        scale = radius / (un + vn)
+        slope_u, slope_v = un / u * scale / (self.major / 2), vn / v * scale / (self.minor / 2)
+        distance: Array = (radius - 1) / np.sqrt(slope_u * slope_u + slope_v * slope_v)
+        return distance
+
+    def height(self, y: Array, x: Array) -> Array:
+        """Dome and wrinkles of points ``(n, 1)`` and ``(1, m)``; 0 outside."""
+        radius = self.radius(y, x)
+        inside = np.maximum(1 - radius * radius, 0)
+        dome = self.relief * self.minor / 2 * np.sqrt(inside)
+        waves = np.zeros_like(radius)
+        for wrinkle in self.wrinkles:
+            waves += wrinkle.wave(y - self.y, x - self.x)
+        result: Array = dome + waves * np.minimum(4 * inside, 1)
+        return result
+
+    def _scaled(self, y: Array, x: Array) -> tuple[Array, Array]:
+        u, v = rotate(y - self.y, x - self.x, math.radians(self.angle))
+        return np.abs(u) / (self.major / 2), np.abs(v) / (self.minor / 2)
+
+
+def draw_wrinkles(draws: Draws, strength: float) -> tuple[Wrinkle, ...]:
+    """Waves of random directions about a common one, the short ones lower."""
+    grain = draws.uniform(0, 180)
+    wrinkles = []
+    for _ in range(WRINKLES):
+        wavelength = draws.uniform(8, 26)
+        amplitude = round(strength * wavelength / 26 * draws.uniform(0.6, 1.2), DECIMALS)
+        wrinkles.append(
+            Wrinkle(wavelength, draws.uniform(grain - 60, grain + 60), draws.uniform(0, 1), amplitude)
+        )
+    return tuple(wrinkles)
+
+
+PITCHES, HOLES = (10.0, 18.0), (4.0, 9.0)
+"""Distances of neighbouring pores and diameters of pores, HR pixels."""
+
+
+@dataclass(frozen=True)
+class Pore:
+    """A round pore; ``i`` and ``j`` count lattice vectors from the origin."""
+
+    i: int
+    j: int
+    y: float
+    x: float
+    diameter: float
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Pores at ``origin`` + i ``first`` + j ``second``. Lengths in HR pixels, vectors (y, x).
+
+    Attributes:
+        pitch: distance of neighbours.
+        diameter: mean diameter of the pores.
+        origin: place of pore (0, 0).
+        first: lattice vector.
+        second: lattice vector, turned by 60 degrees.
+        pores: those that are open.
+        missing: places (i, j, y, x) of pores that are closed.
+    """
+
+    pitch: float
+    diameter: float
+    origin: Point
+    first: Point
+    second: Point
+    pores: tuple[Pore, ...]
+    missing: tuple[tuple[int, int, float, float], ...]
+
+    def as_truth(self) -> dict[str, Any]:
+        """Vectors, pores and what is missing."""
+        return {
+            "pitch": self.pitch,
+            "mean_diameter": self.diameter,
+            "origin": list(self.origin),
+            "vectors": [list(self.first), list(self.second)],
+            "count": len(self.pores),
+            "pores": [asdict(pore) for pore in self.pores],
+            "missing": [{"i": i, "j": j, "y": y, "x": x} for i, j, y, x in self.missing],
+        }
+
+
+def draw_lattice(draws: Draws, body: Cell) -> Lattice:
+    """A lattice that fills a body up to its rim; about one pore in 40 is closed."""
+    pitch = draws.uniform(*PITCHES)
+    diameter = round(min(pitch * draws.uniform(0.44, 0.6), HOLES[1] / 1.06), DECIMALS)
+    turn = draws.uniform(0, 60)
+    first, second = (_vector(pitch, turn + extra) for extra in (0, 60))
+    origin = (round(body.y + draws.uniform(-4, 4), DECIMALS), round(body.x + draws.uniform(-4, 4), DECIMALS))
+    pores, missing = [], []
+    for i, j, y, x in _places(body, pitch, origin, first, second):
+        if draws.chance(1 / 40):
+            missing.append((i, j, y, x))
+        else:
+            size = min(max(diameter * draws.uniform(0.95, 1.05), HOLES[0]), HOLES[1])
+            pores.append(Pore(i, j, y, x, round(size, DECIMALS)))
+    return Lattice(pitch, diameter, origin, first, second, tuple(pores), tuple(missing))
+
+
+def _vector(length: float, degrees: float) -> Point:
+    angle = math.radians(degrees)
+    return round(length * math.sin(angle), DECIMALS), round(length * math.cos(angle), DECIMALS)
+
+
+def _places(
+    body: Cell, pitch: float, origin: Point, first: Point, second: Point
+) -> list[tuple[int, int, float, float]]:
+    """Lattice points of a body, at least 0.75 pitches from its outline."""
+    reach = math.ceil(1.2 * math.hypot(body.major, body.minor) / 2 / pitch)
+    steps = np.arange(-reach, reach + 1, dtype=np.float64)
+    i, j = steps[:, None], steps[None, :]
+    y = np.round(origin[0] + i * first[0] + j * second[0], DECIMALS)
+    x = np.round(origin[1] + i * first[1] + j * second[1], DECIMALS)
+    deep = np.round(body.distance(y, x), DECIMALS) < -0.75 * pitch
+    return [
+        (int(row) - reach, int(column) - reach, float(y[row, column]), float(x[row, column]))
+        for row, column in zip(*np.nonzero(deep), strict=True)
+    ]
+
 
 REACH = 24.0
 """HR pixels beyond an outline up to which the ground knows of it."""

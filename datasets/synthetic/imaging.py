@@ -10,23 +10,41 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 from scipy.signal import lfilter
+from scipy.special import gammaln
 
-from srbench.datasets.synthetic.draws import Draws
-from srbench.datasets.synthetic.fields import banded_spectrum, gaussian_field, smooth_spectrum
+from srbench.datasets.synthetic.draws import Array, Draws, banded_spectrum, gaussian_field, smooth_spectrum
 from srbench.datasets.synthetic.geometry import MARGIN, SUPERSAMPLING, Array, FineGrid, area_average
-
-if TYPE_CHECKING:
-    from srbench.datasets.synthetic.scene import Layers
 
 LARGEST_SECANT = 5.0
 """The escape depth is finite: grazing surfaces do not shine without limit."""
 IMAGE_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A scene as maps on the fine grid, each ``(side, side)``.
+
+    Attributes:
+        emission: secondary-electron yield of the flat material, about 0 to 1.
+        height: relief in HR pixels; its slope gives the tilt contrast.
+        distance: signed distance to the nearest material edge in HR pixels, negative inside features.
+        depth: how far below the surface, in HR pixels: deep places lose their electrons.
+        grain: relative amplitude of the texture.
+        roughness: standard deviation of the random relief in HR pixels.
+    """
+
+    emission: Array
+    height: Array
+    distance: Array
+    depth: Array
+    grain: Array
+    roughness: Array
 
 
 @dataclass(frozen=True)
@@ -181,3 +199,60 @@ def grey_levels(signal: Array, window: Window) -> NDArray[np.uint8]:
     gain = (window.white - window.black) / (window.high - window.low)
     scaled = np.round(window.black + (signal - window.low) * gain, IMAGE_DECIMALS)
     return np.floor(np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+DOSE = 150.0
+"""Electrons counted in a pixel of full signal: an ordinary slow scan."""
+PEDESTAL = 0.15
+"""Share of the full signal that the brightness setting shows as black: dark places are noisy too."""
+READ_NOISE = 0.01
+"""Standard deviation of the electronics, of the full grey scale."""
+
+
+def acquire(truth: NDArray[np.uint8], draws: Draws, dose: float = DOSE) -> NDArray[np.uint8]:
+    """One acquisition of ``truth``.
+
+    The signal of grey level g (0 to 1) is s = p + (1 - p) g with the pedestal p; N ~ Poisson(dose s)
+    electrons are counted, shown as (N / dose - p) / (1 - p), and the electronics add Gaussian noise.
+
+    Args:
+        truth: noise-free ``(H, W)``.
+        draws: random numbers.
+        dose: electrons in a pixel of full signal.
+
+    Returns:
+        ``(H, W)``, clipped at black and white as a digitiser does.
+    """
+    counts = poisson_of_levels(truth, dose, draws.uniforms(*truth.shape))
+    shown = (counts / dose - PEDESTAL) / (1 - PEDESTAL) + READ_NOISE * draws.normals(*truth.shape)
+    return np.floor(np.clip(np.round(shown, 9), 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def noise_variance(grey: Array, dose: float = DOSE) -> Array:
+    """Variance of ``acquire`` before clipping and rounding, by noise-free grey level in [0, 1]."""
+    signal = PEDESTAL + (1 - PEDESTAL) * grey
+    result: Array = signal / (dose * (1 - PEDESTAL) ** 2) + READ_NOISE**2
+    return result
+
+
+def poisson_of_levels(levels: NDArray[np.uint8], dose: float, uniforms: Array) -> Array:
+    """Poisson counts for each of 256 grey levels, by inversion of the distribution function.
+
+    Args:
+        levels: ``(H, W)`` grey levels.
+        dose: expected counts at level 255 (level 0 expects ``PEDESTAL * dose``).
+        uniforms: ``(H, W)`` in (0, 1).
+    """
+    counts = np.zeros(levels.shape)
+    for level in np.unique(levels):
+        here = levels == level
+        mean = dose * (PEDESTAL + (1 - PEDESTAL) * int(level) / 255)
+        counts[here] = np.searchsorted(poisson_distribution(mean), uniforms[here], side="left")
+    return counts
+
+
+def poisson_distribution(mean: float) -> Array:
+    """P(N <= k) for k = 0, 1, ... up to where the rest is below 1e-15."""
+    k = np.arange(math.ceil(mean + 12 * math.sqrt(mean) + 20))
+    cumulative: Array = np.cumsum(np.exp(k * math.log(mean) - mean - gammaln(k + 1)))
+    return cumulative

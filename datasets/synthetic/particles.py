@@ -15,9 +15,9 @@ import numpy as np
 
 from srbench.datasets.synthetic.draws import DECIMALS, Draws
 from srbench.datasets.synthetic.geometry import Array, FineGrid, coverage, ellipse_distance, rotate
-from srbench.datasets.synthetic.imaging import Optics
+from srbench.datasets.synthetic.imaging import Layers, Optics
 from srbench.datasets.synthetic.painting import blend
-from srbench.datasets.synthetic.scene import Layers, Scene, register_scene
+from srbench.datasets.synthetic.scene import Scene, register_scene
 
 REACH = 24.0
 """HR pixels beyond an outline up to which it casts a shadow."""

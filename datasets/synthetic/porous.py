@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from srbench.datasets.synthetic.draws import DECIMALS, Draws
-from srbench.datasets.synthetic.fields import banded_spectrum, gaussian_field
+from srbench.datasets.synthetic.draws import DECIMALS, Draws, banded_spectrum, gaussian_field
 from srbench.datasets.synthetic.geometry import (
     Array,
     FineGrid,
@@ -25,8 +24,8 @@ from srbench.datasets.synthetic.geometry import (
     ellipse_distance,
     level_set_distance,
 )
-from srbench.datasets.synthetic.imaging import Optics
-from srbench.datasets.synthetic.scene import Layers, Scene, register_scene
+from srbench.datasets.synthetic.imaging import Layers, Optics
+from srbench.datasets.synthetic.scene import Scene, register_scene
 
 SMALL = (2.0, 6.0)
 """Diameters of the pinholes, HR pixels."""

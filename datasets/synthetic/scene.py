@@ -15,29 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from srbench.datasets.synthetic.draws import Draws
-from srbench.datasets.synthetic.geometry import Array, FineGrid
-from srbench.datasets.synthetic.imaging import Optics
-
-
-@dataclass(frozen=True)
-class Layers:
-    """A scene as maps on the fine grid, each ``(side, side)``.
-
-    Attributes:
-        emission: secondary-electron yield of the flat material, about 0 to 1.
-        height: relief in HR pixels; its slope gives the tilt contrast.
-        distance: signed distance to the nearest material edge in HR pixels, negative inside features.
-        depth: how far below the surface, in HR pixels: deep places lose their electrons.
-        grain: relative amplitude of the texture.
-        roughness: standard deviation of the random relief in HR pixels.
-    """
-
-    emission: Array
-    height: Array
-    distance: Array
-    depth: Array
-    grain: Array
-    roughness: Array
+from srbench.datasets.synthetic.geometry import FineGrid
+from srbench.datasets.synthetic.imaging import Layers, Optics
 
 
 class Scene(ABC):

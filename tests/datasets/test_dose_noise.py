@@ -9,7 +9,7 @@ from scipy import stats
 
 from srbench.datasets import degrade
 from srbench.datasets.degrade import Place, noise_key
-from srbench.datasets.synthetic import noise as synthetic
+from srbench.datasets.synthetic import imaging as synthetic
 
 DOSES = [20, 60, 150, 600]
 LEVELS = [0, 13, 128, 240, 255]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from srbench.datasets.synthetic.cells import Cell
+from srbench.datasets.synthetic.biological import Cell
 from srbench.datasets.synthetic.draws import Draws
 from srbench.datasets.synthetic.geometry import FineGrid, coverage
 from srbench.datasets.synthetic.scene import scene_kinds

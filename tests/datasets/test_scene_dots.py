@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import filters, measure
 
-from srbench.datasets.synthetic.dots import DotScene
 from srbench.datasets.synthetic.draws import Draws
 from srbench.datasets.synthetic.geometry import FineGrid, area_average, coverage
+from srbench.datasets.synthetic.patterned import DotScene
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
 

@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.special import i0, i1
 
-from srbench.datasets.synthetic.curves import b_spline, crossings, lengths_inside, von_mises
 from srbench.datasets.synthetic.draws import Draws
-from srbench.datasets.synthetic.geometry import FineGrid, coverage
+from srbench.datasets.synthetic.geometry import (
+    FineGrid,
+    b_spline,
+    coverage,
+    crossings,
+    lengths_inside,
+    von_mises,
+)
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from srbench.datasets.synthetic.draws import Draws
-from srbench.datasets.synthetic.fields import gaussian_field
+from srbench.datasets.synthetic.draws import Draws, gaussian_field
 from srbench.datasets.synthetic.films import self_affine_spectrum
 from srbench.datasets.synthetic.geometry import FineGrid, coverage
 from srbench.datasets.synthetic.scene import scene_kinds
@@ -145,7 +144,7 @@ def test_cracks_look_dark_along_their_centre_lines(cracked):
 
 
 def test_a_crack_that_meets_an_older_one_ends_there():
-    from srbench.datasets.synthetic.curves import crossings
+    from srbench.datasets.synthetic.geometry import crossings
 
     meetings = 0
     for index in range(30):

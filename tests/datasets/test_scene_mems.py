@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from srbench.datasets.synthetic.draws import Draws
 from srbench.datasets.synthetic.geometry import FineGrid, coverage
-from srbench.datasets.synthetic.manhattan import Bar, Layout
+from srbench.datasets.synthetic.mems import Bar, Layout
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
 

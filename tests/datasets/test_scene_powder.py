@@ -13,10 +13,12 @@ from scipy.spatial import ConvexHull
 from skimage.draw import polygon2mask
 
 from srbench.datasets.synthetic.draws import Draws
-from srbench.datasets.synthetic.geometry import FineGrid, area_average, coverage
-from srbench.datasets.synthetic.polygons import (
+from srbench.datasets.synthetic.geometry import (
+    FineGrid,
+    area_average,
     convex_distance,
     convex_hull,
+    coverage,
     polygon_centroid,
     rounded_area,
     sides,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from srbench.datasets.synthetic.draws import Draws
-from srbench.datasets.synthetic.fields import (
+from srbench.datasets.synthetic.draws import (
+    Draws,
     banded_spectrum,
     edge_psd,
     gaussian_field,

@@ -5,7 +5,12 @@ import pytest
 from scipy import stats
 
 from srbench.datasets.synthetic.draws import Draws
-from srbench.datasets.synthetic.noise import acquire, noise_variance, poisson_distribution, poisson_of_levels
+from srbench.datasets.synthetic.imaging import (
+    acquire,
+    noise_variance,
+    poisson_distribution,
+    poisson_of_levels,
+)
 
 
 @pytest.mark.parametrize("dose", [150.0, 600.0])

@@ -10,7 +10,7 @@ from skimage import filters, measure
 
 from srbench.datasets.synthetic.draws import Draws
 from srbench.datasets.synthetic.geometry import FineGrid, area_average, coverage
-from srbench.datasets.synthetic.lines import LineScene
+from srbench.datasets.synthetic.patterned import LineScene
 from srbench.datasets.synthetic.scene import register_scene, scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
 
