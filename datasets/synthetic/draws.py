@@ -1,14 +1,14 @@
-"""Random numbers that are the same on every machine and for every version of numpy.
+"""Random numbers, fields and rough edges that are the same on every machine and for every version of numpy.
 
-numpy freezes the raw integers of its bit generators but not the distributions made from them (NEP 19), and a
-scene must not change because numpy found a faster gamma variate. So the few distributions needed here are
-made from the raw integers.
+numpy freezes the raw integers of its bit generators but not the distributions made from them (NEP 19), so the
+few distributions needed here are made from the raw integers. Fields are rounded after the Fourier transform:
+FFT libraries differ in the last bits, and a threshold or an 8-bit rounding further on must not see that.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -19,10 +19,14 @@ from scipy.special import ndtri
 Array = NDArray[np.float64]
 Item = TypeVar("Item")
 DECIMALS = 4
-"""Geometry is rounded to this many decimals of an HR pixel when drawn: the truth is what is rendered."""
+"""Geometry is rounded to this many decimals of an HR pixel when sampled: the truth is what is rendered."""
 
 
-class Draws:
+Spread = float | tuple[float, float] | Callable[["RandomStream"], float]
+"""How a number is sampled: always the same, uniform between two bounds, or by a function of the stream."""
+
+
+class RandomStream:
     """A stream of random numbers.
 
     Args:
@@ -47,8 +51,21 @@ class Draws:
         """One number between ``low`` and ``high``, rounded to ``DECIMALS``."""
         return round(low + (high - low) * float(self.uniforms(1)[0]), DECIMALS)
 
+    def share(self, whole: float, low: float, high: float) -> float:
+        """``whole`` times a number between ``low`` and ``high``, rounded to ``DECIMALS``."""
+        return round(whole * self.uniform(low, high), DECIMALS)
+
+    def table(self, spreads: Mapping[str, Spread]) -> dict[str, float]:
+        """A number for each name, sampled in the order of the table."""
+        return {name: self._number(spread) for name, spread in spreads.items()}
+
+    def _number(self, spread: Spread) -> float:
+        if isinstance(spread, tuple):
+            return self.uniform(*spread)
+        return spread(self) if callable(spread) else spread
+
     def log_normal(self, median: float, gsd: float, low: float, high: float) -> float:
-        """One log-normal number with geometric standard deviation ``gsd``, redrawn until in [low, high]."""
+        """One log-normal number with geometric standard deviation ``gsd``, again until in [low, high]."""
         for _ in range(1000):
             value = round(median * math.exp(math.log(gsd) * float(self.normals(1)[0])), DECIMALS)
             if low <= value <= high:
@@ -70,7 +87,6 @@ class Draws:
         return items[self.integer(0, len(items) - 1)]
 
 
-Array = NDArray[np.float64]
 FIELD_DECIMALS = 9
 Spectrum = Callable[[Array], Array]
 """Spatial frequency in cycles per HR pixel to spectral amplitude (up to a factor)."""
@@ -86,11 +102,11 @@ def banded_spectrum(wavelength: float, width: float) -> Spectrum:
     return lambda f: np.exp(-0.5 * ((f * wavelength - 1) / width) ** 2)
 
 
-def gaussian_field(draws: Draws, side: int, step: float, spectrum: Spectrum) -> Array:
+def gaussian_field(stream: RandomStream, side: int, step: float, spectrum: Spectrum) -> Array:
     """A periodic Gaussian field of zero mean and unit variance, band-limited to half a cycle per HR pixel.
 
     Args:
-        draws: random numbers, one for each HR pixel.
+        stream: random numbers, one for each HR pixel.
         side: points to a side; ``side * step`` is an even number of HR pixels.
         step: distance of points in HR pixels.
         spectrum: amplitude by frequency.
@@ -102,7 +118,7 @@ def gaussian_field(draws: Draws, side: int, step: float, spectrum: Spectrum) -> 
     rows, columns = scipy.fft.fftfreq(pixels)[:, None], scipy.fft.rfftfreq(pixels)[None, :]
     amplitude = spectrum(np.sqrt(rows * rows + columns * columns))
     amplitude[0, 0] = 0.0
-    coarse = scipy.fft.rfft2(draws.normals(pixels, pixels)) * amplitude
+    coarse = scipy.fft.rfft2(stream.normals(pixels, pixels)) * amplitude
     half = pixels // 2
     fine = np.zeros((side, side // 2 + 1), dtype=np.complex128)
     fine[:half, :half] = coarse[:half, :half]
@@ -135,13 +151,13 @@ def edge_psd(frequency: Array, sigma: float, xi: float, hurst: float) -> Array:
     return plateau / shape
 
 
-def rough_edge(draws: Draws, count: int, step: float, sigma: float, xi: float, hurst: float) -> Array:
+def rough_edge(stream: RandomStream, count: int, step: float, sigma: float, xi: float, hurst: float) -> Array:
     """Displacements of an edge from its mean position, by inverse FFT of random phases and amplitudes.
 
     A window of a period several times as long, so that the two ends of the edge are not tied together.
 
     Args:
-        draws: random numbers.
+        stream: random numbers.
         count: points along the edge.
         step: their distance in HR pixels.
         sigma: standard deviation over the ensemble in HR pixels.
@@ -159,6 +175,6 @@ def rough_edge(draws: Draws, count: int, step: float, sigma: float, xi: float, h
     if period % 2 == 0:
         weight[-1] = 1.0
     power *= sigma**2 / float((power * weight).sum())
-    spectrum = scipy.fft.rfft(draws.normals(period)) * np.sqrt(power * period)
+    spectrum = scipy.fft.rfft(stream.normals(period)) * np.sqrt(power * period)
     result: Array = np.round(scipy.fft.irfft(spectrum, n=period)[:count], DECIMALS)
     return result

@@ -1,7 +1,9 @@
-"""The fine grid on which scenes are drawn, and exact distances, areas and topology.
+"""The fine grid on which scenes are rendered, exact distances to and areas of outlines, and smooth curves.
 
 Coordinates are HR pixels with pixel centres at whole numbers (row y, column x), as in scikit-image: an image
-of side n covers [-0.5, n - 0.5]. Distances are signed: negative inside the feature.
+of side n covers [-0.5, n - 0.5]. Distances are signed: negative inside the feature. The corners of a polygon
+go round from columns towards rows; a curve is a polyline ``(points, 2)``, itself exact and rounded to
+``DECIMALS``, no approximation of something else.
 """
 
 from __future__ import annotations
@@ -15,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from srbench.datasets.synthetic.draws import DECIMALS, Draws
+from srbench.datasets.synthetic.draws import DECIMALS, Array, RandomStream
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 SUPERSAMPLING = 3
 MARGIN = 8
-"""HR pixels drawn around the image, so that blur and shadows at the border know what is outside."""
+"""HR pixels rendered around the image, so that blur and shadows at the border know what is outside."""
 
 
 @dataclass(frozen=True)
@@ -127,14 +128,6 @@ def level_set_distance(field: Array, level: float, step: float) -> Array:
     near = np.clip((level - field) / slope, -1.5 * step, 1.5 * step)
     result: Array = np.where(np.abs(euclidean) < 1.2 * step, near, euclidean)
     return result
-
-
-def betti_numbers(mask: Mask) -> tuple[int, int]:
-    """Components (8-connected) and holes (4-connected background components that miss the border)."""
-    eight = np.ones((3, 3), dtype=int)
-    components = int(ndimage.label(mask, structure=eight)[1])
-    padded = np.pad(~mask, 1, constant_values=True)
-    return components, int(ndimage.label(padded)[1]) - 1
 
 
 Point = tuple[float, float]
@@ -265,18 +258,17 @@ def _chain(points: Sequence[Point]) -> list[Point]:
 
 SPACING = 5.0
 """Distance of vertices at most, HR pixels: at a bend of radius 40 px they deviate by less than 0.1 px."""
-DIRECTION_BINS = 18
 
 
-def von_mises(draws: Draws, mean: float, kappa: float) -> float:
+def von_mises(stream: RandomStream, mean: float, kappa: float) -> float:
     """An angle in degrees about ``mean`` with concentration ``kappa`` (Best & Fisher 1979, rejection)."""
     if kappa < 1e-3:
-        return round(mean + draws.uniform(-180, 180), DECIMALS)
+        return round(mean + stream.uniform(-180, 180), DECIMALS)
     tau = 1 + math.sqrt(1 + 4 * kappa * kappa)
     rho = (tau - math.sqrt(2 * tau)) / (2 * kappa)
     r = (1 + rho * rho) / (2 * rho)
     for _ in range(1000):
-        first, second, third = (float(u) for u in draws.uniforms(3))
+        first, second, third = (float(u) for u in stream.uniforms(3))
         z = math.cos(math.pi * first)
         f = (1 + r * z) / (r + z)
         c = kappa * (r - f)
@@ -295,28 +287,28 @@ def b_spline(controls: Array) -> Array:
     basis = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
     spans = []
     for k in range(len(controls) - 3):
-        one, two, three, four = (weight * controls[k + n] for n, weight in enumerate(basis))
-        spans.append((one + two + three + four) / 6)
+        first, second, third, fourth = (weight * controls[k + n] for n, weight in enumerate(basis))
+        spans.append((first + second + third + fourth) / 6)
     last = (controls[-3] + 4 * controls[-2] + controls[-1]) / 6
     return np.round(np.vstack([*spans, last[None]]), DECIMALS)
 
 
 def wandering(
-    draws: Draws, start: tuple[float, float], heading: float, steps: int, gap: float, bend: float
+    stream: RandomStream, start: tuple[float, float], heading: float, steps: int, gap: float, bend: float
 ) -> Array:
     """A smooth curve that keeps its heading in the long run.
 
     Args:
-        draws: random numbers.
+        stream: random numbers.
         start: first control point (y, x).
         heading: mean direction in degrees, from columns towards rows.
         steps: control points beyond the first three.
         gap: distance of control points in HR pixels.
         bend: standard deviation of the direction in degrees, correlated over about three control points.
     """
-    deviation = bend * float(draws.normals(1)[0])
+    deviation = bend * float(stream.normals(1)[0])
     controls: list[Array] = [np.array(start)]
-    for shock in draws.normals(steps + 2):
+    for shock in stream.normals(steps + 2):
         deviation = 0.7 * deviation + math.sqrt(1 - 0.7**2) * bend * float(shock)
         angle = math.radians(heading + deviation)
         controls.append(controls[-1] + gap * np.array([math.sin(angle), math.cos(angle)]))
@@ -335,39 +327,12 @@ def near_image(curve: Array, size: int, reach: float) -> Array:
     return curve[inside[0] : inside[-1] + 1] if inside.size else curve[:0]
 
 
-def lengths_inside(curve: Array, size: int) -> Array:
-    """How much of each segment lies in the image, HR pixels (Liang & Barsky 1984)."""
-    start, step = curve[:-1], np.diff(curve, axis=0)
-    safe = np.where(step == 0, 1e-12, step)
-    one, other = (-0.5 - start) / safe, (size - 0.5 - start) / safe
-    enter = np.maximum(np.minimum(one, other).max(axis=1), 0)
-    leave = np.minimum(np.maximum(one, other).min(axis=1), 1)
-    inside: Array = np.maximum(leave - enter, 0) * np.sqrt(np.square(step).sum(axis=1))
-    return inside
-
-
-def length_inside(curve: Array, size: int) -> float:
-    """Length of the curve in the image."""
-    return round(float(lengths_inside(curve, size).sum()), DECIMALS)
-
-
-def direction_lengths(curve: Array, size: int) -> Array:
-    """Length in the image by axial direction: ``(DIRECTION_BINS,)`` equal bins from 0 to 180 degrees."""
-    step = np.diff(curve, axis=0)
-    angle = np.round(np.degrees(np.arctan2(step[:, 0], step[:, 1])), 6) % 180
-    numbers = np.minimum((angle * DIRECTION_BINS / 180).astype(int), DIRECTION_BINS - 1)
-    lengths: Array = np.bincount(
-        numbers, weights=lengths_inside(curve, size), minlength=DIRECTION_BINS
-    ).astype(np.float64)
-    return lengths
-
-
-def crossings(one: Array, other: Array) -> list[tuple[float, float]]:
+def crossings(first: Array, second: Array) -> list[tuple[float, float]]:
     """The points (y, x) where two curves cross."""
-    if (one.max(axis=0) < other.min(axis=0)).any() or (other.max(axis=0) < one.min(axis=0)).any():
+    if (first.max(axis=0) < second.min(axis=0)).any() or (second.max(axis=0) < first.min(axis=0)).any():
         return []
-    start, step = one[:-1, None], np.diff(one, axis=0)[:, None]
-    offset, along = other[None, :-1] - start, np.diff(other, axis=0)[None]
+    start, step = first[:-1, None], np.diff(first, axis=0)[:, None]
+    offset, along = second[None, :-1] - start, np.diff(second, axis=0)[None]
     slope = _cross(step, along)
     parallel = slope == 0
     safe = np.where(parallel, 1.0, slope)
@@ -377,8 +342,8 @@ def crossings(one: Array, other: Array) -> list[tuple[float, float]]:
     return [(round(float(y), DECIMALS), round(float(x), DECIMALS)) for y, x in points]
 
 
-def _cross(one: Array, other: Array) -> Array:
-    product: Array = one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
+def _cross(first: Array, second: Array) -> Array:
+    product: Array = first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
     return product
 
 

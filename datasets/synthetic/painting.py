@@ -1,63 +1,57 @@
-"""Objects put on top of each other, one by one, each in its own window of the maps.
+"""Objects put on top of each other in the maps of ``Layers``: tubes, holes, balls, strips.
 
-The maps of ``Layers`` describe what the beam sees: an object put on another one hides it, has a bright edge
-of its own and shades what lies around it.
+An object put on another one hides it, has a bright edge of its own and shades what lies around it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from srbench.datasets.synthetic.draws import DECIMALS, Draws
+from srbench.datasets.synthetic.draws import Array, RandomStream
 from srbench.datasets.synthetic.geometry import (
-    MARGIN,
-    SUPERSAMPLING,
-    Array,
     FineGrid,
     Point,
     arc_lengths,
     coverage,
     ellipse_distance,
-    length_inside,
     segment_distance,
 )
 from srbench.datasets.synthetic.imaging import Layers
 
-DistanceFunction = Callable[[Array, Array], Array]
-"""Rows ``(n, 1)`` and columns ``(1, m)`` to signed distances ``(n, m)``."""
+Indices = NDArray[np.intp]
+Span = tuple[slice, slice]
+"""A rectangle of a map: its rows and columns."""
 Box = tuple[float, float, float, float]
 """Smallest row and column, largest row and column, HR pixels."""
 
 
 @dataclass(frozen=True)
-class Window:
-    """A rectangle of a fine grid: its place in the maps and the coordinates of its points in HR pixels."""
+class GridWindow:
+    """A rectangle of a fine grid: its rows and columns, and the coordinates of its points in HR pixels."""
 
-    place: tuple[slice, slice]
+    span: Span
     y: Array
     x: Array
 
-    def within(self, larger: Window) -> tuple[slice, slice]:
+    def within(self, larger: GridWindow) -> Span:
         """Where it is in an array over a larger window that holds it."""
         rows, columns = (
-            slice(own.start - other.start, own.stop - other.start)
-            for own, other in zip(self.place, larger.place, strict=True)
+            slice(inner.start - outer.start, inner.stop - outer.start)
+            for inner, outer in zip(self.span, larger.span, strict=True)
         )
         return rows, columns
 
 
-def window(grid: FineGrid, box: Box, margin: float) -> Window:
+def window(grid: FineGrid, box: Box, margin: float) -> GridWindow:
     """The points in a box, or at most ``margin`` beside it."""
     top, left, bottom, right = box
     rows, columns = grid.span(top - margin, bottom + margin), grid.span(left - margin, right + margin)
-    return Window((rows, columns), grid.axis[rows, None], grid.axis[None, columns])
+    return GridWindow((rows, columns), grid.axis[rows, None], grid.axis[None, columns])
 
 
 def around(y: float, x: float, reach: float = 0.0) -> Box:
@@ -70,39 +64,18 @@ def blend(background: Array, value: Array | float, share: Array) -> None:
     background += share * (value - background)
 
 
-def put_edge(layers: Layers, place: tuple[slice, slice], distance: Array) -> None:
+def put_edge(layers: Layers, span: Span, distance: Array) -> None:
     """Give an object put on top its own edge; bare ground learns how far away the object is."""
-    below = layers.distance[place]
+    below = layers.distance[span]
     outside = np.where(below > 0, np.minimum(below, distance), below)
-    layers.distance[place] = np.where(distance < 0, distance, outside)
+    layers.distance[span] = np.where(distance < 0, distance, outside)
 
 
-def cut_edge(layers: Layers, place: tuple[slice, slice], distance: Array) -> None:
+def cut_edge(layers: Layers, span: Span, distance: Array) -> None:
     """Give what surrounds a hole an edge at its rim; ``distance`` is negative in the hole."""
-    layers.distance[place] = np.maximum(layers.distance[place], -distance)
+    layers.distance[span] = np.maximum(layers.distance[span], -distance)
 
 
-def visible_areas(size: int, outlines: Sequence[tuple[Box, DistanceFunction]]) -> list[float]:
-    """Area of each object in the image that no later one hides, in HR pixels.
-
-    Args:
-        size: side of the image.
-        outlines: box and signed distance of each object, the lowest first.
-    """
-    grid = FineGrid(size)
-    free = grid.full(0.0)
-    grid.interior(free)[...] = 1.0
-    areas = []
-    for box, distance in reversed(outlines):
-        part = window(grid, box, 1.0)
-        share = coverage(distance(part.y, part.x), grid.step)
-        areas.append(float((share * free[part.place]).sum()) * grid.step**2)
-        free[part.place] *= 1 - share
-    return areas[::-1]
-
-
-Indices = NDArray[np.intp]
-Window = tuple[slice, slice]
 SHADOW_REACH = 16.0
 """HR pixels beyond its outline up to which a tube may cast a shadow."""
 
@@ -138,18 +111,18 @@ class BandFinder:
     def near(self, curve: Array, reach: float) -> Band:
         """The points less than ``reach`` from the curve."""
         arcs = arc_lengths(curve)
-        windows = [
-            window
+        spans = [
+            span
             for start, end, arc in zip(curve[:-1], curve[1:], arcs[:-1], strict=True)
-            if (window := self._visit(start, end, float(arc), reach))
+            if (span := self._visit(start, end, float(arc), reach))
         ]
-        parts = [self._collect(window, reach * reach) for window in windows]
+        parts = [self._collect(span, reach * reach) for span in spans]
         if not parts:
             return Band(np.zeros(0, dtype=np.intp), np.zeros(0), np.zeros(0))
         where, square, along = (np.concatenate(column) for column in zip(*parts, strict=True))
         return Band(where, np.sqrt(square), along)
 
-    def _visit(self, start: Array, end: Array, arc: float, reach: float) -> Window | None:
+    def _visit(self, start: Array, end: Array, arc: float, reach: float) -> Span | None:
         """Note the points for which this segment is the nearest yet."""
         low, high = np.minimum(start, end) - reach, np.maximum(start, end) + reach
         rows, columns = self._grid.span(low[0], high[0]), self._grid.span(low[1], high[1])
@@ -167,14 +140,14 @@ class BandFinder:
         np.copyto(self._along[rows, columns], foot + arc, where=closer)
         return rows, columns
 
-    def _collect(self, window: Window, limit: float) -> tuple[Indices, Array, Array]:
-        """Take the near points out of a window and clear it; windows overlap, but no point is taken twice."""
-        square = self._square[window]
+    def _collect(self, span: Span, limit: float) -> tuple[Indices, Array, Array]:
+        """The near points of a window, which is cleared: windows overlap, and no point may come twice."""
+        square = self._square[span]
         row, column = np.nonzero(square < limit)
-        where = (row + window[0].start) * self._grid.side + column + window[1].start
-        found = square[row, column], self._along[window][row, column]
+        where = (row + span[0].start) * self._grid.side + column + span[1].start
+        near, along = square[row, column], self._along[span][row, column]
         square[...] = np.inf
-        return where, *found
+        return where, near, along
 
 
 Profile = Callable[[Array, Array, Array], Array]
@@ -218,7 +191,7 @@ class Coat:
     profile: Profile = round_profile
 
 
-def paint_tube(layers: Layers, band: Band, radius: Array, coat: Coat, step: float) -> None:
+def render_tube(layers: Layers, band: Band, radius: Array, coat: Coat, step: float) -> None:
     """Paint one tube over what has been painted.
 
     Args:
@@ -230,88 +203,23 @@ def paint_tube(layers: Layers, band: Band, radius: Array, coat: Coat, step: floa
     """
     distance = band.offset - radius
     share = coverage(distance, step)
-    depth = _taken(layers.depth, band) + coat.shadow * shadow(distance, coat.shadow_length)
+    depth = layers.depth.reshape(-1)[band.where] + coat.shadow * shadow(distance, coat.shadow_length)
     height = coat.base + coat.profile(radius, band.offset, band.along)
-    _put(layers.depth, band, depth + share * (coat.depth - depth))
-    _blend(layers.height, band, height, share)
-    _blend(layers.emission, band, coat.emission, share)
-    _blend(layers.grain, band, coat.grain, share)
-    _blend(layers.roughness, band, coat.roughness, share)
-    below = _taken(layers.distance, band)
+    layers.depth.reshape(-1)[band.where] = depth + share * (coat.depth - depth)
+    values = (height, coat.emission, coat.grain, coat.roughness)
+    maps = (layers.height, layers.emission, layers.grain, layers.roughness)
+    for fine, value in zip(maps, values, strict=True):
+        under = fine.reshape(-1)[band.where]
+        fine.reshape(-1)[band.where] = under + share * (value - under)
+    below = layers.distance.reshape(-1)[band.where]
     # What lies below keeps its own edge; the empty ground learns how far the tube is.
     outside = np.where(below < 0, below, np.minimum(below, distance))
-    _put(layers.distance, band, np.where(distance < 0, distance, outside))
+    layers.distance.reshape(-1)[band.where] = np.where(distance < 0, distance, outside)
 
 
 def shadow(distance: Array, length: float) -> Array:
     """A parabola from 1 at an outline to exactly 0 at ``length`` outside it."""
     return np.square(np.clip(1 - np.maximum(distance, 0) / length, 0, 1))
-
-
-def _taken(fine: Array, band: Band) -> Array:
-    values: Array = fine.reshape(-1)[band.where]
-    return values
-
-
-def _put(fine: Array, band: Band, values: Array) -> None:
-    fine.reshape(-1)[band.where] = values
-
-
-def _blend(fine: Array, band: Band, value: Array | float, share: Array) -> None:
-    under = _taken(fine, band)
-    _put(fine, band, under + share * (value - under))
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Which of several objects, painted one over the other, is seen where.
-
-    Attributes:
-        top: number of the object on top of each point of the image, -1 on the ground: ``SUPERSAMPLING``
-            points to a pixel, without margin.
-        points: how many of these points each object covers.
-        visible: share of each object's area in the image that is seen; 0 for one outside the image.
-        overlaps: pairs (lower, upper) of objects whose areas in the image overlap.
-    """
-
-    top: NDArray[np.int32]
-    points: tuple[int, ...]
-    visible: tuple[float, ...]
-    overlaps: tuple[tuple[int, int], ...]
-
-
-def stack(grid: FineGrid, areas: Iterable[Indices]) -> Stack:
-    """Pile up objects, each given by the points it covers, the lowest first."""
-    top = np.full(grid.side * grid.side, -1, dtype=np.int32)
-    covered = [area[_in_image(grid, area)] for area in areas]
-    for number, area in enumerate(covered):
-        top[area] = number
-    cut = slice(MARGIN * SUPERSAMPLING, grid.side - MARGIN * SUPERSAMPLING)
-    shown = top.reshape(grid.side, grid.side)[cut, cut]
-    seen = np.bincount(shown.reshape(-1) + 1, minlength=len(covered) + 1)[1:]
-    visible = tuple(
-        round(int(count) / max(area.size, 1), 6) for count, area in zip(seen, covered, strict=True)
-    )
-    points = tuple(int(area.size) for area in covered)
-    return Stack(shown, points, visible, _overlapping(covered, top.size))
-
-
-def _in_image(grid: FineGrid, area: Indices) -> NDArray[np.bool_]:
-    low, high = MARGIN * SUPERSAMPLING, grid.side - MARGIN * SUPERSAMPLING
-    row, column = area // grid.side, area % grid.side
-    inside: NDArray[np.bool_] = (row >= low) & (row < high) & (column >= low) & (column < high)
-    return inside
-
-
-def _overlapping(covered: list[Indices], points: int) -> tuple[tuple[int, int], ...]:
-    """Pairs that share at least one point: the entries of the product of the incidence matrix with itself."""
-    starts = np.concatenate([[0], np.cumsum([area.size for area in covered])]).astype(np.int64)
-    columns = np.concatenate(covered) if covered else np.zeros(0, dtype=np.intp)
-    ones = np.ones(columns.size, dtype=np.int32)
-    incidence = sparse.csr_array((ones, columns, starts), shape=(len(covered), points))
-    shared = sparse.coo_array(incidence.dot(incidence.transpose()))
-    pairs = zip(shared.row.tolist(), shared.col.tolist(), strict=True)
-    return tuple(sorted((lower, upper) for lower, upper in pairs if lower < upper))
 
 
 RIM = 10.0
@@ -328,51 +236,42 @@ class Speck:
     diameter: float
     brightness: float = 1.0
 
-    def as_truth(self) -> dict[str, Any]:
-        """Its entry among the small features."""
-        return {"type": self.type, "y": self.y, "x": self.x, "diameter": self.diameter}
-
 
 Accept = Callable[[str, float, float, float], bool]
 """Type, y, x and diameter to whether a speck may lie there."""
 
 
 def scatter(
-    draws: Draws, size: int, count: int, types: Sequence[str], accept: Accept, gap: float = 3.0
+    stream: RandomStream, size: int, count: int, types: Sequence[str], accept: Accept, gap: float = 3.0
 ) -> tuple[Speck, ...]:
     """Up to ``count`` specks wholly in the image, at least ``gap`` apart, where ``accept`` lets them be."""
     specks: list[Speck] = []
     for _ in range(12 * count):
-        kind, diameter = draws.choice(types), draws.uniform(*SMALL)
-        y, x = draws.uniform(4, size - 5), draws.uniform(4, size - 5)
-        speck = Speck(kind, y, x, diameter, draws.uniform(0.9, 1.3))
-        if accept(kind, y, x, diameter) and _is_apart(speck, specks, gap):
+        kind, diameter = stream.choice(types), stream.uniform(*SMALL)
+        y, x = stream.uniform(4, size - 5), stream.uniform(4, size - 5)
+        speck = Speck(kind, y, x, diameter, stream.uniform(0.9, 1.3))
+        apart = all(
+            math.hypot(y - other.y, x - other.x) > (diameter + other.diameter) / 2 + gap for other in specks
+        )
+        if accept(kind, y, x, diameter) and apart:
             specks.append(speck)
         if len(specks) == count:
             break
     return tuple(specks)
 
 
-def _is_apart(speck: Speck, others: Sequence[Speck], gap: float) -> bool:
-    return all(
-        math.hypot(speck.y - other.y, speck.x - other.x) > (speck.diameter + other.diameter) / 2 + gap
-        for other in others
-    )
-
-
-def draw_hole(layers: Layers, speck: Speck, emission: float, depth: float, grid: FineGrid) -> None:
+def render_hole(layers: Layers, speck: Speck, emission: float, depth: float, grid: FineGrid) -> None:
     """Cut a hole of ``depth`` HR pixels with a bottom of yield ``emission``."""
     rim, hole = (window(grid, around(speck.y, speck.x, speck.diameter / 2), extra) for extra in (RIM, 1.0))
-    cut_edge(layers, rim.place, _round(speck, rim))
-    share = coverage(_round(speck, hole), grid.step)
-    blend(layers.emission[hole.place], emission, share)
-    blend(layers.roughness[hole.place], 0.0, share)
-    blend(layers.depth[hole.place], depth, share)
-
-
-def _round(speck: Speck, part: Window) -> Array:
-    """Signed distance to the outline."""
-    return ellipse_distance(part.y - speck.y, part.x - speck.x, speck.diameter, speck.diameter, 0.0)
+    to_rim, to_hole = (
+        ellipse_distance(part.y - speck.y, part.x - speck.x, speck.diameter, speck.diameter, 0.0)
+        for part in (rim, hole)
+    )
+    cut_edge(layers, rim.span, to_rim)
+    share = coverage(to_hole, grid.step)
+    blend(layers.emission[hole.span], emission, share)
+    blend(layers.roughness[hole.span], 0.0, share)
+    blend(layers.depth[hole.span], depth, share)
 
 
 SMALL = (2.0, 6.0)
@@ -389,7 +288,7 @@ class Ball:
     emission: float
 
 
-def paint_ball(layers: Layers, grid: FineGrid, ball: Ball, shade: float, shade_length: float) -> None:
+def render_ball(layers: Layers, grid: FineGrid, ball: Ball, shade: float, shade_length: float) -> None:
     """Paint one ball.
 
     Args:
@@ -399,17 +298,16 @@ def paint_ball(layers: Layers, grid: FineGrid, ball: Ball, shade: float, shade_l
         shade: depth added beside its outline.
         shade_length: HR pixels over which this shadow fades.
     """
-    reach = ball.diameter / 2 + shade_length
-    window = (grid.span(ball.y - reach, ball.y + reach), grid.span(ball.x - reach, ball.x + reach))
-    y, x = grid.axis[window[0], None] - ball.y, grid.axis[None, window[1]] - ball.x
+    part = window(grid, around(ball.y, ball.x, ball.diameter / 2), shade_length)
+    y, x = part.y - ball.y, part.x - ball.x
     distance = ellipse_distance(y, x, ball.diameter, ball.diameter, 0.0)
     share = coverage(distance, grid.step)
-    layers.height[window] += np.sqrt(np.maximum((ball.diameter / 2) ** 2 - y * y - x * x, 0))
-    layers.depth[window] += shade * shadow(distance, shade_length)
-    blend(layers.depth[window], 0.0, share)
-    blend(layers.emission[window], ball.emission, share)
-    blend(layers.roughness[window], 0.0, share)
-    put_edge(layers, window, distance)
+    layers.height[part.span] += np.sqrt(np.maximum((ball.diameter / 2) ** 2 - y * y - x * x, 0))
+    layers.depth[part.span] += shade * shadow(distance, shade_length)
+    blend(layers.depth[part.span], 0.0, share)
+    blend(layers.emission[part.span], ball.emission, share)
+    blend(layers.roughness[part.span], 0.0, share)
+    put_edge(layers, part.span, distance)
 
 
 @dataclass(frozen=True)
@@ -419,28 +317,6 @@ class Strip:
     points: tuple[Point, ...]
     widths: tuple[float, ...]
 
-    def length(self, size: int) -> float:
-        """Length of the centre line in the image."""
-        return length_inside(np.array(self.points), size)
-
-    def mean_width(self, size: int) -> float:
-        """Mean of the widths at the points in the image, 0 if there is none."""
-        inside = [
-            width
-            for (y, x), width in zip(self.points, self.widths, strict=True)
-            if min(y, x) > -0.5 and max(y, x) < size - 0.5
-        ]
-        return round(math.fsum(inside) / max(len(inside), 1), DECIMALS)
-
-    def as_truth(self, size: int) -> dict[str, Any]:
-        """Its entry in the truth of an image of side ``size``."""
-        return {
-            "centre_line": [list(point) for point in self.points],
-            "widths": list(self.widths),
-            "mean_width": self.mean_width(size),
-            "length": self.length(size),
-        }
-
     def lower(self, distance: Array, grid: FineGrid, reach: float) -> None:
         """Lower a map of distances to the nearest strip, up to ``reach`` from this one, in place."""
         segments = zip(self.points, self.points[1:], self.widths, self.widths[1:], strict=False)
@@ -448,7 +324,7 @@ class Strip:
             rows, columns = sorted((start[0], end[0])), sorted((start[1], end[1]))
             part = window(grid, (rows[0], columns[0], rows[1], columns[1]), reach)
             width = first + (last - first) * _along(part.y, part.x, start, end)
-            here = distance[part.place]
+            here = distance[part.span]
             np.minimum(here, segment_distance(part.y, part.x, start, end) - width / 2, out=here)
 
 

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from srbench.datasets.synthetic.draws import DECIMALS, Draws, rough_edge
+from srbench.datasets.synthetic.draws import DECIMALS, Array, RandomStream, Spread, rough_edge
 from srbench.datasets.synthetic.geometry import (
     MARGIN,
     SUPERSAMPLING,
-    Array,
     FineGrid,
     coverage,
     ellipse_distance,
     rotate,
 )
-from srbench.datasets.synthetic.imaging import Layers, Optics
-from srbench.datasets.synthetic.painting import SMALL, Ball, paint_ball
-from srbench.datasets.synthetic.scene import Scene, register_scene
-
-SMALL = (2.0, 6.0)
-"""Sizes of residues, breaks and bridges, HR pixels."""
+from srbench.datasets.synthetic.imaging import Layers, Optics, sample_optics
+from srbench.datasets.synthetic.painting import SMALL, Ball, around, blend, render_ball, window
+from srbench.datasets.synthetic.scene import Scene, feature_entries, register_scene
 
 
 @dataclass(frozen=True)
-class Grating:
+class LineDesign:
     """The design and the process. Lengths in HR pixels.
 
     Attributes:
@@ -62,7 +58,7 @@ class Grating:
 
 
 @dataclass(frozen=True)
-class Spot:
+class LineDefect:
     """A defect or residue: ``break`` of line ``line``, ``bridge`` from it to the next one, or ``residue``.
 
     ``length`` is along the lines, at its narrowest (a residue's diameter).
@@ -86,43 +82,32 @@ class LineScene(Scene):
     """
 
     size: int
-    grating: Grating
+    grating: LineDesign
     optics: Optics
     left: Array
     right: Array
-    spots: tuple[Spot, ...]
+    spots: tuple[LineDefect, ...]
 
     def truth(self) -> dict[str, Any]:
-        """The grating, its edges and its defects.
+        """The lines that meet the image; the small features are residues, breaks and bridges.
 
-        ``style``: ``lines``. ``pitch`` and ``cd`` of the design; ``ler``: ``sigma`` (one edge), ``xi`` and
-        ``hurst`` asked for.
-        ``lines``: for each that meets the image ``left`` and ``right`` (mean edge position in every row of
-        pixels), realised mean ``cd``, ``lwr_sigma``, ``left_sigma`` and ``right_sigma``, ``complete`` (both
-        edges in the image in all rows) and ``defective`` (has a break or a bridge; the edges listed run
-        through as if it had none). ``defects``: the breaks and bridges.
+        ``style``: ``lines``. ``pitch`` and ``cd`` (width of a line) of the design. ``lines``: for each
+        ``left`` and ``right`` (mean edge position in every row of pixels), ``complete`` (both edges in the
+        image in all rows) and ``defective`` (has a break or a bridge; its edges run on as if it had none).
         """
-        spots = [asdict(spot) for spot in self.spots]
-        grating = asdict(self.grating)
+        features = [
+            {"type": spot.type, "y": spot.y, "x": spot.x, "length": spot.length} for spot in self.spots
+        ]
         return {
             "style": "lines",
-            "orientation": "vertical",
-            "pitch": grating["pitch"],
-            "cd": grating["cd"],
-            "ler": {name: grating[name] for name in ("sigma", "xi", "hurst")},
-            "grating": grating,
+            "pitch": self.grating.pitch,
+            "cd": self.grating.cd,
             "lines": [line for line in map(self._line, range(len(self.left))) if line],
-            "defects": [spot for spot in spots if spot["type"] != "residue"],
-            "small_features": spots,
+            "small_features": features,
         }
 
-    def without(self, feature: int) -> LineScene:
-        """The scene lacking one residue, break or bridge."""
-        gone = self.spots[feature]
-        return replace(self, spots=tuple(spot for spot in self.spots if spot is not gone))
-
     def layers(self, grid: FineGrid) -> Layers:
-        """Draw lines, then breaks and bridges, then residues."""
+        """Render lines, then breaks and bridges, then residues."""
         grating = self.grating
         distance = self._distance(grid, self.left, self.right)
         share = coverage(distance, grid.step)
@@ -140,7 +125,7 @@ class LineScene(Scene):
         )
         for spot in self.spots:
             if spot.type == "residue":
-                _draw_residue(layers, spot, grid, grating)
+                _render_residue(layers, spot, grid, grating)
         return layers
 
     def _distance(self, grid: FineGrid, left: Array, right: Array) -> Array:
@@ -160,24 +145,14 @@ class LineScene(Scene):
         left, right = (_pixel_rows(edges[index]) for edges in (self.left, self.right))
         if right.min() < -0.5 or left.max() > self.size - 0.5:
             return None
-        width = right - left
+        broken = {spot.line for spot in self.spots if spot.type != "residue"}
+        bridged = {spot.line + 1 for spot in self.spots if spot.type == "bridge"}
         return {
-            "index": index,
             "left": left.tolist(),
             "right": right.tolist(),
-            "cd": round(float(width.mean()), DECIMALS),
-            "lwr_sigma": _spread(width),
-            "left_sigma": _spread(left),
-            "right_sigma": _spread(right),
             "complete": bool(left.min() > -0.5 and right.max() < self.size - 0.5),
-            "defective": any(self._touches(spot, index) for spot in self.spots),
+            "defective": index in broken | bridged,
         }
-
-    @staticmethod
-    def _touches(spot: Spot, index: int) -> bool:
-        if spot.type == "bridge":
-            return index in (spot.line, spot.line + 1)
-        return spot.type == "break" and index == spot.line
 
 
 def _pixel_rows(edge: Array) -> Array:
@@ -190,13 +165,7 @@ def _pixel_rows(edge: Array) -> Array:
     return result
 
 
-def _spread(values: Array) -> float:
-    """Standard deviation about the mean."""
-    deviation = values - values.mean()
-    return round(float(np.sqrt((deviation * deviation).mean())), DECIMALS)
-
-
-def _cut_or_join(distance: Array, spot: Spot, grid: FineGrid, grating: Grating) -> None:
+def _cut_or_join(distance: Array, spot: LineDefect, grid: FineGrid, grating: LineDesign) -> None:
     if spot.type == "residue":
         return
     reach = 16.0
@@ -213,67 +182,68 @@ def _cut_or_join(distance: Array, spot: Spot, grid: FineGrid, grating: Grating) 
     distance[rows, columns] = np.maximum(window, -slab) if spot.type == "break" else np.minimum(window, slab)
 
 
-def _draw_residue(layers: Layers, spot: Spot, grid: FineGrid, grating: Grating) -> None:
-    reach = spot.length / 2 + 10
-    window = (grid.span(spot.y - reach, spot.y + reach), grid.span(spot.x - reach, spot.x + reach))
-    y, x = grid.axis[window[0], None] - spot.y, grid.axis[None, window[1]] - spot.x
+def _render_residue(layers: Layers, spot: LineDefect, grid: FineGrid, grating: LineDesign) -> None:
+    part = window(grid, around(spot.y, spot.x, spot.length / 2), 10.0)
+    y, x = part.y - spot.y, part.x - spot.x
     distance = ellipse_distance(y, x, spot.length, spot.length, 0.0)
-    share = coverage(distance, grid.step)
-    layers.distance[window] = np.minimum(layers.distance[window], distance)
-    layers.emission[window] += share * (grating.emission - layers.emission[window])
-    layers.height[window] += np.sqrt(np.maximum((spot.length / 2) ** 2 - y * y - x * x, 0))
+    layers.distance[part.span] = np.minimum(layers.distance[part.span], distance)
+    blend(layers.emission[part.span], grating.emission, coverage(distance, grid.step))
+    layers.height[part.span] += np.sqrt(np.maximum((spot.length / 2) ** 2 - y * y - x * x, 0))
 
 
-def line_scene(draws: Draws, size: int) -> LineScene:
-    """Draw a grating."""
-    grating = _grating(draws)
-    left, right = _edges(draws, grating, size)
-    defects = _defects(draws, grating, size)
-    residues = _residues(draws, left, right, size, defects)
-    return LineScene(size, grating, _optics(draws), left, right, (*defects, *residues))
+def line_scene(stream: RandomStream, size: int) -> LineScene:
+    """Lines and spaces."""
+    grating = _grating(stream)
+    left, right = _edges(stream, grating, size)
+    defects = _defects(stream, grating, size)
+    residues = _line_residues(stream, left, right, size, defects)
+    return LineScene(size, grating, _line_optics(stream), left, right, (*defects, *residues))
 
 
-def _grating(draws: Draws) -> Grating:
-    pitch = draws.uniform(18, 52)
-    return Grating(
-        pitch=pitch,
-        cd=round(pitch * draws.uniform(0.38, 0.62), DECIMALS),
-        offset=draws.uniform(-0.5, 0.5),
-        sigma=round(min(draws.uniform(0.35, 1.5), pitch / 24), DECIMALS),
-        xi=draws.uniform(8, 30),
-        hurst=draws.uniform(0.45, 0.85),
-        sidewall=draws.uniform(1.6, 3.2),
-        relief=draws.uniform(4, 7),
-        emission=draws.uniform(0.26, 0.36),
-        trench=draws.uniform(0.12, 0.22),
-        grain=draws.uniform(0.05, 0.09),
-        trench_grain=draws.uniform(0.08, 0.16),
+def _grating(stream: RandomStream) -> LineDesign:
+    pitch = stream.uniform(18, 52)
+    spreads: dict[str, Spread] = {
+        "pitch": pitch,
+        "cd": lambda s: s.share(pitch, 0.38, 0.62),
+        "offset": (-0.5, 0.5),
+        "sigma": lambda s: round(min(s.uniform(0.35, 1.5), pitch / 24), DECIMALS),
+        "xi": (8, 30),
+        "hurst": (0.45, 0.85),
+        "sidewall": (1.6, 3.2),
+        "relief": (4, 7),
+        "emission": (0.26, 0.36),
+        "trench": (0.12, 0.22),
+        "grain": (0.05, 0.09),
+        "trench_grain": (0.08, 0.16),
+    }
+    return LineDesign(**stream.table(spreads))
+
+
+def _line_optics(stream: RandomStream) -> Optics:
+    return sample_optics(
+        stream,
+        {
+            "tilt_exponent": (0.8, 1.0),
+            "bloom": (0.2, 0.4),
+            "bloom_length": (2, 4),
+            "shadow": (0.2, 0.5),
+            "shadow_length": (3, 7),
+            "asymmetry": (0.0, 0.12),
+            "detector_angle": lambda s: s.choice((0.0, 180.0)),
+            "shading": (0.1, 0.35),
+            "shading_length": (4, 10),
+            "relief_wavelength": (4, 7),
+            "texture_length": (0.7, 1.4),
+            "waves": (0.02, 0.05),
+            "spot": (0.5, 0.8),
+            "astigmatism": (1, 1.2),
+            "charging": (0.1, 0.3),
+            "charging_length": (30, 120),
+        },
     )
 
 
-def _optics(draws: Draws) -> Optics:
-    return Optics(
-        tilt_exponent=draws.uniform(0.8, 1.0),
-        bloom=draws.uniform(0.2, 0.4),
-        bloom_length=draws.uniform(2, 4),
-        shadow=draws.uniform(0.2, 0.5),
-        shadow_length=draws.uniform(3, 7),
-        asymmetry=draws.uniform(0.0, 0.12),
-        detector_angle=draws.choice((0.0, 180.0)),
-        shading=draws.uniform(0.1, 0.35),
-        shading_length=draws.uniform(4, 10),
-        relief_wavelength=draws.uniform(4, 7),
-        texture_length=draws.uniform(0.7, 1.4),
-        waves=draws.uniform(0.02, 0.05),
-        spot=draws.uniform(0.5, 0.8),
-        astigmatism=draws.uniform(1, 1.2),
-        spot_angle=draws.uniform(0, 180),
-        charging=draws.uniform(0.1, 0.3),
-        charging_length=draws.uniform(30, 120),
-    )
-
-
-def _edges(draws: Draws, grating: Grating, size: int) -> tuple[Array, Array]:
+def _edges(stream: RandomStream, grating: LineDesign, size: int) -> tuple[Array, Array]:
     """Left and right edges of every line that meets the image or its margin, independent of each other."""
     grid = FineGrid(size)
     count = int((size + 2 * MARGIN) / grating.pitch) + 3
@@ -281,42 +251,47 @@ def _edges(draws: Draws, grating: Grating, size: int) -> tuple[Array, Array]:
     sides = []
     for sign in (-0.5, 0.5):
         rough = [
-            rough_edge(draws, grid.side, grid.step, grating.sigma, grating.xi, grating.hurst) for _ in centres
+            rough_edge(stream, grid.side, grid.step, grating.sigma, grating.xi, grating.hurst)
+            for _ in centres
         ]
         sides.append(np.round(centres[:, None] + sign * grating.cd + np.stack(rough), DECIMALS))
     return sides[0], sides[1]
 
 
-def _defects(draws: Draws, grating: Grating, size: int) -> tuple[Spot, ...]:
+def _defects(stream: RandomStream, grating: LineDesign, size: int) -> tuple[LineDefect, ...]:
     """Breaks and bridges, on at most every fourth line."""
     first = -MARGIN - grating.pitch / 2 + grating.offset
     inside = [k for k in range(64) if grating.pitch < first + k * grating.pitch < size - 2 * grating.pitch]
     spots = []
-    for line in inside[draws.integer(0, 3) :: 4][:3]:
-        kind = draws.choice(("break", "bridge"))
+    for line in inside[stream.integer(0, 3) :: 4][:3]:
+        kind = stream.choice(("break", "bridge"))
         centre = first + line * grating.pitch + (grating.pitch / 2 if kind == "bridge" else 0)
-        y, length = draws.uniform(0.1 * size, 0.9 * size), draws.uniform(*SMALL)
-        spots.append(Spot(kind, line, y, round(centre, DECIMALS), length))
+        y, length = stream.uniform(0.1 * size, 0.9 * size), stream.uniform(*SMALL)
+        spots.append(LineDefect(kind, line, y, round(centre, DECIMALS), length))
     return tuple(spots)
 
 
-def _residues(
-    draws: Draws, left: Array, right: Array, size: int, defects: tuple[Spot, ...]
-) -> tuple[Spot, ...]:
+def _line_residues(
+    stream: RandomStream, left: Array, right: Array, size: int, defects: tuple[LineDefect, ...]
+) -> tuple[LineDefect, ...]:
     """Round residues in the spaces, clear of both edges, of the defects and of each other."""
-    spots: list[Spot] = []
-    wanted = round(size * size / 5000)
-    for _ in range(12 * wanted):
-        line, y, length = draws.integer(0, len(left) - 2), draws.uniform(4, size - 5), draws.uniform(*SMALL)
-        place = draws.uniforms(1)[0]
+    spots: list[LineDefect] = []
+    most = round(size * size / 5000)
+    for _ in range(12 * most):
+        line, y, length = (
+            stream.integer(0, len(left) - 2),
+            stream.uniform(4, size - 5),
+            stream.uniform(*SMALL),
+        )
+        share = stream.uniforms(1)[0]
         row = int((y + MARGIN + 0.5) * SUPERSAMPLING)
         near = slice(row - 4 * SUPERSAMPLING, row + 4 * SUPERSAMPLING)
         low, high = right[line, near].max() + length / 2 + 1.5, left[line + 1, near].min() - length / 2 - 1.5
-        x = round(float(low + (high - low) * place), DECIMALS)
+        x = round(float(low + (high - low) * share), DECIMALS)
         apart = all(abs(s.y - y) > 8 or abs(s.x - x) > 8 for s in spots)
         clear = apart and all(abs(s.y - y) > 16 for s in defects if abs(s.line - line) < 2)
-        if len(spots) < wanted and low < high and clear and 4 < x < size - 5:
-            spots.append(Spot("residue", line, y, x, length))
+        if len(spots) < most and low < high and clear and 4 < x < size - 5:
+            spots.append(LineDefect("residue", line, y, x, length))
     return tuple(spots)
 
 
@@ -327,7 +302,7 @@ MODES = (2, 3, 4, 5, 6, 7)
 
 
 @dataclass(frozen=True)
-class Lattice:
+class DotLattice:
     """Where the dots belong. Lengths in HR pixels.
 
     Attributes:
@@ -344,23 +319,26 @@ class Lattice:
     y: float
     x: float
 
-    @property
-    def vectors(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The two lattice vectors (y, x)."""
-        second = self.angle + (90 if self.type == "square" else 60)
-        first, other = (
+    def sites(self, size: int) -> list[tuple[float, float]]:
+        """Sites (y, x) whose dots may reach into the image or its margin, row by row."""
+        across = self.angle + (90 if self.type == "square" else 60)
+        first, second = (
             (
                 round(self.pitch * math.sin(math.radians(turn)), DECIMALS),
                 round(self.pitch * math.cos(math.radians(turn)), DECIMALS),
             )
-            for turn in (self.angle, second)
+            for turn in (self.angle, across)
         )
-        return first, other
-
-    def site(self, i: int, j: int) -> tuple[float, float]:
-        """Place (y, x) of site (i, j)."""
-        a, b = self.vectors
-        return round(self.y + i * a[0] + j * b[0], DECIMALS), round(self.x + i * a[1] + j * b[1], DECIMALS)
+        reach = MARGIN + self.pitch / 2
+        most = math.ceil(2.5 * (size + 2 * reach) / self.pitch)
+        near = []
+        for i in range(-most, most + 1):
+            for j in range(-most, most + 1):
+                y = round(self.y + i * first[0] + j * second[0], DECIMALS)
+                x = round(self.x + i * first[1] + j * second[1], DECIMALS)
+                if -reach < min(y, x) and max(y, x) < size + reach:
+                    near.append((y, x))
+        return near
 
 
 @dataclass(frozen=True)
@@ -369,8 +347,6 @@ class Dot:
 
     Attributes:
         type: ``regular``, ``half`` (half size), ``extra`` (between the sites) or ``missing`` (not drawn).
-        i: first index of its site.
-        j: second index; an extra dot has the indices of a neighbouring site.
         y: row of its centre.
         x: column of its centre.
         major: length of the ellipse's long axis.
@@ -381,8 +357,6 @@ class Dot:
     """
 
     type: str
-    i: int
-    j: int
     y: float
     x: float
     major: float
@@ -415,7 +389,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Process:
+class DotProcess:
     """Design and process of an array. Lengths in HR pixels.
 
     Attributes:
@@ -459,49 +433,41 @@ class DotScene(Scene):
     """
 
     size: int
-    lattice: Lattice
-    process: Process
+    lattice: DotLattice
+    process: DotProcess
     optics: Optics
     sites: tuple[Dot, ...]
     residues: tuple[Ball, ...]
 
     def truth(self) -> dict[str, Any]:
-        """The array, each dot or hole that meets the image, and where one is missing.
+        """Each dot or hole that meets the image; the small features are half and extra dots and residues.
 
-        ``style``: ``dots`` or ``holes``. ``lattice``: ``type``, ``pitch``, the ``vectors`` (y, x) and the
-        ``origin``. ``dots``: for each ``i``, ``j``, ``y``, ``x``, ``site`` (its place in the design),
-        ``diameter`` (of the circle of equal area), ``major``, ``minor``, ``angle``, ``rough`` (harmonics 2 to
-        7 of the outline), ``type`` (``regular``, ``half`` or ``extra``), and the flags ``border`` (not wholly
-        in the image) and ``defective`` (not regular). ``missing``: empty sites (``i``, ``j``, ``y``, ``x``)
-        in the image.
+        ``style``: ``dots`` or ``holes``. ``dots``: for each ``y``, ``x``, ``diameter`` (of the circle of
+        equal area), and the flags ``border`` (not wholly in the image) and ``defective`` (half, or extra).
         """
-        first, second = self.lattice.vectors
+        dots = [dot for dot in self._present() if self._overhang(dot) < dot.diameter]
+        entries = [
+            {
+                "y": dot.y,
+                "x": dot.x,
+                "diameter": dot.diameter,
+                "border": self._overhang(dot) > 0,
+                "defective": dot.type != "regular",
+            }
+            for dot in dots
+        ]
+        small = [
+            {"type": f"{dot.type} dot", "y": dot.y, "x": dot.x, "diameter": dot.diameter}
+            for dot in self.sites
+            if dot.type in ("half", "extra")
+            and SMALL[0] <= dot.diameter <= SMALL[1]
+            and self._overhang(dot) < -2
+        ]
         return {
             "style": self.process.style,
-            "lattice": {
-                "type": self.lattice.type,
-                "pitch": self.lattice.pitch,
-                "vectors": [list(first), list(second)],
-                "origin": [self.lattice.y, self.lattice.x],
-            },
-            "pitch": self.lattice.pitch,
-            "cd": self.process.cd,
-            "process": asdict(self.process),
-            "dots": [self._entry(dot) for dot in self._shown()],
-            "missing": [
-                {"i": dot.i, "j": dot.j, "y": dot.y, "x": dot.x} for dot in self.sites if self._is_gap(dot)
-            ],
-            "small_features": [*map(_dot_feature, self._small_dots()), *map(_residue_feature, self.residues)],
+            "dots": entries,
+            "small_features": small + feature_entries(self.residues, "residue"),
         }
-
-    def without(self, feature: int) -> DotScene:
-        """The scene lacking one small dot or one residue."""
-        gone = [*self._small_dots(), *self.residues][feature]
-        return replace(
-            self,
-            sites=tuple(dot for dot in self.sites if dot is not gone),
-            residues=tuple(ball for ball in self.residues if ball is not gone),
-        )
 
     def layers(self, grid: FineGrid) -> Layers:
         """Draw the array, then what lies on it."""
@@ -519,7 +485,7 @@ class DotScene(Scene):
             roughness=grid.full(process.roughness),
         )
         for ball in self.residues:
-            paint_ball(layers, grid, ball, 0.2 * process.relief, 3.0)
+            render_ball(layers, grid, ball, 0.2 * process.relief, 3.0)
         return layers
 
     def outlines(self, grid: FineGrid) -> tuple[Array, Array]:
@@ -532,7 +498,7 @@ class DotScene(Scene):
         nearest, brightness = grid.full(REACH), grid.full(1.0)
         least = math.exp(-REACH / length)
         together = grid.full(least)
-        for dot in self._drawn():
+        for dot in self._present():
             window = _window(dot, grid, REACH)
             distance = dot.distance(grid.axis[window[0], None], grid.axis[None, window[1]])
             nearest[window] = np.minimum(nearest[window], distance)
@@ -548,7 +514,7 @@ class DotScene(Scene):
             rise = process.relief * np.clip(0.5 - outline / process.sidewall, 0, 1)
             return -rise if process.style == "holes" else rise
         height = grid.full(0.0)
-        for dot in self._drawn():
+        for dot in self._present():
             window = _window(dot, grid, 0.0)
             y, x = grid.axis[window[0], None] - dot.y, grid.axis[None, window[1]] - dot.x
             u, v = rotate(y, x, math.radians(dot.angle))
@@ -556,37 +522,14 @@ class DotScene(Scene):
             height[window] = np.maximum(height[window], process.relief * np.sqrt(np.maximum(1 - q2, 0)))
         return height
 
-    def _drawn(self) -> list[Dot]:
+    def _present(self) -> list[Dot]:
         return [dot for dot in self.sites if dot.type != "missing"]
-
-    def _shown(self) -> list[Dot]:
-        return [dot for dot in self._drawn() if self._overhang(dot) < dot.diameter]
 
     def _overhang(self, dot: Dot) -> float:
         """How far the box around the outline sticks out of the image; 0 or less inside it."""
         half = dot.major / 2 + _amplitude(dot)
         outside = max(-0.5 - min(dot.y, dot.x), max(dot.y, dot.x) - self.size + 0.5)
         return outside + half
-
-    def _is_gap(self, dot: Dot) -> bool:
-        return dot.type == "missing" and min(dot.y, dot.x) > -0.5 and max(dot.y, dot.x) < self.size - 0.5
-
-    def _small_dots(self) -> list[Dot]:
-        """Half and extra dots of a small feature's size, wholly in the image."""
-        odd = [dot for dot in self.sites if dot.type in ("half", "extra")]
-        return [dot for dot in odd if SMALL[0] <= dot.diameter <= SMALL[1] and self._overhang(dot) < -2]
-
-    def _entry(self, dot: Dot) -> dict[str, Any]:
-        entry = asdict(dot)
-        del entry["brightness"]
-        return {
-            **entry,
-            "rough": [list(pair) for pair in dot.rough],
-            "site": list(self.lattice.site(dot.i, dot.j)),
-            "diameter": dot.diameter,
-            "border": self._overhang(dot) > 0,
-            "defective": dot.type != "regular",
-        }
 
 
 def _window(dot: Dot, grid: FineGrid, reach: float) -> tuple[slice, slice]:
@@ -599,161 +542,146 @@ def _amplitude(dot: Dot) -> float:
     return sum(math.hypot(*pair) for pair in dot.rough)
 
 
-def _dot_feature(dot: Dot) -> dict[str, Any]:
-    return {"type": f"{dot.type} dot", "y": dot.y, "x": dot.x, "diameter": dot.diameter}
-
-
-def _residue_feature(ball: Ball) -> dict[str, Any]:
-    return {"type": "residue", "y": ball.y, "x": ball.x, "diameter": ball.diameter}
-
-
 PITCHES = (16.0, 80.0)
 DIAMETERS = (6.0, 40.0)
 APART = 12.0
 """HR pixels between the centres of small features."""
 
 
-def dot_scene(draws: Draws, size: int) -> DotScene:
+def dot_scene(stream: RandomStream, size: int) -> DotScene:
     """Draw an array of dots or holes."""
-    lattice = _lattice(draws, size)
-    process = _process(draws, lattice)
-    regular = _sites(draws, lattice, process, size)
-    sites = (*regular, *_extras(draws, process, regular, size))
+    lattice = _lattice(stream, size)
+    process = _process(stream, lattice)
+    regular = _sites(stream, lattice, process, size)
+    sites = (*regular, *_extras(stream, regular, size))
     return DotScene(
-        size, lattice, process, _optics(draws, process), sites, _residues(draws, process, sites, size)
+        size,
+        lattice,
+        process,
+        _dot_optics(stream, process),
+        sites,
+        _dot_residues(stream, process, sites, size),
     )
 
 
-def _lattice(draws: Draws, size: int) -> Lattice:
+def _lattice(stream: RandomStream, size: int) -> DotLattice:
     # At least four rows of dots in the smallest image.
-    pitch = draws.log_normal(30.0, 1.5, PITCHES[0], min(PITCHES[1], size / 4.5))
-    return Lattice(
-        type=draws.choice(("square", "hexagonal")),
+    pitch = stream.log_normal(30.0, 1.5, PITCHES[0], min(PITCHES[1], size / 4.5))
+    return DotLattice(
+        type=stream.choice(("square", "hexagonal")),
         pitch=pitch,
-        angle=draws.choice((0.0, draws.uniform(-3, 3), draws.uniform(0, 90))),
-        y=draws.uniform(0, size),
-        x=draws.uniform(0, size),
+        angle=stream.choice((0.0, stream.uniform(-3, 3), stream.uniform(0, 90))),
+        y=stream.uniform(0, size),
+        x=stream.uniform(0, size),
     )
 
 
-def _process(draws: Draws, lattice: Lattice) -> Process:
-    style = draws.choice(("dots", "holes"))
+def _process(stream: RandomStream, lattice: DotLattice) -> DotProcess:
+    style = stream.choice(("dots", "holes"))
     densest = 0.62 if lattice.type == "square" else 0.56
-    cd = min(max(lattice.pitch * draws.uniform(0.36, densest), DIAMETERS[0]), DIAMETERS[1])
-    profile = "hole" if style == "holes" else draws.choice(("pillar", "pillar", "dome"))
-    emission = draws.uniform(0.28, 0.45)
-    return Process(
+    cd = min(max(lattice.pitch * stream.uniform(0.36, densest), DIAMETERS[0]), DIAMETERS[1])
+    profile = "hole" if style == "holes" else stream.choice(("pillar", "pillar", "dome"))
+    emission = stream.uniform(0.28, 0.45)
+    return DotProcess(
         style=style,
         profile=profile,
         cd=round(cd, DECIMALS),
-        ellipticity=draws.choice((1.0, draws.uniform(1, 1.08), draws.uniform(1.1, 1.35))),
-        cd_sigma=round(cd * draws.uniform(0.01, 0.05), DECIMALS),
-        placement_sigma=draws.uniform(0.05, 0.02 * lattice.pitch),
-        edge_sigma=draws.uniform(0.1, 0.02 * cd + 0.15),
-        relief=round(cd * (0.4 if profile == "dome" else 0.25) * draws.uniform(0.7, 1.3), DECIMALS),
-        sidewall=draws.uniform(1.5, 3),
+        ellipticity=stream.choice((1.0, stream.uniform(1, 1.08), stream.uniform(1.1, 1.35))),
+        cd_sigma=round(cd * stream.uniform(0.01, 0.05), DECIMALS),
+        placement_sigma=stream.uniform(0.05, 0.02 * lattice.pitch),
+        edge_sigma=stream.uniform(0.1, 0.02 * cd + 0.15),
+        relief=round(cd * (0.4 if profile == "dome" else 0.25) * stream.uniform(0.7, 1.3), DECIMALS),
+        sidewall=stream.uniform(1.5, 3),
         emission=emission,
-        ground=round(emission * draws.uniform(0.3, 0.8), DECIMALS),
-        grain=draws.uniform(0.04, 0.12),
-        roughness=draws.uniform(0.03, 0.2),
+        ground=round(emission * stream.uniform(0.3, 0.8), DECIMALS),
+        grain=stream.uniform(0.04, 0.12),
+        roughness=stream.uniform(0.03, 0.2),
     )
 
 
-def _optics(draws: Draws, process: Process) -> Optics:
-    holes = process.style == "holes"
-    return Optics(
-        tilt_exponent=draws.uniform(0.5, 0.9),
-        bloom=draws.uniform(0.12, 0.35),
-        bloom_length=draws.uniform(1.5, 3.5),
-        shadow=draws.uniform(0.1, 0.5),
-        shadow_length=draws.uniform(2, 6),
-        asymmetry=draws.uniform(0.0, 0.3),
-        detector_angle=draws.uniform(-180, 180),
-        shading=draws.uniform(0.55, 0.9) if holes else draws.uniform(0.1, 0.45),
-        shading_length=round(process.relief * draws.uniform(0.5, 1.0), DECIMALS),
-        relief_wavelength=draws.uniform(4, 9),
-        texture_length=draws.uniform(0.7, 1.6),
-        waves=draws.uniform(0.02, 0.07),
-        spot=draws.uniform(0.5, 0.8),
-        astigmatism=draws.uniform(1, 1.25),
-        spot_angle=draws.uniform(0, 180),
-        charging=draws.uniform(0.05, 0.25) if draws.chance(0.5) else 0.0,
-        charging_length=draws.uniform(30, 120),
-        black=draws.uniform(0.04, 0.09),
-        white=draws.uniform(0.9, 0.96),
+def _dot_optics(stream: RandomStream, process: DotProcess) -> Optics:
+    return sample_optics(
+        stream,
+        {
+            "tilt_exponent": (0.5, 0.9),
+            "bloom": (0.12, 0.35),
+            "bloom_length": (1.5, 3.5),
+            "shadow": (0.1, 0.5),
+            "shadow_length": (2, 6),
+            "asymmetry": (0.0, 0.3),
+            "detector_angle": (-180, 180),
+            "shading": (0.55, 0.9) if process.style == "holes" else (0.1, 0.45),
+            "shading_length": lambda s: s.share(process.relief, 0.5, 1.0),
+            "relief_wavelength": (4, 9),
+            "texture_length": (0.7, 1.6),
+            "waves": (0.02, 0.07),
+            "spot": (0.5, 0.8),
+            "charging": lambda s: s.uniform(0.05, 0.25) if s.chance(0.5) else 0.0,
+            "charging_length": (30, 120),
+            "black": (0.04, 0.09),
+            "white": (0.9, 0.96),
+        },
     )
 
 
-def _sites(draws: Draws, lattice: Lattice, process: Process, size: int) -> tuple[Dot, ...]:
+def _sites(stream: RandomStream, lattice: DotLattice, process: DotProcess, size: int) -> tuple[Dot, ...]:
     """A dot for each site of the image and its margin; a few missing, a few half as large."""
-    missing, half = draws.uniform(0.01, 0.06), draws.uniform(0.02, 0.08)
-    orientation = draws.uniform(0, 180)
-    found = []
-    for i, j in _indices(lattice, size):
-        y, x = lattice.site(i, j)
-        shift = process.placement_sigma * draws.normals(2)
-        diameter = float(process.cd + process.cd_sigma * np.clip(draws.normals(1)[0], -2.5, 2.5))
-        lot = float(draws.uniforms(1)[0])
+    missing, half = stream.uniform(0.01, 0.06), stream.uniform(0.02, 0.08)
+    orientation = stream.uniform(0, 180)
+    dots = []
+    for y, x in lattice.sites(size):
+        shift = process.placement_sigma * stream.normals(2)
+        diameter = float(process.cd + process.cd_sigma * np.clip(stream.normals(1)[0], -2.5, 2.5))
+        lot = float(stream.uniforms(1)[0])
         kind = "missing" if lot < missing else "half" if lot < missing + half else "regular"
-        place = (y, x) if kind == "missing" else (y + float(shift[0]), x + float(shift[1]))
-        scale = draws.uniform(0.42, 0.58) if kind == "half" else 1.0
-        dot = Dot(kind, i, j, round(place[0], DECIMALS), round(place[1], DECIMALS), 0, 0, orientation)
-        found.append(_shaped(draws, process, dot, diameter * scale))
-    return tuple(found)
+        if kind != "missing":
+            y, x = round(y + float(shift[0]), DECIMALS), round(x + float(shift[1]), DECIMALS)
+        scale = stream.uniform(0.42, 0.58) if kind == "half" else 1.0
+        dots.append(_shaped(stream, process, Dot(kind, y, x, 0, 0, orientation), diameter * scale))
+    return tuple(dots)
 
 
-def _indices(lattice: Lattice, size: int) -> list[tuple[int, int]]:
-    """Sites whose dots may reach into the image or its margin, row by row."""
-    reach = MARGIN + lattice.pitch / 2
-    most = math.ceil(2.5 * (size + 2 * reach) / lattice.pitch)
-    near = []
-    for i in range(-most, most + 1):
-        for j in range(-most, most + 1):
-            y, x = lattice.site(i, j)
-            if -reach < min(y, x) and max(y, x) < size + reach:
-                near.append((i, j))
-    return near
-
-
-def _shaped(draws: Draws, process: Process, dot: Dot, diameter: float) -> Dot:
+def _shaped(stream: RandomStream, process: DotProcess, dot: Dot, diameter: float) -> Dot:
     """The dot with its axes, outline and yield."""
     stretch = math.sqrt(process.ellipticity)
     size = min(1.0, diameter / process.cd)
     # Rougher at long wavelengths: amplitudes fall with the mode.
     weights = np.array([1.0 / mode for mode in MODES])
     weights *= size * process.edge_sigma / math.sqrt(float((weights * weights).sum()))
-    waves = draws.normals(len(MODES), 2) * weights[:, None]
+    waves = stream.normals(len(MODES), 2) * weights[:, None]
     return replace(
         dot,
         major=round(diameter * stretch, DECIMALS),
         minor=round(diameter / stretch, DECIMALS),
         rough=tuple((round(float(c), DECIMALS), round(float(s), DECIMALS)) for c, s in waves),
-        brightness=draws.uniform(0.92, 1.08),
+        brightness=stream.uniform(0.92, 1.08),
     )
 
 
-def _extras(draws: Draws, process: Process, sites: tuple[Dot, ...], size: int) -> tuple[Dot, ...]:
+def _extras(stream: RandomStream, sites: tuple[Dot, ...], size: int) -> tuple[Dot, ...]:
     """Small dots where none belong."""
-    found: list[Dot] = []
-    wanted = size * size / 15000
-    for _ in range(40 * round(wanted)):
-        y, x, diameter = draws.uniform(8, size - 9), draws.uniform(8, size - 9), draws.uniform(2.5, SMALL[1])
-        near = min(sites, key=lambda dot: round(math.hypot(dot.y - y, dot.x - x), DECIMALS))
-        dot = Dot("extra", near.i, near.j, y, x, diameter, diameter, 0.0, (), draws.uniform(0.95, 1.1))
-        if len(found) < wanted and _is_free(dot, sites) and _are_apart(dot, found):
-            found.append(dot)
-    return tuple(found)
+    extras: list[Dot] = []
+    most = size * size / 15000
+    for _ in range(40 * round(most)):
+        y, x = stream.uniform(8, size - 9), stream.uniform(8, size - 9)
+        diameter = stream.uniform(2.5, SMALL[1])
+        dot = Dot("extra", y, x, diameter, diameter, 0.0, (), stream.uniform(0.95, 1.1))
+        if len(extras) < most and _is_free(dot, sites) and _are_apart(dot, extras):
+            extras.append(dot)
+    return tuple(extras)
 
 
-def _residues(draws: Draws, process: Process, sites: tuple[Dot, ...], size: int) -> tuple[Ball, ...]:
+def _dot_residues(
+    stream: RandomStream, process: DotProcess, sites: tuple[Dot, ...], size: int
+) -> tuple[Ball, ...]:
     """Balls on the bare surface between the dots or holes."""
     balls: list[Ball] = []
-    wanted = size * size / 7000
+    most = size * size / 7000
     extras = [dot for dot in sites if dot.type == "extra"]
-    for _ in range(40 * round(wanted)):
-        y, x, diameter = draws.uniform(6, size - 7), draws.uniform(6, size - 7), draws.uniform(*SMALL)
-        ball = Ball(y, x, diameter, round(process.emission * draws.uniform(1.1, 1.7), DECIMALS))
-        if len(balls) < wanted and _is_free(ball, sites) and _are_apart(ball, [*balls, *extras]):
+    for _ in range(40 * round(most)):
+        y, x, diameter = stream.uniform(6, size - 7), stream.uniform(6, size - 7), stream.uniform(*SMALL)
+        ball = Ball(y, x, diameter, round(process.emission * stream.uniform(1.1, 1.7), DECIMALS))
+        if len(balls) < most and _is_free(ball, sites) and _are_apart(ball, [*balls, *extras]):
             balls.append(ball)
     return tuple(balls)
 
@@ -771,6 +699,6 @@ def _are_apart(spot: Dot | Ball, others: Sequence[Dot | Ball]) -> bool:
 
 
 @register_scene(code=6)
-def patterned(draws: Draws, size: int) -> LineScene | DotScene:
+def patterned(stream: RandomStream, size: int) -> LineScene | DotScene:
     """Draw a grating or an array; the truth's ``style`` says which: ``lines``, ``dots`` or ``holes``."""
-    return line_scene(draws, size) if draws.chance(0.5) else dot_scene(draws, size)
+    return line_scene(stream, size) if stream.chance(0.5) else dot_scene(stream, size)

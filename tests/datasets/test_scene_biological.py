@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from srbench.datasets.synthetic.biological import Cell
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid, coverage
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
@@ -21,7 +21,7 @@ FINER = 6
 
 
 def drawn(index, size=SIZE):
-    return scene_kinds()["biological"].draw(Draws(77, 0, index), size)
+    return scene_kinds()["biological"].sample(RandomStream(77, 0, index), size)
 
 
 @pytest.fixture(scope="module", params=range(6))

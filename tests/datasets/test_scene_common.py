@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene, scene_hashes, truth_text
@@ -33,7 +33,7 @@ REACH = 40
 
 
 def drawn(kind, index, size=SIZE):
-    return scene_kinds()[kind].draw(Draws(77, scene_kinds()[kind].code, index), size)
+    return scene_kinds()[kind].sample(RandomStream(77, scene_kinds()[kind].code, index), size)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import filters, measure
 
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid, area_average, coverage
 from srbench.datasets.synthetic.patterned import DotScene
 from srbench.datasets.synthetic.scene import scene_kinds
@@ -170,7 +170,7 @@ def test_between_two_dots_no_line_is_drawn(array):
 @settings(max_examples=25, deadline=None)
 @given(index=st.integers(0, 10**6), size=st.sampled_from([192, 384]))
 def test_sizes_are_in_their_ranges(index, size):
-    truth = scene_kinds()["patterned"].draw(Draws(5, 6, index), size).truth()
+    truth = scene_kinds()["patterned"].sample(RandomStream(5, 6, index), size).truth()
     assert truth["style"] in ("lines", "dots", "holes")
     assert 16 <= truth["pitch"] <= 80
     assert 6 <= truth["cd"] <= 40
@@ -180,7 +180,7 @@ def test_sizes_are_in_their_ranges(index, size):
 
 
 def test_half_of_the_patterns_are_lines_and_both_lattices_occur():
-    scenes = [scene_kinds()["patterned"].draw(Draws(5, 6, i), SIZE).truth() for i in range(60)]
+    scenes = [scene_kinds()["patterned"].sample(RandomStream(5, 6, i), SIZE).truth() for i in range(60)]
     styles = [truth["style"] for truth in scenes]
     assert 18 <= styles.count("lines") <= 42
     assert min(styles.count("dots"), styles.count("holes")) >= 6

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.special import i0, i1
 
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import (
     FineGrid,
     b_spline,
@@ -73,7 +73,7 @@ def test_a_fibril_covers_width_times_length_and_its_round_ends(mat):
 def test_beads_are_as_wide_as_listed():
     found = 0
     for index in range(40):
-        scene = scene_kinds()["fibres"].draw(Draws(9, 1, index), SIZE)
+        scene = scene_kinds()["fibres"].sample(RandomStream(9, 1, index), SIZE)
         for fibre in scene.fibres:
             for bead in fibre.beads:
                 y, x = fibre.at(bead.along)
@@ -213,7 +213,7 @@ def test_border_and_defect_flags(mat):
 @settings(max_examples=10, deadline=None)
 @given(index=st.integers(0, 10**6), size=st.sampled_from([192, 384]))
 def test_widths_and_numbers_are_in_their_ranges(index, size):
-    scene = scene_kinds()["fibres"].draw(Draws(5, 1, index), size)
+    scene = scene_kinds()["fibres"].sample(RandomStream(5, 1, index), size)
     large = [f for f in scene.fibres if not f.small]
     assert 0.8 * 15 * size / 384 - 2 <= len(large) <= 40 * size / 384 + 1
     assert all(6 <= f.width <= 24 for f in large)
@@ -223,7 +223,7 @@ def test_widths_and_numbers_are_in_their_ranges(index, size):
 
 
 def test_all_styles_occur():
-    styles = [scene_kinds()["fibres"].draw(Draws(5, 1, i), 192).mat.style for i in range(40)]
+    styles = [scene_kinds()["fibres"].sample(RandomStream(5, 1, i), 192).mat.style for i in range(40)]
     assert min(styles.count(s) for s in ("electrospun", "wool", "glass")) >= 5
 
 
@@ -259,8 +259,8 @@ def test_crossings_of_known_lines():
 @pytest.mark.parametrize("kappa", [0.5, 4.0, 40.0])
 def test_angles_have_the_concentration_asked_for(kappa):
     """The mean resultant length of a von Mises distribution is I1(kappa) / I0(kappa)."""
-    draws = Draws(3, 1)
-    angles = np.radians([von_mises(draws, 70, kappa) for _ in range(4000)])
+    stream = RandomStream(3, 1)
+    angles = np.radians([von_mises(stream, 70, kappa) for _ in range(4000)])
     mean = np.exp(1j * angles).mean()
     assert abs(mean) == pytest.approx(i1(kappa) / i0(kappa), abs=0.03)
     assert np.degrees(np.angle(mean)) == pytest.approx(70, abs=5)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from srbench.datasets.synthetic.draws import Draws, gaussian_field
+from srbench.datasets.synthetic.draws import RandomStream, gaussian_field
 from srbench.datasets.synthetic.films import self_affine_spectrum
 from srbench.datasets.synthetic.geometry import FineGrid, coverage
 from srbench.datasets.synthetic.scene import scene_kinds
@@ -19,7 +19,7 @@ GRID = FineGrid(SIZE)
 
 
 def drawn(index, size=SIZE):
-    return scene_kinds()["films"].draw(Draws(77, 2, index), size)
+    return scene_kinds()["films"].sample(RandomStream(77, 2, index), size)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_relief_has_the_spectrum_of_a_self_affine_surface(xi, hurst):
     """Periodogram of many fields, ring by ring, over 1 / (1 + (2 pi f xi)^2)^(1 + H): constant."""
     side, power = 192, 0
     for seed in range(24):
-        field = gaussian_field(Draws(5, seed), side, 1.0, self_affine_spectrum(xi, hurst))
+        field = gaussian_field(RandomStream(5, seed), side, 1.0, self_affine_spectrum(xi, hurst))
         power = power + np.abs(np.fft.fft2(field)) ** 2
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
     expected = 1 / (1 + (2 * np.pi * frequency * xi) ** 2) ** (1 + hurst)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid, coverage
 from srbench.datasets.synthetic.mems import Bar, Layout
 from srbench.datasets.synthetic.scene import scene_kinds
@@ -19,7 +19,7 @@ INDICES = (0, 2, 4, 7, 16, 19)
 
 
 def drawn(index, size=SIZE):
-    return scene_kinds()["mems"].draw(Draws(77, 3, index), size)
+    return scene_kinds()["mems"].sample(RandomStream(77, 3, index), size)
 
 
 @pytest.fixture(scope="module", params=INDICES)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid, coverage
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
@@ -189,7 +189,7 @@ def test_droplets_sit_on_the_tips_and_can_be_left_out(growth):
 def test_some_scenes_have_droplets_and_all_have_thin_wires_or_stubs():
     types = []
     for index in range(12):
-        scene = scene_kinds()["nanowires"].draw(Draws(5, 4, index), SIZE)
+        scene = scene_kinds()["nanowires"].sample(RandomStream(5, 4, index), SIZE)
         types.append({f["type"] for f in scene.truth()["small_features"]})
         assert types[-1] & {"thin wire", "stub"}
     assert sum("cap" in found for found in types) >= 5
@@ -198,7 +198,7 @@ def test_some_scenes_have_droplets_and_all_have_thin_wires_or_stubs():
 @settings(max_examples=12, deadline=None)
 @given(index=st.integers(0, 10**6), size=st.sampled_from([192, 384]))
 def test_sizes_and_numbers_are_in_their_ranges(index, size):
-    scene = scene_kinds()["nanowires"].draw(Draws(5, 4, index), size)
+    scene = scene_kinds()["nanowires"].sample(RandomStream(5, 4, index), size)
     wires = [wire for wire in scene.wires if wire.type == "wire"]
     assert 20 * size / 384 - 1 <= len(wires) <= 80 * size / 384 + 1
     assert all(3 <= wire.base_width <= 10 and 2 <= wire.tip_width <= wire.base_width for wire in wires)
@@ -211,7 +211,7 @@ def test_sizes_and_numbers_are_in_their_ranges(index, size):
 def test_standing_wires_are_seen_from_the_far_to_the_near_and_lying_ones_are_not_sorted():
     styles = []
     for index in range(10):
-        scene = scene_kinds()["nanowires"].draw(Draws(5, 4, index), SIZE)
+        scene = scene_kinds()["nanowires"].sample(RandomStream(5, 4, index), SIZE)
         feet = [wire.y for wire in scene.wires if wire.type == "wire"]
         assert (feet == sorted(feet)) == (scene.growth.style == "standing")
         styles.append(scene.growth.style)

@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 from skimage.draw import polygon2mask
 
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import (
     FineGrid,
     area_average,
@@ -33,7 +33,7 @@ FINER = 8
 
 
 def drawn(index, size=SIZE):
-    return scene_kinds()["powder"].draw(Draws(77, 8, index), size)
+    return scene_kinds()["powder"].sample(RandomStream(77, 8, index), size)
 
 
 @pytest.fixture(scope="module", params=range(4))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.scene import scene_kinds
 
 KINDS = ("biological", "films", "mems", "powder")
@@ -11,7 +11,7 @@ KINDS = ("biological", "films", "mems", "powder")
 @pytest.mark.parametrize("kind", KINDS)
 def test_leaving_out_a_feature_changes_nothing_else_in_the_truth(kind):
     for index in (3, 5):
-        scene = scene_kinds()[kind].draw(Draws(77, scene_kinds()[kind].code, index), 192)
+        scene = scene_kinds()[kind].sample(RandomStream(77, scene_kinds()[kind].code, index), 192)
         features = scene.truth()["small_features"]
         for number in (0, len(features) - 1):
             lacking = scene.without(number).truth()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import measure
 
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid, area_average, coverage
 from srbench.datasets.synthetic.imaging import automatic_window, grey_levels
 from srbench.datasets.synthetic.scene import scene_kinds
@@ -157,7 +157,7 @@ def test_the_apex_itself_is_clean(tip):
 @settings(max_examples=25, deadline=None)
 @given(index=st.integers(0, 10**6), size=st.sampled_from([192, 384]))
 def test_sizes_and_angles_are_in_their_ranges(index, size):
-    truth = scene_kinds()["tips"].draw(Draws(5, 9, index), size).truth()
+    truth = scene_kinds()["tips"].sample(RandomStream(5, 9, index), size).truth()
     assert 1 <= truth["apex_radius"] <= 8
     assert 8 <= truth["half_angle"] <= 25
     assert all(8 < value < size - 9 for value in truth["apex"])
@@ -167,5 +167,5 @@ def test_sizes_and_angles_are_in_their_ranges(index, size):
 
 
 def test_all_styles_occur():
-    styles = [scene_kinds()["tips"].draw(Draws(5, 9, i), SIZE).probe.style for i in range(40)]
+    styles = [scene_kinds()["tips"].sample(RandomStream(5, 9, i), SIZE).probe.style for i in range(40)]
     assert min(styles.count(style) for style in ("cone", "pyramid", "wire")) >= 5

@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 from skimage import filters, measure
 
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid, area_average, coverage
 from srbench.datasets.synthetic.patterned import LineScene
 from srbench.datasets.synthetic.scene import register_scene, scene_kinds
@@ -352,8 +352,8 @@ def test_kinds_are_found_by_reading_the_package():
 
 
 def test_a_new_kind_cannot_take_the_seeds_of_another():
-    def sponges(draws, size):
-        return scene_kinds()["porous"].draw(draws, size)
+    def sponges(stream, size):
+        return scene_kinds()["porous"].sample(stream, size)
 
     with pytest.raises(ValueError, match="clashes with 'porous'"):
         register_scene(code=7)(sponges)
@@ -361,4 +361,4 @@ def test_a_new_kind_cannot_take_the_seeds_of_another():
 
 def test_a_scene_depends_on_nothing_but_its_numbers():
     kind = scene_kinds()["particles"]
-    assert kind.draw(Draws(1, 5, 0, 0), SIZE) == kind.draw(Draws(1, 5, 0, 0), SIZE)
+    assert kind.sample(RandomStream(1, 5, 0, 0), SIZE) == kind.sample(RandomStream(1, 5, 0, 0), SIZE)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbench.datasets import degrade
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.suite import SyntheticScene
 from srbench.datasets.synthetic.undecidable import SCALES, Lamellae, plant, twin
 
@@ -37,7 +37,7 @@ def correlation(image, patch):
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_both_phases_give_the_same_lr_bit_for_bit(seed):
-    image, patches = plant(scenery(seed), Draws(9, seed))
+    image, patches = plant(scenery(seed), RandomStream(9, seed))
     assert {patch.scale for patch in patches} == set(SCALES)
     for patch in patches:
         other = twin(image, patch)
@@ -49,14 +49,14 @@ def test_both_phases_give_the_same_lr_bit_for_bit(seed):
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_the_hr_image_tells_the_phase(seed):
-    image, patches = plant(scenery(seed), Draws(9, seed))
+    image, patches = plant(scenery(seed), RandomStream(9, seed))
     for patch in patches:
         assert np.sign(correlation(image, patch)) == patch.phase
         assert np.sign(correlation(twin(image, patch), patch)) == -patch.phase
 
 
 def test_the_twin_of_the_twin_is_the_image():
-    image, patches = plant(scenery(3), Draws(9, 3))
+    image, patches = plant(scenery(3), RandomStream(9, 3))
     for patch in patches:
         assert np.array_equal(twin(twin(image, patch), replace(patch, phase=-patch.phase)), image)
 
@@ -64,7 +64,7 @@ def test_the_twin_of_the_twin_is_the_image():
 def test_without_the_planting_the_two_phases_would_differ_in_lr():
     """The single grey levels moved around a patch are needed: this is what they are for."""
     bare = scenery(5)
-    _, patches = plant(bare, Draws(9, 5))
+    _, patches = plant(bare, RandomStream(9, 5))
     differences = 0
     for patch in patches:
         raw = bare.astype(np.int64)
@@ -78,7 +78,7 @@ def test_without_the_planting_the_two_phases_would_differ_in_lr():
 
 def test_little_else_is_touched():
     bare = scenery(8)
-    image, patches = plant(bare, Draws(9, 8))
+    image, patches = plant(bare, RandomStream(9, 8))
     change = np.abs(image.astype(int) - bare)
     outside = np.ones(bare.shape, dtype=bool)
     for patch in patches:
@@ -100,13 +100,13 @@ def test_texture_vanishes_in_every_lr_pixel(scale, axis):
 
 
 def test_the_phase_is_a_coin():
-    phases = [patch.phase for seed in range(24) for patch in plant(scenery(1), Draws(11, seed))[1]]
+    phases = [patch.phase for seed in range(24) for patch in plant(scenery(1), RandomStream(11, seed))[1]]
     assert 0.3 < np.mean(np.asarray(phases) > 0) < 0.7
 
 
 def test_patches_keep_clear_of_each_other_and_of_the_border():
     for seed in range(6):
-        image, patches = plant(scenery(seed), Draws(9, seed))
+        image, patches = plant(scenery(seed), RandomStream(9, seed))
         taken = np.zeros(image.shape, dtype=int)
         for patch in patches:
             assert patch.top % patch.scale == patch.left % patch.scale == 0
@@ -120,13 +120,13 @@ def test_patches_keep_clear_of_each_other_and_of_the_border():
 
 def test_an_image_without_grey_has_no_room():
     black_and_white = (np.indices((192, 192)).sum(axis=0) // 6 % 2 * 255).astype(np.uint8)
-    image, patches = plant(black_and_white, Draws(9, 0))
+    image, patches = plant(black_and_white, RandomStream(9, 0))
     assert patches == ()
     assert np.array_equal(image, black_and_white)
 
 
 def test_planting_is_repeatable():
-    first, second = (plant(scenery(4), Draws(9, 4)) for _ in range(2))
+    first, second = (plant(scenery(4), RandomStream(9, 4)) for _ in range(2))
     assert np.array_equal(first[0], second[0])
     assert first[1] == second[1]
 
