@@ -56,7 +56,7 @@ class Wrinkle:
 
 
 @dataclass(frozen=True)
-class Cell:
+class BiologicalCell:
     """A cell with the outline |u / (major/2)|^n + |v / (minor/2)|^n = 1. Lengths in HR pixels.
 
     Attributes:
@@ -153,7 +153,7 @@ class Pore:
     diameter: float
 
 
-def sample_pores(stream: RandomStream, body: Cell) -> tuple[Pore, ...]:
+def sample_pores(stream: RandomStream, body: BiologicalCell) -> tuple[Pore, ...]:
     """A hexagonal lattice of pores that fills a body up to its rim; about one pore in 40 is closed."""
     pitch = stream.uniform(*PITCHES)
     diameter = round(min(pitch * stream.uniform(0.44, 0.6), HOLES[1] / 1.06), DECIMALS)
@@ -223,7 +223,7 @@ class BiologicalScene(Scene):
     size: int
     tissue: Tissue
     optics: Optics
-    cells: tuple[Cell, ...]
+    cells: tuple[BiologicalCell, ...]
     pores: tuple[Pore, ...] | None
     feet: tuple[Strip, ...]
     specks: tuple[Speck, ...]
@@ -270,7 +270,7 @@ class BiologicalScene(Scene):
         blend(layers.emission, self.tissue.emission, share)
         blend(layers.depth, 3.0, share)
 
-    def _render_cell(self, layers: Layers, cell: Cell, shell: bool, grid: FineGrid) -> None:
+    def _render_cell(self, layers: Layers, cell: BiologicalCell, shell: bool, grid: FineGrid) -> None:
         tissue = self.tissue
         part = window(grid, cell.box, tissue.shadow_length)
         distance = cell.distance(part.y, part.x)
@@ -345,14 +345,14 @@ def _optics(stream: RandomStream, style: str) -> Optics:
     )
 
 
-def _cells(stream: RandomStream, size: int) -> tuple[Cell, ...]:
+def _cells(stream: RandomStream, size: int) -> tuple[BiologicalCell, ...]:
     """Three to eight cells; they overlap a little where there is no room to avoid it."""
     count = stream.integer(3, 8)
     typical = 0.8 * size / math.sqrt(count)
-    cells: list[Cell] = []
+    cells: list[BiologicalCell] = []
     for _ in range(count):
         major = typical * stream.uniform(0.8, 1.3)
-        cell = Cell(
+        cell = BiologicalCell(
             y=0.0,
             x=0.0,
             major=round(major, DECIMALS),
@@ -367,7 +367,9 @@ def _cells(stream: RandomStream, size: int) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def _placed(stream: RandomStream, cell: Cell, others: list[Cell], size: int) -> Cell:
+def _placed(
+    stream: RandomStream, cell: BiologicalCell, others: list[BiologicalCell], size: int
+) -> BiologicalCell:
     """The cell at the roomiest of some random positions."""
     best, most = cell, -math.inf
     for _ in range(12):
@@ -384,10 +386,10 @@ def _placed(stream: RandomStream, cell: Cell, others: list[Cell], size: int) -> 
     return best
 
 
-def _shell(stream: RandomStream, size: int, among_cells: bool) -> Cell:
+def _shell(stream: RandomStream, size: int, among_cells: bool) -> BiologicalCell:
     """A diatom's shell: flat, round or boat-shaped, most of it in the image."""
     major = size * (stream.uniform(0.45, 0.7) if among_cells else stream.uniform(0.7, 1.15))
-    return Cell(
+    return BiologicalCell(
         y=round(size * stream.uniform(0.35, 0.65), DECIMALS),
         x=round(size * stream.uniform(0.35, 0.65), DECIMALS),
         major=round(major, DECIMALS),
@@ -400,7 +402,7 @@ def _shell(stream: RandomStream, size: int, among_cells: bool) -> Cell:
     )
 
 
-def _feet(stream: RandomStream, cell: Cell) -> list[Strip]:
+def _feet(stream: RandomStream, cell: BiologicalCell) -> list[Strip]:
     """Filopodia: thin, slightly bent, from within the margin of a cell outwards."""
     feet = []
     for _ in range(stream.integer(0, 18)):
@@ -422,7 +424,7 @@ def _feet(stream: RandomStream, cell: Cell) -> list[Strip]:
 
 
 def _specks(
-    stream: RandomStream, cells: tuple[Cell, ...], pores: tuple[Pore, ...] | None, size: int
+    stream: RandomStream, cells: tuple[BiologicalCell, ...], pores: tuple[Pore, ...] | None, size: int
 ) -> tuple[Speck, ...]:
     """Vesicles on the cells, granules and pits beside them, clear of outlines and pores."""
     centres = np.array([(pore.y, pore.x) for pore in pores or ()] or [(-99.0, -99.0)])

@@ -35,7 +35,7 @@ OUTSIDE = 14.0
 
 
 @dataclass(frozen=True)
-class Bar:
+class Rectangle:
     """A rectangle with rounded corners, its edges in HR pixels; ``role`` says what it is for."""
 
     role: str
@@ -63,7 +63,7 @@ class Bar:
         """Whether all of it is in the image."""
         return min(self.top, self.left) > -0.5 and max(self.bottom, self.right) < size - 0.5
 
-    def turned(self) -> Bar:
+    def turned(self) -> Rectangle:
         """Rows and columns exchanged."""
         return replace(self, top=self.left, left=self.top, bottom=self.right, right=self.bottom)
 
@@ -92,14 +92,14 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Layout:
+class DeviceLayout:
     """Rectangles, the release holes in them, and which of the rectangles are lines, side by side."""
 
-    bars: tuple[Bar, ...]
-    holes: tuple[Bar, ...]
+    bars: tuple[Rectangle, ...]
+    holes: tuple[Rectangle, ...]
     fingers: tuple[Finger, ...]
 
-    def turned(self) -> Layout:
+    def turned(self) -> DeviceLayout:
         """Rows and columns exchanged."""
         bars, holes = (tuple(bar.turned() for bar in group) for group in (self.bars, self.holes))
         return replace(self, bars=bars, holes=holes)
@@ -110,14 +110,14 @@ class Draft:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
-        self.bars: list[Bar] = []
-        self.holes: list[Bar] = []
+        self.bars: list[Rectangle] = []
+        self.holes: list[Rectangle] = []
         self.fingers: list[Finger] = []
 
-    def bar(self, role: str, level: int, top: float, left: float, bottom: float, right: float) -> Bar:
+    def bar(self, role: str, level: int, top: float, left: float, bottom: float, right: float) -> Rectangle:
         """Add a rectangle with the rules' corner radius."""
         top, left, bottom, right = _rounded(top, left, bottom, right)
-        self.bars.append(Bar(role, level, top, left, bottom, right, self.rules.radius))
+        self.bars.append(Rectangle(role, level, top, left, bottom, right, self.rules.radius))
         return self.bars[-1]
 
     def finger(self, level: int, top: float, left: float, right: float, free: tuple[float, float]) -> None:
@@ -125,17 +125,17 @@ class Draft:
         self.bar("finger", level, top, left, top + self.rules.line, right)
         self.fingers.append(Finger(len(self.bars) - 1, round(free[0], DECIMALS), round(free[1], DECIMALS)))
 
-    def perforate(self, bar: Bar, side: float, pitch: float) -> None:
+    def perforate(self, bar: Rectangle, side: float, pitch: float) -> None:
         """A square grid of holes in a rectangle, as many as leave a wall of 5 HR pixels at its edges."""
         rows = _evenly(bar.top, bar.bottom, side, pitch)
         for top in rows:
             for left in _evenly(bar.left, bar.right, side, pitch):
                 box = _rounded(top, left, top + side, left + side)
-                self.holes.append(Bar("hole", bar.level, *box, round(0.3 * side, DECIMALS)))
+                self.holes.append(Rectangle("hole", bar.level, *box, round(0.3 * side, DECIMALS)))
 
-    def layout(self) -> Layout:
+    def layout(self) -> DeviceLayout:
         """What has been collected."""
-        return Layout(tuple(self.bars), tuple(self.holes), tuple(self.fingers))
+        return DeviceLayout(tuple(self.bars), tuple(self.holes), tuple(self.fingers))
 
 
 def _rounded(top: float, left: float, bottom: float, right: float) -> Box:
@@ -152,7 +152,7 @@ def _evenly(low: float, high: float, side: float, pitch: float) -> list[float]:
     return [first + k * pitch for k in range(count)]
 
 
-def comb(stream: RandomStream, size: int, rules: Rules, perforated: bool) -> Layout:
+def comb(stream: RandomStream, size: int, rules: Rules, perforated: bool) -> DeviceLayout:
     """Interdigitated combs between two or three spines; bond pads beyond the last line."""
     draft = Draft(rules)
     width = max(1.5 * rules.line, stream.uniform(14, 34))
@@ -195,7 +195,7 @@ def _pads(stream: RandomStream, draft: Draft, starts: list[float], width: float,
             )
 
 
-def cantilevers(stream: RandomStream, size: int, rules: Rules) -> Layout:
+def cantilevers(stream: RandomStream, size: int, rules: Rules) -> DeviceLayout:
     """Beams of different lengths on a perforated anchor, over a drive electrode."""
     draft = Draft(rules)
     edge = stream.uniform(0.2, 0.36) * size
@@ -219,7 +219,7 @@ def cantilevers(stream: RandomStream, size: int, rules: Rules) -> Layout:
     return draft.layout()
 
 
-def serpentine(stream: RandomStream, size: int, rules: Rules) -> Layout:
+def serpentine(stream: RandomStream, size: int, rules: Rules) -> DeviceLayout:
     """A meandering resistor or spring, with an electrode or two across it."""
     draft = Draft(rules)
     low, high = stream.uniform(0.06, 0.14) * size, stream.uniform(0.86, 0.94) * size
@@ -284,7 +284,7 @@ class MemsScene(Scene):
     size: int
     process: MemsProcess
     optics: Optics
-    layout: Layout
+    layout: DeviceLayout
     notches: tuple[tuple[int, Speck], ...]
     residues: tuple[Speck, ...]
 
@@ -450,7 +450,9 @@ def _optics(stream: RandomStream, thin: bool) -> Optics:
     )
 
 
-def _notches(stream: RandomStream, layout: Layout, along: str, size: int) -> tuple[tuple[int, Speck], ...]:
+def _notches(
+    stream: RandomStream, layout: DeviceLayout, along: str, size: int
+) -> tuple[tuple[int, Speck], ...]:
     """Bites out of the free edges of some lines, one a line."""
     notches = []
     for finger in layout.fingers:
@@ -465,7 +467,7 @@ def _notches(stream: RandomStream, layout: Layout, along: str, size: int) -> tup
 
 
 def _residues(
-    stream: RandomStream, layout: Layout, notches: tuple[tuple[int, Speck], ...], size: int
+    stream: RandomStream, layout: DeviceLayout, notches: tuple[tuple[int, Speck], ...], size: int
 ) -> tuple[Speck, ...]:
     """Particles that lie wholly on one level, clear of all edges and notches."""
     outlines = (*layout.bars, *layout.holes)

@@ -127,7 +127,7 @@ COUNTS = (100, 400)
 
 
 @dataclass(frozen=True)
-class Batch:
+class PowderBatch:
     """What kind of powder it is. Lengths in HR pixels.
 
     Attributes:
@@ -198,12 +198,12 @@ _BATCHES: dict[str, tuple[Spread, Spread, Spread]] = {
 }
 
 
-def sample_batch(stream: RandomStream) -> Batch:
+def sample_batch(stream: RandomStream) -> PowderBatch:
     """One of the kinds of powder."""
     k = stream.integer(0, len(STYLES) - 1)
     median = stream.uniform(*_MEDIANS[k])
     density = stream.uniform(*_COVERED[k]) * 384**2 / (0.75 * median**2)
-    return Batch(
+    return PowderBatch(
         style=STYLES[k],
         density=min(max(round(density), COUNTS[0]), COUNTS[1]),
         median=median,
@@ -213,7 +213,7 @@ def sample_batch(stream: RandomStream) -> Batch:
     )
 
 
-def _optics(stream: RandomStream, batch: Batch) -> Optics:
+def _optics(stream: RandomStream, batch: PowderBatch) -> Optics:
     return sample_optics(
         stream,
         {
@@ -237,7 +237,7 @@ def _optics(stream: RandomStream, batch: Batch) -> Optics:
     )
 
 
-def sample_pile(stream: RandomStream, batch: Batch, size: int) -> tuple[Crystal, ...]:
+def sample_pile(stream: RandomStream, batch: PowderBatch, size: int) -> tuple[Crystal, ...]:
     """Throw the grains, the deep ones first; some fall into clumps."""
     around = MARGIN + SIZES[1] / 2
     side = size + 2 * around
@@ -260,7 +260,7 @@ def sample_pile(stream: RandomStream, batch: Batch, size: int) -> tuple[Crystal,
     return tuple(grains)
 
 
-def _grain(stream: RandomStream, batch: Batch, feret: float, depth: float) -> Crystal:
+def _grain(stream: RandomStream, batch: PowderBatch, feret: float, depth: float) -> Crystal:
     rounding = round(batch.rounding * feret, DECIMALS)
     vertices = random_outline(stream, feret, rounding, batch.corners, batch.elongation)
     height = round(batch.flatness * feret * stream.uniform(0.6, 1.2), DECIMALS)
@@ -275,7 +275,7 @@ def _grain(stream: RandomStream, batch: Batch, feret: float, depth: float) -> Cr
     )
 
 
-def sample_fines(stream: RandomStream, batch: Batch, size: int) -> tuple[Crystal, ...]:
+def sample_fines(stream: RandomStream, batch: PowderBatch, size: int) -> tuple[Crystal, ...]:
     """Fines on top of everything, apart from each other."""
     fines: list[Crystal] = []
     for _ in range(round(size * size / 1800 * stream.uniform(0.7, 1.3))):
@@ -299,7 +299,7 @@ class PowderScene(Scene):
     """Grains, the lowest first, and the fines on top of them."""
 
     size: int
-    batch: Batch
+    batch: PowderBatch
     optics: Optics
     grains: tuple[Crystal, ...]
     fines: tuple[Crystal, ...]
@@ -328,7 +328,7 @@ class PowderScene(Scene):
         return layers
 
 
-def _render_crystal(layers: Layers, crystal: Crystal, batch: Batch, grid: FineGrid) -> None:
+def _render_crystal(layers: Layers, crystal: Crystal, batch: PowderBatch, grid: FineGrid) -> None:
     near = window(grid, crystal.box, batch.shadow_length)
     distance = crystal.distance(near.y, near.x)
     layers.depth[near.span] += batch.shadow * shadow(distance, batch.shadow_length)
