@@ -233,7 +233,8 @@ OUTSIDE = 40.0
 @register_scene(code=1)
 def fibres(stream: RandomStream, size: int) -> FibreScene:
     """A mat of fibres."""
-    mat = _mat(stream)
+    style = stream.integer(0, len(STYLES) - 1)
+    mat = Mat(STYLES[style], **stream.table({name: spreads[style] for name, spreads in _MATS.items()}))
     large = _large(stream, mat, size)
     beaded = _with_beads(stream, mat, large)
     mixed = _with_fibrils(stream, beaded, size)
@@ -259,11 +260,6 @@ _MATS: dict[str, tuple[Spread, Spread, Spread]] = {
     "scales": (0.0, (1.0, 2.0), 0.0),
     "scale_length": (1.0, (9, 16), 1.0),
 }
-
-
-def _mat(stream: RandomStream) -> Mat:
-    number = stream.integer(0, len(STYLES) - 1)
-    return Mat(STYLES[number], **stream.table({name: styles[number] for name, styles in _MATS.items()}))
 
 
 def _optics(stream: RandomStream, mat: Mat) -> Optics:

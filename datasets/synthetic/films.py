@@ -68,19 +68,15 @@ def _path(
         y, x = y + step * math.sin(math.radians(turn)), x + step * math.cos(math.radians(turn))
         points.append((round(y, DECIMALS), round(x, DECIMALS)))
         travelled += step
-        meeting = _meeting(points, older) if len(points) > 4 else None
-        if meeting:
-            return [*points[:-1], meeting], False
+        if len(points) > 4:
+            piece = np.array(points[-2:])
+            crossed = [point for crack in older for point in crossings(piece, np.array(crack.points))]
+            if crossed:
+                nearest = min(crossed, key=lambda point: math.dist(point, points[-2]))
+                return [*points[:-1], nearest], False
         if max(abs(y - size / 2), abs(x - size / 2)) > size / 2 + OUTSIDE:
             return points, False
     return points, True
-
-
-def _meeting(points: Sequence[Point], older: Sequence[Strip]) -> Point | None:
-    """Where the last piece of a centre line runs into an older crack."""
-    piece = np.array(points[-2:])
-    crossed = [point for crack in older for point in crossings(piece, np.array(crack.points))]
-    return min(crossed, key=lambda point: math.dist(point, points[-2])) if crossed else None
 
 
 def _entry(stream: RandomStream, size: int) -> tuple[Point, float]:

@@ -59,10 +59,6 @@ class Rectangle:
         """Whether any of it is in the image."""
         return self.bottom > -0.5 and self.right > -0.5 and max(self.top, self.left) < size - 0.5
 
-    def inside_image(self, size: int) -> bool:
-        """Whether all of it is in the image."""
-        return min(self.top, self.left) > -0.5 and max(self.bottom, self.right) < size - 0.5
-
     def turned(self) -> Rectangle:
         """Rows and columns exchanged."""
         return replace(self, top=self.left, left=self.top, bottom=self.right, right=self.bottom)

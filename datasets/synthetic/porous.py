@@ -164,9 +164,13 @@ def porous(stream: RandomStream, size: int) -> PorousScene:
     grid = FineGrid(size)
     sponge = _sponge(stream, size)
     surface = _surface(stream, sponge, grid)
-    deeper = tuple(_deeper_layer(stream, sponge, grid) for _ in range(2))
+    deeper = []
+    for _ in range(2):
+        spectrum = banded_spectrum(sponge.wavelength * stream.uniform(0.8, 1.2), sponge.width)
+        field = gaussian_field(stream, grid.side, grid.step, spectrum)
+        deeper.append(field + stream.uniform(-0.4, 0.2))
     return PorousScene(
-        size, sponge, _optics(stream, sponge), surface, deeper, _pinholes(stream, surface, grid)
+        size, sponge, _optics(stream, sponge), surface, tuple(deeper), _pinholes(stream, surface, grid)
     )
 
 
@@ -211,12 +215,6 @@ def _surface(stream: RandomStream, sponge: Sponge, grid: FineGrid) -> Array:
     rank = round(sponge.fraction * (inside.size - 1))
     level = float(np.partition(inside, rank)[rank])
     return np.round(level_set_distance(field, level, grid.step), 9)
-
-
-def _deeper_layer(stream: RandomStream, sponge: Sponge, grid: FineGrid) -> Array:
-    wavelength = sponge.wavelength * stream.uniform(0.8, 1.2)
-    field = gaussian_field(stream, grid.side, grid.step, banded_spectrum(wavelength, sponge.width))
-    return field + stream.uniform(-0.4, 0.2)
 
 
 def _pinholes(stream: RandomStream, surface: Array, grid: FineGrid) -> tuple[Pinhole, ...]:

@@ -1,12 +1,10 @@
 """Scenes by number: the same kind, index and size give the same scene, pixels and noise everywhere.
 
-Each stage of a scene has its own random stream, seeded by (suite version, kind, index, stage), so that
-a change of one stage leaves the others as they are.
-
-What is guaranteed: all random numbers come from integers that numpy has frozen; geometry, fields and the
-image are rounded before they are compared, thresholded or quantised. Elementary functions and Fourier
-transforms may still differ in the last bits between machines; over a whole suite this moves one pixel by one
-grey level with a probability of about 1 in 10,000. The hashes packaged with the dataset notice it.
+Each stage of a scene has a random stream, seeded by (suite version, kind, index, stage). Random numbers
+come from integers that numpy has frozen; geometry, fields and images are rounded before they are compared,
+thresholded or quantised. Elementary functions and Fourier transforms may still differ in the last bits between
+machines: over a suite one pixel moves by one grey level with a probability of about 1 in 10,000, which the
+packaged hashes notice.
 """
 
 from __future__ import annotations

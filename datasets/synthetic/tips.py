@@ -350,17 +350,13 @@ def _on_cantilever(stream: RandomStream, style: str, size: int) -> Probe:
         shank=0.0,
         slab=round(size * stream.uniform(0.04, 0.14), DECIMALS),
         top=round(size * stream.uniform(0.06, 0.13), DECIMALS),
-        end=round(_end(stream) * size, DECIMALS),
+        # Most tips stand near the free end of their cantilever.
+        end=0.0
+        if stream.chance(0.3)
+        else round(math.copysign(stream.uniform(0.3, 0.42), stream.uniform(-1, 1)) * size, DECIMALS),
         tilt=stream.uniform(-12, 12),
         ridge=stream.uniform(-0.5, 0.5),
     )
-
-
-def _end(stream: RandomStream) -> float:
-    """Where the cantilever ends, over the image's side: most tips stand near the free end of theirs."""
-    if stream.chance(0.3):
-        return 0.0
-    return math.copysign(stream.uniform(0.3, 0.42), stream.uniform(-1, 1))
 
 
 def _wire(stream: RandomStream, size: int) -> Probe:

@@ -152,7 +152,9 @@ def _candidates(
         tried = 0
         for top, left in quiet:
             patch = replace(draft, top=top, left=left, contrast=contrast)
-            if _has_room(levels, patch) and all(_apart(patch, other) for other in inserted):
+            region, spare = levels[patch.window], contrast + 3
+            has_room = region.min() >= spare and region.max() <= 255 - spare
+            if has_room and all(_apart(patch, other) for other in inserted):
                 yield patch
                 tried += 1
             if tried == 8:
@@ -181,12 +183,6 @@ def _quietest(levels: Levels, draft: AmbiguousPatch) -> list[tuple[int, int]]:
     return [(int(tops[row]), int(lefts[column])) for row, column in zip(rows, columns, strict=True)]
 
 
-def _has_room(levels: Levels, patch: AmbiguousPatch) -> bool:
-    there = levels[patch.window]
-    spare = patch.contrast + 3
-    return bool(there.min() >= spare and there.max() <= 255 - spare)
-
-
 def _apart(patch: AmbiguousPatch, other: AmbiguousPatch) -> bool:
     """Whether no LR pixel of any scale sees both."""
     return (
@@ -208,21 +204,16 @@ def _settle(levels: Levels, patch: AmbiguousPatch) -> Levels | None:
         middle = view.lr(around) + 0.5 + _TIE
         unsafe = np.floor(middle - swing - _SAFE) != np.floor(middle + swing + _SAFE)
         if not unsafe[swing > 1e-9].any():
-            return _finished(levels, view.window, around, texture)
+            if (around - np.abs(texture)).min() < 0 or (around + np.abs(texture)).max() > 255:
+                return None
+            settled: Levels = levels.copy()
+            settled[view.window] = around + texture
+            return settled
         for row, column in np.argwhere(unsafe & (swing > 1e-9)):
             # Away from the rounding step that the LR value is near.
             step = 1 if middle[row, column] % 1.0 < 0.5 else -1
             around[view.pixel(int(row), int(column), attempt)] += step
     return None
-
-
-def _finished(levels: Levels, window: Window, around: Levels, texture: Levels) -> Levels | None:
-    darkest, brightest = around - np.abs(texture), around + np.abs(texture)
-    if darkest.min() < 0 or brightest.max() > 255:
-        return None
-    settled: Levels = levels.copy()
-    settled[window] = around + texture
-    return settled
 
 
 @dataclass(frozen=True)
