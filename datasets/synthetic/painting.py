@@ -206,7 +206,7 @@ def render_tube(layers: Layers, band: Band, radius: Array, coat: Coat, step: flo
     depth = layers.depth.reshape(-1)[band.where] + coat.shadow * shadow(distance, coat.shadow_length)
     height = coat.base + coat.profile(radius, band.offset, band.along)
     layers.depth.reshape(-1)[band.where] = depth + share * (coat.depth - depth)
-    values = (height, coat.emission, coat.grain, coat.roughness)
+    values: tuple[Array | float, ...] = (height, coat.emission, coat.grain, coat.roughness)
     maps = (layers.height, layers.emission, layers.grain, layers.roughness)
     for fine, value in zip(maps, values, strict=True):
         under = fine.reshape(-1)[band.where]
