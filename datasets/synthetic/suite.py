@@ -2,7 +2,7 @@
 
 Each stage of a scene has a random stream, seeded by (suite version, kind, index, stage). Random numbers
 come from integers that numpy has frozen; geometry, fields and images are rounded before they are compared,
-thresholded or quantised. Elementary functions and Fourier transforms may still differ in the last bits between
+thresholded or quantised. Elementary functions and Fourier transforms may differ in the last bits between
 machines: over a suite one pixel moves by one grey level with a probability of about 1 in 10,000, which the
 packaged hashes notice.
 """
