@@ -1,12 +1,11 @@
 """Synthetic micrographs with exactly known geometry, generated when asked for: nothing to download.
 
 ``sem_synthetic`` has 384 x 384 scenes, ``sem_synthetic:small`` other, 192 x 192 scenes for a first look and
-for tests. ``pixels`` is the noise-free image; ``acquisition`` a noisy scan of it; ``truth`` its geometry. The
-hashes of all images are packaged, and an image that does not come out as published is refused.
+for tests. ``pixels`` is the noise-free image; ``acquisition`` a noisy scan of it; ``truth`` what measurements
+need of its geometry. The hashes of all images are packaged; an image that differs is refused.
 
-Ten kinds: biological, fibres, films, mems, nanowires, particles, patterned, porous, powder, tips. Each scene
-has small features of half to one and a half LR pixels at x4 (``counterfactual`` removes one), and lamellae
-that no LR can hold (``twin`` has them in the opposite phase, with the same LR).
+Each scene has small features of half to one and a half LR pixels at x4, and lamellae that no LR can hold
+(``twin`` has them in the opposite phase, with the same LR).
 """
 
 from __future__ import annotations
@@ -38,8 +37,7 @@ from srbench.datasets.interface import (
 from srbench.datasets.registry import register_dataset
 
 if TYPE_CHECKING:
-    from srbench.datasets.synthetic.cache import Drawn
-    from srbench.datasets.synthetic.suite import SyntheticScene
+    from srbench.datasets.synthetic.suite import StoredScene, SyntheticScene
 
 HASHES = Path(__file__).with_name("sem_synthetic.json")
 LICENCE = "CC0-1.0"
@@ -62,7 +60,7 @@ class SyntheticSet(MicrographSet):
         self._entries: Mapping[str, Mapping[str, Any]] = suite["images"]
         self._size = int(suite["size"])
         self.images = tuple(self._micrograph(image_id) for image_id in sorted(self._entries))
-        self._drawn: dict[str, Drawn] = {}
+        self._loaded: dict[str, StoredScene] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -71,7 +69,7 @@ class SyntheticSet(MicrographSet):
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def pixels(self, image_id: str) -> NDArray[np.uint8]:
-        """The noise-free image ``(H, W)``; drawn on first use (a fraction of a second), then kept on disk.
+        """The noise-free image ``(H, W)``; rendered on first use in a fraction of a second, then stored.
 
         Raises:
             DatasetError: unknown id, or this machine's arithmetic gives another image than the published one.
@@ -79,7 +77,7 @@ class SyntheticSet(MicrographSet):
         return self._scene_of(image_id).pixels
 
     def truth(self, image_id: str) -> dict[str, Any]:
-        """The exact geometry: see ``truth`` of the scene kind; a fresh copy with each call."""
+        """What measurements need of the geometry: see ``truth`` of the scene kind; a fresh copy each time."""
         return cast("dict[str, Any]", json.loads(self._scene_of(image_id).truth))
 
     def acquisition(self, image_id: str, index: int) -> NDArray[np.uint8]:
@@ -91,33 +89,20 @@ class SyntheticSet(MicrographSet):
         entry = self._entry(image_id)
         return noisy_scan(self.pixels(image_id), entry["kind"], entry["index"], index)
 
-    def counterfactual(self, image_id: str, feature: int) -> NDArray[np.uint8]:
-        """The noise-free image without entry ``feature`` of the truth's ``small_features``.
-
-        Raises:
-            DatasetError: the scene has no such feature.
-        """
-        count = len(self.truth(image_id)["small_features"])
-        if not 0 <= feature < count:
-            raise DatasetError(
-                f"{image_id} has small features 0 to {count - 1}, found {feature}; choose one of them."
-            )
-        return self._scene(image_id).pixels_without(feature)
-
     def opposite_phase(self, image_id: str, scale: int) -> NDArray[np.uint8] | None:
-        """The counterfactual twin: other lamellae, and yet the same LR at ``scale``, bit for bit.
+        """The image with the lamellae in the opposite phase: the same LR at ``scale``, bit for bit.
 
         Holds for the degradations ``bicubic`` and ``area``; with noise the two differ by much less than it.
         None where the scene has no lamellae for this scale.
         """
-        offered = {patch["scale"] for patch in self.truth(image_id)["undecidable"]}
-        return self._scene(image_id).twin(scale) if scale in offered else None
+        offered = {patch["scale"] for patch in self.truth(image_id)["ambiguous"]}
+        return self._scene(image_id).opposite_phase(scale) if scale in offered else None
 
     def hr_paths(self) -> tuple[Path, ...]:
-        """What draws the scenes, and where drawn ones are kept."""
-        from srbench.datasets.synthetic import cache
+        """What renders the scenes, and where rendered ones are stored."""
+        from srbench.datasets.synthetic import suite
 
-        return Path(cache.__file__).parent, cache.folder()
+        return Path(suite.__file__).parent, suite.cache_folder()
 
     def _micrograph(self, image_id: str) -> Micrograph:
         entry = self._entries[image_id]
@@ -146,30 +131,30 @@ class SyntheticSet(MicrographSet):
         entry = self._entry(image_id)
         return SyntheticScene(entry["kind"], entry["index"], self._size)
 
-    def _scene_of(self, image_id: str) -> Drawn:
-        if image_id not in self._drawn:
-            self._drawn[image_id] = drawn_or_kept(image_id, self._entry(image_id), self._size)
-        return self._drawn[image_id]
+    def _scene_of(self, image_id: str) -> StoredScene:
+        if image_id not in self._loaded:
+            self._loaded[image_id] = stored_or_rendered(image_id, self._entry(image_id), self._size)
+        return self._loaded[image_id]
 
 
-def drawn_or_kept(image_id: str, entry: Mapping[str, Any], size: int) -> Drawn:
-    """A scene from the disk, else drawn and put there.
+def stored_or_rendered(image_id: str, entry: Mapping[str, Any], size: int) -> StoredScene:
+    """A scene from the disk, else rendered and stored there.
 
     Raises:
         DatasetError: this machine's arithmetic gives another image than the published one.
     """
     from srbench.datasets.storage import pixel_hash
-    from srbench.datasets.synthetic import cache
-    from srbench.datasets.synthetic.suite import SyntheticScene
+    from srbench.datasets.synthetic import suite
 
-    found = cache.kept(image_id, entry)
-    if found is None:
-        found = cache.draw(SyntheticScene(entry["kind"], entry["index"], size))
-        if pixel_hash(found.pixels) != entry["pixels"]:
+    stored = suite.load_scene(image_id, entry)
+    if stored is None:
+        scene = suite.SyntheticScene(entry["kind"], entry["index"], size)
+        stored = suite.StoredScene(scene.pixels(), suite.truth_text(scene.truth()))
+        if pixel_hash(stored.pixels) != entry["pixels"]:
             raise DatasetError(_not_as_published(image_id))
-        cache.keep(image_id, found)
-    found.pixels.flags.writeable = False
-    return found
+        suite.store_scene(image_id, stored)
+    stored.pixels.flags.writeable = False
+    return stored
 
 
 @register_dataset
@@ -206,13 +191,13 @@ class SyntheticSource(DatasetSource):
         return DatasetState("embedded", images=len(_published()["suites"]["default"]["images"]))
 
     def prepare(self, progress: ProgressSink = silent, workers: int | None = None) -> ImportReport:
-        """Draw every scene of every suite now and keep it; otherwise that happens when one is first used."""
+        """Render and store every scene of every suite now; otherwise that happens when one is first used."""
         work = [
             (image_id, entry, int(suite["size"]))
             for suite in _published()["suites"].values()
             for image_id, entry in suite["images"].items()
         ]
-        for _ in _in_processes(_draw_quietly, work, workers, "scenes", progress):
+        for _ in _in_processes(_render_quietly, work, workers, "scenes", progress):
             pass
         return ImportReport(len(work), folder=home() / "cache" / "sem_synthetic")
 
@@ -223,8 +208,8 @@ class SyntheticSource(DatasetSource):
             for name in sorted(_published()["suites"])
             for image in self.open(name).images
         ]
-        found = _in_processes(_described_differences, work, None, "verify sem_synthetic", progress)
-        return VerifyReport(len(work), {name: problem for name, problem in found if problem})
+        differing = _in_processes(_described_differences, work, None, "verify sem_synthetic", progress)
+        return VerifyReport(len(work), {name: problem for name, problem in differing if problem})
 
 
 def _in_processes(
@@ -245,9 +230,9 @@ def _in_processes(
             progress(ProgressEvent(label, done, len(jobs), "images"))
 
 
-def _draw_quietly(image_id: str, entry: Mapping[str, Any], size: int) -> None:
+def _render_quietly(image_id: str, entry: Mapping[str, Any], size: int) -> None:
     """In a worker: the scene itself need not travel."""
-    drawn_or_kept(image_id, entry, size)
+    stored_or_rendered(image_id, entry, size)
 
 
 def _described_differences(opened: SyntheticSet, image_id: str) -> tuple[str, str]:
@@ -256,12 +241,12 @@ def _described_differences(opened: SyntheticSet, image_id: str) -> tuple[str, st
 
 
 def differences(opened: SyntheticSet, image_id: str) -> str:
-    """What of one scene, drawn anew, is not as published; empty when all is."""
+    """What of one scene, rendered anew, is not as published; empty when all is."""
     from srbench.datasets.synthetic.suite import scene_hashes
 
     entry = opened._entries[image_id]
-    found = scene_hashes(opened._scene(image_id))
-    wrong = [what for what, value in found.items() if value != entry[what]]
+    hashes = scene_hashes(opened._scene(image_id))
+    wrong = [what for what, value in hashes.items() if value != entry[what]]
     return f"{', '.join(wrong)} not as published" if wrong else ""
 
 
@@ -272,10 +257,10 @@ def _published() -> Mapping[str, Any]:
 def _not_as_published(image_id: str) -> str:
     import scipy
 
-    made = _published()["made_with"]
+    versions = _published()["made_with"]
     return (
         f"Scene {image_id} came out different from the published one (here numpy {np.__version__}, scipy "
-        f"{scipy.__version__}; published with numpy {made['numpy']}, scipy {made['scipy']}), so scores would "
-        f"not compare with anyone else's. Install those versions: pip install numpy=={made['numpy']} "
-        f"scipy=={made['scipy']}"
+        f"{scipy.__version__}; published with numpy {versions['numpy']}, scipy {versions['scipy']}), so "
+        f"scores would not compare with anyone else's. Install those versions: pip install "
+        f"numpy=={versions['numpy']} scipy=={versions['scipy']}"
     )

@@ -7,38 +7,34 @@ debris of 2 to 6 HR pixels (0.5 to 1.5 LR pixels at x4) lie between and on them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from srbench.datasets.synthetic.curves import (
-    DIRECTION_BINS,
+from srbench.datasets.synthetic.draws import DECIMALS, Array, RandomStream, Spread
+from srbench.datasets.synthetic.geometry import (
+    FineGrid,
     arc_lengths,
-    crossings,
-    direction_lengths,
-    in_image,
-    length_inside,
+    b_spline,
+    distance_to_curve,
+    near_image,
+    von_mises,
+    wandering,
 )
-from srbench.datasets.synthetic.draws import DECIMALS
-from srbench.datasets.synthetic.geometry import SUPERSAMPLING, Array, FineGrid, Mask
-from srbench.datasets.synthetic.imaging import Optics
-from srbench.datasets.synthetic.scene import Layers, Scene
-from srbench.datasets.synthetic.spots import Ball, paint_ball
-from srbench.datasets.synthetic.tubes import (
+from srbench.datasets.synthetic.imaging import Layers, Optics, sample_optics
+from srbench.datasets.synthetic.painting import (
     SHADOW_REACH,
-    Band,
+    SMALL,
+    Ball,
     BandFinder,
     Coat,
-    Profile,
-    Stack,
-    paint_tube,
+    render_ball,
+    render_tube,
     round_profile,
-    stack,
 )
+from srbench.datasets.synthetic.scene import Scene, feature_entries, register_scene
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Fibre:
     """A tube. Lengths in HR pixels.
 
     Attributes:
-        number: its name within the scene.
+        number: shifts the pattern of its scales.
         line: vertices (y, x) of the centre line.
         width: full width, apart from beads.
         depth: how far it lies below the top of the mat.
@@ -89,12 +85,6 @@ class Fibre:
             x = (along - bead.along) / (bead.length / 2)
             radius += (bead.width - self.width) / 2 * np.square(np.maximum(1 - x * x, 0))
         return radius
-
-    def at(self, along: float) -> tuple[float, float]:
-        """The point (y, x) of the centre line at a distance from its first vertex."""
-        curve, arcs = self.curve, arc_lengths(self.curve)
-        y, x = (round(float(np.interp(along, arcs, curve[:, axis])), DECIMALS) for axis in (0, 1))
-        return y, x
 
     @property
     def middle(self) -> tuple[float, float]:
@@ -161,36 +151,27 @@ class FibreScene(Scene):
     debris: tuple[Ball, ...]
 
     def truth(self) -> dict[str, Any]:
-        """The fibres that meet the image, the lowest first, and where they cross.
+        """The fibres, the lowest first, fibrils among them; the small features are fibrils and debris.
 
-        ``fibres``: for each ``number``, ``width``, ``line`` (vertices (y, x) of the centre line; the outline
-        lies ``width`` / 2 from it, apart from ``beads``), ``length`` in the image, ``visible`` (share of its
-        area in the image that no other fibre hides), ``clear`` (first and last vertex of each stretch where
-        the whole cross-section is seen, without beads: where a width can be measured), and the flags
-        ``small`` (a fibril), ``defective`` (has beads in the image) and ``border`` (leaves the image).
-        ``crossings``: where centre lines cross, ``over`` and ``under`` (numbers). ``orientation``: share of
-        the fibres' length by axial direction (equal bins from 0 to 180 degrees, from columns towards rows;
-        fibrils not counted).
+        ``fibres``: for each ``line`` (vertices (y, x) of the centre line, in the image or not), ``width``
+        (the outline lies half of it from the line, apart from ``beads``) and ``small`` (a fibril); a bead is
+        a spindle of ``length`` and ``width`` whose middle lies ``along`` HR pixels from the first vertex.
         """
-        seen = self.stack()
-        entries = [self._entry(index, seen) for index in range(len(self.fibres)) if seen.points[index] > 0]
-        return {
-            "style": self.mat.style,
-            "mat": asdict(self.mat),
-            "fibres": entries,
-            "crossings": list(self._crossings()),
-            "orientation": self._orientation(),
-            "small_features": [*map(_fibril_entry, self._fibrils()), *map(_debris_entry, self.debris)],
-        }
-
-    def without(self, feature: int) -> FibreScene:
-        """The scene lacking one fibril or one piece of debris."""
-        gone = [*self._fibrils(), *self.debris][feature]
-        return replace(
-            self,
-            fibres=tuple(fibre for fibre in self.fibres if fibre is not gone),
-            debris=tuple(ball for ball in self.debris if ball is not gone),
-        )
+        entries = [
+            {
+                "line": [list(vertex) for vertex in fibre.line],
+                "width": fibre.width,
+                "beads": [asdict(bead) for bead in fibre.beads],
+                "small": fibre.small,
+            }
+            for fibre in self.fibres
+        ]
+        fibrils = [
+            {"type": "fibril", "y": fibre.middle[0], "x": fibre.middle[1], "diameter": fibre.width}
+            for fibre in self.fibres
+            if fibre.small
+        ]
+        return {"fibres": entries, "small_features": fibrils + feature_entries(self.debris, "debris")}
 
     def layers(self, grid: FineGrid) -> Layers:
         """Paint the fibres from the lowest to the highest, then the debris."""
@@ -203,109 +184,13 @@ class FibreScene(Scene):
             grain=grid.full(3 * mat.grain),
             roughness=grid.full(0.4),
         )
-        for fibre, band in self._bands(grid, mat.shade_length):
-            paint_tube(layers, band, fibre.radius(band.along), _coat(mat, fibre), grid.step)
-        for ball in self.debris:
-            paint_ball(layers, grid, ball, 0.4 * mat.shade, 3.0)
-        return layers
-
-    def stack(self) -> Stack:
-        """Which fibre is on top where, by position in ``fibres``."""
-        grid = FineGrid(self.size)
-        areas = (band.where[band.offset < f.radius(band.along)] for f, band in self._bands(grid, 0.0))
-        return stack(grid, areas)
-
-    def _bands(self, grid: FineGrid, around: float) -> Iterator[tuple[Fibre, Band]]:
         finder = BandFinder(grid)
         for fibre in self.fibres:
-            yield fibre, finder.near(fibre.curve, fibre.half_width + max(around, grid.step))
-
-    def _fibrils(self) -> list[Fibre]:
-        return [fibre for fibre in self.fibres if fibre.small]
-
-    def _entry(self, index: int, seen: Stack) -> dict[str, Any]:
-        fibre = self.fibres[index]
-        beads = [(*fibre.at(bead.along), bead) for bead in fibre.beads]
-        inside = [bead for bead in beads if in_image(np.array([bead[:2]]), self.size)[0]]
-        return {
-            "number": fibre.number,
-            "width": fibre.width,
-            "line": [list(vertex) for vertex in fibre.line],
-            "length": length_inside(fibre.curve, self.size),
-            "visible": seen.visible[index],
-            "clear": _runs(self._clear(index, seen)),
-            "beads": [{"y": y, "x": x, **asdict(bead)} for y, x, bead in beads],
-            "small": fibre.small,
-            "defective": bool(inside),
-            "border": not in_image(fibre.curve, self.size, fibre.width / 2).all(),
-        }
-
-    def _clear(self, index: int, seen: Stack) -> Mask:
-        """At which vertices the whole cross-section is on top, in the image, free of beads and debris."""
-        fibre, curve = self.fibres[index], self.fibres[index].curve
-        radius = fibre.radius(arc_lengths(curve))
-        plain = np.round(radius - fibre.width / 2, 6) == 0
+            band = finder.near(fibre.curve, fibre.half_width + max(mat.shade_length, grid.step))
+            render_tube(layers, band, fibre.radius(band.along), _coat(mat, fibre), grid.step)
         for ball in self.debris:
-            apart = np.sqrt(np.square(curve - np.array([ball.y, ball.x])).sum(axis=1))
-            plain &= apart > fibre.width / 2 + ball.diameter / 2 + 3
-        plain &= in_image(curve, self.size, fibre.width / 2 + 3)
-        across = np.array([-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0])
-        inner = _numbers(seen, curve, across * (fibre.width / 2 - 0.5))
-        outer = _numbers(seen, curve, np.array([-1.0, 1.0]) * (fibre.width / 2 + 2))
-        clear: Mask = plain & (inner == index).all(axis=1) & (outer <= index).all(axis=1)
-        return clear
-
-    def _crossings(self) -> Iterator[dict[str, Any]]:
-        large = [fibre for fibre in self.fibres if not fibre.small]
-        for upper, over in enumerate(large):
-            for under in large[:upper]:
-                for y, x in crossings(under.curve, over.curve):
-                    if in_image(np.array([[y, x]]), self.size)[0]:
-                        yield {"y": y, "x": x, "over": over.number, "under": under.number}
-
-    def _orientation(self) -> dict[str, Any]:
-        lengths = np.zeros(DIRECTION_BINS)
-        for fibre in self.fibres:
-            if not fibre.small:
-                lengths += direction_lengths(fibre.curve, self.size)
-        shares = lengths / max(float(lengths.sum()), 1e-9)
-        return {"bin_degrees": 180 / DIRECTION_BINS, "shares": [round(share, 6) for share in shares.tolist()]}
-
-
-def _fibril_entry(fibre: Fibre) -> dict[str, Any]:
-    y, x = fibre.middle
-    length = round(float(arc_lengths(fibre.curve)[-1]), DECIMALS)
-    return {
-        "type": "fibril",
-        "y": y,
-        "x": x,
-        "diameter": fibre.width,
-        "length": length,
-        "number": fibre.number,
-    }
-
-
-def _debris_entry(ball: Ball) -> dict[str, Any]:
-    return {"type": "debris", "y": ball.y, "x": ball.x, "diameter": ball.diameter}
-
-
-def _runs(mask: Mask) -> list[list[int]]:
-    """First and last index of each run of True, runs of one left out."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
-    return [[int(first), int(end) - 1] for first, end in edges.reshape(-1, 2) if end - first > 1]
-
-
-def _numbers(seen: Stack, curve: Array, offsets: Array) -> NDArray[np.int32]:
-    """Position of the topmost fibre at ``offsets`` across each vertex, ``(vertices, offsets)``."""
-    steps = np.gradient(curve, axis=0)
-    steps /= np.sqrt(np.square(steps).sum(axis=1, keepdims=True))
-    normal = np.stack([steps[:, 1], -steps[:, 0]], axis=1)
-    points = curve[:, None] + offsets[None, :, None] * normal[:, None]
-    index = np.floor(np.round((points + 0.5) * SUPERSAMPLING, 6)).astype(int)
-    last = seen.top.shape[0] - 1
-    row, column = (np.clip(index[..., axis], 0, last) for axis in (0, 1))
-    numbers: NDArray[np.int32] = seen.top[row, column]
-    return numbers
+            render_ball(layers, grid, ball, 0.4 * mat.shade, 3.0)
+        return layers
 
 
 def _coat(mat: Mat, fibre: Fibre) -> Coat:
@@ -319,12 +204,10 @@ def _coat(mat: Mat, fibre: Fibre) -> Coat:
         depth=fibre.depth,
         shadow=mat.shade * weight,
         shadow_length=mat.shade_length * math.sqrt(weight),
-        profile=round_profile if fibre.small or not mat.scales else _scaly(mat, fibre),
+        profile=round_profile
+        if fibre.small or not mat.scales
+        else partial(_scaly_profile, height=mat.scales, spacing=mat.scale_length, phase=1.7 * fibre.number),
     )
-
-
-def _scaly(mat: Mat, fibre: Fibre) -> Profile:
-    return partial(_scaly_profile, height=mat.scales, spacing=mat.scale_length, phase=1.7 * fibre.number)
 
 
 def _scaly_profile(
@@ -338,3 +221,186 @@ def _scaly_profile(
     tooth = np.round(turn, 9) % 1.0
     raised: Array = round_profile(radius, offset, along) + height * tooth
     return raised
+
+
+WIDTHS = (6.0, 24.0)
+FIRST_FIBRIL = 1000
+"""Fibrils are numbered from here."""
+OUTSIDE = 40.0
+"""HR pixels beyond the image to which centre lines are kept: nothing farther out is drawn."""
+
+
+@register_scene(code=1)
+def fibres(stream: RandomStream, size: int) -> FibreScene:
+    """A mat of fibres."""
+    style = stream.integer(0, len(STYLES) - 1)
+    mat = Mat(STYLES[style], **stream.table({name: spreads[style] for name, spreads in _MATS.items()}))
+    large = _large(stream, mat, size)
+    beaded = _with_beads(stream, mat, large)
+    mixed = _with_fibrils(stream, beaded, size)
+    return FibreScene(size, mat, _optics(stream, mat), mixed, _debris(stream, mat, mixed, size))
+
+
+STYLES = ("electrospun", "wool", "glass")
+_MATS: dict[str, tuple[Spread, Spread, Spread]] = {
+    "median": ((8, 13), (14, 19), (8, 14)),
+    "gsd": ((1.12, 1.4), (1.08, 1.2), (1.3, 1.55)),
+    "heading": ((0, 180), (0, 180), (0, 180)),
+    "kappa": ((0, 1.5), (1, 5), (0, 3)),
+    "bend": ((8, 22), (10, 22), (0.5, 4)),
+    "gap": ((50, 80), (75, 110), (80, 120)),
+    "thickness": ((16, 30), (25, 45), (18, 36)),
+    "ground_depth": ((0.6, 1.4), (0.6, 1.4), (0.6, 1.4)),
+    "emission": ((0.42, 0.55), (0.4, 0.5), (0.4, 0.55)),
+    "ground": ((0.15, 0.3), (0.1, 0.25), (0.2, 0.4)),
+    "grain": ((0.02, 0.05), (0.025, 0.05), (0.015, 0.04)),
+    "roughness": ((0.0, 0.2), (0.05, 0.25), (0.0, 0.1)),
+    "shade": ((5, 10), (7, 14), (5, 10)),
+    "shade_length": ((6, 11), (8, 15), (6, 12)),
+    "scales": (0.0, (1.0, 2.0), 0.0),
+    "scale_length": (1.0, (9, 16), 1.0),
+}
+
+
+def _optics(stream: RandomStream, mat: Mat) -> Optics:
+    return sample_optics(
+        stream,
+        {
+            "tilt_exponent": (0.4, 0.65),
+            "bloom": (0.06, 0.18),
+            "bloom_length": (1.5, 3),
+            "shadow": 0.0,
+            "asymmetry": (0.1, 0.4),
+            "detector_angle": (-150, -30),
+            "shading": (0.68, 0.93),
+            "shading_length": lambda s: s.share(mat.thickness, 0.6, 1.1),
+            "relief_wavelength": (4, 8),
+            "texture_length": (0.7, 1.4),
+            "waves": (0.03, 0.08),
+            "charging": lambda s: s.uniform(0.05, 0.2) if s.chance(0.4) else 0.0,
+            "charging_length": (30, 120),
+            "black": (0.03, 0.1),
+            "white": (0.86, 0.96),
+        },
+    )
+
+
+def _large(stream: RandomStream, mat: Mat, size: int) -> tuple[Fibre, ...]:
+    """The fibres proper, the lowest first. They are longer than the image: as many as its side can take."""
+    most = 40 if mat.style == "electrospun" else 28
+    count = round(stream.uniform(15, most) * size / 384)
+    large: list[Fibre] = []
+    for number in range(count):
+        width = stream.log_normal(mat.median, mat.gsd, *WIDTHS)
+        line = _line(stream, mat, size)
+        depth = round(mat.thickness * (1 - (number + 1) / count) * stream.uniform(0.75, 1), DECIMALS)
+        if len(line) > 1:
+            large.append(Fibre(number, _frozen(line), width, depth, stream.uniform(0.85, 1.15)))
+    return tuple(large)
+
+
+def _line(stream: RandomStream, mat: Mat, size: int) -> Array:
+    """A centre line through a random point of the image; one in eight ends in it."""
+    heading = mat.heading + von_mises(stream, 0.0, mat.kappa) / 2
+    y, x = stream.uniform(0, size), stream.uniform(0, size)
+    before = stream.uniform(0.1, 0.4) if stream.chance(0.125) else 1.2
+    back = before * size + 2 * mat.gap
+    start = (y - back * math.sin(math.radians(heading)), x - back * math.cos(math.radians(heading)))
+    line = wandering(stream, start, heading, math.ceil((back + 1.2 * size) / mat.gap), mat.gap, mat.bend)
+    return near_image(line, size, OUTSIDE)
+
+
+def _frozen(line: Array) -> tuple[tuple[float, float], ...]:
+    return tuple((float(y), float(x)) for y, x in line)
+
+
+def _with_beads(stream: RandomStream, mat: Mat, large: tuple[Fibre, ...]) -> tuple[Fibre, ...]:
+    """Beads on a few fibres of every other electrospun mat."""
+    if mat.style != "electrospun" or stream.chance(0.5):
+        return large
+    share = stream.uniform(0.1, 0.35)
+    return tuple(_beaded(stream, fibre) if stream.chance(share) else fibre for fibre in large)
+
+
+def _beaded(stream: RandomStream, fibre: Fibre) -> Fibre:
+    """One or two spindles, apart from each other."""
+    whole = float(arc_lengths(fibre.curve)[-1])
+    beads: list[Bead] = []
+    for _ in range(stream.integer(1, 2)):
+        width = round(fibre.width * stream.uniform(1.7, 2.6), DECIMALS)
+        bead = Bead(stream.uniform(0, whole), round(width * stream.uniform(2, 3.2), DECIMALS), width)
+        if all(abs(bead.along - other.along) > (bead.length + other.length) / 2 for other in beads):
+            beads.append(bead)
+    return replace(fibre, beads=tuple(beads))
+
+
+def _with_fibrils(stream: RandomStream, large: tuple[Fibre, ...], size: int) -> tuple[Fibre, ...]:
+    """Fine fibrils from one fibre to another, their ends under both; the middle of each is seen."""
+    levels: list[tuple[float, Fibre]] = [(float(level), fibre) for level, fibre in enumerate(large)]
+    fibrils: list[Fibre] = []
+    most = size * size / 5000
+    for _ in range(60 * round(most)):
+        low, high = sorted((stream.integer(0, len(large) - 1), stream.integer(0, len(large) - 1)))
+        fibril = _fibril(stream, large[low], large[high], FIRST_FIBRIL + len(fibrils))
+        if len(fibrils) < most and fibril and _is_seen(fibril, large[low:], fibrils, size):
+            fibrils.append(fibril)
+            levels.append((low - 0.5, fibril))
+    return tuple(fibre for _, fibre in sorted(levels, key=lambda level: level[0]))
+
+
+def _fibril(stream: RandomStream, lower: Fibre, upper: Fibre, number: int) -> Fibre | None:
+    """A fibril between two centre lines, if they are near each other where it is tried."""
+    start, curve = np.array(stream.choice(lower.line)), upper.curve
+    bow, skip, reach = stream.uniform(-0.25, 0.25), stream.integer(-4, 4), stream.uniform(16, 64)
+    nearest = int(np.argmin(np.round(np.square(curve - start).sum(axis=1), DECIMALS)))
+    span = curve[min(max(nearest + skip, 0), len(curve) - 1)] - start
+    length = float(np.sqrt(np.square(span).sum()))
+    if not 14 < length < reach:
+        return None
+    sag = bow * np.array([-span[1], span[0]])
+    controls = [
+        start - 0.3 * span - sag,
+        start,
+        start + 0.5 * span + sag,
+        start + span,
+        start + 1.3 * span - sag,
+    ]
+    line = b_spline(np.round(np.stack(controls), DECIMALS))
+    width = round(SMALL[0] + (SMALL[1] - SMALL[0]) * stream.uniform(0, 1) ** 2, DECIMALS)
+    return Fibre(number, _frozen(line), width, lower.depth, stream.uniform(0.95, 1.2), small=True)
+
+
+def _is_seen(fibril: Fibre, above: tuple[Fibre, ...], others: list[Fibre], size: int) -> bool:
+    """Whether the middle lies in the image, clear of the fibres above it and of all other fibrils."""
+    y, x = fibril.middle
+    inside = min(y, x) > 8 and max(y, x) < size - 9
+    return (
+        inside
+        and all(
+            distance_to_curve(y, x, f.curve) > f.half_width + fibril.width / 2 + 3 for f in (*above, *others)
+        )
+        and all(
+            distance_to_curve(*f.middle, fibril.curve) > f.width / 2 + fibril.width / 2 + 3 for f in others
+        )
+    )
+
+
+def _debris(stream: RandomStream, mat: Mat, mixed: tuple[Fibre, ...], size: int) -> tuple[Ball, ...]:
+    """Balls on the fibres, where no other fibre is on top, apart from fibrils and from each other."""
+    balls: list[Ball] = []
+    for _ in range(4 * round(size * size / 6000)):
+        level, diameter = stream.integer(0, len(mixed) - 1), stream.uniform(SMALL[0], 5)
+        host = mixed[level]
+        vertex, shift = stream.choice(host.line), stream.uniform(-0.3, 0.3) * host.width
+        y, x = round(vertex[0] + shift, DECIMALS), round(vertex[1] + shift, DECIMALS)
+        ball = Ball(y, x, diameter, round(mat.emission * stream.uniform(1.0, 1.5), DECIMALS))
+        hidden = any(
+            distance_to_curve(y, x, fibre.curve) < fibre.half_width + diameter / 2 + 1
+            for number, fibre in enumerate(mixed)
+            if number > level or fibre.small
+        )
+        apart = all(np.hypot(other.y - y, other.x - x) > 10 for other in balls)
+        inside = min(y, x) > 5 and max(y, x) < size - 6
+        if len(balls) < size * size / 6000 and inside and apart and not hidden and not host.small:
+            balls.append(ball)
+    return tuple(balls)

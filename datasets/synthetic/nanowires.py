@@ -6,29 +6,32 @@ Thin wires and stubs of 2 to 6 HR pixels (0.5 to 1.5 LR pixels at x4) lie betwee
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from srbench.datasets.synthetic.curves import crossings, in_image, length_inside
-from srbench.datasets.synthetic.draws import DECIMALS
-from srbench.datasets.synthetic.geometry import Array, FineGrid
-from srbench.datasets.synthetic.imaging import Optics
-from srbench.datasets.synthetic.scene import Layers, Scene
-from srbench.datasets.synthetic.spots import SMALL, Ball, paint_ball
-from srbench.datasets.synthetic.tubes import (
+from srbench.datasets.synthetic.draws import DECIMALS, Array, RandomStream, Spread
+from srbench.datasets.synthetic.geometry import (
+    FineGrid,
+    distance_to_curve,
+    in_image,
+    von_mises,
+)
+from srbench.datasets.synthetic.imaging import Layers, Optics, sample_optics
+from srbench.datasets.synthetic.painting import (
     SHADOW_REACH,
+    SMALL,
+    Ball,
     Band,
     BandFinder,
     Coat,
-    Stack,
     faceted_profile,
-    paint_tube,
+    render_ball,
+    render_tube,
     round_profile,
-    stack,
 )
+from srbench.datasets.synthetic.scene import Scene, register_scene
 
 PIECE = 24.0
 """A wire is drawn in pieces of at most this length: small windows cost less."""
@@ -39,7 +42,6 @@ class Wire:
     """A tapered rod with round ends. Lengths in HR pixels, angles in degrees.
 
     Attributes:
-        number: its name within the scene.
         type: ``wire``, ``thin wire`` or ``stub``.
         y: row of the middle of its foot.
         x: column of the middle of its foot.
@@ -51,7 +53,6 @@ class Wire:
         cap: diameter of the droplet at the tip, 0 without one.
     """
 
-    number: int
     type: str
     y: float
     x: float
@@ -101,7 +102,7 @@ class Growth:
     """How the wires of a scene look. Lengths in HR pixels, angles in degrees.
 
     Attributes:
-        style: ``lying`` or ``standing``.
+        standing: whether they stand on the substrate, seen from the side, or lie on it.
         heading: preferred direction.
         kappa: concentration of the directions (von Mises).
         facets: whether the cross-section is hexagonal.
@@ -117,7 +118,7 @@ class Growth:
         shade_length: reach of the shadow.
     """
 
-    style: str
+    standing: bool
     heading: float
     kappa: float
     facets: bool
@@ -143,38 +144,33 @@ class WireScene(Scene):
     wires: tuple[Wire, ...]
 
     def truth(self) -> dict[str, Any]:
-        """The wires that meet the image, the lowest first, and which of them overlap.
+        """The wires, the lowest first; the small features are thin wires, stubs and small droplets.
 
-        ``wires``: for each ``number``, ``type``, ``base`` and ``tip`` (y, x), ``base_width`` and
-        ``tip_width`` (the width is linear between them; both ends are round), ``length``, ``angle``,
-        ``length_inside`` the image, ``visible`` (share of its area in the image that no other wire hides),
-        ``cap`` (diameter of the droplet around the tip, 0 without one), and the flags ``border`` (not wholly
-        in the image), ``small`` (thin wire or stub) and ``overlapping``. ``overlaps``: ``over``, ``under``
-        of wires whose outlines overlap in the image; ``crossings``: where axes cross. ``count``: wires of
-        type ``wire`` of which at least a tenth is seen.
+        ``wires``: for each ``type``, ``base`` and ``tip`` (y, x), in the image or not, ``base_width`` and
+        ``tip_width`` (the width is linear between them; both ends are round) and ``cap`` (diameter of the
+        droplet around the tip, 0 without one).
         """
-        seen = self.stack()
-        shown = [index for index in range(len(self.wires)) if seen.points[index] > 0]
-        crossed = {index for pair in seen.overlaps for index in pair}
-        entries = [self._entry(index, seen, index in crossed) for index in shown]
-        numbers = [wire.number for wire in self.wires]
-        return {
-            "style": self.growth.style,
-            "growth": asdict(self.growth),
-            "wires": entries,
-            "count": sum(entry["type"] == "wire" and entry["visible"] >= 0.1 for entry in entries),
-            "overlaps": [{"over": numbers[upper], "under": numbers[lower]} for lower, upper in seen.overlaps],
-            "crossings": list(self._crossings()),
-            "small_features": [self._feature_entry(wire) for wire in self._features()],
-        }
-
-    def without(self, feature: int) -> WireScene:
-        """The scene lacking one thin wire or stub, or one wire's droplet."""
-        gone = self._features()[feature]
-        if gone.type != "wire":
-            return replace(self, wires=tuple(wire for wire in self.wires if wire is not gone))
-        bare = replace(gone, cap=0.0)
-        return replace(self, wires=tuple(bare if wire is gone else wire for wire in self.wires))
+        entries = [
+            {
+                "type": wire.type,
+                "base": [wire.y, wire.x],
+                "tip": list(wire.tip),
+                "base_width": wire.base_width,
+                "tip_width": wire.tip_width,
+                "cap": wire.cap,
+            }
+            for wire in self.wires
+        ]
+        features = []
+        for wire in self.wires:
+            (y, x), diameter = wire.middle, wire.base_width
+            kind = wire.type
+            if kind == "wire":
+                (y, x), diameter, kind = wire.tip, wire.cap, "cap"
+                if not SMALL[0] <= diameter <= SMALL[1] or not in_image(np.array([[y, x]]), self.size, 4)[0]:
+                    continue
+            features.append({"type": kind, "y": y, "x": x, "diameter": diameter})
+        return {"wires": entries, "small_features": features}
 
     def layers(self, grid: FineGrid) -> Layers:
         """Paint the wires one by one, each with its droplet."""
@@ -187,30 +183,20 @@ class WireScene(Scene):
             grain=grid.full(growth.ground_grain),
             roughness=grid.full(growth.ground_roughness),
         )
-        for wire, band in self._bands(grid, growth.shade_length):
-            radius = wire.radius(band.along)
-            paint_tube(layers, band, radius, self._coat(wire, band), grid.step)
-            if wire.cap:
-                droplet = Ball(*wire.tip, wire.cap, growth.droplet)
-                paint_ball(layers, grid, droplet, 0.5 * growth.shade, 3.0)
-        return layers
-
-    def stack(self) -> Stack:
-        """Which wire is on top where, by position in ``wires``; droplets not counted."""
-        grid = FineGrid(self.size)
-        areas = (band.where[band.offset < w.radius(band.along)] for w, band in self._bands(grid, 0.0))
-        return stack(grid, areas)
-
-    def _bands(self, grid: FineGrid, around: float) -> Iterator[tuple[Wire, Band]]:
         finder = BandFinder(grid)
         for wire in self.wires:
             half = max(wire.base_width, wire.tip_width) / 2
-            yield wire, finder.near(wire.pieces(), half + max(around, grid.step))
+            band = finder.near(wire.pieces(), half + max(growth.shade_length, grid.step))
+            render_tube(layers, band, wire.radius(band.along), self._coat(wire, band), grid.step)
+            if wire.cap:
+                droplet = Ball(*wire.tip, wire.cap, growth.droplet)
+                render_ball(layers, grid, droplet, 0.5 * growth.shade, 3.0)
+        return layers
 
     def _coat(self, wire: Wire, band: Band) -> Coat:
         growth = self.growth
         depth = np.zeros(band.along.shape)
-        if growth.style == "standing":
+        if growth.standing:
             depth = growth.foot_depth * (1 - np.minimum(band.along / 60.0, 1))
         return Coat(
             emission=growth.emission * wire.brightness,
@@ -223,45 +209,158 @@ class WireScene(Scene):
             profile=faceted_profile if growth.facets and wire.type == "wire" else round_profile,
         )
 
-    def _features(self) -> list[Wire]:
-        """Thin wires, stubs, and wires whose tip in the image wears a small droplet."""
-        return [w for w in self.wires if w.type != "wire" or self._has_small_cap(w)]
 
-    def _has_small_cap(self, wire: Wire) -> bool:
-        return SMALL[0] <= wire.cap <= SMALL[1] and bool(in_image(np.array([wire.tip]), self.size, 4)[0])
+WIDTHS = (3.0, 10.0)
+LENGTHS = (60.0, 300.0)
 
-    def _feature_entry(self, wire: Wire) -> dict[str, Any]:
-        if wire.type == "wire":
-            y, x = wire.tip
-            return {"type": "cap", "y": y, "x": x, "diameter": wire.cap, "number": wire.number}
-        y, x = wire.middle
-        size = {"diameter": wire.base_width, "length": wire.length}
-        return {"type": wire.type, "y": y, "x": x, **size, "number": wire.number}
 
-    def _entry(self, index: int, seen: Stack, overlapping: bool) -> dict[str, Any]:
-        wire = self.wires[index]
-        ends = np.array([wire.base_width, wire.tip_width])[:, None] / 2
-        inside = in_image(wire.axis - ends, self.size) & in_image(wire.axis + ends, self.size)
-        return {
-            "number": wire.number,
-            "type": wire.type,
-            "base": [wire.y, wire.x],
-            "tip": list(wire.tip),
-            "base_width": wire.base_width,
-            "tip_width": wire.tip_width,
-            "length": wire.length,
-            "angle": wire.angle,
-            "length_inside": length_inside(wire.axis, self.size),
-            "visible": seen.visible[index],
-            "cap": wire.cap,
-            "small": wire.type != "wire",
-            "border": not inside.all(),
-            "overlapping": overlapping,
-        }
+@register_scene(code=4)
+def nanowires(stream: RandomStream, size: int) -> WireScene:
+    """Wires that lie on a substrate, or stand on it and are seen from the side."""
+    growth = _growth(stream, standing=not stream.chance(0.5))
+    large = _large(stream, growth, size)
+    small = _small(stream, growth, large, size)
+    return WireScene(size, growth, _optics(stream, growth.standing), (*large, *small))
 
-    def _crossings(self) -> Iterator[dict[str, Any]]:
-        for upper, over in enumerate(self.wires):
-            for under in self.wires[:upper]:
-                for y, x in crossings(under.axis, over.axis):
-                    if in_image(np.array([[y, x]]), self.size)[0]:
-                        yield {"y": y, "x": x, "over": over.number, "under": under.number}
+
+_GROWTHS: dict[str, tuple[Spread, Spread]] = {
+    "heading": ((0, 360), lambda s: -90 + s.uniform(-12, 12)),
+    "kappa": (
+        lambda s: s.choice((0.0, s.uniform(0.5, 3), s.uniform(5, 25))),
+        lambda s: s.choice((s.uniform(8, 20), s.uniform(40, 150), s.uniform(300, 900))),
+    ),
+    "facets": (lambda s: s.chance(0.4), lambda s: s.chance(0.5)),
+    "relief": ((1, 3), (2, 4)),
+    "foot_depth": ((0, 4), (6, 14)),
+    "contrast": (
+        lambda s: s.choice((s.uniform(0.25, 0.5), s.uniform(0.55, 0.9))),
+        (0.5, 1.1),
+    ),
+    "droplet": ((0.75, 1.0), (0.75, 1.0)),
+    "grain": ((0.02, 0.06), (0.02, 0.05)),
+    "ground_grain": ((0.04, 0.12), (0.08, 0.16)),
+    "ground_roughness": ((0.05, 0.35), (0.2, 0.6)),
+    "shade": ((2, 6), (2, 5)),
+    "shade_length": ((3, 8), (3, 7)),
+}
+"""Of wires that lie, and of wires that stand; ``contrast`` is the yield of the ground over the wires'."""
+
+
+def _growth(stream: RandomStream, standing: bool) -> Growth:
+    emission = stream.uniform(0.42, 0.58 if standing else 0.6)
+    values = stream.table({name: spreads[standing] for name, spreads in _GROWTHS.items()})
+    ground = round(emission * values.pop("contrast"), DECIMALS)
+    facets = bool(values.pop("facets"))
+    return Growth(standing=standing, facets=facets, emission=emission, ground=ground, **values)
+
+
+def _optics(stream: RandomStream, standing: bool) -> Optics:
+    return sample_optics(
+        stream,
+        {
+            "tilt_exponent": (0.35, 0.6),
+            "bloom": (0.08, 0.2),
+            "bloom_length": (1.2, 2.5),
+            "shadow": 0.0,
+            "asymmetry": (0.05, 0.35),
+            "detector_angle": (-150, -30),
+            "shading": (0.6, 0.85) if standing else (0.4, 0.7),
+            "shading_length": (6, 10) if standing else (4, 8),
+            "relief_wavelength": (4, 9),
+            "texture_length": (0.7, 1.6),
+            "waves": (0.03, 0.1),
+            "charging": lambda s: s.uniform(0.05, 0.2) if s.chance(0.3) else 0.0,
+            "charging_length": (30, 120),
+            "black": (0.03, 0.1),
+            "white": (0.86, 0.96),
+        },
+    )
+
+
+def _large(stream: RandomStream, growth: Growth, size: int) -> tuple[Wire, ...]:
+    """The wires proper. Standing ones are sorted by their feet: the nearer one hides the farther."""
+    count = round(stream.uniform(*((26, 80) if growth.standing else (20, 48))) * size / 384)
+    median = stream.uniform(0.3, 0.5) * min(size, 300)
+    wires = [_wire(stream, growth, size, median) for _ in range(count)]
+    if growth.standing:
+        wires.sort(key=lambda wire: wire.y)
+    return _with_caps(stream, wires)
+
+
+def _wire(stream: RandomStream, growth: Growth, size: int, median: float) -> Wire:
+    length = stream.log_normal(median, 1.3, LENGTHS[0], min(LENGTHS[1], 1.2 * size))
+    base = stream.log_normal(6.0, 1.3, *WIDTHS)
+    tip = round(max(2.0, base * stream.uniform(0.55, 1.0)), DECIMALS)
+    angle = von_mises(stream, growth.heading, growth.kappa)
+    y, x = stream.uniform(-20, size + 20), stream.uniform(-20, size + 20)
+    if growth.standing:
+        y = stream.uniform(0.25 * size, 1.2 * size)
+    else:
+        y = round(y - length / 2 * math.sin(math.radians(angle)), DECIMALS)
+        x = round(x - length / 2 * math.cos(math.radians(angle)), DECIMALS)
+    return Wire("wire", y, x, length, angle, base, tip, stream.uniform(0.85, 1.2))
+
+
+def _with_caps(stream: RandomStream, wires: list[Wire]) -> tuple[Wire, ...]:
+    """Droplets at a share of the tips, only where no later wire hides them."""
+    share, ratio = stream.choice((0.15, 0.5, 0.95)), stream.uniform(1.1, 1.5)
+    capped = []
+    for number, wire in enumerate(wires):
+        cap = round(ratio * wire.tip_width, DECIMALS) if stream.chance(share) else 0.0
+        hidden = any(
+            distance_to_curve(*wire.tip, other.axis) < other.base_width / 2 + cap / 2 + 1
+            for other in wires[number + 1 :]
+        )
+        capped.append(wire if hidden else replace(wire, cap=cap))
+    return tuple(capped)
+
+
+def _small(stream: RandomStream, growth: Growth, large: tuple[Wire, ...], size: int) -> tuple[Wire, ...]:
+    """Thin wires over the others, and stubs on the bare ground; all of their middles are seen."""
+    most = size * size / 6000
+    small: list[Wire] = []
+    for _ in range(30 * round(most)):
+        wire = (_thin if stream.chance(0.5) else _stub)(stream, growth, size)
+        rivals = small if wire.type == "thin wire" else (*large, *small)
+        if len(small) < most and _is_free(wire, rivals, size) and _leaves_caps(wire, large):
+            small.append(wire)
+    return tuple(small)
+
+
+def _thin(stream: RandomStream, growth: Growth, size: int) -> Wire:
+    length, width = stream.uniform(24, 56), stream.uniform(2, 3)
+    angle = von_mises(stream, growth.heading, growth.kappa / 2)
+    y, x = stream.uniform(8, size - 9), stream.uniform(8, size - 9)
+    turn = math.radians(angle)
+    y, x = round(y - length / 2 * math.sin(turn), DECIMALS), round(x - length / 2 * math.cos(turn), DECIMALS)
+    return Wire("thin wire", y, x, length, angle, width, width, stream.uniform(1.0, 1.2))
+
+
+def _stub(stream: RandomStream, growth: Growth, size: int) -> Wire:
+    width = stream.uniform(*SMALL)
+    length = stream.share(width, 0.6, 1.6)
+    angle = von_mises(stream, growth.heading, growth.kappa / 2)
+    y, x = stream.uniform(8, size - 9), stream.uniform(8, size - 9)
+    return Wire("stub", y, x, length, angle, width, width, stream.uniform(1.0, 1.3))
+
+
+def _is_free(wire: Wire, rivals: tuple[Wire, ...] | list[Wire], size: int) -> bool:
+    """Whether the middle lies in the image and keeps clear of the rivals, and theirs of this one."""
+    y, x = wire.middle
+    reach = wire.base_width / 2 + (wire.length / 2 if wire.type == "stub" else 0) + 3
+    clear = all(distance_to_curve(y, x, r.axis) > r.base_width / 2 + reach for r in rivals)
+    back = all(
+        distance_to_curve(*r.middle, wire.axis) > (r.base_width + wire.base_width) / 2 + 3
+        for r in rivals
+        if r.type != "wire"
+    )
+    return min(y, x) > 6 and max(y, x) < size - 7 and clear and back
+
+
+def _leaves_caps(wire: Wire, large: tuple[Wire, ...]) -> bool:
+    """Whether no droplet is hidden."""
+    return all(
+        distance_to_curve(*other.tip, wire.axis) > (other.cap + wire.base_width) / 2 + 2
+        for other in large
+        if other.cap
+    )

@@ -8,21 +8,19 @@ in the truth is that of the visible outline.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from srbench.datasets.synthetic.draws import DECIMALS, Draws
-from srbench.datasets.synthetic.geometry import Array, FineGrid, coverage, ellipse_distance, rotate
-from srbench.datasets.synthetic.imaging import Optics
-from srbench.datasets.synthetic.painting import blend
-from srbench.datasets.synthetic.scene import Layers, Scene, register_scene
+from srbench.datasets.synthetic.draws import DECIMALS, Array, RandomStream, Spread
+from srbench.datasets.synthetic.geometry import FineGrid, coverage, ellipse_distance, rotate
+from srbench.datasets.synthetic.imaging import Layers, Optics, sample_optics
+from srbench.datasets.synthetic.painting import SMALL, around, blend, window
+from srbench.datasets.synthetic.scene import Scene, feature_entries, register_scene
 
 REACH = 24.0
 """HR pixels beyond an outline up to which it casts a shadow."""
-SMALL = (2.0, 6.0)
-"""Diameters of the fine particles, HR pixels."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,6 @@ class Habit:
     """How the particles of a scene look.
 
     Attributes:
-        style: ``powder`` or ``precipitates``.
         median: median diameter in HR pixels.
         gsd: geometric standard deviation of the diameters.
         elongation: largest ratio of the axes.
@@ -88,7 +85,6 @@ class Habit:
         ground_roughness: relief of the ground.
     """
 
-    style: str
     median: float
     gsd: float
     elongation: float
@@ -112,24 +108,24 @@ class ParticleScene(Scene):
     particles: tuple[Particle, ...]
 
     def truth(self) -> dict[str, Any]:
-        """The particles that meet the image.
+        """The particles that meet the image; the small features are the fine ones.
 
-        ``particles``: for each ``y``, ``x``, ``diameter`` (of the circle of equal area), ``major``,
-        ``minor``, ``angle``, and the flags ``small`` (2 to 6 px), ``touching`` (put against a neighbour) and
-        ``border`` (not wholly in the image). ``habit``: the distribution they were drawn from.
+        ``particles``: for each ``y``, ``x``, ``diameter`` (of the circle of equal area), and the flags
+        ``touching`` (put against a neighbour) and ``border`` (not wholly in the image).
         """
-        entries = [self._entry(particle) for particle in self._visible()]
-        small = [
-            {"y": p.y, "x": p.x, "diameter": p.diameter, "type": "particle"}
-            for p in self._visible()
-            if p.small
+        present = [particle for particle in self.particles if particle.meets_image(self.size)]
+        entries = [
+            {
+                "y": particle.y,
+                "x": particle.x,
+                "diameter": particle.diameter,
+                "touching": particle.touching,
+                "border": not particle.inside_image(self.size),
+            }
+            for particle in present
         ]
-        return {"habit": asdict(self.habit), "particles": entries, "small_features": small}
-
-    def without(self, feature: int) -> ParticleScene:
-        """The scene lacking one fine particle."""
-        gone = [particle for particle in self._visible() if particle.small][feature]
-        return replace(self, particles=tuple(p for p in self.particles if p is not gone))
+        fine = feature_entries((particle for particle in present if particle.small), "particle")
+        return {"particles": entries, "small_features": fine}
 
     def layers(self, grid: FineGrid) -> Layers:
         """Draw the particles one by one, each in its own window."""
@@ -143,115 +139,82 @@ class ParticleScene(Scene):
             roughness=grid.full(habit.ground_roughness),
         )
         for particle in self.particles:
-            _draw_particle(layers, particle, habit, grid)
+            _render_particle(layers, particle, habit, grid)
         return layers
 
-    def _visible(self) -> list[Particle]:
-        return [particle for particle in self.particles if particle.meets_image(self.size)]
 
-    def _entry(self, particle: Particle) -> dict[str, Any]:
-        entry = asdict(particle)
-        del entry["brightness"]
-        return {**entry, "diameter": particle.diameter, "border": not particle.inside_image(self.size)}
-
-
-def _draw_particle(layers: Layers, particle: Particle, habit: Habit, grid: FineGrid) -> None:
-    reach = particle.major / 2 + REACH
-    rows = grid.span(particle.y - reach, particle.y + reach)
-    columns = grid.span(particle.x - reach, particle.x + reach)
-    window = (rows, columns)
-    y, x = grid.axis[rows, None] - particle.y, grid.axis[None, columns] - particle.x
-    distance = particle.distance(grid.axis[rows, None], grid.axis[None, columns])
+def _render_particle(layers: Layers, particle: Particle, habit: Habit, grid: FineGrid) -> None:
+    part = window(grid, around(particle.y, particle.x, particle.major / 2), REACH)
+    distance = particle.distance(part.y, part.x)
     share = coverage(distance, grid.step)
-    layers.distance[window] = np.minimum(layers.distance[window], distance)
-    layers.height[window] += _dome(y, x, particle, habit.relief)
-    blend(layers.emission[window], habit.emission * particle.brightness, share)
-    blend(layers.grain[window], habit.grain, share)
-    blend(layers.roughness[window], 0.0 if particle.small else habit.roughness, share)
-
-
-def _dome(y: Array, x: Array, particle: Particle, relief: float) -> Array:
-    u, v = rotate(y, x, math.radians(particle.angle))
+    layers.distance[part.span] = np.minimum(layers.distance[part.span], distance)
+    u, v = rotate(part.y - particle.y, part.x - particle.x, math.radians(particle.angle))
     q2 = (2 * u / particle.major) ** 2 + (2 * v / particle.minor) ** 2
-    height: Array = relief * particle.minor / 2 * np.sqrt(np.maximum(1 - q2, 0))
-    return height
+    layers.height[part.span] += habit.relief * particle.minor / 2 * np.sqrt(np.maximum(1 - q2, 0))
+    blend(layers.emission[part.span], habit.emission * particle.brightness, share)
+    blend(layers.grain[part.span], habit.grain, share)
+    blend(layers.roughness[part.span], 0.0 if particle.small else habit.roughness, share)
 
 
 @register_scene(code=5)
-def particles(draws: Draws, size: int) -> ParticleScene:
-    """Draw a scene of particles."""
-    habit = _powder(draws) if draws.chance(0.5) else _precipitates(draws)
-    large = _place_large(draws, habit, size)
-    small = _place_small(draws, habit, large, size)
-    return ParticleScene(size, habit, _optics(draws, habit), (*large, *small))
+def particles(stream: RandomStream, size: int) -> ParticleScene:
+    """Gas-atomised powder, or precipitates."""
+    powder = stream.chance(0.5)
+    habit = Habit(**stream.table({name: spreads[not powder] for name, spreads in _HABITS.items()}))
+    large = _place_large(stream, habit, size)
+    small = _place_small(stream, large, size)
+    return ParticleScene(size, habit, _optics(stream, powder), (*large, *small))
 
 
-def _powder(draws: Draws) -> Habit:
-    return Habit(
-        style="powder",
-        median=draws.uniform(18, 28),
-        gsd=draws.uniform(1.4, 1.8),
-        elongation=1.0,
-        area_fraction=draws.uniform(0.28, 0.45),
-        relief=1.0,
-        emission=draws.uniform(0.38, 0.5),
-        ground=draws.uniform(0.08, 0.16),
-        grain=draws.uniform(0.06, 0.11),
-        ground_grain=draws.uniform(0.12, 0.2),
-        roughness=draws.uniform(0.25, 0.5),
-        ground_roughness=draws.uniform(0.1, 0.3),
+_HABITS: dict[str, tuple[Spread, Spread]] = {
+    "median": ((18, 28), (9, 16)),
+    "gsd": ((1.4, 1.8), (1.3, 1.6)),
+    "elongation": (1.0, (1.4, 2.6)),
+    "area_fraction": ((0.28, 0.45), (0.12, 0.26)),
+    "relief": (1.0, (0.25, 0.5)),
+    "emission": ((0.38, 0.5), (0.46, 0.6)),
+    "ground": ((0.08, 0.16), (0.26, 0.36)),
+    "grain": ((0.06, 0.11), (0.03, 0.06)),
+    "ground_grain": ((0.12, 0.2), (0.1, 0.16)),
+    "roughness": ((0.25, 0.5), (0.0, 0.15)),
+    "ground_roughness": ((0.1, 0.3), (0.15, 0.4)),
+}
+"""Of gas-atomised powder on tape, and of precipitates standing out of an etched matrix."""
+
+
+def _optics(stream: RandomStream, powder: bool) -> Optics:
+    return sample_optics(
+        stream,
+        {
+            "tilt_exponent": (0.4, 0.6) if powder else (0.9, 1.2),
+            "bloom": (0.06, 0.14) if powder else (0.2, 0.4),
+            "bloom_length": (1.5, 3) if powder else (1.2, 2.5),
+            "shadow": (0.3, 0.6) if powder else (0.15, 0.4),
+            "shadow_length": (4, 9) if powder else (1.5, 4),
+            "asymmetry": (0.2, 0.4) if powder else (0.1, 0.3),
+            "detector_angle": (-120, -60),
+            "relief_wavelength": (4.5, 8),
+            "texture_length": (0.7, 1.3),
+            "waves": (0.03, 0.08),
+        },
     )
 
 
-def _precipitates(draws: Draws) -> Habit:
-    return Habit(
-        style="precipitates",
-        median=draws.uniform(9, 16),
-        gsd=draws.uniform(1.3, 1.6),
-        elongation=draws.uniform(1.4, 2.6),
-        area_fraction=draws.uniform(0.12, 0.26),
-        relief=draws.uniform(0.25, 0.5),
-        emission=draws.uniform(0.46, 0.6),
-        ground=draws.uniform(0.26, 0.36),
-        grain=draws.uniform(0.03, 0.06),
-        ground_grain=draws.uniform(0.1, 0.16),
-        roughness=draws.uniform(0.0, 0.15),
-        ground_roughness=draws.uniform(0.15, 0.4),
-    )
-
-
-def _optics(draws: Draws, habit: Habit) -> Optics:
-    powder = habit.style == "powder"
-    return Optics(
-        tilt_exponent=draws.uniform(0.4, 0.6) if powder else draws.uniform(0.9, 1.2),
-        bloom=draws.uniform(0.06, 0.14) if powder else draws.uniform(0.2, 0.4),
-        bloom_length=draws.uniform(1.5, 3) if powder else draws.uniform(1.2, 2.5),
-        shadow=draws.uniform(0.3, 0.6) if powder else draws.uniform(0.15, 0.4),
-        shadow_length=draws.uniform(4, 9) if powder else draws.uniform(1.5, 4),
-        asymmetry=draws.uniform(0.2, 0.4) if powder else draws.uniform(0.1, 0.3),
-        detector_angle=draws.uniform(-120, -60),
-        relief_wavelength=draws.uniform(4.5, 8),
-        texture_length=draws.uniform(0.7, 1.3),
-        waves=draws.uniform(0.03, 0.08),
-        spot=draws.uniform(0.5, 0.75),
-        astigmatism=draws.uniform(1, 1.25),
-        spot_angle=draws.uniform(0, 180),
-    )
-
-
-def _place_large(draws: Draws, habit: Habit, size: int) -> tuple[Particle, ...]:
+def _place_large(stream: RandomStream, habit: Habit, size: int) -> tuple[Particle, ...]:
     """Place particles, the largest first, until the area fraction is reached or there is no room."""
     largest = min(64.0, size / 5)
-    wanted = habit.area_fraction * (size + largest) ** 2
+    covered = habit.area_fraction * (size + largest) ** 2
     sizes: list[float] = []
-    while sum(0.785 * d * d for d in sizes) < wanted:
-        sizes.append(draws.log_normal(habit.median, habit.gsd, 8.0, largest))
+    while sum(0.785 * d * d for d in sizes) < covered:
+        sizes.append(stream.log_normal(habit.median, habit.gsd, 8.0, largest))
     placed: list[Particle] = []
     for diameter in sorted(sizes, reverse=True):
-        particle = _shape(draws, habit, diameter)
-        host = draws.choice(placed) if placed and draws.chance(0.14) else None
+        particle = _shape(stream, habit, diameter)
+        host = stream.choice(placed) if placed and stream.chance(0.14) else None
         spot = (
-            _beside(draws, particle, host, placed) if host else _free_spot(draws, particle, placed, size, 1.5)
+            _beside(stream, particle, host, placed)
+            if host
+            else _free_spot(stream, particle, placed, size, 1.5)
         )
         if spot and host:
             placed = [replace(p, touching=True) if p is host else p for p in placed]
@@ -260,43 +223,45 @@ def _place_large(draws: Draws, habit: Habit, size: int) -> tuple[Particle, ...]:
     return tuple(placed)
 
 
-def _place_small(draws: Draws, habit: Habit, large: tuple[Particle, ...], size: int) -> tuple[Particle, ...]:
+def _place_small(stream: RandomStream, large: tuple[Particle, ...], size: int) -> tuple[Particle, ...]:
     """Sprinkle fine particles on the ground between the large ones."""
-    count = round(size * size / 1800 * draws.uniform(0.7, 1.3))
+    count = round(size * size / 1800 * stream.uniform(0.7, 1.3))
     placed = list(large)
     for _ in range(count):
-        diameter = draws.uniform(*SMALL)
-        fine = Particle(0, 0, diameter, diameter, 0.0, draws.uniform(1.2, 1.6), small=True)
-        spot = _free_spot(draws, fine, placed, size, 2.5)
+        diameter = stream.uniform(*SMALL)
+        fine = Particle(0, 0, diameter, diameter, 0.0, stream.uniform(1.2, 1.6), small=True)
+        spot = _free_spot(stream, fine, placed, size, 2.5)
         if spot:
             placed.append(spot)
     return tuple(placed[len(large) :])
 
 
-def _shape(draws: Draws, habit: Habit, diameter: float) -> Particle:
-    stretch = math.sqrt(draws.uniform(1, habit.elongation))
+def _shape(stream: RandomStream, habit: Habit, diameter: float) -> Particle:
+    stretch = math.sqrt(stream.uniform(1, habit.elongation))
     major, minor = round(diameter * stretch, DECIMALS), round(diameter / stretch, DECIMALS)
-    return Particle(0, 0, major, minor, draws.uniform(0, 180), draws.uniform(0.85, 1.15))
+    return Particle(0, 0, major, minor, stream.uniform(0, 180), stream.uniform(0.85, 1.15))
 
 
 def _free_spot(
-    draws: Draws, particle: Particle, placed: list[Particle], size: int, gap: float
+    stream: RandomStream, particle: Particle, placed: list[Particle], size: int, gap: float
 ) -> Particle | None:
     reach = particle.major / 2
     for _ in range(60):
-        y, x = draws.uniform(-reach, size + reach), draws.uniform(-reach, size + reach)
+        y, x = stream.uniform(-reach, size + reach), stream.uniform(-reach, size + reach)
         candidate = replace(particle, y=y, x=x)
         if _is_free(candidate, placed, gap):
             return candidate
     return None
 
 
-def _beside(draws: Draws, particle: Particle, host: Particle, placed: list[Particle]) -> Particle | None:
+def _beside(
+    stream: RandomStream, particle: Particle, host: Particle, placed: list[Particle]
+) -> Particle | None:
     """Put the particle next to its host: parallel tangents at most 0.6 px apart, no overlap."""
     others = [p for p in placed if p is not host]
     for _ in range(30):
-        direction = draws.uniform(0, 360)
-        apart = support(host, direction) + support(particle, direction) + draws.uniform(0, 0.6)
+        direction = stream.uniform(0, 360)
+        apart = support(host, direction) + support(particle, direction) + stream.uniform(0, 0.6)
         y = round(host.y + apart * math.sin(math.radians(direction)), DECIMALS)
         x = round(host.x + apart * math.cos(math.radians(direction)), DECIMALS)
         candidate = replace(particle, y=y, x=x, touching=True)

@@ -1,8 +1,7 @@
 """What a scene is, and the registry of scene kinds. A new kind is one new file in this package.
 
-A scene function draws a scene's geometry; the geometry knows its own truth and can be rendered into material
-maps, from which ``imaging`` makes a micrograph. As truth and rendering both start from the same numbers, an
-object can be left out and everything else stays as it is (``Scene.without``): a counterfactual pair.
+A scene function samples a scene's geometry; the geometry knows its truth and can be rendered into material
+maps, from which ``imaging`` makes a micrograph. Truth holds what a measurement reads, and nothing else.
 """
 
 from __future__ import annotations
@@ -10,34 +9,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from srbench.datasets.synthetic.draws import Draws
-from srbench.datasets.synthetic.geometry import Array, FineGrid
-from srbench.datasets.synthetic.imaging import Optics
-
-
-@dataclass(frozen=True)
-class Layers:
-    """A scene as maps on the fine grid, each ``(side, side)``.
-
-    Attributes:
-        emission: secondary-electron yield of the flat material, about 0 to 1.
-        height: relief in HR pixels; its slope gives the tilt contrast.
-        distance: signed distance to the nearest material edge in HR pixels, negative inside features.
-        depth: how far below the surface, in HR pixels: deep places lose their electrons.
-        grain: relative amplitude of the texture.
-        roughness: standard deviation of the random relief in HR pixels.
-    """
-
-    emission: Array
-    height: Array
-    distance: Array
-    depth: Array
-    grain: Array
-    roughness: Array
+from srbench.datasets.synthetic.draws import RandomStream
+from srbench.datasets.synthetic.geometry import FineGrid
+from srbench.datasets.synthetic.imaging import Layers, Optics
 
 
 class Scene(ABC):
@@ -48,22 +26,24 @@ class Scene(ABC):
 
     @abstractmethod
     def truth(self) -> dict[str, Any]:
-        """The exact geometry, JSON-like; lengths in HR pixels, pixel centres at whole numbers."""
+        """What measurements need, JSON-like; lengths in HR pixels, pixel centres at whole numbers.
+
+        ``small_features``, of every kind: ``type``, ``y``, ``x`` and ``diameter`` (or ``length``).
+        """
 
     @abstractmethod
     def layers(self, grid: FineGrid) -> Layers:
-        """The scene drawn on the fine grid."""
-
-    @abstractmethod
-    def without(self, feature: int) -> Scene:
-        """The same scene lacking entry ``feature`` of the truth's ``small_features``.
-
-        Raises:
-            IndexError: there is no such feature.
-        """
+        """The scene rendered on the fine grid."""
 
 
-SceneFunction = Callable[[Draws, int], Scene]
+def feature_entries(items: Iterable[Any], kind: str | None = None) -> list[dict[str, Any]]:
+    """Round things as ``small_features`` of the truth: their type (or ``kind``), place and diameter."""
+    return [
+        {"type": kind or item.type, "y": item.y, "x": item.x, "diameter": item.diameter} for item in items
+    ]
+
+
+SceneFunction = Callable[[RandomStream, int], Scene]
 """Random numbers and the image's side in HR pixels to a scene."""
 
 
@@ -73,7 +53,7 @@ class SceneKind:
 
     name: str
     code: int
-    draw: SceneFunction
+    sample: SceneFunction
 
 
 _registered: dict[str, SceneKind] = {}
@@ -83,22 +63,22 @@ def register_scene(code: int) -> Callable[[SceneFunction], SceneFunction]:
     """Register the decorated scene function under its own name.
 
     Args:
-        code: number of the kind in the seeds, its own: biological 0, fibres 1, films 2, mems 3, nanowires 4,
+        code: number of the kind in the seeds: biological 0, fibres 1, films 2, mems 3, nanowires 4,
             particles 5, patterned 6, porous 7, powder 8, tips 9.
 
     Raises:
         ValueError: another kind has this name or code.
     """
 
-    def register(draw: SceneFunction) -> SceneFunction:
-        kind = SceneKind(draw.__name__, code, draw)
-        for known in _registered.values():
-            if (known.name == kind.name) != (known.code == kind.code):
+    def register(sample: SceneFunction) -> SceneFunction:
+        kind = SceneKind(sample.__name__, code, sample)
+        for other in _registered.values():
+            if (other.name == kind.name) != (other.code == kind.code):
                 raise ValueError(
-                    f"Scene kind {kind.name!r} (code {code}) clashes with {known.name!r} (code {known.code})."
+                    f"Scene kind {kind.name!r} (code {code}) clashes with {other.name!r} (code {other.code})."
                 )
         _registered[kind.name] = kind
-        return draw
+        return sample
 
     return register
 

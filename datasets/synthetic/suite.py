@@ -1,33 +1,45 @@
 """Scenes by number: the same kind, index and size give the same scene, pixels and noise everywhere.
 
-Each stage of a scene has its own random stream, seeded by (suite version, kind, index, stage), so that
-leaving out an object changes neither the texture nor the noise.
-
-What is guaranteed: all random numbers come from integers that numpy has frozen; geometry, fields and the
-image are rounded before they are compared, thresholded or quantised. Elementary functions and Fourier
-transforms may still differ in the last bits between machines; over a whole suite this moves one pixel by one
-grey level with a probability of about 1 in 10,000. The hashes packaged with the dataset notice it.
+Each stage of a scene has a random stream, seeded by (suite version, kind, index, stage). Random numbers
+come from integers that numpy has frozen; geometry, fields and images are rounded before they are compared,
+thresholded or quantised. Elementary functions and Fourier transforms may differ in the last bits between
+machines: over a suite one pixel moves by one grey level with a probability of about 1 in 10,000, which the
+packaged hashes notice.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import json
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.storage import pixel_hash
-from srbench.datasets.synthetic.draws import Draws
-from srbench.datasets.synthetic.geometry import Array, FineGrid
-from srbench.datasets.synthetic.imaging import Window, automatic_window, detector_signal, grey_levels
-from srbench.datasets.synthetic.noise import DOSE, PEDESTAL, READ_NOISE, acquire
+from srbench.datasets.home import home
+from srbench.datasets.interface import DatasetError
+from srbench.datasets.storage import pixel_hash, write_atomically
+from srbench.datasets.synthetic.draws import Array, RandomStream
+from srbench.datasets.synthetic.geometry import FineGrid
+from srbench.datasets.synthetic.imaging import (
+    GreyWindow,
+    acquire,
+    automatic_window,
+    detector_signal,
+    grey_levels,
+)
 from srbench.datasets.synthetic.scene import Scene, SceneKind, scene_kinds
-from srbench.datasets.synthetic.undecidable import Lamellae, as_truth, plant, twin
+from srbench.datasets.synthetic.undecidable import AmbiguousPatch, insert, opposite_phase
 
 VERSION = 2
+"""Enters the seeds: raised only when the pixels shall change. Truth has its own hashes."""
 GEOMETRY, SURFACE, LAMELLAE, NOISE = 0, 1, 2, 16
 """Stages; acquisition n has stage NOISE + n."""
 
@@ -45,71 +57,55 @@ class SyntheticScene:
         self.kind: SceneKind = scene_kinds()[kind]
         self.index = index
         self.size = size
-        self.scene = self.kind.draw(self._draws(GEOMETRY), size)
+        self.scene = self.kind.sample(self._stream(GEOMETRY), size)
 
     def pixels(self) -> NDArray[np.uint8]:
         """The noise-free image ``(size, size)``."""
-        return self._planted[0]
+        return self._with_patches[0]
 
-    def pixels_without(self, feature: int) -> NDArray[np.uint8]:
-        """The counterfactual: the same image lacking entry ``feature`` of the truth's ``small_features``.
-
-        Contrast, brightness and lamellae stay as they are: the pair differs only where the feature is, casts
-        its shadow or leaves its charge.
-        """
-        image, window = self._bare
-        added = self.pixels().astype(np.int16) - image
-        without = grey_levels(self._signal(self.scene.without(feature)), window)
-        return np.clip(without + added, 0, 255).astype(np.uint8)
-
-    def twin(self, scale: int) -> NDArray[np.uint8]:
+    def opposite_phase(self, scale: int) -> NDArray[np.uint8]:
         """The image whose lamellae of ``scale`` have the opposite phase: the same LR at that scale.
 
         Raises:
             KeyError: the scene has no lamellae for this scale.
         """
-        image, patches = self._planted
-        return twin(image, {patch.scale: patch for patch in patches}[scale])
+        image, patches = self._with_patches
+        return opposite_phase(image, {patch.scale: patch for patch in patches}[scale])
 
     def truth(self) -> dict[str, Any]:
-        """The geometry with what is common to all kinds: how it was imaged, at which dose, in which frame.
+        """The geometry that measurements read, the ``kind`` and the ``coordinates`` it is given in.
 
-        ``undecidable``: the lamellae planted for scales 2, 3 and 4, see ``undecidable.Lamellae``.
+        ``ambiguous``: the lamellae inserted for scales 2, 3 and 4, see ``undecidable.AmbiguousPatch``.
         """
         return {
             "kind": self.kind.name,
-            "suite_version": VERSION,
-            "index": self.index,
-            "size": self.size,
             "coordinates": "HR pixels, pixel centres at whole numbers; y = row, x = column",
-            "optics": self.scene.optics.as_truth(),
-            "acquisition": {"dose": DOSE, "pedestal": PEDESTAL, "read_noise": READ_NOISE},
             **self.scene.truth(),
-            "undecidable": as_truth(self._planted[1]),
+            "ambiguous": [asdict(patch) for patch in self._with_patches[1]],
         }
 
     @functools.cached_property
-    def _bare(self) -> tuple[NDArray[np.uint8], Window]:
-        """The image before the lamellae are planted, and its contrast and brightness."""
+    def _unpatched(self) -> tuple[NDArray[np.uint8], GreyWindow]:
+        """The image before the lamellae are inserted, and its contrast and brightness."""
         signal = self._signal(self.scene)
         window = automatic_window(signal, self.scene.optics)
         return grey_levels(signal, window), window
 
     @functools.cached_property
-    def _planted(self) -> tuple[NDArray[np.uint8], tuple[Lamellae, ...]]:
-        return plant(self._bare[0], self._draws(LAMELLAE))
+    def _with_patches(self) -> tuple[NDArray[np.uint8], tuple[AmbiguousPatch, ...]]:
+        return insert(self._unpatched[0], self._stream(LAMELLAE))
 
     def _signal(self, scene: Scene) -> Array:
         grid = FineGrid(self.size)
-        return detector_signal(scene.layers(grid), scene.optics, grid, self._draws(SURFACE))
+        return detector_signal(scene.layers(grid), scene.optics, grid, self._stream(SURFACE))
 
-    def _draws(self, stage: int) -> Draws:
-        return Draws(VERSION, self.kind.code, self.index, stage)
+    def _stream(self, stage: int) -> RandomStream:
+        return RandomStream(VERSION, self.kind.code, self.index, stage)
 
 
 def noisy_scan(pixels: NDArray[np.uint8], kind: str, index: int, number: int) -> NDArray[np.uint8]:
     """Acquisition ``number`` (0 or more) of the noise-free ``pixels`` of scene ``index`` of ``kind``."""
-    return acquire(pixels, Draws(VERSION, scene_kinds()[kind].code, index, NOISE + number))
+    return acquire(pixels, RandomStream(VERSION, scene_kinds()[kind].code, index, NOISE + number))
 
 
 def scene_hashes(scene: SyntheticScene) -> dict[str, str]:
@@ -125,3 +121,39 @@ def scene_hashes(scene: SyntheticScene) -> dict[str, str]:
 def truth_text(truth: dict[str, Any]) -> str:
     """Canonical JSON: sorted keys, no spaces, no NaN."""
     return json.dumps(truth, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True)
+class StoredScene:
+    """A scene's noise-free ``(H, W)`` pixels and its truth as canonical JSON."""
+
+    pixels: NDArray[np.uint8]
+    truth: str
+
+    def equals(self, published: Mapping[str, str]) -> bool:
+        """Whether both have the published hashes."""
+        truth = hashlib.sha256(self.truth.encode()).hexdigest()
+        return pixel_hash(self.pixels) == published["pixels"] and truth == published["truth"]
+
+
+def load_scene(image_id: str, published: Mapping[str, str]) -> StoredScene | None:
+    """The scene as an earlier process stored it; None where there is none, or not the published one."""
+    try:
+        with np.load(cache_folder() / f"{image_id}.npz", allow_pickle=False) as arrays:
+            scene = StoredScene(arrays["pixels"], bytes(arrays["truth"]).decode())
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return scene if scene.equals(published) else None
+
+
+def store_scene(image_id: str, scene: StoredScene) -> None:
+    """Store a scene for other processes; where the home cannot be written, they render it themselves."""
+    content = io.BytesIO()
+    np.savez(content, pixels=scene.pixels, truth=np.frombuffer(scene.truth.encode(), dtype=np.uint8))
+    with suppress(DatasetError):
+        write_atomically(cache_folder() / f"{image_id}.npz", content.getvalue())
+
+
+def cache_folder() -> Path:
+    """Where rendered scenes are stored, so that each is rendered once on a machine."""
+    return home() / "cache" / "sem_synthetic" / f"v{VERSION}"

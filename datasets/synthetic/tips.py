@@ -7,16 +7,16 @@ Asperities and dirt of 2 to 6 HR pixels (0.5 to 1.5 LR pixels at x4) sit on the 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from srbench.datasets.synthetic.draws import DECIMALS
-from srbench.datasets.synthetic.geometry import MARGIN, Array, FineGrid, coverage, ellipse_distance, rotate
-from srbench.datasets.synthetic.imaging import Optics
-from srbench.datasets.synthetic.scene import Layers, Scene
-from srbench.datasets.synthetic.tubes import shadow
+from srbench.datasets.synthetic.draws import DECIMALS, Array, RandomStream
+from srbench.datasets.synthetic.geometry import MARGIN, FineGrid, coverage, ellipse_distance, rotate
+from srbench.datasets.synthetic.imaging import Layers, Optics, sample_optics
+from srbench.datasets.synthetic.painting import SMALL, around, blend, shadow, window
+from srbench.datasets.synthetic.scene import Scene, feature_entries, register_scene
 
 FAR = 24.0
 """HR pixels; farther outside the outline nothing is darkened."""
@@ -94,7 +94,7 @@ class Bump:
 
 
 @dataclass(frozen=True)
-class Surface:
+class TipSurface:
     """How the tip looks. Lengths in HR pixels.
 
     Attributes:
@@ -130,44 +130,16 @@ class TipScene(Scene):
 
     size: int
     probe: Probe
-    surface: Surface
+    surface: TipSurface
     optics: Optics
     bumps: tuple[Bump, ...]
 
     def truth(self) -> dict[str, Any]:
-        """The tip's outline, without asperities.
-
-        ``apex``: the foremost point (y, x); ``apex_centre`` and ``apex_radius``: of the circle there;
-        ``half_angle`` and ``axis_angle`` in degrees (the axis points from the apex into the body, from
-        columns towards rows); ``flanks``: for either side the straight line ``normal`` . (y, x) = ``offset``
-        with outward unit ``normal`` and the two ends (y, x) between which it is the outline before the
-        background, in the image or not; ``full_angle``. ``features``: asperities and dirt, the same as
-        ``small_features``.
-        """
-        probe = self.probe
-        bumps = [_bump_entry(bump) for bump in self.bumps]
-        return {
-            "style": probe.style,
-            "probe": asdict(probe),
-            "surface": asdict(self.surface),
-            "apex": list(self._point(-probe.radius, 0.0)),
-            "apex_centre": [probe.y, probe.x],
-            "apex_radius": probe.radius,
-            "half_angle": probe.half_angle,
-            "full_angle": round(2 * probe.half_angle, DECIMALS),
-            "axis_angle": probe.axis_angle,
-            "flanks": [self._flank(sign) for sign in (-1, 1)],
-            "features": bumps,
-            "small_features": [dict(bump) for bump in bumps],
-        }
-
-    def without(self, feature: int) -> TipScene:
-        """The scene lacking one asperity or piece of dirt."""
-        gone = self.bumps[feature]
-        return replace(self, bumps=tuple(bump for bump in self.bumps if bump is not gone))
+        """Asperities and dirt."""
+        return {"small_features": feature_entries(self.bumps)}
 
     def layers(self, grid: FineGrid) -> Layers:
-        """Draw the background, the cantilever, the tip in front of it and what sticks to them."""
+        """Render the background, the cantilever, the tip in front of it and what sticks to them."""
         probe, surface = self.probe, self.surface
         along, across = probe.local(grid.axis[:, None], grid.axis[None, :])
         layers = Layers(
@@ -179,36 +151,11 @@ class TipScene(Scene):
             roughness=grid.full(0.0),
         )
         if probe.slab:
-            _draw_cantilever(layers, probe, surface, along, across, grid)
-        _draw_tip(layers, probe, surface, along, across, grid)
+            _render_cantilever(layers, probe, surface, along, across, grid)
+        _render_tip(layers, probe, surface, along, across, grid)
         for bump in self.bumps:
-            _draw_bump(layers, bump, grid)
+            _render_bump(layers, bump, grid)
         return layers
-
-    def _point(self, along: float, across: float) -> tuple[float, float]:
-        """Image point (y, x) of axis coordinates."""
-        turn = math.radians(self.probe.axis_angle)
-        y = self.probe.y + along * math.sin(turn) + across * math.cos(turn)
-        x = self.probe.x + along * math.cos(turn) - across * math.sin(turn)
-        return round(y, DECIMALS), round(x, DECIMALS)
-
-    def _flank(self, sign: int) -> dict[str, Any]:
-        probe = self.probe
-        half, turn = math.radians(probe.half_angle), math.radians(probe.axis_angle)
-        along, across = -math.sin(half), sign * math.cos(half)
-        normal = (
-            along * math.sin(turn) + across * math.cos(turn),
-            along * math.cos(turn) - across * math.sin(turn),
-        )
-        offset = normal[0] * probe.y + normal[1] * probe.x + probe.radius
-        end = flank_end(probe)
-        start = self._point(probe.radius * along, probe.radius * across)
-        return {
-            "normal": [round(value, 8) for value in normal],
-            "offset": round(offset, DECIMALS),
-            "from": list(start),
-            "to": list(self._point(end, sign * (probe.radius + end * math.sin(half)) / math.cos(half))),
-        }
 
 
 def flank_end(probe: Probe) -> float:
@@ -223,18 +170,14 @@ def flank_end(probe: Probe) -> float:
     return round(((probe.shank - probe.shoulder) * cosine - probe.radius) / sine, DECIMALS)
 
 
-def _rounded_maximum(one: Array, other: Array, radius: float) -> Array:
+def _rounded_maximum(first: Array, second: Array, radius: float) -> Array:
     """The larger of two, larger still where they differ by less than ``radius``: a smooth corner."""
-    near = np.maximum(radius - np.abs(one - other), 0)
-    result: Array = np.maximum(one, other) + near * near / (4 * radius)
+    near = np.maximum(radius - np.abs(first - second), 0)
+    result: Array = np.maximum(first, second) + near * near / (4 * radius)
     return result
 
 
-def _bump_entry(bump: Bump) -> dict[str, Any]:
-    return {"type": bump.type, "y": bump.y, "x": bump.x, "diameter": bump.diameter}
-
-
-def _backdrop(surface: Surface, grid: FineGrid) -> Array:
+def _backdrop(surface: TipSurface, grid: FineGrid) -> Array:
     """What lies far below, out of focus: broad bright and dark bands."""
     along, across = rotate(grid.axis[:, None], grid.axis[None, :], math.radians(surface.backdrop_angle))
     wave = np.sin(2 * math.pi * along / surface.backdrop_period) + 0.5 * np.sin(
@@ -243,8 +186,8 @@ def _backdrop(surface: Surface, grid: FineGrid) -> Array:
     return surface.ground * (1 + surface.backdrop * wave)
 
 
-def _draw_tip(
-    layers: Layers, probe: Probe, surface: Surface, along: Array, across: Array, grid: FineGrid
+def _render_tip(
+    layers: Layers, probe: Probe, surface: TipSurface, along: Array, across: Array, grid: FineGrid
 ) -> None:
     distance = probe.cone(along, across)
     if probe.shank:
@@ -271,8 +214,8 @@ def _base(probe: Probe, across: Array) -> Array:
     return edges
 
 
-def _draw_cantilever(
-    layers: Layers, probe: Probe, surface: Surface, along: Array, across: Array, grid: FineGrid
+def _render_cantilever(
+    layers: Layers, probe: Probe, surface: TipSurface, along: Array, across: Array, grid: FineGrid
 ) -> None:
     """The beam from which the tip rises: its top seen at a glancing angle, and its side."""
     lean = math.radians(probe.tilt)
@@ -292,7 +235,7 @@ def _draw_cantilever(
 
 
 def _paint(
-    layers: Layers, distance: Array, share: Array, emission: Array, height: Array, surface: Surface
+    layers: Layers, distance: Array, share: Array, emission: Array, height: Array, surface: TipSurface
 ) -> None:
     layers.emission[...] = layers.emission * (1 - 0.5 * shadow(distance, FAR))
     for under, over in (
@@ -316,9 +259,9 @@ def _pyramid(probe: Probe, along: Array, across: Array) -> Array:
     """Height of two facets that meet in an edge between the flanks; at the apex, a ball."""
     width = probe.half_width(along)
     edge = probe.ridge * width
-    one = (across + width) / (1 + probe.ridge)
-    other = (width - across) / (1 - probe.ridge)
-    facets = np.where(across < edge, one, other)
+    near_facet = (across + width) / (1 + probe.ridge)
+    far_facet = (width - across) / (1 - probe.ridge)
+    facets = np.where(across < edge, near_facet, far_facet)
     ball = np.sqrt(np.maximum(width * width - across * across, 0))
     near = np.exp(-np.maximum(along, 0) / (3 * probe.radius))
     result: Array = near * ball + (1 - near) * 0.9 * np.maximum(facets, 0)
@@ -332,14 +275,147 @@ def _steps(along: Array, across: Array, spacing: float) -> Array:
     return steps
 
 
-def _draw_bump(layers: Layers, bump: Bump, grid: FineGrid) -> None:
-    reach = bump.diameter / 2 + MARGIN
-    window = (grid.span(bump.y - reach, bump.y + reach), grid.span(bump.x - reach, bump.x + reach))
-    y, x = grid.axis[window[0], None] - bump.y, grid.axis[None, window[1]] - bump.x
+def _render_bump(layers: Layers, bump: Bump, grid: FineGrid) -> None:
+    part = window(grid, around(bump.y, bump.x, bump.diameter / 2), MARGIN)
+    y, x = part.y - bump.y, part.x - bump.x
     distance = ellipse_distance(y, x, bump.diameter, bump.diameter, 0.0)
-    share = coverage(distance, grid.step)
-    layers.emission[window] *= 1 - 0.25 * shadow(distance, 4.0)
-    layers.emission[window] += share * (bump.emission - layers.emission[window])
-    layers.height[window] += np.sqrt(np.maximum((bump.diameter / 2) ** 2 - y * y - x * x, 0))
-    below = layers.distance[window]
-    layers.distance[window] = np.where(below < 0, below, np.minimum(below, distance))
+    layers.emission[part.span] *= 1 - 0.25 * shadow(distance, 4.0)
+    blend(layers.emission[part.span], bump.emission, coverage(distance, grid.step))
+    layers.height[part.span] += np.sqrt(np.maximum((bump.diameter / 2) ** 2 - y * y - x * x, 0))
+    below = layers.distance[part.span]
+    layers.distance[part.span] = np.where(below < 0, below, np.minimum(below, distance))
+
+
+RADII = (1.0, 8.0)
+HALF_ANGLES = (8.0, 25.0)
+
+
+@register_scene(code=9)
+def tips(stream: RandomStream, size: int) -> TipScene:
+    """A tip on a cantilever, or an etched wire."""
+    style = stream.choice(("cone", "pyramid", "wire"))
+    probe = _wire(stream, size) if style == "wire" else _on_cantilever(stream, style, size)
+    surface = TipSurface(
+        **stream.table(
+            {
+                "emission": (0.36, 0.5),
+                "ground": (0.03, 0.16),
+                "backdrop": (0.05, 0.4),
+                "backdrop_period": (120, 400),
+                "backdrop_angle": (0, 180),
+                "grain": (0.03, 0.07),
+                "roughness": (0.05, 0.3),
+                "glow": (0.2, 0.8),
+                "glow_length": (6, 20),
+                "bands": lambda s: s.uniform(0.2, 0.6) if style != "pyramid" and s.chance(0.6) else 0.0,
+                "band_length": (6, 18),
+            }
+        )
+    )
+    optics = sample_optics(
+        stream,
+        {
+            "tilt_exponent": (0.4, 0.7),
+            "bloom": (0.2, 0.45),
+            "bloom_length": (2, 5),
+            "shadow": (0.1, 0.4),
+            "shadow_length": (4, 8),
+            "asymmetry": (0.15, 0.45),
+            "detector_angle": (-180, 180),
+            "relief_wavelength": (5, 12),
+            "texture_length": (0.8, 1.8),
+            "waves": (0.03, 0.1),
+            "spot": (0.5, 0.8),
+            "charging": lambda s: s.uniform(0.1, 0.3) if s.chance(0.5) else 0.0,
+            "charging_length": (20, 100),
+            "black": (0.03, 0.1),
+            "white": (0.86, 0.96),
+        },
+    )
+    return TipScene(size, probe, surface, optics, _bumps(stream, probe, surface, size))
+
+
+def _on_cantilever(stream: RandomStream, style: str, size: int) -> Probe:
+    """A tip that points up, its apex in the upper part of the image, its cantilever in the lower."""
+    radius, half_angle = stream.log_normal(3.0, 1.7, *RADII), stream.uniform(10, HALF_ANGLES[1])
+    height = round(size * stream.uniform(0.45, 0.62), DECIMALS)
+    return Probe(
+        style=style,
+        y=round(size * stream.uniform(0.1, 0.2) + radius, DECIMALS),
+        x=round(size * stream.uniform(0.35, 0.65), DECIMALS),
+        radius=radius,
+        half_angle=half_angle,
+        axis_angle=stream.uniform(78, 102),
+        height=height,
+        shank=0.0,
+        slab=round(size * stream.uniform(0.04, 0.14), DECIMALS),
+        top=round(size * stream.uniform(0.06, 0.13), DECIMALS),
+        # Most tips stand near the free end of their cantilever.
+        end=0.0
+        if stream.chance(0.3)
+        else round(math.copysign(stream.uniform(0.3, 0.42), stream.uniform(-1, 1)) * size, DECIMALS),
+        tilt=stream.uniform(-12, 12),
+        ridge=stream.uniform(-0.5, 0.5),
+    )
+
+
+def _wire(stream: RandomStream, size: int) -> Probe:
+    """An etched wire from any side, its apex around the middle of the image."""
+    radius, half_angle = stream.log_normal(3.0, 1.7, *RADII), stream.uniform(HALF_ANGLES[0], 20)
+    axis_angle = stream.uniform(0, 360)
+    back = size * stream.uniform(0.15, 0.3)
+    turn = math.radians(axis_angle)
+    shank = size * stream.uniform(0.1, 0.2) + radius
+    return Probe(
+        style="wire",
+        y=round(size / 2 - back * math.sin(turn), DECIMALS),
+        x=round(size / 2 - back * math.cos(turn), DECIMALS),
+        radius=radius,
+        half_angle=half_angle,
+        axis_angle=axis_angle,
+        height=round(float(size), DECIMALS),
+        shank=round(shank, DECIMALS),
+        slab=0.0,
+        top=0.0,
+        end=0.0,
+        tilt=0.0,
+        ridge=0.0,
+    )
+
+
+def _bumps(stream: RandomStream, probe: Probe, surface: TipSurface, size: int) -> tuple[Bump, ...]:
+    """Asperities on both flanks, some near the apex, and dirt on the body; all in the image and apart."""
+    end = flank_end(probe)
+    bumps: list[Bump] = []
+    count = stream.integer(9, 14)
+    for trial in range(30 * count):
+        flank = trial % 2 == 0
+        near = stream.chance(0.35)
+        along = stream.uniform(2 * probe.radius + 6, min(40.0, 0.5 * end) if near else 0.9 * end)
+        diameter = stream.uniform(*SMALL)
+        half = float(probe.half_width(np.array(along)))
+        room = half - diameter / 2 - 1.5
+        # An asperity's middle lies on the flank or just inside it: half of it or more sticks out.
+        across = half - 0.2 * diameter * stream.uniform(0, 1) if flank else room * stream.uniform(0, 1)
+        across = math.copysign(across, stream.uniform(-1, 1))
+        bump = _placed(stream, probe, surface, "asperity" if flank else "dirt", along, across, diameter)
+        inside = min(bump.y, bump.x) > 6 and max(bump.y, bump.x) < size - 7
+        apart = all(math.hypot(b.y - bump.y, b.x - bump.x) > 9 for b in bumps)
+        if len(bumps) < count and inside and apart and (flank or room > 0):
+            bumps.append(bump)
+    return tuple(bumps)
+
+
+def _placed(
+    stream: RandomStream,
+    probe: Probe,
+    surface: TipSurface,
+    kind: str,
+    along: float,
+    across: float,
+    diameter: float,
+) -> Bump:
+    turn = math.radians(probe.axis_angle)
+    y = round(probe.y + along * math.sin(turn) + across * math.cos(turn), DECIMALS)
+    x = round(probe.x + along * math.cos(turn) - across * math.sin(turn), DECIMALS)
+    return Bump(kind, y, x, diameter, round(surface.emission * stream.uniform(1.0, 1.5), DECIMALS))

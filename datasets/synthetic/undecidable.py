@@ -3,23 +3,22 @@
 A patch of period ``scale`` HR pixels lies at a spatial frequency where averaging over LR pixels and the
 antialiased bicubic kernel both have a zero. Its phase is drawn by lot. Whatever a network makes of the patch
 is a guess; one that gets the phase right more often than by chance has seen the HR image, in training or
-while it was evaluated. The image with the opposite phase is the counterfactual twin.
+while it was evaluated.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 
 SCALES = (4, 3, 2)
-"""Scales with a patch of their own, the one that is hardest to place first."""
+"""Scales with a patch of their own, the one that is hardest to insert first."""
 LR_SIDE = 12
 """Side of a patch in LR pixels."""
 CONTRASTS = (14, 11, 8, 6)
@@ -38,7 +37,7 @@ Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
-class Lamellae:
+class AmbiguousPatch:
     """One patch. Lengths in HR pixels; ``top`` and ``left`` are its first row and column.
 
     Attributes:
@@ -73,42 +72,37 @@ class Lamellae:
         return _balanced(exact if self.axis == "rows" else exact.T, self.scale)
 
 
-def plant(image: Grey, draws: Draws) -> tuple[Grey, tuple[Lamellae, ...]]:
-    """Put one patch for each scale into the quietest places of a noise-free image.
+def insert(image: Grey, stream: RandomStream) -> tuple[Grey, tuple[AmbiguousPatch, ...]]:
+    """Put one patch for each scale where a noise-free image is quietest.
 
     Pixels in and around a patch are moved by single grey levels until no LR pixel is near a rounding step.
 
     Args:
         image: ``(H, W)``, sides multiples of 12.
-        draws: random numbers of axis and phase.
+        stream: random numbers of axis and phase.
 
     Returns:
         The new image and its patches; a patch for which there is no room is left out.
     """
-    planted: list[Lamellae] = []
+    inserted: list[AmbiguousPatch] = []
     levels = image.astype(np.int64)
     for scale in SCALES:
-        axis, phase = draws.choice(("rows", "columns")), draws.choice((1, -1))
-        draft = Lamellae(scale, 0, 0, LR_SIDE * scale, scale, axis, CONTRASTS[0], phase)
-        for candidate in _candidates(levels, draft, planted):
+        axis, phase = stream.choice(("rows", "columns")), stream.choice((1, -1))
+        draft = AmbiguousPatch(scale, 0, 0, LR_SIDE * scale, scale, axis, CONTRASTS[0], phase)
+        for candidate in _candidates(levels, draft, inserted):
             with_patch = _settle(levels, candidate)
             if with_patch is not None:
                 levels = with_patch
-                planted.append(candidate)
+                inserted.append(candidate)
                 break
-    return levels.astype(np.uint8), tuple(planted)
+    return levels.astype(np.uint8), tuple(inserted)
 
 
-def twin(image: Grey, patch: Lamellae) -> Grey:
+def opposite_phase(image: Grey, patch: AmbiguousPatch) -> Grey:
     """The image with the opposite phase of one of its patches."""
     levels = image.astype(np.int64)
     levels[patch.window] -= 2 * patch.phase * patch.texture()
     return levels.astype(np.uint8)
-
-
-def as_truth(patches: Iterable[Lamellae]) -> list[dict[str, Any]]:
-    """The patches, JSON-like."""
-    return [asdict(patch) for patch in patches]
 
 
 @functools.cache
@@ -125,11 +119,11 @@ def _profile(side: int, scale: int) -> tuple[Array, Array]:
     wave = np.cos(2 * np.pi * steps / scale) * envelope
     if scale > 2:
         around, patch = side + 8 * scale, slice(4 * scale, 4 * scale + side)
-        kept = np.vstack(
+        lr_weights = np.vstack(
             [weight_matrix(around, around // scale, kernel)[:, patch] for kernel in ("bicubic", "area")]
         )
         # The two kinds of LR share what is constant: the rows are dependent, and a cutoff must say so.
-        wave = wave - np.linalg.pinv(kept, rcond=1e-9) @ (kept @ wave)
+        wave = wave - np.linalg.pinv(lr_weights, rcond=1e-9) @ (lr_weights @ wave)
     return np.round(wave / np.abs(wave).max(), _DECIMALS), np.round(envelope, _DECIMALS)
 
 
@@ -139,31 +133,35 @@ def _balanced(exact: Array, scale: int) -> Levels:
     blocks = exact.reshape(side // scale, scale, side // scale, scale).transpose(0, 2, 1, 3)
     flat = np.round(blocks.reshape(-1, scale * scale), 6)
     whole = np.floor(flat + 0.5)
-    for block, wanted in zip(whole, flat, strict=True):
+    for block, target in zip(whole, flat, strict=True):
         excess = int(block.sum())
         # Those that were rounded furthest the wrong way give way first; ties, made exact, by position.
-        order = np.argsort(np.round(np.sign(excess) * (wanted - block), 6), kind="stable")
+        order = np.argsort(np.round(np.sign(excess) * (target - block), 6), kind="stable")
         block[order[: abs(excess)]] -= np.sign(excess)
     cells = whole.reshape(side // scale, side // scale, scale, scale).transpose(0, 2, 1, 3)
     balanced: Levels = cells.reshape(side, side).astype(np.int64)
     return balanced
 
 
-def _candidates(levels: Levels, draft: Lamellae, planted: list[Lamellae]) -> Iterable[Lamellae]:
+def _candidates(
+    levels: Levels, draft: AmbiguousPatch, inserted: list[AmbiguousPatch]
+) -> Iterable[AmbiguousPatch]:
     """Places with room for the contrast and away from other patches, the quietest first, at each contrast."""
     quiet = _quietest(levels, draft)
     for contrast in CONTRASTS:
         tried = 0
         for top, left in quiet:
             patch = replace(draft, top=top, left=left, contrast=contrast)
-            if _has_room(levels, patch) and all(_apart(patch, other) for other in planted):
+            region, spare = levels[patch.window], contrast + 3
+            has_room = region.min() >= spare and region.max() <= 255 - spare
+            if has_room and all(_apart(patch, other) for other in inserted):
                 yield patch
                 tried += 1
             if tried == 8:
                 break
 
 
-def _quietest(levels: Levels, draft: Lamellae) -> list[tuple[int, int]]:
+def _quietest(levels: Levels, draft: AmbiguousPatch) -> list[tuple[int, int]]:
     """Corners on the LR grid, two LR pixels or more from the border, by the grey-level steps in the patch."""
     height, width = levels.shape
     activity = np.zeros((height + 1, width + 1), dtype=np.int64)
@@ -185,13 +183,7 @@ def _quietest(levels: Levels, draft: Lamellae) -> list[tuple[int, int]]:
     return [(int(tops[row]), int(lefts[column])) for row, column in zip(rows, columns, strict=True)]
 
 
-def _has_room(levels: Levels, patch: Lamellae) -> bool:
-    there = levels[patch.window]
-    spare = patch.contrast + 3
-    return bool(there.min() >= spare and there.max() <= 255 - spare)
-
-
-def _apart(patch: Lamellae, other: Lamellae) -> bool:
+def _apart(patch: AmbiguousPatch, other: AmbiguousPatch) -> bool:
     """Whether no LR pixel of any scale sees both."""
     return (
         patch.top >= other.top + other.side + _APART
@@ -201,7 +193,7 @@ def _apart(patch: Lamellae, other: Lamellae) -> bool:
     )
 
 
-def _settle(levels: Levels, patch: Lamellae) -> Levels | None:
+def _settle(levels: Levels, patch: AmbiguousPatch) -> Levels | None:
     """The levels with the patch in, such that both phases round to the same LR; None when that fails."""
     view = _View.of(levels.shape, patch)
     around = levels[view.window].copy()
@@ -212,21 +204,16 @@ def _settle(levels: Levels, patch: Lamellae) -> Levels | None:
         middle = view.lr(around) + 0.5 + _TIE
         unsafe = np.floor(middle - swing - _SAFE) != np.floor(middle + swing + _SAFE)
         if not unsafe[swing > 1e-9].any():
-            return _finished(levels, view.window, around, texture)
+            if (around - np.abs(texture)).min() < 0 or (around + np.abs(texture)).max() > 255:
+                return None
+            settled: Levels = levels.copy()
+            settled[view.window] = around + texture
+            return settled
         for row, column in np.argwhere(unsafe & (swing > 1e-9)):
             # Away from the rounding step that the LR value is near.
             step = 1 if middle[row, column] % 1.0 < 0.5 else -1
             around[view.pixel(int(row), int(column), attempt)] += step
     return None
-
-
-def _finished(levels: Levels, window: Window, around: Levels, texture: Levels) -> Levels | None:
-    darkest, brightest = around - np.abs(texture), around + np.abs(texture)
-    if darkest.min() < 0 or brightest.max() > 255:
-        return None
-    settled: Levels = levels.copy()
-    settled[window] = around + texture
-    return settled
 
 
 @dataclass(frozen=True)
@@ -250,7 +237,7 @@ class _View:
     scale: int
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], patch: Lamellae) -> _View:
+    def of(cls, shape: tuple[int, ...], patch: AmbiguousPatch) -> _View:
         """The view of a patch in an image of this shape."""
         rows, columns = (
             _axis_view(start, patch, length)
@@ -284,7 +271,7 @@ def _from_the_middle(scale: int) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(cell, key=lambda at: max(abs(at[0] - middle), abs(at[1] - middle))))
 
 
-def _axis_view(start: int, patch: Lamellae, length: int) -> tuple[slice, slice, Array, int]:
+def _axis_view(start: int, patch: AmbiguousPatch, length: int) -> tuple[slice, slice, Array, int]:
     from srbench.datasets.resize import weight_matrix
 
     scale = patch.scale

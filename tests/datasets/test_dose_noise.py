@@ -9,7 +9,7 @@ from scipy import stats
 
 from srbench.datasets import degrade
 from srbench.datasets.degrade import LrPosition, noise_key
-from srbench.datasets.synthetic import noise as synthetic
+from srbench.datasets.synthetic import imaging as synthetic
 
 DOSES = [20, 60, 150, 600]
 LEVELS = [0, 13, 128, 240, 255]
@@ -61,10 +61,10 @@ def test_what_is_counted_are_whole_electrons_of_poissons_law():
 
 def test_the_noise_is_that_of_the_synthetic_acquisitions():
     """Same law as ``synthetic.noise.acquire``, from other random numbers: two samples, Kolmogorov-Smirnov."""
-    from srbench.datasets.synthetic.draws import Draws
+    from srbench.datasets.synthetic.draws import RandomStream
 
     truth = np.full((256, 256), 90, dtype=np.uint8)
-    theirs = synthetic.acquire(truth, Draws(1, 0, 0, 0), 60.0).ravel()
+    theirs = synthetic.acquire(truth, RandomStream(1, 0, 0, 0), 60.0).ravel()
     ours = degrade.quantise(degrade.get("sem_lowdose")(field(90), 1, LrPosition.whole(KEY))) * 255
     assert stats.ks_2samp(theirs, ours.round().flatten().numpy()).pvalue > 1e-3
 

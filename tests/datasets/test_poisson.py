@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import gammainc, gammaincc
 
 from srbench.datasets.degrade.noise import Stream, _expansion, _search, poisson, uniforms
-from srbench.datasets.synthetic.noise import poisson_distribution
+from srbench.datasets.synthetic.imaging import poisson_distribution
 
 MEANS = [0.0, 1e-9, 0.02, 0.5, 1.0, 3.0, 3.999, 4.0, 7.3, 11.99, 12.0, 20.0, 60.0, 150.0, 600.0, 5000.0]
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import filters, measure
 
-from srbench.datasets.synthetic.dots import DotScene
-from srbench.datasets.synthetic.draws import Draws
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid, area_average, coverage
+from srbench.datasets.synthetic.patterned import DotScene, LineScene
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
 
@@ -49,7 +49,7 @@ def test_every_dot_is_drawn_with_its_diameter_at_its_place(array):
         area = weight.sum()
         assert 2 * math.sqrt(area / math.pi) == pytest.approx(dot["diameter"], rel=0.02, abs=0.05)
         # The outline's roughness moves the centroid a little; its centre is what was drawn.
-        sigma = truth["process"]["edge_sigma"]
+        sigma = array.scene.process.edge_sigma
         assert (weight * rows).sum() / area == pytest.approx(dot["y"], abs=0.05 + 0.5 * sigma)
         assert (weight * columns).sum() / area == pytest.approx(dot["x"], abs=0.05 + 0.5 * sigma)
 
@@ -66,66 +66,26 @@ def test_there_are_as_many_dots_as_the_truth_lists(array):
         assert labels[round((dot["y"] + 0.5) * 3 - 0.5), round((dot["x"] + 0.5) * 3 - 0.5)] > 0
 
 
-def test_missing_dots_are_missing(array):
-    nearest = array.scene.outlines(GRID)[0]
-    for gap in array.truth()["missing"]:
-        row, column = np.searchsorted(GRID.axis, [gap["y"], gap["x"]])
-        assert nearest[row, column] > 1.5
-        assert not any(
-            (d["i"], d["j"]) == (gap["i"], gap["j"]) and d["type"] != "extra" for d in array.truth()["dots"]
-        )
-
-
-def test_every_site_in_the_image_has_a_dot_or_is_missing(array):
-    truth = array.truth()
-    first, second = (np.array(vector) for vector in truth["lattice"]["vectors"])
-    present = {(d["i"], d["j"]) for d in truth["dots"] if d["type"] != "extra"}
-    absent = {(gap["i"], gap["j"]) for gap in truth["missing"]}
-    assert not present & absent
-    for i in range(-60, 61):
-        for j in range(-60, 61):
-            place = np.array(truth["lattice"]["origin"]) + i * first + j * second
-            if ((place > 3) & (place < SIZE - 4)).all():
-                assert (i, j) in present | absent
-
-
-def test_the_lattice_fits_the_places_of_the_dots(array):
-    """Least squares over the regular dots gives the listed vectors back; the rest is the placement error."""
-    truth = array.truth()
-    dots = [dot for dot in truth["dots"] if dot["type"] == "regular"]
-    system = np.array([[dot["i"], dot["j"], 1] for dot in dots], dtype=float)
-    places = np.array([[dot["y"], dot["x"]] for dot in dots])
-    solution = np.linalg.lstsq(system, places, rcond=None)[0]
-    sigma = truth["process"]["placement_sigma"]
-    np.testing.assert_allclose(solution[:2], truth["lattice"]["vectors"], atol=1.5 * sigma + 1e-3)
-    residual = places - [dot["site"] for dot in dots]
-    assert residual.std() == pytest.approx(sigma, rel=0.45)
-    first, second = (np.array(vector) for vector in truth["lattice"]["vectors"])
-    assert np.hypot(*first) == pytest.approx(truth["pitch"], abs=2e-4)
-    cosine = first @ second / truth["pitch"] ** 2
-    assert cosine == pytest.approx({"square": 0, "hexagonal": 0.5}[truth["lattice"]["type"]], abs=1e-4)
-
-
 def test_half_dots_are_half_as_large_and_flagged(array):
-    truth = array.truth()
-    for dot in truth["dots"]:
-        ratio = dot["diameter"] / truth["cd"]
-        assert dot["defective"] == (dot["type"] != "regular")
-        if dot["type"] == "half":
-            assert 0.3 < ratio < 0.7
-        elif dot["type"] == "regular":
-            assert 0.8 < ratio < 1.2
+    design = array.scene.process.cd
+    types = {(dot.y, dot.x): dot.type for dot in array.scene.sites}
+    for dot in array.truth()["dots"]:
+        kind, ratio = types[dot["y"], dot["x"]], dot["diameter"] / design
+        assert dot["defective"] == (kind != "regular")
+        if kind != "extra":
+            low, high = (0.3, 0.7) if kind == "half" else (0.8, 1.2)
+            assert low < ratio < high
 
 
 def test_diameters_measured_in_the_micrograph_are_the_truth(array):
     """Otsu's threshold on the noise-free image, filled; the same bias, of the bright rim, for all dots."""
-    image, truth = array._bare[0].astype(float), array.truth()
+    image, truth = array._unpatched[0].astype(float), array.truth()
     holes = truth["style"] == "holes"
     errors = []
     for dot in truth["dots"]:
         half = int(dot["diameter"] / 2 + 5)
         y, x = round(dot["y"]), round(dot["x"])
-        if dot["type"] != "regular" or not half < min(y, x) < max(y, x) < SIZE - 1 - half:
+        if dot["defective"] or not half < min(y, x) < max(y, x) < SIZE - 1 - half:
             continue
         patch = image[y - half : y + half + 1, x - half : x + half + 1]
         dark = patch < filters.threshold_otsu(patch)
@@ -148,7 +108,7 @@ def ring_filled(labels, half):
 
 
 def test_holes_are_dark_and_dots_bright_at_their_rims(array):
-    image, outline = array._bare[0].astype(float), array.scene.outlines(GRID)[0]
+    image, outline = array._unpatched[0].astype(float), array.scene.outlines(GRID)[0]
     distance = area_average(GRID.interior(outline))
     inside, rim, far = distance < -2, np.abs(distance) < 1, distance > 4
     if array.truth()["style"] == "holes":
@@ -170,18 +130,19 @@ def test_between_two_dots_no_line_is_drawn(array):
 @settings(max_examples=25, deadline=None)
 @given(index=st.integers(0, 10**6), size=st.sampled_from([192, 384]))
 def test_sizes_are_in_their_ranges(index, size):
-    truth = scene_kinds()["patterned"].draw(Draws(5, 6, index), size).truth()
-    assert truth["style"] in ("lines", "dots", "holes")
-    assert 16 <= truth["pitch"] <= 80
-    assert 6 <= truth["cd"] <= 40
-    if truth["style"] != "lines":
-        assert truth["cd"] < 0.63 * truth["pitch"]
-        assert sum(not dot["border"] for dot in truth["dots"]) >= 5
+    scene = scene_kinds()["patterned"].sample(RandomStream(5, 6, index), size)
+    if isinstance(scene, LineScene):
+        assert 16 <= scene.grating.pitch <= 80
+        assert 6 <= scene.grating.cd <= 40
+    else:
+        assert 16 <= scene.lattice.pitch <= 80
+        assert 6 <= scene.process.cd <= min(40, 0.63 * scene.lattice.pitch)
+        assert sum(not dot["border"] for dot in scene.truth()["dots"]) >= 5
 
 
 def test_half_of_the_patterns_are_lines_and_both_lattices_occur():
-    scenes = [scene_kinds()["patterned"].draw(Draws(5, 6, i), SIZE).truth() for i in range(60)]
-    styles = [truth["style"] for truth in scenes]
+    scenes = [scene_kinds()["patterned"].sample(RandomStream(5, 6, i), SIZE) for i in range(60)]
+    styles = [scene.truth()["style"] for scene in scenes]
     assert 18 <= styles.count("lines") <= 42
     assert min(styles.count("dots"), styles.count("holes")) >= 6
-    assert {t["lattice"]["type"] for t in scenes if t["style"] != "lines"} == {"square", "hexagonal"}
+    assert {s.lattice.type for s in scenes if isinstance(s, DotScene)} == {"square", "hexagonal"}

@@ -1,12 +1,11 @@
-"""Drawn scenes are kept on the disk, and believed only where their hashes are the published ones."""
+"""Rendered scenes are stored on the disk, and used only where their hashes are the published ones."""
 
 import numpy as np
 import pytest
 
 import srbench.datasets
 from srbench.datasets import DatasetError, sem_synthetic
-from srbench.datasets.synthetic import cache
-from srbench.datasets.synthetic.suite import SyntheticScene
+from srbench.datasets.synthetic.suite import SyntheticScene, load_scene
 
 IMAGE = "patterned-1000"
 
@@ -44,9 +43,18 @@ def test_a_damaged_file_is_drawn_again(opened, damage, srbench_home):
     else:
         np.savez(file, pixels=np.zeros((192, 192), np.uint8), truth=np.zeros(2, np.uint8))
     entry = opened._entry(IMAGE)
-    assert cache.kept(IMAGE, entry) is None
+    assert load_scene(IMAGE, entry) is None
     assert np.array_equal(srbench.datasets.open("sem_synthetic:small").pixels(IMAGE), pixels)
-    assert cache.kept(IMAGE, entry) is not None
+    assert load_scene(IMAGE, entry) is not None
+
+
+def test_a_file_with_other_truth_is_replaced(opened, srbench_home):
+    """As a version of srbench with other truth has stored it: the pixels are right."""
+    pixels = opened.pixels(IMAGE)
+    (file,) = srbench_home.rglob("*.npz")
+    np.savez(file, pixels=pixels, truth=np.frombuffer(b'{"kind":"patterned"}', np.uint8))
+    assert srbench.datasets.open("sem_synthetic:small").truth(IMAGE) == opened.truth(IMAGE)
+    assert load_scene(IMAGE, opened._entry(IMAGE)) is not None
 
 
 def test_a_home_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
@@ -59,7 +67,7 @@ def test_a_home_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
 def test_a_scene_that_is_not_the_published_one_is_not_kept(opened, monkeypatch, srbench_home):
     entry = {**opened._entry(IMAGE), "pixels": "0" * 64}
     with pytest.raises(DatasetError, match="came out different from the published"):
-        sem_synthetic.drawn_or_kept(IMAGE, entry, 192)
+        sem_synthetic.stored_or_rendered(IMAGE, entry, 192)
     assert not list(srbench_home.rglob("*.npz"))
 
 
@@ -79,4 +87,7 @@ def test_prepare_draws_everything_in_worker_processes(srbench_home, monkeypatch)
     monkeypatch.setattr(SyntheticScene, "__init__", refuse)
     for image in srbench.datasets.open("sem_synthetic:small").images:
         assert image.height == 192
-    assert sem_synthetic.drawn_or_kept(next(iter(few)), few[next(iter(few))], 192).pixels.shape == (192, 192)
+    assert sem_synthetic.stored_or_rendered(next(iter(few)), few[next(iter(few))], 192).pixels.shape == (
+        192,
+        192,
+    )

@@ -4,38 +4,41 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from srbench.datasets.synthetic.draws import Draws
-from srbench.datasets.synthetic.fields import (
+from srbench.datasets.synthetic.draws import (
+    RandomStream,
     banded_spectrum,
     edge_psd,
     gaussian_field,
     rough_edge,
     smooth_spectrum,
 )
+from srbench.datasets.synthetic.films import self_affine_spectrum
 
 STEP = 1 / 3
 
 
 def edges(count, sigma=1.2, xi=10.0, hurst=0.5, points=900):
-    return np.stack([rough_edge(Draws(11, k), points, STEP, sigma, xi, hurst) for k in range(count)])
+    return np.stack([rough_edge(RandomStream(11, k), points, STEP, sigma, xi, hurst) for k in range(count)])
 
 
 def test_field_has_zero_mean_and_unit_variance():
-    field = gaussian_field(Draws(1), 240, STEP, smooth_spectrum(3.0))
+    field = gaussian_field(RandomStream(1), 240, STEP, smooth_spectrum(3.0))
     assert field.mean() == pytest.approx(0, abs=1e-8)
     assert field.std() == pytest.approx(1, abs=1e-8)
     assert np.array_equal(field, np.round(field, 9))
 
 
 def test_smooth_field_has_the_gaussian_autocorrelation():
-    fields = np.stack([gaussian_field(Draws(2, k), 480, STEP, smooth_spectrum(3.0)) for k in range(30)])
+    fields = np.stack(
+        [gaussian_field(RandomStream(2, k), 480, STEP, smooth_spectrum(3.0)) for k in range(30)]
+    )
     for lag in (3, 9, 18):
         found = (fields * np.roll(fields, lag, axis=2)).mean()
         assert found == pytest.approx(np.exp(-((lag * STEP) ** 2) / (2 * 9)), abs=0.03)
 
 
 def test_banded_field_has_its_power_at_the_wavelength():
-    field = gaussian_field(Draws(3), 300, STEP, banded_spectrum(20.0, 0.2))
+    field = gaussian_field(RandomStream(3), 300, STEP, banded_spectrum(20.0, 0.2))
     power = np.abs(np.fft.fft2(field)) ** 2
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(300, STEP), np.fft.fftfreq(300, STEP)))
     assert (power * frequency).sum() / power.sum() == pytest.approx(1 / 20, rel=0.05)
@@ -77,3 +80,19 @@ def test_the_two_ends_of_an_edge_are_not_tied_together():
     found = edges(400, xi=10.0, points=300)
     correlation = np.corrcoef(found[:, 0], found[:, -1])[0, 1]
     assert abs(correlation) < 0.15
+
+
+@pytest.mark.parametrize(("xi", "hurst"), [(6.0, 0.4), (15.0, 0.7), (40.0, 0.9)])
+def test_the_relief_has_the_spectrum_of_a_self_affine_surface(xi, hurst):
+    """Periodogram of many fields, ring by ring, over 1 / (1 + (2 pi f xi)^2)^(1 + H): constant."""
+    side, power = 192, 0
+    for seed in range(24):
+        field = gaussian_field(RandomStream(5, seed), side, 1.0, self_affine_spectrum(xi, hurst))
+        power = power + np.abs(np.fft.fft2(field)) ** 2
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
+    expected = 1 / (1 + (2 * np.pi * frequency * xi) ** 2) ** (1 + hurst)
+    rings = [
+        (frequency >= low) & (frequency < low + 0.05) & (frequency > 0) for low in np.arange(0, 0.45, 0.05)
+    ]
+    ratios = [(power[ring] / expected[ring]).mean() for ring in rings]
+    np.testing.assert_allclose(ratios / np.mean(ratios), 1, atol=0.12)

@@ -1,4 +1,4 @@
-"""Distances, areas and topology against closed forms and scikit-image."""
+"""Distances, areas and curves against closed forms and qhull."""
 
 import math
 
@@ -6,18 +6,25 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from skimage import measure
+from scipy.spatial import ConvexHull
+from scipy.special import i0, i1
 
+from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import (
     MARGIN,
     SUPERSAMPLING,
     FineGrid,
     area_average,
-    betti_numbers,
+    b_spline,
+    convex_distance,
+    convex_hull,
     coverage,
+    crossings,
     ellipse_distance,
     level_set_distance,
+    polygon_centroid,
+    rounded_area,
+    von_mises,
 )
 
 GRID = FineGrid(48)
@@ -89,15 +96,57 @@ def test_level_set_distance_of_a_bowl_is_that_of_a_circle():
     assert area == pytest.approx(math.pi * radius**2, rel=0.003)
 
 
-@settings(deadline=None, max_examples=150)
-@given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
-def test_betti_numbers_agree_with_scikit_image(mask):
-    components, holes = betti_numbers(mask)
-    assert components == measure.label(mask, connectivity=2).max()
-    assert components - holes == measure.euler_number(mask, connectivity=2)
+def test_a_spline_through_collinear_control_points_is_straight():
+    line = b_spline(np.stack([np.arange(6.0) * 9, np.arange(6.0) * 12], axis=1))
+    np.testing.assert_allclose(line[:, 0] * 4, line[:, 1] * 3, atol=1e-3)
+    np.testing.assert_allclose(line[[0, -1]], [[9, 12], [36, 48]], atol=1e-4)
 
 
-def test_a_ring_has_one_component_and_one_hole():
-    ring = np.ones((5, 5), dtype=bool)
-    ring[2, 2] = False
-    assert betti_numbers(ring) == (1, 1)
+def test_a_spline_has_the_curvature_of_its_control_circle():
+    turn = np.radians(np.arange(0, 360, 10))
+    line = b_spline(100 * np.stack([np.sin(turn), np.cos(turn)], axis=1))
+    radii = np.hypot(*line.T)
+    # A uniform cubic B-spline of a circle is one of radius (2 + cos(step)) / 3.
+    np.testing.assert_allclose(radii, 100 * (2 + math.cos(math.radians(10))) / 3, rtol=1e-4)
+
+
+def test_crossings_of_known_lines():
+    first, second = np.array([[0.0, 0.0], [10.0, 10.0]]), np.array([[0.0, 10.0], [10.0, 0.0]])
+    assert crossings(first, second) == [(5.0, 5.0)]
+    assert crossings(first, first + np.array([0, 1])) == []
+    assert crossings(first, second + np.array([0, 30])) == []
+
+
+@pytest.mark.parametrize("kappa", [0.5, 4.0, 40.0])
+def test_angles_have_the_concentration_asked_for(kappa):
+    """The mean resultant length of a von Mises distribution is I1(kappa) / I0(kappa)."""
+    stream = RandomStream(3, 1)
+    angles = np.radians([von_mises(stream, 70, kappa) for _ in range(4000)])
+    mean = np.exp(1j * angles).mean()
+    assert abs(mean) == pytest.approx(i1(kappa) / i0(kappa), abs=0.03)
+    assert np.degrees(np.angle(mean)) == pytest.approx(70, abs=5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(-40, 40), st.integers(-40, 40)), min_size=4, max_size=12, unique=True))
+def test_hulls_and_their_areas_are_those_of_qhull(points):
+    if np.linalg.matrix_rank(np.array(points[1:]) - points[0]) < 2:
+        return
+    hull = convex_hull([(float(y), float(x)) for y, x in points])
+    known = ConvexHull(np.array(points))
+    assert set(hull) == {tuple(map(float, points[n])) for n in known.vertices}
+    assert rounded_area(hull, 0.0) == pytest.approx(known.volume)
+    around = known.area
+    assert rounded_area(hull, 2.0) == pytest.approx(known.volume + 2 * around + 4 * math.pi)
+
+
+def test_distances_of_a_square_in_closed_form():
+    square = [(0.0, 0.0), (0.0, 4.0), (4.0, 4.0), (4.0, 0.0)]
+    y, x = np.array([[2.0], [-3.0], [7.0]]), np.array([[2.0, -4.0]])
+    np.testing.assert_allclose(convex_distance(y, x, square, 9.0), [[-2, 4], [3, 5], [3, 5]])
+
+
+def test_the_centroid_is_that_of_the_triangles():
+    """Of a square with a roof, by its parts."""
+    house = [(0.0, 0.0), (0.0, 2.0), (2.0, 2.0), (3.0, 1.0), (2.0, 0.0)]
+    assert polygon_centroid(house) == pytest.approx(((4 * 1 + 1 * (2 + 1 / 3)) / 5, 1.0))

@@ -4,15 +4,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from srbench.datasets.synthetic.draws import Draws
-from srbench.datasets.synthetic.noise import acquire, noise_variance, poisson_distribution, poisson_of_levels
+from srbench.datasets.synthetic.draws import RandomStream
+from srbench.datasets.synthetic.imaging import (
+    acquire,
+    noise_variance,
+    poisson_distribution,
+    poisson_of_levels,
+)
 
 
 @pytest.mark.parametrize("dose", [150.0, 600.0])
 @pytest.mark.parametrize("level", [77, 128, 179])
 def test_mean_and_variance_follow_the_dose(dose, level):
     flat = np.full((300, 300), level, dtype=np.uint8)
-    scan = acquire(flat, Draws(1, level), dose) / 255
+    scan = acquire(flat, RandomStream(1, level), dose) / 255
     expected = float(noise_variance(np.array(level / 255), dose)) + 1 / (12 * 255**2)
     assert scan.mean() == pytest.approx(level / 255, abs=4 * np.sqrt(expected / scan.size))
     assert scan.var() == pytest.approx(expected, rel=0.03)
@@ -32,7 +37,7 @@ def test_distribution_function_is_that_of_scipy(mean):
 
 def test_counts_follow_the_poisson_law():
     levels = np.full((200, 200), 255, dtype=np.uint8)
-    counts = poisson_of_levels(levels, 60.0, Draws(4).uniforms(200, 200)).ravel()
+    counts = poisson_of_levels(levels, 60.0, RandomStream(4).uniforms(200, 200)).ravel()
     edges = stats.poisson.ppf([0.1, 0.3, 0.5, 0.7, 0.9], 60.0)
     observed = np.bincount(np.digitize(counts, edges, right=True), minlength=6)
     expected = counts.size * np.diff(np.concatenate([[0], stats.poisson.cdf(edges, 60.0), [1]]))
@@ -41,11 +46,11 @@ def test_counts_follow_the_poisson_law():
 
 def test_two_acquisitions_share_the_signal_and_nothing_else():
     truth = (np.add.outer(np.arange(300), np.arange(300)) % 140 + 60).astype(np.uint8)
-    first, second = (acquire(truth, Draws(5, stage)).astype(float) - truth for stage in (0, 1))
+    first, second = (acquire(truth, RandomStream(5, stage)).astype(float) - truth for stage in (0, 1))
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 5 / 300
 
 
 def test_noise_of_neighbouring_pixels_is_independent():
     flat = np.full((400, 400), 120, dtype=np.uint8)
-    noise = acquire(flat, Draws(6)).astype(float) - 120
+    noise = acquire(flat, RandomStream(6)).astype(float) - 120
     assert abs(np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]) < 5 / 400

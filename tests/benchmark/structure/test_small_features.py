@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.counterfactual import pixels_without
 
 from srbench import datasets
 from srbench.datasets.synthetic.suite import SyntheticScene
@@ -44,7 +45,7 @@ def lacking(
         if features and visible(reference, features)[0] and chosen < each:
             chosen += 1
             others = {**truth, "small_features": listed[:number] + listed[number + 1 :]}
-            yield features[0], made.pixels_without(number) / 255.0, others
+            yield features[0], pixels_without(made, number) / 255.0, others
 
 
 def test_what_is_removed_is_found_missing() -> None:
@@ -164,6 +165,7 @@ def test_the_threshold_on_full_scenes() -> None:
     for kind in KINDS:
         name = next(m.id for m in published.images if m.category == kind and m.split == "test")
         truth, image = published.truth(name), published.pixels(name) / 255.0
+        scene = SyntheticScene(kind, int(name[-4:]), len(image))
         reference = contrast_maps(image)
         judged = 0
         for number, entry in enumerate(truth["small_features"]):
@@ -171,7 +173,7 @@ def test_the_threshold_on_full_scenes() -> None:
             features = scene_truth.small_features(alone, 0, image.shape)
             if judged < 6 and features and visible(reference, features)[0]:
                 judged += 1
-                without = contrast_maps(published.counterfactual(name, number) / 255.0)
+                without = contrast_maps(pixels_without(scene, number) / 255.0)
                 absent.append(not present(without, reference, features)[0])
     assert len(absent) >= 40
     assert np.mean(absent) >= 0.95

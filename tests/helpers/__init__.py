@@ -1,0 +1,1 @@
+"""What several tests share, and tools for who changes the project."""
