@@ -67,15 +67,14 @@ def collect(store: ScoreStore) -> list[Block]:
 
 
 def _block(store: ScoreStore, key: BlockKey, manifests: Iterable[Manifest]) -> Block:
-    own = [manifest for manifest in manifests if BlockKey.of(manifest.key) == key]
-    complete = tuple(manifest for manifest in own if manifest.status == "complete")
+    members = [manifest for manifest in manifests if BlockKey.of(manifest.key) == key]
+    complete = tuple(manifest for manifest in members if manifest.status == "complete")
     absent = tuple(
-        m for m in own if m.status == "failed" or (m.status == "missing" and _is_open(m, complete))
+        m for m in members if m.status == "failed" or (m.status == "missing" and _is_open(m, complete))
     )
     return Block(key, complete, absent, store.scores(manifest.key for manifest in complete))
 
 
 def _is_open(missing: Manifest, complete: Iterable[Manifest]) -> bool:
     """Whether a "no weights" entry still stands: weights that came later have another key."""
-    wanted = (missing.key.model, missing.key.variant)
-    return all((manifest.key.model, manifest.key.variant) != wanted for manifest in complete)
+    return all(manifest.key.run[:2] != missing.key.run[:2] for manifest in complete)

@@ -1,16 +1,41 @@
-"""What a reader must know before believing a table: warnings, and what is missing and why."""
+"""What a reader must know beside a table: warnings, what is missing and why, conditions and run records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from srbench.evaluation.panel import twins
-from srbench.evaluation.statistics import ALPHA, FEW_GROUPS
-from srbench.reporting.guards import RunId, failures, run_of, stored_findings, title_of_guard
+from srbench.evaluation.guards.cards import LEAKING, SMOKE, failures, stored_findings, title_of_guard
+from srbench.evaluation.paired import ALPHA
+from srbench.evaluation.panel import duplicate_runs
+from srbench.evaluation.statistics import FEW_GROUPS
+from srbench.reporting.blocks import Block
 from srbench.reporting.leaderboard import Leaderboard
-from srbench.reporting.rows import BASELINE, LEAKING, RANKED, SMOKE, title_of
-from srbench.store import Manifest
+from srbench.reporting.rows import BASELINE, RANKED, title_of
+from srbench.store import Manifest, Run
+
+Field = tuple[str, str]
+_PROTOCOL_WORDS = {
+    "id": "Protocol id (numbers with different ids must not be compared)",
+    "name": "Name",
+    "channel": "Channel that is compared",
+    "luma": "Range of grey values (full = 0 to 255; studio = 16 to 235, which raises PSNR by 1.3219 dB)",
+    "border": "Border left out on every side",
+    "quantisation": "Rounding before the comparison",
+    "data_range": "White minus black",
+    "resize": "Resize behind the degradation",
+    "metrics": "Versions of the core metrics",
+}
+_KEY_WORDS = {
+    "dataset": "Data set",
+    "data": "Data fingerprint (sha256)",
+    "split": "Split",
+    "degradation": "Degradation",
+    "scale": "Magnification",
+    "protocol": "Protocol id",
+}
+_SECTIONS = ("data", "weights", "device", "versions", "cost")
 
 
 @dataclass(frozen=True)
@@ -24,19 +49,19 @@ class Gap:
 
 def warnings_of(board: Leaderboard) -> list[str]:
     """Everything that limits what the block's numbers mean, most serious first."""
-    found = [
+    warnings = [
         *_synthetic(board),
         *_failed_guards(board),
-        *_standings(board),
+        *_unranked(board),
         *_fooled(board),
         *_groups(board),
         *_references(board),
-        *_twins(board),
+        *_duplicates(board),
         *_mixed(board, "device", "Runs were made on different devices: do not compare their speed"),
         *_mixed(board, "versions", "Runs were made by different versions of srbench or its libraries"),
         *_incomplete(board),
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(warnings))
 
 
 def gaps_of(board: Leaderboard) -> list[Gap]:
@@ -51,9 +76,9 @@ def gaps_of(board: Leaderboard) -> list[Gap]:
 def _absent_guards(board: Leaderboard) -> list[Gap]:
     """Runs without scores of which a guard says why, or something worse."""
     return [
-        Gap(f"failed guard: {title_of_guard(found.guard)}", _absent_name(manifest), found.detail)
+        Gap(f"failed guard: {title_of_guard(finding.guard)}", _absent_name(manifest), finding.detail)
         for manifest in board.block.absent
-        for found in failures(stored_findings(manifest))
+        for finding in failures(stored_findings(manifest))
     ]
 
 
@@ -66,28 +91,28 @@ def _absent_name(manifest: Manifest) -> str:
 
 def _metric_gaps(board: Leaderboard) -> list[Gap]:
     titles = {column.id: column.title for column in (*board.columns, *board.empty_columns)}
-    found = [
+    gaps = [
         (titles[metric], cell.reason, row.label)
         for row in board.rows
         for metric, cell in row.cells.items()
         if cell.reason
     ]
-    return _merged(found, len(board.rows))
+    return _merged(gaps, len(board.rows))
 
 
 def _cost_gaps(board: Leaderboard) -> list[Gap]:
     titles = {column.id: column.title for column in board.cost_columns}
-    found = [
+    gaps = [
         (titles[metric], reason, row.label)
         for row in board.rows
         for metric, reason in row.cost_reasons.items()
     ]
-    return _merged(found, len(board.rows))
+    return _merged(gaps, len(board.rows))
 
 
-def _merged(found: Iterable[tuple[str, str, str]], n_rows: int) -> list[Gap]:
+def _merged(gaps: Iterable[tuple[str, str, str]], n_rows: int) -> list[Gap]:
     by_reason: dict[tuple[str, str], list[str]] = {}
-    for what, why, who in found:
+    for what, why, who in gaps:
         by_reason.setdefault((what, why), []).append(who)
     return [
         Gap(what, "every row" if len(who) == n_rows > 1 else ", ".join(who), why)
@@ -115,15 +140,20 @@ def _synthetic(board: Leaderboard) -> list[str]:
 
 def _failed_guards(board: Leaderboard) -> list[str]:
     """What failed, one sentence a guard and detail, with the runs."""
-    names = {run_of(run): row.label_of(run) for row in board.rows for run in row.manifests}
-    found: dict[tuple[str, str], list[RunId]] = {}
+    names = board_labels(board)
+    failed: dict[tuple[str, str], list[Run]] = {}
     for run in names:
-        for one in failures(board.findings[run]):
-            found.setdefault((title_of_guard(one.guard), one.detail), []).append(run)
+        for finding in failures(board.findings[run]):
+            failed.setdefault((title_of_guard(finding.guard), finding.detail), []).append(run)
     return [
         f"Failed guard, not ranked: {title} ({', '.join(names[run] for run in runs)}). {detail}"
-        for (title, detail), runs in found.items()
+        for (title, detail), runs in failed.items()
     ]
+
+
+def board_labels(board: Leaderboard) -> dict[Run, str]:
+    """Every run of the table to its printed name."""
+    return {run.key.run: row.label_of(run) for row in board.rows for run in row.manifests}
 
 
 def _fooled(board: Leaderboard) -> list[str]:
@@ -136,25 +166,26 @@ def _fooled(board: Leaderboard) -> list[str]:
     ]
 
 
-def _standings(board: Leaderboard) -> list[str]:
+def _unranked(board: Leaderboard) -> list[str]:
     smoke = sum(SMOKE in row.badges for row in board.rows)
     leaking = sum(LEAKING in row.badges for row in board.rows)
-    found = []
+    warnings = []
     if smoke:
-        found.append(
+        warnings.append(
             f"{_count(smoke, 'run uses', 'runs use')} weights of the smoke budget, trained for seconds to "
             "show that the software works: not a result, not ranked."
         )
     if leaking:
-        found.append(
+        warnings.append(
             f"{_count(leaking, 'run sees', 'runs see')} the HR image while predicting it: "
             "such numbers cannot be reached in use, not ranked."
         )
-    return found
+    return warnings
 
 
 def _groups(board: Leaderboard) -> list[str]:
-    groups, rivals = board.n_groups, _rivals(board)
+    groups = board.n_groups
+    rivals = max(len({row.run[:2] for row in board.rows if row.kind in RANKED}) - 1, 0)
     if not groups or groups >= FEW_GROUPS:
         return []
     text = (
@@ -169,36 +200,31 @@ def _groups(board: Leaderboard) -> list[str]:
     return [text]
 
 
-def _rivals(board: Leaderboard) -> int:
-    ranked = {row.run[:2] for row in board.rows if row.standing in RANKED}
-    return max(len(ranked) - 1, 0)
-
-
 def _references(board: Leaderboard) -> list[str]:
     key, models = board.block.key, {row.manifest.key.model for row in board.rows}
-    found = []
+    warnings = []
     if board.rows and BASELINE not in models:
-        found.append(
+        warnings.append(
             "Bicubic interpolation was not scored here, so there are no differences to it: "
             f"run `srbench eval {BASELINE} --dataset {key.dataset} --scale {key.scale}`."
         )
     if board.rows and not board.section("ceiling"):
-        found.append(
+        warnings.append(
             "No noise ceiling: without a second acquisition of the same field nobody can say how much of the "
             "remaining error is the HR image's own noise."
         )
-    return found
+    return warnings
 
 
-def _twins(board: Leaderboard) -> list[str]:
+def _duplicates(board: Leaderboard) -> list[str]:
     """Two models that score the same on every image have most likely given the same images."""
-    names = {run_of(run): row.label_of(run) for row in board.rows for run in row.manifests}
+    names = board_labels(board)
     if not names:
         return []
     return [
         f"{names[first]} and {names[run]} score exactly the same on every image: "
         "most likely the same output under two names."
-        for run, first in twins(board.block.scores).items()
+        for run, first in duplicate_runs(board.block.scores).items()
         if run.model != first.model
     ]
 
@@ -222,11 +248,78 @@ def _incomplete(board: Leaderboard) -> list[str]:
             if column.direction != "none" and column.id in row.cells and not row.cells[column.id].ranked
         ]
         for row in board.rows
-        if row.standing in RANKED
+        if row.kind in RANKED
     }
     names = "; ".join(f"{label} in {', '.join(titles)}" for label, titles in lacking.items() if titles)
     return [f"Not ranked for want of images that others have a value for: {names}."] if names else []
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything a manifest says, as lists of names and values."""
+
+    name: str
+    fields: tuple[Field, ...]
+
+
+def conditions(block: Block) -> list[Field]:
+    """What all runs of a block have in common, in words, then the full protocol."""
+    key = asdict(block.key)
+    shared = [(words, str(key[name])) for name, words in _KEY_WORDS.items() if name != "protocol"]
+    protocol: dict[str, Any] = {"id": block.key.protocol}
+    for manifest in (*block.complete, *block.absent):
+        protocol.update({name: value for name, value in manifest.protocol.items() if name != "id"})
+    if protocol.get("border") == "scale":
+        protocol["border"] = f"{key['scale']} HR pixels (the scale)"
+    return [*shared, *((_PROTOCOL_WORDS.get(name, _words(name)), _value(v)) for name, v in protocol.items())]
+
+
+def record(name: str, manifest: Manifest) -> RunRecord:
+    """All that is recorded about one run."""
+    key = manifest.key
+    fields: list[Field] = [
+        ("Status", f"{manifest.status}: {manifest.reason}" if manifest.reason else manifest.status),
+        ("Model", f"{key.model}, variant {key.variant}" if key.variant else key.model),
+        (
+            "Paper",
+            " ".join(str(manifest.card[name]) for name in ("year", "paper") if manifest.card.get(name)),
+        ),
+        ("Weights (sha256)", key.weights or "none (nothing learned)"),
+        ("Training seed", str(key.seed) if key.seed >= 0 else "none (nothing learned)"),
+        ("Made", manifest.created),
+        ("Command", manifest.command),
+    ]
+    for section in _SECTIONS:
+        fields += _flat(_words(section), getattr(manifest, section))
+    fields += [("Note", str(note)) for note in manifest.notes]
+    return RunRecord(name, tuple((label, value) for label, value in fields if value))
+
+
+def _flat(prefix: str, content: Mapping[str, Any]) -> list[Field]:
+    """Nested mappings as ``Prefix: name`` lines, in the order of their names."""
+    fields: list[Field] = []
+    for name in sorted(content, key=str):
+        value, label = content[name], f"{prefix}: {_words(str(name))}"
+        if isinstance(value, Mapping):
+            fields += _flat(label, value)
+        else:
+            fields.append((label, _value(value)))
+    return fields
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_value(entry) for entry in value) or "none"
+    return str(value)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()

@@ -17,21 +17,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from srbench.evaluation.guards.cards import GUARDS
-from srbench.reporting.colours import error_scale
-from srbench.reporting.crops import Panel, panels
-from srbench.reporting.curve_plots import CurvePlot, LineKey, curve_plots, line_keys
-from srbench.reporting.curves import CurveSet, curve_sets
-from srbench.reporting.detail import legend
-from srbench.reporting.findings import Gap, gaps_of, warnings_of
-from srbench.reporting.forest import forest_plots
-from srbench.reporting.formats import is_number, number, quantity, rank, short_hash
+from srbench.reporting.crops import Panel, error_scale, legend, panels
+from srbench.reporting.curves import CurvePlot, CurveSet, LineKey, curve_plots, curve_sets, line_keys
+from srbench.reporting.findings import Field, Gap, RunRecord, conditions, gaps_of, record, warnings_of
+from srbench.reporting.formats import Family, Measure, families, is_number, number, quantity, rank
 from srbench.reporting.guard_table import GuardRow, guard_rows, in_words
-from srbench.reporting.leaderboard import Leaderboard
-from srbench.reporting.measures import Family, Measure, families
-from srbench.reporting.plots import Plot, cost_plots, families_shown
-from srbench.reporting.provenance import Field, RunRecord, conditions, record
+from srbench.reporting.leaderboard import Leaderboard, spread_over_seeds
+from srbench.reporting.plots import Plot, cost_plots, families_shown, forest_plots
 from srbench.reporting.rows import SECTIONS
-from srbench.reporting.spread import spread_over_seeds
 from srbench.reporting.trust import TrustTable, trust
 from srbench.store import ScoreStore
 
@@ -152,7 +145,7 @@ def _environment() -> Environment:
         number=number,
         signed=lambda value, decimals: number(value, decimals, signed=True),
         quantity=quantity,
-        short=short_hash,
+        short=lambda digest: digest[:12],
         rank=rank,
         sign=lambda verdict: VERDICT_SIGNS.get(verdict, ""),
     )

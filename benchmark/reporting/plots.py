@@ -1,4 +1,4 @@
-"""Quality against cost as inline SVG.
+"""Quality against cost, and differences to bicubic, as inline SVG.
 
 Drawn here rather than by a plotting library so that colours follow the reader's light or dark mode, names
 stand beside their points, and the same store gives the same bytes.
@@ -12,13 +12,26 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from srbench.reporting.axes import Axis, linear_axis, log_axis
-from srbench.reporting.formats import is_number, number
-from srbench.reporting.labels import LINE_HEIGHT, Anchor, Box, place, text_width
+from srbench.evaluation.statistics import LeaderboardRow
+from srbench.reporting.formats import Measure, is_number, number
 from srbench.reporting.leaderboard import Leaderboard
-from srbench.reporting.measures import Measure
-from srbench.reporting.rows import Cell, Row
-from srbench.reporting.svg import family_class, line, marker, svg, text
+from srbench.reporting.rows import Row
+from srbench.reporting.svg import (
+    LINE_HEIGHT,
+    Anchor,
+    Axis,
+    Box,
+    family_class,
+    line,
+    linear_axis,
+    log_axis,
+    marker,
+    place_labels,
+    svg,
+    text,
+    text_width,
+    title_beside,
+)
 
 _WIDTH, _HEIGHT = 680.0, 400.0
 _FRAME = Box(64.0, 22.0, 664.0, 350.0)
@@ -37,7 +50,7 @@ class Plot:
 @dataclass(frozen=True)
 class _Point:
     row: Row
-    cell: Cell
+    cell: LeaderboardRow
     cost: float
 
 
@@ -59,13 +72,13 @@ def families_shown(board: Leaderboard) -> list[tuple[str, Markup]]:
 
 
 def _points(board: Leaderboard, metric: Measure, cost: Measure) -> list[_Point]:
-    found = []
+    points = []
     for row in board.rows:
         cell, value = row.cells.get(metric.id), row.costs.get(cost.id, math.nan)
-        free = row.standing == "interpolation" and not value > 0
+        free = row.kind == "interpolation" and not value > 0
         if cell is not None and is_number(cell.mean) and row.is_comparable and (free or value > 0):
-            found.append(_Point(row, cell, value if value > 0 else 0.0))
-    return found if any(point.cost > 0 for point in found) else []
+            points.append(_Point(row, cell, value if value > 0 else 0.0))
+    return points if any(point.cost > 0 for point in points) else []
 
 
 def _cost_svg(board: Leaderboard, metric: Measure, cost: Measure, points: Sequence[_Point]) -> Markup:
@@ -75,25 +88,23 @@ def _cost_svg(board: Leaderboard, metric: Measure, cost: Measure, points: Sequen
     vertical = linear_axis([*spread, *near], _FRAME.bottom, _FRAME.top)
     gutter = _GUTTER if any(not point.cost for point in points) else 0.0
     horizontal = log_axis([p.cost for p in points if p.cost], _FRAME.left + gutter + 8, _FRAME.right - 8)
-    places = [(horizontal(p.cost) if p.cost else _FRAME.left + 16, vertical(p.cell.mean)) for p in points]
-    anchors = [_anchor(board, p, x, y) for p, (x, y) in zip(points, places, strict=True)]
+    drawn = [(p, horizontal(p.cost) if p.cost else _FRAME.left + 16, vertical(p.cell.mean)) for p in points]
+    anchors = [
+        Anchor(x, y, board.short_names[p.row.run], Box(x - 6, y - 6, x + 6, y + 6)) for p, x, y in drawn
+    ]
     written = _ceiling_words(ceiling, vertical, board.decimals[metric.id])
-    boxes = place(anchors, Box(_FRAME.left + 2, _FRAME.top, _FRAME.right, _FRAME.bottom), written)
+    boxes = place_labels(anchors, Box(_FRAME.left + 2, _FRAME.top, _FRAME.right, _FRAME.bottom), written)
     parts = [
         _grid(horizontal, vertical),
         _gutter(gutter, cost),
         _ceiling(ceiling, vertical, board.decimals[metric.id]),
     ]
-    parts += [_error_bar(p, x, vertical) for p, (x, _) in zip(points, places, strict=True)]
-    parts += [marker(p.row.family, x, y, p.row.badges) for p, (x, y) in zip(points, places, strict=True)]
+    parts += [_error_bar(p, x, vertical) for p, x, _ in drawn]
+    parts += [marker(p.row.family, x, y, p.row.badges) for p, x, y in drawn]
     parts += [_label(anchor, box) for anchor, box in zip(anchors, boxes, strict=True)]
     parts += [_axis_titles(metric, cost)]
     title = f"{metric.title} against {cost.title}"
     return svg(_WIDTH, _HEIGHT, title, Markup("").join(parts))
-
-
-def _anchor(board: Leaderboard, point: _Point, x: float, y: float) -> Anchor:
-    return Anchor(x, y, board.short_names[point.row.run], Box(x - 6, y - 6, x + 6, y + 6))
 
 
 def _grid(horizontal: Axis, vertical: Axis) -> Markup:
@@ -180,12 +191,60 @@ def _axis_titles(metric: Measure, cost: Measure) -> Markup:
     below = text(
         (_FRAME.left + _FRAME.right) / 2, _HEIGHT - 8, f"{cost.title}{unit} (log scale)", "middle", ""
     )
-    middle = (_FRAME.top + _FRAME.bottom) / 2
-    beside = Markup(
-        '<text class="" text-anchor="middle" transform="translate(14,{:.1f}) rotate(-90)">{}</text>'
-    )
-    return below + beside.format(middle, f"{_titled(metric)}, {metric.reading}")
+    title = f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+    return below + title_beside(14, (_FRAME.top + _FRAME.bottom) / 2, f"{title}, {metric.reading}")
 
 
-def _titled(metric: Measure) -> str:
-    return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+_WIDTH = 680.0
+
+
+def forest_plots(board: Leaderboard) -> list[Plot]:
+    """Differences to bicubic for every metric that has any."""
+    pairs = [(metric, _with_difference(board, metric)) for metric in board.columns]
+    return [Plot(metric, None, _forest_svg(board, metric, rows)) for metric, rows in pairs if rows]
+
+
+def _with_difference(board: Leaderboard, metric: Measure) -> list[Row]:
+    shown = [row for row in board.rows if row.is_comparable and metric.id in row.cells]
+    rows = [row for row in shown if is_number(row.cells[metric.id].diff)]
+    sign = 1.0 if metric.direction == "lower" else -1.0
+    return sorted(rows, key=lambda row: (sign * row.cells[metric.id].diff, row.identifier))
+
+
+def _forest_svg(board: Leaderboard, metric: Measure, rows: Sequence[Row]) -> Markup:
+    axis = linear_axis([0.0, *_extent(board, metric, rows)], 190.0, 500.0, count=5)
+    height = 26.0 * len(rows) + 58
+    bottom = height - 44
+    parts = [line(f"{axis(v):.1f}", 4, f"{axis(v):.1f}", bottom, "grid") for v, _ in axis.ticks]
+    parts += [text(axis(v), bottom + 16, words, "middle", "tick") for v, words in axis.ticks]
+    parts.append(line(f"{axis(0.0):.1f}", 4, f"{axis(0.0):.1f}", bottom, "axis"))
+    parts += [_forest_row(board, metric, row, axis, 18 + 26.0 * index) for index, row in enumerate(rows)]
+    better = {"higher": " (right is better)", "lower": " (left is better)", "none": ""}[metric.direction]
+    unit = f", {metric.unit}" if metric.unit else ""
+    parts.append(text(345, height - 8, f"difference to bicubic{unit}{better}", "middle", ""))
+    return svg(_WIDTH, height, f"{metric.title}: difference to bicubic", Markup("").join(parts))
+
+
+def _extent(board: Leaderboard, metric: Measure, rows: Sequence[Row]) -> list[float]:
+    cells = [row.cells[metric.id] for row in rows]
+    ends = [value for cell in cells for value in (cell.diff, cell.diff_low, cell.diff_high)]
+    dots = [dot for row in rows for dot in board.group_differences[metric.id].get(row.run, ())]
+    return [value for value in (*ends, *dots) if math.isfinite(value)]
+
+
+def _forest_row(board: Leaderboard, metric: Measure, row: Row, axis: Axis, y: float) -> Markup:
+    kind, cell = family_class(row.family), row.cells[metric.id]
+    parts = [text(180, y + 4, board.short_names[row.run], "end", "name")]
+    dot = Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="2.5"/>')
+    parts += [dot.format(kind, axis(d), y) for d in board.group_differences[metric.id].get(row.run, ())]
+    if math.isfinite(cell.diff_low):
+        low, high = f"{axis(cell.diff_low):.1f}", f"{axis(cell.diff_high):.1f}"
+        parts.append(line(low, y, high, y, f"error {kind}"))
+    parts.append(marker(row.family, axis(cell.diff), y, row.badges))
+    parts.append(text(512, y + 4, _in_words(cell, board.diff_decimals[metric.id]), "start", "tick"))
+    return Markup("").join(parts)
+
+
+def _in_words(cell: LeaderboardRow, decimals: int) -> str:
+    mean, low, high = (number(v, decimals, signed=True) for v in (cell.diff, cell.diff_low, cell.diff_high))
+    return f"{mean} [{low}, {high}]" if math.isfinite(cell.diff_low) else mean
