@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from srbench.errors import SrbenchError
 from srbench.files import atomic_write, unique_name, write_text
-from srbench.home import results_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -207,6 +206,8 @@ def load_scores(results: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     Raises:
         SrbenchError: there is no such folder.
     """
+    from srbench.home import results_folder
+
     folder = Path(results) if results is not None else results_folder()
     if not folder.is_dir():
         raise SrbenchError(f"No results folder {folder}: score models first, with srbench eval.")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from srbench.errors import SrbenchError
 from srbench.files import write_text
-from srbench.home import results_folder
 from srbench.reporting.formats import slug
 from srbench.store import ScoreStore
 
@@ -50,6 +49,7 @@ def report(
     Raises:
         SrbenchError: there are no runs in ``results``, or ``out`` cannot be written.
     """
+    from srbench.home import results_folder
     from srbench.reporting.blocks import collect
     from srbench.reporting.leaderboard import leaderboard
     from srbench.reporting.page import render, section

@@ -23,9 +23,8 @@ import torch
 from srbench import datasets
 from srbench.datasets import Micrograph, degrade
 from srbench.datasets.resize import resize_by
-from srbench.evaluation.bootstrap import cluster
+from srbench.evaluation.bootstrap import cluster, interval
 from srbench.evaluation.controls import random_texture
-from srbench.evaluation.intervals import interval
 from srbench.evaluation.lr_cache import lr_image, place_of
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.ssim import ssim_of

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio
 
 from srbench.reporting.blocks import collect
-from srbench.reporting.crops import MAX_IMAGES, MAX_PICTURES, Panel, Picture, panels, psnr, shown_run
+from srbench.reporting.crops import MAX_IMAGES, MAX_PICTURES, Panel, Picture, choose, panels, psnr, shown_run
 from srbench.reporting.leaderboard import leaderboard
-from srbench.reporting.regions import choose
 from srbench.store import ScoreStore
 
 
