@@ -75,6 +75,24 @@ class Run(NamedTuple):
     seed: int
 
 
+class Conditions(NamedTuple):
+    """What must be equal for two scores to be comparable; the fields are those of ``RunKey``."""
+
+    dataset: str
+    split: str
+    degradation: str
+    scale: int
+    protocol: str
+    data: str
+
+    def describe(self) -> str:
+        """One line."""
+        return (
+            f"{self.dataset} (data {self.data[:8]}), {self.split}, x{self.scale}, LR by {self.degradation}, "
+            f"protocol {self.protocol}"
+        )
+
+
 @dataclass(frozen=True)
 class RunKey:
     """What makes two evaluations the same: same key, same numbers.
@@ -107,6 +125,11 @@ class RunKey:
     def run(self) -> Run:
         """What identifies the run within its conditions."""
         return Run(self.model, self.variant, self.weights, self.seed)
+
+    @property
+    def conditions(self) -> Conditions:
+        """Under what it was scored."""
+        return Conditions(*(getattr(self, name) for name in Conditions._fields))
 
     @property
     def run_id(self) -> str:

@@ -30,7 +30,7 @@ from srbench.evaluation.paired import (
 from srbench.evaluation.panel import Method, ScoreMatrix, duplicate_runs, rows_of, score_matrix
 from srbench.evaluation.statistics import direction_of
 from srbench.home import results_folder
-from srbench.store import Manifest, Run, RunKey, ScoreStore
+from srbench.store import Conditions, Manifest, Run, ScoreStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,29 +39,6 @@ EXTREMES = 3
 """Images shown on either side."""
 _HASH = re.compile(r"[0-9a-f]{6,64}")
 _TRAINING = ("budget", "iterations", "dataset", "data", "degradation")
-
-
-class Conditions(NamedTuple):
-    """What must be equal for two scores to be comparable; the fields are those of ``RunKey``."""
-
-    dataset: str
-    data: str
-    split: str
-    degradation: str
-    scale: int
-    protocol: str
-
-    @staticmethod
-    def of(key: RunKey) -> Conditions:
-        """The conditions of a run."""
-        return Conditions(*(getattr(key, name) for name in Conditions._fields))
-
-    def describe(self) -> str:
-        """One line."""
-        return (
-            f"{self.dataset} (data {self.data[:8]}), {self.split}, x{self.scale}, LR by {self.degradation}, "
-            f"protocol {self.protocol}"
-        )
 
 
 class RunFilter(NamedTuple):
@@ -425,7 +402,7 @@ def select(
     sides = tuple(_named(within, manifests, name) for name in names)
     conditions = _common(names, *sides)
     first, second = (
-        _one_training(name, [m for m in side if Conditions.of(m.key) == conditions])
+        _one_training(name, [m for m in side if m.key.conditions == conditions])
         for name, side in zip(names, sides, strict=True)
     )
     if set(first.runs) & set(second.runs):
@@ -466,7 +443,7 @@ def _named(within: Sequence[Manifest], everything: Sequence[Manifest], name: str
         if manifest.status != "complete":
             raise SrbenchError(f"{name!r} has no scores ({manifest.status}): {manifest.reason}")
     if elsewhere:
-        conditions = _listed({Conditions.of(m.key).describe() for m in elsewhere})
+        conditions = _listed({m.key.conditions.describe() for m in elsewhere})
         raise SrbenchError(
             f"{name!r} was not scored under the conditions asked for, only under: {conditions}"
         )
@@ -478,7 +455,7 @@ def _names(manifest: Manifest) -> tuple[str, str]:
 
 
 def _common(names: tuple[str, str], first: Sequence[Manifest], second: Sequence[Manifest]) -> Conditions:
-    ours, theirs = ({Conditions.of(manifest.key) for manifest in side} for side in (first, second))
+    ours, theirs = ({manifest.key.conditions for manifest in side} for side in (first, second))
     shared = ours & theirs
     if not shared:
         raise _incomparable(names, ours, theirs)

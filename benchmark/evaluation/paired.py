@@ -112,19 +112,12 @@ def _walsh(differences: Floats, rank: int) -> float:
     """The ``rank``-th smallest (from 1) of the means of all pairs i <= j."""
     ordered = np.sort(differences)
     if len(ordered) <= _ALL_PAIRS:
-        return float(_pair_means(ordered.tobytes())[rank - 1])
+        first, second = np.triu_indices(len(ordered))
+        return float(np.sort((ordered[first] + ordered[second]) / 2.0)[rank - 1])
     low, high = float(ordered[0]), float(ordered[-1])
     while low < (middle := low + (high - low) / 2.0) < high:
         low, high = (low, middle) if _pairs_up_to(ordered, middle) >= rank else (middle, high)
     return low if _pairs_up_to(ordered, low) >= rank else high
-
-
-@functools.lru_cache(maxsize=2)
-def _pair_means(ordered: bytes) -> Floats:
-    """Sorted means of all pairs, which the four lookups of one estimate share."""
-    values = np.frombuffer(ordered)
-    first, second = np.triu_indices(len(values))
-    return np.sort((values[first] + values[second]) / 2.0)
 
 
 def _pairs_up_to(ordered: Floats, top: float) -> int:

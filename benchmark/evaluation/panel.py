@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from srbench.errors import SrbenchError
 from srbench.evaluation.bootstrap import Clusters, Floats, Seeds, cluster
-from srbench.store import RUN, Run
+from srbench.store import RUN, Conditions, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Flags = NDArray[np.bool_]
 EVIDENCE = 3
 """Different fractional values that two runs must share to count as one output."""
-FIXED = ("dataset", "data", "split", "degradation", "scale", "protocol")
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def rows_of(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
         SrbenchError: they mix conditions; the message says which runs have which.
     """
     rows: pd.DataFrame = scores[(scores["metric"] == metric) & (scores["image"] != "")]
-    for column in FIXED:
+    for column in Conditions._fields:
         values = sorted(rows[column].unique(), key=str) if column in rows else []
         if len(values) > 1:
             where = "; ".join(f"{value!s}: {_models(rows[rows[column] == value])}" for value in values)

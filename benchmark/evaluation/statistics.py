@@ -151,8 +151,10 @@ def leaderboard(
     lacking = {m: int(np.count_nonzero(required & ~matrix.scored(m))) for m in matrix.methods}
     ranked = [m for m in candidates if required.any() and not lacking[m]]
     ranks = {entry.method: entry for entry in ranking(matrix, ranked if settings.sign else [], settings)}
-    to_baseline, to_next = _comparisons(matrix, list(ranks), baseline, settings)
-    best = _best(matrix, list(ranks), settings)
+    order = list(ranks)
+    to_baseline, to_next = _comparisons(matrix, order, baseline, settings)
+    rivals = [method for method in order if not method.is_same_variant(order[0])]
+    best = order[0] if rivals and beats_all(matrix, order[0], rivals, settings) else None
     duplicates = duplicate_runs(scores) if matrix.has_duplicate_columns() else {}
     reasons = _missing(image_rows)
     nan = float("nan")
@@ -171,7 +173,11 @@ def leaderboard(
         if original:
             name = f"{original.model}:{original.variant}"
             notes.append(f"the same scores as {name} on every image: one output under two names?")
-        notes += _group_notes(len(clusters.values))
+        groups = len(clusters.values)
+        if groups < 2:
+            notes.append(f"no interval: {groups} group of images, at least 2 are needed")
+        elif groups < FEW_GROUPS:
+            notes.append(f"only {groups} groups of images: the interval is probably too narrow")
         rows.append(
             LeaderboardRow(
                 run=method.run,
@@ -185,7 +191,7 @@ def leaderboard(
                 p_holm=against.p_holm if against else nan,
                 verdict=against.verdict if against else "",
                 n_images=clusters.images,
-                n_groups=len(clusters.values),
+                n_groups=groups,
                 n_seeds=len(method.runs),
                 seed_sd=seed_sd(clusters),
                 rank=entry.rank if entry else nan,
@@ -239,20 +245,6 @@ def _comparisons(
         pairs += [(method, following)] if following else []
     compared = corrected([compare_pair(matrix, first, second, settings) for first, second in pairs])
     return {c.first: c for c in compared[:count]}, {c.first: c for c in compared[count:]}
-
-
-def _best(matrix: ScoreMatrix, order: Sequence[Method], settings: ComparisonSettings) -> Method | None:
-    """The leader where it is better than every other ranked model."""
-    rivals = [method for method in order if not method.is_same_variant(order[0])]
-    return order[0] if rivals and beats_all(matrix, order[0], rivals, settings) else None
-
-
-def _group_notes(groups: int) -> list[str]:
-    if groups < 2:
-        return [f"no interval: {groups} group of images, at least 2 are needed"]
-    if groups < FEW_GROUPS:
-        return [f"only {groups} groups of images: the interval is probably too narrow"]
-    return []
 
 
 def _missing(image_rows: pd.DataFrame) -> dict[Run, dict[str, int]]:

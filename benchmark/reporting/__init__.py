@@ -79,7 +79,7 @@ def _write_tables(folder: Path, part: Section) -> list[Path]:
     board = part.board
     if not board.rows:
         return []
-    name = board.block.key.slug
+    name = board.block.slug
     texts = {
         f"{name}.csv": csv_table(board),
         f"{name}.md": markdown_table(board, part.trust),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from srbench.evaluation.guards.cards import LEAKING, SMOKE, failures, stored_findings, title_of_guard
@@ -268,7 +268,7 @@ class RunRecord:
 
 def conditions(block: Block) -> list[Field]:
     """What all runs of a block have in common, in words, then the full protocol."""
-    key = asdict(block.key)
+    key = block.key._asdict()
     shared = [(words, str(key[name])) for name, words in _KEY_WORDS.items() if name != "protocol"]
     protocol: dict[str, Any] = {"id": block.key.protocol}
     for manifest in (*block.complete, *block.absent):

@@ -93,7 +93,7 @@ def section(store: ScoreStore, board: Leaderboard) -> Section:
     curves = curve_sets(board)
     absent = [record(f"{m.key.model} ({m.key.variant}), {m.status}", m) for m in board.block.absent]
     return Section(
-        anchor=f"block-{key.slug}",
+        anchor=f"block-{board.block.slug}",
         title=f"{key.dataset}, {key.split} split, ×{key.scale}, {key.degradation}",
         board=board,
         trust=trust(board),

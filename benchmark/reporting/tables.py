@@ -11,7 +11,6 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from srbench.evaluation.statistics import VALUE_COLUMNS, LeaderboardRow
@@ -19,10 +18,10 @@ from srbench.reporting.formats import MISSING, Family, Measure, is_number, numbe
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import SECTIONS, Row
 from srbench.reporting.trust import Judgement, Measurement, TrustTable
+from srbench.store import Conditions
 
 RUN_COLUMNS = ("model", "title", "variant", "weights", "seed", "budget", "standing", "badges")
-BLOCK_COLUMNS = ("dataset", "split", "degradation", "scale", "protocol", "data")
-CSV_COLUMNS = (*BLOCK_COLUMNS, *RUN_COLUMNS, "metric", "direction", "unit", *VALUE_COLUMNS)
+CSV_COLUMNS = (*Conditions._fields, *RUN_COLUMNS, "metric", "direction", "unit", *VALUE_COLUMNS)
 _LATEX_ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -66,7 +65,7 @@ def csv_table(board: Leaderboard) -> str:
     for row in board.rows:
         key = row.manifest.key
         common: dict[str, Any] = {
-            **asdict(board.block.key),
+            **board.block.key._asdict(),
             "model": key.model,
             "title": row.title,
             "variant": key.variant,
