@@ -19,7 +19,18 @@ from srbench.evaluation.panel import ScoreMatrix
 from srbench.reporting.formats import csv_text, number
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import Row
-from srbench.reporting.svg import Axis, Box, family_class, line, linear_axis, svg, text, title_beside
+from srbench.reporting.svg import (
+    Axis,
+    Box,
+    band,
+    family_class,
+    grid,
+    line,
+    linear_axis,
+    svg,
+    text,
+    title_beside,
+)
 from srbench.store import Run
 
 AGREES = 0.5
@@ -177,7 +188,9 @@ def _drawing(board: Leaderboard, shown: CurveSet) -> Markup:
     ticks = tuple((step / 5, f"{step / 5:.1f}") for step in range(6))
     across = Axis(0.0, max(1.0, *shown.curve.x), _FRAME.left, _FRAME.right, ticks)
     scale = board.block.key.scale
-    parts = [_beyond(across, scale), _grid(across, vertical), _limits(across, vertical, scale)]
+    # What is finer than LR can carry is tinted.
+    parts = [band(_FRAME, across(1 / scale), _FRAME.right)] if scale > 1 else []
+    parts += [grid(_FRAME, across, vertical, columns=False), _limits(across, vertical, scale)]
     parts += [_band(board, model, across, vertical) for model in shown.lines]
     parts += [_path("curve", m.row, board, _positions(m, across, vertical)) for m in shown.lines]
     parts.append(text((_FRAME.left + _FRAME.right) / 2, _HEIGHT - 10, shown.curve.x_title, "middle", ""))
@@ -185,38 +198,16 @@ def _drawing(board: Leaderboard, shown: CurveSet) -> Markup:
     return svg(_WIDTH, _HEIGHT, _in_words(board, shown), Markup("").join(parts))
 
 
-def _grid(across: Axis, vertical: Axis) -> Markup:
-    parts = []
-    for value, words in vertical.ticks:
-        parts.append(
-            line(_FRAME.left, f"{vertical(value):.1f}", _FRAME.right, f"{vertical(value):.1f}", "grid")
-        )
-        parts.append(text(_FRAME.left - 8, vertical(value) + 4, words, "end", "tick"))
-    for value, words in across.ticks:
-        parts.append(text(across(value), _FRAME.bottom + 16, words, "middle", "tick"))
-    parts.append(line(_FRAME.left, _FRAME.bottom, _FRAME.right, _FRAME.bottom, "axis"))
-    return Markup("").join(parts)
-
-
-def _beyond(across: Axis, scale: int) -> Markup:
-    """Tints what is finer than LR can carry."""
-    if scale < 2:
-        return Markup("")
-    left = across(1 / scale)
-    markup = Markup('<rect class="gutter" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>')
-    return markup.format(left, _FRAME.top, _FRAME.right - left, _FRAME.bottom - _FRAME.top)
-
-
 def _limits(across: Axis, vertical: Axis, scale: int) -> Markup:
     """The threshold of agreement, and the finest detail that LR can carry."""
-    nyquist, level = f"{across(1 / scale):.1f}", f"{vertical(AGREES):.1f}"
+    nyquist, level = across(1 / scale), vertical(AGREES)
     words = f"LR Nyquist 1/(2·{scale}) = {1 / (2 * scale):.3g} cycles a pixel; finer than LR can carry →"
     return Markup("").join(
         (
             line(nyquist, _FRAME.top, nyquist, _FRAME.bottom, "limit"),
-            text(min(across(1 / scale), _FRAME.right - 330), _FRAME.top - 7, words, "start", "tick"),
+            text(min(nyquist, _FRAME.right - 330), _FRAME.top - 7, words, "start", "tick"),
             line(_FRAME.left, level, _FRAME.right, level, "ceiling"),
-            text(_FRAME.right - 4, vertical(AGREES) - 5, f"{AGREES:g}", "end", "tick"),
+            text(_FRAME.right - 4, level - 5, f"{AGREES:g}", "end", "tick"),
         )
     )
 
@@ -262,13 +253,12 @@ def _mark(board: Leaderboard, row: Row) -> str:
 def _in_words(board: Leaderboard, shown: CurveSet) -> str:
     """What the drawing shows, for who does not see it."""
     where = f"images of category {shown.category}" if shown.category else "all images"
-    ends = [f"{board.short_names[model.row.run]} {_end(model.end)}" for model in shown.lines]
+    ends = [
+        f"{board.short_names[m.row.run]} {number(m.end, 2) if math.isfinite(m.end) else 'nowhere'}"
+        for m in shown.lines
+    ]
     return (
         f"Mean {shown.curve.title} of {len(ends)} models on {where}, by {shown.curve.x_title}; the LR "
         f"Nyquist frequency lies at {1 / board.block.key.scale:.3g}. It first falls below {AGREES:g} at: "
         f"{', '.join(ends)}."
     )
-
-
-def _end(position: float) -> str:
-    return number(position, 2) if math.isfinite(position) else "nowhere"

@@ -39,15 +39,24 @@ def family_class(family: str) -> str:
     return f"family-{family}" if family in _MARKERS else "family-other"
 
 
-def line(x1: object, y1: object, x2: object, y2: object, kind: str) -> Markup:
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
     """A straight line of class ``kind``."""
-    return Markup('<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(kind, x1, y1, x2, y2)
+    markup = Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>')
+    return markup.format(kind, x1, y1, x2, y2)
 
 
 def text(x: float, y: float, words: str, anchor: str, kind: str) -> Markup:
     """Text of class ``kind``, escaped."""
     markup = Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
     return markup.format(kind, x, y, anchor, words)
+
+
+def title_beside(x: float, y: float, words: str) -> Markup:
+    """The title of a vertical axis, centred at ``y`` and turned by a quarter."""
+    markup = Markup(
+        '<text class="" text-anchor="middle" transform="translate({},{:.1f}) rotate(-90)">{}</text>'
+    )
+    return markup.format(x, y, words)
 
 
 @dataclass(frozen=True)
@@ -151,12 +160,23 @@ class Anchor:
     taken: Box
 
 
-def title_beside(x: float, y: float, words: str) -> Markup:
-    """The title of a vertical axis, centred at ``y`` and turned by a quarter."""
-    markup = Markup(
-        '<text class="" text-anchor="middle" transform="translate({},{:.1f}) rotate(-90)">{}</text>'
-    )
-    return markup.format(x, y, words)
+def grid(frame: Box, across: Axis, vertical: Axis, *, columns: bool) -> Markup:
+    """Lines and labels at the ticks; ``columns``: lines at those of the horizontal axis too."""
+    parts = []
+    for value, words in vertical.ticks:
+        parts.append(line(frame.left, vertical(value), frame.right, vertical(value), "grid"))
+        parts.append(text(frame.left - 8, vertical(value) + 4, words, "end", "tick"))
+    for value, words in across.ticks:
+        parts += [line(across(value), frame.top, across(value), frame.bottom, "grid")] if columns else []
+        parts.append(text(across(value), frame.bottom + 16, words, "middle", "tick"))
+    parts.append(line(frame.left, frame.bottom, frame.right, frame.bottom, "axis"))
+    return Markup("").join(parts)
+
+
+def band(frame: Box, left: float, right: float) -> Markup:
+    """A tinted strip over the whole height."""
+    markup = Markup('<rect class="gutter" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>')
+    return markup.format(left, frame.top, right - left, frame.bottom - frame.top)
 
 
 def place_labels(anchors: Sequence[Anchor], frame: Box, taken: Sequence[Box] = ()) -> list[Box]:
@@ -165,7 +185,11 @@ def place_labels(anchors: Sequence[Anchor], frame: Box, taken: Sequence[Box] = (
     Greedy from the most crowded point outwards; where no room is left, the least covered box is used.
     ``taken`` is what else is written in the plot.
     """
-    order = sorted(range(len(anchors)), key=lambda index: (-_crowding(anchors, index), index))
+    crowding = [
+        sum(abs(other.x - anchor.x) < 90 and abs(other.y - anchor.y) < 30 for other in anchors)
+        for anchor in anchors
+    ]
+    order = sorted(range(len(anchors)), key=lambda index: (-crowding[index], index))
     placed: dict[int, Box] = {}
     for index in order:
         obstacles = [*taken, *(anchor.taken for anchor in anchors), *placed.values()]
@@ -176,11 +200,6 @@ def place_labels(anchors: Sequence[Anchor], frame: Box, taken: Sequence[Box] = (
 def text_width(text: str) -> float:
     """Estimated width of a label."""
     return CHARACTER_WIDTH * len(text) + 2.0
-
-
-def _crowding(anchors: Sequence[Anchor], index: int) -> int:
-    here = anchors[index]
-    return sum(abs(other.x - here.x) < 90 and abs(other.y - here.y) < 30 for other in anchors)
 
 
 def _free_box(anchor: Anchor, obstacles: Sequence[Box], frame: Box) -> Box:
@@ -218,11 +237,11 @@ def _candidates(anchor: Anchor) -> list[Box]:
     boxes = []
     for distance in _DISTANCES:
         for angle in _ANGLES:
-            x = anchor.x + distance * math.cos(angle) + width / 2 * _sign(math.cos(angle))
+            x = (
+                anchor.x
+                + distance * math.cos(angle)
+                + width / 2 * (0.0 if abs(math.cos(angle)) < 1e-9 else math.copysign(1.0, math.cos(angle)))
+            )
             y = anchor.y + distance * math.sin(angle)
             boxes.append(Box(x - width / 2, y - LINE_HEIGHT / 2, x + width / 2, y + LINE_HEIGHT / 2))
     return boxes
-
-
-def _sign(value: float) -> float:
-    return 0.0 if abs(value) < 1e-9 else math.copysign(1.0, value)
