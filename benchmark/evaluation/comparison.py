@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 EXTREMES = 3
 """Images shown on either side."""
+ONE_SIDED = "only one of the two was scored on it; run srbench eval for the other"
 _HASH = re.compile(r"[0-9a-f]{6,64}")
 _TRAINING = ("budget", "iterations", "dataset", "data", "degradation")
 
@@ -234,7 +235,8 @@ def compare(
         settings = ComparisonSettings(direction_of(metric), margin.value, samples, seed)
         result = _compare_metric(images, metric, (ours, theirs), settings, margin)
         if result is None:
-            without[metric] = _why_missing(images[images["metric"] == metric])
+            reasons = sorted(set(images.loc[images["metric"] == metric, "reason"]) - {""})
+            without[metric] = "; ".join(reasons[:2]) or ONE_SIDED
         # What has no better side and is the same for both everywhere describes the reference alone.
         elif metrics or settings.sign or result.images:
             compared.append(result)
@@ -339,11 +341,6 @@ def _extremes(matrix: ScoreMatrix, first: Method, second: Method, sign: float) -
         )
         for index in ends
     )
-
-
-def _why_missing(rows: pd.DataFrame) -> str:
-    reasons = sorted({str(reason) for reason in rows["reason"] if reason})
-    return "; ".join(reasons[:2]) or "only one of the two was scored on it; run srbench eval for the other"
 
 
 def _warnings(

@@ -414,11 +414,10 @@ def png(pixels: Grey, palette: bytes, alphas: bytes) -> bytes:
     lines = np.pad(packed, ((0, 0), (1, 0))).tobytes()  # each line starts with its filter: none
     header = struct.pack(">IIBBBBB", width, height, 4, 3, 0, 0, 0)
     parts = [(b"IHDR", header), (b"PLTE", palette), (b"tRNS", alphas), (b"IDAT", zlib.compress(lines, 9))]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*part) for part in (*parts, (b"IEND", b"")))
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in (*parts, (b"IEND", b""))
+    )
 
 
 def _palette() -> tuple[bytes, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from srbench.evaluation.statistics import FEW_GROUPS
 from srbench.reporting.blocks import Block
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import BASELINE, RANKED, title_of
-from srbench.store import Manifest, Run
+from srbench.store import Manifest
 
 Field = tuple[str, str]
 _PROTOCOL_WORDS = {
@@ -49,194 +49,122 @@ class Gap:
 
 def warnings_of(board: Leaderboard) -> list[str]:
     """Everything that limits what the block's numbers mean, most serious first."""
-    warnings = [
-        *_synthetic(board),
-        *_failed_guards(board),
-        *_unranked(board),
-        *_fooled(board),
-        *_groups(board),
-        *_references(board),
-        *_duplicates(board),
-        *_mixed(board, "device", "Runs were made on different devices: do not compare their speed"),
-        *_mixed(board, "versions", "Runs were made by different versions of srbench or its libraries"),
-        *_incomplete(board),
-    ]
-    return list(dict.fromkeys(warnings))
+    return list(dict.fromkeys((*_limits(board), *_mixed_conditions(board), *_incomplete(board))))
 
 
 def gaps_of(board: Leaderboard) -> list[Gap]:
-    """Failed and missing runs, then values without a number, equal reasons told once."""
-    runs = [
-        Gap("the whole run" if m.status == "failed" else "no weights", _absent_name(m), m.reason)
-        for m in board.block.absent
-    ]
-    return [*runs, *_absent_guards(board), *_metric_gaps(board), *_cost_gaps(board), *_skipped(board)]
+    """Failed and missing runs, then values without a number, equal reasons together."""
+    runs, failed = [], []
+    for manifest in board.block.absent:
+        key, title = manifest.key, title_of(manifest)
+        parts = [key.variant, f"seed {key.seed}" if key.seed >= 0 else ""]
+        detail = ", ".join(part for part in parts if part)
+        name = f"{title} ({detail})" if detail else title
+        runs.append(
+            Gap("the whole run" if manifest.status == "failed" else "no weights", name, manifest.reason)
+        )
+        for finding in failures(stored_findings(manifest)):
+            failed.append(Gap(f"failed guard: {title_of_guard(finding.guard)}", name, finding.detail))
 
-
-def _absent_guards(board: Leaderboard) -> list[Gap]:
-    """Runs without scores of which a guard says why, or something worse."""
-    return [
-        Gap(f"failed guard: {title_of_guard(finding.guard)}", _absent_name(manifest), finding.detail)
-        for manifest in board.block.absent
-        for finding in failures(stored_findings(manifest))
-    ]
-
-
-def _absent_name(manifest: Manifest) -> str:
-    key = manifest.key
-    parts = [key.variant, f"seed {key.seed}" if key.seed >= 0 else ""]
-    detail = ", ".join(part for part in parts if part)
-    return f"{title_of(manifest)} ({detail})" if detail else title_of(manifest)
-
-
-def _metric_gaps(board: Leaderboard) -> list[Gap]:
-    titles = {column.id: column.title for column in (*board.columns, *board.empty_columns)}
-    gaps = [
-        (titles[metric], cell.reason, row.label)
-        for row in board.rows
-        for metric, cell in row.cells.items()
-        if cell.reason
-    ]
-    return _merged(gaps, len(board.rows))
-
-
-def _cost_gaps(board: Leaderboard) -> list[Gap]:
-    titles = {column.id: column.title for column in board.cost_columns}
-    gaps = [
-        (titles[metric], reason, row.label)
-        for row in board.rows
-        for metric, reason in row.cost_reasons.items()
-    ]
-    return _merged(gaps, len(board.rows))
-
-
-def _merged(gaps: Iterable[tuple[str, str, str]], n_rows: int) -> list[Gap]:
-    by_reason: dict[tuple[str, str], list[str]] = {}
-    for what, why, who in gaps:
-        by_reason.setdefault((what, why), []).append(who)
-    return [
-        Gap(what, "every row" if len(who) == n_rows > 1 else ", ".join(who), why)
-        for (what, why), who in by_reason.items()
+    columns = (*board.columns, *board.empty_columns, *board.cost_columns)
+    titles = {column.id: column.title for column in columns}
+    without: dict[tuple[str, str], list[str]] = {}
+    reasons = [(row, metric, cell.reason) for row in board.rows for metric, cell in row.cells.items()]
+    reasons += [(row, metric, why) for row in board.rows for metric, why in row.cost_reasons.items()]
+    for row, metric, reason in reasons:
+        if reason:
+            without.setdefault((titles[metric], reason), []).append(row.label)
+    values = [
+        Gap(title, "every row" if len(names) == len(board.rows) > 1 else ", ".join(names), reason)
+        for (title, reason), names in without.items()
     ]
 
-
-def _skipped(board: Leaderboard) -> list[Gap]:
-    files: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for manifest in board.block.complete:
-        skipped = manifest.data.get("skipped", {})
-        files.update(skipped if isinstance(skipped, Mapping) else {})
-    return [Gap("image", name, str(reason)) for name, reason in sorted(files.items())]
+        files = manifest.data.get("skipped", {})
+        skipped.update(files if isinstance(files, Mapping) else {})
+    images = [Gap("image", name, str(reason)) for name, reason in sorted(skipped.items())]
+    return [*runs, *failed, *values, *images]
 
 
-def _synthetic(board: Leaderboard) -> list[str]:
+def _limits(board: Leaderboard) -> Iterator[str]:
+    """Limits of the data, of single rows, and of what can be compared."""
+    key, rows = board.block.key, board.rows
     kinds = {str(manifest.data.get("kind", "")) for manifest in board.block.complete}
-    if "synthetic" in kinds or "synthetic" in board.block.key.dataset:
-        return [
+    if "synthetic" in kinds or "synthetic" in key.dataset:
+        yield (
             "Synthetic scenes: their geometry is known exactly, but they are not micrographs. "
             "Ranks here say nothing certain about a real instrument."
-        ]
-    return []
+        )
 
-
-def _failed_guards(board: Leaderboard) -> list[str]:
-    """What failed, one sentence a guard and detail, with the runs."""
-    names = board_labels(board)
-    failed: dict[tuple[str, str], list[Run]] = {}
-    for run in names:
+    names = {manifest.key.run: row.label_of(manifest) for row in rows for manifest in row.manifests}
+    failed: dict[tuple[str, str], list[str]] = {}
+    for run, name in names.items():
         for finding in failures(board.findings[run]):
-            failed.setdefault((title_of_guard(finding.guard), finding.detail), []).append(run)
-    return [
-        f"Failed guard, not ranked: {title} ({', '.join(names[run] for run in runs)}). {detail}"
-        for (title, detail), runs in failed.items()
-    ]
+            failed.setdefault((title_of_guard(finding.guard), finding.detail), []).append(name)
+    for (title, detail), runs in failed.items():
+        yield f"Failed guard, not ranked: {title} ({', '.join(runs)}). {detail}"
 
-
-def board_labels(board: Leaderboard) -> dict[Run, str]:
-    """Every run of the table to its printed name."""
-    return {run.key.run: row.label_of(run) for row in board.rows for run in row.manifests}
-
-
-def _fooled(board: Leaderboard) -> list[str]:
-    titles = [column.title for column in board.columns if column.id in board.fooled]
-    if not titles:
-        return []
-    return [
-        "No evidence of structure here, because a control that invents texture beats bicubic: "
-        f"{', '.join(titles)}."
-    ]
-
-
-def _unranked(board: Leaderboard) -> list[str]:
-    smoke = sum(SMOKE in row.badges for row in board.rows)
-    leaking = sum(LEAKING in row.badges for row in board.rows)
-    warnings = []
-    if smoke:
-        warnings.append(
+    if smoke := sum(SMOKE in row.badges for row in rows):
+        yield (
             f"{_count(smoke, 'run uses', 'runs use')} weights of the smoke budget, trained for seconds to "
             "show that the software works: not a result, not ranked."
         )
-    if leaking:
-        warnings.append(
+    if leaking := sum(LEAKING in row.badges for row in rows):
+        yield (
             f"{_count(leaking, 'run sees', 'runs see')} the HR image while predicting it: "
             "such numbers cannot be reached in use, not ranked."
         )
-    return warnings
-
-
-def _groups(board: Leaderboard) -> list[str]:
-    groups = board.n_groups
-    rivals = max(len({row.run[:2] for row in board.rows if row.kind in RANKED}) - 1, 0)
-    if not groups or groups >= FEW_GROUPS:
-        return []
-    text = (
-        f"Only {_count(groups, 'independent group', 'independent groups')} of images: "
-        "the intervals are probably too narrow."
-    )
-    if rivals and rivals * 2.0 ** (1 - groups) >= ALPHA:
-        text += (
-            f" With {groups} groups and {_count(rivals, 'rival', 'rivals')} no paired test can reach "
-            f"{100 * ALPHA:g} % after Holm's correction, so nothing can be marked best."
+    if fooled := [column.title for column in board.columns if column.id in board.fooled]:
+        yield (
+            "No evidence of structure here, because a control that invents texture beats bicubic: "
+            f"{', '.join(fooled)}."
         )
-    return [text]
 
-
-def _references(board: Leaderboard) -> list[str]:
-    key, models = board.block.key, {row.manifest.key.model for row in board.rows}
-    warnings = []
-    if board.rows and BASELINE not in models:
-        warnings.append(
+    groups = board.n_groups
+    rivals = max(len({row.run[:2] for row in rows if row.kind in RANKED}) - 1, 0)
+    if 0 < groups < FEW_GROUPS:
+        text = (
+            f"Only {_count(groups, 'independent group', 'independent groups')} of images: "
+            "the intervals are probably too narrow."
+        )
+        if rivals and rivals * 2.0 ** (1 - groups) >= ALPHA:
+            text += (
+                f" With {groups} groups and {_count(rivals, 'rival', 'rivals')} no paired test can reach "
+                f"{100 * ALPHA:g} % after Holm's correction, so nothing can be marked best."
+            )
+        yield text
+    if rows and BASELINE not in {row.run.model for row in rows}:
+        yield (
             "Bicubic interpolation was not scored here, so there are no differences to it: "
             f"run `srbench eval {BASELINE} --dataset {key.dataset} --scale {key.scale}`."
         )
-    if board.rows and not board.section("ceiling"):
-        warnings.append(
+    if rows and not board.section("ceiling"):
+        yield (
             "No noise ceiling: without a second acquisition of the same field nobody can say how much of the "
             "remaining error is the HR image's own noise."
         )
-    return warnings
+    for run, first in duplicate_runs(board.block.scores).items() if names else ():
+        if run.model != first.model:
+            yield (
+                f"{names[first]} and {names[run]} score exactly the same on every image: "
+                "most likely the same output under two names."
+            )
 
 
-def _duplicates(board: Leaderboard) -> list[str]:
-    """Two models that score the same on every image have most likely given the same images."""
-    names = board_labels(board)
-    if not names:
-        return []
-    return [
-        f"{names[first]} and {names[run]} score exactly the same on every image: "
-        "most likely the same output under two names."
-        for run, first in duplicate_runs(board.block.scores).items()
-        if run.model != first.model
-    ]
-
-
-def _mixed(board: Leaderboard, what: str, message: str) -> list[str]:
-    fields = {"device": ("name", "precision"), "versions": ("srbench", "torch")}[what]
-    values = set()
-    for manifest in board.block.complete:
-        mapping = getattr(manifest, what)
-        value = " ".join(f"{mapping[name]}" for name in fields if mapping.get(name))
-        values |= {value} if value else set()
-    return [f"{message} ({'; '.join(sorted(values))})."] if len(values) > 1 else []
+def _mixed_conditions(board: Leaderboard) -> Iterator[str]:
+    for what, fields, message in (
+        ("device", ("name", "precision"), "Runs were made on different devices: do not compare their speed"),
+        (
+            "versions",
+            ("srbench", "torch"),
+            "Runs were made by different versions of srbench or its libraries",
+        ),
+    ):
+        mappings = [getattr(manifest, what) for manifest in board.block.complete]
+        values = {" ".join(str(m[name]) for name in fields if m.get(name)) for m in mappings} - {""}
+        if len(values) > 1:
+            yield f"{message} ({'; '.join(sorted(values))})."
 
 
 def _incomplete(board: Leaderboard) -> list[str]:

@@ -85,7 +85,9 @@ def linear_axis(values: Sequence[float], start: float, end: float, count: int = 
     low, high = min(values), max(values)
     margin = 0.06 * (high - low) or abs(high) * 0.05 or 1.0
     low, high = low - margin, high + margin
-    step = _round_step((high - low) / count)
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= rough * 0.999)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     ticks = tuple((index * step, _label(index * step, decimals)) for index in range(first, last + 1))
@@ -100,11 +102,6 @@ def log_axis(values: Sequence[float], start: float, end: float) -> Axis:
     marks = [factor * 10.0**power for power in powers for factor in factors]
     ticks = tuple((mark, _log_label(mark)) for mark in marks if low <= mark <= high)
     return Axis(low, high, start, end, ticks, log=True)
-
-
-def _round_step(rough: float) -> float:
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= rough * 0.999)
 
 
 def _label(value: float, decimals: int) -> str:
