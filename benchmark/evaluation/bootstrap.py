@@ -263,9 +263,12 @@ def acceleration(left_out: Sequence[Floats]) -> float:
 
 def jackknife(clusters: Clusters) -> list[Floats]:
     """Headline mean without each unit: one array a stratum of groups, one a model with enough seeds."""
-    strata = [_without_groups(clusters, stratum) for stratum in range(int(clusters.strata.max()) + 1)]
-    seeded = [side for side in clusters.sides if len(side.values) >= SEEDS_TO_RESAMPLE]
-    return [*strata, *(_without_seeds(clusters, side) for side in seeded)]
+    left_out = [_without_groups(clusters, stratum) for stratum in range(int(clusters.strata.max()) + 1)]
+    for side in clusters.sides:
+        if len(side.values) >= SEEDS_TO_RESAMPLE:
+            means = side.values @ clusters.weights
+            left_out.append(clusters.mean - float(means.mean()) + (means.sum() - means) / (len(means) - 1))
+    return left_out
 
 
 def _without_groups(clusters: Clusters, stratum: int) -> Floats:
@@ -276,9 +279,3 @@ def _without_groups(clusters: Clusters, stratum: int) -> Floats:
     total, share = float(values @ weights), float(weights.sum())
     without: Floats = share * (total - values * weights) / (share - weights)
     return clusters.mean - total + without
-
-
-def _without_seeds(clusters: Clusters, side: Seeds) -> Floats:
-    means = side.values @ clusters.weights
-    without: Floats = (means.sum() - means) / (len(means) - 1)
-    return clusters.mean - float(means.mean()) + without

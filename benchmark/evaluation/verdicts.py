@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from srbench.errors import unknown
-from srbench.evaluation.bootstrap import SAMPLES, SEED, Clusters, Floats, bootstrap_means, cluster, interval
+from srbench.evaluation.bootstrap import SAMPLES, SEED, bootstrap_means, cluster, interval
 
 Status = Literal["trusted", "not trusted", "undecided"]
 
@@ -143,55 +143,6 @@ def judge(
     hr = np.full_like(sr, np.nan) if error_hr is None else np.asarray(error_hr, dtype=np.float64)
     if lost is None:
         lost = int((np.isnan(sr) & np.isfinite(hr)).sum())
-    evidence = _evidence(sr, hr, groups, categories, limit, samples, seed)
-    status, reason = _decide(evidence, TOLERANCES[measurement], limit, lost)
-    return ToleranceVerdict(
-        measurement,
-        status,
-        evidence.change.mean,
-        *evidence.ends,
-        evidence.bias.mean,
-        evidence.error_hr,
-        limit,
-        evidence.within,
-        evidence.change.images,
-        len(evidence.change.values),
-        lost,
-        reason,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Evidence:
-    """What the images say.
-
-    Attributes:
-        change: groups of what super-resolution adds.
-        bias: groups of the whole error, over the images whose error on HR is known.
-        error_hr: its mean; NaN where it is known for no image.
-        ends: 95 % interval of the mean change.
-        excess: 97.5 % quantile of ``|bias| - max(2 |error on HR|, T)``: positive where the second condition
-            may be broken.
-        within: share of images within the tolerance.
-    """
-
-    change: Clusters
-    bias: Clusters
-    error_hr: float
-    ends: tuple[float, float]
-    excess: float
-    within: float
-
-
-def _evidence(
-    sr: Floats,
-    hr: Floats,
-    groups: Sequence[str],
-    categories: Sequence[str],
-    limit: float,
-    samples: int,
-    seed: int,
-) -> _Evidence:
     added = sr - np.where(np.isnan(hr), 0.0, hr)
     change = cluster(added, groups, categories)
     both = np.isfinite(hr) & np.isfinite(sr)
@@ -205,8 +156,23 @@ def _evidence(
         total, hr_part = (np.abs(bootstrap_means(errors, samples, seed)) for errors in (whole, on_hr))
         excess = float(np.quantile(total - np.maximum(FACTOR * hr_part, limit), (1.0 + level) / 2.0))
     within = np.abs(added[np.isfinite(added)]) <= limit
-    share = float(within.mean()) if len(within) else math.nan
-    return _Evidence(change, whole if len(whole.values) else change, on_hr.mean, (low, high), excess, share)
+    undecided = ToleranceVerdict(
+        measurement,
+        "undecided",
+        change=change.mean,
+        low=low,
+        high=high,
+        bias=(whole if len(whole.values) else change).mean,
+        error_hr=on_hr.mean,
+        tolerance=limit,
+        within=float(within.mean()) if len(within) else math.nan,
+        images=change.images,
+        groups=len(change.values),
+        lost=lost,
+        reason="",
+    )
+    status, reason = _decide(undecided, excess)
+    return replace(undecided, status=status, reason=reason)
 
 
 def expanded_level(groups: int, level: float = 0.95) -> float:
@@ -223,11 +189,18 @@ def expanded_level(groups: int, level: float = 0.95) -> float:
     return float(2.0 * ndtr(math.sqrt(groups / (groups - 1)) * student) - 1.0)
 
 
-def _decide(evidence: _Evidence, tolerance: Tolerance, limit: float, lost: int) -> tuple[Status, str]:
-    """Status and the sentence that gives its reason."""
+def _decide(evidence: ToleranceVerdict, excess: float) -> tuple[Status, str]:
+    """Status and the sentence that gives its reason.
+
+    Args:
+        evidence: the numbers of the verdict.
+        excess: 97.5 % quantile of ``|bias| - max(2 |error on HR|, T)``: positive where the second condition
+            may be broken.
+    """
+    tolerance, limit = TOLERANCES[evidence.measurement], evidence.tolerance
     name, unit = tolerance.name, tolerance.unit
-    change, bias, error_hr = evidence.change, evidence.bias.mean, evidence.error_hr
-    groups, measurable = len(change.values), change.images + lost
+    bias, error_hr = evidence.bias, evidence.error_hr
+    measurable = evidence.images + evidence.lost
 
     def number(value: float) -> str:
         return f"{value:+.2f}" if unit else f"{value:+.3f}"
@@ -235,27 +208,26 @@ def _decide(evidence: _Evidence, tolerance: Tolerance, limit: float, lost: int) 
     def signed(value: float) -> str:
         return f"{number(value)} {unit}".rstrip()
 
-    low, high = evidence.ends
     changes = (
-        f"{name} changes by {signed(change.mean)} through super-resolution (95 % interval {number(low)} to "
-        f"{number(high)})"
+        f"{name} changes by {signed(evidence.change)} through super-resolution (95 % interval "
+        f"{number(evidence.low)} to {number(evidence.high)})"
     )
     width = f"the tolerance of {f'{limit:g} {unit}'.rstrip()}"
-    calibrate = f"; on HR it is off by {signed(error_hr)} already, so calibrate it"
-    if not abs(error_hr) > limit:  # also where it is not known
-        calibrate = ""
+    calibrate = ""
+    if abs(error_hr) > limit:
+        calibrate = f"; on HR it is off by {signed(error_hr)} already, so calibrate it"
 
-    if measurable >= FEWEST_GROUPS and lost > MOST_LOST * measurable:
+    if measurable >= FEWEST_GROUPS and evidence.lost > MOST_LOST * measurable:
         return "not trusted", (
-            f"{name} can be measured in {measurable} HR images, and in {lost} of these no longer after "
-            "super-resolution."
+            f"{name} can be measured in {measurable} HR images, and in {evidence.lost} of these no longer "
+            "after super-resolution."
         )
-    if groups < FEWEST_GROUPS:
+    if evidence.groups < FEWEST_GROUPS:
         return "undecided", (
-            f"{name} could be measured on {groups} independent images; a verdict needs at least "
+            f"{name} could be measured on {evidence.groups} independent images; a verdict needs at least "
             f"{FEWEST_GROUPS}."
         )
-    if abs(change.mean) > limit:
+    if abs(evidence.change) > limit:
         return "not trusted", f"{changes}, more than {width}{calibrate}."
     if math.isfinite(error_hr) and abs(bias) > max(FACTOR * abs(error_hr), limit):
         return "not trusted", (
@@ -267,12 +239,12 @@ def _decide(evidence: _Evidence, tolerance: Tolerance, limit: float, lost: int) 
             f"{changes}, but that is a mean: only {evidence.within:.0%} of the images stay within "
             f"{width}{calibrate}."
         )
-    if max(map(abs, evidence.ends)) > limit:
+    if max(abs(evidence.low), abs(evidence.high)) > limit:
         return "undecided", (
             f"{changes}: the estimate is within {width}, but these images do not rule out more; measure more "
             f"images{calibrate}."
         )
-    if evidence.excess > 0.0:
+    if excess > 0.0:
         return "undecided", (
             f"{changes}, within {width}, but the whole error of {signed(bias)} may be more than twice the "
             f"{signed(error_hr)} on HR; measure more images."

@@ -12,7 +12,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from srbench.errors import SrbenchError
@@ -198,9 +198,19 @@ def measures(ids: Iterable[str], family: str = "") -> list[Measure]:
     from srbench.evaluation.metrics import registry
 
     order = {metric.id: index for index, metric in enumerate(registry.list_metrics())}
-    names = sorted(set(ids), key=lambda name: (order.get(name, len(order)), name))
-    shown = [measure for measure in map(_measure, names) if measure.family != "curve"]
-    return [replace(measure, family=family or measure.family) for measure in shown]
+    shown = []
+    for name in sorted(set(ids), key=lambda name: (order.get(name, len(order)), name)):
+        try:
+            metric = registry.get(name)
+        except SrbenchError:
+            shown.append(Measure(name, name, "none", "", _NOT_INSTALLED, family or "other"))
+            continue
+        if metric.family != "curve":
+            heading = family or metric.family
+            shown.append(
+                Measure(name, metric.title, metric.direction, metric.unit, metric.explanation, heading)
+            )
+    return shown
 
 
 def families(columns: Sequence[Measure]) -> list[Family]:
@@ -215,13 +225,3 @@ def sheets(columns: Sequence[Measure]) -> list[Family]:
     main = sorted((c for c in columns if c.name in OVERVIEW), key=lambda c: OVERVIEW.index(c.name))
     others = families([column for column in columns if column not in main])
     return [Family(MAIN, "At first sight", tuple(main)), *others] if main else others
-
-
-def _measure(name: str) -> Measure:
-    from srbench.evaluation.metrics import registry
-
-    try:
-        metric = registry.get(name)
-    except SrbenchError:
-        return Measure(name, name, "none", "", _NOT_INSTALLED, "other")
-    return Measure(name, metric.title, metric.direction, metric.unit, metric.explanation, metric.family)

@@ -20,7 +20,7 @@ from srbench.evaluation.guards.cards import GUARDS
 from srbench.reporting.crops import Panel, error_scale, legend, panels
 from srbench.reporting.curves import CurvePlot, CurveSet, LineKey, curve_plots, curve_sets, line_keys
 from srbench.reporting.findings import Field, Gap, RunRecord, conditions, gaps_of, record, warnings_of
-from srbench.reporting.formats import Family, Measure, families, is_number, number, quantity, rank
+from srbench.reporting.formats import Family, families, is_number, number, quantity, rank
 from srbench.reporting.guard_table import GuardRow, guard_rows, in_words
 from srbench.reporting.leaderboard import Leaderboard, spread_over_seeds
 from srbench.reporting.plots import Plot, cost_plots, families_shown, forest_plots
@@ -52,38 +52,9 @@ class Section:
     lines: list[LineKey]
     guards: list[GuardRow]
     panels: list[Panel]
+    glossary: list[Family]
     conditions: list[Field]
     records: list[RunRecord]
-
-    @property
-    def cost_metrics(self) -> list[Measure]:
-        """Metrics that are plotted against cost."""
-        return list(dict.fromkeys(plot.metric for plot in self.cost_plots))
-
-    @property
-    def cost_costs(self) -> list[Measure]:
-        """Costs that metrics are plotted against."""
-        return list(dict.fromkeys(plot.cost for plot in self.cost_plots if plot.cost is not None))
-
-    @property
-    def glossary(self) -> list[Family]:
-        """All metrics by family, for what they mean."""
-        return families([*self.board.columns, *self.board.cost_columns])
-
-    @property
-    def curve_names(self) -> list[tuple[str, str]]:
-        """Names and titles of the curves."""
-        return list(dict.fromkeys((plot.name, plot.title) for plot in self.curves))
-
-    @property
-    def curve_categories(self) -> list[str]:
-        """Categories of images that curves are drawn for; empty: all."""
-        return list(dict.fromkeys(plot.category for plot in self.curves))
-
-    @property
-    def forest_metrics(self) -> list[Measure]:
-        """Metrics with differences to bicubic."""
-        return [plot.metric for plot in self.forests]
 
 
 def section(store: ScoreStore, board: Leaderboard) -> Section:
@@ -109,6 +80,7 @@ def section(store: ScoreStore, board: Leaderboard) -> Section:
         lines=line_keys(board, curves),
         guards=guard_rows(board),
         panels=shown,
+        glossary=families([*board.columns, *board.cost_columns]),
         conditions=conditions(board.block),
         records=[*(record(row.label_of(run), run) for row in board.rows for run in row.manifests), *absent],
     )

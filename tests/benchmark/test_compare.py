@@ -296,5 +296,5 @@ def test_comparing_needs_no_torch(root: Path) -> None:
 
 
 def test_conditions_by_name_only(root: Path) -> None:
-    found = compare("edsr", "bicubic", results=root, dataset="sem_made_up", split="test")
+    found = compare("edsr", "bicubic", results=str(root), dataset="sem_made_up", split="test")
     assert found.conditions.dataset == "sem_made_up" and found.n_groups == 12
