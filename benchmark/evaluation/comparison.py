@@ -368,17 +368,13 @@ def _warnings(
 
 def _same_previews(store: ScoreStore, first: SelectedRuns, second: SelectedRuns) -> bool:
     """Whether a run of each has previews of the same images with the same pixels."""
-    ours, theirs = ({_preview_hashes(store, m) for m in side.manifests} for side in (first, second))
+
+    def hashes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+        paths = [(image, store.preview(manifest.key, image)) for image in sorted(manifest.previews)]
+        return tuple((image, hashlib.sha256(path.read_bytes()).hexdigest()) for image, path in paths if path)
+
+    ours, theirs = ({hashes(manifest) for manifest in side.manifests} for side in (first, second))
     return bool((ours & theirs) - {()})
-
-
-def _preview_hashes(store: ScoreStore, manifest: Manifest) -> tuple[tuple[str, str], ...]:
-    paths = {image: store.preview(manifest.key, image) for image in manifest.previews}
-    return tuple(
-        (image, hashlib.sha256(path.read_bytes()).hexdigest())
-        for image, path in sorted(paths.items())
-        if path
-    )
 
 
 def select(

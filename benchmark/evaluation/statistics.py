@@ -156,7 +156,8 @@ def leaderboard(
     rivals = [method for method in order if not method.is_same_variant(order[0])]
     best = order[0] if rivals and beats_all(matrix, order[0], rivals, settings) else None
     duplicates = duplicate_runs(scores) if matrix.has_duplicate_columns() else {}
-    reasons = _missing(image_rows)
+    missing = image_rows[image_rows["reason"] != ""]
+    reasons = missing.groupby([*RUN, "reason"])["image"].nunique()
     nan = float("nan")
     rows = []
     for method in matrix.methods:
@@ -247,20 +248,10 @@ def _comparisons(
     return {c.first: c for c in compared[:count]}, {c.first: c for c in compared[count:]}
 
 
-def _missing(image_rows: pd.DataFrame) -> dict[Run, dict[str, int]]:
-    """Run to reason to the number of images without a value for it."""
-    rows = image_rows[image_rows["reason"] != ""]
-    missing: dict[Run, dict[str, int]] = {}
-    for (*run, reason), count in rows.groupby([*RUN, "reason"])["image"].nunique().items():
-        missing.setdefault(Run(*run), {})[str(reason)] = int(count)
-    return missing
-
-
-def _reasons_in_words(missing: Mapping[Run, Mapping[str, int]], runs: Sequence[Run]) -> str:
-    """Each reason with its images, of several seeds the most."""
-    counts: dict[str, int] = {}
-    for run in runs:
-        for reason, count in missing.get(run, {}).items():
-            counts[reason] = max(counts.get(reason, 0), count)
-    parts = (f"{why} ({n} image{'s' if n != 1 else ''})" for why, n in sorted(counts.items()))
-    return "; ".join(parts)
+def _reasons_in_words(counts: pd.Series[int], runs: Sequence[Run]) -> str:
+    """Each reason for a missing value with its number of images, of several seeds the most."""
+    most: dict[str, int] = {}
+    for key, count in zip(counts.index, counts, strict=True):
+        if Run(*key[:4]) in runs:
+            most[key[4]] = max(most.get(key[4], 0), count)
+    return "; ".join(f"{why} ({n} image{'s' if n != 1 else ''})" for why, n in sorted(most.items()))

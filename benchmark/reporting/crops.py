@@ -39,7 +39,6 @@ _MAX_SHARED_AREA = 0.25
 _THUMBNAIL_SIDE = 260
 _LEVELS = 256
 _LEGEND_STEPS = 24
-_REFERENCE_KINDS: tuple[Literal["hr", "lr"], ...] = ("hr", "lr")
 STEPS = (0.25, 0.75, 2.25)
 """Unexplained detail, in parts of the mean detail of HR, from which on each tint is used."""
 OPACITIES = (0.34, 0.58, 0.85)
@@ -155,7 +154,8 @@ def _panel(
 ) -> tuple[Panel | None, list[str]]:
     shown = [run for run in map(shown_run, rows) if image in run.previews]
     references = sorted({str(run.data.get("reference_id", "")) for run in shown})
-    hr, lr = (_first_readable(store, references, image, kind) for kind in _REFERENCE_KINDS)
+    hr = _first_readable(store, references, image, "hr")
+    lr = _first_readable(store, references, image, "lr")
     if hr is None:
         return None, [f"No HR image is stored for {image}: evaluate again with previews to see its crops."]
     outputs, problems = _outputs(store, rows, image, hr, block.key.scale)
@@ -389,7 +389,9 @@ def overlay(detail: DetailMap) -> bytes:
     rows, columns = np.indices(invented.shape)
     on_line = (rows + columns) % STRIPE < STRIPE // 2
     cool = np.where(omitted > 0, omitted + len(STEPS), 0).astype(np.uint8)
-    return png(np.where(on_line & (omitted > 0), cool, invented).astype(np.uint8), *_palette())
+    palette = bytes(3) + b"".join(bytes(colour) for colour in (INVENTED, OMITTED) for _ in OPACITIES)
+    alphas = bytes(1) + 2 * bytes(round(255 * opacity) for opacity in OPACITIES)
+    return png(np.where(on_line & (omitted > 0), cool, invented).astype(np.uint8), palette, alphas)
 
 
 def legend() -> tuple[tuple[str, str, str], ...]:
@@ -418,12 +420,6 @@ def png(pixels: Grey, palette: bytes, alphas: bytes) -> bytes:
         struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         for kind, content in (*parts, (b"IEND", b""))
     )
-
-
-def _palette() -> tuple[bytes, bytes]:
-    tints = [bytes(colour) for colour in (INVENTED, OMITTED) for _ in OPACITIES]
-    shares = bytes(round(255 * opacity) for opacity in OPACITIES)
-    return b"\0\0\0" + b"".join(tints), b"\0" + shares + shares
 
 
 def _css(colour: tuple[int, int, int], opacity: float) -> str:

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from srbench.evaluation.guards.cards import Finding, badge_of, failures, reasons_unranked
-from srbench.evaluation.statistics import LeaderboardRow
 from srbench.reporting.blocks import Block
 from srbench.reporting.formats import (
     FEW_COLUMNS,
@@ -38,7 +37,7 @@ from srbench.reporting.rows import (
     group_differences,
     row_kind,
 )
-from srbench.store import CONTROL, RUN, Manifest, Run
+from srbench.store import CONTROL, RUN, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,7 +146,22 @@ def leaderboard(block: Block) -> Leaderboard:
     cells = cells_of(group, every)
     filled = [c for c in every if any(math.isfinite(cell.mean) for cell in cells[c.id].values())]
     columns = [column for family in sheets(filled) for column in family.measures]
-    rows = [_row(runs, kinds[runs[0].key.run], cells, scores, findings) for runs in trainings]
+    rows = []
+    for runs in trainings:
+        run = runs[0].key.run
+        costs, cost_reasons = _costs(scores, [manifest.key.run for manifest in runs])
+        rows.append(
+            Row(
+                runs[0],
+                kinds[run],
+                {metric: by_row[run] for metric, by_row in cells.items() if run in by_row},
+                costs,
+                cost_reasons,
+                reasons_unranked(runs[0], findings[run]),
+                repeats=tuple(runs[1:]),
+                faults={badge_of(finding): finding.detail for finding in failures(findings[run])},
+            )
+        )
     labels = Counter(row.label for row in rows)
     rows = [replace(r, weights_start=r.run.weights[:6]) if labels[r.label] > 1 else r for r in rows]
     return Leaderboard(
@@ -206,27 +220,6 @@ def _short_name(row: Row, rows: Sequence[Row]) -> str:
         row.weights_start,
     ]
     return " ".join(part for part in parts if part)
-
-
-def _row(
-    runs: Sequence[Manifest],
-    kind: RowKind,
-    cells: Mapping[str, Mapping[Run, LeaderboardRow]],
-    scores: pd.DataFrame,
-    findings: Mapping[Run, tuple[Finding, ...]],
-) -> Row:
-    run = runs[0].key.run
-    costs, reasons = _costs(scores, [manifest.key.run for manifest in runs])
-    return Row(
-        runs[0],
-        kind,
-        {metric: by_row[run] for metric, by_row in cells.items() if run in by_row},
-        costs,
-        reasons,
-        reasons_unranked(runs[0], findings[run]),
-        repeats=tuple(runs[1:]),
-        faults={badge_of(finding): finding.detail for finding in failures(findings[run])},
-    )
 
 
 def _costs(scores: pd.DataFrame, runs: Sequence[Run]) -> tuple[dict[str, float], dict[str, str]]:

@@ -10,7 +10,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from srbench.evaluation.statistics import VALUE_COLUMNS, LeaderboardRow
@@ -237,8 +237,17 @@ def latex_trust(board: Leaderboard, trust: TrustTable) -> str:
         judged = [(m, trust.judgements[row.run].get(m.name)) for m in trust.measurements]
         if not any(judgement for _, judgement in judged):
             return []
-        words = [judgement.verdict.status if judgement else "--" for _, judgement in judged]
-        return [words, [_latex_change(judgement, measurement) for measurement, judgement in judged]]
+        words: list[str] = []
+        changes: list[str] = []
+        for measurement, judgement in judged:
+            verdict, form = judgement.verdict if judgement else None, f"+.{measurement.decimals}f"
+            words.append(verdict.status if verdict else "--")
+            change = ""
+            if verdict and is_number(verdict.change):
+                ends = _latex_interval(verdict.low, verdict.high, form)
+                change = f"{{\\footnotesize ${verdict.change:{form}}${ends}}}"
+            changes.append(change)
+        return [words, changes]
 
     return _latex_tabular(board, heads, lines)
 
@@ -280,10 +289,19 @@ def _latex_tabular(
     if fooled:
         words = "not evidence of structure: a control that invents texture beats bicubic here"
         notes.append(f"\\textsuperscript{{\\dag}} {words}")
+    key = board.block.key
+    conditions = (
+        f"data: {key.dataset}, split {key.split}, fingerprint {key.data}",
+        f"degradation {key.degradation}, x{key.scale}, protocol {key.protocol}",
+        f"{board.n_images} images in {board.n_groups} independent groups",
+        "brackets: 95 % cluster-bootstrap interval over groups; bold: best, supported by a paired test;",
+        "small: verdict against bicubic by the practical margin, and difference.",
+        "Needs \\usepackage{booktabs}",
+    )
+    comments = [" ".join(f"% {line}".split()) for line in conditions]
     box = "\\multicolumn{{{}}}{{@{{}}p{{0.9\\linewidth}}@{{}}}}{{\\footnotesize {}}} \\\\\n"
     return (
-        f"{''.join(_latex_conditions(board))}"
-        f"\\begin{{tabular}}{{@{{}}l{'r' * len(heads)}@{{}}}}\n"
+        "\n".join([*comments, ""]) + f"\\begin{{tabular}}{{@{{}}l{'r' * len(heads)}@{{}}}}\n"
         f"\\toprule\n{_latex_line(['Model', *heads])}\\midrule\n"
         + "\\midrule\n".join(sections)
         + f"\\bottomrule\n{''.join(box.format(width, note) for note in notes)}\\end{{tabular}}\n"
@@ -297,19 +315,6 @@ def _letter(index: int) -> str:
 
 def _fault(badge: str, detail: str) -> str:
     return f"{badge}: {detail}" if detail else badge
-
-
-def _latex_conditions(board: Leaderboard) -> Iterator[str]:
-    key = board.block.key
-    for line in (
-        f"data: {key.dataset}, split {key.split}, fingerprint {key.data}",
-        f"degradation {key.degradation}, x{key.scale}, protocol {key.protocol}",
-        f"{board.n_images} images in {board.n_groups} independent groups",
-        "brackets: 95 % cluster-bootstrap interval over groups; bold: best, supported by a paired test;",
-        "small: verdict against bicubic by the practical margin, and difference.",
-        "Needs \\usepackage{booktabs}",
-    ):
-        yield f"% {' '.join(line.split())}\n"
 
 
 def _latex_line(cells: Sequence[str]) -> str:
@@ -345,13 +350,6 @@ def _latex_difference(cell: LeaderboardRow | None, decimals: int) -> str:
     ends = _latex_interval(cell.diff_low, cell.diff_high, f"+.{decimals}f")
     words = f"{cell.verdict} " if cell.verdict else ""
     return f"{{\\footnotesize {words}${cell.diff:+.{decimals}f}${ends}}}"
-
-
-def _latex_change(judgement: Judgement | None, measurement: Measurement) -> str:
-    if judgement is None or not is_number(judgement.verdict.change):
-        return ""
-    verdict, form = judgement.verdict, f"+.{measurement.decimals}f"
-    return f"{{\\footnotesize ${verdict.change:{form}}${_latex_interval(verdict.low, verdict.high, form)}}}"
 
 
 def _latex_interval(low: float, high: float, form: str) -> str:
