@@ -16,23 +16,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from srbench.errors import SrbenchError
 from srbench.files import atomic_write, unique_name, write_text
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 FORMAT = 1
 COLUMNS = (
@@ -54,8 +54,43 @@ COLUMNS = (
 )
 READ_COLUMNS = (*COLUMNS, "data")
 """What ``ScoreStore.scores`` gives: the stored columns, and the data fingerprint of the row's run."""
+RUN = ["model", "variant", "weights", "seed"]
+"""Columns that identify a run within its conditions."""
+NOISE_CEILING = "noise_ceiling"
+"""Model name of the rows of a second acquisition of each field."""
+CONTROL = "random_texture"
+"""Model name of the rows of images with texture invented on purpose."""
+REFERENCES = (NOISE_CEILING, CONTROL)
+"""Rows that the harness makes itself: shown for orientation, never ranked."""
 
 Status = Literal["complete", "failed", "missing"]
+
+
+class Run(NamedTuple):
+    """What identifies a run within its conditions; the fields are the columns ``RUN``."""
+
+    model: str
+    variant: str
+    weights: str
+    seed: int
+
+
+class Conditions(NamedTuple):
+    """What must be equal for two scores to be comparable; the fields are those of ``RunKey``."""
+
+    dataset: str
+    split: str
+    degradation: str
+    scale: int
+    protocol: str
+    data: str
+
+    def describe(self) -> str:
+        """One line."""
+        return (
+            f"{self.dataset} (data {self.data[:8]}), {self.split}, x{self.scale}, LR by {self.degradation}, "
+            f"protocol {self.protocol}"
+        )
 
 
 @dataclass(frozen=True)
@@ -85,6 +120,16 @@ class RunKey:
     degradation: str
     scale: int
     protocol: str
+
+    @property
+    def run(self) -> Run:
+        """What identifies the run within its conditions."""
+        return Run(self.model, self.variant, self.weights, self.seed)
+
+    @property
+    def conditions(self) -> Conditions:
+        """Under what it was scored."""
+        return Conditions(*(getattr(self, name) for name in Conditions._fields))
 
     @property
     def run_id(self) -> str:
@@ -163,14 +208,33 @@ class Manifest:
         """
         try:
             content = json.loads(text)
-            found = content.pop("format")
-            if found != FORMAT:
-                raise SrbenchError(f"Manifest has format {found}, this srbench reads format {FORMAT}.")
-            known = {entry.name for entry in fields(Manifest)}
-            values = {name: value for name, value in content.items() if name in known}
+            version = content.pop("format")
+            if version != FORMAT:
+                raise SrbenchError(f"Manifest has format {version}, this srbench reads format {FORMAT}.")
+            names = {entry.name for entry in fields(Manifest)}
+            values = {name: value for name, value in content.items() if name in names}
             return Manifest(**{**values, "key": RunKey(**content["key"])})
         except (KeyError, TypeError, ValueError) as error:
             raise SrbenchError(f"Not a run manifest: {error}") from error
+
+
+def load_scores(results: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """All rows of all complete runs of a results folder, one row a value; columns ``READ_COLUMNS``.
+
+    ``image`` is empty for a property of the model; ``value`` is NaN exactly where ``reason`` says why.
+
+    Args:
+        results: folder of a score store; ``srbench.home.results_folder()`` when None.
+
+    Raises:
+        SrbenchError: there is no such folder.
+    """
+    from srbench.home import results_folder
+
+    folder = Path(results) if results is not None else results_folder()
+    if not folder.is_dir():
+        raise SrbenchError(f"No results folder {folder}: score models first, with srbench eval.")
+    return ScoreStore(folder).scores()
 
 
 class ScoreStore:
@@ -180,8 +244,8 @@ class ScoreStore:
         root: the folder; made when first written to.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
 
     def write_run(
         self,
@@ -210,7 +274,7 @@ class ScoreStore:
             self._write_scores(partial / "scores.parquet", manifest.key, list(scores))
             for image_id, pixels in images.items():
                 _write_png(partial / "previews" / f"{unique_name(image_id)}.png", pixels)
-            whole = Manifest(**{**_shallow(manifest), "previews": sorted(images)})
+            whole = replace(manifest, previews=sorted(images))
             with atomic_write(partial / "manifest.json") as file:
                 file.write(whole.to_json().encode())
             _swap(partial, final)
@@ -233,13 +297,13 @@ class ScoreStore:
 
     def manifests(self) -> list[Manifest]:
         """The manifests of all readable runs, by run id; unreadable ones are named in a warning."""
-        found = []
+        manifests = []
         for path in sorted(self.root.glob("runs/[!.]*/manifest.json")):
             try:
-                found.append(Manifest.from_json(path.read_text(encoding="utf-8")))
+                manifests.append(Manifest.from_json(path.read_text(encoding="utf-8")))
             except (SrbenchError, OSError) as error:
                 warnings.warn(f"{path}: {error} (ignored)", stacklevel=2)
-        return found
+        return manifests
 
     def manifest(self, key: RunKey) -> Manifest | None:
         """The manifest of one run, None when it is not stored."""
@@ -258,12 +322,12 @@ class ScoreStore:
         """
         import pandas as pd
 
-        wanted = None if keys is None else set(keys)
+        chosen = None if keys is None else set(keys)
         tables = []
         for manifest in self.manifests():
             path = self.root / "runs" / manifest.key.run_id / "scores.parquet"
-            chosen = manifest.status == "complete" and (wanted is None or manifest.key in wanted)
-            if chosen and path.is_file():
+            included = manifest.status == "complete" and (chosen is None or manifest.key in chosen)
+            if included and path.is_file():
                 tables.append(pd.read_parquet(path).assign(data=manifest.key.data))
         empty: pd.DataFrame = pd.DataFrame(columns=list(READ_COLUMNS))
         return pd.concat(tables, ignore_index=True) if tables else empty
@@ -295,7 +359,7 @@ class ScoreStore:
         import pandas as pd
 
         for score in scores:
-            if bool(np.isnan(score.value)) != bool(score.reason):
+            if math.isnan(score.value) != bool(score.reason):
                 raise SrbenchError(
                     f"Score {score.metric} of image {score.image!r} has value {score.value} and reason "
                     f"{score.reason!r}: a value is NaN exactly when there is a reason."
@@ -315,10 +379,6 @@ def _swap(partial: Path, final: Path) -> None:
         shutil.rmtree(outdated, ignore_errors=True)
     else:
         partial.rename(final)
-
-
-def _shallow(manifest: Manifest) -> dict[str, Any]:
-    return {entry.name: getattr(manifest, entry.name) for entry in fields(manifest)}
 
 
 def _slug(text: str) -> str:

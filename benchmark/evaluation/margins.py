@@ -85,20 +85,17 @@ def margin_of(metric: str, overrides: Mapping[str, float] | None = None) -> Marg
     from srbench.evaluation.metrics import registry
 
     try:
-        known = registry.get(metric)
-        name, unit, bounds = known.name, known.unit, known.bounds
+        registered = registry.get(metric)
+        name, unit, bounds = registered.name, registered.unit, registered.bounds
     except SrbenchError:
         name, unit, bounds = metric.split("@")[0], "", (-math.inf, math.inf)
-    for asked in (metric, name):
-        if overrides is not None and asked in overrides:
-            return _chosen(asked, overrides[asked])
+    for key in (metric, name):
+        if overrides is not None and key in overrides:
+            value = overrides[key]
+            if not (math.isfinite(value) and value >= 0.0):
+                raise SrbenchError(
+                    f"The margin of {key!r} must be a finite number of at least 0, found {value}; 0 means "
+                    "that every certain difference counts."
+                )
+            return Margin(float(value), "chosen by the user")
     return MARGINS.get(name) or UNITS.get(unit) or (SHARE if not unit and bounds == (0.0, 1.0) else NONE)
-
-
-def _chosen(metric: str, value: float) -> Margin:
-    if not (math.isfinite(value) and value >= 0.0):
-        raise SrbenchError(
-            f"The margin of {metric!r} must be a finite number of at least 0, found {value}; 0 means that "
-            "every certain difference counts."
-        )
-    return Margin(float(value), "chosen by the user")

@@ -1,6 +1,6 @@
-"""Paired differences of two models: tests, median difference, probability of improvement, verdict.
+"""Paired differences of two methods: tests, median difference, probability of improvement, verdict.
 
-Everything takes one difference a group of images; positive means better wherever a side is taken.
+The pure functions take one difference a group of images; positive means better wherever a side is taken.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from srbench.evaluation.bootstrap import Clusters, Floats
-from srbench.evaluation.intervals import LEVEL
+from srbench.evaluation.bootstrap import LEVEL, SAMPLES, SEED, Clusters, Floats, Interval, interval
+from srbench.evaluation.panel import Method, ScoreMatrix
 
 ALPHA = 0.05
 VERDICT_GROUPS = 6
@@ -22,6 +23,8 @@ _EXACT = 200
 _ALL_PAIRS = 1_500
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
+Direction = Literal["higher", "lower", "none"]
+SIGNS = {"higher": 1.0, "lower": -1.0, "none": 0.0}
 
 
 class Estimate(NamedTuple):
@@ -30,6 +33,9 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+
+
+NO_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"))
 
 
 def wilcoxon_p(differences: Floats) -> float:
@@ -71,7 +77,7 @@ def hodges_lehmann(differences: Floats, level: float = LEVEL) -> Estimate:
     """
     count = len(differences)
     if count == 0:
-        return Estimate(float("nan"), float("nan"), float("nan"))
+        return NO_ESTIMATE
     total = count * (count + 1) // 2
     middle = (_walsh(differences, (total + 1) // 2) + _walsh(differences, total // 2 + 1)) / 2.0
     cut = _cut(count, (1.0 - level) / 2.0)
@@ -102,23 +108,16 @@ def _signed_rank(count: int) -> Floats:
     return chances
 
 
-def _walsh(differences: Floats, place: int) -> float:
-    """The ``place``-th smallest (from 1) of the means of all pairs i <= j."""
+def _walsh(differences: Floats, rank: int) -> float:
+    """The ``rank``-th smallest (from 1) of the means of all pairs i <= j."""
     ordered = np.sort(differences)
     if len(ordered) <= _ALL_PAIRS:
-        return float(_pair_means(ordered.tobytes())[place - 1])
+        first, second = np.triu_indices(len(ordered))
+        return float(np.sort((ordered[first] + ordered[second]) / 2.0)[rank - 1])
     low, high = float(ordered[0]), float(ordered[-1])
     while low < (middle := low + (high - low) / 2.0) < high:
-        low, high = (low, middle) if _pairs_up_to(ordered, middle) >= place else (middle, high)
-    return low if _pairs_up_to(ordered, low) >= place else high
-
-
-@functools.lru_cache(maxsize=2)
-def _pair_means(ordered: bytes) -> Floats:
-    """Sorted means of all pairs; the four looks that one estimate takes share them."""
-    values = np.frombuffer(ordered)
-    first, second = np.triu_indices(len(values))
-    return np.sort((values[first] + values[second]) / 2.0)
+        low, high = (low, middle) if _pairs_up_to(ordered, middle) >= rank else (middle, high)
+    return low if _pairs_up_to(ordered, low) >= rank else high
 
 
 def _pairs_up_to(ordered: Floats, top: float) -> int:
@@ -138,7 +137,7 @@ def probability_of_improvement(clusters: Clusters, level: float = LEVEL) -> Esti
     from scipy.special import ndtri
 
     if not len(clusters.values):
-        return Estimate(float("nan"), float("nan"), float("nan"))
+        return NO_ESTIMATE
     share = round(float(wins(clusters) @ clusters.weights), 12)  # weights add up to one but for rounding
     effective = 1.0 / float(np.sum(clusters.weights**2))
     z = float(ndtri(0.5 + level / 2.0))
@@ -180,3 +179,120 @@ def verdict(low: float, high: float, margin: float, p: float, groups: int) -> Ve
     if p < ALPHA and low > margin:
         return "better"
     return "worse" if p < ALPHA and high < -margin else "undecided"
+
+
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """How differences of one metric are judged.
+
+    Attributes:
+        direction: which way is better.
+        margin: smallest difference that matters, in the metric's unit.
+        samples: bootstrap resamples.
+        seed: seed of the resampling.
+    """
+
+    direction: Direction
+    margin: float
+    samples: int = SAMPLES
+    seed: int = SEED
+
+    @property
+    def sign(self) -> float:
+        """1 where higher is better, -1 where lower is, 0 where neither is."""
+        return SIGNS[self.direction]
+
+
+@dataclass(frozen=True, eq=False)
+class PairedComparison:
+    """One method minus another, on the images that both have.
+
+    Attributes:
+        first: whose difference it is.
+        second: what is subtracted.
+        differences: one a group, in the metric's unit; none where they have no image in common.
+        interval: 95 % interval of the macro-averaged mean difference.
+        p: Wilcoxon signed-rank on group means, not corrected.
+        p_holm: corrected for all comparisons of the table; ``p`` until ``corrected`` has seen them.
+        settings: how it is judged.
+    """
+
+    first: Method
+    second: Method
+    differences: Clusters
+    interval: Interval
+    p: float
+    p_holm: float
+    settings: ComparisonSettings
+
+    @property
+    def difference(self) -> float:
+        """Macro-averaged mean difference; NaN without a common image."""
+        return self.differences.mean
+
+    @property
+    def n_images(self) -> int:
+        """Common images."""
+        return self.differences.images
+
+    @property
+    def n_groups(self) -> int:
+        """Groups of the common images."""
+        return len(self.differences.values)
+
+    @property
+    def median(self) -> Estimate:
+        """Hodges-Lehmann median difference over groups."""
+        return hodges_lehmann(self.differences.values)
+
+    @property
+    def improvement(self) -> Estimate:
+        """Probability that ``first`` is better in a group; NaN in a metric without a better side."""
+        sign = self.settings.sign
+        if not sign:
+            return NO_ESTIMATE
+        sides = tuple(replace(side, values=sign * side.values) for side in self.differences.sides)
+        return probability_of_improvement(
+            replace(self.differences, values=sign * self.differences.values, sides=sides)
+        )
+
+    @property
+    def verdict(self) -> Verdict | Literal[""]:
+        """Of ``first`` against ``second``; empty for a difference in a metric without a better side."""
+        low, high, _ = self.interval
+        if self.settings.sign < 0.0:
+            low, high = -high, -low
+        word = verdict(low, high, self.settings.margin, self.p_holm, self.n_groups)
+        return "" if not self.settings.sign and word in ("better", "worse") else word
+
+
+def compare_pair(
+    matrix: ScoreMatrix, first: Method, second: Method, settings: ComparisonSettings
+) -> PairedComparison:
+    """Compare two methods; everything is NaN and undecided where they have no image in common."""
+    differences = matrix.clusters(first, second)
+    ends = interval(differences, samples=settings.samples, seed=settings.seed)
+    p = wilcoxon_p(differences.values)
+    return PairedComparison(first, second, differences, ends, p, p, settings)
+
+
+def corrected(comparisons: Sequence[PairedComparison]) -> list[PairedComparison]:
+    """Holm's correction over all of them; the two directions of one pair are one hypothesis."""
+    pairs = [frozenset((c.first.columns, c.second.columns)) for c in comparisons]
+    p_of_pair = dict(zip(pairs, (c.p for c in comparisons), strict=True))
+    adjusted = dict(zip(p_of_pair, holm(list(p_of_pair.values())), strict=True))
+    return [replace(c, p_holm=adjusted[pair]) for c, pair in zip(comparisons, pairs, strict=True)]
+
+
+def beats_all(
+    matrix: ScoreMatrix, leader: Method, rivals: Sequence[Method], settings: ComparisonSettings
+) -> bool:
+    """Whether the leader is better than every rival: beyond the margin, corrected over all rivals."""
+    leads = corrected([compare_pair(matrix, leader, rival, settings) for rival in rivals])
+    return bool(leads) and all(lead.verdict == "better" for lead in leads)
+
+
+def seed_sd(clusters: Clusters) -> float:
+    """Sample standard deviation over training seeds of one method's headline mean; NaN with a single seed."""
+    means = [float(values @ clusters.weights) for side in clusters.sides for values in side.values]
+    return float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")

@@ -13,10 +13,10 @@ from srbench.evaluation import controls
 from srbench.evaluation.errands import write_pack
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.lr_cache import Entry, LrCache, cut_to_scale
-from srbench.evaluation.panel import CONTROL, NOISE_CEILING
 from srbench.evaluation.protocol import to_eight_bits
 from srbench.evaluation.setting import Setting
 from srbench.models import ModelCard
+from srbench.store import CONTROL, NOISE_CEILING
 
 Pixels8 = NDArray[np.uint8]
 

@@ -1,103 +1,107 @@
-"""From score rows to a table: means with intervals, paired differences, ranks, and who is best.
+"""From score rows to a leaderboard: means with intervals, paired differences, ranks, and who is best.
 
 An image's value is the mean of its rows, a group's the mean of its images; groups are averaged within a
 category and the categories with equal weight. Intervals are 95 % cluster bootstraps over groups, tests are
-Wilcoxon signed-rank on group means with Holm's correction. Every function is pure: a data frame of rows with
-the columns of :data:`srbench.store.COLUMNS` goes in, a data frame comes out. docs/statistics.md explains
-every column.
+Wilcoxon signed-rank on group means with Holm's correction. docs/statistics.md explains every number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from srbench.evaluation.bootstrap import SAMPLES, SEED
-from srbench.evaluation.contrast import Contrast, Direction, seed_sd
-from srbench.evaluation.intervals import interval
-from srbench.evaluation.paired import ALPHA
-from srbench.evaluation.panel import CONTROL, NOISE_CEILING, REFERENCES, RUN, Entry, Run, look_alike, twins
-from srbench.evaluation.ranking import Ranking
-from srbench.evaluation.table import MetricTable, table_of
+from srbench.errors import SrbenchError
+from srbench.evaluation.bootstrap import SAMPLES, SEED, interval
+from srbench.evaluation.margins import margin_of
+from srbench.evaluation.paired import (
+    ComparisonSettings,
+    Direction,
+    PairedComparison,
+    beats_all,
+    compare_pair,
+    corrected,
+    seed_sd,
+)
+from srbench.evaluation.panel import Method, ScoreMatrix, duplicate_runs, rows_of, score_matrix
+from srbench.evaluation.ranking import ranking
+from srbench.store import REFERENCES, RUN, Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "ALPHA",
-    "COMPARISON_COLUMNS",
-    "CONTROL",
-    "FEW_GROUPS",
-    "LEADERBOARD_COLUMNS",
-    "NOISE_CEILING",
-    "REFERENCES",
-    "RUN",
-    "Direction",
-    "comparisons",
-    "costs",
-    "leaderboard",
-    "missing",
-    "rank_stability",
-    "seeds",
-]
-
 FEW_GROUPS = 10
+"""Groups below which an interval is probably too narrow."""
 
-LEADERBOARD_COLUMNS = [
-    *RUN,
-    "mean",
-    "low",
-    "high",
-    "interval_kind",
-    "n_images",
-    "n_groups",
-    "n_seeds",
-    "seed_sd",
-    "diff_bicubic",
-    "diff_low",
-    "diff_high",
-    "p_holm",
-    "verdict",
-    "next",
-    "diff_next",
-    "next_low",
-    "next_high",
-    "p_next",
-    "verdict_next",
-    "margin",
-    "rank",
-    "rank_low",
-    "rank_high",
-    "first",
-    "mean_rank",
-    "rank_by_mean_rank",
-    "best",
-    "ranked",
-    "note",
-]
-COMPARISON_COLUMNS = [
-    *RUN,
-    "against",
-    "rival",
-    "diff",
-    "low",
-    "high",
-    "interval_kind",
-    "n_images",
-    "n_groups",
-    "p",
-    "p_holm",
-    "median",
-    "median_low",
-    "median_high",
-    "p_improve",
-    "p_improve_low",
-    "p_improve_high",
-    "margin",
-    "verdict",
-]
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """One run, or one training with all its seeds, in one metric. Numbers that do not exist are NaN.
+
+    Attributes:
+        run: how it is named; of several seeds ``weights`` lists the starts of theirs and ``seed`` is -1.
+        runs: the runs behind it, one a seed.
+        mean: macro-averaged mean in the metric's unit, over the seeds too.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        diff: mean paired difference from the baseline on the common images.
+        diff_low: lower end of its 95 % interval.
+        diff_high: upper end.
+        p_holm: Wilcoxon test of the difference, corrected for all comparisons of the table.
+        verdict: against the baseline: better, worse, equivalent, undecided, or empty.
+        n_images: images with a value.
+        n_groups: their groups.
+        n_seeds: runs behind the row.
+        seed_sd: sample standard deviation of the mean over training seeds; NaN with one.
+        rank: 1 is best; NaN where it is not ranked.
+        rank_low: best rank of the 95 % interval.
+        rank_high: worst rank of it.
+        margin: smallest difference that matters.
+        next: label of the next ranked method of another model or variant; empty without one.
+        verdict_next: against that one.
+        best: the leader, where it is "better" than every other ranked model: its interval beyond the margin
+            and the paired test, corrected over all rivals, significant.
+        ranked: whether it may be ranked and has a value for every image that a ranked one must have.
+        note: what is weak, or why it is not ranked.
+        reason: why values are missing, with the number of images.
+    """
+
+    run: Run
+    runs: tuple[Run, ...]
+    mean: float
+    low: float
+    high: float
+    diff: float
+    diff_low: float
+    diff_high: float
+    p_holm: float
+    verdict: str
+    n_images: int
+    n_groups: int
+    n_seeds: int
+    seed_sd: float
+    rank: float
+    rank_low: float
+    rank_high: float
+    margin: float
+    next: str
+    verdict_next: str
+    best: bool
+    ranked: bool
+    note: str
+    reason: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval of the difference from the baseline leaves out zero."""
+        return self.diff_low > 0 or self.diff_high < 0
+
+
+VALUE_COLUMNS = tuple(entry.name for entry in fields(LeaderboardRow) if entry.name not in ("run", "runs"))
+"""Fields of a row that are plain values."""
 
 
 def leaderboard(
@@ -111,8 +115,8 @@ def leaderboard(
     trainings: Mapping[Run, Hashable] | None = None,
     samples: int = SAMPLES,
     seed: int = SEED,
-) -> pd.DataFrame:
-    """The table of one metric: one row a run (or a method with all its seeds), best mean first.
+) -> list[LeaderboardRow]:
+    """The table of one metric: one row a run (or a training with all its seeds), best mean first.
 
     Args:
         scores: rows with the columns of ``srbench.store.COLUMNS``, of one dataset, split, degradation, scale
@@ -130,161 +134,124 @@ def leaderboard(
         seed: seed of the resampling; the same seed gives the same table.
 
     Returns:
-        A frame with the columns ``LEADERBOARD_COLUMNS``. Differences from the baseline and from the next
-        ranked model come with Holm's correction over all comparisons of the table. ``best`` is True for the
-        leader only where it is "better" than every other ranked model: its interval beyond the margin and
-        the paired test, corrected over all rivals, significant. ``note`` says why something is missing, weak
-        or not ranked. Empty when there are no rows.
+        The rows; none where there are no scores. ``to_frame`` makes a data frame of them.
 
     Raises:
-        SrbenchError: the rows mix protocols, data or scales, or place an image in two groups.
+        SrbenchError: the rows mix protocols, data or scales, or put an image into two groups.
     """
+    image_rows = rows_of(scores, metric)
+    if image_rows.empty:
+        return []
+    matrix = score_matrix(image_rows, trainings)
+    margin_used = margin_of(metric, None if margin is None else {metric: margin}).value
+    settings = ComparisonSettings(direction or direction_of(metric), margin_used, samples, seed)
+    excluded = {tuple(pair) for pair in unranked}
+    candidates = [m for m in matrix.methods if m.run.model not in REFERENCES and m.run[:2] not in excluded]
+    required = matrix.scored_by_any(candidates or matrix.methods)
+    lacking = {m: int(np.count_nonzero(required & ~matrix.scored(m))) for m in matrix.methods}
+    ranked = [m for m in candidates if required.any() and not lacking[m]]
+    ranks = {entry.method: entry for entry in ranking(matrix, ranked if settings.sign else [], settings)}
+    order = list(ranks)
+    to_baseline, to_next = _comparisons(matrix, order, baseline, settings)
+    rivals = [method for method in order if not method.is_same_variant(order[0])]
+    best = order[0] if rivals and beats_all(matrix, order[0], rivals, settings) else None
+    duplicates = duplicate_runs(scores) if matrix.has_duplicate_columns() else {}
+    missing = image_rows[image_rows["reason"] != ""]
+    reasons = missing.groupby([*RUN, "reason"])["image"].nunique()
+    nan = float("nan")
+    rows = []
+    for method in matrix.methods:
+        clusters = matrix.clusters(method)
+        low, high, _ = interval(clusters, samples=samples, seed=seed)
+        against, following = to_baseline.get(method), to_next.get(method)
+        entry = ranks.get(method)
+        original = duplicates.get(method.run)
+        notes = []
+        if lacking[method]:
+            expected = int(np.count_nonzero(required))
+            words = ", not ranked" if method in candidates else ""
+            notes.append(f"scored on {expected - lacking[method]} of {expected} images{words}")
+        if original:
+            name = f"{original.model}:{original.variant}"
+            notes.append(f"the same scores as {name} on every image: one output under two names?")
+        groups = len(clusters.values)
+        if groups < 2:
+            notes.append(f"no interval: {groups} group of images, at least 2 are needed")
+        elif groups < FEW_GROUPS:
+            notes.append(f"only {groups} groups of images: the interval is probably too narrow")
+        rows.append(
+            LeaderboardRow(
+                run=method.run,
+                runs=method.runs,
+                mean=clusters.mean,
+                low=low,
+                high=high,
+                diff=against.difference if against else nan,
+                diff_low=against.interval.low if against else nan,
+                diff_high=against.interval.high if against else nan,
+                p_holm=against.p_holm if against else nan,
+                verdict=against.verdict if against else "",
+                n_images=clusters.images,
+                n_groups=groups,
+                n_seeds=len(method.runs),
+                seed_sd=seed_sd(clusters),
+                rank=entry.rank if entry else nan,
+                rank_low=entry.low if entry else nan,
+                rank_high=entry.high if entry else nan,
+                margin=settings.margin,
+                next=following.second.label if following else "",
+                verdict_next=following.verdict if following else "",
+                best=method == best,
+                ranked=method in ranked,
+                note="; ".join(notes),
+                reason=_reasons_in_words(reasons, method.runs),
+            )
+        )
+    sign = 1.0 if settings.direction == "lower" else -1.0
+    return sorted(rows, key=lambda row: (math.isnan(row.mean), sign * row.mean))
+
+
+def to_frame(rows: Iterable[LeaderboardRow]) -> pd.DataFrame:
+    """The rows as a data frame: the columns of ``RUN``, then every value."""
     import pandas as pd
 
-    table = table_of(scores, metric, direction, baseline, unranked, margin, trainings, samples, seed)
-    if table is None:
-        empty: pd.DataFrame = pd.DataFrame(columns=LEADERBOARD_COLUMNS)
-        return empty
-    rows: pd.DataFrame = pd.DataFrame([_row(table, entry) for entry in table.panel.entries])
-    rows["note"] = _notes(table, scores, rows["n_groups"].tolist())
-    ordered = rows.sort_values("mean", ascending=table.rule.direction == "lower", kind="stable")
-    result: pd.DataFrame = ordered[LEADERBOARD_COLUMNS].reset_index(drop=True)
-    return result
+    columns = [*RUN, *VALUE_COLUMNS]
+    records = [{**row.run._asdict(), **{name: getattr(row, name) for name in VALUE_COLUMNS}} for row in rows]
+    frame: pd.DataFrame = pd.DataFrame(records, columns=columns)
+    return frame
 
 
-def comparisons(
-    scores: pd.DataFrame,
-    metric: str,
-    *,
-    direction: Direction | None = None,
-    baseline: str = "bicubic",
-    unranked: Collection[tuple[str, str]] = (),
-    margin: float | None = None,
-    trainings: Mapping[Run, Hashable] | None = None,
-    samples: int = SAMPLES,
-    seed: int = SEED,
-) -> pd.DataFrame:
-    """Every paired comparison of the leaderboard with its effect sizes, columns ``COMPARISON_COLUMNS``.
+def direction_of(metric: str) -> Direction:
+    """What the registry says; ``none`` for a metric it does not know (a plug-in that is not installed)."""
+    from srbench.evaluation.metrics import registry
 
-    Arguments and errors are those of :func:`leaderboard`. ``against`` is ``baseline`` or ``next`` (the next
-    ranked model); ``median`` is Hodges and Lehmann's, ``p_improve`` the probability of improvement.
+    try:
+        return registry.get(metric).direction
+    except SrbenchError:
+        return "none"
+
+
+def _comparisons(
+    matrix: ScoreMatrix, order: Sequence[Method], baseline: str, settings: ComparisonSettings
+) -> tuple[dict[Method, PairedComparison], dict[Method, PairedComparison]]:
+    """Every other method against the baseline, and every ranked one against the next of another variant.
+
+    Corrected together; without the baseline the first is empty.
     """
-    import pandas as pd
-
-    table = table_of(scores, metric, direction, baseline, unranked, margin, trainings, samples, seed)
-    kinds = {} if table is None else {"baseline": table.to_baseline, "next": table.to_next}
-    rows = [_comparison(against, one) for against, found in kinds.items() for one in found.values()]
-    result: pd.DataFrame = pd.DataFrame(rows, columns=COMPARISON_COLUMNS)
-    return result
-
-
-def rank_stability(
-    scores: pd.DataFrame,
-    metric: str,
-    *,
-    direction: Direction | None = None,
-    unranked: Collection[tuple[str, str]] = (),
-    trainings: Mapping[Run, Hashable] | None = None,
-    samples: int = SAMPLES,
-    seed: int = SEED,
-) -> Ranking:
-    """The ranking of one metric on resampled images and seeds; arguments and errors of ``leaderboard``."""
-    table = table_of(scores, metric, direction, "", unranked, 0.0, trainings, samples, seed)
-    return Ranking((), *[float("nan")] * 3) if table is None else table.ranking
+    base = next((m for m in matrix.methods if m.run.model == baseline), None)
+    pairs = [(method, base) for method in matrix.methods if base and method != base]
+    count = len(pairs)
+    for index, method in enumerate(order):
+        following = next((m for m in order[index + 1 :] if not m.is_same_variant(method)), None)
+        pairs += [(method, following)] if following else []
+    compared = corrected([compare_pair(matrix, first, second, settings) for first, second in pairs])
+    return {c.first: c for c in compared[:count]}, {c.first: c for c in compared[count:]}
 
 
-def missing(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Why values are missing: columns ``model, variant, weights, seed, reason, n_images``."""
-    rows = scores[(scores["metric"] == metric) & (scores["reason"] != "")]
-    counted: pd.DataFrame = rows.groupby([*RUN, "reason"], as_index=False).agg(n_images=("image", "nunique"))
-    return counted
-
-
-def costs(scores: pd.DataFrame) -> pd.DataFrame:
-    """Properties of the models (rows without an image): one row a run, one column a metric."""
-    rows = scores[scores["image"] == ""]
-    table: pd.DataFrame = rows.pivot_table(
-        index=RUN, columns="metric", values="value", aggfunc="last"
-    ).reset_index()
-    table.columns.name = None
-    return table
-
-
-def seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Spread over training seeds of a leaderboard, in its order: ``model, variant, mean, sd, n_seeds``.
-
-    ``sd`` is the sample standard deviation over seeds, NaN with a single one. It says how much a repeated
-    training moves the mean; the leaderboard's interval says how much other images would.
-    """
-    spread: pd.DataFrame = table.groupby(["model", "variant"], as_index=False, sort=False).agg(
-        mean=("mean", "mean"), sd=("mean", "std"), n_seeds=("seed", "nunique")
-    )
-    return spread
-
-
-def _row(table: MetricTable, entry: Entry) -> dict[str, Any]:
-    clusters = table.panel.clusters(entry)
-    low, high, kind = interval(clusters, samples=table.rule.samples, seed=table.rule.seed)
-    return {
-        **entry.run._asdict(),
-        **{"mean": clusters.mean, "low": low, "high": high, "interval_kind": kind},
-        **{"n_images": clusters.images, "n_groups": len(clusters.values), "n_seeds": len(entry.runs)},
-        "seed_sd": seed_sd(clusters),
-        **_against(
-            table.to_baseline.get(entry), ("diff_bicubic", "diff_low", "diff_high", "p_holm", "verdict")
-        ),
-        "next": table.to_next[entry].second.label if entry in table.to_next else "",
-        **_against(
-            table.to_next.get(entry), ("diff_next", "next_low", "next_high", "p_next", "verdict_next")
-        ),
-        "margin": table.rule.margin,
-        **_place(table, entry),
-        "best": entry == table.best,
-        "ranked": entry in table.ranked,
-    }
-
-
-def _against(found: Contrast | None, names: Sequence[str]) -> dict[str, Any]:
-    if found is None:
-        return dict(zip(names, (*[float("nan")] * 4, ""), strict=True))
-    low, high, _ = found.interval
-    return dict(zip(names, (found.difference, low, high, found.p_holm, found.verdict), strict=True))
-
-
-def _place(table: MetricTable, entry: Entry) -> dict[str, float]:
-    names = ("rank", "low", "high", "first", "mean_rank", "rank_by_mean_rank")
-    place = next((place for place in table.ranking.places if place.entry == entry), None)
-    values = {name: float("nan") if place is None else getattr(place, name) for name in names}
-    return {"rank_low": values.pop("low"), "rank_high": values.pop("high"), **values}
-
-
-def _comparison(against: str, found: Contrast) -> dict[str, Any]:
-    values = (
-        *(against, found.second.label, found.difference, *found.interval, found.n_images, found.n_groups),
-        *(found.p, found.p_holm, *found.median, *found.improvement, found.rule.margin, found.verdict),
-    )
-    return {**found.first.run._asdict(), **dict(zip(COMPARISON_COLUMNS[len(RUN) :], values, strict=True))}
-
-
-def _notes(table: MetricTable, scores: pd.DataFrame, groups: Sequence[int]) -> list[str]:
-    alike = twins(scores) if look_alike(table.panel) else {}
-    names = {run: f"{run.model}:{run.variant}" for run in alike.values()}
-    return [
-        _note(table, entry, count, names.get(alike[entry.run]) if entry.run in alike else None)
-        for entry, count in zip(table.panel.entries, groups, strict=True)
-    ]
-
-
-def _note(table: MetricTable, entry: Entry, groups: int, twin: str | None) -> str:
-    notes = []
-    if lacking := table.lacks(entry):
-        expected = int(np.count_nonzero(table.expected))
-        words = "" if entry not in table.candidates else ", not ranked"
-        notes.append(f"scored on {expected - lacking} of {expected} images{words}")
-    if twin:
-        notes.append(f"the same scores as {twin} on every image: one output under two names?")
-    if groups < 2:
-        notes.append(f"no interval: {groups} group of images, at least 2 are needed")
-    elif groups < FEW_GROUPS:
-        notes.append(f"only {groups} groups of images: the interval is probably too narrow")
-    return "; ".join(notes)
+def _reasons_in_words(counts: pd.Series[int], runs: Sequence[Run]) -> str:
+    """Each reason for a missing value with its number of images, of several seeds the most."""
+    most: dict[str, int] = {}
+    for key, count in zip(counts.index, counts, strict=True):
+        if Run(*key[:4]) in runs:
+            most[key[4]] = max(most.get(key[4], 0), count)
+    return "; ".join(f"{why} ({n} image{'s' if n != 1 else ''})" for why, n in sorted(most.items()))

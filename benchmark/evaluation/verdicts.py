@@ -1,32 +1,21 @@
 """Whether a measurement on super-resolved images can be trusted: the verdict behind the benchmark's question.
 
-For each image there is the bias of the SR image and, where it is known, the error that the same algorithm has
-on HR itself (:mod:`srbench.evaluation.measured`). Three conditions must hold:
-
-1. Super-resolution changes the measurement by no more than the tolerance T: ``|bias - error on HR| <= T``
-   (where HR is the reference, its error is left out). A threshold that is off by a constant is off on both
-   images and can be calibrated; what super-resolution adds cannot.
-2. The whole error is at most twice that of HR or within the tolerance: ``|bias| <= max(2 |error on HR|, T)``.
-3. Condition 1 holds in four of five single images: errors of opposite sign cancel in a mean, but not for
-   whoever has one image.
-
-The verdict is *trusted* only if the whole 95 % intervals of 1 and 2 lie inside, *not trusted* if an estimate
-lies outside or the SR images often cannot be measured at all, and *undecided* else: estimates inside,
-intervals not, or too few images.
+*Trusted* is a measurement that super-resolution changes by no more than a tolerance, in the whole 95 %
+interval and in most single images; *not trusted* one where an estimate lies outside or the SR images often
+cannot be measured at all; *undecided* everything else. ``judge`` states the conditions.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from srbench.errors import unknown
-from srbench.evaluation.bootstrap import SAMPLES, SEED, Clusters, Floats, bootstrap_means, cluster
-from srbench.evaluation.intervals import interval
+from srbench.evaluation.bootstrap import SAMPLES, SEED, bootstrap_means, cluster, interval
 
 Status = Literal["trusted", "not trusted", "undecided"]
 
@@ -74,7 +63,7 @@ TOLERANCES: Mapping[str, Tolerance] = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ToleranceVerdict:
     """The answer for one measurement and one model.
 
     Attributes:
@@ -119,8 +108,19 @@ def judge(
     lost: int | None = None,
     samples: int = SAMPLES,
     seed: int = SEED,
-) -> Verdict:
+) -> ToleranceVerdict:
     """Judge one measurement of one model.
+
+    With the tolerance T three conditions must hold:
+
+    1. Super-resolution changes the measurement by no more than T: ``|bias - error on HR| <= T`` (where HR is
+       the reference, its error is left out). A threshold that is off by a constant is off on both images and
+       can be calibrated; what super-resolution adds cannot.
+    2. The whole error is at most twice that of HR or within T: ``|bias| <= max(2 |error on HR|, T)``.
+    3. Condition 1 holds in four of five single images: errors of opposite sign cancel in a mean, but not for
+       whoever has one image.
+
+    *Trusted* needs the whole 95 % intervals of 1 and 2 inside.
 
     Args:
         measurement: a key of ``TOLERANCES``, such as ``cd_bias``.
@@ -138,83 +138,41 @@ def judge(
     """
     if measurement not in TOLERANCES:
         raise unknown("measurement", measurement, TOLERANCES)
-    known = TOLERANCES[measurement]
-    limit = known.value if tolerance is None else tolerance
+    limit = TOLERANCES[measurement].value if tolerance is None else tolerance
     sr = np.asarray(bias, dtype=np.float64)
     hr = np.full_like(sr, np.nan) if error_hr is None else np.asarray(error_hr, dtype=np.float64)
     if lost is None:
         lost = int((np.isnan(sr) & np.isfinite(hr)).sum())
-    evidence = _evidence(sr, hr, groups, categories, limit, samples, seed)
-    status, reason = _decide(evidence, known, limit, lost)
-    ends = evidence.ends
-    return Verdict(
-        measurement,
-        status,
-        evidence.change.mean,
-        ends[0],
-        ends[1],
-        evidence.bias.mean,
-        evidence.error_hr,
-        limit,
-        evidence.within,
-        evidence.change.images,
-        len(evidence.change.values),
-        lost,
-        reason,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Evidence:
-    """What the images say.
-
-    Attributes:
-        change: groups of what super-resolution adds.
-        bias: groups of the whole error, over the images whose error on HR is known.
-        error_hr: its mean; NaN where it is known for no image.
-        ends: 95 % interval of the mean change.
-        excess: 97.5 % quantile of ``|bias| - max(2 |error on HR|, T)``: positive where the second condition
-            may be broken.
-        within: share of images within the tolerance.
-    """
-
-    change: Clusters
-    bias: Clusters
-    error_hr: float
-    ends: tuple[float, float]
-    excess: float
-    within: float
-
-    @property
-    def bias_is_known(self) -> bool:
-        """Whether the error on HR, hence the second condition, is known for any image."""
-        return math.isfinite(self.error_hr)
-
-
-def _evidence(
-    sr: Floats,
-    hr: Floats,
-    groups: Sequence[str],
-    categories: Sequence[str],
-    limit: float,
-    samples: int,
-    seed: int,
-) -> _Evidence:
     added = sr - np.where(np.isnan(hr), 0.0, hr)
     change = cluster(added, groups, categories)
-    known = np.isfinite(hr) & np.isfinite(sr)
-    whole = cluster(np.where(known, sr, np.nan), groups, categories)
-    on_hr = cluster(np.where(known, hr, np.nan), groups, categories)
+    both = np.isfinite(hr) & np.isfinite(sr)
+    whole = cluster(np.where(both, sr, np.nan), groups, categories)
+    on_hr = cluster(np.where(both, hr, np.nan), groups, categories)
     level = expanded_level(len(change.values))
     low, high, _ = interval(change, level, samples, seed)
     excess = -math.inf
     if len(whole.values) > 1:
         # The same seed draws the same groups for both, which keeps them paired.
-        total, own = (np.abs(bootstrap_means(some, samples, seed)) for some in (whole, on_hr))
-        excess = float(np.quantile(total - np.maximum(FACTOR * own, limit), (1.0 + level) / 2.0))
+        total, hr_part = (np.abs(bootstrap_means(errors, samples, seed)) for errors in (whole, on_hr))
+        excess = float(np.quantile(total - np.maximum(FACTOR * hr_part, limit), (1.0 + level) / 2.0))
     within = np.abs(added[np.isfinite(added)]) <= limit
-    share = float(within.mean()) if len(within) else math.nan
-    return _Evidence(change, whole if len(whole.values) else change, on_hr.mean, (low, high), excess, share)
+    undecided = ToleranceVerdict(
+        measurement,
+        "undecided",
+        change=change.mean,
+        low=low,
+        high=high,
+        bias=(whole if len(whole.values) else change).mean,
+        error_hr=on_hr.mean,
+        tolerance=limit,
+        within=float(within.mean()) if len(within) else math.nan,
+        images=change.images,
+        groups=len(change.values),
+        lost=lost,
+        reason="",
+    )
+    status, reason = _decide(undecided, excess)
+    return replace(undecided, status=status, reason=reason)
 
 
 def expanded_level(groups: int, level: float = 0.95) -> float:
@@ -231,105 +189,64 @@ def expanded_level(groups: int, level: float = 0.95) -> float:
     return float(2.0 * ndtr(math.sqrt(groups / (groups - 1)) * student) - 1.0)
 
 
-def _decide(evidence: _Evidence, known: Tolerance, limit: float, lost: int) -> tuple[Status, str]:
-    """Status and the sentence that gives its reason."""
-    change, count = evidence.change, len(evidence.change.values)
-    words = _Words(evidence, known, limit)
-    measurable = change.images + lost
-    if measurable >= FEWEST_GROUPS and lost > MOST_LOST * measurable:
-        return "not trusted", words.lost(lost, measurable)
-    if count < FEWEST_GROUPS:
-        return "undecided", words.too_few(count)
-    if abs(change.mean) > limit:
-        return "not trusted", words.beyond()
-    if evidence.bias_is_known and abs(evidence.bias.mean) > max(FACTOR * abs(evidence.error_hr), limit):
-        return "not trusted", words.worse_than_hr()
-    if evidence.within < ONE_BY_ONE:
-        return "not trusted", words.scattered()
-    if max(map(abs, evidence.ends)) > limit:
-        return "undecided", words.open()
-    if evidence.excess > 0.0:
-        return "undecided", words.perhaps_worse_than_hr()
-    return "trusted", words.inside()
+def _decide(evidence: ToleranceVerdict, excess: float) -> tuple[Status, str]:
+    """Status and the sentence that gives its reason.
 
+    Args:
+        evidence: the numbers of the verdict.
+        excess: 97.5 % quantile of ``|bias| - max(2 |error on HR|, T)``: positive where the second condition
+            may be broken.
+    """
+    tolerance, limit = TOLERANCES[evidence.measurement], evidence.tolerance
+    name, unit = tolerance.name, tolerance.unit
+    bias, error_hr = evidence.bias, evidence.error_hr
+    measurable = evidence.images + evidence.lost
 
-@dataclass(frozen=True, eq=False)
-class _Words:
-    """Sentences about the evidence."""
+    def number(value: float) -> str:
+        return f"{value:+.2f}" if unit else f"{value:+.3f}"
 
-    evidence: _Evidence
-    known: Tolerance
-    limit: float
+    def signed(value: float) -> str:
+        return f"{number(value)} {unit}".rstrip()
 
-    def lost(self, lost: int, measurable: int) -> str:
-        """Too many images could not be measured."""
-        return (
-            f"{self.known.name} can be measured in {measurable} HR images, and in {lost} of these no longer "
+    changes = (
+        f"{name} changes by {signed(evidence.change)} through super-resolution (95 % interval "
+        f"{number(evidence.low)} to {number(evidence.high)})"
+    )
+    width = f"the tolerance of {f'{limit:g} {unit}'.rstrip()}"
+    calibrate = ""
+    if abs(error_hr) > limit:
+        calibrate = f"; on HR it is off by {signed(error_hr)} already, so calibrate it"
+
+    if measurable >= FEWEST_GROUPS and evidence.lost > MOST_LOST * measurable:
+        return "not trusted", (
+            f"{name} can be measured in {measurable} HR images, and in {evidence.lost} of these no longer "
             "after super-resolution."
         )
-
-    def too_few(self, count: int) -> str:
-        """Nothing can be said."""
-        return (
-            f"{self.known.name} could be measured on {count} independent images; a verdict needs at least "
+    if evidence.groups < FEWEST_GROUPS:
+        return "undecided", (
+            f"{name} could be measured on {evidence.groups} independent images; a verdict needs at least "
             f"{FEWEST_GROUPS}."
         )
-
-    def beyond(self) -> str:
-        """The first condition is broken."""
-        return f"{self._changes()}, more than the tolerance of {self._length(self.limit)}{self._calibrate()}."
-
-    def worse_than_hr(self) -> str:
-        """The second condition is broken."""
-        return (
-            f"{self.known.name} is off by {self._signed(self.evidence.bias.mean)} after super-resolution, "
-            f"more than twice the {self._signed(self.evidence.error_hr)} on HR."
+    if abs(evidence.change) > limit:
+        return "not trusted", f"{changes}, more than {width}{calibrate}."
+    if math.isfinite(error_hr) and abs(bias) > max(FACTOR * abs(error_hr), limit):
+        return "not trusted", (
+            f"{name} is off by {signed(bias)} after super-resolution, more than twice the "
+            f"{signed(error_hr)} on HR."
         )
-
-    def scattered(self) -> str:
-        """The third condition is broken."""
-        return (
-            f"{self._changes()}, but that is a mean: only {self.evidence.within:.0%} of the images stay "
-            f"within the tolerance of {self._length(self.limit)}{self._calibrate()}."
+    if evidence.within < ONE_BY_ONE:
+        return "not trusted", (
+            f"{changes}, but that is a mean: only {evidence.within:.0%} of the images stay within "
+            f"{width}{calibrate}."
         )
-
-    def inside(self) -> str:
-        """All conditions hold."""
-        return f"{self._changes()}, within the tolerance of {self._length(self.limit)}{self._calibrate()}."
-
-    def open(self) -> str:
-        """The estimates are inside, the interval of the change is not."""
-        return (
-            f"{self._changes()}: the estimate is within the tolerance of {self._length(self.limit)}, but "
-            f"these images do not rule out more; measure more images{self._calibrate()}."
+    if max(abs(evidence.low), abs(evidence.high)) > limit:
+        return "undecided", (
+            f"{changes}: the estimate is within {width}, but these images do not rule out more; measure more "
+            f"images{calibrate}."
         )
-
-    def perhaps_worse_than_hr(self) -> str:
-        """The change is safe, the second condition is not."""
-        return (
-            f"{self._changes()}, within the tolerance of {self._length(self.limit)}, but the whole error of "
-            f"{self._signed(self.evidence.bias.mean)} may be more than twice the "
-            f"{self._signed(self.evidence.error_hr)} on HR; measure more images."
+    if excess > 0.0:
+        return "undecided", (
+            f"{changes}, within {width}, but the whole error of {signed(bias)} may be more than twice the "
+            f"{signed(error_hr)} on HR; measure more images."
         )
-
-    def _changes(self) -> str:
-        low, high = self.evidence.ends
-        return (
-            f"{self.known.name} changes by {self._signed(self.evidence.change.mean)} through super-resolution"
-            f" (95 % interval {self._number(low)} to {self._number(high)})"
-        )
-
-    def _calibrate(self) -> str:
-        error = self.evidence.error_hr
-        if not abs(error) > self.limit:  # also where it is not known
-            return ""
-        return f"; on HR it is off by {self._signed(error)} already, so calibrate it"
-
-    def _signed(self, value: float) -> str:
-        return f"{self._number(value)} {self.known.unit}".rstrip()
-
-    def _length(self, value: float) -> str:
-        return f"{value:g} {self.known.unit}".rstrip()
-
-    def _number(self, value: float) -> str:
-        return f"{value:+.2f}" if self.known.unit else f"{value:+.3f}"
+    return "trusted", f"{changes}, within {width}{calibrate}."

@@ -6,13 +6,13 @@ LaTeX, Markdown and CSV. The same store gives the same bytes: dates come from th
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srbench.errors import SrbenchError
 from srbench.files import write_text
-from srbench.home import results_folder
 from srbench.reporting.formats import slug
 from srbench.store import ScoreStore
 
@@ -37,7 +37,9 @@ class ReportResult:
     warnings: tuple[str, ...]
 
 
-def report(results: Path | None = None, out: Path | None = None) -> ReportResult:
+def report(
+    results: str | os.PathLike[str] | None = None, out: str | os.PathLike[str] | None = None
+) -> ReportResult:
     """Write the report of a results folder.
 
     Args:
@@ -47,11 +49,12 @@ def report(results: Path | None = None, out: Path | None = None) -> ReportResult
     Raises:
         SrbenchError: there are no runs in ``results``, or ``out`` cannot be written.
     """
+    from srbench.home import results_folder
     from srbench.reporting.blocks import collect
     from srbench.reporting.leaderboard import leaderboard
     from srbench.reporting.page import render, section
 
-    folder = results or results_folder()
+    folder = Path(results) if results is not None else results_folder()
     store = ScoreStore(folder)
     boards = [leaderboard(block) for block in collect(store)]
     if not boards:
@@ -59,25 +62,24 @@ def report(results: Path | None = None, out: Path | None = None) -> ReportResult
             f"No runs in {folder}: there is nothing to report. Evaluate something first, for example "
             "`srbench eval bicubic --dataset sem_synthetic --scale 4`, or name the folder of the runs."
         )
-    target = out or folder / "report"
+    target = Path(out) if out is not None else folder / "report"
     sections = [section(store, board) for board in boards]
     tables = tuple(path for part in sections for path in _write_tables(target / "tables", part))
     page = target / "report.html"
     write_text(page, render(sections))
-    told = (f"{part.title}: {warning}" for part in sections for warning in part.warnings)
-    return ReportResult(page, tables, tuple(told))
+    warnings = tuple(f"{part.title}: {warning}" for part in sections for warning in part.warnings)
+    return ReportResult(page, tables, warnings)
 
 
 def _write_tables(folder: Path, part: Section) -> list[Path]:
     from srbench.reporting.curves import csv_curves
-    from srbench.reporting.latex import latex_costs, latex_table, latex_trust
-    from srbench.reporting.tables import csv_table, markdown_table
+    from srbench.reporting.tables import csv_table, latex_costs, latex_table, latex_trust, markdown_table
     from srbench.reporting.trust import csv_trust
 
     board = part.board
     if not board.rows:
         return []
-    name = board.block.key.slug
+    name = board.block.slug
     texts = {
         f"{name}.csv": csv_table(board),
         f"{name}.md": markdown_table(board, part.trust),

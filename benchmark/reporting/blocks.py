@@ -1,45 +1,20 @@
-"""Runs that may be compared: one block for each data set, split, degradation, scale and protocol.
+"""Runs that may be compared: one block for each data set, split, degradation, scale, protocol and data state.
 
-Two runs share a block only when all of these are equal, the data fingerprint included, so that a table can
-never mix numbers that mean different things.
+A table can therefore never mix numbers that mean different things.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srbench.reporting.formats import slug
-from srbench.store import Manifest, RunKey, ScoreStore
+from srbench.store import Conditions, Manifest, ScoreStore
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True, order=True)
-class BlockKey:
-    """What must be equal for two numbers to be comparable; the fields are those of ``RunKey``."""
-
-    dataset: str
-    split: str
-    degradation: str
-    scale: int
-    protocol: str
-    data: str
-
-    @staticmethod
-    def of(key: RunKey) -> BlockKey:
-        """The block a run belongs to."""
-        return BlockKey(**{entry.name: getattr(key, entry.name) for entry in fields(BlockKey)})
-
-    @property
-    def slug(self) -> str:
-        """A name for files and HTML ids, unique among blocks."""
-        parts = (self.dataset[-40:], self.split, self.degradation, f"x{self.scale}")
-        digest = hashlib.sha256(repr(self).encode()).hexdigest()[:8]
-        return "_".join([*(slug(part) for part in parts), digest])
 
 
 @dataclass(frozen=True)
@@ -53,29 +28,33 @@ class Block:
         scores: the rows of the complete runs (``srbench.store.COLUMNS``).
     """
 
-    key: BlockKey
+    key: Conditions
     complete: tuple[Manifest, ...]
     absent: tuple[Manifest, ...]
     scores: pd.DataFrame
+
+    @property
+    def slug(self) -> str:
+        """A name for files and HTML ids, unique among blocks."""
+        key = self.key
+        # The text that names have always been hashed from.
+        text = "BlockKey(" + ", ".join(f"{name}={value!r}" for name, value in key._asdict().items()) + ")"
+        parts = (key.dataset[-40:], key.split, key.degradation, f"x{key.scale}")
+        return "_".join([*map(slug, parts), hashlib.sha256(text.encode()).hexdigest()[:8]])
 
 
 def collect(store: ScoreStore) -> list[Block]:
     """All blocks of the store, ordered by their key."""
     manifests = store.manifests()
-    keys = sorted({BlockKey.of(manifest.key) for manifest in manifests})
-    return [_block(store, key, manifests) for key in keys]
+    return [_block(store, key, manifests) for key in sorted({m.key.conditions for m in manifests})]
 
 
-def _block(store: ScoreStore, key: BlockKey, manifests: Iterable[Manifest]) -> Block:
-    own = [manifest for manifest in manifests if BlockKey.of(manifest.key) == key]
-    complete = tuple(manifest for manifest in own if manifest.status == "complete")
+def _block(store: ScoreStore, key: Conditions, manifests: Sequence[Manifest]) -> Block:
+    members = [manifest for manifest in manifests if manifest.key.conditions == key]
+    complete = tuple(manifest for manifest in members if manifest.status == "complete")
+    scored = {manifest.key.run[:2] for manifest in complete}
+    # A "no weights" entry is outdated by weights that came later, which have another key.
     absent = tuple(
-        m for m in own if m.status == "failed" or (m.status == "missing" and _is_open(m, complete))
+        m for m in members if m.status == "failed" or (m.status == "missing" and m.key.run[:2] not in scored)
     )
     return Block(key, complete, absent, store.scores(manifest.key for manifest in complete))
-
-
-def _is_open(missing: Manifest, complete: Iterable[Manifest]) -> bool:
-    """Whether a "no weights" entry still stands: weights that came later have another key."""
-    wanted = (missing.key.model, missing.key.variant)
-    return all((manifest.key.model, manifest.key.variant) != wanted for manifest in complete)

@@ -1,32 +1,51 @@
 """The pictures of the report: the same regions of HR, LR and every model, ready to be embedded.
 
-Crops are stored without loss, because the page computes its error maps from them. Nothing is resampled here:
-the page enlarges pixels as squares. Where a model invented or omitted detail is computed here, from the whole
-stored images, and embedded as transparent pictures that the page lays over the crops.
+Regions are chosen by rule from the pixels, never by hand. Crops are stored without loss and not resampled:
+the page computes its error maps from them and enlarges pixels as squares. Where a model invented (warm tint)
+or omitted detail (cool hatching) is computed from the whole images and laid over the crops.
 """
 
 from __future__ import annotations
 
 import base64
+import struct
 import warnings
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from srbench.errors import SrbenchError
 from srbench.evaluation.metrics.psnr import psnr
 from srbench.reporting.blocks import Block
-from srbench.reporting.detail import DetailMap, detail_map, overlay
-from srbench.reporting.regions import Grey, Region, choose
-from srbench.reporting.rows import BASELINE, Row
+from srbench.reporting.rows import BASELINE, RANKED, Row
 from srbench.store import Manifest, ScoreStore
+
+Grey = NDArray[np.uint8]
+Field = NDArray[np.float64]
 
 MAX_IMAGES = 6
 MAX_PICTURES = 160
+SIDE = 256
+"""Side of a region in HR pixels."""
 ERROR_SCALE = 0.2
+"""Error, in parts of the grey range, from which on the colour no longer changes."""
+_STEP = 8
+_MAX_SHARED_AREA = 0.25
 _THUMBNAIL_SIDE = 260
+_LEVELS = 256
+_LEGEND_STEPS = 24
+STEPS = (0.25, 0.75, 2.25)
+"""Unexplained detail, in parts of the mean detail of HR, from which on each tint is used."""
+OPACITIES = (0.34, 0.58, 0.85)
+INVENTED = (255, 122, 0)
+OMITTED = (40, 150, 255)
+STRIPE = 4
+"""Pixels from one line of the hatching to the next; half of them are drawn."""
 
 
 @dataclass(frozen=True)
@@ -110,13 +129,13 @@ def panels(store: ScoreStore, block: Block, rows: Sequence[Row]) -> tuple[list[P
             f"{len(images)} images have previews; the first {MAX_IMAGES} by id are shown, "
             "to keep the page small."
         )
-    made = []
+    shown = []
     n_regions = max(MAX_PICTURES // (min(len(images), MAX_IMAGES) * (len(rows) + 2)), 1) if images else 0
     for image in images[:MAX_IMAGES]:
         panel, problems = _panel(store, block, rows, image, n_regions)
         notes += problems
-        made += [panel] if panel is not None else []
-    return made, notes
+        shown += [panel] if panel is not None else []
+    return shown, notes
 
 
 def shown_run(row: Row) -> Manifest:
@@ -124,27 +143,26 @@ def shown_run(row: Row) -> Manifest:
     return next((manifest for manifest in row.manifests if manifest.previews), row.manifest)
 
 
-def reference_id(manifest: Manifest) -> str:
-    """Where the HR and LR of a run's previews are stored."""
-    return str(manifest.data.get("reference_id", ""))
-
-
 def _panel(
     store: ScoreStore, block: Block, rows: Sequence[Row], image: str, n_regions: int
 ) -> tuple[Panel | None, list[str]]:
     shown = [run for run in map(shown_run, rows) if image in run.previews]
-    references = sorted({reference_id(run) for run in shown})
-    found = [store.reference(name, image, "hr") for name in references]
-    hr = next((pixels for path in found if (pixels := _read(path)) is not None), None)
+    references = sorted({str(run.data.get("reference_id", "")) for run in shown})
+    hr = _first_readable(store, references, image, "hr")
+    lr = _first_readable(store, references, image, "lr")
     if hr is None:
         return None, [f"No HR image is stored for {image}: evaluate again with previews to see its crops."]
-    lr = next(
-        (p for name in references if (p := _read(store.reference(name, image, "lr"))) is not None), None
-    )
     outputs, problems = _outputs(store, rows, image, hr, block.key.scale)
     if min(hr.shape) < 4 * block.key.scale:
         return None, [*problems, f"{image} is too small to show."]
     return _assemble(block, image, hr, lr, outputs, n_regions), problems
+
+
+def _first_readable(
+    store: ScoreStore, references: Sequence[str], image: str, kind: Literal["hr", "lr"]
+) -> Grey | None:
+    pictures = (_read(store.reference(name, image, kind)) for name in references)
+    return next((pixels for pixels in pictures if pixels is not None), None)
 
 
 def _outputs(
@@ -170,23 +188,23 @@ def _assemble(
     block: Block, image: str, hr: Grey, lr: Grey | None, outputs: Sequence[_Output], n_regions: int
 ) -> Panel:
     scale = block.key.scale
-    judged = {output.row.identifier: output.pixels for output in outputs if output.row.shapes_crops}
+    judged = {output.row.identifier: output.pixels for output in outputs if output.row.kind in RANKED}
     regions = choose(hr, judged, scale)[:n_regions]
-    tiles = [
-        Tile("HR", "ground truth", "hr", _pictures([r.cut(hr) for r in regions]), (None,) * len(regions))
-    ]
+    nothing = (None,) * len(regions)
+    tiles = [Tile("HR", "ground truth", "hr", tuple(_picture(r.cut(hr)) for r in regions), nothing)]
     if lr is not None and (hr.shape[0] // scale, hr.shape[1] // scale) == lr.shape:
-        crops = [region.cut_lr(lr, scale) for region in regions]
-        tiles.append(Tile("LR", "what the models get", "lr", _pictures(crops), (None,) * len(regions)))
+        crops = tuple(_picture(region.cut_lr(lr, scale)) for region in regions)
+        tiles.append(Tile("LR", "what the models get", "lr", crops, nothing))
     tiles += [_tile(output, hr, regions) for output in outputs]
-    group, category = _place(block, image)
+    stored = block.scores[block.scores["image"] == image]
+    group, category = (str(stored[name].iloc[0]) if len(stored) else "" for name in ("group", "category"))
     height, width = hr.shape
     return Panel(image, group, category, width, height, _overview(hr), tuple(regions), tuple(tiles))
 
 
 def _tile(output: _Output, hr: Grey, regions: Sequence[Region]) -> Tile:
     values = tuple(psnr(region.cut(output.pixels), region.cut(hr), 255.0) for region in regions)
-    pictures = _pictures([region.cut(output.pixels) for region in regions])
+    pictures = tuple(_picture(region.cut(output.pixels)) for region in regions)
     row = output.row
     cuts = [output.detail.cut(r.top, r.left, r.side) for r in regions] if output.detail else []
     return Tile(
@@ -199,15 +217,6 @@ def _tile(output: _Output, hr: Grey, regions: Sequence[Region]) -> Tile:
         tuple(_embedded(overlay(cut), cut.invented.shape) for cut in cuts),
         tuple(cut.means for cut in cuts),
     )
-
-
-def _place(block: Block, image: str) -> tuple[str, str]:
-    rows = block.scores[block.scores["image"] == image]
-    return (str(rows["group"].iloc[0]), str(rows["category"].iloc[0])) if len(rows) else ("", "")
-
-
-def _pictures(crops: Sequence[Grey]) -> tuple[Picture, ...]:
-    return tuple(_picture(crop) for crop in crops)
 
 
 def _overview(hr: Grey) -> Picture:
@@ -242,3 +251,201 @@ def _read(path: Path | None) -> Grey | None:
         warnings.warn(f"{path} is not a readable image (ignored)", stacklevel=2)
         return None
     return np.asarray(pixels, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A square of HR pixels and the rule that chose it."""
+
+    rule: str
+    top: int
+    left: int
+    side: int
+
+    def cut(self, pixels: Grey) -> Grey:
+        """This part of an HR-sized image."""
+        return pixels[self.top : self.top + self.side, self.left : self.left + self.side]
+
+    def cut_lr(self, pixels: Grey, scale: int) -> Grey:
+        """The same part of the LR image; top, left and side are multiples of the scale."""
+        part = slice(self.top // scale, (self.top + self.side) // scale)
+        return pixels[part, self.left // scale : (self.left + self.side) // scale]
+
+    def shared_area(self, other: Region) -> float:
+        """Share of the area that lies in both, 0 to 1."""
+        height = min(self.top, other.top) + self.side - max(self.top, other.top)
+        width = min(self.left, other.left) + self.side - max(self.left, other.left)
+        return max(height, 0) * max(width, 0) / self.side**2
+
+
+def choose(hr: Grey, outputs: Mapping[str, Grey], scale: int, side: int = SIDE) -> list[Region]:
+    """Up to three regions that overlap little: most disagreement, finest detail, a typical one.
+
+    Args:
+        hr: ``(H, W)`` ground truth.
+        outputs: model to its ``(H, W)`` output.
+        scale: magnification; regions start and end on whole LR pixels.
+        side: HR pixels, made smaller when the image is.
+    """
+    step = scale * max(_STEP // scale, 1)
+    side = min(side, *hr.shape) // scale * scale
+    disagreement = _window_means(_disagreement(list(outputs.values()), hr), side, step)
+    detail = _window_means(_detail(hr), side, step)
+    typical = -np.abs(disagreement - np.median(disagreement))
+    rules = {"models differ most": disagreement, "finest detail": detail, "typical": typical}
+    chosen: list[Region] = []
+    for rule, merit in rules.items():
+        region = _best_free(rule, merit, side, step, chosen)
+        if region is not None:
+            chosen.append(region)
+    return chosen
+
+
+def _disagreement(outputs: Sequence[Grey], hr: Grey) -> Field:
+    """Standard deviation over the models at each pixel; with one model, its absolute error."""
+    if len(outputs) < 2:
+        reference = outputs[0] if outputs else hr
+        return np.abs(reference.astype(np.float64) - hr.astype(np.float64))
+    mean = sum(image.astype(np.float64) for image in outputs) / len(outputs)
+    squares = sum((image.astype(np.float64) - mean) ** 2 for image in outputs)
+    return np.asarray(np.sqrt(squares / len(outputs)))
+
+
+def _detail(hr: Grey) -> Field:
+    """Gradient magnitude after a 2x2 mean, which keeps single-pixel noise from passing for structure."""
+    image = hr.astype(np.float64)
+    smooth = (image[:-1, :-1] + image[1:, :-1] + image[:-1, 1:] + image[1:, 1:]) / 4
+    rows, columns = np.gradient(smooth) if min(smooth.shape) > 1 else (smooth * 0, smooth * 0)
+    return np.asarray(np.pad(np.hypot(rows, columns), ((0, 1), (0, 1)), mode="edge"))
+
+
+def _window_means(field: Field, side: int, step: int) -> Field:
+    """Mean of every ``side`` x ``side`` window whose corner lies on a grid of ``step``, by a summed table."""
+    table = np.pad(field.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    tops = np.arange(0, field.shape[0] - side + 1, step)[:, None]
+    lefts = np.arange(0, field.shape[1] - side + 1, step)[None, :]
+    total = table[tops + side, lefts + side] - table[tops, lefts + side]
+    total = total - table[tops + side, lefts] + table[tops, lefts]
+    return np.asarray(total / side**2)
+
+
+def _best_free(rule: str, merit: Field, side: int, step: int, taken: Sequence[Region]) -> Region | None:
+    """The window of highest merit that shares little with those taken; the first one among equals."""
+    for index in np.argsort(-merit, axis=None, kind="stable"):
+        row, column = divmod(int(index), merit.shape[1])
+        region = Region(rule, row * step, column * step, side)
+        if all(region.shared_area(other) <= _MAX_SHARED_AREA for other in taken):
+            return region
+    return None
+
+
+@dataclass(frozen=True)
+class DetailMap:
+    """Unexplained detail of one image, ``(H, W)`` each, in parts of the mean detail of HR."""
+
+    invented: NDArray[np.float32]
+    omitted: NDArray[np.float32]
+
+    def cut(self, top: int, left: int, side: int) -> DetailMap:
+        """A square part of it."""
+        part = (slice(top, top + side), slice(left, left + side))
+        return DetailMap(self.invented[part], self.omitted[part])
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Mean invented and mean omitted detail."""
+        return float(self.invented.mean()), float(self.omitted.mean())
+
+
+def detail_map(sr: Grey, hr: Grey, scale: int) -> DetailMap:
+    """Compare two 8-bit images of one size; the magnification must be 2 or more."""
+    from srbench.evaluation.functional.detail_maps import hallucination_map, omission_map
+
+    planes = sr / 255.0, hr / 255.0
+    invented, omitted = hallucination_map(*planes, scale), omission_map(*planes, scale)
+    return DetailMap(invented.astype(np.float32), omitted.astype(np.float32))
+
+
+def overlay(detail: DetailMap) -> bytes:
+    """The tints of a map as a PNG that is transparent where nothing is to be shown.
+
+    On the lines of the hatching omitted detail has precedence, between them invented detail.
+    """
+    invented, omitted = (
+        np.digitize(plane, STEPS).astype(np.uint8) for plane in (detail.invented, detail.omitted)
+    )
+    rows, columns = np.indices(invented.shape)
+    on_line = (rows + columns) % STRIPE < STRIPE // 2
+    cool = np.where(omitted > 0, omitted + len(STEPS), 0).astype(np.uint8)
+    palette = bytes(3) + b"".join(bytes(colour) for colour in (INVENTED, OMITTED) for _ in OPACITIES)
+    alphas = bytes(1) + 2 * bytes(round(255 * opacity) for opacity in OPACITIES)
+    return png(np.where(on_line & (omitted > 0), cool, invented).astype(np.uint8), palette, alphas)
+
+
+def legend() -> tuple[tuple[str, str, str], ...]:
+    """Each step: from where on, and the CSS colours of invented and omitted detail."""
+    return tuple(
+        (f"{step:g}", _css(INVENTED, opacity), _css(OMITTED, opacity))
+        for step, opacity in zip(STEPS, OPACITIES, strict=True)
+    )
+
+
+def png(pixels: Grey, palette: bytes, alphas: bytes) -> bytes:
+    """A PNG of up to 16 colours, 4 bits a pixel (PNG specification, colour type 3).
+
+    Args:
+        pixels: ``(H, W)`` numbers of colours.
+        palette: red, green and blue of each colour.
+        alphas: opacity of each colour.
+    """
+    height, width = pixels.shape
+    even = np.pad(pixels, ((0, 0), (0, width % 2)))
+    packed = (even[:, ::2] << 4 | even[:, 1::2]).astype(np.uint8)
+    lines = np.pad(packed, ((0, 0), (1, 0))).tobytes()  # each line starts with its filter: none
+    header = struct.pack(">IIBBBBB", width, height, 4, 3, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"PLTE", palette), (b"tRNS", alphas), (b"IDAT", zlib.compress(lines, 9))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in (*parts, (b"IEND", b""))
+    )
+
+
+def _css(colour: tuple[int, int, int], opacity: float) -> str:
+    return f"rgb({' '.join(map(str, colour))} / {opacity:g})"
+
+
+@dataclass(frozen=True)
+class ErrorScale:
+    """How an absolute error becomes a colour.
+
+    Attributes:
+        red: 256 values in [0, 1] for errors of 0 to 255 grey levels, as an SVG table.
+        green: the same for green.
+        blue: the same for blue.
+        legend: colours from no error to the largest one that is told apart.
+        marks: what stands below the legend.
+    """
+
+    red: str
+    green: str
+    blue: str
+    legend: tuple[str, ...]
+    marks: tuple[str, ...]
+
+
+def error_scale() -> ErrorScale:
+    """Black to pale yellow by lightness (readable without colour vision), fixed from 0 to ``ERROR_SCALE``."""
+    entries = _inferno(np.minimum(np.arange(_LEVELS) / (_LEVELS - 1) / ERROR_SCALE, 1.0))
+    red, green, blue = (" ".join(f"{value / 255:.3f}" for value in entries[:, part]) for part in range(3))
+    legend = tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in _inferno(np.linspace(0, 1, _LEGEND_STEPS)))
+    marks = ("0", f"{ERROR_SCALE / 2:g}", f"≥ {ERROR_SCALE:g}")
+    return ErrorScale(red, green, blue, legend, marks)
+
+
+def _inferno(shares: Field) -> NDArray[np.uint8]:
+    """RGB of shares 0 to 1 of the scale."""
+    import cv2
+
+    grey = np.round(255 * shares).astype(np.uint8).reshape(-1, 1)
+    blue_green_red = np.asarray(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO), dtype=np.uint8)
+    return blue_green_red.reshape(len(shares), 3)[:, ::-1]

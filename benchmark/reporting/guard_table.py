@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from srbench.evaluation.guards.cards import GUARDS, Finding
-from srbench.reporting.guards import NO_MODEL, SIGNS, WORDS, run_of, title_of_guard
+from srbench.evaluation.guards.cards import GUARDS, Finding, title_of_guard
 from srbench.reporting.leaderboard import Leaderboard
+
+NO_MODEL = "srbench made these images itself, no model did."
+WORDS: Mapping[str, str] = {"passed": "passed", "failed": "failed", "unchecked": "not checked"}
+SIGNS: Mapping[str, str] = {"passed": "✓", "failed": "✗", "unchecked": "?"}
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,15 @@ class GuardRow:
 
 def guard_rows(board: Leaderboard) -> list[GuardRow]:
     """A row for every complete run, in the order of the leaderboard."""
-    runs = [(row.label_of(run), board.findings[run_of(run)]) for row in board.rows for run in row.manifests]
-    return [_row(label, {one.guard: one for one in found}) for label, found in runs]
+    names = [guard.name for guard in GUARDS]
+    rows = []
+    for row in board.rows:
+        for manifest in row.manifests:
+            findings = {finding.guard: finding for finding in board.findings[manifest.key.run]}
+            cells = tuple(_cell(name, findings.get(name)) for name in names)
+            others = tuple(_cell(name, finding) for name, finding in findings.items() if name not in names)
+            rows.append(GuardRow(row.label_of(manifest), cells, others))
+    return rows
 
 
 def in_words(rows: Sequence[GuardRow]) -> str:
@@ -56,15 +66,8 @@ def in_words(rows: Sequence[GuardRow]) -> str:
     return f"{runs}; {passed} checks passed, {unchecked} not made"
 
 
-def _row(label: str, found: dict[str, Finding]) -> GuardRow:
-    known = [guard.name for guard in GUARDS]
-    cells = tuple(_cell(name, found.get(name)) for name in known)
-    return GuardRow(label, cells, tuple(_cell(name, one) for name, one in found.items() if name not in known))
-
-
-def _cell(name: str, found: Finding | None) -> GuardCell:
-    if found is None:
-        return GuardCell(title_of_guard(name), "", "–", "not applicable", NO_MODEL)
-    return GuardCell(
-        title_of_guard(name), found.status, SIGNS[found.status], WORDS[found.status], found.detail
-    )
+def _cell(name: str, finding: Finding | None) -> GuardCell:
+    title = title_of_guard(name)
+    if finding is None:
+        return GuardCell(title, "", "–", "not applicable", NO_MODEL)
+    return GuardCell(title, finding.status, SIGNS[finding.status], WORDS[finding.status], finding.detail)

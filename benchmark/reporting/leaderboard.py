@@ -1,34 +1,43 @@
-"""The leaderboard of one block: one row a training, one cell a metric. The statistics are the harness'."""
+"""The leaderboard of one block: one row a training, one cell a metric."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from srbench.evaluation import statistics
-from srbench.evaluation.guards.cards import Finding
+from srbench.evaluation.guards.cards import Finding, badge_of, failures, reasons_unranked
 from srbench.reporting.blocks import Block
-from srbench.reporting.cells import Cohort, by_category, cells_of, group_differences
-from srbench.reporting.formats import decimals_for
-from srbench.reporting.guards import RunId, badge_of, failures, findings_of
-from srbench.reporting.measures import FEW_COLUMNS, MAIN, Family, Measure, measures, sheets
+from srbench.reporting.formats import (
+    FEW_COLUMNS,
+    MAIN,
+    Family,
+    Measure,
+    decimals_for,
+    is_number,
+    measures,
+    number,
+    sheets,
+)
 from srbench.reporting.rows import (
     BASELINE,
     RANKED,
     SECTIONS,
-    Cell,
+    CategoryMean,
+    ComparisonGroup,
     Row,
-    Standing,
-    badges_of,
+    RowKind,
+    by_category,
+    cells_of,
+    findings_of,
     gather,
-    run_of,
-    standing_of,
+    group_differences,
+    row_kind,
 )
-from srbench.store import Manifest
+from srbench.store import CONTROL, RUN, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,29 +49,29 @@ class Leaderboard:
 
     Attributes:
         block: the runs.
-        cohort: who is compared with whom.
+        group: who is compared with whom.
         findings: run to what the guards found about it.
-        rows: by standing, then by the first metric, best first.
+        rows: by kind, then by the first metric, best first.
         columns: the metrics that at least one run has a value of, in printing order.
         empty_columns: the metrics that no run has a value of.
         cost_columns: the properties of the models, in printing order.
         decimals: metric id to decimals that the intervals of its means support.
         diff_decimals: the same for differences to bicubic, whose intervals are narrower.
         group_differences: metric id to row to the difference from bicubic in each group of images.
-        categories: category to the rows' cells on its images alone, for the metrics that are seen first.
+        categories: category to the rows' means on its images alone, for the metrics that are seen first.
     """
 
     block: Block
-    cohort: Cohort
-    findings: Mapping[RunId, tuple[Finding, ...]]
+    group: ComparisonGroup
+    findings: Mapping[Run, tuple[Finding, ...]]
     rows: tuple[Row, ...]
     columns: tuple[Measure, ...]
     empty_columns: tuple[Measure, ...]
     cost_columns: tuple[Measure, ...]
     decimals: Mapping[str, int]
     diff_decimals: Mapping[str, int]
-    group_differences: Mapping[str, Mapping[RunId, tuple[float, ...]]]
-    categories: Mapping[str, Mapping[RunId, Mapping[str, Cell]]]
+    group_differences: Mapping[str, Mapping[Run, tuple[float, ...]]]
+    categories: Mapping[str, Mapping[Run, Mapping[str, CategoryMean]]]
 
     @cached_property
     def families(self) -> list[Family]:
@@ -90,12 +99,19 @@ class Leaderboard:
     @cached_property
     def fooled(self) -> frozenset[str]:
         """The metrics in which invented texture beats bicubic: no evidence of structure here."""
-        controls = [row for row in self.rows if row.manifest.key.model == statistics.CONTROL]
-        pairs = [(column, row.cells.get(column.id)) for column in self.columns for row in controls]
-        return frozenset(column.id for column, cell in pairs if cell and _beats_bicubic(cell, column))
+        signs = {"higher": 1.0, "lower": -1.0, "none": 0.0}
+        return frozenset(
+            column.id
+            for column in self.columns
+            for row in self.rows
+            if row.manifest.key.model == CONTROL
+            and (cell := row.cells.get(column.id))
+            and cell.differs
+            and signs[column.direction] * cell.diff > 0
+        )
 
     @cached_property
-    def short_names(self) -> Mapping[RunId, str]:
+    def short_names(self) -> Mapping[Run, str]:
         """Names for plots: the title, with variant and seed only where rows would share a name."""
         return {row.run: _short_name(row, self.rows) for row in self.rows}
 
@@ -109,9 +125,9 @@ class Leaderboard:
         """Independent groups behind the most complete metric."""
         return max((row.n_groups for row in self.rows), default=0)
 
-    def section(self, standing: Standing) -> list[Row]:
+    def section(self, kind: RowKind) -> list[Row]:
         """The rows of one section."""
-        return [row for row in self.rows if row.standing == standing]
+        return [row for row in self.rows if row.kind == kind]
 
 
 def leaderboard(block: Block) -> Leaderboard:
@@ -119,109 +135,113 @@ def leaderboard(block: Block) -> Leaderboard:
     scores = block.scores
     every = measures(scores.loc[scores["image"] != "", "metric"].unique())
     findings = findings_of(block)
-    groups = gather(block.complete, findings)
-    cohort = _cohort(block, groups, findings)
-    cells = cells_of(cohort, every)
-    known = [c for c in every if any(math.isfinite(cell.mean) for cell in cells[c.id].values())]
-    columns = [column for family in sheets(known) for column in family.measures]
-    rows = _told_apart([_row(group, cells, scores, findings) for group in groups])
+    trainings = gather(block.complete, findings)
+    kinds = {runs[0].key.run: row_kind(runs[0], findings[runs[0].key.run]) for runs in trainings}
+    group = ComparisonGroup(
+        scores,
+        {runs[0].key.run: tuple(manifest.key.run for manifest in runs) for runs in trainings},
+        frozenset(run for run, kind in kinds.items() if kind in RANKED),
+        BASELINE,
+    )
+    cells = cells_of(group, every)
+    filled = [c for c in every if any(math.isfinite(cell.mean) for cell in cells[c.id].values())]
+    columns = [column for family in sheets(filled) for column in family.measures]
+    rows = []
+    for runs in trainings:
+        run = runs[0].key.run
+        costs, cost_reasons = _costs(scores, [manifest.key.run for manifest in runs])
+        rows.append(
+            Row(
+                runs[0],
+                kinds[run],
+                {metric: by_row[run] for metric, by_row in cells.items() if run in by_row},
+                costs,
+                cost_reasons,
+                reasons_unranked(runs[0], findings[run]),
+                repeats=tuple(runs[1:]),
+                faults={badge_of(finding): finding.detail for finding in failures(findings[run])},
+            )
+        )
+    labels = Counter(row.label for row in rows)
+    rows = [replace(r, weights_start=r.run.weights[:6]) if labels[r.label] > 1 else r for r in rows]
     return Leaderboard(
         block,
-        cohort,
+        group,
         findings,
-        rows=tuple(sorted(rows, key=lambda row: _place(row, _lead(columns)))),
+        rows=tuple(sorted(rows, key=lambda row: _order(row, _lead(columns)))),
         columns=tuple(columns),
-        empty_columns=tuple(column for column in every if column not in known),
+        empty_columns=tuple(column for column in every if column not in filled),
         cost_columns=tuple(measures(scores.loc[scores["image"] == "", "metric"].unique(), family="cost")),
-        decimals={name: _decimals((c.low, c.high) for c in own.values()) for name, own in cells.items()},
-        diff_decimals={
-            name: _decimals((c.diff_low, c.diff_high) for c in own.values()) for name, own in cells.items()
+        decimals={
+            name: decimals_for((c.high - c.low) / 2 for c in by_row.values())
+            for name, by_row in cells.items()
         },
-        group_differences={column.id: group_differences(cohort, column.id) for column in columns},
-        categories=by_category(cohort, sheets(columns)[0].measures if columns else ()),
+        diff_decimals={
+            name: decimals_for((c.diff_high - c.diff_low) / 2 for c in by_row.values())
+            for name, by_row in cells.items()
+        },
+        group_differences={column.id: group_differences(group, column.id) for column in columns},
+        categories=by_category(group, sheets(columns)[0].measures if columns else ()),
     )
 
 
-def _cohort(
-    block: Block, groups: Sequence[Sequence[Manifest]], findings: Mapping[RunId, tuple[Finding, ...]]
-) -> Cohort:
-    rows = {run_of(group[0]): tuple(map(run_of, group)) for group in groups}
-    standings = {run_of(group[0]): standing_of(group[0], findings[run_of(group[0])]) for group in groups}
-    ranked = frozenset(run for run, standing in standings.items() if standing in RANKED)
-    return Cohort(block.scores, rows, ranked, BASELINE)
+def spread_over_seeds(board: Leaderboard) -> list[str]:
+    """How much a repeated training moves a mean: one line a row of several seeds and metric seen first."""
+    lines = []
+    for row in board.rows:
+        for column in board.first_view if row.repeats else ():
+            cell = row.cells.get(column.id)
+            if column.direction == "none" or cell is None or not is_number(cell.seed_sd):
+                continue
+            decimals = board.decimals[column.id] + 1
+            unit = f" {column.unit}" if column.unit else ""
+            lines.append(
+                f"{board.short_names[row.run]}, {column.title} {number(cell.mean, decimals)} ± "
+                f"{number(cell.seed_sd, decimals)}{unit} ({cell.n_seeds} seeds)"
+            )
+    return lines
 
 
 def _lead(columns: Sequence[Measure]) -> Measure | None:
     return next((column for column in columns if column.direction != "none"), None)
 
 
-def _beats_bicubic(cell: Cell, column: Measure) -> bool:
-    better = cell.diff > 0 if column.direction == "higher" else cell.diff < 0
-    return column.direction != "none" and better and cell.is_clear
-
-
-def _told_apart(rows: Sequence[Row]) -> list[Row]:
-    counts = Counter(row.label for row in rows)
-    return [replace(r, twin_mark=r.run[2][:6]) if counts[r.label] > 1 else r for r in rows]
-
-
 def _short_name(row: Row, rows: Sequence[Row]) -> str:
     namesakes = [other.manifest for other in rows if other.title == row.title]
     variants = {manifest.key.variant for manifest in namesakes}
-    budgets = {manifest.weights.get("budget") for manifest in namesakes if manifest.key.variant == row.run[1]}
-    seeds = {manifest.key.seed for manifest in namesakes if manifest.key.variant == row.run[1]}
-    parts = [row.title, row.run[1] if len(variants) > 1 else ""]
-    parts.append(str(row.manifest.weights.get("budget", "")) if len(budgets) > 1 else "")
-    parts.append(f"s{row.run[3]}" if len(seeds) > 1 else "")
-    parts.append(row.twin_mark)
+    same_variant = [manifest for manifest in namesakes if manifest.key.variant == row.run.variant]
+    budgets = {manifest.weights.get("budget") for manifest in same_variant}
+    seeds = {manifest.key.seed for manifest in same_variant}
+    parts = [
+        row.title,
+        row.run.variant if len(variants) > 1 else "",
+        str(row.manifest.weights.get("budget", "")) if len(budgets) > 1 else "",
+        f"s{row.run.seed}" if len(seeds) > 1 else "",
+        row.weights_start,
+    ]
     return " ".join(part for part in parts if part)
 
 
-def _row(
-    group: Sequence[Manifest],
-    cells: Mapping[str, Mapping[RunId, Cell]],
-    scores: pd.DataFrame,
-    findings: Mapping[RunId, tuple[Finding, ...]],
-) -> Row:
-    run, found = run_of(group[0]), findings[run_of(group[0])]
-    own = {metric: by_run[run] for metric, by_run in cells.items() if run in by_run}
-    costs, reasons = _costs(scores, [run_of(manifest) for manifest in group])
-    return Row(
-        group[0],
-        standing_of(group[0], found),
-        own,
-        costs,
-        reasons,
-        badges_of(group[0], found),
-        repeats=tuple(group[1:]),
-        faults={badge_of(one): one.detail for one in failures(found)},
-    )
-
-
-def _costs(scores: pd.DataFrame, runs: Sequence[RunId]) -> tuple[dict[str, float], dict[str, str]]:
+def _costs(scores: pd.DataFrame, runs: Sequence[Run]) -> tuple[dict[str, float], dict[str, str]]:
     """Each property, the mean over seeds where it is measured, and why one has no value."""
-    rows = scores[(scores["image"] == "") & (scores["model"] == runs[0][0])]
+    rows = scores[(scores["image"] == "") & (scores["model"] == runs[0].model)]
     values: dict[str, list[float]] = {}
     reasons: dict[str, str] = {}
     for record in rows.to_dict("records"):
-        if tuple(record[name] for name in statistics.RUN) not in runs:
+        if tuple(record[name] for name in RUN) not in runs:
             continue
         if math.isfinite(record["value"]):
             values.setdefault(str(record["metric"]), []).append(float(record["value"]))
         elif record["reason"]:
             reasons[str(record["metric"])] = str(record["reason"])
-    means = {metric: sum(own) / len(own) for metric, own in values.items()}
+    means = {metric: sum(numbers) / len(numbers) for metric, numbers in values.items()}
     return means, {metric: why for metric, why in reasons.items() if metric not in means}
 
 
-def _decimals(intervals: Iterable[tuple[float, float]]) -> int:
-    return decimals_for((high - low) / 2 for low, high in intervals)
-
-
-def _place(row: Row, lead: Measure | None) -> tuple[int, float, str, str]:
+def _order(row: Row, lead: Measure | None) -> tuple[int, float, str, str]:
     """Sections in order; within one the best mean of the first directed metric, missing ones last."""
     cell = row.cells.get(lead.id) if lead else None
-    mean = cell.mean if cell and math.isfinite(cell.mean) else math.nan
+    mean = cell.mean if cell else math.nan
     merit = mean if lead and lead.direction == "lower" else -mean
-    place = merit if math.isfinite(merit) else math.inf
-    return list(SECTIONS).index(row.standing), place, row.manifest.key.model, row.identifier
+    merit = merit if math.isfinite(merit) else math.inf
+    return list(SECTIONS).index(row.kind), merit, row.manifest.key.model, row.identifier

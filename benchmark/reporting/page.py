@@ -17,21 +17,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from srbench.evaluation.guards.cards import GUARDS
-from srbench.reporting.colours import error_scale
-from srbench.reporting.crops import Panel, panels
-from srbench.reporting.curve_plots import CurvePlot, LineKey, curve_plots, line_keys
-from srbench.reporting.curves import CurveSet, curve_sets
-from srbench.reporting.detail import legend
-from srbench.reporting.findings import Gap, gaps_of, warnings_of
-from srbench.reporting.forest import forest_plots
-from srbench.reporting.formats import is_number, number, quantity, rank, short_hash
+from srbench.reporting.crops import Panel, error_scale, legend, panels
+from srbench.reporting.curves import CurvePlot, CurveSet, LineKey, curve_plots, curve_sets, line_keys
+from srbench.reporting.findings import Field, Gap, RunRecord, conditions, gaps_of, record, warnings_of
+from srbench.reporting.formats import Family, families, is_number, number, quantity, rank
 from srbench.reporting.guard_table import GuardRow, guard_rows, in_words
-from srbench.reporting.leaderboard import Leaderboard
-from srbench.reporting.measures import Family, Measure, families
-from srbench.reporting.plots import Plot, cost_plots, families_shown
-from srbench.reporting.provenance import Field, RunRecord, conditions, record
+from srbench.reporting.leaderboard import Leaderboard, spread_over_seeds
+from srbench.reporting.plots import Plot, cost_plots, families_shown, forest_plots
 from srbench.reporting.rows import SECTIONS
-from srbench.reporting.spread import spread_over_seeds
 from srbench.reporting.trust import TrustTable, trust
 from srbench.store import ScoreStore
 
@@ -59,38 +52,9 @@ class Section:
     lines: list[LineKey]
     guards: list[GuardRow]
     panels: list[Panel]
+    glossary: list[Family]
     conditions: list[Field]
     records: list[RunRecord]
-
-    @property
-    def cost_metrics(self) -> list[Measure]:
-        """Metrics that are plotted against cost."""
-        return list(dict.fromkeys(plot.metric for plot in self.cost_plots))
-
-    @property
-    def cost_costs(self) -> list[Measure]:
-        """Costs that metrics are plotted against."""
-        return list(dict.fromkeys(plot.cost for plot in self.cost_plots if plot.cost is not None))
-
-    @property
-    def glossary(self) -> list[Family]:
-        """All metrics by family, for what they mean."""
-        return families([*self.board.columns, *self.board.cost_columns])
-
-    @property
-    def curve_names(self) -> list[tuple[str, str]]:
-        """Names and titles of the curves."""
-        return list(dict.fromkeys((plot.name, plot.title) for plot in self.curves))
-
-    @property
-    def curve_categories(self) -> list[str]:
-        """Categories of images that curves are drawn for; empty: all."""
-        return list(dict.fromkeys(plot.category for plot in self.curves))
-
-    @property
-    def forest_metrics(self) -> list[Measure]:
-        """Metrics with differences to bicubic."""
-        return [plot.metric for plot in self.forests]
 
 
 def section(store: ScoreStore, board: Leaderboard) -> Section:
@@ -100,7 +64,7 @@ def section(store: ScoreStore, board: Leaderboard) -> Section:
     curves = curve_sets(board)
     absent = [record(f"{m.key.model} ({m.key.variant}), {m.status}", m) for m in board.block.absent]
     return Section(
-        anchor=f"block-{key.slug}",
+        anchor=f"block-{board.block.slug}",
         title=f"{key.dataset}, {key.split} split, ×{key.scale}, {key.degradation}",
         board=board,
         trust=trust(board),
@@ -116,6 +80,7 @@ def section(store: ScoreStore, board: Leaderboard) -> Section:
         lines=line_keys(board, curves),
         guards=guard_rows(board),
         panels=shown,
+        glossary=families([*board.columns, *board.cost_columns]),
         conditions=conditions(board.block),
         records=[*(record(row.label_of(run), run) for row in board.rows for run in row.manifests), *absent],
     )
@@ -152,7 +117,7 @@ def _environment() -> Environment:
         number=number,
         signed=lambda value, decimals: number(value, decimals, signed=True),
         quantity=quantity,
-        short=short_hash,
+        short=lambda digest: digest[:12],
         rank=rank,
         sign=lambda verdict: VERDICT_SIGNS.get(verdict, ""),
     )

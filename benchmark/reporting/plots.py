@@ -1,4 +1,4 @@
-"""Quality against cost as inline SVG.
+"""Quality against cost, and differences to bicubic, as inline SVG.
 
 Drawn here rather than by a plotting library so that colours follow the reader's light or dark mode, names
 stand beside their points, and the same store gives the same bytes.
@@ -12,13 +12,28 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from srbench.reporting.axes import Axis, linear_axis, log_axis
-from srbench.reporting.formats import is_number, number
-from srbench.reporting.labels import LINE_HEIGHT, Anchor, Box, place, text_width
+from srbench.evaluation.statistics import LeaderboardRow
+from srbench.reporting.formats import Measure, is_number, number
 from srbench.reporting.leaderboard import Leaderboard
-from srbench.reporting.measures import Measure
-from srbench.reporting.rows import Cell, Row
-from srbench.reporting.svg import family_class, line, marker, svg, text
+from srbench.reporting.rows import Row
+from srbench.reporting.svg import (
+    LINE_HEIGHT,
+    Anchor,
+    Axis,
+    Box,
+    band,
+    family_class,
+    grid,
+    line,
+    linear_axis,
+    log_axis,
+    marker,
+    place_labels,
+    svg,
+    text,
+    text_width,
+    title_beside,
+)
 
 _WIDTH, _HEIGHT = 680.0, 400.0
 _FRAME = Box(64.0, 22.0, 664.0, 350.0)
@@ -37,7 +52,7 @@ class Plot:
 @dataclass(frozen=True)
 class _Point:
     row: Row
-    cell: Cell
+    cell: LeaderboardRow
     cost: float
 
 
@@ -59,133 +74,114 @@ def families_shown(board: Leaderboard) -> list[tuple[str, Markup]]:
 
 
 def _points(board: Leaderboard, metric: Measure, cost: Measure) -> list[_Point]:
-    found = []
+    points = []
     for row in board.rows:
         cell, value = row.cells.get(metric.id), row.costs.get(cost.id, math.nan)
-        free = row.standing == "interpolation" and not value > 0
+        free = row.kind == "interpolation" and not value > 0
         if cell is not None and is_number(cell.mean) and row.is_comparable and (free or value > 0):
-            found.append(_Point(row, cell, value if value > 0 else 0.0))
-    return found if any(point.cost > 0 for point in found) else []
+            points.append(_Point(row, cell, value if value > 0 else 0.0))
+    return points if any(point.cost > 0 for point in points) else []
 
 
 def _cost_svg(board: Leaderboard, metric: Measure, cost: Measure, points: Sequence[_Point]) -> Markup:
     ceiling = [row.cells[metric.id].mean for row in board.section("ceiling") if metric.id in row.cells]
     spread = [v for p in points for v in (p.cell.low, p.cell.mean, p.cell.high) if math.isfinite(v)]
-    near = [mean for mean in ceiling if _is_near(mean, spread)]
+    # A line that would squeeze the models together is left to words at the edge.
+    reach = 0.5 * (max(spread) - min(spread))
+    near = [mean for mean in ceiling if min(spread) - reach <= mean <= max(spread) + reach]
     vertical = linear_axis([*spread, *near], _FRAME.bottom, _FRAME.top)
     gutter = _GUTTER if any(not point.cost for point in points) else 0.0
     horizontal = log_axis([p.cost for p in points if p.cost], _FRAME.left + gutter + 8, _FRAME.right - 8)
-    places = [(horizontal(p.cost) if p.cost else _FRAME.left + 16, vertical(p.cell.mean)) for p in points]
-    anchors = [_anchor(board, p, x, y) for p, (x, y) in zip(points, places, strict=True)]
-    written = _ceiling_words(ceiling, vertical, board.decimals[metric.id])
-    boxes = place(anchors, Box(_FRAME.left + 2, _FRAME.top, _FRAME.right, _FRAME.bottom), written)
-    parts = [
-        _grid(horizontal, vertical),
-        _gutter(gutter, cost),
-        _ceiling(ceiling, vertical, board.decimals[metric.id]),
+    drawn = [(p, horizontal(p.cost) if p.cost else _FRAME.left + 16, vertical(p.cell.mean)) for p in points]
+    anchors = [
+        Anchor(x, y, board.short_names[p.row.run], Box(x - 6, y - 6, x + 6, y + 6)) for p, x, y in drawn
     ]
-    parts += [_error_bar(p, x, vertical) for p, (x, _) in zip(points, places, strict=True)]
-    parts += [marker(p.row.family, x, y, p.row.badges) for p, (x, y) in zip(points, places, strict=True)]
+    ceiling_line, written = _ceiling(ceiling, vertical, board.decimals[metric.id])
+    boxes = place_labels(anchors, Box(_FRAME.left + 2, _FRAME.top, _FRAME.right, _FRAME.bottom), written)
+    parts = [grid(_FRAME, horizontal, vertical, columns=True)]
+    if gutter:  # a logarithmic axis has no zero
+        parts.append(band(_FRAME, _FRAME.left, _FRAME.left + gutter))
+        parts.append(text(_FRAME.left + gutter / 2, _FRAME.bottom + 16, "none", "middle", "tick"))
+    parts.append(ceiling_line)
+    for point, x, _ in drawn:
+        if math.isfinite(point.cell.low) and math.isfinite(point.cell.high):
+            low, high = vertical(point.cell.low), vertical(point.cell.high)
+            parts.append(line(x, low, x, high, f"error {family_class(point.row.family)}"))
+    parts += [marker(p.row.family, x, y, p.row.badges) for p, x, y in drawn]
     parts += [_label(anchor, box) for anchor, box in zip(anchors, boxes, strict=True)]
-    parts += [_axis_titles(metric, cost)]
-    title = f"{metric.title} against {cost.title}"
-    return svg(_WIDTH, _HEIGHT, title, Markup("").join(parts))
+    unit = f", {cost.unit}" if cost.unit else ""
+    below = f"{cost.title}{unit} (log scale)"
+    beside = f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+    parts.append(text((_FRAME.left + _FRAME.right) / 2, _HEIGHT - 8, below, "middle", ""))
+    parts.append(title_beside(14, (_FRAME.top + _FRAME.bottom) / 2, f"{beside}, {metric.reading}"))
+    return svg(_WIDTH, _HEIGHT, f"{metric.title} against {cost.title}", Markup("").join(parts))
 
 
-def _anchor(board: Leaderboard, point: _Point, x: float, y: float) -> Anchor:
-    return Anchor(x, y, board.short_names[point.row.run], Box(x - 6, y - 6, x + 6, y + 6))
-
-
-def _grid(horizontal: Axis, vertical: Axis) -> Markup:
-    parts = []
-    for value, words in vertical.ticks:
-        y = f"{vertical(value):.1f}"
-        parts.append(line(_FRAME.left, y, _FRAME.right, y, "grid"))
-        parts.append(text(_FRAME.left - 8, float(y) + 4, words, "end", "tick"))
-    for value, words in horizontal.ticks:
-        x = f"{horizontal(value):.1f}"
-        parts.append(line(x, _FRAME.top, x, _FRAME.bottom, "grid"))
-        parts.append(text(float(x), _FRAME.bottom + 18, words, "middle", "tick"))
-    parts.append(line(_FRAME.left, _FRAME.bottom, _FRAME.right, _FRAME.bottom, "axis"))
-    return Markup("").join(parts)
-
-
-def _gutter(width: float, cost: Measure) -> Markup:
-    """The strip at the left where a logarithmic axis has no place for zero."""
-    if not width:
-        return Markup("")
-    right = _FRAME.left + width
-    middle = _FRAME.left + width / 2
-    strip = Markup('<rect class="gutter" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(
-        _FRAME.left, _FRAME.top, right - _FRAME.left, _FRAME.bottom - _FRAME.top
-    )
-    return strip + text(middle, _FRAME.bottom + 18, "none", "middle", "tick")
-
-
-def _is_near(mean: float, spread: Sequence[float]) -> bool:
-    """Whether a line at ``mean`` fits without squeezing the models together."""
-    reach = 0.5 * (max(spread) - min(spread))
-    return min(spread) - reach <= mean <= max(spread) + reach
-
-
-def _ceiling(means: Sequence[float], vertical: Axis, decimals: int) -> Markup:
-    """A dashed line, or a remark at the edge where it lies far outside."""
-    parts = []
+def _ceiling(means: Sequence[float], vertical: Axis, decimals: int) -> tuple[Markup, list[Box]]:
+    """A dashed line, or words at the edge where it lies far outside; and where it writes inside the frame."""
+    parts, boxes = [], []
     for mean in filter(math.isfinite, means):
         words = f"noise ceiling {number(mean, decimals)}"
         if vertical.low <= mean <= vertical.high:
             y = vertical(mean)
-            parts.append(line(_FRAME.left, f"{y:.1f}", _FRAME.right, f"{y:.1f}", "ceiling"))
+            parts.append(line(_FRAME.left, y, _FRAME.right, y, "ceiling"))
             parts.append(text(_FRAME.right - 4, y - 5, words, "end", "tick"))
+            left = _FRAME.right - 4 - text_width(words)
+            boxes.append(Box(left, y - 5 - LINE_HEIGHT, _FRAME.right, y + 2))
         else:
             side, y = ("above", _FRAME.top - 4) if mean > vertical.high else ("below", _FRAME.bottom - 5)
             parts.append(text(_FRAME.right, y, f"{words}, {side} this range", "end", "tick"))
-    return Markup("").join(parts)
-
-
-def _ceiling_words(means: Sequence[float], vertical: Axis, decimals: int) -> list[Box]:
-    """Where ``_ceiling`` writes inside the frame."""
-    inside = [mean for mean in means if vertical.low <= mean <= vertical.high]
-    widths = [text_width(f"noise ceiling {number(mean, decimals)}") for mean in inside]
-    return [
-        Box(_FRAME.right - 4 - width, vertical(mean) - 5 - LINE_HEIGHT, _FRAME.right, vertical(mean) + 2)
-        for mean, width in zip(inside, widths, strict=True)
-    ]
-
-
-def _error_bar(point: _Point, x: float, vertical: Axis) -> Markup:
-    if not (math.isfinite(point.cell.low) and math.isfinite(point.cell.high)):
-        return Markup("")
-    low, high = vertical(point.cell.low), vertical(point.cell.high)
-    return line(
-        f"{x:.1f}", f"{low:.1f}", f"{x:.1f}", f"{high:.1f}", f"error {family_class(point.row.family)}"
-    )
+    return Markup("").join(parts), boxes
 
 
 def _label(anchor: Anchor, box: Box) -> Markup:
-    near = (
-        anchor.x
-        if box.left <= anchor.x <= box.right
-        else min((box.left, box.right), key=lambda v: abs(v - anchor.x))
-    )
+    near = min(max(anchor.x, box.left), box.right)
     middle = (box.top + box.bottom) / 2
     far = math.hypot(near - anchor.x, middle - anchor.y) > 20
-    leader = line(f"{anchor.x:.1f}", f"{anchor.y:.1f}", f"{near:.1f}", f"{middle:.1f}", "leader")
+    leader = line(anchor.x, anchor.y, near, middle, "leader")
     words = text((box.left + box.right) / 2, box.bottom - LINE_HEIGHT / 4, anchor.text, "middle", "name")
     return (leader if far else Markup("")) + words
 
 
-def _axis_titles(metric: Measure, cost: Measure) -> Markup:
-    unit = f", {cost.unit}" if cost.unit else ""
-    below = text(
-        (_FRAME.left + _FRAME.right) / 2, _HEIGHT - 8, f"{cost.title}{unit} (log scale)", "middle", ""
-    )
-    middle = (_FRAME.top + _FRAME.bottom) / 2
-    beside = Markup(
-        '<text class="" text-anchor="middle" transform="translate(14,{:.1f}) rotate(-90)">{}</text>'
-    )
-    return below + beside.format(middle, f"{_titled(metric)}, {metric.reading}")
+def forest_plots(board: Leaderboard) -> list[Plot]:
+    """Differences to bicubic for every metric that has any: mean, interval, and a dot a group of images."""
+    plots = []
+    for metric in board.columns:
+        cells = [(row, row.cells[metric.id]) for row in board.rows if metric.id in row.cells]
+        shown = [(row, cell) for row, cell in cells if row.is_comparable and is_number(cell.diff)]
+        sign = 1.0 if metric.direction == "lower" else -1.0
+        shown.sort(key=lambda pair: (sign * pair[1].diff, pair[0].identifier))
+        plots += [Plot(metric, None, _forest_svg(board, metric, [row for row, _ in shown]))] if shown else []
+    return plots
 
 
-def _titled(metric: Measure) -> str:
-    return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+def _forest_svg(board: Leaderboard, metric: Measure, rows: Sequence[Row]) -> Markup:
+    cells = [row.cells[metric.id] for row in rows]
+    values = [value for cell in cells for value in (cell.diff, cell.diff_low, cell.diff_high)]
+    values += [dot for row in rows for dot in board.group_differences[metric.id].get(row.run, ())]
+    axis = linear_axis([0.0, *filter(math.isfinite, values)], 190.0, 500.0, count=5)
+    height = 26.0 * len(rows) + 58
+    bottom = height - 44
+    parts = [line(axis(v), 4, axis(v), bottom, "grid") for v, _ in axis.ticks]
+    parts += [text(axis(v), bottom + 16, words, "middle", "tick") for v, words in axis.ticks]
+    parts.append(line(axis(0.0), 4, axis(0.0), bottom, "axis"))
+    parts += [_forest_row(board, metric, row, axis, 18 + 26.0 * index) for index, row in enumerate(rows)]
+    better = {"higher": " (right is better)", "lower": " (left is better)", "none": ""}[metric.direction]
+    unit = f", {metric.unit}" if metric.unit else ""
+    parts.append(text(345, height - 8, f"difference to bicubic{unit}{better}", "middle", ""))
+    return svg(_WIDTH, height, f"{metric.title}: difference to bicubic", Markup("").join(parts))
+
+
+def _forest_row(board: Leaderboard, metric: Measure, row: Row, axis: Axis, y: float) -> Markup:
+    kind, cell, decimals = family_class(row.family), row.cells[metric.id], board.diff_decimals[metric.id]
+    parts = [text(180, y + 4, board.short_names[row.run], "end", "name")]
+    dot = Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="2.5"/>')
+    parts += [dot.format(kind, axis(d), y) for d in board.group_differences[metric.id].get(row.run, ())]
+    words = number(cell.diff, decimals, signed=True)
+    if math.isfinite(cell.diff_low):
+        parts.append(line(axis(cell.diff_low), y, axis(cell.diff_high), y, f"error {kind}"))
+        low, high = (number(v, decimals, signed=True) for v in (cell.diff_low, cell.diff_high))
+        words += f" [{low}, {high}]"
+    parts.append(marker(row.family, axis(cell.diff), y, row.badges))
+    parts.append(text(512, y + 4, words, "start", "tick"))
+    return Markup("").join(parts)

@@ -1,4 +1,4 @@
-"""One row of a leaderboard: what it is called, whether it is ranked, and its numbers.
+"""The rows of a leaderboard: what each is called, whether it is ranked, and its numbers.
 
 Ranked are trained networks and interpolations. Not ranked are the noise ceiling, the control, variants that
 see the HR image, weights of the smoke budget, which were trained for seconds to show that the software works,
@@ -7,21 +7,34 @@ and every run about which a guard found something wrong. The seeds of one traini
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
-from srbench.evaluation import statistics
-from srbench.evaluation.guards.cards import Finding
-from srbench.evaluation.selection import training_of
-from srbench.reporting.cells import Cell
-from srbench.reporting.guards import RunId, badge_of, failures, run_of, stored_findings
-from srbench.store import Manifest
+import numpy as np
 
-__all__ = ["Cell", "Row", "RunId", "Standing", "badges_of", "gather", "run_of", "standing_of", "title_of"]
+from srbench.evaluation.bootstrap import interval
+from srbench.evaluation.comparison import training_of
+from srbench.evaluation.guards.cards import (
+    GUARDS,
+    LEAKING,
+    Finding,
+    merge,
+    reasons_unranked,
+    stored_findings,
+)
+from srbench.evaluation.panel import ScoreMatrix, rows_of, score_matrix
+from srbench.evaluation.statistics import LeaderboardRow, leaderboard
+from srbench.reporting.blocks import Block
+from srbench.reporting.formats import Measure
+from srbench.store import CONTROL, NOISE_CEILING, REFERENCES, RUN, Manifest, Run
 
-Standing = Literal["network", "interpolation", "ceiling", "control", "unranked"]
-SECTIONS: Mapping[Standing, str] = {
+if TYPE_CHECKING:
+    import pandas as pd
+
+RowKind = Literal["network", "interpolation", "ceiling", "control", "unranked"]
+SECTIONS: Mapping[RowKind, str] = {
     "network": "Networks",
     "interpolation": "Interpolations (nothing learned)",
     "ceiling": "Noise ceiling (a second acquisition of the same field, not a model)",
@@ -29,13 +42,13 @@ SECTIONS: Mapping[Standing, str] = {
     "unranked": "Shown, not ranked",
 }
 REFERENCE_TITLES: Mapping[str, str] = {
-    statistics.NOISE_CEILING: "Noise ceiling",
-    statistics.CONTROL: "Control: invented texture",
+    NOISE_CEILING: "Noise ceiling",
+    CONTROL: "Control: invented texture",
 }
-RANKED: tuple[Standing, ...] = ("network", "interpolation")
-SMOKE = "smoke budget: not a result"
-LEAKING = "sees the HR image: not ranked"
+RANKED: tuple[RowKind, ...] = ("network", "interpolation")
 BASELINE = "bicubic"
+NEVER = "scored before srbench checked; type --force to score it again."
+NOT_RECORDED = "this run does not say; type --force to score it again."
 
 
 @dataclass(frozen=True)
@@ -44,23 +57,23 @@ class Row:
 
     Attributes:
         manifest: the run; of several seeds the first.
-        standing: the section of the table it belongs to.
-        cells: metric id to its cell.
+        kind: the section of the table it belongs to.
+        cells: metric id to its numbers.
         costs: cost metric id to its value, missing ones absent.
         cost_reasons: cost metric id to why it has no value.
         badges: short warnings that must stand beside the name.
-        twin_mark: start of the weights' hash where another row has the same name otherwise.
+        weights_start: start of the weights' hash where another row has the same name otherwise.
         repeats: the runs of the other seeds of the same training.
         faults: badge to the sentence behind it, for failed guards.
     """
 
     manifest: Manifest
-    standing: Standing
-    cells: Mapping[str, Cell]
+    kind: RowKind
+    cells: Mapping[str, LeaderboardRow]
     costs: Mapping[str, float]
     cost_reasons: Mapping[str, str]
     badges: tuple[str, ...]
-    twin_mark: str = ""
+    weights_start: str = ""
     repeats: tuple[Manifest, ...] = ()
     faults: Mapping[str, str] = field(default_factory=dict)
 
@@ -70,9 +83,9 @@ class Row:
         return (self.manifest, *self.repeats)
 
     @property
-    def run(self) -> RunId:
+    def run(self) -> Run:
         """What identifies the row within its block: its first run."""
-        return run_of(self.manifest)
+        return self.manifest.key.run
 
     @property
     def identifier(self) -> str:
@@ -89,9 +102,7 @@ class Row:
         """Variant, budget, seeds and foreign training data, as far as there is something to say."""
         seeds = [m.key.seed for m in self.manifests if m.key.seed >= 0]
         names = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}" if seeds else ""
-        parts = _parts(self.manifest, names)
-        parts.append(f"weights {self.twin_mark}" if self.twin_mark else "")
-        return ", ".join(part for part in parts if part)
+        return self._detail(self.manifest, names)
 
     @property
     def label(self) -> str:
@@ -116,38 +127,54 @@ class Row:
     @property
     def is_reference(self) -> bool:
         """Whether srbench made its images itself, for orientation."""
-        return self.standing in ("ceiling", "control")
+        return self.kind in ("ceiling", "control")
 
     @property
     def is_comparable(self) -> bool:
         """Whether it did the task: made HR from LR. Others would squeeze the models in a plot together."""
         return not self.is_reference and LEAKING not in self.badges
 
-    @property
-    def shapes_crops(self) -> bool:
-        """Whether its output has a say in which regions are shown."""
-        return self.standing in RANKED
-
     def detail_of(self, manifest: Manifest) -> str:
         """What tells one of its runs from all others."""
-        seed = f"seed {manifest.key.seed}" if manifest.key.seed >= 0 else ""
-        mark = f"weights {self.twin_mark}" if self.twin_mark else ""
-        return ", ".join(part for part in (*_parts(manifest, seed), mark) if part)
+        return self._detail(manifest, f"seed {manifest.key.seed}" if manifest.key.seed >= 0 else "")
 
     def label_of(self, manifest: Manifest) -> str:
         """Title of the row and detail of one of its runs."""
         detail = self.detail_of(manifest)
         return f"{self.title} ({detail})" if detail else self.title
 
+    def _detail(self, manifest: Manifest, seeds: str) -> str:
+        key, weights = manifest.key, manifest.weights
+        trained_on = weights.get("dataset")
+        parts = [
+            key.variant if key.weights else "",
+            f"{weights['budget']} budget" if weights.get("budget") else "",
+            seeds,
+            f"trained on {trained_on}" if trained_on and trained_on != key.dataset else "",
+            f"weights {self.weights_start}" if self.weights_start else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
 
 def title_of(manifest: Manifest) -> str:
     """A model's printed name: its card's title, else its registered name."""
-    known = REFERENCE_TITLES.get(manifest.key.model)
-    return known or str(manifest.card.get("title") or manifest.key.model)
+    model = manifest.key.model
+    return REFERENCE_TITLES.get(model) or str(manifest.card.get("title") or model)
+
+
+def row_kind(manifest: Manifest, findings: Iterable[Finding]) -> RowKind:
+    """The section a run belongs to; everything that must not be ranked is a reference or ``unranked``."""
+    if manifest.key.model == NOISE_CEILING:
+        return "ceiling"
+    if manifest.key.model == CONTROL:
+        return "control"
+    if reasons_unranked(manifest, findings):
+        return "unranked"
+    return "interpolation" if manifest.card.get("family") == "interpolation" else "network"
 
 
 def gather(
-    manifests: Iterable[Manifest], findings: Mapping[RunId, tuple[Finding, ...]]
+    manifests: Iterable[Manifest], findings: Mapping[Run, tuple[Finding, ...]]
 ) -> list[tuple[Manifest, ...]]:
     """The runs of each row: the seeds of one training together, by seed, every other run alone.
 
@@ -156,50 +183,153 @@ def gather(
     """
     alike: dict[tuple[object, ...], list[Manifest]] = {}
     for manifest in manifests:
-        own = findings.get(run_of(manifest), ())
         trained = manifest.key.seed >= 0
-        name = training_of(manifest) if trained else run_of(manifest)
-        alike.setdefault((trained, name, badges_of(manifest, own)), []).append(manifest)
-    return [group for runs in alike.values() for group in _distinct(runs)]
+        name = training_of(manifest) if trained else manifest.key.run
+        badges = reasons_unranked(manifest, findings.get(manifest.key.run, ()))
+        alike.setdefault((trained, name, badges), []).append(manifest)
+    rows: list[tuple[Manifest, ...]] = []
+    for runs in alike.values():
+        ordered = sorted(runs, key=lambda manifest: (manifest.key.seed, manifest.key.weights))
+        distinct = len({manifest.key.seed for manifest in ordered}) == len(ordered)
+        rows += [tuple(ordered)] if distinct else [(manifest,) for manifest in ordered]
+    return rows
 
 
-def standing_of(manifest: Manifest, findings: Iterable[Finding] | None = None) -> Standing:
-    """The section a run belongs to; everything that must not be ranked is a reference or ``unranked``."""
-    if manifest.key.model == statistics.NOISE_CEILING:
-        return "ceiling"
-    if manifest.key.model == statistics.CONTROL:
-        return "control"
-    if badges_of(manifest, findings):
-        return "unranked"
-    return "interpolation" if manifest.card.get("family") == "interpolation" else "network"
+def findings_of(block: Block) -> dict[Run, tuple[Finding, ...]]:
+    """What the guards found about each complete run, in the order of ``GUARDS``; foreign ones at the end.
 
-
-def badges_of(manifest: Manifest, findings: Iterable[Finding] | None = None) -> tuple[str, ...]:
-    """Why a run is not ranked, in the words printed beside its name.
-
-    Args:
-        manifest: the run.
-        findings: what the guards found; when None what the manifest itself says.
+    It is what the run stored and what the table itself shows. Nothing that failed is left out, not even a
+    guard that this version does not know. Reference rows, which no model made, have only what was checked.
     """
-    leaking = manifest.card.get("leaking", False)
-    leaks = leaking if isinstance(leaking, bool) else manifest.key.variant in (leaking or ())
-    smoke = manifest.weights.get("budget") == "smoke"
-    found = stored_findings(manifest) if findings is None else findings
-    faults = tuple(badge_of(one) for one in failures(found))
-    return ((LEAKING,) if leaks else ()) + ((SMOKE,) if smoke else ()) + faults
+    from srbench.evaluation.guards import table
+
+    of_table = table.findings(block.complete, block.scores) if block.complete else {}
+    names = [guard.name for guard in GUARDS]
+    findings = {}
+    for manifest in block.complete:
+        run = manifest.key.run
+        by_guard: dict[str, list[Finding]] = {}
+        for finding in (*stored_findings(manifest), *of_table.get(run, ())):
+            by_guard.setdefault(finding.guard, []).append(finding)
+        why = NOT_RECORDED if manifest.guards else NEVER
+        expected = [name for name in names if run.model not in REFERENCES or name in by_guard]
+        findings[run] = tuple(
+            merge(by_guard[name]) if name in by_guard else Finding(name, "unchecked", why)
+            for name in (*expected, *(name for name in by_guard if name not in names))
+        )
+    return findings
 
 
-def _parts(manifest: Manifest, seeds: str) -> list[str]:
-    key, weights = manifest.key, manifest.weights
-    parts = [key.variant if key.weights else ""]
-    parts.append(f"{weights['budget']} budget" if weights.get("budget") else "")
-    parts.append(seeds)
-    trained_on = weights.get("dataset")
-    parts.append(f"trained on {trained_on}" if trained_on and trained_on != key.dataset else "")
-    return parts
+@dataclass(frozen=True, eq=False)
+class ComparisonGroup:
+    """Who is compared with whom in a block.
+
+    Attributes:
+        scores: all score rows of the block.
+        rows: the first run of each row of the table to all its runs, one a seed.
+        ranked: first runs of the rows that are ranked.
+        baseline: model that differences are taken from.
+    """
+
+    scores: pd.DataFrame
+    rows: Mapping[Run, Sequence[Run]]
+    ranked: Collection[Run]
+    baseline: str
+
+    @cached_property
+    def row_of(self) -> dict[Run, Run]:
+        """Run to the first run of the row that it is a seed of."""
+        return {run: first for first, runs in self.rows.items() for run in runs}
+
+    def matrix(self, metric: str) -> ScoreMatrix | None:
+        """The values of one metric, seeds together; None without rows."""
+        rows = rows_of(self.scores, metric)
+        return None if rows.empty else score_matrix(rows, self.row_of)
+
+    def scores_of(self, rows: Collection[Run]) -> pd.DataFrame:
+        """The score rows of some rows of the table."""
+        runs = {run for first in rows for run in self.rows[first]}
+        identity = zip(*(self.scores[name] for name in RUN), strict=True)
+        mask = np.fromiter((run in runs for run in identity), dtype=bool, count=len(self.scores))
+        selected: pd.DataFrame = self.scores[mask]
+        return selected
 
 
-def _distinct(runs: list[Manifest]) -> list[tuple[Manifest, ...]]:
-    ordered = sorted(runs, key=lambda manifest: (manifest.key.seed, manifest.key.weights))
-    seeds = {manifest.key.seed for manifest in ordered}
-    return [tuple(ordered)] if len(seeds) == len(ordered) else [(manifest,) for manifest in ordered]
+def cells_of(group: ComparisonGroup, columns: Sequence[Measure]) -> dict[str, dict[Run, LeaderboardRow]]:
+    """Metric to row to its numbers.
+
+    Rows that are not ranked are computed apart, against the baseline alone, so that they influence neither
+    "best" nor ranks nor the correction for multiple tests.
+    """
+    base = {first for first in group.rows if first.model == group.baseline}
+    ranked = set(group.ranked)
+    others = set(group.rows) - ranked
+    # A baseline that may not be ranked still is what differences are taken from.
+    parts = [
+        (rows, group.scores_of(rows | base), {run[:2] for run in excluded})
+        for rows, excluded in ((ranked, base - ranked), (others, base | others))
+        if rows
+    ]
+    cells: dict[str, dict[Run, LeaderboardRow]] = {}
+    for column in columns:
+        by_row = cells.setdefault(column.id, {})
+        for rows, scores, excluded in parts:
+            for cell in leaderboard(
+                scores,
+                column.id,
+                direction=column.direction,
+                baseline=group.baseline,
+                unranked=excluded,
+                trainings=group.row_of,
+            ):
+                first = group.row_of[cell.runs[0]]
+                if first in rows:
+                    by_row[first] = cell
+    return cells
+
+
+@dataclass(frozen=True)
+class CategoryMean:
+    """A row's mean in one metric on the images of one category."""
+
+    mean: float
+    low: float
+    high: float
+    n_images: int
+    n_groups: int
+
+
+def by_category(
+    group: ComparisonGroup, columns: Sequence[Measure]
+) -> dict[str, dict[Run, dict[str, CategoryMean]]]:
+    """Category to row to metric to mean and interval; empty where there is only one category."""
+    categories = sorted(set(map(str, group.scores.loc[group.scores["image"] != "", "category"])))
+    if len(categories) < 2:
+        return {}
+    means: dict[str, dict[Run, dict[str, CategoryMean]]] = {
+        category: {run: {} for run in group.rows} for category in categories
+    }
+    for column in columns:
+        matrix = group.matrix(column.id)
+        for category, part in matrix.of_category.items() if matrix else ():
+            for method in part.methods:
+                clusters = part.clusters(method)
+                low, high, _ = interval(clusters)
+                means[category][group.row_of[method.runs[0]]][column.id] = CategoryMean(
+                    clusters.mean, low, high, clusters.images, len(clusters.values)
+                )
+    return means
+
+
+def group_differences(group: ComparisonGroup, metric: str) -> dict[Run, tuple[float, ...]]:
+    """What the interval of a difference rests on: one paired mean a group of images."""
+    matrix = group.matrix(metric)
+    methods = matrix.methods if matrix else ()
+    baseline = next((method for method in methods if method.run.model == group.baseline), None)
+    if matrix is None or baseline is None:
+        return {}
+    return {
+        group.row_of[method.runs[0]]: tuple(matrix.clusters(method, baseline).values.tolist())
+        for method in methods
+        if method != baseline
+    }

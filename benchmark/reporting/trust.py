@@ -1,8 +1,7 @@
-"""Whether a measurement on super-resolved images can be trusted: what the page says before anything else.
+"""Whether a measurement on super-resolved images can be trusted: the first table of the page.
 
-Each row of the table gets the verdict of :func:`srbench.evaluation.verdicts.judge` on every measurement that
-has values in its block. A row of several training seeds gets the least of its seeds' verdicts, because who
-uses a network has one set of weights.
+Each row gets a verdict on every measurement that has values in its block. A row of several training seeds
+gets the least of its seeds' verdicts, because who uses a network has one set of weights.
 """
 
 from __future__ import annotations
@@ -15,11 +14,18 @@ from typing import TYPE_CHECKING
 
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.measurements import LOST
-from srbench.evaluation.verdicts import FEWEST_GROUPS, TOLERANCES, Status, Tolerance, Verdict, judge
-from srbench.reporting.cells import Cohort
+from srbench.evaluation.verdicts import (
+    FEWEST_GROUPS,
+    TOLERANCES,
+    Status,
+    Tolerance,
+    ToleranceVerdict,
+    judge,
+)
 from srbench.reporting.formats import csv_text
-from srbench.reporting.guards import RunId
 from srbench.reporting.leaderboard import Leaderboard
+from srbench.reporting.rows import ComparisonGroup
+from srbench.store import RUN, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +64,7 @@ class Judgement:
         agreeing: how many of them got this verdict.
     """
 
-    verdict: Verdict
+    verdict: ToleranceVerdict
     seed: int
     n_seeds: int
     agreeing: int
@@ -96,18 +102,18 @@ class TrustTable:
     """The verdicts of a block: measurements, and row to measurement to what was judged."""
 
     measurements: tuple[Measurement, ...]
-    judgements: Mapping[RunId, Mapping[str, Judgement]]
+    judgements: Mapping[Run, Mapping[str, Judgement]]
 
 
 def trust(board: Leaderboard) -> TrustTable:
     """Judge every row on every measurement that has values; an empty table where there are none."""
-    judged = {name: found for name in TOLERANCES if (found := _judged(board.cohort, name))}
-    ranked = {row.run for row in board.rows if row.run in board.cohort.ranked}
+    judged = {name: by_row for name in TOLERANCES if (by_row := _judged(board.group, name))}
     columns = [
-        _measurement(name, [j for run, j in found.items() if run in ranked]) for name, found in judged.items()
+        _measurement(name, [j for run, j in by_row.items() if run in board.group.ranked])
+        for name, by_row in judged.items()
     ]
     rows = {
-        row.run: {name: found[row.run] for name, found in judged.items() if row.run in found}
+        row.run: {name: by_row[row.run] for name, by_row in judged.items() if row.run in by_row}
         for row in board.rows
     }
     return TrustTable(tuple(columns), rows)
@@ -118,7 +124,7 @@ def csv_trust(board: Leaderboard, table: TrustTable) -> str:
     records = [
         {
             **dict(zip(("model", "variant", "weights"), row.run[:3], strict=True)),
-            **{"title": row.title, "standing": row.standing, "seed": judgement.seed},
+            **{"title": row.title, "standing": row.kind, "seed": judgement.seed},
             **{"seeds": judgement.n_seeds, "agreeing": judgement.agreeing},
             **asdict(judgement.verdict),
         }
@@ -137,47 +143,37 @@ def _measurement(name: str, ranked: Sequence[Judgement]) -> Measurement:
     return Measurement(name, title, tolerance, 2 if tolerance.unit else 3, summary)
 
 
-def _judged(cohort: Cohort, name: str) -> dict[RunId, Judgement]:
+def _judged(group: ComparisonGroup, name: str) -> dict[Run, Judgement]:
     """Row to its judgement; empty where no run has a value."""
-    scores = cohort.scores
-    ids = {"bias": registry.get(name).id, "hr": registry.get(f"{name}_hr").id}
-    kinds = {
-        kind: scores[(scores["metric"] == metric) & (scores["image"] != "")] for kind, metric in ids.items()
-    }
-    if not kinds["bias"]["value"].notna().any():
+    scores = group.scores
+    bias, on_hr = (
+        scores[(scores["metric"] == registry.get(metric).id) & (scores["image"] != "")]
+        for metric in (name, f"{name}_hr")
+    )
+    if not bias["value"].notna().any():
         return {}
-    by_run = {kind: {tuple(run): own for run, own in rows.groupby(_RUN)} for kind, rows in kinds.items()}
-    found = {}
-    for first, runs in cohort.rows.items():
-        own = [
-            (run[3], _verdict(name, by_run["bias"][run], by_run["hr"].get(run)))
-            for run in runs
-            if run in by_run["bias"]
+    bias_of, hr_of = ({Run(*run): part for run, part in rows.groupby(RUN)} for rows in (bias, on_hr))
+    judged = {}
+    for first, runs in group.rows.items():
+        verdicts = [
+            (run.seed, _verdict(name, bias_of[run], hr_of.get(run))) for run in runs if run in bias_of
         ]
-        if own:
-            found[first] = _least(own)
-    return found
+        if verdicts:
+            # Of several seeds the least verdict.
+            seed, verdict = min(verdicts, key=lambda pair: (LEAST_FIRST.index(pair[1].status), pair[0]))
+            agreeing = sum(other.status == verdict.status for _, other in verdicts)
+            judged[first] = Judgement(verdict, seed, len(verdicts), agreeing)
+    return judged
 
 
-_RUN = ["model", "variant", "weights", "seed"]
-
-
-def _verdict(name: str, bias: pd.DataFrame, on_hr: pd.DataFrame | None) -> Verdict:
+def _verdict(name: str, bias: pd.DataFrame, on_hr: pd.DataFrame | None) -> ToleranceVerdict:
     rows = bias.sort_values("image", kind="stable")
-    images = list(rows["image"])
-    known = {} if on_hr is None else dict(zip(on_hr["image"], on_hr["value"], strict=True))
-    errors = [float(known.get(image, math.nan)) for image in images]
+    errors = {} if on_hr is None else dict(zip(on_hr["image"], on_hr["value"], strict=True))
     return judge(
         name,
         rows["value"].astype(float).tolist(),
-        errors,
+        [float(errors.get(image, math.nan)) for image in rows["image"]],
         list(map(str, rows["group"])),
         list(map(str, rows["category"])),
         lost=int(rows["reason"].str.startswith(LOST).sum()),
     )
-
-
-def _least(verdicts: Sequence[tuple[int, Verdict]]) -> Judgement:
-    seed, verdict = min(verdicts, key=lambda one: (LEAST_FIRST.index(one[1].status), one[0]))
-    agreeing = sum(other.status == verdict.status for _, other in verdicts)
-    return Judgement(verdict, seed, len(verdicts), agreeing)

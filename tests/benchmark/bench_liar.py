@@ -23,12 +23,11 @@ import torch
 from srbench import datasets
 from srbench.datasets import Micrograph, degrade
 from srbench.datasets.resize import resize_by
-from srbench.evaluation.bootstrap import cluster
+from srbench.evaluation.bootstrap import cluster, interval
 from srbench.evaluation.controls import random_texture
-from srbench.evaluation.intervals import interval
 from srbench.evaluation.lr_cache import lr_image, position_of
+from srbench.evaluation.metrics import psnr as fidelity
 from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.ssim import ssim_of
 from srbench.evaluation.protocol import named
 from srbench.evaluation.scoring import Scorer
 from srbench.evaluation.setting import over_categories
@@ -56,7 +55,7 @@ def rounded(image: np.ndarray[Any, Any]) -> Pixels:
 def ssim(sr: Pixels, hr: Pixels, scale: int) -> float:
     """As the protocol computes it: 8 bits, border cut."""
     cut = (slice(scale, -scale), slice(scale, -scale))
-    return ssim_of(sr[cut] / 255.0, hr[cut] / 255.0)
+    return fidelity.ssim(sr[cut] / 255.0, hr[cut] / 255.0)
 
 
 def blurred(hr: Pixels, sigma: float) -> Pixels:

@@ -14,10 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from srbench.cli.app import cli
-from srbench.cli.comparison_text import lines
+from srbench.cli.compare import lines
 from srbench.errors import SrbenchError
 from srbench.evaluation.comparison import Comparison, compare
-from srbench.evaluation.selection import Asked
 from srbench.store import Manifest, RunKey, Score, ScoreStore
 
 IMAGES = 24
@@ -114,8 +113,7 @@ def test_numbers_in_json_are_those_of_the_rows(root: Path) -> None:
 
 
 def test_equivalence_and_a_margin_of_ones_own(root: Path) -> None:
-    store = ScoreStore(root)
-    ssim = {one.metric: one for one in compare(store, "edsr", "vdsr").metrics}["ssim"]
+    ssim = {one.metric: one for one in compare("edsr", "vdsr", results=root).metrics}["ssim"]
     assert ssim.verdict == "equivalent"
     assert "are equivalent" in " ".join(run(root, "edsr", "vdsr", "--metric", "ssim").output.split())
     strict = run(root, "vdsr", "bicubic", "--metric", "psnr", "--margin", "psnr=3").output
@@ -125,14 +123,12 @@ def test_equivalence_and_a_margin_of_ones_own(root: Path) -> None:
 
 
 def test_swapping_the_models_swaps_the_story(root: Path) -> None:
-    store = ScoreStore(root)
-    there, back = compare(store, "edsr", "bicubic"), compare(store, "bicubic", "edsr")
+    there, back = compare("edsr", "bicubic", results=root), compare("bicubic", "edsr", results=root)
     for one, other in zip(there.metrics, back.metrics, strict=True):
-        assert other.contrast.difference == pytest.approx(-one.contrast.difference)
-        low, high, kind = one.contrast.interval
+        assert other.paired.difference == pytest.approx(-one.paired.difference)
+        low, high, kind = one.paired.interval
         assert (
-            other.contrast.interval[:2] == pytest.approx((-high, -low))
-            and other.contrast.interval.kind == kind
+            other.paired.interval[:2] == pytest.approx((-high, -low)) and other.paired.interval.kind == kind
         )
         assert {one.verdict, other.verdict} == {"better", "worse"}
         assert [image.image for image in other.images] == [image.image for image in one.images][::-1]
@@ -144,15 +140,14 @@ def widths(found: Comparison, width: int) -> int:
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_lines_fit(root: Path, width: int) -> None:
-    assert widths(compare(ScoreStore(root), "edsr", "vdsr"), width) <= width
+    assert widths(compare("edsr", "vdsr", results=root), width) <= width
 
 
 def test_models_are_named_by_variant_and_hash_too(root: Path) -> None:
-    store = ScoreStore(root)
     digest = key("edsr", 1).weights
     add(root, key("edsr", 0, variant="tiny", weights="f" * 64), about(25.5, 30))
-    assert len(compare(store, "edsr:paper", "bicubic:matlab").first.runs) == 3
-    one = compare(store, digest[:10], "bicubic").first
+    assert len(compare("edsr:paper", "bicubic:matlab", results=root).first.runs) == 3
+    one = compare(digest[:10], "bicubic", results=root).first
     assert [run.seed for run in one.runs] == [1]
     message = refused(root, "edsr", "bicubic")
     assert "different trainings" in message and "edsr:tiny" in message and "ffffffff" in message
@@ -161,7 +156,7 @@ def test_models_are_named_by_variant_and_hash_too(root: Path) -> None:
 def test_different_budgets_are_not_seeds_of_each_other(root: Path) -> None:
     add(root, key("edsr", 3), about(26, 40), weights={"budget": "short", "iterations": 10})
     assert "4 runs of different trainings" in refused(root, "edsr", "bicubic")
-    compared = compare(ScoreStore(root), key("edsr", 3).weights[:12], key("edsr", 0).weights)
+    compared = compare(key("edsr", 3).weights[:12], key("edsr", 0).weights, results=root)
     assert len(compared.first.runs) == len(compared.second.runs) == 1
 
 
@@ -222,19 +217,19 @@ def test_different_lr_images_under_one_name_are_refused(root: Path) -> None:
 
 def test_missing_images_leave_it_undecided(root: Path) -> None:
     add(root, key("holes"), lambda i: float("nan") if i < 4 else about(29, 5)(i))
-    found = compare(ScoreStore(root), "holes", "bicubic", metrics=("psnr",)).metrics[0]
+    found = compare("holes", "bicubic", metrics=("psnr",), results=root).metrics[0]
     assert found.missing == (4, 0) and found.verdict == "undecided"
-    assert found.contrast.n_images == 20 and found.contrast.difference > 3
+    assert found.paired.n_images == 20 and found.paired.difference > 3
     text = " ".join(run(root, "holes", "bicubic", "--metric", "psnr").output.split())
     assert "holes has no value for 4 images" in text and "not scored on the same images" in text
 
 
 def test_a_metric_of_one_alone_is_said_to_be_missing(root: Path) -> None:
     add(root, key("only_psnr"), about(26, 5))
-    found = compare(ScoreStore(root), "only_psnr", "bicubic")
+    found = compare("only_psnr", "bicubic", results=root)
     assert [one.metric for one in found.metrics] == ["psnr"] and "srbench eval" in found.without["ssim"]
     add(root, key("nothing"), lambda i: float("nan"))
-    empty = compare(ScoreStore(root), "nothing", "bicubic", metrics=("psnr",))
+    empty = compare("nothing", "bicubic", metrics=("psnr",), results=root)
     assert empty.metrics == () and empty.without == {"psnr": "too small"}
     assert run(root, "nothing", "bicubic", "--metric", "psnr").exit_code == 0
 
@@ -248,8 +243,8 @@ def test_points_of_curves_and_properties_of_the_reference_are_told_when_asked_fo
             Score(metric, shape(i), *place[i]) for metric in ("frc_03", "cd_bias_hr") for i in range(12)
         ]
         ScoreStore(root).write_run(Manifest(key(name), "complete"), scores)
-    assert [one.metric for one in compare(ScoreStore(root), "a", "b").metrics] == ["psnr"]
-    asked = compare(ScoreStore(root), "a", "b", metrics=("frc_03", "cd_bias_hr")).metrics
+    assert [one.metric for one in compare("a", "b", results=root).metrics] == ["psnr"]
+    asked = compare("a", "b", metrics=("frc_03", "cd_bias_hr"), results=root).metrics
     assert {one.metric for one in asked} == {"frc_03", "cd_bias_hr"}
 
 
@@ -266,8 +261,8 @@ def test_equal_previews_are_noticed_where_scores_differ(root: Path) -> None:
         values = about(26, seed)
         scores = [Score("psnr", values(i), f"field {i}", f"g{i}", "powder") for i in range(8)]
         ScoreStore(root).write_run(Manifest(key(name), "complete"), scores, {"field 1": pixels})
-    assert "same pixels" in compare(ScoreStore(root), "a", "b").warnings[0]
-    assert compare(ScoreStore(root), "edsr", "vdsr").warnings == ()
+    assert "same pixels" in compare("a", "b", results=root).warnings[0]
+    assert compare("edsr", "vdsr", results=root).warnings == ()
 
 
 def test_few_groups_never_get_a_verdict(tmp_path: Path) -> None:
@@ -301,5 +296,5 @@ def test_comparing_needs_no_torch(root: Path) -> None:
 
 
 def test_conditions_by_name_only(root: Path) -> None:
-    found = compare(ScoreStore(root), "edsr", "bicubic", asked=Asked(dataset="sem_made_up", split="test"))
+    found = compare("edsr", "bicubic", results=str(root), dataset="sem_made_up", split="test")
     assert found.conditions.dataset == "sem_made_up" and found.n_groups == 12

@@ -27,12 +27,11 @@ from srbench.datasets.databar import has_databar
 from srbench.errors import SrbenchError
 from srbench.evaluation import lr_cache, statistics
 from srbench.evaluation.launch import run_worker
-from srbench.evaluation.panel import CONTROL, REFERENCES
 from srbench.evaluation.protocol import named
 from srbench.evaluation.scoring import Scorer, choose_metrics
 from srbench.evaluation.summary import EvaluationSummary
 from srbench.models import ModelError, registry
-from srbench.store import Manifest, ScoreStore
+from srbench.store import CONTROL, REFERENCES, Manifest, ScoreStore
 
 HERE = Path(__file__).parent
 FAILING = ("fake_crash", "fake_killed", "fake_nan", "fake_raises", "fake_small")
@@ -390,7 +389,7 @@ def run_models_on(cache: lr_cache.LrCache, folder: Path) -> list[bytes]:
         "variant": models.card("bicubic").variants[0],
         "weights": None,
         "lr": str(cache.file),
-        "images": [one.layout for one in cache.entries],
+        "images": [one.layout for one in cache.methods],
         "out": str(folder),
         "device": "cpu",
         "tile": None,
@@ -448,7 +447,7 @@ def test_lr_images_are_made_once_hashed_and_made_again_when_damaged(tmp_path: Pa
     assert prepare() == first and made == [1, 2, 3] * 2
     assert first.file.read_bytes() == content
     assert not list(tmp_path.glob(".partial*"))
-    lr = first.pixels(first.entries[1])
+    lr = first.pixels(first.methods[1])
     assert lr.dtype == np.uint8 and lr.shape == (17, 18)
 
 

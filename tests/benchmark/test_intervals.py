@@ -8,8 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap, norm
 
-from srbench.evaluation.bootstrap import Clusters, Seeds, bootstrap_means, cluster, seed_shares
-from srbench.evaluation.intervals import BCA_GROUPS, acceleration, bca, interval, jackknife
+from srbench.evaluation.bootstrap import (
+    BCA_GROUPS,
+    Clusters,
+    Seeds,
+    acceleration,
+    bca,
+    bootstrap_means,
+    cluster,
+    interval,
+    jackknife,
+    seed_shares,
+)
 
 
 def even(values: np.ndarray, strata: int = 1) -> Clusters:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from scipy.stats import wilcoxon
 
 from srbench.errors import SrbenchError
-from srbench.evaluation.panel import Run, twins
-from srbench.evaluation.statistics import COMPARISON_COLUMNS, comparisons, leaderboard, rank_stability
+from srbench.evaluation.paired import holm
+from srbench.evaluation.panel import duplicate_runs
+from srbench.evaluation.statistics import LeaderboardRow, leaderboard, to_frame
+from srbench.store import Run
 
 IMAGES = 24
 
@@ -47,8 +49,12 @@ def frame(*parts: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame([row for part in parts for row in part])
 
 
-def of(table: pd.DataFrame, model: str) -> Any:
-    return next(iter(table[table["model"] == model].itertuples()))
+def of(table: list[LeaderboardRow], model: str) -> LeaderboardRow:
+    return next(row for row in table if row.run.model == model)
+
+
+def models(table: list[LeaderboardRow]) -> list[str]:
+    return [row.run.model for row in table]
 
 
 @pytest.fixture
@@ -58,41 +64,26 @@ def three() -> pd.DataFrame:
 
 def test_every_ranked_row_is_compared_with_the_next(three: pd.DataFrame) -> None:
     table = leaderboard(three, "psnr")
-    assert list(table["model"]) == ["good", "close", "bicubic"]
-    assert list(table["next"]) == ["close:v", "bicubic:v", ""]
-    first, second, last = table.itertuples()
-    assert first.diff_next == pytest.approx(first.mean - second.mean)
-    assert first.next_low < first.diff_next < first.next_high
+    assert models(table) == ["good", "close", "bicubic"]
+    assert [row.next for row in table] == ["close:v", "bicubic:v", ""]
+    first, _, last = table
     assert (first.verdict, first.verdict_next) == ("better", "equivalent")
-    assert np.isnan(last.diff_next) and last.verdict_next == ""
-    assert not table["best"].any()  # equivalent to the runner-up, so nobody is best
-    assert list(table["interval_kind"]) == ["percentile"] * 3
+    assert last.verdict_next == ""
+    assert not any(row.best for row in table)  # equivalent to the runner-up, so nobody is best
 
 
 def test_holm_counts_every_different_comparison_once(three: pd.DataFrame) -> None:
-    found = comparisons(three, "psnr")
-    assert list(found.columns) == COMPARISON_COLUMNS
-    assert list(found["against"]) == ["baseline", "baseline", "next", "next"]
-    same = found[(found["model"] == "close") & (found["rival"] == "bicubic:v")]
-    assert len(same) == 2 and same["p_holm"].nunique() == 1
-    values = {model: own.set_index("image")["value"] for model, own in three.groupby("model")}
+    table = leaderboard(three, "psnr")
+    values = {model: part.set_index("image")["value"] for model, part in three.groupby("model")}
+    # Each with bicubic, and good with close; close with its next is the pair with bicubic again.
     pairs = (("good", "bicubic"), ("close", "bicubic"), ("good", "close"))
-    plain = sorted(wilcoxon(values[a] - values[b], zero_method="pratt").pvalue for a, b in pairs)
-    expected = np.maximum.accumulate([min(1.0, (3 - k) * p) for k, p in enumerate(plain)])
-    assert sorted(set(found["p_holm"])) == pytest.approx(sorted(set(expected)))
-
-
-def test_comparisons_hold_the_effect_sizes(three: pd.DataFrame) -> None:
-    found = of(comparisons(three, "psnr"), "good")
-    assert found.median == pytest.approx(1.0, abs=0.05)
-    assert found.median_low < found.median < found.median_high
-    assert found.p_improve == 1.0 and 0.8 < found.p_improve_low < 1.0
-    assert (found.margin, found.verdict, found.n_groups) == (0.1, "better", IMAGES)
+    adjusted = holm([wilcoxon(values[a] - values[b], zero_method="pratt").pvalue for a, b in pairs])
+    assert [of(table, model).p_holm for model in ("good", "close")] == pytest.approx(adjusted[:2])
 
 
 def test_the_margin_decides_and_can_be_chosen(three: pd.DataFrame) -> None:
     assert of(leaderboard(three, "psnr", margin=2.0), "good").verdict == "equivalent"
-    edge = float(of(leaderboard(three, "psnr"), "good").diff_bicubic)
+    edge = float(of(leaderboard(three, "psnr"), "good").diff)
     assert of(leaderboard(three, "psnr", margin=edge), "good").verdict == "undecided"
     pair = frame(rows("bicubic", gain(0, 0)), rows("good", gain(0.15, 1)))
     assert of(leaderboard(pair, "psnr", margin=0.0), "good").best
@@ -104,19 +95,18 @@ def test_the_margin_decides_and_can_be_chosen(three: pd.DataFrame) -> None:
 
 def test_a_lower_metric_turns_everything_round(three: pd.DataFrame) -> None:
     table = leaderboard(three, "psnr", direction="lower")
-    assert list(table["model"]) == ["bicubic", "close", "good"]
-    assert list(table["rank"]) == [1.0, 2.0, 3.0]
+    assert models(table) == ["bicubic", "close", "good"]
+    assert [row.rank for row in table] == [1.0, 2.0, 3.0]
     assert of(table, "good").verdict == "worse"
     assert of(table, "bicubic").best and of(table, "bicubic").verdict_next == "better"
 
 
 def test_a_metric_without_a_better_side_has_no_ranks_and_only_equivalence(three: pd.DataFrame) -> None:
     table = leaderboard(three, "psnr", direction="none")
-    assert table["rank"].isna().all() and not table["best"].any() and (table["next"] == "").all()
+    assert all(np.isnan(row.rank) and not row.best and not row.next for row in table)
     assert of(table, "good").verdict == ""
     wide = leaderboard(three, "psnr", direction="none", margin=5.0)
     assert of(wide, "good").verdict == "equivalent"
-    assert comparisons(three, "psnr", direction="none")["p_improve"].isna().all()
 
 
 def test_what_lacks_an_image_is_shown_but_not_ranked() -> None:
@@ -125,7 +115,7 @@ def test_what_lacks_an_image_is_shown_but_not_ranked() -> None:
     found = of(table, "short")
     assert not found.ranked and np.isnan(found.rank) and "scored on 20 of 24 images, not ranked" in found.note
     assert found.mean > of(table, "m").mean  # shown where its mean puts it
-    assert found.diff_bicubic == pytest.approx(9, abs=0.1)  # on the common images
+    assert found.diff == pytest.approx(9, abs=0.1)  # on the common images
     assert of(table, "m").best and of(table, "m").rank == 1.0
     assert of(table, "m").next == "bicubic:v"
 
@@ -146,13 +136,13 @@ def test_one_output_under_two_names_is_flagged() -> None:
     assert "the same scores as bicubic:v" in of(found, "copy").note
     assert "same scores" not in of(found, "m").note + of(found, "bicubic").note
     other = rows("bicubic", gain(0, 0), metric="ssim") + rows("copy", gain(0, 7), metric="ssim")
-    assert twins(pd.concat([table, frame(other)])) == {}  # another metric tells them apart
+    assert duplicate_runs(pd.concat([table, frame(other)])) == {}  # another metric tells them apart
 
 
 def test_counts_that_agree_are_no_evidence_of_one_output() -> None:
     counts = frame(rows("a", lambda i: float(i % 3)), rows("b", lambda i: float(i % 3)))
-    assert twins(counts) == {}
-    assert twins(frame(rows("a", gain(0, 0)), rows("b", gain(0, 0)))) == {
+    assert duplicate_runs(counts) == {}
+    assert duplicate_runs(frame(rows("a", gain(0, 0)), rows("b", gain(0, 0)))) == {
         Run("b", "v", "", -1): Run("a", "v", "", -1)
     }
 
@@ -168,9 +158,9 @@ def test_seeds_of_a_training_become_one_row() -> None:
     table, trainings = seeded(0.3, 3)
     assert len(leaderboard(table, "psnr")) == 4
     found = of(leaderboard(table, "psnr", trainings=trainings), "m")
-    assert (found.seed, found.n_seeds, found.weights) == (-1, 3, "00000000+11111111+22222222")
+    assert (found.run.seed, found.n_seeds, found.run.weights) == (-1, 3, "00000000+11111111+22222222")
     assert found.seed_sd == pytest.approx(0.3, abs=0.02)
-    assert found.diff_bicubic == pytest.approx(1.0, abs=0.03)
+    assert found.diff == pytest.approx(1.0, abs=0.03)
     # the seeds' spread, SD / sqrt 3 = 0.17, is what is uncertain; images agree to hundredths
     assert 0.4 < found.diff_high - found.diff_low < 0.8
 
@@ -182,16 +172,11 @@ def test_two_seeds_are_averaged_and_not_resampled() -> None:
     assert found.diff_high - found.diff_low < 0.1
 
 
-def test_ranks_come_with_intervals_and_both_rules(three: pd.DataFrame) -> None:
+def test_ranks_come_with_intervals(three: pd.DataFrame) -> None:
     table = leaderboard(three, "psnr")
-    assert list(table["rank"]) == [1.0, 2.0, 3.0]
+    assert [row.rank for row in table] == [1.0, 2.0, 3.0]
     last = of(table, "bicubic")
-    assert (last.rank_low, last.rank_high, last.first, last.mean_rank) == (3.0, 3.0, 0.0, 3.0)
-    assert table["first"].sum() == pytest.approx(1.0)
-    stability = rank_stability(three, "psnr")
-    assert [place.entry.run.model for place in stability.places] == list(table["model"])
-    assert 0.3 < stability.tau <= 1.0
-    assert rank_stability(three, "ssim").places == ()
+    assert (last.rank_low, last.rank_high) == (3.0, 3.0)
 
 
 def test_mixed_conditions_name_who_stands_where(three: pd.DataFrame) -> None:
@@ -212,13 +197,11 @@ def test_properties_of_every_table(sizes: list[float], order: Any, margin: float
     table = leaderboard(frame(*parts), "psnr", margin=margin, samples=300)
     shuffled = [row for part in parts for row in part]
     order.shuffle(shuffled)
-    pd.testing.assert_frame_equal(table, leaderboard(frame(shuffled), "psnr", margin=margin, samples=300))
-    assert (table["rank_low"] <= table["rank"]).all() and (table["rank"] <= table["rank_high"]).all()
-    assert table["best"].sum() <= 1
-    for row in table.itertuples():
-        to_bicubic = (row.verdict, row.diff_low, row.diff_high)
-        to_next = (row.verdict_next, row.next_low, row.next_high)
-        for word, low, high in (to_bicubic, to_next):
-            assert word != "equivalent" or -margin <= low <= high <= margin
-            assert word != "better" or low > margin
+    again = leaderboard(frame(shuffled), "psnr", margin=margin, samples=300)
+    pd.testing.assert_frame_equal(to_frame(table), to_frame(again))
+    assert all(row.rank_low <= row.rank <= row.rank_high for row in table)
+    assert sum(row.best for row in table) <= 1
+    for row in table:
+        assert row.verdict != "equivalent" or -margin <= row.diff_low <= row.diff_high <= margin
+        assert row.verdict != "better" or row.diff_low > margin
         assert not row.best or (row.verdict_next == "better" and row.rank == 1.0)

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from scipy.stats import wilcoxon
 
 from srbench.errors import SrbenchError
-from srbench.evaluation.bootstrap import bootstrap_means, cluster
-from srbench.evaluation.intervals import interval
+from srbench.evaluation.bootstrap import bootstrap_means, cluster, interval
 from srbench.evaluation.paired import holm, wilcoxon_p
-from srbench.evaluation.statistics import LEADERBOARD_COLUMNS, costs, leaderboard, missing, seeds
-from srbench.store import COLUMNS
+from srbench.evaluation.statistics import LeaderboardRow, leaderboard, to_frame
+from srbench.store import COLUMNS, RUN
 
 Value = Callable[[int], float]
 
@@ -56,18 +55,25 @@ def frame(*parts: list[dict[str, Any]]) -> pd.DataFrame:
     return table
 
 
-def row_of(table: pd.DataFrame, model: str) -> Any:
-    return next(iter(table[table["model"] == model].itertuples()))
+def row_of(table: list[LeaderboardRow], model: str) -> LeaderboardRow:
+    return next(row for row in table if row.run.model == model)
+
+
+def models(table: list[LeaderboardRow]) -> list[str]:
+    return [row.run.model for row in table]
 
 
 def noise(seed: int, size: int = 100) -> list[float]:
     return [float(value) for value in np.random.default_rng(seed).normal(0, 0.05, size)]
 
 
-def test_columns_are_those_promised() -> None:
-    table = leaderboard(frame(rows("bicubic", float)), "psnr")
-    assert list(table.columns) == LEADERBOARD_COLUMNS
-    assert list(leaderboard(frame(rows("bicubic", float)), "ssim").columns) == LEADERBOARD_COLUMNS
+def test_rows_make_a_frame_of_their_values() -> None:
+    table = frame(rows("bicubic", float))
+    (row,) = leaderboard(table, "psnr")
+    (record,) = to_frame([row]).itertuples()
+    assert (record.model, record.mean, record.note) == (row.run.model, row.mean, row.note)
+    empty = to_frame(leaderboard(table, "ssim"))
+    assert list(empty.columns)[:4] == RUN and list(empty.columns) == list(to_frame([row]).columns)
 
 
 def test_means_go_from_tile_to_image_to_group_to_category() -> None:
@@ -150,7 +156,7 @@ def test_categories_are_kept_when_resampling() -> None:
 def test_the_same_seed_gives_the_same_table() -> None:
     table = frame(rows("bicubic", float, range(40)), rows("m", lambda i: i + noise(1)[i], range(40)))
     first, second = leaderboard(table, "psnr"), leaderboard(table, "psnr")
-    pd.testing.assert_frame_equal(first, second)
+    pd.testing.assert_frame_equal(to_frame(first), to_frame(second))
     other = leaderboard(table, "psnr", seed=1, samples=501)
     assert row_of(other, "m").low != row_of(first, "m").low
 
@@ -158,17 +164,18 @@ def test_the_same_seed_gives_the_same_table() -> None:
 def test_the_order_of_rows_changes_nothing() -> None:
     table = frame(rows("bicubic", float), rows("m", lambda i: i + noise(1)[i]))
     shuffled = table.sample(frac=1.0, random_state=0)
-    pd.testing.assert_frame_equal(leaderboard(table, "psnr"), leaderboard(shuffled, "psnr"))
+    ordered, other = (to_frame(leaderboard(part, "psnr")) for part in (table, shuffled))
+    pd.testing.assert_frame_equal(ordered, other)
 
 
 def test_differences_are_paired() -> None:
     table = frame(rows("bicubic", lambda i: 10.0 * i), rows("m", lambda i: 10.0 * i + 0.5 + noise(2)[i]))
     found = row_of(leaderboard(table, "psnr"), "m")
-    assert found.diff_bicubic == pytest.approx(0.5, abs=0.05)
+    assert found.diff == pytest.approx(0.5, abs=0.05)
     assert 0.4 < found.diff_low < found.diff_high < 0.6  # the means themselves spread over 110 dB
     assert found.high - found.low > 20
     own = row_of(leaderboard(table, "psnr"), "bicubic")
-    assert np.isnan(own.diff_bicubic) and np.isnan(own.p_holm)
+    assert np.isnan(own.diff) and np.isnan(own.p_holm)
 
 
 def test_wilcoxon_is_that_of_scipy_with_pratts_zeros() -> None:
@@ -199,8 +206,7 @@ def test_p_values_are_corrected_over_the_whole_table() -> None:
 
 
 def bests(table: pd.DataFrame, **options: Any) -> list[str]:
-    found = leaderboard(table, "psnr", **options)
-    return list(found[found["best"]]["model"])
+    return [row.run.model for row in leaderboard(table, "psnr", **options) if row.best]
 
 
 def test_best_needs_a_paired_test_against_every_other_model() -> None:
@@ -216,8 +222,8 @@ def test_best_follows_the_direction() -> None:
     table = frame(rows("bicubic", float, range(40)), rows("m", lambda i: i + 1 + noise(1)[i], range(40)))
     assert bests(table, direction="lower") == ["bicubic"]
     assert bests(table, direction="none") == []
-    assert list(leaderboard(table, "psnr", direction="lower")["model"]) == ["bicubic", "m"]
-    assert list(leaderboard(table, "psnr")["model"]) == ["m", "bicubic"]
+    assert models(leaderboard(table, "psnr", direction="lower")) == ["bicubic", "m"]
+    assert models(leaderboard(table, "psnr")) == ["m", "bicubic"]
 
 
 def test_leaking_variants_and_the_noise_ceiling_are_never_best_and_spoil_nobodys_rank() -> None:
@@ -229,7 +235,7 @@ def test_leaking_variants_and_the_noise_ceiling_are_never_best_and_spoil_nobodys
     )
     assert bests(table, unranked=[("csm_sr", "oracle")]) == ["m"]
     found = leaderboard(table, "psnr", unranked=[("csm_sr", "oracle")])
-    assert list(found["ranked"]) == [False, False, True, True]
+    assert [row.ranked for row in found] == [False, False, True, True]
 
 
 def test_seeds_of_one_model_do_not_compete_with_each_other() -> None:
@@ -239,10 +245,6 @@ def test_seeds_of_one_model_do_not_compete_with_each_other() -> None:
         rows("m", lambda i: i + 1.01 + noise(2)[i], range(40), seed=1, weights="bb"),
     )
     assert bests(table) == ["m"]
-    spread = seeds(leaderboard(table, "psnr"))
-    found = spread[spread["model"] == "m"].iloc[0]
-    assert found["n_seeds"] == 2 and 0 < found["sd"] < 0.05
-    assert np.isnan(spread[spread["model"] == "bicubic"].iloc[0]["sd"])
 
 
 def test_missing_values_are_left_out_counted_and_explained() -> None:
@@ -253,15 +255,19 @@ def test_missing_values_are_left_out_counted_and_explained() -> None:
     found = row_of(leaderboard(table, "psnr"), "m")
     assert found.n_images == 37 and "scored on 37 of 40 images" in found.note
     assert not found.best  # the leader must be scored on every image
-    assert found.diff_bicubic == pytest.approx(1.0, abs=0.05)
-    assert missing(table, "psnr").iloc[0].to_dict()["n_images"] == 3
+    assert found.diff == pytest.approx(1.0, abs=0.05)
+    assert found.reason == "too small (3 images)"
 
 
 def test_a_model_without_any_value_stands_last_without_numbers() -> None:
     failed = rows("m", lambda i: float("nan"), range(20), reason="weights missing")
     found = leaderboard(frame(rows("bicubic", float, range(20)), failed), "psnr")
-    assert list(found["model"]) == ["bicubic", "m"]
-    assert np.isnan(found["mean"].iloc[1]) and found["n_images"].iloc[1] == 0
+    assert models(found) == ["bicubic", "m"]
+    assert (
+        np.isnan(found[1].mean)
+        and found[1].n_images == 0
+        and found[1].reason == "weights missing (20 images)"
+    )
 
 
 def test_one_group_has_no_interval_and_says_why() -> None:
@@ -293,8 +299,6 @@ def test_another_metric_of_another_protocol_does_not_disturb() -> None:
     assert len(leaderboard(table, "psnr")) == 1
 
 
-def test_cost_rows_are_not_scores() -> None:
+def test_properties_of_the_model_are_no_scores() -> None:
     cost = rows("m", lambda _: 1500.0, [0], image="", group="", category="", metric="params")
-    table = frame(rows("m", float), cost)
-    assert leaderboard(table, "params").empty
-    assert costs(table).iloc[0]["params"] == 1500.0
+    assert leaderboard(frame(rows("m", float), cost), "params") == []

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from srbench.evaluation.bootstrap import Clusters, Seeds, bootstrap_means, cluster
-from srbench.evaluation.contrast import Rule, beats_all, contrast
-from srbench.evaluation.intervals import interval
-from srbench.evaluation.paired import hodges_lehmann, probability_of_improvement
-from srbench.evaluation.panel import Entry, Panel, Run
+from srbench.evaluation.bootstrap import Clusters, Seeds, bootstrap_means, cluster, interval
+from srbench.evaluation.paired import (
+    ComparisonSettings,
+    beats_all,
+    compare_pair,
+    hodges_lehmann,
+    probability_of_improvement,
+)
+from srbench.evaluation.panel import Method, ScoreMatrix
 from srbench.evaluation.ranking import ranking
+from srbench.store import Run
 
 pytestmark = pytest.mark.slow
 
@@ -21,14 +26,14 @@ def even(values: np.ndarray, strata: int = 1) -> Clusters:
     return Clusters(values, np.full(count, 1 / count), np.arange(count) % strata, count)
 
 
-def entries_of(count: int) -> tuple[Entry, ...]:
+def methods_of(count: int) -> tuple[Method, ...]:
     runs = [Run(f"m{column}", "v", "", -1) for column in range(count)]
-    return tuple(Entry(run, (column,), (run,)) for column, run in enumerate(runs))
+    return tuple(Method(run, (column,), (run,)) for column, run in enumerate(runs))
 
 
-def panel_of(values: np.ndarray) -> Panel:
+def matrix_of(values: np.ndarray) -> ScoreMatrix:
     names = tuple(f"i{index:03}" for index in range(len(values)))
-    return Panel(names, names, ("c",) * len(values), values, entries_of(values.shape[1]))
+    return ScoreMatrix(names, names, ("c",) * len(values), values, methods_of(values.shape[1]))
 
 
 def test_the_tile_bootstrap_covers_less_than_half_and_the_cluster_bootstrap_what_it_says() -> None:
@@ -102,14 +107,14 @@ def test_seeds_are_covered_by_the_joint_interval_only() -> None:
 def test_equal_models_have_a_winner_in_at_most_five_of_a_hundred_tables(models: int, groups: int) -> None:
     """No margin, the strictest case: every winner is a false one."""
     generator = np.random.default_rng(5)
-    rule = Rule("higher", 0.0, samples=500)
+    rule = ComparisonSettings("higher", 0.0, samples=500)
     trials, false = 600, 0
     for _ in range(trials):
         values = generator.normal(0, 2, (groups, 1)) + generator.normal(0, 0.3, (groups, models))
-        panel = panel_of(values)
+        matrix = matrix_of(values)
         order = np.argsort(-values.mean(axis=0))
-        leader, *rivals = [panel.entries[index] for index in order]
-        false += beats_all(panel, leader, rivals, rule)
+        leader, *rivals = [matrix.methods[index] for index in order]
+        false += beats_all(matrix, leader, rivals, rule)
     allowed = 0.05 + 2 * np.sqrt(0.05 * 0.95 / trials)
     assert false / trials <= allowed
 
@@ -117,13 +122,13 @@ def test_equal_models_have_a_winner_in_at_most_five_of_a_hundred_tables(models: 
 def test_differences_at_the_margin_are_rarely_called_better_or_equivalent() -> None:
     """At the edge of the margin both words are wrong half-truths; each is allowed in 5 of 100 cases."""
     generator = np.random.default_rng(6)
-    rule = Rule("higher", 0.1, samples=500)
+    rule = ComparisonSettings("higher", 0.1, samples=500)
     trials, words = 600, []
     for _ in range(trials):
         values = generator.normal(0, 2, (25, 1)) + generator.normal(0, 0.05, (25, 2))
         values[:, 0] += 0.1
-        panel = panel_of(values)
-        words.append(contrast(panel, *panel.entries, rule).verdict)
+        matrix = matrix_of(values)
+        words.append(compare_pair(matrix, *matrix.methods, rule).verdict)
     allowed = 0.05 + 2 * np.sqrt(0.05 * 0.95 / trials)
     assert words.count("better") / trials <= allowed
     assert words.count("equivalent") / trials <= allowed
@@ -150,7 +155,7 @@ def test_rank_intervals_cover_the_true_rank() -> None:
     trials, hits = 300, 0
     for _ in range(trials):
         values = generator.normal(0, 2, (25, 1)) + generator.normal(0, 0.3, (25, 4)) + truth
-        panel = panel_of(values)
-        places = ranking(panel, panel.entries, Rule("higher", 0.1, samples=500)).places
-        hits += sum(p.low <= 1 + p.entry.columns[0] <= p.high for p in places)
+        matrix = matrix_of(values)
+        ranked = ranking(matrix, matrix.methods, ComparisonSettings("higher", 0.1, samples=500))
+        hits += sum(r.low <= 1 + r.method.columns[0] <= r.high for r in ranked)
     assert hits / trials / 4 > 0.93

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from srbench.errors import SrbenchError
-from srbench.store import READ_COLUMNS, Manifest, RunKey, Score, ScoreStore
+from srbench.store import READ_COLUMNS, Manifest, Run, RunKey, Score, ScoreStore, load_scores
 
 KEY = RunKey("edsr", "tiny", "ab" * 32, 3, "sem_open", "cd" * 32, "test", "bicubic@1", 4, "sem-grey-01234567")
 NAN = float("nan")
@@ -181,3 +182,21 @@ def test_two_states_of_a_dataset_are_not_averaged(tmp_path: Path) -> None:
         leaderboard(store.scores(), "psnr")
     rows = store.scores()
     assert len(leaderboard(rows[rows["data"] == KEY.data], "psnr")) == 1
+
+
+def test_scores_are_loaded_from_a_path_as_text_or_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "results"
+    ScoreStore(root).write_run(Manifest(KEY, "complete"), scores())
+    for results in (root, str(root)):
+        pd.testing.assert_frame_equal(load_scores(results), ScoreStore(root).scores())
+    monkeypatch.setenv("SRBENCH_HOME", str(tmp_path))
+    assert len(load_scores()) == len(ScoreStore(root).scores())
+    with pytest.raises(SrbenchError, match="srbench eval"):
+        load_scores(tmp_path / "nothing")
+
+
+def test_a_run_names_itself_and_its_conditions() -> None:
+    assert KEY.run == Run(KEY.model, KEY.variant, KEY.weights, KEY.seed)
+    assert KEY.conditions._asdict().items() <= vars(KEY).items()

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from srbench.errors import unknown
+from srbench.errors import SrbenchError, unknown
+from srbench.store import Manifest
 
 Status = Literal["passed", "failed", "unchecked"]
 
@@ -148,3 +149,56 @@ def merged(findings: Iterable[Finding]) -> list[Finding]:
     found = list(findings)
     by_guard = ([one for one in found if one.guard == known.name] for known in GUARDS)
     return [merge(own) for own in by_guard if own]
+
+
+SMOKE = "smoke budget: not a result"
+LEAKING = "sees the HR image: not ranked"
+_STATUS: Mapping[str, Status] = {"passed": "passed", "failed": "failed"}
+
+
+def stored_findings(manifest: Manifest) -> tuple[Finding, ...]:
+    """What a manifest says, whoever wrote it: an unknown status counts as not checked."""
+    return tuple(
+        Finding(
+            str(entry["guard"]),
+            _STATUS.get(str(entry.get("status")), "unchecked"),
+            str(entry.get("detail", "")),
+        )
+        for entry in manifest.guards
+        if isinstance(entry, Mapping) and entry.get("guard")
+    )
+
+
+def failures(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Those that say that something is wrong."""
+    return tuple(finding for finding in findings if finding.status == "failed")
+
+
+def title_of_guard(name: str) -> str:
+    """How a guard is printed; the bare name of one that this version does not know."""
+    try:
+        return guard(name).title
+    except SrbenchError:
+        return name
+
+
+def badge_of(finding: Finding) -> str:
+    """A failed guard in the few words that stand beside a model's name."""
+    title = title_of_guard(finding.guard)
+    # "HR out of reach" keeps its capitals, "Lossless output" does not.
+    plain = title[:1].lower() + title[1:] if title[1:2].islower() else title
+    return f"failed: {plain}"
+
+
+def reasons_unranked(manifest: Manifest, findings: Iterable[Finding] | None = None) -> tuple[str, ...]:
+    """Why a run is not ranked, in the words printed beside its name; empty for one that may be.
+
+    Args:
+        manifest: the run.
+        findings: what the guards found; when None what the manifest itself says.
+    """
+    leaking = manifest.card.get("leaking", False)
+    leaks = leaking if isinstance(leaking, bool) else manifest.key.variant in (leaking or ())
+    smoke = manifest.weights.get("budget") == "smoke"
+    failed = failures(stored_findings(manifest) if findings is None else findings)
+    return (*([LEAKING] if leaks else []), *([SMOKE] if smoke else []), *map(badge_of, failed))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from srbench.evaluation.guards.cards import Finding
 from srbench.evaluation.guards.rows import sha256_of_frame
-from srbench.evaluation.panel import CONTROL, NOISE_CEILING, REFERENCES, RUN, Run
-from srbench.store import Manifest
+from srbench.store import CONTROL, NOISE_CEILING, REFERENCES, RUN, Manifest, Run
 
 if TYPE_CHECKING:
     import pandas as pd

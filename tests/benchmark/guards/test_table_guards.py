@@ -11,8 +11,7 @@ import pytest
 
 from srbench.evaluation.guards import Finding, cards, table
 from srbench.evaluation.guards.rows import sha256_of_frame, sha256_of_scores
-from srbench.evaluation.panel import CONTROL, NOISE_CEILING
-from srbench.store import Manifest, RunKey, Score, ScoreStore
+from srbench.store import CONTROL, NOISE_CEILING, Manifest, RunKey, Score, ScoreStore
 
 IMAGES = ("a", "b", "c")
 YARDSTICKS = (*table.YARDSTICKS, CONTROL)

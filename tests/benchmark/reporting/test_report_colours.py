@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from srbench.reporting.colours import error_scale
-from srbench.reporting.crops import ERROR_SCALE
+from srbench.reporting.crops import ERROR_SCALE, error_scale
 
 
 def luminance(red: str, green: str, blue: str) -> np.ndarray:

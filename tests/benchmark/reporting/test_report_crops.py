@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbench.reporting.blocks import collect
-from srbench.reporting.crops import MAX_IMAGES, MAX_PICTURES, Panel, Picture, panels, shown_run
+from srbench.reporting.crops import MAX_IMAGES, MAX_PICTURES, Panel, Picture, choose, panels, shown_run
 from srbench.reporting.leaderboard import leaderboard
-from srbench.reporting.regions import choose
 from srbench.store import ScoreStore
 
 

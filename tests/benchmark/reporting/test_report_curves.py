@@ -10,8 +10,15 @@ import pytest
 
 from srbench.evaluation.metrics.curve import list_curves
 from srbench.reporting.blocks import collect
-from srbench.reporting.curve_plots import curve_plots, line_keys
-from srbench.reporting.curves import CurvePoint, CurveSet, ModelCurve, csv_curves, curve_sets
+from srbench.reporting.curves import (
+    CurvePoint,
+    CurveSet,
+    ModelCurve,
+    csv_curves,
+    curve_plots,
+    curve_sets,
+    line_keys,
+)
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
 from srbench.store import ScoreStore
 

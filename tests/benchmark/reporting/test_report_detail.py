@@ -12,8 +12,19 @@ from hypothesis import strategies as st
 
 from srbench.evaluation.functional.detail_maps import hallucination_map, omission_map
 from srbench.reporting.blocks import collect
-from srbench.reporting.crops import Panel, panels, shown_run
-from srbench.reporting.detail import INVENTED, OMITTED, STEPS, STRIPE, DetailMap, detail_map, overlay, png
+from srbench.reporting.crops import (
+    INVENTED,
+    OMITTED,
+    STEPS,
+    STRIPE,
+    DetailMap,
+    Panel,
+    detail_map,
+    overlay,
+    panels,
+    png,
+    shown_run,
+)
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
 from srbench.store import ScoreStore
 

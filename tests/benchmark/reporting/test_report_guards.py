@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from srbench.evaluation.guards.cards import GUARDS
+from srbench.evaluation.guards.cards import GUARDS, badge_of, stored_findings
 from srbench.reporting import ReportResult, report
 from srbench.reporting.blocks import collect
 from srbench.reporting.guard_table import guard_rows, in_words
-from srbench.reporting.guards import NEVER, badge_of, stored_findings
-from srbench.reporting.latex import latex_table
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
-from srbench.reporting.rows import Row
+from srbench.reporting.rows import NEVER, RANKED, Row
+from srbench.reporting.tables import latex_table
 from srbench.store import Manifest, ScoreStore
 
 HOSTILE = "<script>alert(1)</script>'\">"
@@ -56,7 +55,7 @@ def fail(name: str, detail: str = "It did.") -> Callable[[dict[str, Any]], None]
 
 def test_a_failed_guard_stands_beside_the_row_and_it_is_not_ranked(board: Leaderboard) -> None:
     row = row_of(board, "srgan")
-    assert row.standing == "unranked"
+    assert row.kind == "unranked"
     assert row.badges == ("failed: lossless output",)
     assert "14 of 16 outputs" in row.faults["failed: lossless output"]
     assert not any(cell.ranked or cell.best for cell in row.cells.values())
@@ -69,7 +68,7 @@ def test_it_moves_no_number_of_those_that_are_ranked(board: Leaderboard, copy: P
     for path in copy.glob("runs/srgan*"):
         shutil.rmtree(path)
     without = board_of(copy)
-    ranked = [row for row in without.rows if row.shapes_crops]
+    ranked = [row for row in without.rows if row.kind in RANKED]
     assert len(ranked) == 4
     for row in ranked:
         # As text, because a value that is missing is not equal to itself.
@@ -79,7 +78,7 @@ def test_it_moves_no_number_of_those_that_are_ranked(board: Leaderboard, copy: P
 def test_a_seed_that_failed_stands_alone(copy: Path) -> None:
     change(copy, "edsr", fail("lr_only"), seed=1)
     rows = [row for row in board_of(copy).rows if row.run[0] == "edsr"]
-    assert [(row.standing, [m.key.seed for m in row.manifests]) for row in rows] == [
+    assert [(row.kind, [m.key.seed for m in row.manifests]) for row in rows] == [
         ("network", [0, 2]),
         ("unranked", [1]),
     ]
@@ -91,7 +90,7 @@ def test_a_seed_that_failed_stands_alone(copy: Path) -> None:
 def test_a_baseline_that_failed_is_not_ranked_but_stays_the_yardstick(board: Leaderboard, copy: Path) -> None:
     change(copy, "bicubic", fail("lr_only"))
     changed = board_of(copy)
-    assert row_of(changed, "bicubic").standing == "unranked"
+    assert row_of(changed, "bicubic").kind == "unranked"
     for name in ("edsr", "nearest"):
         before, after = (row_of(one, name).cells["psnr"] for one in (board, changed))
         assert (after.diff, after.diff_low) == (before.diff, before.diff_low)
@@ -103,14 +102,14 @@ def test_same_pixels_under_two_names_are_not_ranked(copy: Path) -> None:
         change(copy, name, lambda content: content.update(outputs={"img/00.png": "ab" * 32}), seed=0)
     board = board_of(copy)
     assert "failed: whole and distinct" in row_of(board, "vdsr").badges
-    assert row_of(board, "vdsr").standing == "unranked"
+    assert row_of(board, "vdsr").kind == "unranked"
 
 
 def test_runs_from_before_say_what_to_type(board: Leaderboard) -> None:
     found = {row.label: row for row in guard_rows(board)}
     assert {cell.detail for cell in found["Nearest"].cells[:7]} == {NEVER}
     assert "type --force" in NEVER
-    assert row_of(board, "nearest").standing == "interpolation"
+    assert row_of(board, "nearest").kind == "interpolation"
     assert {cell.word for cell in found["Noise ceiling"].cells[:7]} == {"not applicable"}
 
 
@@ -149,7 +148,7 @@ def test_foreign_and_broken_findings_lose_nothing(copy: Path, tmp_path: Path) ->
     change(copy, "vdsr", alter)
     board = board_of(copy)
     row = row_of(board, "vdsr")
-    assert row.standing == "unranked"
+    assert row.kind == "unranked"
     found = next(one for one in guard_rows(board) if one.label.startswith("VDSR"))
     assert [cell.status for cell in found.others] == ["failed"]
     assert found.cells[0].status == "passed"
@@ -186,7 +185,7 @@ def test_references_are_never_ranked_whatever_their_manifest_says(copy: Path) ->
     for name in ("noise_ceiling", "random_texture"):
         change(copy, name, lambda content: content["card"].update(family="interpolation"))
     board = board_of(copy)
-    assert row_of(board, "random_texture").standing == "control"
+    assert row_of(board, "random_texture").kind == "control"
     assert not any(cell.ranked for cell in row_of(board, "random_texture").cells.values())
     assert not any(cell.ranked for cell in row_of(board, "noise_ceiling").cells.values())
 

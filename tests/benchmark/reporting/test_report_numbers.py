@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.reporting.axes import linear_axis, log_axis
 from srbench.reporting.formats import MISSING, decimals_for, number, quantity, slug
-from srbench.reporting.labels import Anchor, Box, place
+from srbench.reporting.svg import Anchor, Box, linear_axis, log_axis, place_labels
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -97,25 +96,25 @@ points = st.lists(
 def test_labels_stay_in_the_frame_and_apart(content: list[tuple[float, float, str]]) -> None:
     frame = Box(0, 0, 660, 350)
     anchors = [Anchor(x, y, text, Box(x - 6, y - 6, x + 6, y + 6)) for x, y, text in content]
-    boxes = place(anchors, frame)
+    boxes = place_labels(anchors, frame)
     assert all(box.within(frame) for box in boxes)
     clashes = [a.overlap(b) for i, a in enumerate(boxes) for b in boxes[:i]]
     assert sum(clash > 0 for clash in clashes) == 0
 
 
 def test_a_lonely_label_stands_right_beside_its_point() -> None:
-    (box,) = place([Anchor(100, 100, "EDSR", Box(94, 94, 106, 106))], Box(0, 0, 400, 400))
+    (box,) = place_labels([Anchor(100, 100, "EDSR", Box(94, 94, 106, 106))], Box(0, 0, 400, 400))
     assert 0 < box.left - 100 < 14
     assert (box.top + box.bottom) / 2 == pytest.approx(100)
 
 
 def test_labels_of_coinciding_points_do_not_cover_each_other() -> None:
     anchors = [Anchor(200, 200, f"model {i}", Box(194, 194, 206, 206)) for i in range(8)]
-    boxes = place(anchors, Box(0, 0, 600, 400))
+    boxes = place_labels(anchors, Box(0, 0, 600, 400))
     assert all(a.overlap(b) == 0 for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_labels_keep_off_what_else_is_written() -> None:
     written = Box(104, 80, 400, 120)
-    (box,) = place([Anchor(100, 100, "EDSR", Box(94, 94, 106, 106))], Box(0, 0, 400, 400), [written])
+    (box,) = place_labels([Anchor(100, 100, "EDSR", Box(94, 94, 106, 106))], Box(0, 0, 400, 400), [written])
     assert box.overlap(written) == 0

@@ -74,7 +74,7 @@ def test_the_default_folders(results: Path, monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_the_same_store_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
-    first = report(results, tmp_path / "one")
+    first = report(str(results), str(tmp_path / "one"))
     moved = shutil.move(results, tmp_path / "elsewhere")
     second = report(Path(moved), tmp_path / "two")
     assert first.page.read_bytes() == second.page.read_bytes()

@@ -10,16 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbench.evaluation import statistics
-from srbench.evaluation.panel import Run
+from srbench.evaluation.guards.cards import LEAKING, SMOKE
+from srbench.evaluation.statistics import LeaderboardRow
+from srbench.evaluation.statistics import leaderboard as metric_leaderboard
 from srbench.reporting import report
 from srbench.reporting.blocks import collect
-from srbench.reporting.latex import escape, latex_costs, latex_table
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
-from srbench.reporting.rows import LEAKING, SMOKE
-from srbench.reporting.tables import CSV_COLUMNS, csv_table, markdown_table
+from srbench.reporting.tables import (
+    CSV_COLUMNS,
+    csv_table,
+    latex_costs,
+    latex_escape,
+    latex_table,
+    markdown_table,
+)
 from srbench.reporting.trust import trust
-from srbench.store import ScoreStore
+from srbench.store import RUN, Run, ScoreStore
 
 SPECIAL = r"Ma$$ive_50%&#{x}~^\|<b>[a]"
 
@@ -38,27 +44,26 @@ def table(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFram
     )
 
 
-def own_statistics(root: Path) -> pd.DataFrame:
+def own_statistics(root: Path) -> list[LeaderboardRow]:
     """The harness' own table: the ranked models alone, the two seeds of VDSR as one."""
     scores = ScoreStore(root).scores()
     ranked = scores[scores["model"].isin(["bicubic", "nearest", "vdsr", "edsr", "srgan"])]
-    runs = [Run(*run) for run in ranked[statistics.RUN].drop_duplicates().itertuples(index=False, name=None)]
-    return statistics.leaderboard(ranked, "psnr", trainings={run: run.model for run in runs})
+    runs = [Run(*run) for run in ranked[RUN].drop_duplicates().itertuples(index=False, name=None)]
+    return metric_leaderboard(ranked, "psnr", trainings={run: run.model for run in runs})
 
 
 def test_csv_reads_back_to_the_statistics(filled: Path, table: pd.DataFrame) -> None:
-    expected = own_statistics(filled).set_index("model")
+    expected = own_statistics(filled)
     read = table[table["metric"] == "psnr"].set_index("model")
     assert len(expected) == 5
-    same = ("mean", "low", "high", "p_holm", "rank", "rank_low", "rank_high", "seed_sd")
-    for run, row in expected.iterrows():
-        for ours, theirs in (*zip(same, same, strict=True), ("diff", "diff_bicubic")):
-            found = float(read.loc[run, ours])
-            assert found == row[theirs] or (math.isnan(found) and math.isnan(row[theirs]))
+    for row in expected:
+        for name in ("mean", "low", "high", "diff", "p_holm", "rank", "rank_low", "rank_high", "seed_sd"):
+            value = float(read.loc[row.run.model, name])
+            assert value == getattr(row, name) or (math.isnan(value) and math.isnan(getattr(row, name)))
         for name in ("best", "ranked", "verdict", "next"):
-            assert str(read.loc[run, name]) == str(row[name]) or not row[name]
-        assert read.loc[run, "n_groups"] == 8
-        assert read.loc[run, "n_images"] == 16
+            assert str(read.loc[row.run.model, name]) == str(getattr(row, name)) or not getattr(row, name)
+        assert read.loc[row.run.model, "n_groups"] == 8
+        assert read.loc[row.run.model, "n_images"] == 16
 
 
 def test_csv_has_every_run_with_its_conditions_and_costs(table: pd.DataFrame) -> None:
@@ -79,7 +84,7 @@ def test_what_must_not_be_ranked_is_never_best_and_does_not_hide_the_best(board:
     assert rows["edsr"].cells["psnr"].best
     assert rows["oracle"].badges == (LEAKING,)
     assert rows["tiny"].badges == (SMOKE,)
-    assert [rows[n].standing for n in ("edsr", "bicubic", "noise_ceiling", "oracle", "tiny")] == [
+    assert [rows[n].kind for n in ("edsr", "bicubic", "noise_ceiling", "oracle", "tiny")] == [
         "network",
         "interpolation",
         "ceiling",
@@ -132,13 +137,13 @@ def test_latex_costs_have_units_and_no_ceiling(board: Leaderboard) -> None:
 
 
 def test_latex_escapes_every_special_character() -> None:
-    assert escape("a_b 50% & $x$ #1") == r"a\_b 50\% \& \$x\$ \#1"
-    assert escape("{~^\\}") == r"\{\textasciitilde{}\textasciicircum{}\textbackslash{}\}"
+    assert latex_escape("a_b 50% & $x$ #1") == r"a\_b 50\% \& \$x\$ \#1"
+    assert latex_escape("{~^\\}") == r"\{\textasciitilde{}\textasciicircum{}\textbackslash{}\}"
 
 
 @given(st.text("abc_%&$#{}~^\\<>|[]\n\t ", max_size=30))
 def test_escaped_text_cannot_end_a_cell_or_start_a_command(text: str) -> None:
-    made = escape(text)
+    made = latex_escape(text)
     assert "\n" not in made
     bare = re.sub(r"\\(text\w+\{\}|[_%&$#{}])|\{[\[\]]\}", "", made)
     assert not set(bare) & set("_%&$#{}~^\\[]<>|")

@@ -11,9 +11,8 @@ import pytest
 from srbench.evaluation.verdicts import TOLERANCES, judge
 from srbench.reporting import ReportResult, report
 from srbench.reporting.blocks import collect
-from srbench.reporting.latex import latex_trust
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
-from srbench.reporting.tables import markdown_table
+from srbench.reporting.tables import latex_trust, markdown_table
 from srbench.reporting.trust import Judgement, TrustTable, csv_trust, trust
 from srbench.store import ScoreStore
 

@@ -13,7 +13,7 @@ from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.curve import Curve, list_curves, register_curve
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable
 from srbench.evaluation.scoring import choose_metrics
-from srbench.reporting.measures import measures
+from srbench.reporting.formats import measures
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,12 @@ from scipy.stats import norm, t
 
 from srbench.errors import SrbenchError
 from srbench.evaluation.metrics import registry
-from srbench.evaluation.verdicts import FEWEST_GROUPS, TOLERANCES, Verdict, expanded_level, judge
+from srbench.evaluation.verdicts import FEWEST_GROUPS, TOLERANCES, ToleranceVerdict, expanded_level, judge
 
 
-def verdict(bias, error_hr=None, *, measurement: str = "cd_bias", kinds: int = 1, **options) -> Verdict:
+def verdict(
+    bias, error_hr=None, *, measurement: str = "cd_bias", kinds: int = 1, **options
+) -> ToleranceVerdict:
     names = [f"image {n}" for n in range(len(bias))]
     categories = [f"kind {n % kinds}" for n in range(len(bias))]
     return judge(measurement, bias, error_hr, names, categories, samples=2000, **options)
