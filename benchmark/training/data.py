@@ -10,8 +10,12 @@ transposed pair is that of a microscope that scans the other way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,8 +26,35 @@ from srbench.datasets.interface import Micrograph, MicrographSet
 from srbench.errors import SrbenchError
 from srbench.models.recipe import Batch
 from srbench.training.colour import to_channels
-from srbench.training.pixels import MappedPixels, PixelSource, cut_side
-from srbench.training.sampler import Crops, CropSampler
+from srbench.training.pixels import Crops, CropSampler, MappedPixels, PixelSource, cut_side
+
+Value = TypeVar("Value")
+
+
+def read_ahead(read: Callable[[int], Value], steps: range, depth: int) -> Generator[Value, None, None]:
+    """``read(step)`` for each step in order, up to ``depth`` of them read ahead.
+
+    A thread is enough: crops come from memory maps, and numpy and torch release the interpreter while they
+    copy. An error inside ``read`` is raised here, at the step it belongs to.
+
+    Args:
+        read: a pure function of the step.
+        steps: the steps wanted.
+        depth: values kept ready; 0 reads in the caller's thread.
+    """
+    if depth == 0:
+        yield from map(read, steps)
+        return
+    pool = ThreadPoolExecutor(1, thread_name_prefix="srbench-data")
+    try:
+        upcoming = iter(steps)
+        pending: deque[Future[Value]] = deque(pool.submit(read, step) for step in islice(upcoming, depth))
+        while pending:
+            value = pending.popleft().result()
+            pending.extend(pool.submit(read, step) for step in islice(upcoming, 1))
+            yield value
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -33,7 +64,7 @@ class RawBatch:
     Attributes:
         pixels: ``(N, H, W)``, or ``(N, 3, H, W)`` of colour data; uint8, or int16 holding uint16 bits; on
             the training device already where the pixels live there.
-        symmetries: ``(N,)`` int64 on the CPU, see :class:`~srbench.training.sampler.Crop`.
+        symmetries: ``(N,)`` int64 on the CPU, see :class:`~srbench.training.pixels.Crop`.
         scale: magnification.
         context: HR pixels around each crop, to each side.
         place: where each crop lies in which acquisition of its image, on the CPU.
@@ -148,7 +179,7 @@ def apply_symmetries(images: Tensor, symmetries: Tensor) -> Tensor:
 
     Args:
         images: any dtype, any device.
-        symmetries: ``(N,)`` on the CPU, see :class:`~srbench.training.sampler.Crop`.
+        symmetries: ``(N,)`` on the CPU, see :class:`~srbench.training.pixels.Crop`.
     """
     if images.device.type == "cpu":
         return _one_by_one(images, symmetries)

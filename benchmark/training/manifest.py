@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
+import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +20,99 @@ import torch
 
 from srbench import __version__
 from srbench.files import write_text
+from srbench.models.recipe import Recipe
 from srbench.training.folder import MANIFEST
+
+
+RENAMED: Mapping[str, str] = {
+    "fool_the_critic": "generator_loss",
+    "tell_apart": "discriminator_loss",
+    "critics": "discriminators",
+    "critic": "discriminator",
+    "critic_term": "discriminator_term",
+    "Critic": "Discriminator",
+}
+"""Functions, classes and fields of recipes as runs of earlier versions name them, to their names now."""
+
+_WORDS_ONLY = ("recipe.source", "recipe.notes")
+
+
+def describe(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain values: numbers stay numbers, functions and networks become their names."""
+    described = _plain(recipe)
+    assert isinstance(described, dict)
+    return described
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two identities, one line each: ``train.lr: was 0.0001, is 0.0002``.
+
+    A function or class is the same wherever its file lies and under the name an earlier version gave it; what
+    a recipe says of itself in words (``source``, ``notes``) does not matter.
+    """
+    old, new = dict(_leaves(before, "")), dict(_leaves(now, ""))
+    absent = "absent"
+    return [
+        f"{name}: was {old.get(name, absent)!r}, is {new.get(name, absent)!r}"
+        for name in {**old, **new}
+        if old.get(name, absent) != new.get(name, absent) and not name.startswith(_WORDS_ONLY)
+    ]
+
+
+def _plain(value: object) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain_dataclass(value)
+    if isinstance(value, functools.partial):
+        arguments = [_plain(entry) for entry in value.args]
+        return {"call": _name(value.func), "arguments": arguments, **_plain(value.keywords)}
+    return _name(value)
+
+
+def _plain_dataclass(value: Any) -> Any:
+    content = {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+    if not callable(value):
+        return content
+    # A schedule or a loss written as a dataclass: its name matters as much as its numbers.
+    return {"call": type(value).__qualname__, **content} if content else type(value).__qualname__
+
+
+def _name(value: object) -> str:
+    """A name without an address, equal in every process."""
+    owner = getattr(value, "__self__", None)
+    if owner is not None and not isinstance(owner, type) and hasattr(value, "__name__"):
+        return f"{type(owner).__qualname__}.{value.__name__}"
+    return str((value if hasattr(value, "__qualname__") else type(value)).__qualname__)
+
+
+def _leaves(value: object, path: str) -> Iterator[tuple[str, Any]]:
+    """Every value with its path, in today's names."""
+    inner: list[tuple[str, object]] = []
+    if isinstance(value, Mapping):
+        inner = [(RENAMED.get(str(key), str(key)), entry) for key, entry in value.items()]
+    elif isinstance(value, (list, tuple)):
+        # Stages, terms and discriminators by their names, other entries by number.
+        inner = [
+            (str(entry["name"]) if isinstance(entry, Mapping) and "name" in entry else str(index), entry)
+            for index, entry in enumerate(value)
+        ]
+    if not inner:
+        yield path, _todays_name(value) if isinstance(value, str) else value
+    for key, entry in inner:
+        yield from _leaves(entry, f"{path}.{key}" if path else key)
+
+
+def _todays_name(text: str) -> str:
+    """``srbench.models.baselines.vdsr.half_squared_error`` without the modules, renamed where it was."""
+    name = re.sub(r"^([a-z_][a-z0-9_]*\.)+(?=[A-Za-z_]\w*(\.\w+)?$)", "", text)
+    first, dot, rest = name.partition(".")
+    return RENAMED.get(first, first) + dot + rest
+
 
 FORMAT = 1
 RunStatus = Literal["running", "complete", "interrupted", "failed"]

@@ -14,11 +14,15 @@ from training_fakes import HASHED, Textures, pixels
 from srbench.datasets.degrade import get
 from srbench.datasets.interface import Micrograph
 from srbench.errors import SrbenchError
-from srbench.training import device_pixels
 from srbench.training.data import CropReader, make_pairs
-from srbench.training.device_pixels import DevicePixels, belongs_on_device, bytes_needed
-from srbench.training.pixels import MappedPixels
-from srbench.training.sampler import Crops, CropSampler
+from srbench.training.pixels import (
+    Crops,
+    CropSampler,
+    DevicePixels,
+    MappedPixels,
+    belongs_on_device,
+    bytes_needed,
+)
 
 CPU = torch.device("cpu")
 KINDS = ("grey", "deep", "mixed", "colour", "zoo")
@@ -89,8 +93,8 @@ def test_an_upload_in_pieces_is_the_upload_in_one(kind, staging, monkeypatch):
     micrographs = dataset(kind)
     images = micrographs.split("train")
     whole = uploaded(micrographs, images)
-    monkeypatch.setattr(device_pixels, "_STAGING_BYTES", staging)
-    monkeypatch.setattr(device_pixels, "_SECONDS_BETWEEN_NOTES", -1.0)
+    monkeypatch.setattr("srbench.training.pixels._STAGING_BYTES", staging)
+    monkeypatch.setattr("srbench.training.pixels._SECONDS_BETWEEN_NOTES", -1.0)
     notes = []
     pieces = uploaded(micrographs, images, note=notes.append)
     assert pieces.nbytes == whole.nbytes == bytes_needed(images, 2)
@@ -149,21 +153,21 @@ def test_positions_beyond_two_to_the_31_are_found():
     ],
 )
 def test_where_pixels_belong(wish, needed, device, free, expected, monkeypatch):
-    monkeypatch.setattr(device_pixels, "free_bytes", lambda _: free)
+    monkeypatch.setattr("srbench.training.pixels.free_bytes", lambda _: free)
     assert belongs_on_device(wish, needed, torch.device(device)) is expected
 
 
 def test_pixels_that_do_not_fit_where_they_are_wanted_are_refused(train, monkeypatch, tmp_path):
-    monkeypatch.setattr(device_pixels, "free_bytes", lambda _: 1_000)
+    monkeypatch.setattr("srbench.training.pixels.free_bytes", lambda _: 1_000)
     with pytest.raises(SrbenchError, match=r"0\.00 GB are free on cpu; use --set train\.pixels=mapped"):
         train("tiny_sr", "train.pixels=device", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_the_memory_of_this_machine_is_known():
-    free = device_pixels.free_bytes(CPU)
+    free = pixels.free_bytes(CPU)
     assert free is not None and free > 1_000_000
-    assert device_pixels.free_bytes(torch.device("mps")) is None
+    assert pixels.free_bytes(torch.device("mps")) is None
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from srbench.training import TrainingInterrupted
 from srbench.training.colour import luma, to_channels
 from srbench.training.data import CropReader, make_pairs
 from srbench.training.distributed import Processes
-from srbench.training.setup import choose_channels
+from srbench.training.run import choose_channels
 from srbench.training.validation import Validator, psnr
 
 FLOAT64 = torch.zeros(1, dtype=torch.float64)

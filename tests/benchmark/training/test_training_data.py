@@ -15,10 +15,8 @@ from srbench.datasets.crops import read_crop
 from srbench.datasets.degrade import Place, get, noise_key, quantise
 from srbench.datasets.interface import DatasetError
 from srbench.errors import SrbenchError
-from srbench.training.data import CropReader, apply_symmetries, large_enough, make_pairs, to_unit
-from srbench.training.pixels import Layout, MappedPixels
-from srbench.training.prefetch import read_ahead
-from srbench.training.sampler import CropSampler
+from srbench.training.data import CropReader, apply_symmetries, large_enough, make_pairs, read_ahead, to_unit
+from srbench.training.pixels import CropSampler, Layout, MappedPixels
 
 KINDS = {
     "grey": {},

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from training_fakes import GAN, PIXEL, TinySR
 
@@ -25,12 +24,19 @@ from srbench.models.recipe import (
     StepRate,
 )
 from srbench.training import rng
-from srbench.training.describe import describe, differences
-from srbench.training.determinism import repeatable
-from srbench.training.ema import AveragedWeights
-from srbench.training.optim import build_optimiser, clip_gradients, set_rate
-from srbench.training.stage import check_recipe, move_loss_modules, select_parameters, set_modes
-from srbench.training.step import Meter
+from srbench.training.loop import Meter
+from srbench.training.manifest import describe, differences
+from srbench.training.rng import repeatable
+from srbench.training.stage import (
+    build_optimiser,
+    check_recipe,
+    clip_gradients,
+    move_loss_modules,
+    select_parameters,
+    set_modes,
+    set_rate,
+)
+from srbench.training.state import AveragedWeights
 
 
 def test_average_follows_its_recursion_for_parameters_and_buffers():
@@ -200,18 +206,27 @@ def test_the_callers_streams_and_switches_are_left_alone():
 
 def test_a_description_is_plain_and_differences_name_the_place():
     first = describe(Recipe((PIXEL, GAN), "tests"))
-    assert first["stages"][0]["terms"][0]["loss"] == {
-        "call": "PixelLoss",
-        "function": f"{F.l1_loss.__module__}.l1_loss",
-    }
+    assert first["stages"][0]["terms"][0]["loss"] == {"call": "PixelLoss", "function": "l1_loss"}
     changed = replace(GAN, critics=(replace(GAN.critics[0], steps=3),), patch=20)
     second = describe(Recipe((PIXEL, changed), "tests"))
     assert differences(first, second) == [
         "stages.gan.patch: was 16, is 20",
-        "stages.gan.critics.critic.steps: was 2, is 3",
+        "stages.gan.discriminators.critic.steps: was 2, is 3",
     ]
     assert differences(first, describe(Recipe((PIXEL, GAN), "tests"))) == []
     assert "0x" not in str(first)
+
+
+def test_moved_and_renamed_functions_are_the_same_functions():
+    def identity(loss, stages="critics"):
+        return {"dataset": "a.b/c", "recipe": {"notes": [loss], stages: [{"name": "critic", "loss": loss}]}}
+
+    old = identity("srbench.models.baselines.srgan_recipe.tell_apart")
+    assert differences(old, identity("discriminator_loss", "discriminators")) == []
+    assert differences(identity("a.b.Net.forward"), identity("c.Net.forward")) == []
+    for other in ("other_loss", "srbench.models.baselines.srgan_recipe.Tell_apart", "x.discriminator_loss.y"):
+        assert len(differences(old, identity(other))) == 1, other
+    assert differences({"dataset": "sem"}, {"dataset": "folder:/data/a.b"})
 
 
 def test_the_meter_gives_means_and_starts_again():
