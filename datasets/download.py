@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from srbench.datasets.digests import Content, digest_of
-from srbench.datasets.interface import DatasetError, ProgressSink, silent
+from srbench.datasets.interface import DatasetError, ProgressCallback, silent
 from srbench.datasets.partial import Part, Remote
 from srbench.datasets.storage import writing_to
 from srbench.datasets.tracking import Tracker
@@ -48,7 +48,7 @@ class _Stopped(Exception):
 
 def download_all(
     remotes: Sequence[Remote],
-    progress: ProgressSink = silent,
+    progress: ProgressCallback = silent,
     *,
     workers: int = 8,
     patience: Patience | None = None,
@@ -77,7 +77,11 @@ class _Job:
     """The files of one call, and the threads at work on them."""
 
     def __init__(
-        self, remotes: Sequence[Remote], progress: ProgressSink, patience: Patience, arrived: Arrived | None
+        self,
+        remotes: Sequence[Remote],
+        progress: ProgressCallback,
+        patience: Patience,
+        arrived: Arrived | None,
     ) -> None:
         self.remotes = remotes
         self.patience = patience

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 from srbench.datasets.digests import Content, digest_of
-from srbench.datasets.interface import DatasetError, ProgressEvent, ProgressSink, silent
+from srbench.datasets.interface import DatasetError, ProgressCallback, ProgressEvent, silent
 from srbench.datasets.nffa_releases import CLASSES, Identity, identify
 from srbench.datasets.pins import Pin
 from srbench.datasets.sealed import read_sealed, write_sealed
@@ -144,7 +144,7 @@ def _nothing_in(folder: Path) -> str:
     )
 
 
-def hash_tars(tars: Mapping[str, Path], progress: ProgressSink = silent) -> dict[str, Content]:
+def hash_tars(tars: Mapping[str, Path], progress: ProgressCallback = silent) -> dict[str, Content]:
     """Size and hashes of each tar, by class; several are read at a time.
 
     Raises:
@@ -182,7 +182,7 @@ def take(tars: Mapping[str, Path], contents: Mapping[str, Content], *, downloade
 
 
 def damage(
-    inventory: Inventory, pins: Mapping[str, Pin], progress: ProgressSink = silent, *, needed: bool
+    inventory: Inventory, pins: Mapping[str, Pin], progress: ProgressCallback = silent, *, needed: bool
 ) -> tuple[int, dict[str, str]]:
     """Read the tars that are still there.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from srbench.datasets.b2share import B2Share, Listing, RecordUnavailable, describe
 from srbench.datasets.digests import Content
 from srbench.datasets.download import Patience, Remote, download_all
-from srbench.datasets.interface import DatasetError, ProgressSink, remark
+from srbench.datasets.interface import DatasetError, ProgressCallback
 from srbench.datasets.nffa_archives import Archive, Inventory, in_words, read_inventory, take
 from srbench.datasets.nffa_releases import CLASSES, V2, Source, Tar
 from srbench.datasets.partial import part_path
@@ -51,7 +51,7 @@ class Order:
         return self.folder / "archives"
 
 
-def fetch_archives(order: Order, repository: B2Share, progress: ProgressSink) -> Inventory:
+def fetch_archives(order: Order, repository: B2Share, progress: ProgressCallback) -> Inventory:
     """Download every tar that is not there yet, each proven by a checksum or pinned.
 
     Raises:
@@ -73,7 +73,7 @@ def fetch_archives(order: Order, repository: B2Share, progress: ProgressSink) ->
     return Inventory(tuple(sorted(archives, key=lambda archive: archive.category)), source.record.ids[0])
 
 
-def _choose(order: Order, repository: B2Share, progress: ProgressSink) -> tuple[Source, Listing]:
+def _choose(order: Order, repository: B2Share, progress: ProgressCallback) -> tuple[Source, Listing]:
     """The first record that can be had; an interrupted download goes on with its own."""
     begun = _begun(order)
     sources = sorted(order.sources, key=lambda source: source.record.ids[0] != begun)
@@ -86,7 +86,7 @@ def _choose(order: Order, repository: B2Share, progress: ProgressSink) -> tuple[
             failures.append(str(error))
             continue
         for failure in failures:
-            progress(remark(f"{failure}\nInstead: {describe(source.record).rstrip(',')}."))
+            progress(f"{failure}\nInstead: {describe(source.record).rstrip(',')}.")
         return source, listing
     raise DatasetError(
         "\n".join(failures) + f"\nWhat arrived earlier is kept. With a browser, get the ten tars ({_SAMPLE}, "
@@ -197,7 +197,7 @@ class _Download:
     source: Source
     listing: Listing
     wanted: Mapping[str, Tar]
-    progress: ProgressSink
+    progress: ProgressCallback
     contents: dict[str, Content] = field(default_factory=dict)
 
     def run(self, patience: Patience) -> dict[str, Content]:
@@ -224,9 +224,9 @@ class _Download:
     def _introduce(self) -> None:
         others = sorted(set(self.listing.files) - {f"{name}.tar" for name in CLASSES})
         if others:
-            self.progress(remark(f"Left alone, being no tars of the ten classes: {', '.join(others)}."))
+            self.progress(f"Left alone, being no tars of the ten classes: {', '.join(others)}.")
         record = self.source.record
-        self.progress(remark(f'From record {record.ids[0]}, "{record.title}", to {self.order.archives}'))
+        self.progress(f'From record {record.ids[0]}, "{record.title}", to {self.order.archives}')
 
     def _arrived(self, remote: Remote, content: Content) -> None:
         name = remote.path.stem
@@ -238,11 +238,9 @@ class _Download:
         pinned = [f"{name}.tar" for name in self.contents if not self.wanted[name].md5]
         if pinned:
             self.progress(
-                remark(
-                    "This record publishes no checksum that srbench knows; pinned what came: "
-                    f"{', '.join(sorted(pinned))} (in {self.order.folder / PINS}). A later download, or a "
-                    "change on the disk, is compared with it."
-                )
+                "This record publishes no checksum that srbench knows; pinned what came: "
+                f"{', '.join(sorted(pinned))} (in {self.order.folder / PINS}). A later download, or a "
+                "change on the disk, is compared with it."
             )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from srbench.datasets import near_duplicates
-from srbench.datasets.interface import Micrograph, ProgressSink, Split
+from srbench.datasets.interface import Micrograph, ProgressCallback, Split
 from srbench.datasets.pack_writer import PackWriter, packing
 from srbench.datasets.packed import PackManifest, Stored
 from srbench.datasets.splits import check_groups, split_hash, split_images
@@ -79,7 +79,7 @@ class Pack:
         self.skipped: dict[str, str] = {}
         self.images = self._keep_first(sorted(self._staged(), key=lambda image: (image.id, image.source)))
 
-    def write(self, label: Label, progress: ProgressSink) -> PackManifest:
+    def write(self, label: Label, progress: ProgressCallback) -> PackManifest:
         """Group, split, adopt, and make it the folder's state."""
         clusters = self._cluster(progress)
         groups = [self.images[label].id for label in clusters.labels.tolist()]
@@ -119,7 +119,7 @@ class Pack:
                 by_id[image.id] = by_hash[image.stored.sha256] = image
         return list(by_id.values())
 
-    def _cluster(self, progress: ProgressSink) -> near_duplicates.Clusters:
+    def _cluster(self, progress: ProgressCallback) -> near_duplicates.Clusters:
         joined = b"".join(image.found.descriptor for image in self.images)
         descriptors = np.frombuffer(joined, "<i2").reshape(-1, near_duplicates.DIMENSIONS)
 

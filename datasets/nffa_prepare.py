@@ -24,7 +24,7 @@ from pathlib import Path
 
 from srbench.datasets import near_duplicates, nffa_frame
 from srbench.datasets.archives import ArchiveError, Limits, members
-from srbench.datasets.interface import DatasetError, ImportReport, ProgressEvent, ProgressSink, silent
+from srbench.datasets.interface import DatasetError, ImportReport, ProgressCallback, ProgressEvent, silent
 from srbench.datasets.nffa_examine import Examined, examine
 from srbench.datasets.nffa_pack import ClassArchive, Label, Pack
 from srbench.datasets.pack_writer import SHARD_BYTES
@@ -49,7 +49,7 @@ def prepare_nffa(
     version: str,
     licence: str,
     terms: str = "",
-    progress: ProgressSink = silent,
+    progress: ProgressCallback = silent,
     workers: int | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> ImportReport:
@@ -121,7 +121,7 @@ def _packed_already(folder: Path, name: str, version: str, origin: str) -> PackM
 def _stage_all(
     archives: Sequence[ClassArchive],
     work: Path,
-    progress: ProgressSink,
+    progress: ProgressCallback,
     workers: int | None,
     shard_bytes: int,
 ) -> None:

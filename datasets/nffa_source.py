@@ -17,9 +17,8 @@ from srbench.datasets.interface import (
     DatasetSource,
     DatasetState,
     ImportReport,
-    ProgressSink,
+    ProgressCallback,
     VerifyReport,
-    remark,
     silent,
 )
 from srbench.datasets.nffa_archives import (
@@ -128,7 +127,7 @@ class NffaSource(DatasetSource):
         arrived = sum(file.stat().st_size for file in (self.folder / "archives").glob("*.tar*"))
         return DatasetState("partial" if arrived else "absent", 0, arrived, self.obtain())
 
-    def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
+    def import_from(self, folder: Path, progress: ProgressCallback = silent) -> ImportReport:
         """Take stock of the tars in ``folder`` or one level below it; they are hashed, not copied.
 
         Classes that are here already and not in ``folder`` stay.
@@ -143,7 +142,7 @@ class NffaSource(DatasetSource):
         self._keep(inventory.beside(read_inventory(self.folder)), progress)
         return ImportReport(0, {}, self.folder)
 
-    def fetch(self, progress: ProgressSink = silent) -> ImportReport:
+    def fetch(self, progress: ProgressCallback = silent) -> ImportReport:
         """Download the ten tars, each proven by a checksum or pinned; goes on where an earlier call stopped.
 
         Raises:
@@ -158,7 +157,7 @@ class NffaSource(DatasetSource):
         self._keep(fetch_archives(order, B2Share(self.base_url, self.patience), progress), progress)
         return ImportReport(0, {}, self.folder)
 
-    def prepare(self, progress: ProgressSink = silent, workers: int | None = None) -> ImportReport:
+    def prepare(self, progress: ProgressCallback = silent, workers: int | None = None) -> ImportReport:
         """Pack what the tars hold; goes on where an earlier call stopped.
 
         Raises:
@@ -184,10 +183,10 @@ class NffaSource(DatasetSource):
             progress=progress,
             workers=workers,
         )
-        progress(remark(_no_longer_needed(inventory)))
+        progress(_no_longer_needed(inventory))
         return report
 
-    def verify(self, progress: ProgressSink = silent) -> VerifyReport:
+    def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
         """Hash every byte of the tars that are still there and of the packed images.
 
         Raises:
@@ -232,13 +231,13 @@ class NffaSource(DatasetSource):
             return True
         return False
 
-    def _keep(self, inventory: Inventory, progress: ProgressSink) -> None:
+    def _keep(self, inventory: Inventory, progress: ProgressCallback) -> None:
         """Write down what is there, and say which release it is."""
         identity = inventory.identity
         self.refuse_other_set(inventory)
         with locked(self.folder / "archives"):
             write_inventory(self.folder, inventory, licence=LICENCE, terms=TERMS, citation=CITATION)
-        progress(remark(f"These are: {identity.title}."))
+        progress(f"These are: {identity.title}.")
 
     def refuse_other_set(self, inventory: Inventory) -> None:
         """Refuse tars that are known to be of another set.

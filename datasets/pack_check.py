@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.interface import ProgressEvent, ProgressSink, VerifyReport, silent
+from srbench.datasets.interface import ProgressCallback, ProgressEvent, VerifyReport, silent
 from srbench.datasets.packed import Record, map_shard, read_index, read_manifest, view_of
 from srbench.datasets.storage import pixel_hash, sha256_file
 
 
-def verify_packed(folder: Path, progress: ProgressSink = silent) -> VerifyReport:
+def verify_packed(folder: Path, progress: ProgressCallback = silent) -> VerifyReport:
     """Hash every byte of a packed folder and name the images and files that changed.
 
     Raises:

@@ -25,10 +25,9 @@ from srbench.datasets.interface import (
     DatasetError,
     ImportReport,
     Micrograph,
+    ProgressCallback,
     ProgressEvent,
-    ProgressSink,
     Split,
-    remark,
     silent,
 )
 from srbench.datasets.pack_writer import PackWriter, packing
@@ -102,7 +101,7 @@ class PhotographSource(PackedSource):
         """Where archives wait; one that holds several sets is fetched once for all of them."""
         return home() / "cache" / "photographs" if self.photos.shared else super().downloads
 
-    def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
+    def import_from(self, folder: Path, progress: ProgressCallback = silent) -> ImportReport:
         """Take the set from a folder (images or the published archives) or from an archive.
 
         Raises:
@@ -111,7 +110,7 @@ class PhotographSource(PackedSource):
         containers = self._containers(folder)
         return self._pack(containers, self._seen(containers, progress), progress)
 
-    def fetch(self, progress: ProgressSink = silent) -> ImportReport:
+    def fetch(self, progress: ProgressCallback = silent) -> ImportReport:
         """Download the published archives and pack them; goes on where an earlier call stopped.
 
         Raises:
@@ -130,7 +129,7 @@ class PhotographSource(PackedSource):
             known = "; ".join(f"{archive.url} (md5 {archive.md5})" for archive in self.photos.archives)
             report = self._pack([remote.path for remote in remotes], known, progress)
         if self.photos.shared:
-            progress(remark(f"{remotes[0].path} is kept: it holds other sets too. Delete it when done."))
+            progress(f"{remotes[0].path} is kept: it holds other sets too. Delete it when done.")
         else:
             shutil.rmtree(self.downloads, ignore_errors=True)
         return report
@@ -173,7 +172,7 @@ class PhotographSource(PackedSource):
         foreign = {path: why for name, path in chosen.files.items() if not named(name)}
         return Chosen(files, chosen.cut, {**chosen.skipped, **foreign})
 
-    def _seen(self, containers: Sequence[Path], progress: ProgressSink) -> str:
+    def _seen(self, containers: Sequence[Path], progress: ProgressCallback) -> str:
         """Where the files come from: an archive by its hash, compared with the published one."""
         told = []
         published = {archive.file: archive.md5 for archive in self.photos.archives}
@@ -185,12 +184,10 @@ class PhotographSource(PackedSource):
             told.append(f"{container.name} (md5 {md5})")
             if published and md5 not in published.values():
                 expected = published.get(container.name, ", ".join(published.values()))
-                progress(
-                    remark(f"{container.name} is not the published file: md5 {md5}, published {expected}.")
-                )
+                progress(f"{container.name} is not the published file: md5 {md5}, published {expected}.")
         return "; ".join(told)
 
-    def _pack(self, containers: Sequence[Path], source: str, progress: ProgressSink) -> ImportReport:
+    def _pack(self, containers: Sequence[Path], source: str, progress: ProgressCallback) -> ImportReport:
         skipped: dict[str, str] = {}
         chosen = [self._chosen(container, skipped) for container in containers]
         for part in chosen:
@@ -218,10 +215,8 @@ class PhotographSource(PackedSource):
             writer.finish(job.images, skipped=skipped, notes=notes)
         if differing:
             progress(
-                remark(
-                    f"{self.card.name}: {'; '.join(differing)}. Scores on it do not compare with published "
-                    "tables of the whole set."
-                )
+                f"{self.card.name}: {'; '.join(differing)}. Scores on it do not compare with published "
+                "tables of the whole set."
             )
         return ImportReport(len(job.images), skipped, self.folder)
 
@@ -243,7 +238,7 @@ class _Job:
     """The photographs taken so far."""
 
     def __init__(
-        self, source: PhotographSource, skipped: dict[str, str], total: int, progress: ProgressSink
+        self, source: PhotographSource, skipped: dict[str, str], total: int, progress: ProgressCallback
     ) -> None:
         self.source = source
         self.skipped = skipped

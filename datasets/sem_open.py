@@ -35,8 +35,8 @@ from srbench.datasets.interface import (
     DatasetState,
     ImportReport,
     Pixels,
+    ProgressCallback,
     ProgressEvent,
-    ProgressSink,
     VerifyReport,
     silent,
 )
@@ -121,7 +121,7 @@ class SemOpen(DatasetSource):
             return DatasetState("partial", next_step=_OBTAIN)
         return DatasetState("ready", manifest.images, manifest.nbytes)
 
-    def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
+    def import_from(self, folder: Path, progress: ProgressCallback = silent) -> ImportReport:
         """Take the files from ``folder``: in the layout of the catalogue, or anywhere below it by name.
 
         Raises:
@@ -129,7 +129,7 @@ class SemOpen(DatasetSource):
         """
         return self._pack(_locate(folder, catalogue().kept), progress)
 
-    def fetch(self, progress: ProgressSink = silent) -> ImportReport:
+    def fetch(self, progress: ProgressCallback = silent) -> ImportReport:
         """Download the files from the public repositories at their pinned commits, then pack them.
 
         Raises:
@@ -147,7 +147,7 @@ class SemOpen(DatasetSource):
         shutil.rmtree(self._downloads, ignore_errors=True)
         return report
 
-    def verify(self, progress: ProgressSink = silent) -> VerifyReport:
+    def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
         """Hash every byte on disk and compare with the packaged manifest."""
         packed = self.open()
         report = verify_packed(self.folder, progress)
@@ -183,7 +183,7 @@ class SemOpen(DatasetSource):
         size = sum(file.stat().st_size for file in self._downloads.glob("*"))
         return DatasetState("partial" if size else "absent", len(arrived), size, _OBTAIN)
 
-    def _pack(self, files: Mapping[str, Path], progress: ProgressSink) -> ImportReport:
+    def _pack(self, files: Mapping[str, Path], progress: ProgressCallback) -> ImportReport:
         known = catalogue()
         problems: dict[str, str] = {}
         with packing(

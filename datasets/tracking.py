@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from srbench.datasets.interface import ProgressEvent, ProgressSink
+from srbench.datasets.interface import ProgressCallback, ProgressEvent
 from srbench.datasets.partial import Remote, part_path
 
 _EVERY = 0.1  # seconds between two events; a fast line brings thousands of pieces a second
@@ -19,7 +19,7 @@ class Tracker:
     ``download`` counts from the start what earlier calls left, so that its total and its share are true.
     """
 
-    def __init__(self, remotes: Sequence[Remote], progress: ProgressSink) -> None:
+    def __init__(self, remotes: Sequence[Remote], progress: ProgressCallback) -> None:
         self._lock = threading.Lock()
         self._progress = progress
         self._there = {remote.path: _there(remote.path) for remote in remotes}

@@ -67,23 +67,25 @@ class RawBatch:
         symmetries: ``(N,)`` int64 on the CPU, see :class:`~srbench.training.pixels.Crop`.
         scale: magnification.
         context: HR pixels around each crop, to each side.
-        place: where each crop lies in which acquisition of its image, on the CPU.
+        position: where each crop lies in which acquisition of its image, on the CPU.
     """
 
     pixels: Tensor
     symmetries: Tensor
     scale: int
     context: int
-    place: Place
+    position: Place
 
     def pinned(self) -> RawBatch:
         """The same in page-locked memory, from where a copy to CUDA does not wait."""
-        place, sizes = self.place, self.place.sizes
+        position, sizes = self.position, self.position.sizes
         pinned = Place(
-            place.keys.pin_memory(), place.origins.pin_memory(), None if sizes is None else sizes.pin_memory()
+            position.keys.pin_memory(),
+            position.origins.pin_memory(),
+            None if sizes is None else sizes.pin_memory(),
         )
         pixels = self.pixels.pin_memory() if self.pixels.device.type == "cpu" else self.pixels
-        return replace(self, pixels=pixels, symmetries=self.symmetries.pin_memory(), place=pinned)
+        return replace(self, pixels=pixels, symmetries=self.symmetries.pin_memory(), position=pinned)
 
 
 class CropReader:
@@ -123,10 +125,10 @@ class CropReader:
             torch.from_numpy(np.ascontiguousarray(crops.symmetry)),
             self._scale,
             self._context,
-            self._place(crops),
+            self._position(crops),
         )
 
-    def _place(self, crops: Crops) -> Place:
+    def _position(self, crops: Crops) -> Place:
         drawn = zip(crops.image.tolist(), crops.acquisition.tolist(), strict=True)
         keys = [noise_key(self._ids[image], acquisition) for image, acquisition in drawn]
         corners = np.stack([crops.top, crops.left], axis=1) - self._context
@@ -148,17 +150,17 @@ def make_pairs(raw: RawBatch, degradation: Degradation, like: Tensor, channels: 
     """
     pixels = raw.pixels.to(like.device, non_blocking=True)
     pixels = pixels if pixels.ndim == 4 else pixels.unsqueeze(1)
-    place = raw.place.to(like.device)
-    lr = make_lr(to_unit(pixels, like.dtype), degradation, raw.scale, raw.context, place)
+    position = raw.position.to(like.device)
+    lr = make_lr(to_unit(pixels, like.dtype), degradation, raw.scale, raw.context, position)
     # Integers are a quarter of the bytes to mirror and transpose.
     sharp = apply_symmetries(inner(pixels, raw.context), raw.symmetries)
     hr, lr = to_unit(sharp, like.dtype), apply_symmetries(lr, raw.symmetries)
     return Batch(to_channels(lr, channels), to_channels(hr, channels), raw.scale)
 
 
-def make_lr(around: Tensor, degradation: Degradation, scale: int, context: int, place: Place) -> Tensor:
+def make_lr(around: Tensor, degradation: Degradation, scale: int, context: int, position: Place) -> Tensor:
     """LR in 8-bit levels of ``around (N, C, H, W)``, without its surroundings of ``context`` HR px."""
-    return quantise(inner(degradation(around, scale, place), context // scale), 8)
+    return quantise(inner(degradation(around, scale, position), context // scale), 8)
 
 
 def inner(image: Tensor, border: int) -> Tensor:
@@ -202,14 +204,14 @@ def large_enough(
         for image in images
         if min(cut_side(image.height, scale), cut_side(image.width, scale)) < patch
     }
-    kept = [image for image in images if image.id not in small]
-    if not kept:
+    suited = [image for image in images if image.id not in small]
+    if not suited:
         largest = max((min(image.height, image.width) for image in images), default=0)
         raise SrbenchError(
             f"No training image holds a crop of {patch} px; the largest has a short side of {largest} px. "
             f"Use smaller crops: --set train.patch={max(largest // scale, 1) * scale}."
         )
-    return kept, small
+    return suited, small
 
 
 def _one_by_one(images: Tensor, symmetries: Tensor) -> Tensor:

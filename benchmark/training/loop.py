@@ -8,30 +8,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from srbench.config import TrainSettings
 from srbench.datasets.degrade import Degradation
+from srbench.datasets.interface import ProgressCallback, ProgressEvent
 from srbench.errors import SrbenchError
 from srbench.models import Recipe, SRModel
 from srbench.models.recipe import Batch, Clip, LossInputs, Outputs, Stage
 from srbench.training.data import CropReader, RawBatch, make_pairs, read_ahead
 from srbench.training.distributed import Processes
-from srbench.training.echo import Echo, StepReport
 from srbench.training.interrupt import StopRequest, TrainingInterrupted
 from srbench.training.output import RunOutput
-from srbench.training.stage import StageForward, clip_gradients, set_modes, set_rate
-from srbench.training.state import Best, Buffers, CriticState, TrainingState
+from srbench.training.stage import StageForward, clip_gradients, set_lr, set_modes
+from srbench.training.state import Best, Buffers, TrainingState
 from srbench.training.validation import Validator, format_metrics
-
-if TYPE_CHECKING:
-    from srbench.config import TrainSettings
 
 
 @dataclass
@@ -40,11 +37,6 @@ class Update:
 
     values: dict[str, Tensor | float] = field(default_factory=dict)
     bad: list[str] = field(default_factory=list)
-
-    @property
-    def losses(self) -> dict[str, Tensor]:
-        """The loss values alone."""
-        return {name: value for name, value in self.values.items() if isinstance(value, Tensor)}
 
 
 class StageUpdater:
@@ -63,7 +55,8 @@ class StageUpdater:
     ) -> None:
         self._state = state
         self._processes = processes
-        self._critics = state.stage_critics()
+        self._discriminators = state.stage_discriminators()
+        self._networks = {entry.spec.name: entry.network for entry in self._discriminators}
         forward = StageForward(state.network, state.stage, scale, autocast)
         self._forward: Callable[[Tensor, Tensor], Outputs] = (
             torch.compile(forward) if settings.compile else forward
@@ -73,32 +66,33 @@ class StageUpdater:
     @property
     def batches_needed(self) -> int:
         """Batches an iteration takes."""
-        return max([1, *(critic.spec.steps for critic in self._critics)])
+        return max([1, *(learner.spec.steps for learner in self._discriminators)])
 
     def __call__(self, batches: Sequence[Batch]) -> Update:
         """One iteration on ``batches_needed`` batches. Counts no step and judges no divergence."""
         update = Update()
-        buffers = Buffers(self._state.network, *(critic.network for critic in self._critics))
+        networks = [self._state.network, *self._networks.values()]
+        buffers = Buffers(*networks)
         outputs = self._update_generator(batches[0], update)
         if not update.bad:
-            self._update_critics(batches, outputs, update)
+            self._update_discriminators(batches, outputs, update)
         if update.bad:
             buffers.restore()
-        for module in (self._state.network, *(critic.network for critic in self._critics)):
-            self._processes.copy_buffers(module)
+        for network in networks:
+            self._processes.copy_buffers(network)
         if self._state.ema and self._state.stage.ema and "generator" not in update.bad:
             self._state.ema.update(self._state.network, self._state.stage.ema)
         return update
 
     def _update_generator(self, batch: Batch, update: Update) -> Outputs:
         state, stage = self._state, self._state.stage
-        rate = set_rate(state.optimiser, stage.optimiser, stage.schedule, state.progress.fraction)
-        for critic in self._critics:
-            critic.freeze(True)
+        lr = set_lr(state.optimiser, stage.optimiser, stage.schedule, state.progress.fraction)
+        for learner in self._discriminators:
+            learner.freeze(True)
         outputs = self._forward(batch.lr, batch.hr)
-        loss = self._loss(LossInputs(batch, outputs, self._critic_networks()), update)
-        update.values.update({"loss": loss.detach(), "lr": rate})
-        self._apply("generator", loss, state.parameters, state.optimiser, stage.clip, rate, update)
+        loss = self._loss(LossInputs(batch, outputs, self._networks), update)
+        update.values.update({"loss": loss.detach(), "lr": lr})
+        self._apply("generator", loss, state.parameters, state.optimiser, stage.clip, lr, update)
         return {name: value.detach() for name, value in outputs.items()}
 
     def _loss(self, inputs: LossInputs, update: Update) -> Tensor:
@@ -119,23 +113,22 @@ class StageUpdater:
             )
         return total
 
-    def _update_critics(self, batches: Sequence[Batch], outputs: Outputs, update: Update) -> None:
+    def _update_discriminators(self, batches: Sequence[Batch], outputs: Outputs, update: Update) -> None:
         for draw, batch in enumerate(batches):
-            active = [critic for critic in self._critics if draw < critic.spec.steps]
             if draw:
                 with torch.no_grad():
                     outputs = self._forward(batch.lr, batch.hr)
-            for critic in active:
-                self._update_critic(critic, LossInputs(batch, outputs, self._critic_networks()), update)
-
-    def _update_critic(self, critic: CriticState, inputs: LossInputs, update: Update) -> None:
-        spec = critic.spec
-        rate = set_rate(critic.optimiser, spec.optimiser, spec.schedule, self._state.progress.fraction)
-        critic.freeze(False)
-        loss = _scalar(spec.loss(critic.network, inputs), f"loss of critic {spec.name!r}")
-        update.values[f"critic/{spec.name}"] = loss.detach()
-        self._apply(spec.name, loss, critic.parameters, critic.optimiser, spec.clip, rate, update)
-        critic.freeze(True)
+            inputs = LossInputs(batch, outputs, self._networks)
+            for learner in self._discriminators:
+                spec = learner.spec
+                if draw >= spec.steps:
+                    continue
+                lr = set_lr(learner.optimiser, spec.optimiser, spec.schedule, self._state.progress.fraction)
+                learner.freeze(False)
+                loss = _scalar(spec.loss(learner.network, inputs), f"loss of discriminator {spec.name!r}")
+                update.values[f"discriminator/{spec.name}"] = loss.detach()
+                self._apply(spec.name, loss, learner.parameters, learner.optimiser, spec.clip, lr, update)
+                learner.freeze(True)
 
     def _apply(
         self,
@@ -144,22 +137,19 @@ class StageUpdater:
         parameters: Sequence[nn.Parameter],
         optimiser: torch.optim.Optimizer,
         clip: Clip | None,
-        rate: float,
+        lr: float,
         update: Update,
     ) -> None:
         """Backward, average, clip, step; a gradient that is not finite is dropped and noted instead."""
         loss.backward()  # type: ignore[no-untyped-call]
         self._processes.average_gradients(parameters)
-        norm = clip_gradients(parameters, clip, rate)
+        norm = clip_gradients(parameters, clip, lr)
         if bool(norm.isfinite()):
             optimiser.step()
             update.values[f"gradient/{name}"] = norm
         else:
             update.bad.append(name)
         optimiser.zero_grad(set_to_none=True)
-
-    def _critic_networks(self) -> Mapping[str, nn.Module]:
-        return {critic.spec.name: critic.network for critic in self._critics}
 
 
 class Meter:
@@ -170,13 +160,13 @@ class Meter:
         self._counts: dict[str, int] = {}
 
     def add(self, values: Mapping[str, Tensor | float]) -> None:
-        """Take in an iteration's values."""
+        """Count an iteration's values."""
         for name, value in values.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def take(self) -> dict[str, float]:
-        """The means, and start again."""
+    def means_and_reset(self) -> dict[str, float]:
+        """Mean of each value since the last call."""
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
         return means
@@ -184,10 +174,9 @@ class Meter:
 
 def average_means(means: Mapping[str, float], processes: Processes) -> dict[str, float]:
     """The mean over the processes of values that all of them have."""
-    rows: Iterable[Mapping[str, float]] = processes.gather(dict(means))
-    collected = list(rows)
-    shared = [name for name in means if all(name in row for row in collected)]
-    return {name: sum(row[name] for row in collected) / len(collected) for name in shared}
+    rows: list[dict[str, float]] = processes.gather(dict(means))
+    shared = [name for name in means if all(name in row for row in rows)]
+    return {name: sum(row[name] for row in rows) / len(rows) for name in shared}
 
 
 def _scalar(value: Tensor, what: str) -> Tensor:
@@ -241,15 +230,20 @@ class Loop:
         task: what to do.
         state: where it stands.
         output: takes logs, weights and checkpoints.
-        echo: tells the user.
+        progress: shows the run to its user.
         stop: whether somebody asked the run to stop.
     """
 
     def __init__(
-        self, task: Task, state: TrainingState, output: RunOutput, echo: Echo, stop: StopRequest
+        self,
+        task: Task,
+        state: TrainingState,
+        output: RunOutput,
+        progress: ProgressCallback,
+        stop: StopRequest,
     ) -> None:
         self._task, self._state, self._output = task, state, output
-        self._echo, self._stop = echo, stop
+        self._progress, self._stop = progress, stop
         self._total = task.recipe.iterations
         self._every = Intervals.of(task.settings, self._total)
         self._meter = Meter()
@@ -323,12 +317,13 @@ class Loop:
     def _judge(self, update: Update) -> None:
         state = self._state
         if update.bad:
-            self._echo.note(
+            self._progress(
                 f"Step {state.total_step}: gradient of {', '.join(update.bad)} not finite, update skipped."
             )
         else:
             self._meter.add(update.values)
-        state.guard.after_step(update.bad, state.stage.name, state.step, update.losses)
+        losses = {name: value for name, value in update.values.items() if isinstance(value, Tensor)}
+        state.guard.after_step(update.bad, state.stage.name, state.step, losses)
 
     def _boundary(self) -> None:
         step = self._state.total_step
@@ -337,7 +332,7 @@ class Loop:
             self._log()
         if last or step % self._every.validate == 0:
             self._validate()
-        stopping = self._task.processes.any(self._stop.asked)
+        stopping = self._task.processes.any(self._stop.requested)
         if last or stopping or step % self._every.checkpoint == 0:
             self._output.checkpoint(self._state)
         if stopping and not last:
@@ -345,14 +340,14 @@ class Loop:
 
     def _log(self) -> None:
         state = self._state
-        means = average_means(self._meter.take(), self._task.processes)
+        means = average_means(self._meter.means_and_reset(), self._task.processes)
         speed = self._images / self._busy if self._busy else 0.0
         self._busy, self._images = 0.0, 0
         self._output.scalars(
             state.total_step, "train", {**means, "images_per_second": speed}, stage=state.stage.name
         )
-        loss = means.get("loss", math.nan)
-        self._echo.step(StepReport(state.total_step, self._total, state.stage.name, loss, speed))
+        detail = f"{state.stage.name}, loss {means.get('loss', math.nan):.4g}, {speed:.1f} images/s"
+        self._progress(ProgressEvent("training", state.total_step, self._total, "steps", detail))
 
     def _validate(self) -> None:
         task, state = self._task, self._state
@@ -360,13 +355,14 @@ class Loop:
             return
         with state.final_weights():
             state.metrics = task.validator(task.model)
-            better = state.best.beaten_by(state.metrics)
+            candidate = Best(state.total_step, dict(state.metrics))
+            better = candidate.improves_on(state.best)
             if better:
-                state.best = Best(state.total_step, dict(state.metrics))
+                state.best = candidate
                 self._output.best(state)
             if task.processes.main:
                 self._output.image(state.total_step, task.validator.preview(task.model))
         set_modes(state.network, state.stage)
         self._output.scalars(state.total_step, "val", state.metrics)
         mark = ", best so far" if better and state.total_step else ""
-        self._echo.note(f"Step {state.total_step}: validation {format_metrics(state.metrics)}{mark}")
+        self._progress(f"Step {state.total_step}: validation {format_metrics(state.metrics)}{mark}")

@@ -23,7 +23,6 @@ from srbench.files import write_text
 from srbench.models.recipe import Recipe
 from srbench.training.folder import MANIFEST
 
-
 RENAMED: Mapping[str, str] = {
     "fool_the_critic": "generator_loss",
     "tell_apart": "discriminator_loss",
@@ -31,8 +30,10 @@ RENAMED: Mapping[str, str] = {
     "critic": "discriminator",
     "critic_term": "discriminator_term",
     "Critic": "Discriminator",
+    "image_critic": "image_discriminator",
+    "gradient_critic": "gradient_discriminator",
 }
-"""Functions, classes and fields of recipes as runs of earlier versions name them, to their names now."""
+"""Functions, classes, fields and discriminators of recipes as runs of version 0.1.0 name them, and now."""
 
 _WORDS_ONLY = ("recipe.source", "recipe.notes")
 
@@ -94,16 +95,17 @@ def _leaves(value: object, path: str) -> Iterator[tuple[str, Any]]:
     """Every value with its path, in today's names."""
     inner: list[tuple[str, object]] = []
     if isinstance(value, Mapping):
-        inner = [(RENAMED.get(str(key), str(key)), entry) for key, entry in value.items()]
+        inner = [(str(key), entry) for key, entry in value.items()]
     elif isinstance(value, (list, tuple)):
         # Stages, terms and discriminators by their names, other entries by number.
         inner = [
-            (str(entry["name"]) if isinstance(entry, Mapping) and "name" in entry else str(index), entry)
+            (str(entry.get("name", index)) if isinstance(entry, Mapping) else str(index), entry)
             for index, entry in enumerate(value)
         ]
     if not inner:
         yield path, _todays_name(value) if isinstance(value, str) else value
     for key, entry in inner:
+        key = RENAMED.get(key, key)
         yield from _leaves(entry, f"{path}.{key}" if path else key)
 
 
@@ -174,13 +176,13 @@ def session(device: torch.device, processes: int, threads: int, autocast: bool) 
 
 def versions() -> dict[str, str]:
     """Versions of srbench, Python, torch and what else decides numbers."""
-    found = {"srbench": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+    installed = {"srbench": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def device_name(device: torch.device) -> str:

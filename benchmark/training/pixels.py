@@ -91,7 +91,7 @@ class CropSampler:
             step: generator updates since the start of the run, over all stages.
             size: crops wanted.
             patch: HR side of a crop.
-            draw: number of the batch within the step (a critic may take several).
+            draw: number of the batch within the step (a discriminator may need several).
         """
         random = self._generator(step, draw)
         usable, ends = self._pile(patch)
@@ -229,20 +229,20 @@ class PixelCache:
         self.layout = Layout.of(images)
         self._micrographs = micrographs
         self._scale = scale
-        self._kept: dict[str, Pixels] = {}
+        self._arrays: dict[str, Pixels] = {}
         self._bytes = 0
 
     def __getitem__(self, image_id: str) -> Pixels:
-        found = self._kept.get(image_id)
-        if found is not None:
-            return found
+        cached = self._arrays.get(image_id)
+        if cached is not None:
+            return cached
         whole = self._micrographs.pixels(image_id)
         self.layout.check(image_id, whole)
         size = 0 if _is_mapped(whole) else whole.nbytes
         height, width = (cut_side(side, self._scale) for side in whole.shape[:2])
         pixels: Pixels = whole[:height, :width]
         if self._bytes + size <= _CACHE_BYTES:
-            self._kept[image_id] = pixels
+            self._arrays[image_id] = pixels
             self._bytes += size
         return pixels
 
@@ -300,8 +300,6 @@ AUTO_SHARE = 1 / 3
 _STAGING_BYTES = 64 << 20
 _SECONDS_BETWEEN_NOTES = 5.0
 
-Note = Callable[[str], None]
-
 
 class DevicePixels:
     """The training pixels in one flat buffer on a device.
@@ -323,7 +321,7 @@ class DevicePixels:
         images: Sequence[Micrograph],
         scale: int,
         device: torch.device,
-        note: Note,
+        note: Callable[[str], None],
     ) -> None:
         self._layout = Layout.of(images)
         sizes = np.array([_cut_size(image, scale) for image in images], np.int64).reshape(-1, 2)
@@ -378,7 +376,7 @@ class Uploader:
         images: Sequence[Micrograph],
         scale: int,
         layout: Layout,
-        note: Note,
+        note: Callable[[str], None],
     ) -> None:
         self._micrographs, self._images = micrographs, images
         self._scale, self._layout, self._note = scale, layout, note
@@ -438,12 +436,12 @@ def free_bytes(device: torch.device) -> int | None:
     return available_bytes(device) if device.type in ("cpu", "cuda") else None
 
 
-def belongs_on_device(wish: str, needed: int, device: torch.device) -> bool:
+def belongs_on_device(requested: str, needed: int, device: torch.device) -> bool:
     """Whether the pixels are to be uploaded.
 
     Args:
-        wish: ``auto`` (on CUDA, where they take no more than ``AUTO_SHARE`` of what is free), ``device`` or
-            ``mapped``.
+        requested: ``auto`` (on CUDA, where they take no more than ``AUTO_SHARE`` of what is free),
+            ``device`` or ``mapped``.
         needed: bytes.
         device: of the training.
 
@@ -451,13 +449,13 @@ def belongs_on_device(wish: str, needed: int, device: torch.device) -> bool:
         SrbenchError: ``device`` was asked for and they do not fit.
     """
     free = free_bytes(device)
-    if wish == "device" and free is not None and needed > free:
+    if requested == "device" and free is not None and needed > free:
         raise SrbenchError(
             f"The training pixels take {needed / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on {device}; "
             "use --set train.pixels=mapped."
         )
     fits = device.type == "cuda" and free is not None and needed <= AUTO_SHARE * free
-    return wish == "device" or (wish == "auto" and fits)
+    return requested == "device" or (requested == "auto" and fits)
 
 
 def to_device(numbers: Tensor, device: torch.device) -> Tensor:

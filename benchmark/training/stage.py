@@ -24,23 +24,23 @@ def build_optimiser(spec: Optimiser, parameters: Sequence[nn.Parameter]) -> torc
     return kind(parameters, lr=spec.lr, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)
 
 
-def set_rate(
+def set_lr(
     optimiser: torch.optim.Optimizer, spec: Optimiser, schedule: LearningRate, fraction: float
 ) -> float:
     """Set the learning rate for this fraction of the stage; a pure function of it, nothing to restore."""
-    rate = spec.lr * schedule(fraction)
+    lr = spec.lr * schedule(fraction)
     for group in optimiser.param_groups:
-        group["lr"] = rate
-    return rate
+        group["lr"] = lr
+    return lr
 
 
-def clip_gradients(parameters: Sequence[nn.Parameter], clip: Clip | None, rate: float) -> torch.Tensor:
+def clip_gradients(parameters: Sequence[nn.Parameter], clip: Clip | None, lr: float) -> torch.Tensor:
     """Clip in place.
 
     Args:
         parameters: those whose gradients are clipped.
         clip: how; None leaves the gradients alone.
-        rate: current learning rate, for the adjustable kind (VDSR, section 3.2).
+        lr: current learning rate, for the adjustable kind (VDSR, section 3.2).
 
     Returns:
         Total norm of the gradients before clipping, a scalar; not finite when any entry is not.
@@ -48,7 +48,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], clip: Clip | None, rate: 
     limit = clip.value if clip is not None and clip.kind == "norm" else math.inf
     norm = nn.utils.clip_grad_norm_(parameters, limit)
     if clip is not None and clip.kind != "norm":
-        bound = clip.value / rate if clip.kind == "adjustable" and rate > 0 else clip.value
+        bound = clip.value / lr if clip.kind == "adjustable" and lr > 0 else clip.value
         nn.utils.clip_grad_value_(parameters, bound)
     return norm
 
@@ -121,7 +121,7 @@ def move_loss_modules(recipe: Recipe, device: torch.device) -> None:
     """Put every network that a loss or a forward pass holds (VGG features) onto the device."""
     for stage in recipe.stages:
         holders: list[Callable[..., Any]] = [term.loss for term in stage.terms]
-        holders += [stage.forward, *(critic.loss for critic in stage.critics)]
+        holders += [stage.forward, *(spec.loss for spec in stage.critics)]
         for holder in holders:
             for module in _modules_in(holder, set()):
                 module.to(device)

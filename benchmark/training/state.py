@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from srbench.errors import SrbenchError
 from srbench.models.recipe import Critic, Progress, Recipe, Stage
 from srbench.training import rng
+from srbench.training.manifest import RENAMED
 from srbench.training.stage import build_optimiser, select_parameters
 
 
@@ -49,12 +50,12 @@ class AveragedWeights:
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[None]:
         """The network holds the averaged weights inside, its own again afterwards."""
-        own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        before = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         _copy_into(network, self.average)
         try:
             yield
         finally:
-            _copy_into(network, own)
+            _copy_into(network, before)
 
     def state(self) -> dict[str, object]:
         """What a checkpoint keeps."""
@@ -111,7 +112,7 @@ class Guard:
         """Judge a step.
 
         Args:
-            bad: what was not updated in it (``generator``, names of critics).
+            bad: what was not updated in it (``generator``, names of discriminators).
             stage: name of the stage.
             step: step within it.
             losses: the step's loss values, for the message.
@@ -135,12 +136,12 @@ class Guard:
             )
 
 
-_CRITIC_STREAM = 2
+_DISCRIMINATOR_STREAM = 2
 
 
 @dataclass
-class CriticState:
-    """A critic at work: the recipe's words on it, its network, the parameters that learn, its optimiser."""
+class DiscriminatorState:
+    """A discriminator at work: its specification, network, learning parameters and optimiser."""
 
     spec: Critic
     network: nn.Module
@@ -164,29 +165,29 @@ class Best:
     step: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
 
-    def beaten_by(self, metrics: Mapping[str, float]) -> bool:
-        """Whether these metrics have a higher PSNR."""
-        return metrics.get("psnr", -math.inf) > self.metrics.get("psnr", -math.inf)
+    def improves_on(self, other: Best) -> bool:
+        """Whether its PSNR is higher."""
+        return self.metrics.get("psnr", -math.inf) > other.metrics.get("psnr", -math.inf)
 
 
 class TrainingState:
     """The networks, optimisers and counters of a run.
 
-    A stage has an optimiser of its own. A critic named in several stages goes on with its network, and with
-    its optimiser as long as the recipe words it alike. Averaged weights go on from stage to stage while each
-    asks for them; a stage that does not drops them.
+    A stage has an optimiser of its own. A discriminator named in several stages goes on with its network, and
+    with its optimiser as long as its specification is the same. Averaged weights go on from stage to stage
+    while each asks for them; a stage that does not drops them.
 
     Args:
         network: the generator on its device.
         recipe: what will be executed.
-        seed: of the run; critics are initialised from it alone.
+        seed: of the run; discriminators are initialised from it alone.
         guard: counts skipped updates.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe, seed: int, guard: Guard) -> None:
         self.network = network
         self.guard = guard
-        self.critics: dict[str, CriticState] = {}
+        self.discriminators: dict[str, DiscriminatorState] = {}
         self.ema: AveragedWeights | None = None
         self.stage_index = 0
         self.step = 0
@@ -232,21 +233,21 @@ class TrainingState:
             yield
 
     def begin_stage(self, index: int) -> None:
-        """Enter a stage: freeze, unfreeze, make its optimiser, its critics and its averaged weights."""
+        """Enter a stage: make its optimiser, discriminators and averaged weights, freeze the rest."""
         self.stage_index, self.step = index, 0
         stage = self.stage
         self.parameters = select_parameters(self.network, stage, self._learnable)
         self.optimiser = build_optimiser(stage.optimiser, self.parameters)
-        for position, critic in enumerate(stage.critics):
-            self.critics[critic.name] = self._critic(critic, index, position)
+        for position, discriminator in enumerate(stage.critics):
+            self.discriminators[discriminator.name] = self._discriminator(discriminator, index, position)
         if stage.ema is None:
             self.ema = None
         elif self.ema is None:
             self.ema = AveragedWeights(self.network)
 
-    def stage_critics(self) -> list[CriticState]:
-        """The critics of this stage."""
-        return [self.critics[critic.name] for critic in self.stage.critics]
+    def stage_discriminators(self) -> list[DiscriminatorState]:
+        """The discriminators of this stage."""
+        return [self.discriminators[discriminator.name] for discriminator in self.stage.critics]
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values only."""
@@ -262,7 +263,8 @@ class TrainingState:
             "network": dict(self.network.state_dict()),
             "optimiser": self.optimiser.state_dict(),
             "ema": self.ema.state() if self.ema else None,
-            "critics": {name: critic.to_dict() for name, critic in self.critics.items()},
+            # The key has kept its name, so that runs begun before go on.
+            "critics": {name: discriminator.to_dict() for name, discriminator in self.discriminators.items()},
         }
 
     def load_dict(self, saved: Mapping[str, Any]) -> None:
@@ -278,19 +280,21 @@ class TrainingState:
         self.optimiser.load_state_dict(saved["optimiser"])
         if self.ema:
             self.ema.load(saved["ema"])
-        for name, critic in self.critics.items():
-            critic.network.load_state_dict(saved["critics"][name]["network"])
-            critic.optimiser.load_state_dict(saved["critics"][name]["optimiser"])
+        stored = {RENAMED.get(name, name): content for name, content in saved["critics"].items()}
+        for name, discriminator in self.discriminators.items():
+            content = stored[RENAMED.get(name, name)]
+            discriminator.network.load_state_dict(content["network"])
+            discriminator.optimiser.load_state_dict(content["optimiser"])
 
-    def _critic(self, spec: Critic, stage: int, position: int) -> CriticState:
-        known = self.critics.get(spec.name)
-        if known is not None:
-            same = known.spec.optimiser == spec.optimiser
-            optimiser = known.optimiser if same else build_optimiser(spec.optimiser, known.parameters)
-            return CriticState(spec, known.network, known.parameters, optimiser)
-        # Its own stream: the same critic in every process, whatever was drawn before.
+    def _discriminator(self, spec: Critic, stage: int, position: int) -> DiscriminatorState:
+        existing = self.discriminators.get(spec.name)
+        if existing is not None:
+            same = existing.spec.optimiser == spec.optimiser
+            optimiser = existing.optimiser if same else build_optimiser(spec.optimiser, existing.parameters)
+            return DiscriminatorState(spec, existing.network, existing.parameters, optimiser)
+        # Its own stream: the same discriminator in every process, whatever was drawn before.
         with rng.preserved():
-            rng.seed_streams(_CRITIC_STREAM, self._seed, stage, position)
+            rng.seed_streams(_DISCRIMINATOR_STREAM, self._seed, stage, position)
             network = spec.build().to(self._device).train()
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        return CriticState(spec, network, parameters, build_optimiser(spec.optimiser, parameters))
+        return DiscriminatorState(spec, network, parameters, build_optimiser(spec.optimiser, parameters))

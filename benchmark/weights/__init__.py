@@ -9,8 +9,7 @@ from srbench.weights.detection import detect, recognise
 from srbench.weights.finding import TrainedWeights, find, locate
 from srbench.weights.grey import GreyProof
 from srbench.weights.header import WeightsHeader, read_header, save
-from srbench.weights.identity import UnknownNetwork, identify
-from srbench.weights.loading import LoadedWeights, load
+from srbench.weights.loading import LoadedWeights, UnknownNetwork, identify, load
 from srbench.weights.reading import DamagedWeights, read_state
 
 __all__ = [

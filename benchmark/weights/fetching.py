@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from srbench.datasets.interface import DatasetError, ProgressSink, silent
+from srbench.datasets.interface import DatasetError, ProgressCallback, silent
 from srbench.errors import SrbenchError
 from srbench.files import sha256_file
 from srbench.weights import pins
@@ -13,7 +13,7 @@ from srbench.weights.published import Published
 from srbench.weights.reading import read_state
 
 
-def fetch(entry: Published, tell: Callable[[str], None] = print, progress: ProgressSink = silent) -> Path:
+def fetch(entry: Published, tell: Callable[[str], None] = print, progress: ProgressCallback = silent) -> Path:
     """Have a published file on disk: download it, unless it is there already, and check its hash.
 
     Args:
@@ -83,7 +83,7 @@ def hash_problem(published: str, pin: pins.Pin | None, digest: str, path: Path) 
     )
 
 
-def _download(entry: Published, path: Path, progress: ProgressSink) -> None:
+def _download(entry: Published, path: Path, progress: ProgressCallback) -> None:
     from srbench.datasets.download import Remote, download_all
 
     pin = pins.read(path)

@@ -80,7 +80,7 @@ def csm_sr(repository):
 
 
 def remarks(events):
-    return "\n".join(event.label for event in events if event.unit == "remark")
+    return "\n".join(event for event in events if isinstance(event, str))
 
 
 def inventory(entry):

@@ -167,7 +167,7 @@ def test_scores_are_those_of_before(tmp_path, words):
     both = both[~both.metric.isin(SPEED)]
     shared = set(both.metric)
     assert {"psnr", "ssim", "params"} <= shared and len(shared) >= 20, sorted(shared)
-    assert set(both.groupby("metric").size()) == {1, 20}  # of the model, of an image
+    assert both.groupby("metric").size().min() >= 20
     off = both[~np.isclose(both.value_now, both.value_before, rtol=1e-6, atol=1e-6, equal_nan=True)]
     assert off.empty, off[["image", "metric", "value_before", "value_now"]].to_string()
 

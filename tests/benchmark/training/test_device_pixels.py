@@ -173,14 +173,14 @@ def test_the_memory_of_this_machine_is_known():
 @pytest.mark.parametrize(
     ("model", "kind"), [("tiny_gan", "textures"), ("tiny_gan", "textures:mixed"), ("tiny_sr", "textures:zoo")]
 )
-def test_a_run_learns_the_same_wherever_its_pixels_lie(train, echo, tmp_path, model, kind):
+def test_a_run_learns_the_same_wherever_its_pixels_lie(train, progress, tmp_path, model, kind):
     mapped = train(model, "train.pixels=mapped", dataset=kind, out=tmp_path / "mapped")
     there = train(model, "train.pixels=device", dataset=kind, out=tmp_path / "there")
     assert there.weights.read_bytes() == mapped.weights.read_bytes()
     assert there.best == mapped.best
     facts = [json.loads((run.folder / "manifest.json").read_text())["pixels"] for run in (mapped, there)]
     assert facts == ["mapped", "device"]
-    assert any(note.startswith("Training pixels: ") and note.endswith("to cpu") for note in echo.notes)
+    assert any(note.startswith("Training pixels: ") and note.endswith("to cpu") for note in progress.messages)
 
 
 @pytest.mark.gpu

@@ -33,8 +33,8 @@ from srbench.training.stage import (
     clip_gradients,
     move_loss_modules,
     select_parameters,
+    set_lr,
     set_modes,
-    set_rate,
 )
 from srbench.training.state import AveragedWeights
 
@@ -98,9 +98,9 @@ def test_learning_rate_is_a_function_of_the_fraction():
     spec = Optimiser("adamw", 0.2, weight_decay=0.5)
     optimiser = build_optimiser(spec, [nn.Parameter(torch.zeros(1))])
     assert isinstance(optimiser, torch.optim.AdamW) and optimiser.param_groups[0]["weight_decay"] == 0.5
-    assert set_rate(optimiser, spec, CosineRate(0.0), 0.5) == pytest.approx(0.1)
-    assert set_rate(optimiser, spec, StepRate((0.5,), 0.1), 0.49) == pytest.approx(0.2)
-    assert set_rate(optimiser, spec, StepRate((0.5,), 0.1), 0.5) == pytest.approx(0.02)
+    assert set_lr(optimiser, spec, CosineRate(0.0), 0.5) == pytest.approx(0.1)
+    assert set_lr(optimiser, spec, StepRate((0.5,), 0.1), 0.49) == pytest.approx(0.2)
+    assert set_lr(optimiser, spec, StepRate((0.5,), 0.1), 0.5) == pytest.approx(0.02)
     assert optimiser.param_groups[0]["lr"] == pytest.approx(0.02)
 
 
@@ -233,5 +233,5 @@ def test_the_meter_gives_means_and_starts_again():
     meter = Meter()
     meter.add({"a": torch.tensor(1.0), "b": 4.0})
     meter.add({"a": torch.tensor(3.0)})
-    assert meter.take() == {"a": 2.0, "b": 4.0}
-    assert meter.take() == {}
+    assert meter.means_and_reset() == {"a": 2.0, "b": 4.0}
+    assert meter.means_and_reset() == {}
