@@ -90,7 +90,7 @@ class PlainReporter(ProgressReporter):
         self, clock: Callable[[], float] = time.monotonic, write: Callable[[str], None] | None = None
     ) -> None:
         super().__init__(clock)
-        self._message = write or _to_stderr  # type: ignore[method-assign]
+        self._write = write or _to_stderr
         self._last: dict[TaskID, tuple[float, float]] = {}
 
     def _shown(self, task: Task) -> None:
@@ -98,7 +98,10 @@ class PlainReporter(ProgressReporter):
         when, done = self._last.get(task.id, (-SECONDS_BETWEEN_LINES, -1.0))
         if done != task.completed and (task.finished or now - when >= SECONDS_BETWEEN_LINES):
             self._last[task.id] = (now, task.completed)
-            self._message(f"{task.description}: {task.fields['state']}")
+            self._write(f"{task.description}: {task.fields['state']}")
+
+    def _message(self, text: str) -> None:
+        self._write(text)
 
 
 @contextmanager

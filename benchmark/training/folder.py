@@ -114,18 +114,26 @@ class RunFolder:
         Raises:
             SrbenchError: it cannot be written, the disk is too full, or another process is training in it.
         """
+        lock = FileLock(self.path / _LOCK, timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.path / _LOCK, timeout=0):
-                _check_disk(self.path, needed)
-                # What a killed session left half-written; the lock says that nobody is writing it.
-                for leftover in (*self.path.glob(".*.tmp"), *self.path.glob(".probe-*")):
-                    leftover.unlink(missing_ok=True)
-                yield
+            lock.acquire()
         except Timeout:
             raise SrbenchError(
                 f"Another process is training in {self.path}. Wait for it, or choose another --out."
             ) from None
+        except OSError as error:
+            raise SrbenchError(
+                f"Cannot write into {self.path}: {error.strerror or error}. Choose another --out."
+            ) from error
+        try:
+            _check_disk(self.path, needed)
+            # What a killed session left half-written; the lock says that nobody is writing it.
+            for leftover in (*self.path.glob(".*.tmp"), *self.path.glob(".probe-*")):
+                leftover.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
 
 
 def _check_disk(folder: Path, needed: int) -> None:

@@ -204,25 +204,6 @@ class Task:
     processes: Processes
 
 
-@dataclass(frozen=True)
-class Intervals:
-    """Steps between log rows, validations and checkpoints."""
-
-    log: int
-    validate: int
-    checkpoint: int
-
-    @staticmethod
-    def of(settings: TrainSettings, total: int) -> Intervals:
-        """As set, or in proportion to the run."""
-        often = max(50, math.ceil(total / 20))
-        return Intervals(
-            settings.log_every or min(100, math.ceil(total / 100)),
-            settings.validate_every or often,
-            settings.checkpoint_every or min(2000, often),
-        )
-
-
 class Loop:
     """Runs a task from where its state stands to the end.
 
@@ -245,7 +226,10 @@ class Loop:
         self._task, self._state, self._output = task, state, output
         self._progress, self._stop = progress, stop
         self._total = task.recipe.iterations
-        self._every = Intervals.of(task.settings, self._total)
+        often = max(50, math.ceil(self._total / 20))
+        self._log_every = task.settings.log_every or min(100, math.ceil(self._total / 100))
+        self._validate_every = task.settings.validate_every or often
+        self._checkpoint_every = task.settings.checkpoint_every or min(2000, often)
         self._meter = Meter()
         self._busy = 0.0
         self._images = 0
@@ -328,12 +312,12 @@ class Loop:
     def _boundary(self) -> None:
         step = self._state.total_step
         last = step == self._total
-        if last or step % self._every.log == 0:
+        if last or step % self._log_every == 0:
             self._log()
-        if last or step % self._every.validate == 0:
+        if last or step % self._validate_every == 0:
             self._validate()
         stopping = self._task.processes.any(self._stop.requested)
-        if last or stopping or step % self._every.checkpoint == 0:
+        if last or stopping or step % self._checkpoint_every == 0:
             self._output.checkpoint(self._state)
         if stopping and not last:
             raise TrainingInterrupted(self._output.folder, step, self._total)

@@ -8,7 +8,7 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -23,17 +23,18 @@ from srbench.files import write_text
 from srbench.models.recipe import Recipe
 from srbench.training.folder import MANIFEST
 
-RENAMED: Mapping[str, str] = {
+_RENAMED: Mapping[str, str] = {
+    "dsrvae_critic.Critic": "DSRVAEDiscriminator",
+    "dsrvae_losses.fool_the_critic": "restoration_generator_loss",
+    "dsrvae_losses.tell_apart": "restoration_discriminator_loss",
     "fool_the_critic": "generator_loss",
+    "linear_adversarial.fool_the_critic": "linear_generator_loss",
+    "linear_adversarial.tell_apart": "linear_discriminator_loss",
+    "objective.adversarial_loss": "generator_loss",
+    "srgan_critics.Discriminator": "SRGANDiscriminator",
     "tell_apart": "discriminator_loss",
-    "critics": "discriminators",
-    "critic": "discriminator",
-    "critic_term": "discriminator_term",
-    "Critic": "Discriminator",
-    "image_critic": "image_discriminator",
-    "gradient_critic": "gradient_discriminator",
 }
-"""Functions, classes, fields and discriminators of recipes as runs of version 0.1.0 name them, and now."""
+"""Functions and classes as runs of version 0.1.0 name them, with their module where that decides."""
 
 _WORDS_ONLY = ("recipe.source", "recipe.notes")
 
@@ -56,8 +57,21 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{name}: was {old.get(name, absent)!r}, is {new.get(name, absent)!r}"
         for name in {**old, **new}
-        if old.get(name, absent) != new.get(name, absent) and not name.startswith(_WORDS_ONLY)
+        if not name.startswith(_WORDS_ONLY)
+        and not names_today(old.get(name, absent)) & names_today(new.get(name, absent))
     ]
+
+
+def names_today(value: Any) -> set[Any]:
+    """What a stored value may be called now: functions without their modules, renamed ones by both names."""
+    if not isinstance(value, str):
+        return {value} if isinstance(value, Hashable) else {repr(value)}
+    match = re.fullmatch(r"((?:[a-z_][a-z0-9_]*\.)*)([A-Za-z_]\w*(?:\.\w+)?)", value)
+    if match is None:
+        return {value}
+    module, name = match[1].rstrip(".").rpartition(".")[2], match[2]
+    names = {_RENAMED.get(f"{module}.{name}", name), _RENAMED.get(name, name)}
+    return {entry.replace("critic", "discriminator").replace("Critic", "Discriminator") for entry in names}
 
 
 def _plain(value: object) -> Any:
@@ -92,7 +106,7 @@ def _name(value: object) -> str:
 
 
 def _leaves(value: object, path: str) -> Iterator[tuple[str, Any]]:
-    """Every value with its path, in today's names."""
+    """Every value with its path, in which critics are discriminators."""
     inner: list[tuple[str, object]] = []
     if isinstance(value, Mapping):
         inner = [(str(key), entry) for key, entry in value.items()]
@@ -103,17 +117,9 @@ def _leaves(value: object, path: str) -> Iterator[tuple[str, Any]]:
             for index, entry in enumerate(value)
         ]
     if not inner:
-        yield path, _todays_name(value) if isinstance(value, str) else value
+        yield path.replace("critic", "discriminator"), value
     for key, entry in inner:
-        key = RENAMED.get(key, key)
         yield from _leaves(entry, f"{path}.{key}" if path else key)
-
-
-def _todays_name(text: str) -> str:
-    """``srbench.models.baselines.vdsr.half_squared_error`` without the modules, renamed where it was."""
-    name = re.sub(r"^([a-z_][a-z0-9_]*\.)+(?=[A-Za-z_]\w*(\.\w+)?$)", "", text)
-    first, dot, rest = name.partition(".")
-    return RENAMED.get(first, first) + dot + rest
 
 
 FORMAT = 1

@@ -7,8 +7,7 @@ All crops of a run have one dtype and one number of channels, those of its riche
 from __future__ import annotations
 
 import mmap
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -18,7 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from srbench.datasets.crops import read_crop
-from srbench.datasets.interface import Micrograph, MicrographSet, Pixels
+from srbench.datasets.interface import (
+    Micrograph,
+    MicrographSet,
+    Pixels,
+    ProgressCallback,
+    ProgressEvent,
+)
 from srbench.errors import SrbenchError
 from srbench.evaluation.memory import available_bytes
 
@@ -298,7 +303,6 @@ AUTO_SHARE = 1 / 3
 """Of the free device memory, what pixels may take unasked; the rest is for the network and activations."""
 
 _STAGING_BYTES = 64 << 20
-_SECONDS_BETWEEN_NOTES = 5.0
 
 
 class DevicePixels:
@@ -312,7 +316,7 @@ class DevicePixels:
         images: those that ``Crops.image`` counts.
         scale: magnification; images end at a multiple of it.
         device: where to.
-        note: told how far a long upload is.
+        progress: told how far the upload is.
     """
 
     def __init__(
@@ -321,17 +325,36 @@ class DevicePixels:
         images: Sequence[Micrograph],
         scale: int,
         device: torch.device,
-        note: Callable[[str], None],
+        progress: ProgressCallback,
     ) -> None:
-        self._layout = Layout.of(images)
+        self._layout = layout = Layout.of(images)
         sizes = np.array([_cut_size(image, scale) for image in images], np.int64).reshape(-1, 2)
-        ends = np.cumsum(sizes.prod(axis=1))
-        pixels = Uploader(micrographs, images, scale, self._layout, note)
-        self._flat = pixels.upload(int(ends[-1]), device)
-        starts = ends - sizes.prod(axis=1)
+        areas = sizes.prod(axis=1)
+        total = int(areas.sum())
+        colour = (3,) if layout.channels == 3 else ()
+        self._flat = torch.empty((total, *colour), dtype=layout.dtype, device=device)
+        # Only what is in the staging memory is in the host's memory twice.
+        room = max(int(areas.max()), min(total, _STAGING_BYTES // layout.bytes_a_pixel))
+        staging = torch.empty((room, *colour), dtype=layout.dtype, pin_memory=device.type == "cuda")
+        view, done, used = as_numpy(staging), 0, 0
+        for image, (height, width), area in zip(images, sizes.tolist(), areas.tolist(), strict=True):
+            if used + area > room:
+                done, used = self._upload(staging[:used], done, progress), 0
+            pixels = micrographs.pixels(image.id)[:height, :width]
+            layout.check(image.id, pixels)
+            layout.write(view[used : used + area].reshape(height, width, *view.shape[1:]), pixels)
+            used += area
+        self._upload(staging[:used], done, progress)
         self._starts, self._heights, self._widths = torch.from_numpy(
-            np.stack([starts, sizes[:, 0], sizes[:, 1]])
+            np.stack([np.cumsum(areas) - areas, sizes[:, 0], sizes[:, 1]])
         ).to(device)
+
+    def _upload(self, staged: Tensor, start: int, progress: ProgressCallback) -> int:
+        """Waits for the copy: the staging memory is written again at once. Gives where it ends."""
+        end, size = start + len(staged), self._layout.bytes_a_pixel
+        self._flat[start:end].copy_(staged)
+        progress(ProgressEvent("upload", end * size, len(self._flat) * size, "B"))
+        return end
 
     @property
     def nbytes(self) -> int:
@@ -355,74 +378,6 @@ class DevicePixels:
         columns = _mirror(left[:, None] + steps, self._widths[image, None])
         lines: Tensor = self._starts[image, None] + rows * self._widths[image, None]
         return lines[:, :, None] + columns[:, None, :]
-
-
-class Uploader:
-    """Copies the training images, one after the other, into a flat buffer on a device.
-
-    Only what is in the staging memory is in the host's memory twice.
-
-    Args:
-        micrographs: the opened dataset.
-        images: which of its images.
-        scale: magnification; images are cut to multiples of it.
-        layout: of the buffer.
-        note: told how far a long upload is.
-    """
-
-    def __init__(
-        self,
-        micrographs: MicrographSet,
-        images: Sequence[Micrograph],
-        scale: int,
-        layout: Layout,
-        note: Callable[[str], None],
-    ) -> None:
-        self._micrographs, self._images = micrographs, images
-        self._scale, self._layout, self._note = scale, layout, note
-
-    def upload(self, pixels: int, device: torch.device) -> Tensor:
-        """The buffer: ``(pixels,)``, or ``(pixels, 3)`` for colour, of the layout's dtype.
-
-        Args:
-            pixels: of all images together.
-            device: where to.
-        """
-        colour = (3,) if self._layout.channels == 3 else ()
-        flat = torch.empty((pixels, *colour), dtype=self._layout.dtype, device=device)
-        largest = max(height * width for height, width in map(self._size, self._images))
-        room = max(largest, min(pixels, _STAGING_BYTES // self._layout.bytes_a_pixel))
-        staging = torch.empty((room, *colour), dtype=flat.dtype, pin_memory=device.type == "cuda")
-        done, last = 0, time.monotonic()
-        for used in self._filled(staging):
-            # Waits for the copy: the staging memory is written again at once.
-            flat[done : done + used].copy_(staging[:used])
-            done += used
-            if time.monotonic() - last > _SECONDS_BETWEEN_NOTES:
-                last = time.monotonic()
-                self._note(f"{self._gigabytes(done)} of {self._gigabytes(pixels)} GB of pixels uploaded")
-        return flat
-
-    def _filled(self, buffer: Tensor) -> Iterator[int]:
-        """Write image after image; yields the pixels written whenever the next would not fit, and at last."""
-        view, used = as_numpy(buffer), 0
-        for image in self._images:
-            height, width = self._size(image)
-            if used + height * width > len(buffer):
-                yield used
-                used = 0
-            pixels = self._micrographs.pixels(image.id)[:height, :width]
-            self._layout.check(image.id, pixels)
-            target = view[used : used + height * width].reshape(height, width, *view.shape[1:])
-            self._layout.write(target, pixels)
-            used += height * width
-        yield used
-
-    def _gigabytes(self, pixels: int) -> str:
-        return f"{pixels * self._layout.bytes_a_pixel / 1e9:.2f}"
-
-    def _size(self, image: Micrograph) -> tuple[int, int]:
-        return _cut_size(image, self._scale)
 
 
 def bytes_needed(images: Sequence[Micrograph], scale: int) -> int:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from srbench.errors import SrbenchError
 from srbench.models.recipe import Critic, Progress, Recipe, Stage
 from srbench.training import rng
-from srbench.training.manifest import RENAMED
 from srbench.training.stage import build_optimiser, select_parameters
 
 
@@ -280,9 +279,12 @@ class TrainingState:
         self.optimiser.load_state_dict(saved["optimiser"])
         if self.ema:
             self.ema.load(saved["ema"])
-        stored = {RENAMED.get(name, name): content for name, content in saved["critics"].items()}
+        # Discriminators named "critic" in earlier versions go on under today's name.
+        stored = {
+            name.replace("critic", "discriminator"): saved["critics"][name] for name in saved["critics"]
+        }
         for name, discriminator in self.discriminators.items():
-            content = stored[RENAMED.get(name, name)]
+            content = stored[name.replace("critic", "discriminator")]
             discriminator.network.load_state_dict(content["network"])
             discriminator.optimiser.load_state_dict(content["optimiser"])
 

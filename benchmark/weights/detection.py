@@ -149,11 +149,6 @@ def detect(state: Mapping[str, Tensor], *, only: Sequence[str] | None = None) ->
     return [header for name in only or models.model_names() for header in _detect_model(name, state)]
 
 
-def recognise(state: Mapping[str, Tensor]) -> list[str]:
-    """Descriptions of every registered network that these weights fit exactly."""
-    return [header.described for header in detect(state)]
-
-
 def difference(expected: Shapes, actual: Shapes) -> str:
     """How two layouts differ, in words; empty where they do not."""
     missing = sorted(expected.keys() - actual.keys())

@@ -30,7 +30,7 @@ _LEAST_SIDE, _MOST_SIDE, _INTERIOR = 48, 128, 16
 
 
 @dataclass(frozen=True)
-class GreyProof:
+class GreyConversion:
     """How far the converted grey network is from the colour network on the same grey probe image.
 
     Attributes:
@@ -52,7 +52,7 @@ class GreyProof:
         )
 
 
-def to_grey(grey: SRModel, colour: SRModel, state: Mapping[str, Tensor]) -> GreyProof:
+def to_grey(grey: SRModel, colour: SRModel, state: Mapping[str, Tensor]) -> GreyConversion:
     """Load colour weights into a grey network, in place, and compare the two.
 
     Args:
@@ -92,7 +92,6 @@ def converted(grey: nn.Module, colour: nn.Module) -> dict[str, Tensor]:
     """
     from torch import nn
 
-    transposed_kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d)
     learned = {name for name, _ in grey.named_parameters()}
     source = colour.state_dict()
     result = {}
@@ -122,8 +121,8 @@ def counters(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in network.state_dict().items() if is_counter(name)}
 
 
-def compare_networks(grey: SRModel, colour: SRModel) -> GreyProof:
-    """Compare the two networks on a grey image of their target making, large enough for an interior."""
+def compare_networks(grey: SRModel, colour: SRModel) -> GreyConversion:
+    """Compare the two networks on a grey image made here, large enough for an interior."""
     import torch
 
     side, margin = _probe_size(colour)
@@ -136,7 +135,7 @@ def compare_networks(grey: SRModel, colour: SRModel) -> GreyProof:
     inside = slice(margin * grey.scale, (side - margin) * grey.scale)
     interior = float(levels[..., inside, inside].max())
     levels[..., inside, inside] = 0.0
-    return GreyProof(interior, float(levels.max()), margin)
+    return GreyConversion(interior, float(levels.max()), margin)
 
 
 def _probe_size(model: SRModel) -> tuple[int, int]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srbench.errors import SrbenchError
-from srbench.weights.detection import detect, difference, layout, recognise, shapes_of
-from srbench.weights.grey import COLOURS, GreyProof, colour_version, counters, to_grey
+from srbench.weights.detection import detect, difference, layout, shapes_of
+from srbench.weights.grey import COLOURS, GreyConversion, colour_version, counters, to_grey
 from srbench.weights.header import WeightsHeader, header_of, read_header
 from srbench.weights.reading import read_state
 
@@ -29,7 +29,7 @@ class LoadedWeights:
     """
 
     header: WeightsHeader | None = None
-    grey: GreyProof | None = None
+    grey: GreyConversion | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def mismatch(path: Path, requested: str, state: Mapping[str, Tensor], problem: s
     """That weights do not fit, why, and what they look like instead."""
     from srbench import spandrel_adapter
 
-    matches = recognise(state)
+    matches = [header.described for header in detect(state)]
     if not matches and spandrel_adapter.available() and (name := spandrel_adapter.architecture_of(state)):
         matches = [f"{name} (recognised by spandrel)"]
     hint = f"This looks like {' or '.join(matches)}." if matches else "No known network has this layout."

@@ -143,7 +143,9 @@ def test_a_model_that_does_not_import_hides_no_other(monkeypatch: pytest.MonkeyP
         return known(name)
 
     monkeypatch.setattr(models, "card", card)
-    assert weights.recognise(meta_state("edsr", "tiny", 4, 1)) == ["edsr variant tiny, x4, 1 channel"]
+    assert [header.described for header in weights.detect(meta_state("edsr", "tiny", 4, 1))] == [
+        "edsr variant tiny, x4, 1 channel"
+    ]
 
 
 def basicsr_edsr(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from training_fakes import HASHED, Textures, pixels
 
 from srbench.datasets.degrade import get
-from srbench.datasets.interface import Micrograph
+from srbench.datasets.interface import Micrograph, silent
 from srbench.errors import SrbenchError
 from srbench.training.data import CropReader, make_pairs
 from srbench.training.pixels import (
@@ -22,6 +22,7 @@ from srbench.training.pixels import (
     MappedPixels,
     belongs_on_device,
     bytes_needed,
+    free_bytes,
 )
 
 CPU = torch.device("cpu")
@@ -42,12 +43,8 @@ def dataset(kind: str) -> Textures:
     return Textures(**({} if kind == "grey" else {kind: True}))
 
 
-def silent(text: str) -> None:
-    del text
-
-
-def uploaded(micrographs, images, scale=2, device=CPU, note=silent) -> DevicePixels:
-    return DevicePixels(micrographs, images, scale, device, note)
+def uploaded(micrographs, images, scale=2, device=CPU, progress=silent) -> DevicePixels:
+    return DevicePixels(micrographs, images, scale, device, progress)
 
 
 @pytest.mark.parametrize("degradation", [get("bicubic"), get("area"), HASHED], ids=lambda one: one.name)
@@ -94,14 +91,12 @@ def test_an_upload_in_pieces_is_the_upload_in_one(kind, staging, monkeypatch):
     images = micrographs.split("train")
     whole = uploaded(micrographs, images)
     monkeypatch.setattr("srbench.training.pixels._STAGING_BYTES", staging)
-    monkeypatch.setattr("srbench.training.pixels._SECONDS_BETWEEN_NOTES", -1.0)
-    notes = []
-    pieces = uploaded(micrographs, images, note=notes.append)
+    events = []
+    pieces = uploaded(micrographs, images, progress=events.append)
     assert pieces.nbytes == whole.nbytes == bytes_needed(images, 2)
     assert torch.equal(pieces._flat, whole._flat)
-    assert (len(notes) == 1) == (staging == 1 << 30) and len(notes) <= len(images)
-    total = f"{whole.nbytes / 1e9:.2f}"
-    assert notes[-1] == f"{total} of {total} GB of pixels uploaded"
+    assert (len(events) == 1) == (staging == 1 << 30) and len(events) <= len(images)
+    assert events[-1].done == events[-1].total == whole.nbytes
 
 
 def test_what_a_dataset_does_not_announce_is_refused_while_uploading():
@@ -165,9 +160,9 @@ def test_pixels_that_do_not_fit_where_they_are_wanted_are_refused(train, monkeyp
 
 
 def test_the_memory_of_this_machine_is_known():
-    free = pixels.free_bytes(CPU)
+    free = free_bytes(CPU)
     assert free is not None and free > 1_000_000
-    assert pixels.free_bytes(torch.device("mps")) is None
+    assert free_bytes(torch.device("mps")) is None
 
 
 @pytest.mark.parametrize(

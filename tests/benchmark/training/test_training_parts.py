@@ -211,7 +211,7 @@ def test_a_description_is_plain_and_differences_name_the_place():
     second = describe(Recipe((PIXEL, changed), "tests"))
     assert differences(first, second) == [
         "stages.gan.patch: was 16, is 20",
-        "stages.gan.discriminators.critic.steps: was 2, is 3",
+        "stages.gan.discriminators.discriminator.steps: was 2, is 3",
     ]
     assert differences(first, describe(Recipe((PIXEL, GAN), "tests"))) == []
     assert "0x" not in str(first)
@@ -221,12 +221,16 @@ def test_moved_and_renamed_functions_are_the_same_functions():
     def identity(loss, stages="critics"):
         return {"dataset": "a.b/c", "recipe": {"notes": [loss], stages: [{"name": "critic", "loss": loss}]}}
 
-    old = identity("srbench.models.baselines.srgan_recipe.tell_apart")
-    assert differences(old, identity("discriminator_loss", "discriminators")) == []
+    old = identity("srbench.models.losses.linear_adversarial.tell_apart")
+    for new in ("linear_discriminator_loss", "discriminator_loss"):
+        assert differences(old, identity(new, "discriminators")) == []
     assert differences(identity("a.b.Net.forward"), identity("c.Net.forward")) == []
+    assert differences(identity("a.UNetCritic"), identity("UNetDiscriminator")) == []
+    assert differences(identity("linear_discriminator_loss"), identity("discriminator_loss"))
     for other in ("other_loss", "srbench.models.baselines.srgan_recipe.Tell_apart", "x.discriminator_loss.y"):
         assert len(differences(old, identity(other))) == 1, other
     assert differences({"dataset": "sem"}, {"dataset": "folder:/data/a.b"})
+    assert differences({"seed": 1}, {"seed": "1"}) and not differences({"lr": 1}, {"lr": 1.0})
 
 
 def test_the_meter_gives_means_and_starts_again():

@@ -197,7 +197,7 @@ def test_an_unwritable_folder_is_named_before_training(train, tmp_path):
 def test_a_disk_too_small_for_the_run_is_refused(tmp_path):
     with (
         pytest.raises(SrbenchError, match=r"needs about 1000000000\.0 GB"),
-        RunFolder(tmp_path / "run").claimed(10**18),
+        RunFolder(tmp_path / "run").lock(10**18),
     ):
         pass
 
@@ -205,19 +205,19 @@ def test_a_disk_too_small_for_the_run_is_refused(tmp_path):
 def test_a_folder_in_use_is_refused(tmp_path):
     folder = RunFolder(tmp_path / "run")
     with (
-        folder.claimed(),
+        folder.lock(),
         pytest.raises(SrbenchError, match="Another process is training in"),
-        folder.claimed(),
+        folder.lock(),
     ):
         pass
-    with folder.claimed():
+    with folder.lock():
         assert folder.path.is_dir()
 
 
 def test_leftovers_of_a_killed_session_are_swept(tmp_path):
     leftover = tmp_path / ".checkpoint.pt.abc123.tmp"
     leftover.write_bytes(b"half")
-    with RunFolder(tmp_path).claimed():
+    with RunFolder(tmp_path).lock():
         assert not leftover.exists()
 
 
