@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +69,6 @@ class TrainSettings(StageSettings):
 
     Attributes:
         iterations: generator updates over all stages; every stage keeps its share.
-        degradation: how LR is made from HR; the run's own argument when None.
         amp: ``bf16`` autocast of the forward pass, ``none``, or ``auto`` (bf16 where CUDA has it).
         compile: ``torch.compile`` of the forward pass.
         channels_last: memory layout of the network.
@@ -87,7 +87,6 @@ class TrainSettings(StageSettings):
         tensorboard: write TensorBoard event files.
     """
 
-    degradation: str | None = None
     amp: Literal["none", "bf16", "auto"] = "auto"
     compile: bool = False
     channels_last: bool = False
@@ -104,42 +103,83 @@ class TrainSettings(StageSettings):
     tensorboard: bool = True
 
 
-class RunConfig(BaseModel):
-    """The whole configuration: ``train`` for the run, ``stages`` by name of stage."""
+class TrainConfig(BaseModel):
+    """A training run: what the options of ``srbench train``, ``--set``, its YAML files and the API fill.
+
+    Attributes:
+        model: a registered name.
+        dataset: a dataset's name, ``name:argument`` or a folder of images.
+        scale: magnification.
+        variant: of the model; its first when None.
+        channels: of the network: 1 (grey) or 3 (RGB); those of the dataset when None.
+        budget: ``smoke``, ``short`` or ``paper``.
+        seed: decides initial weights, order of the data, crops and augmentation.
+        degradation: how LR is made from HR: a name, with settings if any (``sem_pixel:dose=60``).
+        train: settings of the run.
+        stages: settings of single stages, by their names.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    model: str
+    dataset: str
+    scale: int = Field(default=4, ge=1)
+    variant: str | None = None
+    channels: Count = Field(default=None, ge=1)
+    budget: Literal["smoke", "short", "paper"] = "short"
+    seed: int = Field(default=0, ge=0)
+    degradation: str = "bicubic"
     train: TrainSettings = TrainSettings()
     stages: dict[str, StageSettings] = {}
+
+    @staticmethod
+    def of(
+        options: Mapping[str, Any],
+        path: str | os.PathLike[str] | None = None,
+        overrides: Sequence[str] = (),
+    ) -> TrainConfig:
+        """Read a configuration.
+
+        Args:
+            options: fields by name, applied last; those that are None are left to the others.
+            path: YAML file.
+            overrides: ``a.b=c`` texts, applied over the file in their order; values are YAML, ``1e-4`` a
+                number.
+
+        Raises:
+            SrbenchError: unreadable file, malformed override, unknown setting or wrong value; the message
+                lists everything that is wrong.
+        """
+        content = _read_yaml(Path(path)) if path is not None else {}
+        for override in overrides:
+            _set(content, override)
+        content = {name: _numbers(value) if name in _SECTIONS else value for name, value in content.items()}
+        given = {name: value for name, value in options.items() if value is not None}
+        settings = content.get("train")
+        if isinstance(settings, dict) and (set_in_train := settings.pop("degradation", None)) is not None:
+            # Where it stood before it became a field of its own.
+            if given.get("degradation", "bicubic") not in ("bicubic", set_in_train):
+                raise SrbenchError(
+                    f"Two degradations: {given['degradation']!r} as argument, {set_in_train!r} as "
+                    "train.degradation in the configuration. Give one."
+                )
+            given["degradation"] = set_in_train
+        try:
+            return TrainConfig.model_validate({**content, **given})
+        except ValidationError as error:
+            source = f" in {path}" if path is not None else ""
+            lines = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+            raise SrbenchError(f"Wrong configuration{source}:\n{lines}") from None
 
     def to_yaml(self) -> str:
         """The text of ``config.yaml``; reading it back gives an equal configuration."""
         return yaml.safe_dump(self.model_dump(exclude_none=True), sort_keys=False)
 
 
-def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a configuration.
-
-    Args:
-        path: YAML file; an empty configuration when None.
-        overrides: ``a.b=c`` texts, applied over the file in their order; values are YAML, ``1e-4`` a number.
-
-    Raises:
-        SrbenchError: unreadable file, malformed override, unknown setting or wrong value; the message lists
-            everything that is wrong.
-    """
-    content = _read_yaml(path) if path is not None else {}
-    for override in overrides:
-        _set(content, override)
-    try:
-        return RunConfig.model_validate(_numbers(content))
-    except ValidationError as error:
-        source = f" in {path}" if path is not None else ""
-        lines = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
-        raise SrbenchError(f"Wrong configuration{source}:\n{lines}") from None
+_SECTIONS = ("train", "stages")
 
 
-def apply(config: RunConfig, recipe: Recipe) -> Recipe:
+def apply(config: TrainConfig, recipe: Recipe) -> Recipe:
     """The recipe with the configuration laid over it.
 
     Raises:
@@ -157,16 +197,17 @@ def apply(config: RunConfig, recipe: Recipe) -> Recipe:
     return replace(recipe, stages=stages)
 
 
-def _iterations(config: RunConfig, recipe: Recipe) -> list[int]:
-    own = [stage.iterations for stage in recipe.stages]
+def _iterations(config: TrainConfig, recipe: Recipe) -> list[int]:
+    published = [stage.iterations for stage in recipe.stages]
     total = config.train.iterations
     if total is None:
-        return own
-    if total < len(own):
+        return published
+    if total < len(published):
         raise SrbenchError(
-            f"train.iterations is {total}, but the recipe has {len(own)} stages; give each at least one."
+            f"train.iterations is {total}, but the recipe has {len(published)} stages; "
+            "give each at least one."
         )
-    return _proportional(total, own)
+    return _proportional(total, published)
 
 
 def _proportional(total: int, weights: Sequence[int]) -> list[int]:
@@ -263,16 +304,15 @@ def _explain(problem: Any) -> str:
     """One line for one problem of pydantic."""
     *parents, name = (str(part) for part in problem["loc"])
     where = ".".join([*parents, name])
+    if problem["type"] == "missing":
+        return f"{where}: missing"
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg']} (found {problem['input']!r})"
-    known = _known(parents)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"{where}: unknown setting{hint}. Known: {', '.join(known)}."
-
-
-def _known(parents: Sequence[str]) -> list[str]:
     if not parents:
-        return sorted(RunConfig.model_fields)
-    section = TrainSettings if parents[0] == "train" else StageSettings
-    return sorted(section.model_fields)
+        section: type[BaseModel] = TrainConfig
+    else:
+        section = TrainSettings if parents[0] == "train" else StageSettings
+    names = sorted(section.model_fields)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{where}: unknown setting{hint}. Known: {', '.join(names)}."

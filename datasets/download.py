@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urljoin
 
 from srbench.datasets.digests import Content, Digest, digest_of
-from srbench.datasets.interface import DatasetError, ProgressEvent, ProgressSink, silent
+from srbench.datasets.interface import DatasetError, ProgressCallback, ProgressEvent, silent
 from srbench.datasets.sealed import read_sealed, write_sealed
 from srbench.datasets.storage import flush, flush_folder, write_atomically, writing_to
 
@@ -106,7 +106,7 @@ class Remote:
 
 def download_all(
     remotes: Sequence[Remote],
-    on_progress: ProgressSink = silent,
+    on_progress: ProgressCallback = silent,
     *,
     workers: int = 8,
     retry: RetryPolicy | None = None,
@@ -136,7 +136,7 @@ class _DownloadJob:
     def __init__(
         self,
         remotes: Sequence[Remote],
-        on_progress: ProgressSink,
+        on_progress: ProgressCallback,
         retry: RetryPolicy,
         on_file: Callable[[Remote, Content], None] | None,
     ) -> None:
@@ -263,7 +263,7 @@ class ProgressTracker:
     ``download`` counts from the start what earlier calls left, so that its total and its share are true.
     """
 
-    def __init__(self, remotes: Sequence[Remote], on_progress: ProgressSink) -> None:
+    def __init__(self, remotes: Sequence[Remote], on_progress: ProgressCallback) -> None:
         self._lock = threading.Lock()
         self._on_progress = on_progress
         self._sizes = {remote.path: size_on_disk(remote.path) for remote in remotes}

@@ -150,27 +150,29 @@ class MicrographSet(ABC):
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """Progress of a long job: ``done`` of ``total`` (None when unknown) in ``unit`` (``B``, ``images``, ...).
+    """Progress of a long job.
 
-    An event in unit ``remark`` is a sentence for the user, in ``label``; see :func:`remark`.
+    Attributes:
+        label: the job; events of one label are one bar.
+        done: units done.
+        total: units in all, None when unknown.
+        unit: ``B``, ``images``, ``steps``, ...
+        detail: what else to show beside it.
     """
 
     label: str
     done: int
     total: int | None
     unit: str
+    detail: str = ""
 
 
-ProgressSink = Callable[[ProgressEvent], None]
+ProgressCallback = Callable[[ProgressEvent | str], None]
+"""Takes the events of a long job and, as text, what its user should know meanwhile."""
 
 
-def remark(text: str) -> ProgressEvent:
-    """What a user should know while a long job runs, in the one stream of its events."""
-    return ProgressEvent(text, 0, None, "remark")
-
-
-def silent(event: ProgressEvent) -> None:
-    """A progress sink that shows nothing."""
+def silent(event: ProgressEvent | str) -> None:
+    """A callback that shows nothing."""
     del event
 
 
@@ -240,15 +242,15 @@ class DatasetSource(ABC):
         """The same dataset, fetched from the record of a repository that the user names."""
         raise DatasetError(f"{self.card.name} is not fetched from a record; leave --record {record} away.")
 
-    def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
+    def import_from(self, folder: Path, progress: ProgressCallback = silent) -> ImportReport:
         """Import the dataset from a folder that the user already has."""
         raise DatasetError(f"{self.card.name} cannot be imported from a folder. {self.state().next_step}")
 
-    def fetch(self, progress: ProgressSink = silent) -> ImportReport:
+    def fetch(self, progress: ProgressCallback = silent) -> ImportReport:
         """Download the dataset; resumes what an earlier call left."""
         raise DatasetError(f"{self.card.name} cannot be fetched. {self.state().next_step}")
 
-    def prepare(self, progress: ProgressSink = silent, workers: int | None = None) -> ImportReport:
+    def prepare(self, progress: ProgressCallback = silent, workers: int | None = None) -> ImportReport:
         """Make what was downloaded or imported ready for training; goes on where an earlier call stopped.
 
         Args:
@@ -257,6 +259,6 @@ class DatasetSource(ABC):
         """
         raise DatasetError(f"{self.card.name} needs no preparation. {self.state().next_step}")
 
-    def verify(self, progress: ProgressSink = silent) -> VerifyReport:
+    def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
         """Check every byte on disk against the recorded hashes."""
         raise DatasetError(f"{self.card.name} has nothing on disk to verify. {self.state().next_step}")

@@ -25,10 +25,9 @@ from srbench.datasets.interface import (
     DatasetError,
     ImportReport,
     Micrograph,
+    ProgressCallback,
     ProgressEvent,
-    ProgressSink,
     Split,
-    remark,
     silent,
 )
 from srbench.datasets.pack_writer import PackWriter, packing
@@ -75,7 +74,7 @@ class N2nSem(PackedSource):
         self.url = url or os.environ.get(URL_VARIABLE) or _URL
         self.retry = retry or RetryPolicy()
 
-    def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
+    def import_from(self, folder: Path, progress: ProgressCallback = silent) -> ImportReport:
         """Take the fields from the archive, from a folder that holds it, or from a folder of TIFF files.
 
         Raises:
@@ -90,10 +89,10 @@ class N2nSem(PackedSource):
             sha256 = digest_of(folder).content.sha256
             source = f"{folder.name} (sha256 {sha256})"
             if sha256 != SHA256:
-                progress(remark(f"{folder.name} is not the published file: sha256 {sha256[:12]}"))
+                progress(f"{folder.name} is not the published file: sha256 {sha256[:12]}")
         return self._pack(folder, source, progress)
 
-    def fetch(self, progress: ProgressSink = silent) -> ImportReport:
+    def fetch(self, progress: ProgressCallback = silent) -> ImportReport:
         """Download the archive and pack it; goes on where an earlier call stopped.
 
         Raises:
@@ -108,7 +107,7 @@ class N2nSem(PackedSource):
         shutil.rmtree(self.downloads, ignore_errors=True)
         return report
 
-    def _pack(self, container: Path, source: str, progress: ProgressSink) -> ImportReport:
+    def _pack(self, container: Path, source: str, progress: ProgressCallback) -> ImportReport:
         skipped: dict[str, str] = {}
         names = image_names(container, skipped, _TIFF)
         images = []
@@ -136,7 +135,7 @@ class N2nSem(PackedSource):
             writer.finish(images, skipped=skipped)
         return ImportReport(len(images), skipped, self.folder)
 
-    def _add(self, field: _Field, writer: PackWriter, progress: ProgressSink) -> Micrograph:
+    def _add(self, field: _Field, writer: PackWriter, progress: ProgressCallback) -> Micrograph:
         stack = decode_stack(field.files)
         if len(stack.pages) < 2:
             raise BadImage("a single page; expected several scans of the field")
@@ -145,10 +144,8 @@ class N2nSem(PackedSource):
         reference = len(_PAGES) - 1 if is_published else noise.index(min(noise))
         if noise[reference] > min(noise):
             progress(
-                remark(
-                    f"{field.name}: page {reference} is taken as HR image, though page "
-                    f"{noise.index(min(noise))} has less noise"
-                )
+                f"{field.name}: page {reference} is taken as HR image, though page "
+                f"{noise.index(min(noise))} has less noise"
             )
         scans = [page for page in range(len(stack.pages)) if page != reference]
         truth = _truth(stack, reference, scans, noise, _PAGES if is_published else None)

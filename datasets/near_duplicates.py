@@ -20,7 +20,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.interface import DatasetError, Pixels, ProgressEvent, ProgressSink, silent
+from srbench.datasets.interface import DatasetError, Pixels, ProgressCallback, ProgressEvent, silent
 
 Descriptors = NDArray[np.int16]
 Thumbnail = NDArray[np.float32]
@@ -125,7 +125,7 @@ def cluster(
     thumbnail_of: Callable[[int], Thumbnail],
     *,
     most: int | None = None,
-    progress: ProgressSink = silent,
+    progress: ProgressCallback = silent,
     threads: int | None = None,
 ) -> Clusters:
     """Group the images that show the same field of view.
@@ -172,7 +172,7 @@ class _Comparison:
         self.candidates = self.agreeing = 0
 
     def group(
-        self, members: NDArray[np.int64], threshold: float, progress: ProgressSink
+        self, members: NDArray[np.int64], threshold: float, progress: ProgressCallback
     ) -> NDArray[np.int64]:
         """The number of the first image of each member's group."""
         parents = np.arange(len(members))
@@ -192,7 +192,7 @@ class _Comparison:
         return agreement(self.thumbnail_of(int(pair[0])), self.thumbnail_of(int(pair[1])))
 
 
-def _candidates(descriptors: Descriptors, progress: ProgressSink) -> Iterator[tuple[int, int]]:
+def _candidates(descriptors: Descriptors, progress: ProgressCallback) -> Iterator[tuple[int, int]]:
     """Pairs with a high cosine, tile by tile, so that memory does not depend on the number of images."""
     count = len(descriptors)
     lengths = np.sqrt((descriptors.astype(np.float64) ** 2).sum(axis=1))

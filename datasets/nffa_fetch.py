@@ -25,7 +25,7 @@ from srbench.datasets.download import (
     read_lock_file,
     size_on_disk,
 )
-from srbench.datasets.interface import DatasetError, ProgressEvent, ProgressSink, remark, silent
+from srbench.datasets.interface import DatasetError, ProgressCallback, ProgressEvent, silent
 from srbench.datasets.nffa_releases import CLASSES, V2, Identity, Source, Tar, identify
 from srbench.datasets.sealed import read_sealed, write_sealed
 from srbench.datasets.storage import locked
@@ -156,7 +156,7 @@ def locate(folder: Path) -> dict[str, Path]:
     )
 
 
-def hash_tars(tars: Mapping[str, Path], progress: ProgressSink = silent) -> dict[str, Content]:
+def hash_tars(tars: Mapping[str, Path], progress: ProgressCallback = silent) -> dict[str, Content]:
     """Size and hashes of each tar, by class; several are read at a time.
 
     Raises:
@@ -191,7 +191,7 @@ def inventory_entries(
 
 
 def verify_archives(
-    inventory: Inventory, locks: Mapping[str, LockEntry], progress: ProgressSink = silent, *, needed: bool
+    inventory: Inventory, locks: Mapping[str, LockEntry], progress: ProgressCallback = silent, *, needed: bool
 ) -> tuple[int, dict[str, str]]:
     """Read the tars that are still there.
 
@@ -257,7 +257,7 @@ class FetchRequest:
         return str((read_sealed(self.archives / _CHOSEN, remedy) or {}).get("record", ""))
 
 
-def fetch_archives(request: FetchRequest, repository: B2Share, progress: ProgressSink) -> Inventory:
+def fetch_archives(request: FetchRequest, repository: B2Share, progress: ProgressCallback) -> Inventory:
     """Download every tar that is not there yet, each proven by a checksum or by a lock file.
 
     Raises:
@@ -279,7 +279,7 @@ def fetch_archives(request: FetchRequest, repository: B2Share, progress: Progres
     return Inventory(tuple(sorted(archives, key=lambda archive: archive.category)), source.record.ids[0])
 
 
-def _choose(request: FetchRequest, repository: B2Share, progress: ProgressSink) -> tuple[Source, Listing]:
+def _choose(request: FetchRequest, repository: B2Share, progress: ProgressCallback) -> tuple[Source, Listing]:
     """The first record that can be had; an interrupted download goes on with its own."""
     begun = request.begun
     failures: list[str] = []
@@ -296,7 +296,7 @@ def _choose(request: FetchRequest, repository: B2Share, progress: ProgressSink) 
             failures.append(str(error))
             continue
         for failure in failures:
-            progress(remark(f"{failure}\nInstead: {describe(source.record).rstrip(',')}."))
+            progress(f"{failure}\nInstead: {describe(source.record).rstrip(',')}.")
         return source, listing
     raise DatasetError(
         "\n".join(failures) + f"\nWhat arrived earlier is kept. With a browser, get the ten tars ({_SAMPLE}, "
@@ -389,14 +389,14 @@ def _download(
     listing: Listing,
     tars: Mapping[str, Tar],
     repository: B2Share,
-    progress: ProgressSink,
+    progress: ProgressCallback,
 ) -> dict[str, Content]:
     """Size and hashes of each tar; what arrives before a failure goes into the lock file all the same."""
     others = sorted(set(listing.files) - {f"{name}.tar" for name in CLASSES})
     if others:
-        progress(remark(f"Left alone, being no tars of the ten classes: {', '.join(others)}."))
+        progress(f"Left alone, being no tars of the ten classes: {', '.join(others)}.")
     record = source.record
-    progress(remark(f'From record {record.ids[0]}, "{record.title}", to {request.archives}'))
+    progress(f'From record {record.ids[0]}, "{record.title}", to {request.archives}')
     contents: dict[str, Content] = {}
     lock_file = request.folder / LOCK_FILE
 
@@ -417,11 +417,9 @@ def _download(
         pinned = sorted(f"{name}.tar" for name in contents if not tars[name].md5)
         if pinned:
             progress(
-                remark(
-                    "This record publishes no checksum that srbench knows; pinned what came: "
-                    f"{', '.join(pinned)} (in {lock_file}). A later download, or a change on the disk, is "
-                    "compared with it."
-                )
+                "This record publishes no checksum that srbench knows; pinned what came: "
+                f"{', '.join(pinned)} (in {lock_file}). A later download, or a change on the disk, is "
+                "compared with it."
             )
     return contents
 

@@ -37,8 +37,8 @@ from srbench.datasets.interface import (
     ImportReport,
     Micrograph,
     Pixels,
+    ProgressCallback,
     ProgressEvent,
-    ProgressSink,
     silent,
 )
 from srbench.datasets.near_duplicates import descriptor
@@ -98,7 +98,7 @@ def prepare_nffa(
     version: str,
     licence: str,
     terms: str = "",
-    progress: ProgressSink = silent,
+    progress: ProgressCallback = silent,
     workers: int | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> ImportReport:
@@ -161,7 +161,7 @@ def _packed_already(folder: Path, definition: Definition) -> PackManifest | None
 def _stage_all(
     archives: Sequence[ClassArchive],
     work: Path,
-    progress: ProgressSink,
+    progress: ProgressCallback,
     workers: int | None,
     shard_bytes: int,
 ) -> None:
@@ -331,7 +331,7 @@ class _Packing:
         self.skipped: dict[str, str] = {}
         self.images = self._keep_first(sorted(self._staged(), key=lambda image: (image.id, image.source)))
 
-    def write(self, definition: Definition, progress: ProgressSink) -> PackManifest:
+    def write(self, definition: Definition, progress: ProgressCallback) -> PackManifest:
         """Group, split, adopt, and make it the folder's state."""
         clusters = self._cluster(progress)
         groups = [self.images[label].id for label in clusters.labels.tolist()]
@@ -382,7 +382,7 @@ class _Packing:
                 by_id[image.id] = by_hash[image.stored.sha256] = image
         return list(by_id.values())
 
-    def _cluster(self, progress: ProgressSink) -> near_duplicates.Clusters:
+    def _cluster(self, progress: ProgressCallback) -> near_duplicates.Clusters:
         joined = b"".join(image.staged.descriptor for image in self.images)
         descriptors = np.frombuffer(joined, "<i2").reshape(-1, near_duplicates.DIMENSIONS)
 

@@ -13,9 +13,8 @@ from srbench.datasets.interface import (
     DatasetSource,
     DatasetState,
     ImportReport,
-    ProgressSink,
+    ProgressCallback,
     VerifyReport,
-    remark,
     silent,
 )
 from srbench.datasets.nffa_fetch import (
@@ -129,7 +128,7 @@ class NffaSource(DatasetSource):
         arrived = sum(file.stat().st_size for file in (self.folder / "archives").glob("*.tar*"))
         return DatasetState("partial" if arrived else "absent", 0, arrived, self.obtain())
 
-    def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
+    def import_from(self, folder: Path, progress: ProgressCallback = silent) -> ImportReport:
         """Write an inventory of the tars in ``folder`` or one level below it; they are hashed, not copied.
 
         Classes that are here already and not in ``folder`` stay.
@@ -144,7 +143,7 @@ class NffaSource(DatasetSource):
         self._write_inventory(inventory.beside(read_inventory(self.folder)), progress)
         return ImportReport(0, {}, self.folder)
 
-    def fetch(self, progress: ProgressSink = silent) -> ImportReport:
+    def fetch(self, progress: ProgressCallback = silent) -> ImportReport:
         """Download the ten tars, each proven by a checksum or pinned; goes on where an earlier call stopped.
 
         Raises:
@@ -159,7 +158,7 @@ class NffaSource(DatasetSource):
         self._write_inventory(fetch_archives(request, B2Share(self.base_url, self.retry), progress), progress)
         return ImportReport(0, {}, self.folder)
 
-    def prepare(self, progress: ProgressSink = silent, workers: int | None = None) -> ImportReport:
+    def prepare(self, progress: ProgressCallback = silent, workers: int | None = None) -> ImportReport:
         """Pack what the tars hold; goes on where an earlier call stopped.
 
         Raises:
@@ -189,10 +188,10 @@ class NffaSource(DatasetSource):
             progress=progress,
             workers=workers,
         )
-        progress(remark(_no_longer_needed(inventory)))
+        progress(_no_longer_needed(inventory))
         return report
 
-    def verify(self, progress: ProgressSink = silent) -> VerifyReport:
+    def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
         """Hash every byte of the tars that are still there and of the packed images.
 
         Raises:
@@ -238,13 +237,13 @@ class NffaSource(DatasetSource):
             return True
         return False
 
-    def _write_inventory(self, inventory: Inventory, progress: ProgressSink) -> None:
+    def _write_inventory(self, inventory: Inventory, progress: ProgressCallback) -> None:
         """Store what is there, and say which release it is."""
         identity = inventory.identity
         self.refuse_other_set(inventory)
         with locked(self.folder / "archives"):
             write_inventory(self.folder, inventory, licence=LICENCE, terms=TERMS, citation=CITATION)
-        progress(remark(f"These are: {identity.title}."))
+        progress(f"These are: {identity.title}.")
 
     def refuse_other_set(self, inventory: Inventory) -> None:
         """Refuse tars that are known to be of another set.

@@ -19,8 +19,8 @@ from srbench.datasets.interface import (
     DatasetMissing,
     Micrograph,
     Pixels,
+    ProgressCallback,
     ProgressEvent,
-    ProgressSink,
     VerifyReport,
     silent,
 )
@@ -359,7 +359,7 @@ class PackWriter:
         )
 
 
-def verify_packed(folder: Path, progress: ProgressSink = silent) -> VerifyReport:
+def verify_packed(folder: Path, progress: ProgressCallback = silent) -> VerifyReport:
     """Hash every byte of a packed folder and name the images and files that changed.
 
     Raises:

@@ -10,7 +10,7 @@ from srbench.datasets.interface import (
     DatasetMissing,
     DatasetSource,
     DatasetState,
-    ProgressSink,
+    ProgressCallback,
     VerifyReport,
     silent,
 )
@@ -82,12 +82,12 @@ class PackedSource(DatasetSource):
             return DatasetState("partial", next_step=self.obtain)
         return DatasetState("ready", manifest.images, manifest.nbytes)
 
-    def verify(self, progress: ProgressSink = silent) -> VerifyReport:
+    def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
         """Hash every byte on disk and compare with the hashes taken when it was packed."""
         self.open()
         return verify_packed(self.folder, progress)
 
-    def intact(self, progress: ProgressSink = silent) -> bool:
+    def intact(self, progress: ProgressCallback = silent) -> bool:
         """Whether it is on disk without a fault."""
         try:
             return not self.verify(progress).problems

@@ -24,10 +24,9 @@ from srbench.datasets.interface import (
     DatasetError,
     ImportReport,
     Micrograph,
+    ProgressCallback,
     ProgressEvent,
-    ProgressSink,
     Split,
-    remark,
     silent,
 )
 from srbench.datasets.pack_writer import PackWriter, packing
@@ -195,7 +194,7 @@ class PhotographSource(PackedSource):
         """Where archives wait; one that holds several sets is fetched once for all of them."""
         return home() / "cache" / "photographs" if self.photos.shared else super().downloads
 
-    def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
+    def import_from(self, folder: Path, progress: ProgressCallback = silent) -> ImportReport:
         """Take the set from a folder (images or the published archives) or from an archive.
 
         Raises:
@@ -204,7 +203,7 @@ class PhotographSource(PackedSource):
         containers = self._containers(folder)
         return self._pack(containers, self._described(containers, progress), progress)
 
-    def fetch(self, progress: ProgressSink = silent) -> ImportReport:
+    def fetch(self, progress: ProgressCallback = silent) -> ImportReport:
         """Download the published archives and pack them; goes on where an earlier call stopped.
 
         Raises:
@@ -228,7 +227,7 @@ class PhotographSource(PackedSource):
             source = "; ".join(f"{archive.url} (md5 {archive.md5})" for archive in self.photos.archives)
             report = self._pack([remote.path for remote in remotes], source, progress)
         if self.photos.shared:
-            progress(remark(f"{remotes[0].path} is kept: it holds other sets too. Delete it when done."))
+            progress(f"{remotes[0].path} is kept: it holds other sets too. Delete it when done.")
         else:
             shutil.rmtree(self.downloads, ignore_errors=True)
         return report
@@ -268,7 +267,7 @@ class PhotographSource(PackedSource):
         foreign = {path: why for name, path in photos.files.items() if not named(name)}
         return PhotoFiles(files, photos.cut, {**photos.skipped, **foreign})
 
-    def _described(self, containers: Sequence[Path], progress: ProgressSink) -> str:
+    def _described(self, containers: Sequence[Path], progress: ProgressCallback) -> str:
         """Where the files come from: an archive by its hash, compared with the published one."""
         sources = []
         published = {archive.file: archive.md5 for archive in self.photos.archives}
@@ -285,7 +284,7 @@ class PhotographSource(PackedSource):
                 )
         return "; ".join(sources)
 
-    def _pack(self, containers: Sequence[Path], source: str, progress: ProgressSink) -> ImportReport:
+    def _pack(self, containers: Sequence[Path], source: str, progress: ProgressCallback) -> ImportReport:
         skipped: dict[str, str] = {}
         photos = [self._photos_in(container, skipped) for container in containers]
         for part in photos:
@@ -326,10 +325,8 @@ class PhotographSource(PackedSource):
             writer.finish(packer.images, skipped=skipped, notes=notes)
         if differing:
             progress(
-                remark(
-                    f"{self.card.name}: {'; '.join(differing)}. Scores on it do not compare with published "
-                    "tables of the whole set."
-                )
+                f"{self.card.name}: {'; '.join(differing)}. Scores on it do not compare with published "
+                "tables of the whole set."
             )
         return ImportReport(len(packer.images), skipped, self.folder)
 

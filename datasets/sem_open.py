@@ -27,8 +27,8 @@ from srbench.datasets.interface import (
     ImportReport,
     Micrograph,
     Pixels,
+    ProgressCallback,
     ProgressEvent,
-    ProgressSink,
     Split,
     VerifyReport,
     silent,
@@ -167,7 +167,7 @@ class SemOpen(PackedSource):
             return state
         return replace(state, images=sum(file.suffix != ".part" for file in self.downloads.glob("[!.]*")))
 
-    def import_from(self, folder: Path, progress: ProgressSink = silent) -> ImportReport:
+    def import_from(self, folder: Path, progress: ProgressCallback = silent) -> ImportReport:
         """Take the files from ``folder``: in the layout of the catalogue, or anywhere below it by name.
 
         Raises:
@@ -175,7 +175,7 @@ class SemOpen(PackedSource):
         """
         return self._pack(_locate(folder, catalogue().included), progress)
 
-    def fetch(self, progress: ProgressSink = silent) -> ImportReport:
+    def fetch(self, progress: ProgressCallback = silent) -> ImportReport:
         """Download the files from the public repositories at their pinned commits, then pack them.
 
         Raises:
@@ -196,7 +196,7 @@ class SemOpen(PackedSource):
         shutil.rmtree(self.downloads, ignore_errors=True)
         return report
 
-    def verify(self, progress: ProgressSink = silent) -> VerifyReport:
+    def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
         """Hash every byte on disk and compare with the packaged manifest."""
         report = super().verify(progress)
         packed = self.open()
@@ -214,7 +214,7 @@ class SemOpen(PackedSource):
         path = urllib.parse.quote(image.path, safe="/")
         return f"{self.base_url.rstrip('/')}/{repository}/{image.commit}/{path}"
 
-    def _pack(self, files: Mapping[str, Path], progress: ProgressSink) -> ImportReport:
+    def _pack(self, files: Mapping[str, Path], progress: ProgressCallback) -> ImportReport:
         manifest = catalogue()
         problems: list[str] = []
         with packing(

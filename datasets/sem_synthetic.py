@@ -29,8 +29,8 @@ from srbench.datasets.interface import (
     ImportReport,
     Micrograph,
     MicrographSet,
+    ProgressCallback,
     ProgressEvent,
-    ProgressSink,
     VerifyReport,
     silent,
 )
@@ -190,7 +190,7 @@ class SyntheticSource(DatasetSource):
         """Always there."""
         return DatasetState("embedded", images=len(_published()["suites"]["default"]["images"]))
 
-    def prepare(self, progress: ProgressSink = silent, workers: int | None = None) -> ImportReport:
+    def prepare(self, progress: ProgressCallback = silent, workers: int | None = None) -> ImportReport:
         """Render and store every scene of every suite now; otherwise that happens when one is first used."""
         work = [
             (image_id, entry, int(suite["size"]))
@@ -201,7 +201,7 @@ class SyntheticSource(DatasetSource):
             pass
         return ImportReport(len(work), folder=home() / "cache" / "sem_synthetic")
 
-    def verify(self, progress: ProgressSink = silent) -> VerifyReport:
+    def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
         """Generate all images, truths and first acquisitions; compare with the published hashes."""
         work = [
             (self.open(name), image.id)
@@ -217,7 +217,7 @@ def _in_processes(
     work: Sequence[tuple[Any, ...]],
     workers: int | None,
     label: str,
-    progress: ProgressSink,
+    progress: ProgressCallback,
 ) -> Iterator[Result]:
     """``function(*arguments)`` of each entry, on all cores, as they finish."""
     from concurrent.futures import ProcessPoolExecutor, as_completed

@@ -9,18 +9,6 @@ from typing import Any, NoReturn
 
 import click
 
-from srbench.cli.progress import human_bytes, progress_bar
-
-__all__ = [
-    "fail",
-    "human_bytes",
-    "note",
-    "print_fields",
-    "print_json",
-    "print_table",
-    "progress_bar",
-]
-
 
 def fail(message: str, code: int) -> NoReturn:
     """Print an error and leave."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import human_bytes, note, progress_bar
+from srbench.cli.console import note
+from srbench.cli.progress import human_bytes, progress_reporter
 
 if TYPE_CHECKING:
     from srbench.datasets.interface import DatasetSource, ImportReport
@@ -45,7 +46,7 @@ def import_command(name: str, folder: Path, prepare: bool, workers: int | None) 
     """Take dataset NAME from a folder already on this machine."""
     entry = _source(name, prepare)
     again = f"srbench data import {name} --from {folder}{_flag(prepare)}"
-    with _keeping(entry, again), progress_bar() as progress:
+    with _keeping(entry, again), progress_reporter() as progress:
         outcome = entry.import_from(folder.resolve(), progress)
     _go_on(entry, outcome, prepare, workers)
 
@@ -62,7 +63,7 @@ def fetch_command(name: str, record: str | None, prepare: bool, workers: int | N
         entry = entry.from_record(record)
     _introduce(entry)
     again = f"srbench data fetch {name}{f' --record {record}' if record else ''}{_flag(prepare)}"
-    with _keeping(entry, again), progress_bar() as progress:
+    with _keeping(entry, again), progress_reporter() as progress:
         outcome = entry.fetch(progress)
     _go_on(entry, outcome, prepare, workers)
 
@@ -80,7 +81,7 @@ def prepare_command(name: str, workers: int | None) -> None:
 @click.pass_context
 def verify_command(context: click.Context, name: str) -> None:
     """Check every byte of dataset NAME on disk. Exit code 1 when something is wrong."""
-    with progress_bar() as progress:
+    with progress_reporter() as progress:
         outcome = _source(name, True).verify(progress)
     for file, problem in outcome.problems.items():
         click.echo(f"{file}: {problem}")
@@ -123,7 +124,7 @@ def _go_on(entry: DatasetSource, outcome: ImportReport, prepare: bool, workers: 
 
 
 def _prepare(entry: DatasetSource, workers: int | None) -> ImportReport:
-    with _keeping(entry, f"srbench data prepare {entry.card.name}"), progress_bar() as progress:
+    with _keeping(entry, f"srbench data prepare {entry.card.name}"), progress_reporter() as progress:
         return entry.prepare(progress, workers)
 
 

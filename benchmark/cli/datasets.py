@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import human_bytes, print_fields, print_json, print_table
+from srbench.cli.console import print_fields, print_json, print_table
+from srbench.cli.progress import human_bytes
 
 if TYPE_CHECKING:
     from srbench.datasets import DatasetCard, MicrographSet

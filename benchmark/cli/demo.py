@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from srbench.cli.console import progress_bar
+from srbench.cli.progress import progress_reporter
 
 DATASET = "sem_synthetic:small"
 SCALE = 4
@@ -34,7 +34,7 @@ def demo(out: Path | None) -> None:
     start = time.monotonic()
     for model in TRAINED:
         _train_tiny(model, folder / "runs")
-    with progress_bar() as progress:
+    with progress_reporter() as progress:
         summary = evaluate(
             [*INTERPOLATIONS, *TRAINED],
             dataset=DATASET,

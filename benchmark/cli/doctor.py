@@ -13,7 +13,8 @@ from pathlib import Path
 import click
 
 from srbench import __version__
-from srbench.cli.console import human_bytes, print_fields, print_table
+from srbench.cli.console import print_fields, print_table
+from srbench.cli.progress import human_bytes
 
 _EXTRAS = {
     "basicsr": "BasicSR networks and metrics as a second opinion",

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from srbench.cli.console import progress_bar
 from srbench.cli.options import (
     degradation_option,
     device_option,
@@ -15,6 +14,7 @@ from srbench.cli.options import (
     weights_option,
     weights_scale_option,
 )
+from srbench.cli.progress import progress_reporter
 
 
 @click.command("eval")
@@ -75,7 +75,7 @@ def evaluate(
         raise click.UsageError("Name the models to score, or give --all (not both), or --weights FILE.")
     from srbench.evaluation import evaluate as run_evaluation
 
-    with progress_bar() as progress:
+    with progress_reporter() as progress:
         summary = run_evaluation(
             "all" if every else models,
             dataset=dataset,

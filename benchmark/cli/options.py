@@ -11,14 +11,6 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def scale_option(command: Command) -> Command:
-    """``--scale N``."""
-    option = click.option(
-        "--scale", type=click.IntRange(1, 8), default=4, show_default=True, help="Magnification."
-    )
-    return option(command)
-
-
 def weights_scale_option(command: Command) -> Command:
     """``--scale N`` of commands that may take it from a weights file."""
     option = click.option(

@@ -1,163 +1,143 @@
 """Progress of long jobs on stderr: bars in a terminal, a line now and then where there is none.
 
-Rates are of the last half minute and never count what was there before the job began, so that the time left
-of a continued download is true.
+Rates are rich's: of the last half minute, and without what was there before the job began, so that the time
+left of a continued download is true.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from srbench.datasets.interface import ProgressEvent, ProgressSink
+    from rich.progress import Progress, Task, TaskID
 
-LINE_EVERY = 10.0  # seconds between two lines of one job
-_WINDOW = 30.0  # seconds a rate is measured over
+    from srbench.datasets.interface import ProgressCallback, ProgressEvent
 
-
-class Rate:
-    """How fast a job goes, from its last half minute."""
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def add(self, done: int, now: float) -> None:
-        """So much was done by ``now`` (s)."""
-        if self._seen and done < self._seen[-1][1]:
-            self._seen.clear()  # something was discarded; what came before tells nothing of the speed
-        self._seen.append((now, done))
-        while len(self._seen) > 2 and self._seen[1][0] <= now - _WINDOW:
-            self._seen.popleft()
-
-    @property
-    def value(self) -> float | None:
-        """Units a second; None as long as too little is known."""
-        if len(self._seen) < 2:
-            return None
-        (first, start), (last, end) = self._seen[0], self._seen[-1]
-        return (end - start) / (last - first) if last - first >= 0.5 else None
+SECONDS_BETWEEN_LINES = 10.0
 
 
-@contextmanager
-def progress_bar() -> Iterator[ProgressSink]:
-    """A sink of progress events, to be called from any thread; shown on stderr."""
-    if sys.stderr.isatty():
-        with _bars() as sink:
-            yield sink
-    else:
-        yield Lines().show
+class ProgressReporter:
+    """Takes events from any thread and keeps a task of rich for each label.
+
+    Args:
+        clock: seconds that only go forward.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._progress: Progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[state]}"),
+            console=Console(stderr=True),
+            get_time=clock,
+        )
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, event: ProgressEvent | str) -> None:
+        """Show an event, or a text."""
+        with self._lock:
+            if isinstance(event, str):
+                self._message(event)
+                return
+            if event.label not in self._tasks:
+                self._tasks[event.label] = self._progress.add_task(event.label, total=event.total, state="")
+            number = self._tasks[event.label]
+            self._progress.update(number, completed=event.done, total=event.total)
+            task = next(task for task in self._progress.tasks if task.id == number)
+            self._progress.update(number, state=state_of(task, event))
+            self._shown(task)
+
+    def _message(self, text: str) -> None:
+        raise NotImplementedError
+
+    def _shown(self, task: Task) -> None:
+        """The task's numbers are new."""
 
 
-def human_bytes(count: float) -> str:
-    """``1.5 GB`` and the like (decimal units)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.95 or (unit == "B" and count < 1000):
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+class RichReporter(ProgressReporter):
+    """Bars in a terminal, texts above them; to be entered."""
+
+    def __enter__(self) -> RichReporter:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def _message(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def human_time(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 20 min``."""
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+class PlainReporter(ProgressReporter):
+    """One line a job every few seconds, its first and its last event, and every text.
 
-
-def amount(event: ProgressEvent) -> str:
-    """``1.2 of 13.6 GB (9 %)`` and the like."""
-    if event.unit == "B":
-        done = human_bytes(event.done)
-        total = human_bytes(event.total) if event.total else ""
-        return f"{done} of {total} ({event.done / event.total:.0%})" if event.total else done
-    unit = "" if event.unit == event.label else f" {event.unit}"
-    return f"{event.done}/{event.total}{unit}" if event.total else f"{event.done}{unit}"
-
-
-def speed(event: ProgressEvent, rate: float | None) -> str:
-    """``45.3 MB/s, 4 min left``; empty where nothing is known or left."""
-    if not rate or (event.total is not None and event.done >= event.total):
-        return ""
-    text = f"{human_bytes(rate)}/s" if event.unit == "B" else f"{rate:.1f}/s"
-    return text if event.total is None else f"{text}, {human_time((event.total - event.done) / rate)} left"
-
-
-class Lines:
-    """One line a job every few seconds, its first and its last event, and every remark."""
+    Args:
+        clock: seconds that only go forward.
+        write: takes a line; stderr when None.
+    """
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, write: Callable[[str], None] | None = None
     ) -> None:
-        self._clock = clock
+        super().__init__(clock)
         self._write = write or _to_stderr
-        self._lock = threading.Lock()
-        self._rates: dict[str, Rate] = {}
-        self._shown: dict[str, tuple[float, int]] = {}
+        self._last: dict[TaskID, tuple[float, float]] = {}
 
-    def show(self, event: ProgressEvent) -> None:
-        """Take one event."""
-        with self._lock:
-            if event.unit == "remark":
-                self._write(event.label)
-                return
-            now = self._clock()
-            rate = self._rates.setdefault(event.label, Rate())
-            rate.add(event.done, now)
-            if self._due(event, now):
-                self._shown[event.label] = (now, event.done)
-                self._write(
-                    ", ".join(filter(None, (f"{event.label}: {amount(event)}", speed(event, rate.value))))
-                )
+    def _shown(self, task: Task) -> None:
+        now = self._clock()
+        when, done = self._last.get(task.id, (-SECONDS_BETWEEN_LINES, -1.0))
+        if done != task.completed and (task.finished or now - when >= SECONDS_BETWEEN_LINES):
+            self._last[task.id] = (now, task.completed)
+            self._write(f"{task.description}: {task.fields['state']}")
 
-    def _due(self, event: ProgressEvent, now: float) -> bool:
-        if event.label not in self._shown:
-            return True
-        when, done = self._shown[event.label]
-        finished = event.total is not None and event.done >= event.total
-        return done != event.done and (finished or now - when >= LINE_EVERY)
+    def _message(self, text: str) -> None:
+        self._write(text)
 
 
 @contextmanager
-def _bars() -> Iterator[ProgressSink]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+def progress_reporter() -> Iterator[ProgressCallback]:
+    """Shows progress on stderr inside: bars where it is a terminal, else lines."""
+    if not sys.stderr.isatty():
+        yield PlainReporter()
+        return
+    with RichReporter() as reporter:
+        yield reporter
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[state]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        lock = threading.Lock()
-        tasks: dict[str, Any] = {}
-        rates: dict[str, Rate] = {}
 
-        def show(event: ProgressEvent) -> None:
-            with lock:
-                if event.unit == "remark":
-                    progress.console.print(event.label, highlight=False, markup=False, soft_wrap=True)
-                    return
-                if event.label not in tasks:
-                    tasks[event.label] = progress.add_task(event.label, total=event.total, state="")
-                    rates[event.label] = Rate()
-                rates[event.label].add(event.done, time.monotonic())
-                told = filter(None, (amount(event), speed(event, rates[event.label].value)))
-                progress.update(
-                    tasks[event.label], completed=event.done, total=event.total, state=", ".join(told)
-                )
+def state_of(task: Task, event: ProgressEvent) -> str:
+    """``1.2/13.6 GB (9%), 45.3 MB/s, 0:04:12 left`` and the like."""
+    from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
-        yield show
+    if event.unit == "B":
+        amount = str(DownloadColumn().render(task)).replace("/?", "")
+        amount += f" ({task.percentage:.0f}%)" if task.total else ""
+    else:
+        amount = f"{event.done}/{event.total}" if event.total else f"{event.done}"
+        amount += "" if event.unit == event.label else f" {event.unit}"
+    parts = [amount, event.detail]
+    if task.speed and not task.finished:
+        parts.append(str(TransferSpeedColumn().render(task)) if event.unit == "B" else f"{task.speed:.1f}/s")
+        if task.total is not None:
+            parts.append(f"{TimeRemainingColumn().render(task)} left")
+    return ", ".join(filter(None, parts))
+
+
+def human_bytes(count: float) -> str:
+    """``1.5 GB`` and the like (decimal units)."""
+    from rich.filesize import decimal
+
+    return decimal(int(count))
 
 
 def _to_stderr(text: str) -> None:
-    click.echo(text, err=True)
+    print(text, file=sys.stderr, flush=True)

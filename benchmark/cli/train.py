@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
-from srbench.cli.options import degradation_option, device_option, scale_option
+from srbench.cli.options import device_option
 
 
 @click.command()
 @click.argument("model")
 @click.option("--dataset", required=True, help="Dataset name, or a folder of images.")
-@scale_option
+@click.option("--scale", type=click.IntRange(1, 8), help="Magnification [default: 4].")
 @click.option("--variant", help="Variant of the model [default: its first].")
 @click.option(
     "--channels",
@@ -23,9 +24,14 @@ from srbench.cli.options import degradation_option, device_option, scale_option
 @click.option(
     "--budget",
     type=click.Choice(("smoke", "short", "paper")),
-    default="short",
-    show_default=True,
-    help="smoke: a minute or two on a CPU. short: up to an hour on a GPU. paper: as published.",
+    help="smoke: a minute or two on a CPU. short: up to an hour on a GPU. paper: as published. "
+    "[default: short]",
+)
+@click.option("--seed", type=click.IntRange(0), help="[default: 0]")
+@click.option(
+    "--degradation",
+    metavar="NAME[:SETTING=VALUE,...]",
+    help="How LR is made from HR, as bicubic or sem_pixel:dose=60. [default: bicubic]",
 )
 @click.option(
     "--out",
@@ -33,12 +39,10 @@ from srbench.cli.options import degradation_option, device_option, scale_option
     help="Folder of the run [default: one below $SRBENCH_HOME/runs].",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, bit for bit.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@degradation_option
 @click.option(
     "--config",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Run configuration (YAML), as written in every run's config.yaml.",
+    help="Run configuration (YAML), as written in every run's config.yaml; the options above go first.",
 )
 @click.option(
     "--set",
@@ -48,45 +52,24 @@ from srbench.cli.options import degradation_option, device_option, scale_option
     help="Override one value of the configuration, e.g. --set train.batch=8. Repeatable.",
 )
 @device_option
-def train(
-    model: str,
-    dataset: str,
-    scale: int,
-    variant: str | None,
-    channels: str | None,
-    budget: str,
-    out: Path | None,
-    resume: bool,
-    seed: int,
-    degradation: str,
-    config: Path | None,
-    overrides: tuple[str, ...],
-    device: str,
-) -> None:
+def train(model: str, channels: str | None, out: Path | None, **options: Any) -> None:
     """Train MODEL on a dataset; weights, log and manifest go into the run's folder."""
     from srbench.training import train as run_training
 
-    outcome = run_training(
+    result = run_training(
         model,
-        dataset=dataset,
-        scale=scale,
-        variant=variant,
         channels=int(channels) if channels else None,
-        budget=budget,  # type: ignore[arg-type]
         out=out.resolve() if out else None,
-        resume=resume,
-        seed=seed,
-        device=device,
-        degradation=degradation,
-        config=config,
-        overrides=overrides,
+        **options,
     )
-    if outcome is None:
+    if result is None:
         return
-    scores = ", ".join(f"{name} {value:.3f}" for name, value in outcome.best.items())
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in result.best.items())
     best = f" Best on validation: {scores}" if scores else " The dataset has no validation images."
-    click.echo(f"{outcome.iterations} iterations in {outcome.seconds:.0f} s.{best}")
-    click.echo(f"Weights: {outcome.weights}")
-    made = [] if degradation == "bicubic" else ["--degradation", degradation]
-    command = ["srbench", "eval", model, "bicubic", "--dataset", dataset, "--scale", str(scale), *made]
+    click.echo(f"{result.iterations} iterations in {result.seconds:.0f} s.{best}")
+    click.echo(f"Weights: {result.weights}")
+    config = result.config
+    command = ["srbench", "eval", model, "bicubic", "--dataset", config.dataset, "--scale", str(config.scale)]
+    if config.degradation != "bicubic":
+        command += ["--degradation", config.degradation]
     click.echo(f"Next: {shlex.join(command)}")

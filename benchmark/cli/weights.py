@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from srbench.cli.console import note, print_json, print_table, progress_bar
+from srbench.cli.console import note, print_json, print_table
+from srbench.cli.progress import progress_reporter
 
 if TYPE_CHECKING:
-    from srbench.datasets.interface import ProgressEvent
     from srbench.weights.published import Published
 
 
@@ -57,8 +57,8 @@ def fetch_command(context: click.Context, name: str) -> None:
     failed = 0
     for entry in select(name):
         try:
-            with progress_bar() as progress:
-                path = fetch(entry, note, lambda event: progress(event) if _counts_bytes(event) else None)
+            with progress_reporter() as progress:
+                path = fetch(entry, note, progress)
         except SrbenchError as error:
             note(f"{entry.file}: {error}")
             failed += 1
@@ -135,7 +135,3 @@ def _next_step(entry: Published) -> str:
     return (
         f"\nNext: srbench eval {entry.owner} --weights {entry.file} --dataset sem_synthetic --scale {scale}"
     )
-
-
-def _counts_bytes(event: ProgressEvent) -> bool:
-    return event.unit == "B"

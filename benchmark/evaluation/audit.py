@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.interface import ProgressEvent, ProgressSink
+from srbench.datasets.interface import ProgressCallback, ProgressEvent
 from srbench.datasets.storage import pixel_hash
 from srbench.evaluation.errands import (
     Errand,
@@ -52,7 +52,7 @@ class Audit:
         progress: told of every image.
     """
 
-    def __init__(self, setting: Setting, lr: LrCache, workers: Workers, progress: ProgressSink) -> None:
+    def __init__(self, setting: Setting, lr: LrCache, workers: Workers, progress: ProgressCallback) -> None:
         self.setting = setting
         self.lr = lr
         self.workers = workers

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.interface import Pixels, ProgressSink
+from srbench.datasets.interface import Pixels, ProgressCallback
 from srbench.evaluation.guards import Finding, degradation, hygiene, twins
 from srbench.evaluation.guards.output import OutputWatch, finding_for_bad_output
 from srbench.evaluation.jobs import Job
@@ -42,7 +42,7 @@ class Guarding:
     """
 
     def __init__(
-        self, setting: Setting, lr: LrCache, cache: Path, audit: bool, progress: ProgressSink
+        self, setting: Setting, lr: LrCache, cache: Path, audit: bool, progress: ProgressCallback
     ) -> None:
         self.setting = setting
         self.cache = cache

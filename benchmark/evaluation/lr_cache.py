@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
-from srbench.datasets.interface import Micrograph, MicrographSet, Pixels, ProgressEvent, ProgressSink
+from srbench.datasets.interface import Micrograph, MicrographSet, Pixels, ProgressCallback, ProgressEvent
 from srbench.files import sha256_file, write_text
 
 FORMAT = 2
@@ -79,7 +79,7 @@ def prepare(
     degradation: Degradation,
     scale: int,
     folder: Path,
-    progress: ProgressSink,
+    progress: ProgressCallback,
 ) -> LrCache:
     """The LR images under ``folder``, written where they are not there whole.
 
@@ -150,7 +150,7 @@ def _write(
     images: Sequence[Micrograph],
     degradation: Degradation,
     scale: int,
-    progress: ProgressSink,
+    progress: ProgressCallback,
 ) -> None:
     entries: list[Entry] = []
     unusable: dict[str, str] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.interface import Micrograph, ProgressEvent, ProgressSink
+from srbench.datasets.interface import Micrograph, ProgressCallback, ProgressEvent
 from srbench.datasets.storage import pixel_hash
 from srbench.errors import SrbenchError
 from srbench.evaluation.errands import Made, plan_of
@@ -51,7 +51,7 @@ class ModelRun:
         lr: LrCache,
         previewed: frozenset[str],
         label: str,
-        progress: ProgressSink,
+        progress: ProgressCallback,
         watch: RunWatch | None = None,
     ) -> None:
         self.scorer = scorer

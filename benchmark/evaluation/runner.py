@@ -11,7 +11,7 @@ from typing import Any
 
 from srbench import datasets
 from srbench.datasets import MicrographSet
-from srbench.datasets.interface import ProgressSink, silent
+from srbench.datasets.interface import ProgressCallback, silent
 from srbench.evaluation import lr_cache
 from srbench.evaluation.audit import Audit, is_audited
 from srbench.evaluation.errands import Errand, Made, Workers, scratch_folder
@@ -57,7 +57,7 @@ def evaluate(
     oracle: bool = False,
     rgb_to_grey: bool = False,
     audit: bool = False,
-    progress: ProgressSink = silent,
+    progress: ProgressCallback = silent,
 ) -> EvaluationSummary:
     """Score models on a dataset and store the scores.
 
@@ -129,7 +129,7 @@ class How:
     force: bool
     previews: int
     audit: bool
-    progress: ProgressSink
+    progress: ProgressCallback
 
 
 class _Evaluation:

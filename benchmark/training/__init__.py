@@ -3,15 +3,11 @@
 ``train`` is the whole interface; the command line calls nothing else.
 """
 
-from srbench.training.echo import Echo, Silent, StepReport
 from srbench.training.folder import run_folder_name
 from srbench.training.interrupt import TrainingInterrupted
 from srbench.training.run import TrainResult, train
 
 __all__ = [
-    "Echo",
-    "Silent",
-    "StepReport",
     "TrainResult",
     "TrainingInterrupted",
     "run_folder_name",

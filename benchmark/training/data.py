@@ -10,8 +10,12 @@ transposed pair is that of a microscope that scans the other way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,8 +26,35 @@ from srbench.datasets.interface import Micrograph, MicrographSet
 from srbench.errors import SrbenchError
 from srbench.models.recipe import Batch
 from srbench.training.colour import to_channels
-from srbench.training.pixels import MappedPixels, PixelSource, cut_side
-from srbench.training.sampler import Crops, CropSampler
+from srbench.training.pixels import Crops, CropSampler, MappedPixels, PixelSource, cut_side
+
+Value = TypeVar("Value")
+
+
+def read_ahead(read: Callable[[int], Value], steps: range, depth: int) -> Generator[Value, None, None]:
+    """``read(step)`` for each step in order, up to ``depth`` of them read ahead.
+
+    A thread is enough: crops come from memory maps, and numpy and torch release the interpreter while they
+    copy. An error inside ``read`` is raised here, at the step it belongs to.
+
+    Args:
+        read: a pure function of the step.
+        steps: the steps wanted.
+        depth: values kept ready; 0 reads in the caller's thread.
+    """
+    if depth == 0:
+        yield from map(read, steps)
+        return
+    pool = ThreadPoolExecutor(1, thread_name_prefix="srbench-data")
+    try:
+        upcoming = iter(steps)
+        pending: deque[Future[Value]] = deque(pool.submit(read, step) for step in islice(upcoming, depth))
+        while pending:
+            value = pending.popleft().result()
+            pending.extend(pool.submit(read, step) for step in islice(upcoming, 1))
+            yield value
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -33,26 +64,28 @@ class RawBatch:
     Attributes:
         pixels: ``(N, H, W)``, or ``(N, 3, H, W)`` of colour data; uint8, or int16 holding uint16 bits; on
             the training device already where the pixels live there.
-        symmetries: ``(N,)`` int64 on the CPU, see :class:`~srbench.training.sampler.Crop`.
+        symmetries: ``(N,)`` int64 on the CPU, see :class:`~srbench.training.pixels.Crop`.
         scale: magnification.
         context: HR pixels around each crop, to each side.
-        place: where each crop lies in which acquisition of its image, on the CPU.
+        position: where each crop lies in which acquisition of its image, on the CPU.
     """
 
     pixels: Tensor
     symmetries: Tensor
     scale: int
     context: int
-    place: LrPosition
+    position: LrPosition
 
     def pinned(self) -> RawBatch:
         """The same in page-locked memory, from where a copy to CUDA does not wait."""
-        place, sizes = self.place, self.place.sizes
+        position, sizes = self.position, self.position.sizes
         pinned = LrPosition(
-            place.keys.pin_memory(), place.origins.pin_memory(), None if sizes is None else sizes.pin_memory()
+            position.keys.pin_memory(),
+            position.origins.pin_memory(),
+            None if sizes is None else sizes.pin_memory(),
         )
         pixels = self.pixels.pin_memory() if self.pixels.device.type == "cpu" else self.pixels
-        return replace(self, pixels=pixels, symmetries=self.symmetries.pin_memory(), place=pinned)
+        return replace(self, pixels=pixels, symmetries=self.symmetries.pin_memory(), position=pinned)
 
 
 class CropReader:
@@ -92,10 +125,10 @@ class CropReader:
             torch.from_numpy(np.ascontiguousarray(crops.symmetry)),
             self._scale,
             self._context,
-            self._place(crops),
+            self._position(crops),
         )
 
-    def _place(self, crops: Crops) -> LrPosition:
+    def _position(self, crops: Crops) -> LrPosition:
         drawn = zip(crops.image.tolist(), crops.acquisition.tolist(), strict=True)
         keys = [noise_key(self._ids[image], acquisition) for image, acquisition in drawn]
         corners = np.stack([crops.top, crops.left], axis=1) - self._context
@@ -117,17 +150,19 @@ def make_pairs(raw: RawBatch, degradation: Degradation, like: Tensor, channels: 
     """
     pixels = raw.pixels.to(like.device, non_blocking=True)
     pixels = pixels if pixels.ndim == 4 else pixels.unsqueeze(1)
-    place = raw.place.to(like.device)
-    lr = make_lr(to_unit(pixels, like.dtype), degradation, raw.scale, raw.context, place)
+    position = raw.position.to(like.device)
+    lr = make_lr(to_unit(pixels, like.dtype), degradation, raw.scale, raw.context, position)
     # Integers are a quarter of the bytes to mirror and transpose.
     sharp = apply_symmetries(inner(pixels, raw.context), raw.symmetries)
     hr, lr = to_unit(sharp, like.dtype), apply_symmetries(lr, raw.symmetries)
     return Batch(to_channels(lr, channels), to_channels(hr, channels), raw.scale)
 
 
-def make_lr(around: Tensor, degradation: Degradation, scale: int, context: int, place: LrPosition) -> Tensor:
+def make_lr(
+    around: Tensor, degradation: Degradation, scale: int, context: int, position: LrPosition
+) -> Tensor:
     """LR in 8-bit levels of ``around (N, C, H, W)``, without its surroundings of ``context`` HR px."""
-    return quantise(inner(degradation(around, scale, place), context // scale), 8)
+    return quantise(inner(degradation(around, scale, position), context // scale), 8)
 
 
 def inner(image: Tensor, border: int) -> Tensor:
@@ -148,7 +183,7 @@ def apply_symmetries(images: Tensor, symmetries: Tensor) -> Tensor:
 
     Args:
         images: any dtype, any device.
-        symmetries: ``(N,)`` on the CPU, see :class:`~srbench.training.sampler.Crop`.
+        symmetries: ``(N,)`` on the CPU, see :class:`~srbench.training.pixels.Crop`.
     """
     if images.device.type == "cpu":
         return _one_by_one(images, symmetries)
@@ -171,14 +206,14 @@ def large_enough(
         for image in images
         if min(cut_side(image.height, scale), cut_side(image.width, scale)) < patch
     }
-    kept = [image for image in images if image.id not in small]
-    if not kept:
+    suited = [image for image in images if image.id not in small]
+    if not suited:
         largest = max((min(image.height, image.width) for image in images), default=0)
         raise SrbenchError(
             f"No training image holds a crop of {patch} px; the largest has a short side of {largest} px. "
             f"Use smaller crops: --set train.patch={max(largest // scale, 1) * scale}."
         )
-    return kept, small
+    return suited, small
 
 
 def _one_by_one(images: Tensor, symmetries: Tensor) -> Tensor:

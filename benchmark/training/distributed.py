@@ -3,8 +3,7 @@
 Every process holds the same networks and optimisers and works on its share of the global batch; gradients are
 averaged by an all-reduce after each backward pass. torch's DistributedDataParallel would overlap that with
 the backward pass, but it waits for every parameter that the outputs reach, which a recipe may leave out of a
-stage's loss, and it does not support gradient penalties; one plain all-reduce serves generator and
-discriminators.
+stage's loss, and it does not support gradient penalties; one plain all-reduce serves all networks.
 """
 
 from __future__ import annotations
@@ -76,15 +75,13 @@ class Processes:
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its mean over the processes, in one message."""
-        together = list(tensors)
-        if self.world == 1 or not together:
+        collected = list(tensors)
+        if self.world == 1 or not collected:
             return
-        flat = torch.cat([tensor.reshape(-1) for tensor in together])
+        flat = torch.cat([tensor.reshape(-1) for tensor in collected])
         dist.all_reduce(flat)
-        flat /= self.world
-        for tensor, part in zip(
-            together, torch.split(flat, [tensor.numel() for tensor in together]), strict=True
-        ):
+        parts = torch.split(flat / self.world, [tensor.numel() for tensor in collected])
+        for tensor, part in zip(collected, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -148,9 +145,9 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise SrbenchError(f"{name!r} is not a device; use auto, cpu, cuda, cuda:1 or mps.") from error
-    found = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (device.index or 0) >= found.get(device.type, 0):
+    available = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= available.get(device.type, 0):
         raise SrbenchError(
-            f"Device {name!r} is not on this machine ({found['cuda']} CUDA devices). Use --device auto."
+            f"Device {name!r} is not on this machine ({available['cuda']} CUDA devices). Use --device auto."
         )
     return device

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
 
 from srbench.errors import SrbenchError
 from srbench.files import safe_name
@@ -39,12 +40,12 @@ def run_folder_name(
 ) -> str:
     """``edsr-baseline-sem_open-x4-short-s0``: the name a run's folder gets unless the user chooses one.
 
-    Another degradation than the default, and channels that were asked for, are named too:
+    Another degradation than the default, and channels that were requested, are named too:
     ``edsr-baseline-sem-sem_pixel_dose_60-x4-c3-short-s0``.
     """
-    made = [] if degradation == DEFAULT_DEGRADATION else [safe_name(degradation)]
-    asked = [] if channels is None else [f"c{channels}"]
-    parts = [model, variant, safe_name(dataset), *made, f"x{scale}", *asked, budget, f"s{seed}"]
+    special = [] if degradation == DEFAULT_DEGRADATION else [safe_name(degradation)]
+    colour = [] if channels is None else [f"c{channels}"]
+    parts = [model, variant, safe_name(dataset), *special, f"x{scale}", *colour, budget, f"s{seed}"]
     return "-".join(parts)
 
 
@@ -73,7 +74,8 @@ class RunFolder:
             return "complete" if manifest.get("status") == "complete" else "unfinished"
         if (self.path / CURRENT).is_file():
             return "unfinished"
-        return "new" if self.path.is_dir() and not _visible(self.path) else "foreign"
+        visible = self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir())
+        return "new" if self.path.is_dir() and not visible else "foreign"
 
     def check(self, resume: bool) -> State:
         """Refuse a folder that a run must not be written into.
@@ -103,7 +105,7 @@ class RunFolder:
         )
 
     @contextmanager
-    def claimed(self, needed: int = 0) -> Iterator[None]:
+    def lock(self, needed: int = 0) -> Iterator[None]:
         """Make the folder, make sure that it can be written, and keep other runs out of it.
 
         Args:
@@ -112,24 +114,29 @@ class RunFolder:
         Raises:
             SrbenchError: it cannot be written, the disk is too full, or another process is training in it.
         """
+        lock = FileLock(self.path / _LOCK, timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / _LOCK).open("ab")
+            lock.acquire()
+        except Timeout:
+            raise SrbenchError(
+                f"Another process is training in {self.path}. Wait for it, or choose another --out."
+            ) from None
         except OSError as error:
             raise SrbenchError(
                 f"Cannot write into {self.path}: {error.strerror or error}. Choose another --out."
             ) from error
-        with lock:
-            if not _lock(lock):
-                raise SrbenchError(
-                    f"Another process is training in {self.path}. Wait for it, or choose another --out."
-                )
-            _probe(self.path, needed)
-            _sweep(self.path)
+        try:
+            _check_disk(self.path, needed)
+            # What a killed session left half-written; the lock says that nobody is writing it.
+            for leftover in (*self.path.glob(".*.tmp"), *self.path.glob(".probe-*")):
+                leftover.unlink(missing_ok=True)
             yield
+        finally:
+            lock.release()
 
 
-def _probe(folder: Path, needed: int) -> None:
+def _check_disk(folder: Path, needed: int) -> None:
     """A full disk is better found before the training than after its first hour."""
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -149,28 +156,3 @@ def _probe(folder: Path, needed: int) -> None:
         ) from error
     finally:
         probe.unlink(missing_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a killed session left half-written; the lock says that nobody is writing it."""
-    for leftover in (*folder.glob(".*.tmp"), *folder.glob(".probe-*")):
-        leftover.unlink(missing_ok=True)
-
-
-def _lock(file: IO[bytes]) -> bool:
-    """Lock without waiting; True where the system has no such locks (the run then trusts the user)."""
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _visible(folder: Path) -> list[Path]:
-    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]

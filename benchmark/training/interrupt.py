@@ -34,14 +34,14 @@ class StopRequest:
     """Whether somebody asked the run to stop."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
-    def ask(self, number: int, frame: FrameType | None) -> None:
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Signal handler. A second Ctrl-C does not wait for the step to end."""
         del frame
-        if self.asked and number == signal.SIGINT:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt("Stopped at once; the last checkpoint is kept.")
-        self.asked = True
+        self.requested = True
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def stop_requests() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request.ask) for number in SIGNALS}
+    before = {number: signal.signal(number, request.on_signal) for number in SIGNALS}
     try:
         yield request
     finally:

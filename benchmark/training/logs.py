@@ -31,9 +31,14 @@ class RunLog:
 
     def __init__(self, folder: Path, from_step: int, tensorboard: bool) -> None:
         self._path = folder / LOG
-        kept = [row for row in read_log(self._path) if row["step"] <= from_step] if from_step else []
-        write_text(self._path, "".join(_line(row) for row in kept))
-        self._writer = _summary_writer(folder / EVENTS, from_step) if tensorboard else None
+        earlier = [row for row in read_log(self._path) if row["step"] <= from_step] if from_step else []
+        write_text(self._path, "".join(_line(row) for row in earlier))
+        self._writer: SummaryWriter | None = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            purged = from_step + 1 if from_step else None
+            self._writer = SummaryWriter(str(folder / EVENTS), purge_step=purged)
 
     def scalars(self, step: int, kind: str, values: Mapping[str, float], **words: str) -> None:
         """A row of ``kind`` ``train`` or ``val`` after ``step`` generator updates.
@@ -81,10 +86,3 @@ def _line(row: Mapping[str, Any]) -> str:
         for name, value in row.items()
     }
     return json.dumps(values) + "\n"
-
-
-def _summary_writer(folder: Path, from_step: int) -> SummaryWriter:
-    from torch.utils.tensorboard import SummaryWriter
-
-    purge = from_step + 1 if from_step else None
-    return SummaryWriter(str(folder), purge_step=purge)

@@ -8,27 +8,183 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from srbench.config import TrainSettings
 from srbench.datasets.degrade import Degradation
+from srbench.datasets.interface import ProgressCallback, ProgressEvent
 from srbench.errors import SrbenchError
 from srbench.models import Recipe, SRModel
-from srbench.models.recipe import Batch, Stage
-from srbench.training.data import CropReader, RawBatch, make_pairs
+from srbench.models.recipe import Batch, Clip, LossInputs, Outputs, Stage
+from srbench.training.data import CropReader, RawBatch, make_pairs, read_ahead
 from srbench.training.distributed import Processes
-from srbench.training.echo import Echo, StepReport
 from srbench.training.interrupt import StopRequest, TrainingInterrupted
 from srbench.training.output import RunOutput
-from srbench.training.prefetch import read_ahead
-from srbench.training.stage import set_modes
-from srbench.training.state import Best, TrainingState
-from srbench.training.step import Meter, StageUpdater, Update, average_means
+from srbench.training.stage import StageForward, clip_gradients, set_lr, set_modes
+from srbench.training.state import Best, Buffers, TrainingState
 from srbench.training.validation import Validator, format_metrics
+
+
+@dataclass
+class Update:
+    """What an iteration did: values for the log (scalars), and what could not be updated."""
+
+    values: dict[str, Tensor | float] = field(default_factory=dict)
+    bad: list[str] = field(default_factory=list)
+
+
+class StageUpdater:
+    """Performs the iterations of the state's present stage.
+
+    Args:
+        state: what is updated.
+        scale: magnification.
+        settings: compile, amp.
+        autocast: whether the forward pass runs in bfloat16.
+        processes: those that share the batch.
+    """
+
+    def __init__(
+        self, state: TrainingState, scale: int, settings: TrainSettings, autocast: bool, processes: Processes
+    ) -> None:
+        self._state = state
+        self._processes = processes
+        self._discriminators = state.stage_discriminators()
+        self._networks = {entry.spec.name: entry.network for entry in self._discriminators}
+        forward = StageForward(state.network, state.stage, scale, autocast)
+        self._forward: Callable[[Tensor, Tensor], Outputs] = (
+            torch.compile(forward) if settings.compile else forward
+        )
+        set_modes(state.network, state.stage)
+
+    @property
+    def batches_needed(self) -> int:
+        """Batches an iteration takes."""
+        return max([1, *(learner.spec.steps for learner in self._discriminators)])
+
+    def __call__(self, batches: Sequence[Batch]) -> Update:
+        """One iteration on ``batches_needed`` batches. Counts no step and judges no divergence."""
+        update = Update()
+        networks = [self._state.network, *self._networks.values()]
+        buffers = Buffers(*networks)
+        outputs = self._update_generator(batches[0], update)
+        if not update.bad:
+            self._update_discriminators(batches, outputs, update)
+        if update.bad:
+            buffers.restore()
+        for network in networks:
+            self._processes.copy_buffers(network)
+        if self._state.ema and self._state.stage.ema and "generator" not in update.bad:
+            self._state.ema.update(self._state.network, self._state.stage.ema)
+        return update
+
+    def _update_generator(self, batch: Batch, update: Update) -> Outputs:
+        state, stage = self._state, self._state.stage
+        lr = set_lr(state.optimiser, stage.optimiser, stage.schedule, state.progress.fraction)
+        for learner in self._discriminators:
+            learner.freeze(True)
+        outputs = self._forward(batch.lr, batch.hr)
+        loss = self._loss(LossInputs(batch, outputs, self._networks), update)
+        update.values.update({"loss": loss.detach(), "lr": lr})
+        self._apply("generator", loss, state.parameters, state.optimiser, stage.clip, lr, update)
+        return {name: value.detach() for name, value in outputs.items()}
+
+    def _loss(self, inputs: LossInputs, update: Update) -> Tensor:
+        """The weighted sum; a term whose weight is 0 is not computed."""
+        stage = self._state.stage
+        total: Tensor | None = None
+        for term in stage.terms:
+            weight = term.weight_at(self._state.progress)
+            if weight == 0.0:
+                continue
+            value = _scalar(term.loss(inputs), f"loss term {term.name!r} of stage {stage.name!r}")
+            update.values[f"loss/{term.name}"] = value.detach()
+            total = weight * value if total is None else total + weight * value
+        if total is None or not total.requires_grad:
+            raise SrbenchError(
+                f"Stage {stage.name!r} has nothing to learn from at step {self._state.step}: no loss term "
+                "with a weight other than 0 depends on the parameters it trains."
+            )
+        return total
+
+    def _update_discriminators(self, batches: Sequence[Batch], outputs: Outputs, update: Update) -> None:
+        for draw, batch in enumerate(batches):
+            if draw:
+                with torch.no_grad():
+                    outputs = self._forward(batch.lr, batch.hr)
+            inputs = LossInputs(batch, outputs, self._networks)
+            for learner in self._discriminators:
+                spec = learner.spec
+                if draw >= spec.steps:
+                    continue
+                lr = set_lr(learner.optimiser, spec.optimiser, spec.schedule, self._state.progress.fraction)
+                learner.freeze(False)
+                loss = _scalar(spec.loss(learner.network, inputs), f"loss of discriminator {spec.name!r}")
+                update.values[f"discriminator/{spec.name}"] = loss.detach()
+                self._apply(spec.name, loss, learner.parameters, learner.optimiser, spec.clip, lr, update)
+                learner.freeze(True)
+
+    def _apply(
+        self,
+        name: str,
+        loss: Tensor,
+        parameters: Sequence[nn.Parameter],
+        optimiser: torch.optim.Optimizer,
+        clip: Clip | None,
+        lr: float,
+        update: Update,
+    ) -> None:
+        """Backward, average, clip, step; a gradient that is not finite is dropped and noted instead."""
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._processes.average_gradients(parameters)
+        norm = clip_gradients(parameters, clip, lr)
+        if bool(norm.isfinite()):
+            optimiser.step()
+            update.values[f"gradient/{name}"] = norm
+        else:
+            update.bad.append(name)
+        optimiser.zero_grad(set_to_none=True)
+
+
+class Meter:
+    """Means of logged values since the last reset, without waiting for the device at every step."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Any] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, values: Mapping[str, Tensor | float]) -> None:
+        """Count an iteration's values."""
+        for name, value in values.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def means_and_reset(self) -> dict[str, float]:
+        """Mean of each value since the last call."""
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        return means
+
+
+def average_means(means: Mapping[str, float], processes: Processes) -> dict[str, float]:
+    """The mean over the processes of values that all of them have."""
+    rows: list[dict[str, float]] = processes.gather(dict(means))
+    shared = [name for name in means if all(name in row for row in rows)]
+    return {name: sum(row[name] for row in rows) / len(rows) for name in shared}
+
+
+def _scalar(value: Tensor, what: str) -> Tensor:
+    if value.ndim:
+        raise SrbenchError(
+            f"The {what} gave a tensor of shape {tuple(value.shape)}; a loss is a scalar, use .mean()."
+        )
+    return value
 
 
 @dataclass(frozen=True)
@@ -48,25 +204,6 @@ class Task:
     processes: Processes
 
 
-@dataclass(frozen=True)
-class Intervals:
-    """Steps between log rows, validations and checkpoints."""
-
-    log: int
-    validate: int
-    checkpoint: int
-
-    @staticmethod
-    def of(settings: TrainSettings, total: int) -> Intervals:
-        """As set, or in proportion to the run."""
-        often = max(50, math.ceil(total / 20))
-        return Intervals(
-            settings.log_every or min(100, math.ceil(total / 100)),
-            settings.validate_every or often,
-            settings.checkpoint_every or min(2000, often),
-        )
-
-
 class Loop:
     """Runs a task from where its state stands to the end.
 
@@ -74,17 +211,25 @@ class Loop:
         task: what to do.
         state: where it stands.
         output: takes logs, weights and checkpoints.
-        echo: tells the user.
+        progress: shows the run to its user.
         stop: whether somebody asked the run to stop.
     """
 
     def __init__(
-        self, task: Task, state: TrainingState, output: RunOutput, echo: Echo, stop: StopRequest
+        self,
+        task: Task,
+        state: TrainingState,
+        output: RunOutput,
+        progress: ProgressCallback,
+        stop: StopRequest,
     ) -> None:
         self._task, self._state, self._output = task, state, output
-        self._echo, self._stop = echo, stop
+        self._progress, self._stop = progress, stop
         self._total = task.recipe.iterations
-        self._every = Intervals.of(task.settings, self._total)
+        often = max(50, math.ceil(self._total / 20))
+        self._log_every = task.settings.log_every or min(100, math.ceil(self._total / 100))
+        self._validate_every = task.settings.validate_every or often
+        self._checkpoint_every = task.settings.checkpoint_every or min(2000, often)
         self._meter = Meter()
         self._busy = 0.0
         self._images = 0
@@ -156,36 +301,37 @@ class Loop:
     def _judge(self, update: Update) -> None:
         state = self._state
         if update.bad:
-            self._echo.note(
+            self._progress(
                 f"Step {state.total_step}: gradient of {', '.join(update.bad)} not finite, update skipped."
             )
         else:
             self._meter.add(update.values)
-        state.guard.after_step(update.bad, state.stage.name, state.step, update.losses)
+        losses = {name: value for name, value in update.values.items() if isinstance(value, Tensor)}
+        state.guard.after_step(update.bad, state.stage.name, state.step, losses)
 
     def _boundary(self) -> None:
         step = self._state.total_step
         last = step == self._total
-        if last or step % self._every.log == 0:
+        if last or step % self._log_every == 0:
             self._log()
-        if last or step % self._every.validate == 0:
+        if last or step % self._validate_every == 0:
             self._validate()
-        stopping = self._task.processes.any(self._stop.asked)
-        if last or stopping or step % self._every.checkpoint == 0:
+        stopping = self._task.processes.any(self._stop.requested)
+        if last or stopping or step % self._checkpoint_every == 0:
             self._output.checkpoint(self._state)
         if stopping and not last:
             raise TrainingInterrupted(self._output.folder, step, self._total)
 
     def _log(self) -> None:
         state = self._state
-        means = average_means(self._meter.take(), self._task.processes)
+        means = average_means(self._meter.means_and_reset(), self._task.processes)
         speed = self._images / self._busy if self._busy else 0.0
         self._busy, self._images = 0.0, 0
         self._output.scalars(
             state.total_step, "train", {**means, "images_per_second": speed}, stage=state.stage.name
         )
-        loss = means.get("loss", math.nan)
-        self._echo.step(StepReport(state.total_step, self._total, state.stage.name, loss, speed))
+        detail = f"{state.stage.name}, loss {means.get('loss', math.nan):.4g}, {speed:.1f} images/s"
+        self._progress(ProgressEvent("training", state.total_step, self._total, "steps", detail))
 
     def _validate(self) -> None:
         task, state = self._task, self._state
@@ -193,13 +339,14 @@ class Loop:
             return
         with state.final_weights():
             state.metrics = task.validator(task.model)
-            better = state.best.beaten_by(state.metrics)
+            candidate = Best(state.total_step, dict(state.metrics))
+            better = candidate.improves_on(state.best)
             if better:
-                state.best = Best(state.total_step, dict(state.metrics))
+                state.best = candidate
                 self._output.best(state)
             if task.processes.main:
                 self._output.image(state.total_step, task.validator.preview(task.model))
         set_modes(state.network, state.stage)
         self._output.scalars(state.total_step, "val", state.metrics)
         mark = ", best so far" if better and state.total_step else ""
-        self._echo.note(f"Step {state.total_step}: validation {format_metrics(state.metrics)}{mark}")
+        self._progress(f"Step {state.total_step}: validation {format_metrics(state.metrics)}{mark}")

@@ -7,8 +7,8 @@ All crops of a run have one dtype and one number of channels, those of its riche
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,9 +17,113 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from srbench.datasets.crops import read_crop
-from srbench.datasets.interface import Micrograph, MicrographSet, Pixels
+from srbench.datasets.interface import (
+    Micrograph,
+    MicrographSet,
+    Pixels,
+    ProgressCallback,
+    ProgressEvent,
+)
 from srbench.errors import SrbenchError
-from srbench.training.sampler import Crops
+from srbench.evaluation.memory import available_bytes
+
+Columns = NDArray[np.int64]
+
+_STREAM = 0x5EED_C809
+_ACQUISITIONS = 1 << 62
+SYMMETRIES = 8
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One crop: which image, its corner in HR pixels, which of the 8 symmetries of the square, which noise.
+
+    ``symmetry`` is three bits: 1 mirrors the rows, 2 mirrors the columns, 4 transposes (after mirroring).
+    ``acquisition`` numbers the noise that a stochastic degradation draws for this crop; never 0, which is
+    the acquisition that evaluation uses.
+    """
+
+    image: int
+    top: int
+    left: int
+    symmetry: int
+    acquisition: int
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """Crops of one size as columns, ``(N,)`` int64 each; see :class:`Crop` for what they mean."""
+
+    image: Columns
+    top: Columns
+    left: Columns
+    symmetry: Columns
+    acquisition: Columns
+
+    def share(self, rank: int, world: int) -> Crops:
+        """The part of one of ``world`` processes."""
+        return Crops(*(column[rank::world] for column in self._columns()))
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def __iter__(self) -> Iterator[Crop]:
+        return (Crop(*row) for row in zip(*(column.tolist() for column in self._columns()), strict=True))
+
+    def _columns(self) -> list[Columns]:
+        return [getattr(self, entry.name) for entry in fields(self)]
+
+
+class CropSampler:
+    """Draws crops whose corners are multiples of the scale, images weighted by their area.
+
+    Args:
+        sizes: HR (height, width) of each image, each side at least the largest patch asked for.
+        scale: magnification; corners are aligned to it, so that a crop has exact LR pixels.
+        seed: of the run.
+    """
+
+    def __init__(self, sizes: Sequence[tuple[int, int]], scale: int, seed: int) -> None:
+        self._sizes = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
+        self._scale = scale
+        self._seed = seed
+        self._piles: dict[int, tuple[Columns, Columns]] = {}
+
+    def batch(self, step: int, size: int, patch: int, draw: int = 0) -> Crops:
+        """The global batch of a step.
+
+        Args:
+            step: generator updates since the start of the run, over all stages.
+            size: crops wanted.
+            patch: HR side of a crop.
+            draw: number of the batch within the step (a discriminator may need several).
+        """
+        random = self._generator(step, draw)
+        usable, ends = self._pile(patch)
+        # A uniform pixel of the pile, its image: images in proportion to their area, exactly.
+        images = usable[np.searchsorted(ends, random.integers(0, ends[-1], size), side="right")]
+        tops, lefts = self._corners(random, self._sizes[images], patch).T
+        symmetries = random.integers(0, SYMMETRIES, size)
+        # Drawn last: what a degradation without noise trains on does not depend on it.
+        acquisitions = random.integers(1, _ACQUISITIONS, size)
+        return Crops(images, tops, lefts, symmetries, acquisitions)
+
+    def _generator(self, step: int, draw: int) -> np.random.Generator:
+        sequence = np.random.SeedSequence([_STREAM, self._seed, step, draw])
+        return np.random.Generator(np.random.Philox(sequence))
+
+    def _pile(self, patch: int) -> tuple[Columns, Columns]:
+        """The images that hold a patch, and where each ends in the pile of their pixels."""
+        if patch not in self._piles:
+            usable = np.flatnonzero((self._sizes >= patch).all(axis=1))
+            self._piles[patch] = usable, np.cumsum(self._sizes[usable].prod(axis=1))
+        return self._piles[patch]
+
+    def _corners(self, random: np.random.Generator, sizes: Columns, patch: int) -> Columns:
+        positions = (sizes - patch) // self._scale + 1
+        corners: Columns = random.integers(0, positions) * self._scale
+        return corners
+
 
 _CACHE_BYTES = 512 << 20
 
@@ -130,20 +234,20 @@ class PixelCache:
         self.layout = Layout.of(images)
         self._micrographs = micrographs
         self._scale = scale
-        self._kept: dict[str, Pixels] = {}
+        self._arrays: dict[str, Pixels] = {}
         self._bytes = 0
 
     def __getitem__(self, image_id: str) -> Pixels:
-        found = self._kept.get(image_id)
-        if found is not None:
-            return found
+        cached = self._arrays.get(image_id)
+        if cached is not None:
+            return cached
         whole = self._micrographs.pixels(image_id)
         self.layout.check(image_id, whole)
         size = 0 if _is_mapped(whole) else whole.nbytes
         height, width = (cut_side(side, self._scale) for side in whole.shape[:2])
         pixels: Pixels = whole[:height, :width]
         if self._bytes + size <= _CACHE_BYTES:
-            self._kept[image_id] = pixels
+            self._arrays[image_id] = pixels
             self._bytes += size
         return pixels
 
@@ -193,3 +297,134 @@ def _is_mapped(pixels: object) -> bool:
             return True
         pixels = pixels.obj if isinstance(pixels, memoryview) else getattr(pixels, "base", None)
     return False
+
+
+AUTO_SHARE = 1 / 3
+"""Of the free device memory, what pixels may take unasked; the rest is for the network and activations."""
+
+_STAGING_BYTES = 64 << 20
+
+
+class DevicePixels:
+    """The training pixels in one flat buffer on a device.
+
+    One allocation holds all images, so that a batch is one indexing operation however its crops lie; the
+    positions are 64-bit (13 GB are more than 2^31 pixels).
+
+    Args:
+        micrographs: the opened dataset.
+        images: those that ``Crops.image`` counts.
+        scale: magnification; images end at a multiple of it.
+        device: where to.
+        progress: told how far the upload is.
+    """
+
+    def __init__(
+        self,
+        micrographs: MicrographSet,
+        images: Sequence[Micrograph],
+        scale: int,
+        device: torch.device,
+        progress: ProgressCallback,
+    ) -> None:
+        self._layout = layout = Layout.of(images)
+        sizes = np.array([_cut_size(image, scale) for image in images], np.int64).reshape(-1, 2)
+        areas = sizes.prod(axis=1)
+        total = int(areas.sum())
+        colour = (3,) if layout.channels == 3 else ()
+        self._flat = torch.empty((total, *colour), dtype=layout.dtype, device=device)
+        # Only what is in the staging memory is in the host's memory twice.
+        room = max(int(areas.max()), min(total, _STAGING_BYTES // layout.bytes_a_pixel))
+        staging = torch.empty((room, *colour), dtype=layout.dtype, pin_memory=device.type == "cuda")
+        view, done, used = as_numpy(staging), 0, 0
+        for image, (height, width), area in zip(images, sizes.tolist(), areas.tolist(), strict=True):
+            if used + area > room:
+                done, used = self._upload(staging[:used], done, progress), 0
+            pixels = micrographs.pixels(image.id)[:height, :width]
+            layout.check(image.id, pixels)
+            layout.write(view[used : used + area].reshape(height, width, *view.shape[1:]), pixels)
+            used += area
+        self._upload(staging[:used], done, progress)
+        self._starts, self._heights, self._widths = torch.from_numpy(
+            np.stack([np.cumsum(areas) - areas, sizes[:, 0], sizes[:, 1]])
+        ).to(device)
+
+    def _upload(self, staged: Tensor, start: int, progress: ProgressCallback) -> int:
+        """Waits for the copy: the staging memory is written again at once. Gives where it ends."""
+        end, size = start + len(staged), self._layout.bytes_a_pixel
+        self._flat[start:end].copy_(staged)
+        progress(ProgressEvent("upload", end * size, len(self._flat) * size, "B"))
+        return end
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return self._flat.numel() * self._flat.element_size()
+
+    def cut(self, crops: Crops, side: int, context: int) -> Tensor:
+        """See :class:`~srbench.training.pixels.PixelSource`; the crops are on the device."""
+        index = self._index(crops, side + 2 * context, context)
+        cut: Tensor = self._flat.index_select(0, index.view(-1))
+        if self._layout.channels == 3:
+            return cut.view(*index.shape, 3).permute(0, 3, 1, 2).contiguous()
+        return cut.view(index.shape)
+
+    def _index(self, crops: Crops, across: int, context: int) -> Tensor:
+        """Where each pixel of the batch lies in the flat buffer, ``(N, across, across)``."""
+        where = torch.from_numpy(np.stack([crops.image, crops.top - context, crops.left - context]))
+        image, top, left = to_device(where, self._flat.device)
+        steps = torch.arange(across, device=self._flat.device)
+        rows = _mirror(top[:, None] + steps, self._heights[image, None])
+        columns = _mirror(left[:, None] + steps, self._widths[image, None])
+        lines: Tensor = self._starts[image, None] + rows * self._widths[image, None]
+        return lines[:, :, None] + columns[:, None, :]
+
+
+def bytes_needed(images: Sequence[Micrograph], scale: int) -> int:
+    """What the pixels of these images take on the device."""
+    pixels = sum(height * width for height, width in (_cut_size(image, scale) for image in images))
+    return pixels * Layout.of(images).bytes_a_pixel
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory of a device, None where it does not say."""
+    return available_bytes(device) if device.type in ("cpu", "cuda") else None
+
+
+def belongs_on_device(requested: str, needed: int, device: torch.device) -> bool:
+    """Whether the pixels are to be uploaded.
+
+    Args:
+        requested: ``auto`` (on CUDA, where they take no more than ``AUTO_SHARE`` of what is free),
+            ``device`` or ``mapped``.
+        needed: bytes.
+        device: of the training.
+
+    Raises:
+        SrbenchError: ``device`` was asked for and they do not fit.
+    """
+    free = free_bytes(device)
+    if requested == "device" and free is not None and needed > free:
+        raise SrbenchError(
+            f"The training pixels take {needed / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on {device}; "
+            "use --set train.pixels=mapped."
+        )
+    fits = device.type == "cuda" and free is not None and needed <= AUTO_SHARE * free
+    return requested == "device" or (requested == "auto" and fits)
+
+
+def to_device(numbers: Tensor, device: torch.device) -> Tensor:
+    """A small tensor onto the device, without waiting for it."""
+    if device.type == "cuda":
+        return numbers.pin_memory().to(device, non_blocking=True)
+    return numbers.to(device)
+
+
+def _cut_size(image: Micrograph, scale: int) -> tuple[int, int]:
+    return cut_side(image.height, scale), cut_side(image.width, scale)
+
+
+def _mirror(positions: Tensor, length: Tensor) -> Tensor:
+    """``datasets.crops.mirror`` on tensors: outside positions mirrored in, the edge repeated."""
+    folded = positions.remainder(2 * length)
+    return torch.where(folded < length, folded, 2 * length - 1 - folded)

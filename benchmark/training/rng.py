@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,3 +56,41 @@ def preserved() -> Iterator[None]:
 def _cuda_in_use() -> bool:
     """Whether anything ran on CUDA; asking for its stream would start it in a run that stays on the CPU."""
     return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+
+
+@contextmanager
+def repeatable(deterministic: bool, threads: int) -> Iterator[None]:
+    """Set the switches inside, the caller's afterwards.
+
+    Args:
+        deterministic: choose deterministic kernels.
+        threads: CPU threads of torch.
+    """
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.get_num_threads(),
+    )
+    if deterministic:
+        os.environ.setdefault(_CUBLAS, ":4096:8")
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        enabled, warn_only, benchmark, own_threads = before
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.set_num_threads(own_threads)
+
+
+def sensible_threads(processes_here: int) -> int:
+    """Torch's own choice (it honours ``OMP_NUM_THREADS``), shared between the processes of this machine."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return torch.get_num_threads()
+    return max(1, torch.get_num_threads() // processes_here)

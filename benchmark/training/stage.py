@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -12,7 +13,44 @@ import torch
 from torch import Tensor, nn
 
 from srbench.errors import SrbenchError
-from srbench.models.recipe import Batch, Outputs, Recipe, Stage
+from srbench.models.recipe import Batch, Clip, LearningRate, Optimiser, Outputs, Recipe, Stage
+
+
+def build_optimiser(spec: Optimiser, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """The torch optimiser over ``parameters``."""
+    if spec.name == "sgd":
+        return torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+    kind = torch.optim.AdamW if spec.name == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=spec.lr, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)
+
+
+def set_lr(
+    optimiser: torch.optim.Optimizer, spec: Optimiser, schedule: LearningRate, fraction: float
+) -> float:
+    """Set the learning rate for this fraction of the stage; a pure function of it, nothing to restore."""
+    lr = spec.lr * schedule(fraction)
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+    return lr
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], clip: Clip | None, lr: float) -> torch.Tensor:
+    """Clip in place.
+
+    Args:
+        parameters: those whose gradients are clipped.
+        clip: how; None leaves the gradients alone.
+        lr: current learning rate, for the adjustable kind (VDSR, section 3.2).
+
+    Returns:
+        Total norm of the gradients before clipping, a scalar; not finite when any entry is not.
+    """
+    limit = clip.value if clip is not None and clip.kind == "norm" else math.inf
+    norm = nn.utils.clip_grad_norm_(parameters, limit)
+    if clip is not None and clip.kind != "norm":
+        bound = clip.value / lr if clip.kind == "adjustable" and lr > 0 else clip.value
+        nn.utils.clip_grad_value_(parameters, bound)
+    return norm
 
 
 class StageForward(nn.Module):
@@ -83,7 +121,7 @@ def move_loss_modules(recipe: Recipe, device: torch.device) -> None:
     """Put every network that a loss or a forward pass holds (VGG features) onto the device."""
     for stage in recipe.stages:
         holders: list[Callable[..., Any]] = [term.loss for term in stage.terms]
-        holders += [stage.forward, *(discriminator.loss for discriminator in stage.discriminators)]
+        holders += [stage.forward, *(spec.loss for spec in stage.discriminators)]
         for holder in holders:
             for module in _modules_in(holder, set()):
                 module.to(device)

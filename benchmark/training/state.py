@@ -4,27 +4,143 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from srbench.errors import SrbenchError
 from srbench.models.recipe import DiscriminatorSpec, Progress, Recipe, Stage
 from srbench.training import rng
-from srbench.training.ema import AveragedWeights
-from srbench.training.guard import Guard
-from srbench.training.optim import build_optimiser
-from srbench.training.stage import select_parameters
+from srbench.training.stage import build_optimiser, select_parameters
+
+
+class AveragedWeights:
+    """Exponential moving average of a network's state.
+
+    Buffers are averaged too: the running statistics of batch normalisation belong to the weights they were
+    gathered with, and a network that averages only its parameters is evaluated with statistics of another.
+    The decay warms up as ``min(decay, (1 + n) / (10 + n))`` after ``n`` updates, so that a short run is not
+    dominated by its initial weights.
+
+    Args:
+        network: the network to follow.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.updates = 0
+        self.average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, decay: float) -> None:
+        """Take in the network's present state."""
+        decay = min(decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        state = network.state_dict()
+        real = [name for name, average in self.average.items() if average.is_floating_point()]
+        # One call for all tensors: a network has hundreds of them, and each launch costs.
+        torch._foreach_lerp_([self.average[name] for name in real], [state[name] for name in real], 1 - decay)
+        for name in self.average.keys() - set(real):
+            self.average[name].copy_(state[name])
+
+    @contextmanager
+    def applied(self, network: nn.Module) -> Iterator[None]:
+        """The network holds the averaged weights inside, its own again afterwards."""
+        before = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        _copy_into(network, self.average)
+        try:
+            yield
+        finally:
+            _copy_into(network, before)
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint keeps."""
+        return {"updates": self.updates, "average": self.average}
+
+    def load(self, state: Mapping[str, object]) -> None:
+        """Take back what :meth:`state` gave."""
+        saved = state["average"]
+        assert isinstance(saved, Mapping)
+        self.updates = int(str(state["updates"]))
+        for name, tensor in self.average.items():
+            tensor.copy_(saved[name])
+
+
+@torch.no_grad()
+def _copy_into(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    for name, tensor in network.state_dict().items():
+        tensor.copy_(state[name])
+
+
+class Buffers:
+    """A module's floating-point buffers as they were, to undo what a non-finite forward pass did to them.
+
+    Skipping the optimiser's step keeps the weights, but batch normalisation has taken the bad batch into its
+    running statistics by then, and would carry NaN into every later validation.
+    """
+
+    def __init__(self, *modules: nn.Module) -> None:
+        self._buffers = [
+            buffer for module in modules for buffer in module.buffers() if buffer.is_floating_point()
+        ]
+        self._before = [buffer.clone() for buffer in self._buffers]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the buffers back."""
+        for buffer, before in zip(self._buffers, self._before, strict=True):
+            buffer.copy_(before)
+
+
+class Guard:
+    """Counts skipped updates.
+
+    Args:
+        limit: steps with a skipped update, in a row, after which :meth:`after_step` raises.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.skipped = 0
+        self.in_a_row = 0
+
+    def after_step(self, bad: Sequence[str], stage: str, step: int, losses: Mapping[str, Tensor]) -> None:
+        """Judge a step.
+
+        Args:
+            bad: what was not updated in it (``generator``, names of discriminators).
+            stage: name of the stage.
+            step: step within it.
+            losses: the step's loss values, for the message.
+
+        Raises:
+            SrbenchError: too many bad steps in a row.
+        """
+        if not bad:
+            self.in_a_row = 0
+            return
+        self.skipped += 1
+        self.in_a_row += 1
+        if self.in_a_row >= self.limit:
+            values = ", ".join(f"{name} {float(value):.4g}" for name, value in losses.items())
+            raise SrbenchError(
+                f"Training diverged: in stage {stage!r}, up to step {step}, the gradient of "
+                f"{', '.join(bad)} was not finite {self.in_a_row} times in a row (last losses: "
+                f"{values}). The weights were left as they were. Train again with --out and a lower rate "
+                f"(--set stages.{stage}.lr=...), with clipping (--set stages.{stage}.clip=norm:1) or without "
+                "bf16 (--set train.amp=none)."
+            )
+
 
 _DISCRIMINATOR_STREAM = 2
 
 
 @dataclass
 class DiscriminatorState:
-    """A discriminator at work: its spec, its network, the parameters that learn, its optimiser."""
+    """A discriminator at work: its specification, network, learning parameters and optimiser."""
 
     spec: DiscriminatorSpec
     network: nn.Module
@@ -48,17 +164,17 @@ class Best:
     step: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
 
-    def beaten_by(self, metrics: Mapping[str, float]) -> bool:
-        """Whether these metrics have a higher PSNR."""
-        return metrics.get("psnr", -math.inf) > self.metrics.get("psnr", -math.inf)
+    def improves_on(self, other: Best) -> bool:
+        """Whether its PSNR is higher."""
+        return self.metrics.get("psnr", -math.inf) > other.metrics.get("psnr", -math.inf)
 
 
 class TrainingState:
     """The networks, optimisers and counters of a run.
 
     A stage has an optimiser of its own. A discriminator named in several stages goes on with its network, and
-    with its optimiser as long as the recipe words it alike. Averaged weights go on from stage to stage while
-    each asks for them; a stage that does not drops them.
+    with its optimiser as long as its specification is the same. Averaged weights go on from stage to stage
+    while each asks for them; a stage that does not drops them.
 
     Args:
         network: the generator on its device.
@@ -116,7 +232,7 @@ class TrainingState:
             yield
 
     def begin_stage(self, index: int) -> None:
-        """Enter a stage: freeze, unfreeze, make optimiser, discriminators and averaged weights."""
+        """Enter a stage: make its optimiser, discriminators and averaged weights, freeze the rest."""
         self.stage_index, self.step = index, 0
         stage = self.stage
         self.parameters = select_parameters(self.network, stage, self._learnable)
@@ -147,7 +263,7 @@ class TrainingState:
             "optimiser": self.optimiser.state_dict(),
             "ema": self.ema.state() if self.ema else None,
             # The key has kept its name, so that runs begun before go on.
-            "critics": {name: state.to_dict() for name, state in self.discriminators.items()},
+            "critics": {name: discriminator.to_dict() for name, discriminator in self.discriminators.items()},
         }
 
     def load_dict(self, saved: Mapping[str, Any]) -> None:
@@ -163,19 +279,21 @@ class TrainingState:
         self.optimiser.load_state_dict(saved["optimiser"])
         if self.ema:
             self.ema.load(saved["ema"])
+        # Discriminators named "critic" in earlier versions go on under today's name.
+        stored = {
+            name.replace("critic", "discriminator"): saved["critics"][name] for name in saved["critics"]
+        }
         for name, discriminator in self.discriminators.items():
-            # Recipes of older versions call their discriminators critics.
-            before = name.replace("discriminator", "critic")
-            state = saved["critics"].get(name) or saved["critics"][before]
-            discriminator.network.load_state_dict(state["network"])
-            discriminator.optimiser.load_state_dict(state["optimiser"])
+            content = stored[name.replace("critic", "discriminator")]
+            discriminator.network.load_state_dict(content["network"])
+            discriminator.optimiser.load_state_dict(content["optimiser"])
 
     def _discriminator(self, spec: DiscriminatorSpec, stage: int, position: int) -> DiscriminatorState:
-        known = self.discriminators.get(spec.name)
-        if known is not None:
-            same = known.spec.optimiser == spec.optimiser
-            optimiser = known.optimiser if same else build_optimiser(spec.optimiser, known.parameters)
-            return DiscriminatorState(spec, known.network, known.parameters, optimiser)
+        existing = self.discriminators.get(spec.name)
+        if existing is not None:
+            same = existing.spec.optimiser == spec.optimiser
+            optimiser = existing.optimiser if same else build_optimiser(spec.optimiser, existing.parameters)
+            return DiscriminatorState(spec, existing.network, existing.parameters, optimiser)
         # Its own stream: the same discriminator in every process, whatever was drawn before.
         with rng.preserved():
             rng.seed_streams(_DISCRIMINATOR_STREAM, self._seed, stage, position)

@@ -108,8 +108,8 @@ class Validator:
         window = (top - context, left - context, height + 2 * context, width + 2 * context)
         around = to_unit(self._pixels.layout.tensor(read_crop(pixels, *window)), torch.float32)
         origin, size = ([side // scale for side in pair] for pair in (window[:2], pixels.shape[:2]))
-        place = LrPosition(*(torch.tensor([entry]) for entry in (noise_key(image.id), origin, size)))
-        lr = make_lr(around, self._degradation, scale, context, place)
+        position = LrPosition(*(torch.tensor([entry]) for entry in (noise_key(image.id), origin, size)))
+        lr = make_lr(around, self._degradation, scale, context, position)
         hr = inner(around, context)
         return Case(index, lr, hr, rounded_psnr(resize_by(lr, scale), hr, scale))
 

@@ -5,17 +5,16 @@ trained here; :mod:`srbench.weights.published` knows the files other people rele
 file is ever run.
 """
 
-from srbench.weights.detection import detect, recognise
+from srbench.weights.detection import detect
 from srbench.weights.finding import TrainedWeights, find, locate
-from srbench.weights.grey import GreyProof
+from srbench.weights.grey import GreyConversion
 from srbench.weights.header import WeightsHeader, read_header, save
-from srbench.weights.identity import UnknownNetwork, identify
-from srbench.weights.loading import LoadedWeights, load
+from srbench.weights.loading import LoadedWeights, UnknownNetwork, identify, load
 from srbench.weights.reading import DamagedWeights, read_state
 
 __all__ = [
     "DamagedWeights",
-    "GreyProof",
+    "GreyConversion",
     "LoadedWeights",
     "TrainedWeights",
     "UnknownNetwork",
@@ -27,6 +26,5 @@ __all__ = [
     "locate",
     "read_header",
     "read_state",
-    "recognise",
     "save",
 ]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Finding:
+class FileCheck:
     """What is known of one weights file.
 
     Attributes:
@@ -39,26 +39,26 @@ class Finding:
     problems: tuple[str, ...] = ()
 
 
-def check(path: Path) -> Finding:
-    """Look at one file; whatever is wrong with it becomes a problem of the finding."""
+def check(path: Path) -> FileCheck:
+    """Check one file; whatever is wrong with it is among the problems."""
     try:
-        return _look_at(path)
+        return _checked(path)
     except (SrbenchError, OSError) as error:
-        return Finding(path, problems=(str(error),))
+        return FileCheck(path, problems=(str(error),))
 
 
-def weights_files(places: Iterable[Path]) -> Iterator[Path]:
+def weights_files(paths: Iterable[Path]) -> Iterator[Path]:
     """The files to look at: those named, and those with a weights file's ending in the folders named."""
-    for place in places:
-        if place.is_dir():
-            yield from sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         else:
-            yield place
+            yield path
 
 
-def _look_at(path: Path) -> Finding:
+def _checked(path: Path) -> FileCheck:
     if not path.is_file():
-        return Finding(path, problems=(f"there is no file {path}",))
+        return FileCheck(path, problems=(f"there is no file {path}",))
     header, entry, digest = read_header(path), known_file(path.name), sha256_file(path)
     first = read_lock_entry(path)
     published = entry.sha256 if entry else ""
@@ -70,7 +70,7 @@ def _look_at(path: Path) -> Finding:
         problems += [misfit, _not_finite(state)]
     except SrbenchError as error:
         problems.append(str(error))
-    return Finding(
+    return FileCheck(
         path,
         network,
         f"{digest[:12]}... {_agreement(published, first, header)}",
@@ -88,7 +88,7 @@ def _network(
     if entry is not None and entry.network is None:
         return f"ImageNet network {entry.owner}", ""
     if entry is not None and entry.network is not None:
-        fits = entry.network.network in {one.network for one in detect(state, only=[entry.owner])}
+        fits = entry.network.network in {header.network for header in detect(state, only=[entry.owner])}
         problem = (
             "" if fits else f"the tensors do not fit {entry.network.described}, which it is published as"
         )
@@ -108,11 +108,11 @@ def _misfit(header: WeightsHeader, state: Mapping[str, Tensor]) -> str:
     return f"its tensors are not those its header promises: {problem}" if problem else ""
 
 
-def _in_words(found: list[WeightsHeader], state: Mapping[str, Tensor]) -> str:
+def _in_words(matches: list[WeightsHeader], state: Mapping[str, Tensor]) -> str:
     from srbench import spandrel_adapter
 
-    if found:
-        return " or ".join(one.described for one in found)
+    if matches:
+        return " or ".join(header.described for header in matches)
     if spandrel_adapter.available() and (foreign := spandrel_adapter.architecture_of(state)):
         return f"{foreign} (recognised by spandrel)"
     return f"no known network ({len(state)} tensors, {min(state)!r}, ...)"

@@ -2,19 +2,105 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srbench.weights import narrowing
+from srbench.errors import SrbenchError
+from srbench.files import write_text
+from srbench.home import cache_folder
 from srbench.weights.header import WeightsHeader
-from srbench.weights.narrowing import Shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from srbench.models import ModelCard
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+FEW = 16
+"""Up to so many tensors, a network is never left out: its ends are most of it."""
+
+_SAMPLE = 64
+_OURS = "srbench.models."
+
+
+def could_match(
+    card: ModelCard, variant: str, shapes: Shapes, layout: Callable[[str, str, int, int], Shapes]
+) -> bool:
+    """Whether ``shapes`` may be this variant at some scale and channel count; never False for one that is.
+
+    Scale and channels change the ends of a network; most tensors stay. A sample of the tensors of a variant
+    at its first scale therefore tells most variants apart, and few networks are built to compare with.
+
+    Args:
+        card: of a registered model.
+        variant: one of its variants.
+        shapes: names and shapes of a state dict.
+        layout: gives the names and shapes of model, variant, scale and channels.
+    """
+    expected = _samples().get(f"{card.name} {variant}") if card.module.startswith(_OURS) else None
+    if expected is None:
+        expected = sample(layout(card.name, variant, card.scales[0], card.channels[0]))
+        _store(card, variant, expected)
+    matching = sum(shapes.get(name) == shape for name, shape in expected.items())
+    return len(expected) <= FEW or 4 * matching >= len(expected)
+
+
+def sample(shapes: Shapes) -> Shapes:
+    """Some of the tensors, evenly over the sorted names; all where there are few."""
+    step = max(len(shapes) // _SAMPLE, 1)
+    return {name: shapes[name] for name in sorted(shapes)[::step]}
+
+
+@functools.cache
+def _samples() -> dict[str, Shapes]:
+    """The samples on disk, those of this process added: the largest networks take about a second to build."""
+    try:
+        content = json.loads(_file().read_text(encoding="utf-8"))
+        return {
+            variant: {name: tuple(shape) for name, shape in shapes.items()}
+            for variant, shapes in content.items()
+        }
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _store(card: ModelCard, variant: str, shapes: Shapes) -> None:
+    """Remember a sample; only of srbench's own models, whose sources the file's name stands for."""
+    if not card.module.startswith(_OURS):
+        return
+    _samples()[f"{card.name} {variant}"] = shapes
+    try:
+        write_text(_file(), json.dumps(_samples()))
+    except SrbenchError:
+        return  # the next process builds the network again
+
+
+def _file() -> Path:
+    return cache_folder() / "layouts" / f"{_fingerprint()}.json"
+
+
+@functools.cache
+def _fingerprint() -> str:
+    """A hash of the sources of the models and of the packages that bring parts of networks."""
+    from srbench import models
+
+    digest = hashlib.sha256()
+    for name in ("torch", "torchvision", "timm"):
+        with contextlib.suppress(PackageNotFoundError):
+            digest.update(f"{name} {version(name)}\n".encode())
+    root = Path(models.__file__).parent
+    for source in sorted(root.rglob("*.py")):
+        digest.update(source.relative_to(root).as_posix().encode() + source.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @functools.cache
@@ -60,47 +146,38 @@ def detect(state: Mapping[str, Tensor], *, only: Sequence[str] | None = None) ->
     """
     from srbench import models
 
-    return [fit for name in only or models.model_names() for fit in _fits_of(name, state)]
+    return [header for name in only or models.model_names() for header in _detect_model(name, state)]
 
 
-def recognise(state: Mapping[str, Tensor]) -> list[str]:
-    """Descriptions of every registered network that these weights fit exactly."""
-    return [header.described for header in detect(state)]
-
-
-def difference(expected: Shapes, found: Shapes) -> str:
+def difference(expected: Shapes, actual: Shapes) -> str:
     """How two layouts differ, in words; empty where they do not."""
-    missing = sorted(expected.keys() - found.keys())
-    extra = sorted(found.keys() - expected.keys())
+    missing = sorted(expected.keys() - actual.keys())
+    extra = sorted(actual.keys() - expected.keys())
     if missing or extra:
         examples = [f"lacks {missing[0]!r}"] if missing else []
         examples += [f"has {extra[0]!r}"] if extra else []
         return f"{len(missing)} tensors missing, {len(extra)} unknown ({', '.join(examples)})"
     for name, shape in expected.items():
-        if shape != found[name]:
-            return f"{name} has shape {found[name]}, expected {shape}"
+        if shape != actual[name]:
+            return f"{name} has shape {actual[name]}, expected {shape}"
     return ""
 
 
-def _fits_of(name: str, state: Mapping[str, Tensor]) -> list[WeightsHeader]:
-    """The configurations of one model that fit; a model that cannot be built here fits nothing."""
+def _detect_model(name: str, state: Mapping[str, Tensor]) -> list[WeightsHeader]:
     from srbench import models
+    from srbench.models.registry import converter
 
     try:
         card = models.card(name)
-        return _fitting(card, state) if card.trainable else []
+        if not card.trainable:
+            return []
+        shapes = shapes_of(converter(card.name)(state))
+        return [
+            WeightsHeader(card.name, variant, scale, channels)
+            for variant in card.variants
+            if could_match(card, variant, shapes, layout)
+            for scale, channels in itertools.product(card.scales, card.channels)
+            if layout(card.name, variant, scale, channels) == shapes
+        ]
     except Exception:  # a third-party file may raise anything, and says nothing of these weights
         return []
-
-
-def _fitting(card: ModelCard, state: Mapping[str, Tensor]) -> list[WeightsHeader]:
-    from srbench.models.registry import converter
-
-    shapes = shapes_of(converter(card.name)(state))
-    return [
-        WeightsHeader(card.name, variant, scale, channels)
-        for variant in card.variants
-        if narrowing.plausible(card, variant, shapes, layout)
-        for scale, channels in itertools.product(card.scales, card.channels)
-        if layout(card.name, variant, scale, channels) == shapes
-    ]

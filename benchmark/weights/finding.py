@@ -54,5 +54,5 @@ def find(
 
 def locate(path: Path) -> Path:
     """The file meant by ``path``: itself, or the file of that bare name in the srbench weights folder."""
-    kept = weights_folder() / path
-    return kept if not path.exists() and path.name == str(path) and kept.is_file() else path
+    stored = weights_folder() / path
+    return stored if not path.exists() and path.name == str(path) and stored.is_file() else path

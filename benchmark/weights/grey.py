@@ -1,9 +1,8 @@
-"""Weights of a colour network made to serve its grey twin, and the proof that they do.
+"""Weights of a colour network converted for the same network with one channel, and how far the two differ.
 
-A grey image is a colour image whose channels are equal. A first layer that sees it three times may as well
-see it once with the sum of its weights; an output that will be averaged over the channels may as well be
-computed once with the average of the weights. What lies between is untouched. Where a network does something
-else with colour, the result differs, and the proof says so.
+A grey image is a colour image whose channels are equal: a first layer may see it once with the sum of its
+weights, and an output that will be averaged over the channels may be computed once with their average. What
+lies between is untouched. Where a network does something else with colour, the comparison shows it.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _LEAST_SIDE, _MOST_SIDE, _INTERIOR = 48, 128, 16
 
 
 @dataclass(frozen=True)
-class GreyProof:
+class GreyConversion:
     """How far the converted grey network is from the colour network on the same grey probe image.
 
     Attributes:
@@ -53,7 +52,7 @@ class GreyProof:
         )
 
 
-def to_grey(grey: SRModel, colour: SRModel, state: Mapping[str, Tensor]) -> GreyProof:
+def to_grey(grey: SRModel, colour: SRModel, state: Mapping[str, Tensor]) -> GreyConversion:
     """Load colour weights into a grey network, in place, and compare the two.
 
     Args:
@@ -69,7 +68,7 @@ def to_grey(grey: SRModel, colour: SRModel, state: Mapping[str, Tensor]) -> Grey
     colour.network.load_state_dict({**counters(colour.network), **state})
     try:
         grey.network.load_state_dict(converted(grey.network, colour.network))
-        proof = prove(grey, colour)
+        proof = compare_networks(grey, colour)
         if not proof.interior <= TOLERANCE:
             raise SrbenchError(
                 f"{grey.card.name} {grey.variant} treats the three colours in a way that one channel cannot "
@@ -91,19 +90,26 @@ def converted(grey: nn.Module, colour: nn.Module) -> dict[str, Tensor]:
     Raises:
         SrbenchError: a tensor is neither of the same shape nor three times as large.
     """
+    from torch import nn
+
     learned = {name for name, _ in grey.named_parameters()}
     source = colour.state_dict()
     result = {}
-    for name, own in grey.state_dict().items():
-        found = source.get(name)
-        if found is not None and found.shape == own.shape:
-            result[name] = found
+    for name, target in grey.state_dict().items():
+        tensor = source.get(name)
+        if tensor is not None and tensor.shape == target.shape:
+            result[name] = tensor
         elif name not in learned:
-            result[name] = own
-        elif found is None:
-            raise _no_twin(name, "is missing")
+            result[name] = target
+        elif tensor is None:
+            raise _not_convertible(name, "is missing")
         else:
-            result[name] = _merged(name, found, tuple(own.shape), _transposed(grey, name))
+            # The inputs of a transposed convolution come first.
+            layer = grey.get_submodule(name.rpartition(".")[0])
+            transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d)) and name.endswith(
+                "weight"
+            )
+            result[name] = _merged(name, tensor, tuple(target.shape), transposed)
     shift = getattr(colour, "grey_shift", None)
     return result if shift is None else _shifted(result, source, shift)
 
@@ -115,8 +121,8 @@ def counters(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in network.state_dict().items() if is_counter(name)}
 
 
-def prove(grey: SRModel, colour: SRModel) -> GreyProof:
-    """Compare the two networks on a grey image of their own making, large enough for an interior."""
+def compare_networks(grey: SRModel, colour: SRModel) -> GreyConversion:
+    """Compare the two networks on a grey image made here, large enough for an interior."""
     import torch
 
     side, margin = _probe_size(colour)
@@ -129,7 +135,7 @@ def prove(grey: SRModel, colour: SRModel) -> GreyProof:
     inside = slice(margin * grey.scale, (side - margin) * grey.scale)
     interior = float(levels[..., inside, inside].max())
     levels[..., inside, inside] = 0.0
-    return GreyProof(interior, float(levels.max()), margin)
+    return GreyConversion(interior, float(levels.max()), margin)
 
 
 def _probe_size(model: SRModel) -> tuple[int, int]:
@@ -164,21 +170,13 @@ def _merged(name: str, tensor: Tensor, shape: tuple[int, ...], transposed: bool)
     if transposed:
         swapped = (shape[1], shape[0], *shape[2:])
         return _merged(name, tensor.transpose(0, 1), swapped, False).transpose(0, 1).contiguous()
-    for axis, (found, wanted) in enumerate(zip(tensor.shape, shape, strict=True)):
-        if found == COLOURS * wanted and axis < 2:
-            parts = tensor.reshape(*tensor.shape[:axis], COLOURS, wanted, *tensor.shape[axis + 1 :])
+    for axis, (size, expected) in enumerate(zip(tensor.shape, shape, strict=True)):
+        if size == COLOURS * expected and axis < 2:
+            parts = tensor.reshape(*tensor.shape[:axis], COLOURS, expected, *tensor.shape[axis + 1 :])
             tensor = parts.mean(dim=axis) if axis == 0 else parts.sum(dim=axis)
-        elif found != wanted:
-            raise _no_twin(name, f"has shape {tuple(tensor.shape)}, where grey needs {shape}")
+        elif size != expected:
+            raise _not_convertible(name, f"has shape {tuple(tensor.shape)}, where grey needs {shape}")
     return tensor
-
-
-def _transposed(network: nn.Module, name: str) -> bool:
-    """Whether a tensor is the kernel of a transposed convolution, whose inputs come first."""
-    from torch import nn
-
-    owner = network.get_submodule(name.rpartition(".")[0])
-    return isinstance(owner, (nn.ConvTranspose1d, nn.ConvTranspose2d)) and name.endswith("weight")
 
 
 def _shifted(state: dict[str, Tensor], colour: Mapping[str, Tensor], means: GreyShift) -> dict[str, Tensor]:
@@ -196,14 +194,14 @@ def _shifted(state: dict[str, Tensor], colour: Mapping[str, Tensor], means: Grey
     return {**state, **corrected}
 
 
-def _no_twin(name: str, problem: str) -> SrbenchError:
+def _not_convertible(name: str, problem: str) -> SrbenchError:
     return SrbenchError(
         f"These colour weights cannot be made grey: {name} {problem}. Run the colour network on grey images "
         "instead, which is exact: channels=3, or leave --rgb-to-grey out."
     )
 
 
-def colour_twin(model: SRModel) -> SRModel:
+def colour_version(model: SRModel) -> SRModel:
     """The same network for three channels, freshly initialised."""
     import torch
 

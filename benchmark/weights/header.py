@@ -35,7 +35,7 @@ class WeightsHeader:
         data: fingerprint of the training dataset.
         notes: departures and fallbacks of the recipe.
         version: srbench version that wrote it.
-        degradation: id of what made the LR it was trained on; empty where that is not known.
+        degradation: id of what made the LR it was trained on; empty where that is not names.
     """
 
     model: str
@@ -53,7 +53,7 @@ class WeightsHeader:
 
     @property
     def budget_rank(self) -> int:
-        """The larger the more training: 0 for ``smoke`` to 2 for ``paper``, -1 where no budget is known."""
+        """The larger the more training: 0 for ``smoke`` to 2 for ``paper``, -1 where no budget is names."""
         return _BUDGET_RANK.get(self.budget, -1)
 
     @property
@@ -99,8 +99,8 @@ def read_header(path: Path) -> WeightsHeader | None:
         return None
     if not isinstance(content, dict):
         return None
-    known = {entry.name for entry in fields(WeightsHeader)}
-    values = {name: value for name, value in content.items() if name in known}
+    names = {entry.name for entry in fields(WeightsHeader)}
+    values = {name: value for name, value in content.items() if name in names}
     try:
         return WeightsHeader(**{**values, "notes": tuple(values.get("notes", ()))})
     except TypeError:  # a header without a network says nothing

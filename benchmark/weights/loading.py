@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srbench.errors import SrbenchError
-from srbench.weights import detection
-from srbench.weights.grey import COLOURS, GreyProof, colour_twin, counters, to_grey
+from srbench.weights.detection import detect, difference, layout, shapes_of
+from srbench.weights.grey import COLOURS, GreyConversion, colour_version, counters, to_grey
 from srbench.weights.header import WeightsHeader, header_of, read_header
-from srbench.weights.narrowing import Shapes
 from srbench.weights.reading import read_state
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class LoadedWeights:
     """
 
     header: WeightsHeader | None = None
-    grey: GreyProof | None = None
+    grey: GreyConversion | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -46,8 +45,8 @@ def load(model: SRModel, path: Path, *, rgb_to_grey: bool = False) -> LoadedWeig
     Args:
         model: from ``srbench.models.create``.
         path: a ``.safetensors`` file or a torch file that holds tensors only.
-        rgb_to_grey: convert weights for three channels when the model has one, and prove on a probe image
-            that the result is the same network. A model made with ``channels=3`` needs no conversion and is
+        rgb_to_grey: convert weights for three channels when the model has one, and compare the result with
+            the colour network on a probe image. A model made with ``channels=3`` needs no conversion and is
             exact on grey images too.
 
     Raises:
@@ -55,59 +54,116 @@ def load(model: SRModel, path: Path, *, rgb_to_grey: bool = False) -> LoadedWeig
             message says which one where that is known), or colour weights that no grey network can repeat.
     """
     state = model.convert(read_state(path))
-    header, asked = read_header(path), header_of(model)
+    header, requested = read_header(path), header_of(model)
     # Equal shapes do not make equal networks: VDSR has the same tensors at every magnification.
-    fits = header is None or header.network == asked.network
-    problem = detection.difference(_shapes(model), detection.shapes_of(state))
+    fits = header is None or header.network == requested.network
+    problem = difference(shapes_of(model.network.state_dict()), shapes_of(state))
     if fits and not problem:
         model.network.load_state_dict({**counters(model.network), **state})
         return LoadedWeights(header)
-    if _is_for_colour(asked, header, state):
-        return LoadedWeights(header, _load_colour(model, path, state, rgb_to_grey))
-    if header is not None and not fits:
-        raise SrbenchError(f"{path} holds {header.described}, not {asked.described}.")
-    raise SrbenchError(mismatch(path, asked.described, state, problem))
-
-
-def mismatch(path: Path, asked: str, state: Mapping[str, Tensor], problem: str) -> str:
-    """That weights do not fit, why, and what they look like instead."""
-    matches = detection.recognise(state)
-    if not matches and (foreign := _foreign_architecture(state)):
-        matches = [f"{foreign} (recognised by spandrel)"]
-    layout = f"This looks like {' or '.join(matches)}." if matches else "No known network has this layout."
-    return f"{path} does not fit {asked}: {problem}. {layout}"
-
-
-def _shapes(model: SRModel) -> Shapes:
-    return detection.shapes_of(model.network.state_dict())
-
-
-def _is_for_colour(asked: WeightsHeader, header: WeightsHeader | None, state: Mapping[str, Tensor]) -> bool:
-    """Whether these are weights of the network asked for, but for three channels instead of one."""
-    from srbench import models
-
-    twin = replace(asked, channels=COLOURS)
-    if asked.channels != 1 or (header is not None and header.network != twin.network):
-        return False
-    try:
-        return detection.layout(*twin.network) == detection.shapes_of(state)
-    except models.ModelError:  # there is no such network for colour
-        return False
-
-
-def _load_colour(model: SRModel, path: Path, state: Mapping[str, Tensor], rgb_to_grey: bool) -> GreyProof:
-    if not rgb_to_grey:
+    if _is_for_colour(requested, header, state):
+        if rgb_to_grey:
+            return LoadedWeights(header, to_grey(model, colour_version(model), state))
         raise SrbenchError(
             f"{path} holds weights for 3 channels (RGB), and this {model.card.name} is built for 1 (grey). "
             "Build it with channels=3: it then runs on grey images exactly, each replicated over the three "
             "channels and the output averaged. Or convert the weights: --rgb-to-grey (rgb_to_grey=True); the "
             "result is compared with the colour network."
         )
-    return to_grey(model, colour_twin(model), state)
+    if header is not None and not fits:
+        raise SrbenchError(f"{path} holds {header.described}, not {requested.described}.")
+    raise SrbenchError(mismatch(path, requested.described, state, problem))
 
 
-def _foreign_architecture(state: Mapping[str, Tensor]) -> str:
-    """The architecture spandrel recognises in weights none of our networks has; empty without the extra."""
+def mismatch(path: Path, requested: str, state: Mapping[str, Tensor], problem: str) -> str:
+    """That weights do not fit, why, and what they look like instead."""
     from srbench import spandrel_adapter
 
-    return spandrel_adapter.architecture_of(state) if spandrel_adapter.available() else ""
+    matches = [header.described for header in detect(state)]
+    if not matches and spandrel_adapter.available() and (name := spandrel_adapter.architecture_of(state)):
+        matches = [f"{name} (recognised by spandrel)"]
+    hint = f"This looks like {' or '.join(matches)}." if matches else "No known network has this layout."
+    return f"{path} does not fit {requested}: {problem}. {hint}"
+
+
+def _is_for_colour(
+    requested: WeightsHeader, header: WeightsHeader | None, state: Mapping[str, Tensor]
+) -> bool:
+    """Whether these are weights of the network requested, but for three channels instead of one."""
+    from srbench import models
+
+    colour = replace(requested, channels=COLOURS)
+    if requested.channels != 1 or (header is not None and header.network != colour.network):
+        return False
+    try:
+        return layout(*colour.network) == shapes_of(state)
+    except models.ModelError:  # there is no such network for colour
+        return False
+
+
+class UnknownNetwork(SrbenchError):
+    """No registered network has the layout of these weights."""
+
+
+def identify(
+    path: Path, *, model: str | None = None, variant: str | None = None, scale: int | None = None
+) -> WeightsHeader:
+    """The one registered network that a weights file fits.
+
+    Args:
+        path: weights file.
+        model: the model it must be for, if any.
+        variant: the variant it must be for, if any.
+        scale: the magnification it must be for, if any.
+
+    Returns:
+        The file's header; one with the network alone where srbench did not write the file.
+
+    Raises:
+        UnknownNetwork: the tensors are those of no registered network.
+        SrbenchError: unreadable, another network than the one requested, or several that fit equally.
+    """
+    from srbench import models
+
+    header = read_header(path)
+    candidates = [header] if header is not None else _detected(path, model)
+    matching = [
+        header
+        for header in candidates
+        if model in (None, header.model)
+        and variant in (None, header.variant)
+        and scale in (None, header.scale)
+    ]
+    if not matching:
+        requested = [model or "", f"variant {variant}" if variant else "", f"x{scale}" if scale else ""]
+        raise SrbenchError(
+            f"{path} holds {' or '.join(header.described for header in candidates)}, not "
+            f"{', '.join(filter(None, requested))}. Leave out what contradicts it."
+        )
+    # Variants that see HR are chosen only where nothing else fits.
+    blind = [header for header in matching if header.variant not in models.card(header.model).leaking]
+    matching = blind or matching
+    if len(matching) == 1:
+        return matching[0]
+    if len({header.model for header in matching}) > 1:
+        advice = "Name the model."
+    elif len({header.variant for header in matching}) > 1:
+        advice = "Say which with --variant."
+    else:
+        advice = "The file does not tell the magnification: say it with --scale."
+    listed = "; ".join(header.described for header in matching)
+    raise SrbenchError(f"{path} fits {len(matching)} networks alike: {listed}. {advice}")
+
+
+def _detected(path: Path, model: str | None) -> list[WeightsHeader]:
+    state = read_state(path)
+    matches = detect(state, only=None if model is None else [model])
+    if matches:
+        return matches
+    if model is not None:
+        raise SrbenchError(
+            mismatch(path, f"any variant of {model}", state, "its tensors have other names or shapes")
+        )
+    raise UnknownNetwork(
+        f"{path} fits no registered network ({len(state)} tensors, {next(iter(state))!r}, ...)."
+    )

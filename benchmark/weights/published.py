@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srbench.datasets.interface import DatasetError, ProgressSink, silent
+from srbench.datasets.interface import DatasetError, ProgressCallback, silent
 from srbench.errors import SrbenchError, unknown
 from srbench.home import weights_folder
 from srbench.weights.header import WeightsHeader
@@ -133,7 +133,7 @@ def known_file(name: str) -> Published | None:
 
 
 def fetch(
-    entry: Published, on_message: Callable[[str], None] = print, progress: ProgressSink = silent
+    entry: Published, on_message: Callable[[str], None] = print, progress: ProgressCallback = silent
 ) -> Path:
     """Have a published file on disk: download it, unless it is there already, and check its hash.
 
@@ -238,7 +238,7 @@ def read_lock_entry(path: Path) -> LockEntry | None:
         ) from error
 
 
-def _download(entry: Published, path: Path, progress: ProgressSink) -> None:
+def _download(entry: Published, path: Path, progress: ProgressCallback) -> None:
     from srbench.datasets.download import Remote, download_all
 
     first = read_lock_entry(path)

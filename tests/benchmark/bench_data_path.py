@@ -39,9 +39,7 @@ from srbench.datasets.pack_writer import packing
 from srbench.datasets.packed import PackedSet
 from srbench.evaluation.metrics import second_opinion
 from srbench.training.data import CropReader, apply_symmetries, make_pairs, to_unit
-from srbench.training.device_pixels import DevicePixels
-from srbench.training.pixels import MappedPixels
-from srbench.training.sampler import CropSampler
+from srbench.training.pixels import CropSampler, DevicePixels, MappedPixels
 
 BATCH, PATCH = 16, 192
 SUB_IMAGE, STEP = 480, 240

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from srbench import models, weights
 from srbench.errors import SrbenchError
-from srbench.weights import WeightsHeader, detection, narrowing
+from srbench.weights import WeightsHeader, detection
 
 TRAINABLE = [name for name in models.model_names() if models.card(name).trainable]
 
@@ -53,7 +53,7 @@ def test_narrowing_never_leaves_out_a_network_that_fits(name: str) -> None:
     card = models.card(name)
     for variant, scale, channels in itertools.product(card.variants, card.scales, card.channels):
         shapes = detection.layout(name, variant, scale, channels)
-        assert narrowing.plausible(card, variant, shapes, detection.layout), (variant, scale, channels)
+        assert detection.could_match(card, variant, shapes, detection.layout), (variant, scale, channels)
 
 
 def test_narrowing_leaves_out_most_of_the_others() -> None:
@@ -62,8 +62,8 @@ def test_narrowing_leaves_out_most_of_the_others() -> None:
         (name, variant)
         for name in TRAINABLE
         for variant in models.card(name).variants
-        if len(detection.layout(name, variant, models.card(name).scales[0], 1)) > narrowing.FEW
-        and narrowing.plausible(models.card(name), variant, state, detection.layout)
+        if len(detection.layout(name, variant, models.card(name).scales[0], 1)) > detection.FEW
+        and detection.could_match(models.card(name), variant, state, detection.layout)
     ]
     assert ("edsr", "baseline") in kept and len(kept) < 4
 
@@ -79,15 +79,15 @@ def test_samples_survive_the_process_and_damage(tmp_path: Path, monkeypatch: pyt
     card = models.card("edsr")
     shapes = detection.layout("edsr", "full", 2, 1)
     for _ in range(2):
-        narrowing._kept.cache_clear()  # as in a new process
-        assert narrowing.plausible(card, "full", shapes, layout)
+        detection._samples.cache_clear()  # as in a new process
+        assert detection.could_match(card, "full", shapes, layout)
     assert built == [("edsr", "full", 2, 1)]
     (file,) = (tmp_path / "cache" / "layouts").iterdir()
     assert len(json.loads(file.read_text())) == 1
     file.write_text("[1, 2")
-    narrowing._kept.cache_clear()
-    assert narrowing.plausible(card, "full", shapes, layout) and len(built) == 2
-    narrowing._kept.cache_clear()
+    detection._samples.cache_clear()
+    assert detection.could_match(card, "full", shapes, layout) and len(built) == 2
+    detection._samples.cache_clear()
 
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -150,7 +150,9 @@ def test_a_model_that_does_not_import_hides_no_other(monkeypatch: pytest.MonkeyP
         return known(name)
 
     monkeypatch.setattr(models, "card", card)
-    assert weights.recognise(meta_state("edsr", "tiny", 4, 1)) == ["edsr variant tiny, x4, 1 channel"]
+    assert [header.described for header in weights.detect(meta_state("edsr", "tiny", 4, 1))] == [
+        "edsr variant tiny, x4, 1 channel"
+    ]
 
 
 def basicsr_edsr(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

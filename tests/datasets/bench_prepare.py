@@ -74,7 +74,7 @@ def prepared(path, category, folder, workers):
     largest = [0]
 
     def watch(event):
-        if event.unit == "images":
+        if not isinstance(event, str) and event.unit == "images":
             journal = folder / ".staging" / category / "journal"
             largest[0] = max(largest[0], journal.stat().st_size)
 

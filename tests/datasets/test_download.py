@@ -394,7 +394,7 @@ def test_an_interrupted_call_ends_at_once_and_keeps_what_arrived(server, tmp_pat
     server.rate = 200_000
 
     def interrupt(event):
-        if event.label == "download" and event.done > 40_000:
+        if not isinstance(event, str) and event.label == "download" and event.done > 40_000:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -17,7 +17,7 @@ from typing import Literal, cast
 
 from srbench import datasets
 from srbench.datasets import DatasetError, Micrograph, MicrographSet, near_duplicates
-from srbench.datasets.interface import SPLITS, ProgressSink, Split, silent
+from srbench.datasets.interface import SPLITS, ProgressCallback, Split, silent
 from srbench.evaluation.guards import known_names, same_field
 from srbench.evaluation.guards.cards import Finding, Status
 from srbench.evaluation.guards.same_field import Described, Picture, Repetition
@@ -37,7 +37,7 @@ def check(
     header: WeightsHeader | None,
     *,
     cache: Path,
-    progress: ProgressSink = silent,
+    progress: ProgressCallback = silent,
     foreign: bool = False,
     every: bool = True,
 ) -> Finding:
@@ -81,7 +81,7 @@ def _both(found: Sequence[Finding]) -> Finding:
     return _finding(status, " ".join(one.detail for one in told))
 
 
-def _of_dataset(micrographs: MicrographSet, cache: Path, progress: ProgressSink) -> Finding:
+def _of_dataset(micrographs: MicrographSet, cache: Path, progress: ProgressCallback) -> Finding:
     make = functools.partial(_dataset_apart, micrographs, progress)
     return _kept(cache, [micrographs.name, micrographs.fingerprint], make)
 
@@ -99,7 +99,7 @@ def _as_drawn(micrographs: MicrographSet) -> Finding:
 
 
 def _of_weights(
-    micrographs: MicrographSet, split: Scored, header: WeightsHeader, cache: Path, progress: ProgressSink
+    micrographs: MicrographSet, split: Scored, header: WeightsHeader, cache: Path, progress: ProgressCallback
 ) -> Finding:
     if not header.dataset or not header.data:
         return _finding("unchecked", "The weights do not say what they were trained on.")
@@ -138,7 +138,7 @@ def _of_own_training(micrographs: MicrographSet, split: Scored) -> Finding:
     return _finding("passed", f"{trained}, the scored split is another.")
 
 
-def _dataset_apart(micrographs: MicrographSet, progress: ProgressSink) -> Finding:
+def _dataset_apart(micrographs: MicrographSet, progress: ProgressCallback) -> Finding:
     problems = [*_shared_groups(micrographs.images), *_test_names(micrographs, micrographs.split("train"))]
     sides: dict[str, Sequence[Micrograph]] = {name: micrographs.split(name) for name in SPLITS}
     sides = {name: images for name, images in sides.items() if images}
@@ -159,7 +159,7 @@ def _dataset_apart(micrographs: MicrographSet, progress: ProgressSink) -> Findin
 
 
 def _trained_apart(
-    micrographs: MicrographSet, split: Scored, trained: MicrographSet, progress: ProgressSink
+    micrographs: MicrographSet, split: Scored, trained: MicrographSet, progress: ProgressCallback
 ) -> Finding:
     """Compare the scored images with the training images of another set."""
     scored, seen = micrographs.split(split), trained.split("train")

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.interface import Pixels, ProgressEvent, ProgressSink
+from srbench.datasets.interface import Pixels, ProgressCallback, ProgressEvent
 from srbench.datasets.near_duplicates import (
     CANDIDATE,
     DIMENSIONS,
@@ -111,7 +111,7 @@ class Described:
         return lengths
 
 
-def describe(pictures: Sequence[Picture], progress: ProgressSink) -> Described:
+def describe(pictures: Sequence[Picture], progress: ProgressCallback) -> Described:
     """Read every picture once."""
     hashes, descriptors = [], []
     for done, picture in enumerate(pictures, start=1):

@@ -33,31 +33,28 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 class Collected:
-    """An echo that keeps what it is told."""
+    """A progress callback that keeps events and messages."""
 
     def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.reports: list[Any] = []
+        self.messages: list[str] = []
+        self.events: list[Any] = []
 
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def step(self, report: Any) -> None:
-        self.reports.append(report)
+    def __call__(self, event: Any) -> None:
+        (self.messages if isinstance(event, str) else self.events).append(event)
 
 
 @pytest.fixture
-def echo() -> Collected:
+def progress() -> Collected:
     return Collected()
 
 
 @pytest.fixture
-def train(echo: Collected) -> Callable[..., Any]:
+def train(progress: Collected) -> Callable[..., Any]:
     """``srbench.training.train`` with settings for tests."""
     from srbench.training import train as real
 
     def call(model: str = "tiny_sr", *overrides: str, **options: Any) -> Any:
-        chosen = {"dataset": "textures", "scale": 2, "device": "cpu", "echo": echo, **options}
+        chosen = {"dataset": "textures", "scale": 2, "device": "cpu", "progress": progress, **options}
         return real(model, overrides=("train.tensorboard=false", "train.threads=1", *overrides), **chosen)
 
     return call

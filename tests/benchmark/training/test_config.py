@@ -9,11 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_fakes import GAN, PIXEL
 
-from srbench.config import RunConfig, apply, load_config
+from srbench.config import TrainConfig, apply
 from srbench.errors import SrbenchError
 from srbench.models.recipe import Clip, Recipe
 
 RECIPE = Recipe((PIXEL, GAN), "tests")
+RUN = {"model": "tiny_sr", "dataset": "textures", "scale": 2}
+
+
+def load_config(path=None, overrides=()):
+    return TrainConfig.of(RUN, path, overrides)
 
 
 def applied(*overrides: str) -> Recipe:
@@ -112,7 +117,7 @@ def test_total_iterations_keep_the_proportions(lengths, total):
     stages = tuple(
         replace(PIXEL, name=f"s{index}", iterations=length) for index, length in enumerate(lengths)
     )
-    config = RunConfig.model_validate({"train": {"iterations": total}})
+    config = TrainConfig.model_validate({**RUN, "train": {"iterations": total}})
     if total < len(lengths):
         with pytest.raises(SrbenchError, match="at least one"):
             apply(config, Recipe(stages, "tests"))

@@ -12,13 +12,18 @@ from hypothesis import strategies as st
 from training_fakes import HASHED, Textures, pixels
 
 from srbench.datasets.degrade import get
-from srbench.datasets.interface import Micrograph
+from srbench.datasets.interface import Micrograph, silent
 from srbench.errors import SrbenchError
-from srbench.training import device_pixels
 from srbench.training.data import CropReader, make_pairs
-from srbench.training.device_pixels import DevicePixels, belongs_on_device, bytes_needed
-from srbench.training.pixels import MappedPixels
-from srbench.training.sampler import Crops, CropSampler
+from srbench.training.pixels import (
+    Crops,
+    CropSampler,
+    DevicePixels,
+    MappedPixels,
+    belongs_on_device,
+    bytes_needed,
+    free_bytes,
+)
 
 CPU = torch.device("cpu")
 KINDS = ("grey", "deep", "mixed", "colour", "zoo")
@@ -38,12 +43,8 @@ def dataset(kind: str) -> Textures:
     return Textures(**({} if kind == "grey" else {kind: True}))
 
 
-def silent(text: str) -> None:
-    del text
-
-
-def uploaded(micrographs, images, scale=2, device=CPU, note=silent) -> DevicePixels:
-    return DevicePixels(micrographs, images, scale, device, note)
+def uploaded(micrographs, images, scale=2, device=CPU, progress=silent) -> DevicePixels:
+    return DevicePixels(micrographs, images, scale, device, progress)
 
 
 @pytest.mark.parametrize("degradation", [get("bicubic"), get("area"), HASHED], ids=lambda one: one.name)
@@ -89,15 +90,13 @@ def test_an_upload_in_pieces_is_the_upload_in_one(kind, staging, monkeypatch):
     micrographs = dataset(kind)
     images = micrographs.split("train")
     whole = uploaded(micrographs, images)
-    monkeypatch.setattr(device_pixels, "_STAGING_BYTES", staging)
-    monkeypatch.setattr(device_pixels, "_SECONDS_BETWEEN_NOTES", -1.0)
-    notes = []
-    pieces = uploaded(micrographs, images, note=notes.append)
+    monkeypatch.setattr("srbench.training.pixels._STAGING_BYTES", staging)
+    events = []
+    pieces = uploaded(micrographs, images, progress=events.append)
     assert pieces.nbytes == whole.nbytes == bytes_needed(images, 2)
     assert torch.equal(pieces._flat, whole._flat)
-    assert (len(notes) == 1) == (staging == 1 << 30) and len(notes) <= len(images)
-    total = f"{whole.nbytes / 1e9:.2f}"
-    assert notes[-1] == f"{total} of {total} GB of pixels uploaded"
+    assert (len(events) == 1) == (staging == 1 << 30) and len(events) <= len(images)
+    assert events[-1].done == events[-1].total == whole.nbytes
 
 
 def test_what_a_dataset_does_not_announce_is_refused_while_uploading():
@@ -149,34 +148,34 @@ def test_positions_beyond_two_to_the_31_are_found():
     ],
 )
 def test_where_pixels_belong(wish, needed, device, free, expected, monkeypatch):
-    monkeypatch.setattr(device_pixels, "free_bytes", lambda _: free)
+    monkeypatch.setattr("srbench.training.pixels.free_bytes", lambda _: free)
     assert belongs_on_device(wish, needed, torch.device(device)) is expected
 
 
 def test_pixels_that_do_not_fit_where_they_are_wanted_are_refused(train, monkeypatch, tmp_path):
-    monkeypatch.setattr(device_pixels, "free_bytes", lambda _: 1_000)
+    monkeypatch.setattr("srbench.training.pixels.free_bytes", lambda _: 1_000)
     with pytest.raises(SrbenchError, match=r"0\.00 GB are free on cpu; use --set train\.pixels=mapped"):
         train("tiny_sr", "train.pixels=device", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_the_memory_of_this_machine_is_known():
-    free = device_pixels.free_bytes(CPU)
+    free = free_bytes(CPU)
     assert free is not None and free > 1_000_000
-    assert device_pixels.free_bytes(torch.device("mps")) is None
+    assert free_bytes(torch.device("mps")) is None
 
 
 @pytest.mark.parametrize(
     ("model", "kind"), [("tiny_gan", "textures"), ("tiny_gan", "textures:mixed"), ("tiny_sr", "textures:zoo")]
 )
-def test_a_run_learns_the_same_wherever_its_pixels_lie(train, echo, tmp_path, model, kind):
+def test_a_run_learns_the_same_wherever_its_pixels_lie(train, progress, tmp_path, model, kind):
     mapped = train(model, "train.pixels=mapped", dataset=kind, out=tmp_path / "mapped")
     there = train(model, "train.pixels=device", dataset=kind, out=tmp_path / "there")
     assert there.weights.read_bytes() == mapped.weights.read_bytes()
     assert there.best == mapped.best
     facts = [json.loads((run.folder / "manifest.json").read_text())["pixels"] for run in (mapped, there)]
     assert facts == ["mapped", "device"]
-    assert any(note.startswith("Training pixels: ") and note.endswith("to cpu") for note in echo.notes)
+    assert any(note.startswith("Training pixels: ") and note.endswith("to cpu") for note in progress.messages)
 
 
 @pytest.mark.gpu

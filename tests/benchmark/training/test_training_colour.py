@@ -21,7 +21,7 @@ from srbench.training import TrainingInterrupted
 from srbench.training.colour import luma, to_channels
 from srbench.training.data import CropReader, make_pairs
 from srbench.training.distributed import Processes
-from srbench.training.setup import choose_channels
+from srbench.training.run import choose_channels
 from srbench.training.validation import Validator, rounded_psnr
 
 FLOAT64 = torch.zeros(1, dtype=torch.float64)
@@ -118,20 +118,16 @@ def test_channels_a_model_does_not_offer_are_refused_and_not_defaulted_to(train,
         train("grey_only", channels=3, out=tmp_path / "run")
 
 
-class Stop:
-    """An echo that stops the run at its first report."""
-
-    def note(self, text: str) -> None:
-        del text
-
-    def step(self, report) -> None:
+def stop(event) -> None:
+    """A progress callback that stops the run at its first event."""
+    if not isinstance(event, str):
         signal.raise_signal(signal.SIGINT)
 
 
 def test_a_run_is_not_resumed_with_other_channels(train, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(TrainingInterrupted):
-        train("tiny_sr", "train.log_every=2", dataset="textures:colour", out=out, echo=Stop())
+        train("tiny_sr", "train.log_every=2", dataset="textures:colour", out=out, progress=stop)
     with pytest.raises(SrbenchError, match=r"channels: was 3, is 1"):
         train("tiny_sr", dataset="textures:colour", channels=1, out=out, resume=True)
 

@@ -15,10 +15,8 @@ from srbench.datasets.crops import read_crop
 from srbench.datasets.degrade import LrPosition, get, noise_key, quantise
 from srbench.datasets.interface import DatasetError
 from srbench.errors import SrbenchError
-from srbench.training.data import CropReader, apply_symmetries, large_enough, make_pairs, to_unit
-from srbench.training.pixels import Layout, MappedPixels
-from srbench.training.prefetch import read_ahead
-from srbench.training.sampler import CropSampler
+from srbench.training.data import CropReader, apply_symmetries, large_enough, make_pairs, read_ahead, to_unit
+from srbench.training.pixels import CropSampler, Layout, MappedPixels
 
 KINDS = {
     "grey": {},
@@ -101,12 +99,12 @@ def test_the_same_crop_gets_fresh_noise_each_time_it_is_drawn():
     reader = CropReader(micrographs, images, HASHED, 2, seed=0)
     like = torch.zeros(1, dtype=torch.float64)
     raws = [reader.read(step, 4, 48, draw, 0, 1) for step in range(20) for draw in range(2)]
-    keys = [key for raw in raws for key in raw.place.keys.tolist()]
+    keys = [key for raw in raws for key in raw.position.keys.tolist()]
     assert len(set(keys)) == len(keys) == 160
     assert noise_key("train2", 0) not in keys
     still = [torch.zeros_like(raw.symmetries) for raw in raws[:2]]
     first, second = (
-        make_pairs(type(raw)(raw.pixels, zero, 2, raw.context, raw.place), HASHED, like, 1)
+        make_pairs(type(raw)(raw.pixels, zero, 2, raw.context, raw.position), HASHED, like, 1)
         for raw, zero in zip(raws, still, strict=False)
     )
     assert torch.equal(first.hr, second.hr) and not torch.equal(first.lr, second.lr)
@@ -132,7 +130,9 @@ def test_the_shares_of_the_processes_make_up_the_global_batch(kind, degradation)
             assert torch.equal(share.pixels, together.pixels[rank::world])
             assert torch.equal(share.symmetries, together.symmetries[rank::world])
             for name in ("keys", "origins", "sizes"):
-                assert torch.equal(getattr(share.place, name), getattr(together.place, name)[rank::world])
+                assert torch.equal(
+                    getattr(share.position, name), getattr(together.position, name)[rank::world]
+                )
 
 
 def test_eight_and_sixteen_bits_keep_their_values():

@@ -53,7 +53,7 @@ def test_two_processes_learn_what_one_learns(train, tmp_path, words):
 
 
 @pytest.mark.slow
-def test_a_run_may_go_on_with_fewer_processes(train, echo, tmp_path):
+def test_a_run_may_go_on_with_fewer_processes(train, progress, tmp_path):
     folder = tmp_path / "run"
     every = ("train.checkpoint_every=5", "train.validate_every=5")
     for process in (processes := launch("tiny_gan", folder, *every, world=2)):
@@ -64,7 +64,7 @@ def test_a_run_may_go_on_with_fewer_processes(train, echo, tmp_path):
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "status": "interrupted"}))
     assert train("tiny_gan", *every, out=folder, resume=True).iterations == 15
-    assert any("had 2 processes and goes on with 1" in note for note in echo.notes)
+    assert any("had 2 processes and goes on with 1" in note for note in progress.messages)
 
 
 def test_one_process_has_nothing_to_share():

@@ -229,7 +229,7 @@ class Poisoned(TinySR):
         return super().forward(lr)
 
 
-def test_a_bad_update_is_skipped_and_leaves_no_trace(train, echo):
+def test_a_bad_update_is_skipped_and_leaves_no_trace(train, progress):
     class Once(Poisoned):
         calls = frozenset({3, 5})
 
@@ -240,7 +240,7 @@ def test_a_bad_update_is_skipped_and_leaves_no_trace(train, echo):
     state = torch.load(result.folder / "checkpoint.pt", weights_only=True)["state"]
     assert all(t.isfinite().all() for t in state["critics"]["discriminator"]["network"].values())
     assert state["skipped"] >= 1
-    assert any("gradient of generator not finite, update skipped" in note for note in echo.notes)
+    assert any("gradient of generator not finite, update skipped" in note for note in progress.messages)
     manifest = json.loads((result.folder / "manifest.json").read_text())
     assert manifest["progress"]["skipped_updates"] == state["skipped"]
 

@@ -22,16 +22,13 @@ EVERY = ("train.log_every=1", "train.checkpoint_every=3", "train.validate_every=
 
 
 class Stopper:
-    """An echo that sends this process a signal when a run has come to a step."""
+    """A progress callback that sends this process a signal when a run has come to a step."""
 
     def __init__(self, step: int, number: int = signal.SIGINT) -> None:
-        self.step_wanted, self.number = step, number
+        self.step, self.number = step, number
 
-    def note(self, text: str) -> None:
-        pass
-
-    def step(self, report) -> None:
-        if report.step == self.step_wanted:
+    def __call__(self, event) -> None:
+        if not isinstance(event, str) and event.done == self.step:
             signal.raise_signal(self.number)
 
 
@@ -100,7 +97,7 @@ def test_stopped_at_any_step_and_resumed_the_weights_are_the_same(train, tmp_pat
         step = 5
     straight = train(model, *EVERY, out=tmp_path / "straight")
     with pytest.raises(TrainingInterrupted, match=f"after step {step} of"):
-        train(model, *EVERY, out=tmp_path / "stopped", echo=Stopper(step))
+        train(model, *EVERY, out=tmp_path / "stopped", progress=Stopper(step))
     resumed = train(model, *EVERY, out=tmp_path / "stopped", resume=True)
     assert resumed.weights.read_bytes() == straight.weights.read_bytes()
     assert resumed.best == straight.best and resumed.iterations == straight.iterations
@@ -116,7 +113,7 @@ def test_stopped_at_any_step_and_resumed_the_weights_are_the_same(train, tmp_pat
 def test_with_noise_a_resumed_run_draws_what_it_would_have_drawn(train, tmp_path, step, pixels):
     straight = train("tiny_gan", *EVERY, NOISY, out=tmp_path / "straight")
     with pytest.raises(TrainingInterrupted):
-        train("tiny_gan", *EVERY, NOISY, out=tmp_path / "run", echo=Stopper(step))
+        train("tiny_gan", *EVERY, NOISY, out=tmp_path / "run", progress=Stopper(step))
     elsewhere = (f"train.pixels={pixels}", "train.prefetch=5")
     resumed = train("tiny_gan", *EVERY, NOISY, *elsewhere, out=tmp_path / "run", resume=True)
     assert resumed.weights.read_bytes() == straight.weights.read_bytes()
@@ -132,7 +129,7 @@ def test_with_noise_a_resumed_run_draws_what_it_would_have_drawn(train, tmp_path
 )
 def test_another_degradation_is_refused(train, tmp_path, now, line):
     with pytest.raises(TrainingInterrupted):
-        train("tiny_sr", *EVERY, NOISY, out=tmp_path / "run", echo=Stopper(4))
+        train("tiny_sr", *EVERY, NOISY, out=tmp_path / "run", progress=Stopper(4))
     with pytest.raises(SrbenchError, match=f"degradation: was '.*{line}"):
         train("tiny_sr", *EVERY, *now, out=tmp_path / "run", resume=True)
 
@@ -140,14 +137,14 @@ def test_another_degradation_is_refused(train, tmp_path, now, line):
 def test_the_callers_signal_handlers_come_back(train):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(TrainingInterrupted) as raised:
-        train("tiny_sr", *EVERY, echo=Stopper(3, signal.SIGTERM))
+        train("tiny_sr", *EVERY, progress=Stopper(3, signal.SIGTERM))
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert raised.value.step == 3 and raised.value.exit_code == 130
 
 
 def test_an_interrupted_run_is_not_started_over_by_accident(train):
     with pytest.raises(TrainingInterrupted):
-        train("tiny_sr", *EVERY, echo=Stopper(4))
+        train("tiny_sr", *EVERY, progress=Stopper(4))
     with pytest.raises(SrbenchError, match=r"interrupted run \(last noted at step 4\)\. Add --resume"):
         train("tiny_sr", *EVERY)
 
@@ -159,7 +156,7 @@ def test_resume_without_anything_to_resume_starts(train):
 def test_other_settings_are_refused_with_the_differences(train, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(TrainingInterrupted):
-        train("tiny_gan", *EVERY, out=out, echo=Stopper(4))
+        train("tiny_gan", *EVERY, out=out, progress=Stopper(4))
     before = (out / "checkpoint.pt").read_bytes()
     with pytest.raises(SrbenchError) as raised:
         train("tiny_gan", *EVERY, "train.lr=5e-4", out=out, resume=True, dataset="textures:salted", seed=2)
@@ -174,7 +171,7 @@ def test_other_settings_are_refused_with_the_differences(train, tmp_path):
 def test_harmless_settings_may_change(train, tmp_path):
     straight = train("tiny_gan", *EVERY, out=tmp_path / "straight")
     with pytest.raises(TrainingInterrupted):
-        train("tiny_gan", *EVERY, out=tmp_path / "run", echo=Stopper(4))
+        train("tiny_gan", *EVERY, out=tmp_path / "run", progress=Stopper(4))
     changed = ("train.log_every=2", "train.checkpoint_every=50", "train.validate_every=4", "train.prefetch=0")
     resumed = train("tiny_gan", *changed, out=tmp_path / "run", resume=True)
     assert resumed.weights.read_bytes() == straight.weights.read_bytes()
@@ -184,7 +181,7 @@ def test_a_damaged_checkpoint_names_the_one_before_and_that_one_works(train, tmp
     out = tmp_path / "run"
     straight = train("tiny_sr", *EVERY, out=tmp_path / "straight")
     with pytest.raises(TrainingInterrupted):
-        train("tiny_sr", *EVERY, out=out, echo=Stopper(7))
+        train("tiny_sr", *EVERY, out=out, progress=Stopper(7))
     path = out / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(SrbenchError, match="of step 6, is whole: go on with it by renaming"):
@@ -207,6 +204,6 @@ def test_a_run_that_died_before_its_first_checkpoint_starts_again(train, tmp_pat
 def test_on_cuda_a_stopped_run_ends_with_the_same_bytes(train, tmp_path):
     straight = train("tiny_gan", *EVERY, out=tmp_path / "straight", device="cuda")
     with pytest.raises(TrainingInterrupted):
-        train("tiny_gan", *EVERY, out=tmp_path / "stopped", device="cuda", echo=Stopper(9))
+        train("tiny_gan", *EVERY, out=tmp_path / "stopped", device="cuda", progress=Stopper(9))
     resumed = train("tiny_gan", *EVERY, out=tmp_path / "stopped", device="cuda", resume=True)
     assert resumed.weights.read_bytes() == straight.weights.read_bytes()
