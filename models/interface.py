@@ -7,17 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+if TYPE_CHECKING:  # cards are read by commands that must not wait for torch
+    from torch import Tensor, nn
 
-if TYPE_CHECKING:
     from srbench.models.recipe import Budget, PretrainedSource, Recipe
 
-NetworkFactory = Callable[[int, int, str], nn.Module]
+NetworkFactory = Callable[[int, int, str], "nn.Module"]
 RecipeFactory = Callable[["RecipeRequest"], "Recipe"]
 
-StateConverter = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+StateConverter = Callable[[Mapping[str, "Tensor"]], dict[str, "Tensor"]]
 """Renames the tensors of other people's checkpoints of a network to the names used here.
 
 It drops what a checkpoint stores but nobody learns (masks, index tables) and gives a state dict that it does
@@ -168,7 +166,6 @@ class SRModel:
         """Whether this variant sees the HR image (then it is never ranked)."""
         return self.variant in self.card.leaking
 
-    @torch.inference_mode()
     def infer(self, lr: Tensor, *, oracle_hr: Tensor | None = None) -> Tensor:
         """Super-resolve a batch in evaluation mode; never sees HR, unless the variant is a leaking one.
 
@@ -185,16 +182,19 @@ class SRModel:
                 a leaking variant is run without the HR image, or another one with it.
             WrongSize: the network gave an image of another size.
         """
+        import torch
+
         self._check_input(lr)
         self._check_oracle(lr, oracle_hr)
         grey_on_colour = lr.shape[1] == 1 and self.channels != 1
         seen = [image for image in (lr, oracle_hr) if image is not None]
         if grey_on_colour:
             seen = [image.expand(-1, self.channels, -1, -1) for image in seen]
-        sr = self._run_padded(*seen)
-        if grey_on_colour:
-            sr = sr.mean(dim=1, keepdim=True)
-        return sr.clamp(0.0, 1.0)
+        with torch.inference_mode():
+            sr = self._run_padded(*seen)
+            if grey_on_colour:
+                sr = sr.mean(dim=1, keepdim=True)
+            return sr.clamp(0.0, 1.0)
 
     def recipe(self, budget: Budget, pretrained: PretrainedSource | None = None) -> Recipe:
         """How to train this network within ``budget`` (``smoke``, ``short`` or ``paper``).
@@ -253,6 +253,8 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
     Reflects where the image is large enough and replicates the edge where it is not.
     """
+    import torch.nn.functional as F
+
     height, width = image.shape[-2:]
     bottom = math.ceil(height / multiple) * multiple - height
     right = math.ceil(width / multiple) * multiple - width
