@@ -59,12 +59,12 @@ def weights_option(command: Command) -> Command:
     return click.option(
         "--weights",
         type=click.Path(path_type=Path, dir_okay=False),
-        callback=_kept,
+        callback=_located,
         help="Weights file, or the name of one fetched; by default the best trained here.",
     )(command)
 
 
-def _kept(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+def _located(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
     """The file of that name in the weights folder where there is none here."""
     if path is None:
         return None
@@ -77,6 +77,6 @@ def results_option(command: Command) -> Command:
     """``--results DIR``."""
     return click.option(
         "--results",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
         help="Folder of the score store [default: $SRBENCH_HOME/results].",
     )(command)

@@ -13,7 +13,7 @@ from srbench import models
 from srbench.config import RunConfig, load_config
 from srbench.datasets import degrade
 from srbench.errors import SrbenchError, unknown
-from srbench.evaluation.task import check_task
+from srbench.evaluation.jobs import check_task
 from srbench.files import write_text
 from srbench.home import runs_folder
 from srbench.models import ModelError
