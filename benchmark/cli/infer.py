@@ -38,7 +38,7 @@ def infer(
     With --weights FILE the model may be left out: it is told from the file. An image that cannot be read is
     named and skipped, the others are done; the exit code is then 1.
     """
-    from srbench.inference import infer_files
+    from srbench.inference import infer as run_inference
 
     if weights is not None and model is not None and _is_image(model):
         images = (Path(model), *images)
@@ -47,7 +47,7 @@ def infer(
         raise click.UsageError("Name the model, or give --weights FILE.")
     if not images:
         raise click.UsageError("Name the images: files, or folders of files.")
-    outcome = infer_files(
+    outcome = run_inference(
         model,
         images,
         out=out.resolve(),

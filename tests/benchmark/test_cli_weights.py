@@ -18,7 +18,7 @@ from srbench.config import EvaluationConfig
 from srbench.errors import SrbenchError
 from srbench.evaluation.jobs import EvaluationRequest, resolve, resolve_scale
 from srbench.files import sha256_file
-from srbench.inference import infer_files
+from srbench.inference import infer
 from srbench.store import ScoreStore
 from srbench.weights import WeightsHeader
 
@@ -172,11 +172,11 @@ def test_the_models_default_variant_is_preferred(home: Path, image: Path, tmp_pa
     """Neither the alphabet nor a longer training of another variant decides; only the card's order does."""
     said: list[str] = []
     trained(home, "tiny", "paper")
-    infer_files("edsr", [image], out=tmp_path / "a", tell=said.append)
+    infer("edsr", [image], out=tmp_path / "a", tell=said.append)
     assert "(tiny, trained on sem, budget paper" in said[-1] and "--variant" not in said[-1]
     trained(home, "baseline", "smoke", seed=1)
     trained(home, "baseline", "short", seed=2)
-    infer_files("edsr", [image], out=tmp_path / "b", tell=said.append)
+    infer("edsr", [image], out=tmp_path / "b", tell=said.append)
     assert (
         "(baseline, trained on sem, budget short, seed 2; also trained, choose with --variant: tiny)"
         in said[-1]

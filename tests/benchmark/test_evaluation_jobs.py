@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from srbench import models, weights
+import srbench
+from srbench import datasets, models, weights
 from srbench.config import EvaluationConfig
+from srbench.errors import SrbenchError
+from srbench.evaluation import runner
 from srbench.evaluation.jobs import EvaluationRequest, resolve
 from srbench.models import create
 
@@ -117,3 +121,83 @@ def test_foreign_weights_carry_no_seed(tmp_path: Path) -> None:
     torch.save(create("vdsr", scale=4, variant="tiny").network.state_dict(), path)
     (job,) = resolve(["vdsr"], request(4, "sem", variant="tiny", weights=path))
     assert job.seed == -1 and len(job.sha256) == 64 and job.describe_weights()["file"] == str(path)
+
+
+class Sets:
+    """Datasets as the registry sees them: name to kind and state; those that evaluate() went to are kept."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, **states: tuple[str, str]) -> None:
+        self.evaluated: list[str] = []
+        cards = [SimpleNamespace(name=name, kind=kind) for name, (kind, _) in states.items()]
+        patch.setattr(datasets, "list_datasets", lambda: cards)
+        patch.setattr(
+            datasets, "source", lambda name: SimpleNamespace(state=lambda: self.state(states[name][1]))
+        )
+        patch.setattr(
+            datasets, "open", lambda name: SimpleNamespace(name=name, images=(SimpleNamespace(split="test"),))
+        )
+        patch.setattr(runner, "_evaluate_on", self.evaluate_on)
+
+    def state(self, state: str) -> SimpleNamespace:
+        if state == "damaged":
+            raise datasets.DatasetError("damaged")
+        return SimpleNamespace(state=state)
+
+    def evaluate_on(self, micrographs: Any, *_: Any) -> runner.EvaluationSummary:
+        self.evaluated.append(micrographs.name)
+        outcome = runner.Outcome("bicubic matlab", "bicubic", "scored", f"on {micrographs.name}")
+        return runner.EvaluationSummary(Path("results"), (outcome,), f"{micrographs.name}, test, x4")
+
+
+def test_all_models_without_a_dataset_run_on_every_sem_set_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = Sets(
+        monkeypatch,
+        sem=("real", "ready"),
+        sem_open=("real", "embedded"),
+        other=("real", "absent"),
+        half=("real", "downloaded"),
+        broken=("real", "damaged"),
+        set5=("photographs", "ready"),
+        sem_synthetic=("synthetic", "embedded"),
+    )
+    remarks: list[Any] = []
+    summary = srbench.evaluate("all", progress=remarks.append)
+    assert sets.evaluated == ["sem", "sem_open"] and "sem, sem_open" in str(remarks[0])
+    assert [outcome.detail for outcome in summary.scored] == ["on sem", "on sem_open"]
+    assert "sem, test, x4" in summary.text() and "sem_open, test, x4" in summary.text()
+
+
+def test_without_micrographs_on_disk_they_run_on_drawn_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = Sets(monkeypatch, sem=("real", "absent"), set5=("photographs", "ready"))
+    srbench.evaluate("all")
+    assert sets.evaluated == ["sem_synthetic"]
+    sets = Sets(monkeypatch, sem=("real", "ready"))
+    srbench.evaluate("all", split="val")  # which this set does not have
+    assert sets.evaluated == ["sem_synthetic"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "dataset"),
+        ({"dataset": "sem_synthetic", "sclae": 4}, "did you mean 'scale'"),
+        ({"dataset": "sem_synthetic", "scale": "large", "previews": -1}, "scale"),
+        ({"dataset": "sem_synthetic", "scale": "large", "previews": -1}, "previews"),
+    ],
+)
+def test_wrong_options_are_all_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(SrbenchError, match=words):
+        srbench.evaluate("bicubic", **options)
+
+
+def test_paths_may_be_texts() -> None:
+    config = EvaluationConfig.of({"results": "a/b", "runs": Path("c"), "metrics": ["psnr"]})
+    assert config.results == Path("a/b") and config.runs == Path("c") and config.metrics == ("psnr",)
+
+
+def test_the_public_names_are_listed() -> None:
+    verbs = {"train", "evaluate", "infer", "compare", "load_scores", "report"}
+    packages = {"models", "datasets", "metrics", "weights"}
+    assert verbs | packages | {"__version__"} == set(dir(srbench))
+    assert all(callable(getattr(srbench, name)) for name in verbs)
+    assert all(getattr(srbench, name).__name__.rpartition(".")[2] == name for name in packages)

@@ -21,16 +21,18 @@ import torch
 
 import srbench
 from srbench import datasets, models, weights
+from srbench.config import EvaluationConfig
 from srbench.datasets import DatasetError, degrade
 from srbench.datasets.databar import has_databar
 from srbench.errors import SrbenchError
-from srbench.evaluation import lr_cache, statistics
+from srbench.evaluation import lr_cache, setting, statistics
 from srbench.evaluation.errands import run_worker
 from srbench.evaluation.messages import ImageDone, WorkerJob
 from srbench.evaluation.panel import CONTROL, REFERENCES
 from srbench.evaluation.protocol import named
 from srbench.evaluation.runner import EvaluationSummary
 from srbench.evaluation.scoring import Scorer, choose_metrics
+from srbench.evaluation.setting import EvaluationContext
 from srbench.models import ModelError, registry
 from srbench.store import Manifest, ScoreStore
 
@@ -423,6 +425,30 @@ def test_a_worker_is_told_no_name_and_no_place_of_the_references(tmp_path: Path)
         srbench.evaluate("fake_smooth", dataset=FakeSet(2), scale=4, results=tmp_path)
     assert not {"dataset", "split", "ids"} & set(vars(jobs[0])) and jobs[0].hr is None
     assert "sub/" not in jobs[0].to_json()
+
+
+def test_a_reference_is_read_once_for_all_models(tmp_path: Path) -> None:
+    class Counted(FakeSet):  # type: ignore[misc]
+        def pixels(self, image_id: str) -> Any:
+            reads.append(image_id)
+            return super().pixels(image_id)
+
+    reads: list[str] = []
+    config = EvaluationConfig(results=tmp_path)
+    data = Counted(2, name="counted")
+    context = EvaluationContext.create(data, config, 4)
+    reads.clear()  # making LR and looking for its errors read HR too
+    for _ in range(3):
+        for image in data.images:
+            assert np.array_equal(context.hr(image.id), lr_cache.cut_to_scale(data.store[image.id], 4))
+    assert reads == [image.id for image in data.images]
+
+
+def test_references_beyond_the_cache_are_read_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(setting, "HR_CACHE_BYTES", 0)
+    context = EvaluationContext.create(FakeSet(1, name="large"), EvaluationConfig(results=tmp_path), 4)
+    (image,) = context.images
+    assert context.hr(image) is not context.hr(image)
 
 
 def test_lr_images_are_made_once_hashed_and_made_again_when_damaged(tmp_path: Path) -> None:
