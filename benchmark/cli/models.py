@@ -59,13 +59,15 @@ def show_command(name: str, as_json: bool) -> None:
             "channels": ", ".join(map(str, shown.channels)),
             "licence": shown.licence,
             "code": shown.module,
-            "weights": _released(shown),
+            "weights": f"{len(shown.released)} published, see: srbench weights list {name}"
+            if shown.released
+            else "nobody published any that are known here",
         }
     )
     click.echo()
     rows = [
-        (variant + (" (sees HR: never ranked)" if variant in shown.leaking else ""), *map(str, size.values()))
-        for variant, size in sizes.items()
+        (variant + (" (sees HR: never ranked)" if variant in shown.leaking else ""), *measured.values())
+        for variant, measured in sizes.items()
     ]
     print_table(
         ("variant", "scale", "parameters", "multiply-adds per LR pixel", "receptive radius (LR px)"), rows
@@ -99,12 +101,6 @@ def _scales(card: ModelCard) -> str:
 
 def _shown_scale(card: ModelCard) -> int:
     return 4 if 4 in card.scales else card.scales[-1]
-
-
-def _released(card: ModelCard) -> str:
-    if not card.released:
-        return "nobody published any that are known here"
-    return f"{len(card.released)} published, see: srbench weights list {card.name}"
 
 
 def measured_sizes(card: ModelCard) -> dict[str, dict[str, str]]:

@@ -81,7 +81,8 @@ class EvaluationContext:
             protocol = protocol.for_colour()
         scorer = Scorer(micrographs, protocol, choose_metrics(config.metrics), degradation, scale)
         lr = lr_cache.prepare(micrographs, images, degradation, scale, cache_folder() / "lr", progress)
-        return EvaluationContext(micrographs, config.split, {one.id: one for one in images}, scorer, lr)
+        by_id = {image.id: image for image in images}
+        return EvaluationContext(micrographs, config.split, by_id, scorer, lr)
 
     def hr(self, image_id: str) -> Pixels:
         """The reference, cut to a multiple of the scale.
