@@ -135,11 +135,11 @@ def registered_card(name: str) -> ModelCard:
 
 def stored_card(stored: Mapping[str, Any]) -> ModelCard:
     """The card of an entry of ``cards.json``."""
-    fields = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in stored["card"].items()
-    }
-    fields["released"] = tuple(ReleasedWeights(**file) for file in fields["released"])
-    return ModelCard(**fields)
+    content: dict[str, Any] = {**stored["card"]}
+    for name in ("scales", "variants", "channels", "leaking"):
+        content[name] = tuple(content[name])
+    content["released"] = tuple(ReleasedWeights(**file) for file in content["released"])
+    return ModelCard(**content)
 
 
 def stored_sizes(name: str) -> Mapping[str, Mapping[str, str]] | None:
@@ -157,11 +157,10 @@ def source_hash(module: str) -> str:
 
 def _stored(name: str) -> Mapping[str, Any] | None:
     """What ``cards.json`` holds of a model of this package whose file is still the one it was read from."""
-    stored = _stored_cards().get(name)
-    module = _index().get(name)
-    if stored is None or module != stored["card"]["module"] or source_hash(module) != stored["source"]:
+    stored, module = _stored_cards().get(name), _index().get(name)
+    if stored is None or module is None or module != stored["card"]["module"]:
         return None
-    return stored
+    return stored if source_hash(module) == stored["source"] else None
 
 
 @functools.cache

@@ -11,15 +11,7 @@ import click
 
 from srbench.cli.progress import human_bytes, progress_bar
 
-__all__ = [
-    "fail",
-    "human_bytes",
-    "note",
-    "print_fields",
-    "print_json",
-    "print_table",
-    "progress_bar",
-]
+__all__ = ["fail", "human_bytes", "note", "print_fields", "print_json", "print_table", "progress_bar"]
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -20,13 +20,7 @@ from numpy.typing import NDArray
 from srbench.datasets.degrade import quantise
 from srbench.datasets.interface import Pixels, ProgressEvent, ProgressSink
 from srbench.datasets.storage import pixel_hash
-from srbench.evaluation.errands import (
-    InferenceRequest,
-    RunOutputs,
-    WorkerClient,
-    scratch_folder,
-    write_pack,
-)
+from srbench.evaluation.errands import InferenceRequest, RunOutputs, WorkerClient, scratch_folder, write_pack
 from srbench.evaluation.guarding import RunMonitor
 from srbench.evaluation.guards import Finding, probes
 from srbench.evaluation.jobs import Job
@@ -43,13 +37,7 @@ _PERTURBED = 12
 
 
 class Audit:
-    """Audits the runs of one evaluation.
-
-    Args:
-        context: what is scored.
-        client: starts the model's processes.
-        progress: told of every image.
-    """
+    """Audits the runs of one evaluation."""
 
     def __init__(self, context: EvaluationContext, client: WorkerClient, progress: ProgressSink) -> None:
         self.context = context
@@ -170,11 +158,7 @@ class Audit:
 
 
 class PerturbationTest:
-    """What a model loses, in dB, on images that it cannot have stored.
-
-    Args:
-        context: what is scored.
-    """
+    """What a model loses, in dB, on images that it cannot have stored."""
 
     def __init__(self, context: EvaluationContext) -> None:
         self.context = context
@@ -183,9 +167,7 @@ class PerturbationTest:
         self.entries = [entry for entry in context.lr.entries if entry.image in chosen]
 
     def finding(
-        self,
-        run: Callable[[InferenceRequest], list[NDArray[np.uint8]]],
-        tilings: Mapping[str, TileSettings],
+        self, run: Callable[[InferenceRequest], list[NDArray[np.uint8]]], tilings: Mapping[str, TileSettings]
     ) -> Finding:
         """The finding for the model behind ``run``; ``tilings`` says how its images were scored."""
         cases = [(entry, *case) for entry in self.entries for case in self._perturbations(entry)]

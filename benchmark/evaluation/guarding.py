@@ -32,10 +32,7 @@ _NOT_AUDITED = (
 class DataChecks:
     """What is found about the images, the splits, and what weights were trained on.
 
-    Args:
-        context: what is scored.
-        every: check all images, not a sample.
-        progress: told of long work.
+    ``every`` checks all images, not a sample.
     """
 
     def __init__(self, context: EvaluationContext, every: bool, progress: ProgressSink) -> None:
@@ -66,12 +63,7 @@ class DataChecks:
 
 
 class RunMonitor:
-    """Sees every image of one run, and what its worker says of its own process.
-
-    Args:
-        context: what is scored.
-        job: whose run.
-    """
+    """Sees every image of one run, and what its worker says of its own process."""
 
     def __init__(self, context: EvaluationContext, job: Job) -> None:
         scorer = context.scorer

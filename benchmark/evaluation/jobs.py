@@ -33,16 +33,12 @@ class Job:
     """One network to run, or the reason why it cannot be run.
 
     Attributes:
-        model: registered name.
-        variant: its variant.
-        card: what is known of it; None when its file does not import.
+        card: None when the model's file does not import.
         channels: channels to build it with.
         weights: weights file; None for a model without.
-        sha256: of the weights file.
         header: of the weights file, where srbench wrote it.
         failure: why it failed before it was run.
         missing: what is missing and what to type.
-        notes: for the manifest.
         scale: magnification of the weights, where they decided it.
         rgb_to_grey: convert colour weights for the grey network.
         foreign: the network is no registered one: spandrel builds it from the weights.
@@ -146,7 +142,7 @@ def resolve(names: Sequence[str] | str, request: EvaluationRequest) -> list[Job]
     weights = request.config.weights
     listed = list(dict.fromkeys([names] if isinstance(names, str) else names))
     if weights is not None and names != "all" and not listed:
-        jobs = [_given_alone(weights, request)]
+        jobs = [_given(weights, request)]
     elif weights is not None and (names == "all" or len(listed) != 1):
         given = "--all" if names == "all" else f"{len(listed)} models"
         raise SrbenchError(f"One weights file belongs to one model, found {given}; name that model.")
@@ -198,33 +194,27 @@ def _of_card(card: ModelCard, request: EvaluationRequest) -> list[Job]:
         variant = config.variant if config.variant in card.variants else card.variants[0]
         return [Job(card.name, variant, card, channels)]
     if config.weights is not None:
-        return [_given(card, channels, config.weights, request)]
+        return [_given(config.weights, request, card, channels)]
     return _trained(card, channels, request)
 
 
-def _given(card: ModelCard, channels: int, path: Path, request: EvaluationRequest) -> Job:
+def _given(path: Path, request: EvaluationRequest, card: ModelCard | None = None, channels: int = 1) -> Job:
+    """The job of a weights file; without the card of a named model its tensors say whose it is."""
     from srbench import weights
 
+    variant, scale = request.config.variant, request.config.scale
     try:
-        network = weights.identify(
-            path, model=card.name, variant=request.config.variant, scale=request.config.scale
-        )
+        network = weights.identify(path, model=card.name if card else None, variant=variant, scale=scale)
+    except weights.UnknownNetwork:
+        if card is not None:
+            raise
+        return _foreign(path, request)
     except weights.DamagedWeights as error:
-        variant = request.config.variant or card.variants[0]
+        if card is None:
+            raise
+        variant = variant or card.variants[0]
         return Job(card.name, variant, card, channels, path, sha256_file(path), failure=str(error))
     return _of_file(network, path, request)
-
-
-def _given_alone(path: Path, request: EvaluationRequest) -> Job:
-    """The job of a weights file whose model was not named."""
-    from srbench import weights
-
-    try:
-        return _of_file(
-            weights.identify(path, variant=request.config.variant, scale=request.config.scale), path, request
-        )
-    except weights.UnknownNetwork:
-        return _foreign(path, request)
 
 
 def _of_file(network: WeightsHeader, path: Path, request: EvaluationRequest) -> Job:

@@ -26,23 +26,13 @@ class WorkerJob:
     """All that a worker is told.
 
     Attributes:
-        model: registered name.
-        variant: its variant.
-        scale: magnification.
-        channels: channels to build it with.
         lr: file with the 8-bit LR images.
         images: where each lies in ``lr``, in the order they are run.
         out: folder for the results.
-        module: import path of the module that registered the model.
-        module_file: its file, imported where the name is not registered.
-        weights: weights file; None for a model without.
+        module_file: file of ``module``, imported where the model's name is not registered.
         hr: file with the 8-bit HR images in the order of ``lr``, for a variant that is meant to see them.
-        rgb_to_grey: convert colour weights for the grey network.
         foreign: spandrel builds the network from the weights.
-        tilings: how each image is tiled; by memory when empty.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        tile: side of tiles in LR pixels; by memory when None.
-        max_bytes: memory for activations; half of what is free when None.
+        tilings: how each image is tiled; by memory when empty, within ``tile`` and ``max_bytes``.
     """
 
     model: str
@@ -87,15 +77,10 @@ class Isolated:
 
 @dataclass(frozen=True)
 class Ready:
-    """The network is built and measured.
+    """The network is built and its cost known: multiply-adds in 1e9 and activations in MB a megapixel of SR.
 
-    Attributes:
-        device: what it runs on.
-        notes: what a reader must know of how the weights were loaded.
-        params: number of parameters.
-        gmacs_per_mpx: multiply-adds, 1e9 a megapixel of SR.
-        peak_mb_per_mpx: memory of the activations, MB a megapixel of SR.
-        isolation: of the first :class:`Isolated`.
+    ``notes`` say what a reader must know of how the weights were loaded; ``isolation`` is that of the first
+    :class:`Isolated`.
     """
 
     device: Mapping[str, Any]

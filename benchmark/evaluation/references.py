@@ -115,11 +115,9 @@ def random_texture(
     """Bicubic interpolation of LR plus detail with the power spectrum of HR and phases of chance.
 
     To the enlarged LR image is added what HR has above the LR Nyquist frequency (``1 / (2 scale)`` cycles per
-    pixel, in every direction), each Fourier sample with its own amplitude and with a random phase: grain,
-    directions and sharpness are those of HR, no detail is in its place. Borders that do not fit each other
+    pixel), each Fourier sample with its own amplitude and a random phase. Borders that do not fit each other
     would add a cross to the spectrum; they are split off (periodic plus smooth decomposition). The phases
-    depend on the image's name and size alone and are the same on every machine; of colour they are the same
-    in all three channels, which keeps the colours of the detail.
+    depend on the image's name and size alone; the three channels of colour share them.
 
     Args:
         hr: the reference, ``(H, W)`` or ``(H, W, 3)``, 8 or 16 bit.

@@ -55,10 +55,8 @@ class Outcome:
 
     Attributes:
         label: model, variant and seed.
-        model: registered name.
         status: ``scored``, ``skipped`` (already scored), ``failed`` or ``missing`` (no weights).
         detail: how much was scored, or the reason.
-        run_id: folder of the run in the results.
         guards: what its guards found, as the manifest holds it.
         leaking: whether it is a variant that is meant to see HR.
     """
@@ -369,13 +367,7 @@ class _Evaluation:
 class _ModelRun:
     """One model's images as they come from its worker: scored, previewed, and added up to its cost.
 
-    Args:
-        context: the images and what the model is given.
-        scorer: scores an image.
-        previewed: ids of the images whose SR is kept.
-        label: for progress.
-        progress: told of every image.
-        monitor: the guards of a model's run; None for what no model made.
+    The SR of images in ``previewed`` is stored; what no model made has no ``monitor``.
     """
 
     def __init__(

@@ -63,7 +63,11 @@ def main(job_file: str) -> None:
     confined = None
     try:
         job = WorkerJob.from_json(Path(job_file).read_text(encoding="utf-8"))
-        confined = _confine(Path(job_file).parent, channel)
+        # Give up reading what is hidden, and say how strongly, while all code that has run is srbench's.
+        from srbench.evaluation.isolation import applying
+
+        confined = applying.confine_by(Path(job_file).parent / applying.NOTE)
+        channel.send(Isolated(confined.strength.stored()))
         _run(job, channel, confined)
     except Exception as error:  # whatever the model raises belongs into the record
         traceback.print_exc()
@@ -71,15 +75,6 @@ def main(job_file: str) -> None:
         kind = type(error).__name__  # the modules of these errors may not have been imported
         channel.send(Failed(f"{kind}: {error}", attempts, bad_output=kind in ("NotFinite", "WrongSize")))
         sys.exit(1)
-
-
-def _confine(folder: Path, channel: MessageChannel) -> Confined:
-    """Give up reading what is hidden, and say how strongly, while all code that has run is srbench's own."""
-    from srbench.evaluation.isolation import applying
-
-    confined = applying.confine_by(folder / applying.NOTE)
-    channel.send(Isolated(confined.strength.stored()))
-    return confined
 
 
 def _run(job: WorkerJob, channel: MessageChannel, confined: Confined) -> None:
@@ -130,8 +125,11 @@ def _super_resolve(job: WorkerJob, tiler: Tiler, index: int) -> ImageDone:
 
     from srbench.evaluation.tiling import Plan
 
-    channels_seen = tiler.model.channels
-    lr, hr = _image(channels_seen, job.lr, *job.images[index]), _oracle_image(channels_seen, job, index)
+    channels_seen, scale = tiler.model.channels, job.scale
+    offset, height, width, channels = job.images[index]
+    lr, hr = _image(channels_seen, job.lr, *job.images[index]), None
+    if job.hr is not None:  # which the parent hands over for a leaking variant alone
+        hr = _image(channels_seen, job.hr, offset * scale**2, height * scale, width * scale, channels)
     tiling = Plan(*job.tilings[index]) if job.tilings else None
     start = time.perf_counter()
     result = tiler(lr, oracle_hr=hr, plan=tiling)
@@ -160,15 +158,6 @@ def _image(channels_seen: int, pack: str, offset: int, height: int, width: int, 
     if channels == 1:
         return pixels[None, None]
     return luma(*pixels.unbind(-1))[None, None] if channels_seen == 1 else pixels.permute(2, 0, 1)[None]
-
-
-def _oracle_image(channels_seen: int, job: WorkerJob, index: int) -> Tensor | None:
-    """The HR image, which the parent hands over for a leaking variant alone."""
-    if job.hr is None:
-        return None
-    offset, height, width, channels = job.images[index]
-    offset, height, width = offset * job.scale**2, height * job.scale, width * job.scale
-    return _image(channels_seen, job.hr, offset, height, width, channels)
 
 
 def _load(job: WorkerJob) -> tuple[SRModel, tuple[str, ...]]:
