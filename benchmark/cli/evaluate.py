@@ -51,7 +51,7 @@ from srbench.cli.options import (
 @device_option
 @click.pass_context
 def evaluate(
-    context: click.Context, models: tuple[str, ...], every: bool, dataset: str | None, **options: Any
+    context: click.Context, /, models: tuple[str, ...], every: bool, dataset: str | None, **options: Any
 ) -> None:
     """Score MODELS (or --all) on a dataset; each model runs in a process of its own and sees LR only.
 
