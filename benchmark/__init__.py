@@ -1,7 +1,8 @@
 """srbench: trains and evaluates super-resolution networks on scanning electron micrographs.
 
-The verbs are :func:`train`, :func:`evaluate` and :func:`report`; the rooms are ``srbench.models``,
-``srbench.datasets`` and ``srbench.weights``. Nothing heavy is imported until it is used.
+The verbs are :func:`train`, :func:`evaluate`, :func:`infer`, :func:`compare`, :func:`load_scores` and
+:func:`report`; the packages are ``srbench.models``, ``srbench.datasets``, ``srbench.metrics`` and
+``srbench.weights``. Nothing heavy is imported until it is used.
 """
 
 from __future__ import annotations
@@ -10,20 +11,55 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from srbench.evaluation import evaluate
+    from srbench import datasets, models, weights
+    from srbench.evaluation import evaluate, metrics
+    from srbench.evaluation.comparison import compare
+    from srbench.inference import infer
     from srbench.reporting import report
+    from srbench.store import load_scores
     from srbench.training import train
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "evaluate", "report", "train"]
 
-_VERBS = {"train": "srbench.training", "evaluate": "srbench.evaluation", "report": "srbench.reporting"}
-_ROOMS = ("models", "datasets", "weights")
+_VERBS = {
+    "compare": "srbench.evaluation.comparison",
+    "evaluate": "srbench.evaluation",
+    "infer": "srbench.inference",
+    "load_scores": "srbench.store",
+    "report": "srbench.reporting",
+    "train": "srbench.training",
+}
+_PACKAGES = {
+    "datasets": "srbench.datasets",
+    "metrics": "srbench.evaluation.metrics",
+    "models": "srbench.models",
+    "weights": "srbench.weights",
+}
+
+__all__ = [
+    "__version__",
+    "compare",
+    "datasets",
+    "evaluate",
+    "infer",
+    "load_scores",
+    "metrics",
+    "models",
+    "report",
+    "train",
+    "weights",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _VERBS:
-        return getattr(importlib.import_module(_VERBS[name]), name)
-    if name in _ROOMS:
-        return importlib.import_module(f"srbench.{name}")
-    raise AttributeError(f"module 'srbench' has no attribute {name!r}")
+        value = getattr(importlib.import_module(_VERBS[name]), name)
+    elif name in _PACKAGES:
+        value = importlib.import_module(_PACKAGES[name])
+    else:
+        raise AttributeError(f"module 'srbench' has no attribute {name!r}")
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,15 +1,8 @@
-"""The configuration of a training run: typed settings from YAML and ``--set a.b=c``, laid over a recipe.
+"""The configurations of evaluation (:class:`EvaluationConfig`) and training, typed and checked.
 
-A setting that is absent leaves the recipe's own value. Unknown names and wrong values are all reported at
-once. ``train.*`` reaches every stage, ``stages.<name>.*`` one stage and wins over ``train.*``::
-
-    train:
-      iterations: 2000      # over all stages, their proportions kept
-      lr: 1e-4
-      amp: none
-    stages:
-      adversarial:
-        clip: norm:0.5
+Training is configured by YAML and ``--set a.b=c``, laid over a recipe; a setting that is absent leaves the
+recipe's own value. ``train.*`` reaches every stage, ``stages.<name>.*`` one stage and wins over ``train.*``.
+Unknown names and wrong values are all reported at once.
 """
 
 from __future__ import annotations
@@ -316,3 +309,73 @@ def _explain(problem: Any) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"{where}: unknown setting{hint}. Known: {', '.join(names)}."
+
+
+DEFAULT_DEGRADATION = "bicubic"
+
+
+class EvaluationConfig(BaseModel):
+    """How models are scored: the options of ``srbench eval`` and the keywords of ``srbench.evaluate``.
+
+    Attributes:
+        scale: magnification; that of ``weights``, else 4, when None.
+        split: ``train``, ``val``, ``test`` or ``all``.
+        variant: only this variant (models without training have only their own).
+        weights: one weights file for one model; variant and channels are read from its tensors.
+        runs: folder of the trained runs; the one of the srbench home when None.
+        results: results folder; the one of the srbench home when None.
+        degradation: how LR is made from HR, with settings where it has some (``sem_pixel:dose=60``).
+        protocol: what a number means; ``matlab-y`` for photographs, else ``sem-grey``, when None.
+        metrics: names of metrics; the default ones when None.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        force: score again what is already scored.
+        previews: images whose SR is kept for the report, chosen over the categories.
+        tile: side of tiles in LR pixels; chosen by memory when None.
+        max_bytes: memory for activations; half of what is free when None.
+        timeout: seconds for one image after which a model counts as hung.
+        oracle: run variants that look at the HR image too; their rows are never ranked.
+        rgb_to_grey: convert colour ``weights`` for the grey network instead of running the colour network
+            on grey images.
+        audit: run every model again under conditions that an honest one does not notice, models that are
+            scored already too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: Count = Field(default=None, ge=1)
+    split: str = "test"
+    variant: str | None = None
+    weights: Path | None = None
+    runs: Path | None = None
+    results: Path | None = None
+    degradation: str = DEFAULT_DEGRADATION
+    protocol: str | None = None
+    metrics: tuple[str, ...] | None = None
+    device: str = "auto"
+    force: bool = False
+    previews: int = Field(default=6, ge=0)
+    tile: Count = Field(default=None, ge=1)
+    max_bytes: Count = Field(default=None, ge=1)
+    timeout: float = Field(default=3600.0, gt=0)
+    oracle: bool = False
+    rgb_to_grey: bool = False
+    audit: bool = False
+
+    @staticmethod
+    def of(options: Mapping[str, Any]) -> EvaluationConfig:
+        """The configuration with these options; paths may be ``str`` or ``os.PathLike``.
+
+        Raises:
+            SrbenchError: an unknown option or a wrong value; the message lists everything that is wrong.
+        """
+        for name in options:
+            if name not in EvaluationConfig.model_fields:
+                raise unknown("option", name, EvaluationConfig.model_fields)
+        try:
+            return EvaluationConfig.model_validate(dict(options))
+        except ValidationError as error:
+            lines = (
+                f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']} (found {problem['input']!r})"
+                for problem in error.errors()
+            )
+            raise SrbenchError("\n".join(["Wrong options of an evaluation:", *lines])) from None

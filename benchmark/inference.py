@@ -1,7 +1,8 @@
-"""Super-resolving images outside an evaluation: arrays with ``super_resolve``, files with ``infer_files``."""
+"""Super-resolving images outside an evaluation: arrays with ``super_resolve``, files with ``infer``."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,18 +98,18 @@ class _Enlarger:
 
 @dataclass(frozen=True)
 class FilesOutcome:
-    """What ``infer_files`` did: files written, and the reason for each one skipped."""
+    """What ``infer`` did: files written, and the reason for each one skipped."""
 
     written: tuple[Path, ...]
     skipped: Mapping[Path, str]
 
 
-def infer_files(
+def infer(
     model: str | None,
-    images: Sequence[Path],
+    images: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
     *,
-    out: Path,
-    weights: Path | None = None,
+    out: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
     scale: int | None = None,
     variant: str | None = None,
     device: str = "auto",
@@ -122,7 +123,7 @@ def infer_files(
 
     Args:
         model: registered name; None where ``weights`` says whose they are.
-        images: files, or folders whose image files are taken.
+        images: a file, or a folder whose image files are taken, or several of them.
         out: folder for the results.
         weights: weights file; the best trained one on disk when None.
         scale: magnification; that of the weights, else 4.
@@ -138,15 +139,17 @@ def infer_files(
     from srbench.evaluation.tiling import Tiler
     from srbench.evaluation.worker import pick_device
 
+    folder, given = Path(out), Path(weights) if weights is not None else None
+    paths = [images] if isinstance(images, str | os.PathLike) else images
     loaded = load_model(
-        model, weights=weights, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey, tell=tell
+        model, weights=given, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey, tell=tell
     )
     name = loaded.card.name
     enlarger = _Enlarger(Tiler(loaded, device=pick_device(device)))
     written: list[Path] = []
     skipped: dict[Path, str] = {}
-    for file in _image_files(images):
-        target = _free_name(out, f"{file.stem}_{name}_x{loaded.scale}", written)
+    for file in _image_files([Path(path) for path in paths]):
+        target = _free_name(folder, f"{file.stem}_{name}_x{loaded.scale}", written)
         try:
             _write_png(target, enlarger(_read(file)))
         except DatasetError as error:

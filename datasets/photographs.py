@@ -279,9 +279,7 @@ class PhotographSource(PackedSource):
             sources.append(f"{container.name} (md5 {md5})")
             if published and md5 not in published.values():
                 expected = published.get(container.name, ", ".join(published.values()))
-                progress(
-                    remark(f"{container.name} is not the published file: md5 {md5}, published {expected}.")
-                )
+                progress(f"{container.name} is not the published file: md5 {md5}, published {expected}.")
         return "; ".join(sources)
 
     def _pack(self, containers: Sequence[Path], source: str, progress: ProgressCallback) -> ImportReport:

@@ -4,9 +4,15 @@
 cards of all of them. A new model is one new file in this package, see ``registry.register_model``.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from srbench.models.interface import GreyShift, ModelCard, ModelError, ReleasedWeights, SRModel
-from srbench.models.recipe import Budget, Recipe
 from srbench.models.registry import card, create, list_models, model_names, register_model
+
+if TYPE_CHECKING:
+    from srbench.models.recipe import Budget, Recipe
 
 __all__ = [
     "Budget",
@@ -22,3 +28,11 @@ __all__ = [
     "model_names",
     "register_model",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Budget", "Recipe"):  # recipes import torch, cards do not
+        from srbench.models import recipe
+
+        return getattr(recipe, name)
+    raise AttributeError(f"module 'srbench.models' has no attribute {name!r}")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+if TYPE_CHECKING:  # cards are read by commands that must not wait for torch
+    from torch import Tensor, nn
 
-from srbench.models.recipe import Budget, PretrainedSource, Recipe, RecipeRequest, nothing_pretrained
+    from srbench.models.recipe import Budget, PretrainedSource, Recipe, RecipeRequest
 
-NetworkFactory = Callable[[int, int, str], nn.Module]
-RecipeFactory = Callable[[RecipeRequest], Recipe]
+NetworkFactory = Callable[[int, int, str], "nn.Module"]
+RecipeFactory = Callable[["RecipeRequest"], "Recipe"]
 
-StateConverter = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+StateConverter = Callable[[Mapping[str, "Tensor"]], dict[str, "Tensor"]]
 """Renames the tensors of other people's checkpoints of a network to the names used here.
 
 It drops what a checkpoint stores but nobody learns (masks, index tables) and gives a state dict that it does
@@ -151,7 +151,6 @@ class SRModel:
         """Whether this variant sees the HR image (then it is never ranked)."""
         return self.variant in self.card.leaking
 
-    @torch.inference_mode()
     def infer(self, lr: Tensor, *, oracle_hr: Tensor | None = None) -> Tensor:
         """Super-resolve a batch in evaluation mode; never sees HR, unless the variant is a leaking one.
 
@@ -168,15 +167,18 @@ class SRModel:
                 a leaking variant is run without the HR image, or another one with it.
             WrongSize: the network gave an image of another size.
         """
+        import torch
+
         self._check(lr, oracle_hr)
         grey_on_colour = lr.shape[1] == 1 and self.channels != 1
         images = [image for image in (lr, oracle_hr) if image is not None]
         if grey_on_colour:
             images = [image.expand(-1, self.channels, -1, -1) for image in images]
-        sr = self._run_padded(*images)
-        if grey_on_colour:
-            sr = sr.mean(dim=1, keepdim=True)
-        return sr.clamp(0.0, 1.0)
+        with torch.inference_mode():
+            sr = self._run_padded(*images)
+            if grey_on_colour:
+                sr = sr.mean(dim=1, keepdim=True)
+            return sr.clamp(0.0, 1.0)
 
     def recipe(self, budget: Budget, pretrained: PretrainedSource | None = None) -> Recipe:
         """How to train this network within ``budget`` (``smoke``, ``short`` or ``paper``).
@@ -184,6 +186,8 @@ class SRModel:
         Raises:
             ModelError: the model has nothing to train.
         """
+        from srbench.models.recipe import RecipeRequest, nothing_pretrained
+
         if not self.card.trainable:
             raise ModelError(f"{self.card.name} has no parameters to train; evaluate it directly.")
         return self.recipe_factory(
@@ -232,6 +236,8 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
     Reflects where the image is large enough and replicates the edge where it is not.
     """
+    import torch.nn.functional as F
+
     height, width = image.shape[-2:]
     bottom = math.ceil(height / multiple) * multiple - height
     right = math.ceil(width / multiple) * multiple - width

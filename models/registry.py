@@ -1,9 +1,10 @@
 """Names to models. A model is a factory function under this package decorated with ``register_model``.
 
-The name of the function is the name of the model. Files are found by reading (not importing) the package:
-an implementation is imported only when its model is asked for. Other distributions add models through the
-entry-point group ``srbench.models``: the entry point's name is the model's, its value the module (or the
-factory inside it) whose import registers it.
+The name of the function is the name of the model. Files are found by reading (not importing) the package; an
+implementation is imported only when its model is built. ``cards.json``, written by ``srbench models index``,
+holds cards and sizes beside the hash of the file that they were read from. Other distributions add models
+through the entry-point group ``srbench.models``: the entry point's name is the model's, its value the module
+(or the factory inside it) whose import registers it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import ast
 import difflib
 import fnmatch
 import functools
+import hashlib
 import importlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from srbench.models.interface import (
     ModelCard,
@@ -29,6 +33,7 @@ from srbench.models.interface import (
 )
 
 ENTRY_POINT_GROUP = "srbench.models"
+CARDS_FILE = Path(__file__).with_name("cards.json")
 
 
 @dataclass(frozen=True)
@@ -108,17 +113,62 @@ def model_names() -> list[str]:
 
 def list_models(pattern: str = "*") -> list[ModelCard]:
     """Cards of the models whose name matches the shell-style ``pattern``, by year, then name."""
-    cards = [_resolve(name).card for name in fnmatch.filter(model_names(), pattern)]
+    cards = [card(name) for name in fnmatch.filter(model_names(), pattern)]
     return sorted(cards, key=lambda card: (card.year, card.name))
 
 
 def card(name: str) -> ModelCard:
-    """The card of one model.
+    """The card of one model, without importing its implementation where ``cards.json`` is up to date.
 
     Raises:
         ModelError: no model has this name; the message lists near misses and all names.
     """
+    if name not in _registered and (stored := _stored(name)):
+        return stored_card(stored)
+    return registered_card(name)
+
+
+def registered_card(name: str) -> ModelCard:
+    """The card as the implementation registers it, which imports it."""
     return _resolve(name).card
+
+
+def stored_card(stored: Mapping[str, Any]) -> ModelCard:
+    """The card of an entry of ``cards.json``."""
+    content: dict[str, Any] = {**stored["card"]}
+    for name in ("scales", "variants", "channels", "leaking"):
+        content[name] = tuple(content[name])
+    content["released"] = tuple(ReleasedWeights(**file) for file in content["released"])
+    return ModelCard(**content)
+
+
+def stored_sizes(name: str) -> Mapping[str, Mapping[str, str]] | None:
+    """Variant to what ``srbench models index`` measured of it; None where its file has changed since."""
+    stored = _stored(name)
+    return stored["sizes"] if stored else None
+
+
+def source_hash(module: str) -> str:
+    """sha256 of a module of this package, whatever ends its lines."""
+    file = Path(__file__).parent.joinpath(*module.split(".")[2:])
+    source = file.with_suffix(".py") if file.with_suffix(".py").is_file() else file / "__init__.py"
+    return hashlib.sha256(source.read_text(encoding="utf-8").encode()).hexdigest()
+
+
+def _stored(name: str) -> Mapping[str, Any] | None:
+    """What ``cards.json`` holds of a model of this package whose file is still the one it was read from."""
+    stored, module = _stored_cards().get(name), _index().get(name)
+    if stored is None or module is None or module != stored["card"]["module"]:
+        return None
+    return stored if source_hash(module) == stored["source"] else None
+
+
+@functools.cache
+def _stored_cards() -> Mapping[str, Mapping[str, Any]]:
+    if not CARDS_FILE.is_file():
+        return {}
+    cards: Mapping[str, Mapping[str, Any]] = json.loads(CARDS_FILE.read_text(encoding="utf-8"))
+    return cards
 
 
 def converter(name: str) -> StateConverter:

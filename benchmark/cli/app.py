@@ -9,9 +9,7 @@ import click
 from srbench import __version__
 from srbench.cli.compare import compare
 from srbench.cli.console import fail
-from srbench.cli.data import data
-from srbench.cli.datasets import datasets
-from srbench.cli.degradations import degradations
+from srbench.cli.datasets import data, datasets, degradations
 from srbench.cli.demo import demo
 from srbench.cli.doctor import doctor
 from srbench.cli.evaluate import evaluate
@@ -75,10 +73,12 @@ def main() -> None:
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
-    """Error classes written for the user; only a room already imported can have raised one."""
-    rooms = {
+    """Error classes written for the user; only a module already imported can have raised one."""
+    classes = {
         "srbench.errors": "SrbenchError",
         "srbench.models.interface": "ModelError",
         "srbench.datasets.interface": "DatasetError",
     }
-    return tuple(getattr(sys.modules[room], name) for room, name in rooms.items() if room in sys.modules)
+    return tuple(
+        getattr(sys.modules[module], name) for module, name in classes.items() if module in sys.modules
+    )

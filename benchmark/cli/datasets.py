@@ -1,21 +1,35 @@
-"""``srbench datasets list|show``: what can be trained and evaluated on, and what to type next."""
+"""``srbench datasets|data|degradations``: what there is, how it gets onto the disk, and how LR is made."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import print_fields, print_json, print_table
-from srbench.cli.progress import human_bytes
+from srbench.cli.console import note, print_fields, print_json, print_table
+from srbench.cli.progress import human_bytes, progress_reporter
 
 if TYPE_CHECKING:
-    from srbench.datasets import DatasetCard, MicrographSet
-    from srbench.datasets.interface import DatasetSource, DatasetState
+    from srbench.datasets import DatasetCard, Micrograph
+    from srbench.datasets.degrade.interface import Setting
+    from srbench.datasets.interface import DatasetSource, DatasetState, ImportReport
 
 _KINDS = ("real", "synthetic", "user", "photographs")
+_SHOWN = 10
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+_WORKERS = click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes that prepare.  [default: one a core]"
+)
+_PREPARE = click.option(
+    "--prepare/--no-prepare",
+    default=True,
+    help="Make it ready for training at once, where it needs that.  [default: prepare]",
+)
 
 
 @click.group()
@@ -24,8 +38,8 @@ def datasets() -> None:
 
 
 @datasets.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def list_command(as_json: bool) -> None:
+@_JSON
+def list_datasets_command(as_json: bool) -> None:
     """List the datasets: state on disk, size, licence, what to type next."""
     from srbench.datasets import list_datasets, source
 
@@ -55,22 +69,24 @@ def list_command(as_json: bool) -> None:
 @datasets.command("show")
 @click.argument("name")
 @click.option("--skipped", is_flag=True, help="Name every file that was not taken, with the reason.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def show_command(name: str, skipped: bool, as_json: bool) -> None:
+@_JSON
+def show_dataset_command(name: str, skipped: bool, as_json: bool) -> None:
     """Show one dataset: card, state, and where it is on disk its images and groups by category and split."""
-    from srbench.datasets import source
+    from srbench.datasets import DatasetMissing, open, source
 
     entry = source(name)
-    state = _state(entry)
-    opened = _opened(name)
-    counts = Counter((image.category, image.split) for image in opened.images) if opened else Counter()
+    card, state = entry.card, _state(entry)
+    try:
+        opened = open(name)
+    except DatasetMissing:
+        opened = None
     if as_json:
+        counts = Counter((image.category, image.split) for image in opened.images) if opened else Counter()
         splits = [
             {"category": category, "split": split, "images": n} for (category, split), n in counts.items()
         ]
-        print_json({**asdict(entry.card), **asdict(state), "splits": splits})
+        print_json({**asdict(card), **asdict(state), "splits": splits})
         return
-    card = entry.card
     fields = {
         "name": card.name,
         "title": card.title,
@@ -88,15 +104,11 @@ def show_command(name: str, skipped: bool, as_json: bool) -> None:
     if opened:
         click.echo()
         print_table(("category", "train", "val", "test", "groups in test"), _split_rows(opened.images))
-        _tell_skipped(opened, skipped)
-
-
-def _tell_skipped(opened: MicrographSet, every: bool) -> None:
-    if every:
-        for file, reason in opened.skipped.items():
-            click.echo(f"skipped {file}: {reason}")
-    elif opened.skipped:
-        click.echo(f"{len(opened.skipped)} files were skipped; srbench datasets show {opened.name} --skipped")
+        if skipped:
+            for file, reason in opened.skipped.items():
+                click.echo(f"skipped {file}: {reason}")
+        elif opened.skipped:
+            click.echo(f"{len(opened.skipped)} files were skipped; srbench datasets show {name} --skipped")
 
 
 def _state(entry: DatasetSource) -> DatasetState:
@@ -107,15 +119,6 @@ def _state(entry: DatasetSource) -> DatasetState:
         return entry.state()
     except DatasetError as error:
         return DatasetState("partial", next_step=str(error))
-
-
-def _opened(name: str) -> MicrographSet | None:
-    from srbench.datasets import DatasetMissing, open
-
-    try:
-        return open(name)
-    except DatasetMissing:
-        return None
 
 
 def _size(card: DatasetCard, state: DatasetState) -> str:
@@ -135,14 +138,187 @@ def _step(card: DatasetCard, state: DatasetState) -> str:
     return next((ways[way] for way in ways if way in card.obtain), "")
 
 
-def _split_rows(images: tuple[object, ...]) -> list[tuple[str, ...]]:
-    from srbench.datasets import Micrograph
-
-    micrographs = [image for image in images if isinstance(image, Micrograph)]
+def _split_rows(images: tuple[Micrograph, ...]) -> list[tuple[str, ...]]:
     rows = []
-    for category in sorted({image.category for image in micrographs}):
-        mine = [image for image in micrographs if image.category == category]
-        count = Counter(image.split for image in mine)
-        groups = {image.group for image in mine if image.split == "test"}
+    for category in sorted({image.category for image in images}):
+        members = [image for image in images if image.category == category]
+        count = Counter(image.split for image in members)
+        groups = {image.group for image in members if image.split == "test"}
         rows.append((category, *(str(count[split]) for split in ("train", "val", "test")), str(len(groups))))
     return rows
+
+
+@click.group()
+def data() -> None:
+    """Get datasets onto the disk, and check them there."""
+
+
+@data.command("import")
+@click.argument("name")
+@click.option(
+    "--from",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, resolve_path=True),
+    help="Folder (or archive, where the dataset takes one) that holds the dataset's files.",
+)
+@_PREPARE
+@_WORKERS
+def import_command(name: str, folder: Path, prepare: bool, workers: int | None) -> None:
+    """Take dataset NAME from a folder already on this machine."""
+    entry = _source(name, prepare)
+    again = f"srbench data import {name} --from {folder}{_flag(prepare)}"
+    with _says_how_to_go_on(entry, again), progress_reporter() as progress:
+        outcome = entry.import_from(folder, progress)
+    _prepare_after(entry, outcome, prepare, workers)
+
+
+@data.command("fetch")
+@click.argument("name")
+@click.option("--record", metavar="ID", help="Fetch this record of the repository instead of the known one.")
+@_PREPARE
+@_WORKERS
+def fetch_command(name: str, record: str | None, prepare: bool, workers: int | None) -> None:
+    """Download dataset NAME and prepare it; goes on where it stopped."""
+    entry = _source(name, prepare)
+    if record:
+        entry = entry.from_record(record)
+    # What the user accepts by downloading comes before anything is asked for.
+    card = entry.card
+    size = f" Download: {human_bytes(card.download_bytes)}." if card.download_bytes else ""
+    note(f"{card.title}. Licence: {card.licence}.{size}")
+    for line in (card.terms, f"Cite: {card.citation}" if card.citation else ""):
+        if line:
+            note(line)
+    again = f"srbench data fetch {name}{f' --record {record}' if record else ''}{_flag(prepare)}"
+    with _says_how_to_go_on(entry, again), progress_reporter() as progress:
+        outcome = entry.fetch(progress)
+    _prepare_after(entry, outcome, prepare, workers)
+
+
+@data.command("prepare")
+@click.argument("name")
+@_WORKERS
+def prepare_command(name: str, workers: int | None) -> None:
+    """Make dataset NAME, downloaded or imported, ready for training; goes on where it stopped."""
+    _print_outcome(name, _prepare(_source(name, True), workers))
+
+
+@data.command("verify")
+@click.argument("name")
+@click.pass_context
+def verify_command(context: click.Context, name: str) -> None:
+    """Check every byte of dataset NAME on disk. Exit code 1 when something is wrong."""
+    with progress_reporter() as progress:
+        outcome = _source(name, True).verify(progress)
+    for file, problem in outcome.problems.items():
+        click.echo(f"{file}: {problem}")
+    click.echo(f"{outcome.checked} checked, {len(outcome.problems)} bad")
+    context.exit(1 if outcome.problems else 0)
+
+
+def _source(name: str, prepare: bool) -> DatasetSource:
+    from srbench.datasets import source
+
+    entry = source(name)
+    entry.then_prepare = prepare
+    return entry
+
+
+def _flag(prepare: bool) -> str:
+    return "" if prepare else " --no-prepare"
+
+
+def _prepare_after(entry: DatasetSource, outcome: ImportReport, prepare: bool, workers: int | None) -> None:
+    """Prepare what was just brought onto the disk, where it needs that and the user wants it."""
+    state = entry.state()
+    if state.state != "downloaded":
+        _print_outcome(entry.card.name, outcome)
+    elif prepare:
+        _print_outcome(entry.card.name, _prepare(entry, workers))
+    else:
+        click.echo(f"{entry.card.name}: {human_bytes(state.bytes)} in {outcome.folder}, not prepared yet")
+        click.echo(f"Next: srbench data prepare {entry.card.name}")
+
+
+def _prepare(entry: DatasetSource, workers: int | None) -> ImportReport:
+    with (
+        _says_how_to_go_on(entry, f"srbench data prepare {entry.card.name}"),
+        progress_reporter() as progress,
+    ):
+        return entry.prepare(progress, workers)
+
+
+@contextmanager
+def _says_how_to_go_on(entry: DatasetSource, again: str) -> Iterator[None]:
+    """When the user interrupts: say what stays on disk, and what goes on from there."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        state = entry.state()
+        stays = f" What was done is kept ({human_bytes(state.bytes)} on disk)." if state.bytes else ""
+        raise KeyboardInterrupt(f"Interrupted.{stays} To go on, type: {again}") from interrupt
+
+
+def _print_outcome(name: str, outcome: ImportReport) -> None:
+    from srbench.datasets import open
+
+    for file, reason in list(outcome.skipped.items())[:_SHOWN]:
+        click.echo(f"skipped {file}: {reason}")
+    if (more := len(outcome.skipped) - _SHOWN) > 0:
+        click.echo(f"skipped {more} more; all of them: srbench datasets show {name} --skipped")
+    click.echo(
+        f"{name}: {outcome.images} micrographs in {outcome.folder}, {len(outcome.skipped)} files skipped"
+    )
+    # Some datasets have nothing to train on.
+    verb = "train csm_sr" if open(name).split("train") else "eval --all"
+    click.echo(f"Next: srbench {verb} --dataset {name} --scale 4")
+
+
+@click.group()
+def degradations() -> None:
+    """How LR images are made from HR images."""
+
+
+@degradations.command("list")
+@_JSON
+def list_degradations_command(as_json: bool) -> None:
+    """List the degradations with the names of their settings."""
+    from srbench.datasets.degrade import cards
+
+    if as_json:
+        print_json([asdict(card) for card in cards()])
+        return
+    rows = [
+        (card.name, card.summary, ", ".join(setting.name for setting in card.settings)) for card in cards()
+    ]
+    print_table(("name", "LR is", "settings"), rows)
+    click.echo("Settings follow a colon: --degradation sem_pixel:dose=20,jitter=0.3. Their ranges:")
+    click.echo("srbench degradations show sem_pixel")
+
+
+@degradations.command("show")
+@click.argument("name")
+@_JSON
+def show_degradation_command(name: str, as_json: bool) -> None:
+    """Show one degradation; with settings (sem_pixel:dose=20) also the id that scores will store."""
+    from srbench.datasets.degrade import cards, get
+
+    degradation = get(name)
+    card = next(card for card in cards() if card.name == degradation.name)
+    if as_json:
+        print_json({**asdict(card), "id": degradation.id})
+        return
+    scales = ", ".join(f"x{scale}" for scale in card.scales) if card.scales else "every one"
+    print_fields({"name": card.name, "id": degradation.id, "LR is": card.summary, "scales": scales})
+    if card.settings:
+        click.echo()
+        print_table(
+            ("setting", "default", "range", "meaning"), [_setting_row(entry) for entry in card.settings]
+        )
+
+
+def _setting_row(setting: Setting) -> tuple[str, str, str, str]:
+    default = "by image" if setting.default is None else f"{setting.default:g}"
+    limits = f"{setting.low:g} to {setting.high:g}" + (" or inf" if setting.infinite else "")
+    return setting.name, default, limits, setting.meaning

@@ -27,11 +27,14 @@ _EXTRAS = {
 @click.pass_context
 def doctor(context: click.Context) -> None:
     """Check the installation, the folders, the datasets and the optional files. Exit code 1 on a problem."""
+    from srbench.datasets import list_datasets, source
+
     problems = _check_folder()
     click.echo("Machine")
     print_fields({**_versions(), **_hardware()})
     click.echo("\nDatasets")
-    _datasets()
+    states = [(card.name, source(card.name).state()) for card in list_datasets()]
+    print_table(("name", "state", "next"), [(name, state.state, state.next_step) for name, state in states])
     click.echo("\nPretrained networks (optional: losses and metrics say what they do without)")
     problems += _pretrained()
     click.echo("\nExtras")
@@ -56,10 +59,9 @@ def _hardware() -> dict[str, str]:
     import psutil
     import torch
 
-    from srbench.home import cache_folder
-    from srbench.home import home as home_folder
+    from srbench.home import cache_folder, home
 
-    folder = home_folder()
+    folder = home()
     cuda = (
         torch.cuda.get_device_name()
         if torch.cuda.is_available()
@@ -75,9 +77,9 @@ def _hardware() -> dict[str, str]:
 
 
 def _check_folder() -> list[str]:
-    from srbench.home import home as home_folder
+    from srbench.home import home
 
-    folder = _existing(home_folder())
+    folder = _existing(home())
     if os.access(folder, os.W_OK):
         return []
     return [f"{folder} cannot be written: set SRBENCH_HOME to a folder of yours"]
@@ -87,13 +89,6 @@ def _existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.parents) if parent.exists())
 
 
-def _datasets() -> None:
-    from srbench.datasets import list_datasets, source
-
-    states = [(card.name, source(card.name).state()) for card in list_datasets()]
-    print_table(("name", "state", "next"), [(name, state.state, state.next_step) for name, state in states])
-
-
 def _pretrained() -> list[str]:
     from srbench import pretrained
     from srbench.errors import SrbenchError
@@ -101,11 +96,11 @@ def _pretrained() -> list[str]:
     problems = []
     for name, file in pretrained.FILES.items():
         try:
-            found = pretrained.locate(name)
+            path = pretrained.locate(name)
         except SrbenchError as error:
             problems.append(str(error))
             continue
-        click.echo(f"{name}: {found} ({file.used_for})" if found else f"{name}: {pretrained.describe(name)}")
+        click.echo(f"{name}: {path} ({file.used_for})" if path else f"{name}: {pretrained.describe(name)}")
     return problems
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,7 +20,11 @@ from srbench.cli.progress import progress_reporter
 @click.command("eval")
 @click.argument("models", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every registered model that offers the scale.")
-@click.option("--dataset", required=True, help="Dataset name, or a folder of images.")
+@click.option(
+    "--dataset",
+    help="Dataset name, or a folder of images [default with --all: every SEM dataset on disk, else "
+    "sem_synthetic].",
+)
 @weights_scale_option
 @click.option(
     "--split", type=click.Choice(("train", "val", "test", "all")), default="test", show_default=True
@@ -47,53 +51,21 @@ from srbench.cli.progress import progress_reporter
 @device_option
 @click.pass_context
 def evaluate(
-    context: click.Context,
-    models: tuple[str, ...],
-    every: bool,
-    dataset: str,
-    scale: int | None,
-    split: str,
-    variant: str | None,
-    weights: Path | None,
-    rgb_to_grey: bool,
-    results: Path | None,
-    degradation: str,
-    protocol: str | None,
-    metrics: tuple[str, ...],
-    previews: int,
-    force: bool,
-    oracle: bool,
-    audit: bool,
-    device: str,
+    context: click.Context, /, models: tuple[str, ...], every: bool, dataset: str | None, **options: Any
 ) -> None:
     """Score MODELS (or --all) on a dataset; each model runs in a process of its own and sees LR only.
 
-    With --weights FILE the model may be left out: it is told from the file. A model that fails is recorded
+    With --weights FILE the model may be left out: it is read from the file. A model that fails is recorded
     and the others go on; the exit code is then 1, as it is where a guard finds fault with a model.
     """
-    if (bool(models) or (weights is not None and not every)) == every:
+    if (bool(models) or (options["weights"] is not None and not every)) == every:
         raise click.UsageError("Name the models to score, or give --all (not both), or --weights FILE.")
+    if dataset is None and not every:
+        raise click.UsageError("Name the dataset: --dataset NAME. Only --all runs without one.")
     from srbench.evaluation import evaluate as run_evaluation
 
+    options["metrics"] = options["metrics"] or None
     with progress_reporter() as progress:
-        summary = run_evaluation(
-            "all" if every else models,
-            dataset=dataset,
-            scale=scale,
-            split=split,
-            variant=variant,
-            weights=weights,
-            rgb_to_grey=rgb_to_grey,
-            results=results.resolve() if results else None,
-            degradation=degradation,
-            protocol=protocol,
-            metrics=metrics or None,
-            device=device,
-            force=force,
-            previews=previews,
-            oracle=oracle,
-            audit=audit,
-            progress=progress,
-        )
+        summary = run_evaluation("all" if every else models, dataset=dataset, progress=progress, **options)
     click.echo(summary.text())
     context.exit(1 if summary.failed or summary.caught else 0)

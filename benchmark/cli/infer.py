@@ -14,7 +14,10 @@ from srbench.cli.options import device_option, rgb_to_grey_option, weights_optio
 @click.argument("model", required=False)
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the results."
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
+    help="Folder for the results.",
 )
 @weights_option
 @rgb_to_grey_option
@@ -35,22 +38,22 @@ def infer(
 ) -> None:
     """Super-resolve IMAGES (files or folders) with MODEL; lossless PNGs go into --out.
 
-    With --weights FILE the model may be left out: it is told from the file. An image that cannot be read is
+    With --weights FILE the model may be left out: it is read from the file. An image that cannot be read is
     named and skipped, the others are done; the exit code is then 1.
     """
-    from srbench.inference import infer_files
+    from srbench.inference import infer as run_inference
+    from srbench.models import model_names
 
-    if weights is not None and model is not None and _is_image(model):
-        images = (Path(model), *images)
-        model = None
+    if weights is not None and model is not None and model not in model_names() and Path(model).exists():
+        images, model = (Path(model), *images), None
     if model is None and weights is None:
         raise click.UsageError("Name the model, or give --weights FILE.")
     if not images:
         raise click.UsageError("Name the images: files, or folders of files.")
-    outcome = infer_files(
+    outcome = run_inference(
         model,
         images,
-        out=out.resolve(),
+        out=out,
         weights=weights,
         scale=scale,
         variant=variant,
@@ -60,12 +63,5 @@ def infer(
     )
     for file, reason in outcome.skipped.items():
         note(f"skipped {reason}" if reason.startswith(str(file)) else f"skipped {file}: {reason}")
-    click.echo(f"{len(outcome.written)} images in {out.resolve()}, {len(outcome.skipped)} skipped")
+    click.echo(f"{len(outcome.written)} images in {out}, {len(outcome.skipped)} skipped")
     context.exit(1 if outcome.skipped else 0)
-
-
-def _is_image(argument: str) -> bool:
-    """Whether the first argument is an image and not the name of a model."""
-    from srbench.models import model_names
-
-    return argument not in model_names() and Path(argument).exists()

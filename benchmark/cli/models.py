@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -41,38 +41,58 @@ def list_command(pattern: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show_command(name: str, as_json: bool) -> None:
     """Show one model: its card, and the size of each variant."""
-    from srbench.models import card
+    from srbench.models.registry import card, stored_sizes
 
-    found = card(name)
-    sizes = {variant: _size(found, variant) for variant in found.variants}
+    shown = card(name)
+    sizes = stored_sizes(name) or measured_sizes(shown)
     if as_json:
-        print_json({**asdict(found), "sizes": sizes})
+        print_json({**asdict(shown), "sizes": sizes})
         return
     print_fields(
         {
-            "name": found.name,
-            "title": found.title,
-            "summary": found.summary,
-            "family": found.family,
-            "paper": f"{found.paper} ({found.year})",
-            "scales": _scales(found),
-            "channels": ", ".join(map(str, found.channels)),
-            "licence": found.licence,
-            "code": found.module,
-            "weights": _released(found),
+            "name": shown.name,
+            "title": shown.title,
+            "summary": shown.summary,
+            "family": shown.family,
+            "paper": f"{shown.paper} ({shown.year})",
+            "scales": _scales(shown),
+            "channels": ", ".join(map(str, shown.channels)),
+            "licence": shown.licence,
+            "code": shown.module,
+            "weights": f"{len(shown.released)} published, see: srbench weights list {name}"
+            if shown.released
+            else "nobody published any that are known here",
         }
     )
     click.echo()
     rows = [
-        (variant + (" (sees HR: never ranked)" if variant in found.leaking else ""), *map(str, size.values()))
-        for variant, size in sizes.items()
+        (variant + (" (sees HR: never ranked)" if variant in shown.leaking else ""), *measured.values())
+        for variant, measured in sizes.items()
     ]
     print_table(
         ("variant", "scale", "parameters", "multiply-adds per LR pixel", "receptive radius (LR px)"), rows
     )
-    if found.trainable:
-        scale = _shown_scale(found)
-        click.echo(f"Train it: srbench train {found.name} --dataset sem_synthetic --scale {scale}")
+    if shown.trainable:
+        scale = _shown_scale(shown)
+        click.echo(f"Train it: srbench train {shown.name} --dataset sem_synthetic --scale {scale}")
+
+
+@models.command("index", hidden=True)
+def index_command() -> None:
+    """Write ``models/cards.json``, from which list and show read (after a change of a model's file)."""
+    import json
+
+    from srbench.files import write_text
+    from srbench.models import registry
+
+    entries = {}
+    for name in registry.model_names():
+        card = registry.registered_card(name)
+        if card.module.startswith("srbench.models."):
+            source = registry.source_hash(card.module)
+            entries[name] = {"source": source, "card": asdict(card), "sizes": measured_sizes(card)}
+    write_text(registry.CARDS_FILE, json.dumps(entries, indent=1) + "\n")
+    click.echo(f"{len(entries)} models in {registry.CARDS_FILE}")
 
 
 def _scales(card: ModelCard) -> str:
@@ -83,27 +103,23 @@ def _shown_scale(card: ModelCard) -> int:
     return 4 if 4 in card.scales else card.scales[-1]
 
 
-def _released(card: ModelCard) -> str:
-    if not card.released:
-        return "nobody published any that are known here"
-    return f"{len(card.released)} published, see: srbench weights list {card.name}"
-
-
-def _size(card: ModelCard, variant: str) -> dict[str, Any]:
-    """Parameters, multiply-adds and receptive radius at x4 (or the largest scale offered), grey."""
+def measured_sizes(card: ModelCard) -> dict[str, dict[str, str]]:
+    """Parameters, multiply-adds and receptive radius of each variant, at the shown scale, grey."""
     import torch
 
     from srbench.evaluation.cost import count_parameters, multiply_adds
     from srbench.models import create
 
-    scale = _shown_scale(card)
-    with torch.device("meta"):  # shapes without numbers: the largest networks would take seconds to draw
-        model = create(card.name, scale=scale, channels=card.channels[0], variant=variant)
-    side = 48
-    radius = model.receptive_radius
-    return {
-        "scale": f"x{scale}",
-        "parameters": f"{count_parameters(model.network):,}",
-        "multiply_adds": f"{multiply_adds(model, side, side) / side**2:,.0f}",
-        "receptive_radius": "not declared" if radius is None else f"{radius:g}",
-    }
+    scale, side = _shown_scale(card), 48
+    sizes = {}
+    for variant in card.variants:
+        with torch.device("meta"):  # shapes without numbers: the largest networks would take seconds to draw
+            model = create(card.name, scale=scale, channels=card.channels[0], variant=variant)
+        radius = model.receptive_radius
+        sizes[variant] = {
+            "scale": f"x{scale}",
+            "parameters": f"{count_parameters(model.network):,}",
+            "multiply_adds": f"{multiply_adds(model, side, side) / side**2:,.0f}",
+            "receptive_radius": "not declared" if radius is None else f"{radius:g}",
+        }
+    return sizes

@@ -9,85 +9,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.interface import ProgressCallback, ProgressEvent
+from srbench.datasets.degrade import quantise
+from srbench.datasets.interface import Pixels, ProgressCallback, ProgressEvent
 from srbench.datasets.storage import pixel_hash
-from srbench.evaluation.errands import (
-    Errand,
-    Made,
-    TilePlan,
-    Workers,
-    plan_of,
-    reordered,
-    scratch_folder,
-)
-from srbench.evaluation.guards import Finding
+from srbench.evaluation.errands import InferenceRequest, RunOutputs, WorkerClient, scratch_folder, write_pack
+from srbench.evaluation.guarding import RunMonitor
+from srbench.evaluation.guards import Finding, probes
 from srbench.evaluation.jobs import Job
-from srbench.evaluation.lr_cache import LrCache
-from srbench.evaluation.probing import Probing
+from srbench.evaluation.lr_cache import Entry
+from srbench.evaluation.messages import ImageDone, Ready, TileSettings
+from srbench.evaluation.metrics import registry
 from srbench.evaluation.references import pack_hr
-from srbench.evaluation.setting import Setting
+from srbench.evaluation.setting import EvaluationContext
 from srbench.store import Manifest
 
-if TYPE_CHECKING:
-    from srbench.evaluation.guarding import RunWatch
-
-Pixels8 = NDArray[np.uint8]
+_UNCHANGED = "plain"
+_PERTURBED = 12
+"""Images that are changed, over all categories."""
 
 
 class Audit:
-    """Audits the runs of one evaluation.
+    """Audits the runs of one evaluation."""
 
-    Args:
-        setting: what is scored.
-        lr: what the models are given.
-        workers: start the model's processes.
-        progress: told of every image.
-    """
-
-    def __init__(self, setting: Setting, lr: LrCache, workers: Workers, progress: ProgressCallback) -> None:
-        self.setting = setting
-        self.lr = lr
-        self.workers = workers
+    def __init__(self, context: EvaluationContext, client: WorkerClient, progress: ProgressCallback) -> None:
+        self.context = context
+        self.client = client
         self.progress = progress
-        self.images = {image.id: image for image in setting.images}
         self._device: Mapping[str, Any] = {}
 
     def findings(
-        self, job: Job, watch: RunWatch, made: Made | None, stored: Manifest | None
+        self, job: Job, monitor: RunMonitor, outputs: RunOutputs | None, stored: Manifest | None
     ) -> list[Finding]:
         """Run the job's model again; findings of ``hr_hidden``, ``lr_only`` and ``nothing_remembered``.
 
         Args:
             job: whose run.
-            watch: saw the images when they were scored; is shown them where they are run anew.
-            made: what the model gave when it was scored just now; None where that was earlier, then it is
+            monitor: saw the images when they were scored; is shown them where they are run anew.
+            outputs: what the model gave when it was scored just now; None where that was earlier, then it is
                 run once more for it.
             stored: the manifest of that earlier run.
 
         Raises:
             WorkerFailed: it ran when it was scored, but not now.
         """
-        first = made or self._again(job, self._errand(()), "as scored", watch=watch)
-        found = [*self._swapped(job, first), self._probed(job, first)]
-        if made is None and stored is not None:
-            found += _same_as_scored(first, stored)
-        return found
+        request = InferenceRequest.of(self.context.lr)
+        first = outputs or self._outputs(job, request, "as scored", monitor=monitor)
+        request = replace(request, tilings=first.tilings)
+        findings = [*self._swapped(job, request, first), self._perturbed(job, first)]
+        if outputs is None and stored is not None:
+            findings += _same_as_scored(first, stored)
+        return findings
 
-    def _swapped(self, job: Job, first: Made) -> list[Finding]:
-        """Guards 1 and 2: what the pixels depend on."""
-        order = _another_order(len(self.lr.entries))
-        errand = self._errand(first.plans)
-        both = self._again(job, errand, "HR swapped, other order", order, noise=True)
-        if both.outputs == first.outputs:
-            count = len(first.outputs)
+    def _swapped(self, job: Job, request: InferenceRequest, first: RunOutputs) -> list[Finding]:
+        """What the pixels depend on: both changes at once, and where it is needed each alone."""
+        count = len(first.hashes)
+        # Backwards: no image keeps its index but the middle one, and none its predecessor.
+        order = range(count)[::-1]
+        both = self._outputs(job, request, "HR swapped, other order", order, noise=True)
+        if both.hashes == first.hashes:
             return [
                 Finding(
                     "hr_hidden", "passed", f"With HR replaced by noise all {count} outputs are the same."
@@ -96,110 +83,158 @@ class Audit:
                     "lr_only", "passed", f"Run again in another order, all {count} outputs are the same."
                 ),
             ]
-        return self._which(job, errand, first)
-
-    def _which(self, job: Job, errand: Errand, first: Made) -> list[Finding]:
-        """Each change alone: nothing, HR, order."""
-        count = len(first.outputs)
-        again = self._again(job, errand, "as scored")
-        if again.outputs != first.outputs:
-            restless = _differing(first.outputs, again.outputs)
-            words = f"Run again on the same LR it gave other pixels for {restless} of {count} images"
+        again = self._outputs(job, request, "as scored")
+        if again.hashes != first.hashes:
+            changed = _differing(first.hashes, again.hashes)
+            words = f"Run again on the same LR it gave other pixels for {changed} of {count} images"
             return [
                 Finding("hr_hidden", "unchecked", f"{words}, so that a swap of HR shows nothing."),
                 Finding("lr_only", "failed", f"{words}."),
             ]
-        order = _another_order(count)
-        swapped = _differing(first.outputs, self._again(job, errand, "HR swapped", noise=True).outputs)
-        moved = _differing(first.outputs, self._again(job, errand, "other order", order).outputs)
+        swapped = self._outputs(job, request, "HR swapped", noise=True)
+        moved = self._outputs(job, request, "other order", order)
         return [
-            _changed("hr_hidden", "With HR replaced by noise", swapped, count),
-            _changed("lr_only", "Run in another order", moved, count),
+            _compared("hr_hidden", "With HR replaced by noise", first, swapped),
+            _compared("lr_only", "Run in another order", first, moved),
         ]
 
-    def _probed(self, job: Job, first: Made) -> Finding:
-        """Guard 4: images that a look-up table does not know."""
+    def _perturbed(self, job: Job, first: RunOutputs) -> Finding:
+        """Images that a look-up table does not hold."""
         if job.leaking:
             return Finding("nothing_remembered", "unchecked", "Not asked of a variant that is given HR.")
-        plans = dict(zip((entry.image for entry in self.lr.entries), first.plans, strict=True))
-        return Probing(self.setting, self.lr).finding(
-            lambda errand: self._answers(job, errand, "mirrored and noisy"), plans
-        )
+        tilings = dict(zip((entry.image for entry in self.context.lr.entries), first.tilings, strict=True))
 
-    def _errand(self, plans: tuple[TilePlan, ...]) -> Errand:
-        return replace(Errand.of(self.lr), plans=plans)
+        def run(request: InferenceRequest) -> list[NDArray[np.uint8]]:
+            with scratch_folder() as folder:
+                images = self._run(job, request, Path(folder), "mirrored and noisy")
+                return [message.pixels for message in images]
 
-    def _again(
+        return PerturbationTest(self.context).finding(run, tilings)
+
+    def _outputs(
         self,
         job: Job,
-        errand: Errand,
+        request: InferenceRequest,
         label: str,
         order: Sequence[int] = (),
         noise: bool = False,
-        watch: RunWatch | None = None,
-    ) -> Made:
+        monitor: RunMonitor | None = None,
+    ) -> RunOutputs:
         """Run the images, in this order, and hash what comes out."""
-        order = order or range(len(errand.layouts))
-        outputs: dict[str, str] = {}
-        plans: dict[int, TilePlan] = {}
+        order = order or range(len(request.layouts))
+        hashes: dict[str, str] = {}
+        tilings: dict[int, TileSettings] = {}
         with scratch_folder() as folder:
-            hr = pack_hr(self.setting, self.lr, Path(folder), noise) if job.leaking else None
-            asked = reordered(replace(errand, hr=hr), order)
-            for place, sr, tiling in self._run(job, asked, Path(folder), label, watch):
-                entry = self.lr.entries[order[place]]
-                outputs[entry.image] = pixel_hash(sr)
-                plans[order[place]] = plan_of(tiling)
-                if watch is not None:
-                    reference = self.setting.scorer.reference(self.images[entry.image])
-                    watch.look(entry, sr, reference, self.lr.pixels(entry))
-        return Made(outputs, tuple(plans[index] for index in sorted(plans)), self._device)
-
-    def _answers(self, job: Job, errand: Errand, label: str) -> list[Pixels8]:
-        with scratch_folder() as folder:
-            return [sr for _, sr, _ in self._run(job, errand, Path(folder), label)]
+            hr = pack_hr(self.context, Path(folder), noise) if job.leaking else None
+            reordered = replace(request, hr=hr).reordered(order)
+            for message in self._run(job, reordered, Path(folder), label, monitor):
+                entry = self.context.lr.entries[order[message.index]]
+                hashes[entry.image] = pixel_hash(message.pixels)
+                tilings[order[message.index]] = message.tiling.settings
+                if monitor is not None:
+                    lr = self.context.lr.pixels(entry)
+                    monitor.on_image(entry, message.pixels, self.context.hr(entry.image), lr)
+        return RunOutputs(hashes, tuple(tilings[index] for index in sorted(tilings)), self._device)
 
     def _run(
-        self, job: Job, errand: Errand, scratch: Path, label: str, watch: RunWatch | None = None
-    ) -> Iterator[tuple[int, Pixels8, Mapping[str, Any]]]:
-        total = len(errand.layouts)
-        for message in self.workers.run(job, errand, scratch):
-            self._device = message.get("device", self._device)
-            if watch is not None:
-                watch.hear(message)
-            if message["event"] != "image":
-                continue
-            yield message["index"], message["pixels"], message["tiling"]
-            self.progress(
-                ProgressEvent(f"audit of {job.label}: {label}", message["index"] + 1, total, "images")
-            )
+        self,
+        job: Job,
+        request: InferenceRequest,
+        scratch: Path,
+        label: str,
+        monitor: RunMonitor | None = None,
+    ) -> Iterator[ImageDone]:
+        total = len(request.layouts)
+        for message in self.client.run(job, request, scratch):
+            if isinstance(message, Ready):
+                self._device = message.device
+            if monitor is not None:
+                monitor.on_message(message)
+            if isinstance(message, ImageDone):
+                yield message
+                self.progress(
+                    ProgressEvent(f"audit of {job.label}: {label}", message.index + 1, total, "images")
+                )
 
 
-def _another_order(count: int) -> list[int]:
-    """The images backwards: no image keeps its place but the middle one, and none its predecessor."""
-    return list(range(count))[::-1]
+class PerturbationTest:
+    """What a model loses, in dB, on images that it cannot have stored."""
+
+    def __init__(self, context: EvaluationContext) -> None:
+        self.context = context
+        self.scale = context.scorer.scale
+        chosen = {image.id for image in context.spread(_PERTURBED)}
+        self.entries = [entry for entry in context.lr.entries if entry.image in chosen]
+
+    def finding(
+        self, run: Callable[[InferenceRequest], list[NDArray[np.uint8]]], tilings: Mapping[str, TileSettings]
+    ) -> Finding:
+        """The finding for the model behind ``run``; ``tilings`` says how its images were scored."""
+        cases = [(entry, *case) for entry in self.entries for case in self._perturbations(entry)]
+        with scratch_folder() as folder:
+            pack = Path(folder) / "probes.bin"
+            layouts = write_pack(pack, (lr for _, _, lr, _ in cases))
+            answers = run(InferenceRequest(pack, layouts, tuple(tilings[entry.image] for entry, *_ in cases)))
+        scores: dict[str, dict[str, tuple[float, float]]] = {}
+        for (entry, name, lr, hr), sr in zip(cases, answers, strict=True):
+            pair = self._psnr(sr, hr, lr), self._psnr(self._bicubic(lr), hr, lr)
+            scores.setdefault(name, {})[entry.image] = pair
+        plain = scores.pop(_UNCHANGED)
+        return probes.judge(
+            {
+                name: [(plain[image][0], pair[0], plain[image][1], pair[1]) for image, pair in pairs.items()]
+                for name, pairs in scores.items()
+            }
+        )
+
+    def _perturbations(self, entry: Entry) -> list[tuple[str, NDArray[np.uint8], Pixels]]:
+        """Name, LR and HR of the image itself and of each change."""
+        lr, hr = self.context.lr.pixels(entry), self.context.hr(entry.image)
+        changed = probes.probe_images(lr, self.context.scorer.degradation)
+        return [
+            (_UNCHANGED, lr, hr),
+            *((name, image, probes.reference(name, hr)) for name, image in changed.items()),
+        ]
+
+    def _psnr(self, sr: NDArray[np.uint8], hr: Pixels, lr: NDArray[np.uint8]) -> float:
+        case = self.context.scorer.protocol.case(sr, hr, lr, self.scale)
+        return float(registry.get("psnr").compute(case))
+
+    def _bicubic(self, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Keys' interpolation as the model of this name gives it."""
+        import torch
+
+        from srbench import models
+
+        planes = torch.from_numpy(lr / np.float64(255.0)).float()
+        stacked = planes[None, None] if lr.ndim == 2 else planes.permute(2, 0, 1)[None]
+        model = models.create("bicubic", scale=self.scale, channels=stacked.shape[1])
+        sr = (quantise(model.infer(stacked)) * 255.0).round().to(torch.uint8)[0].numpy()
+        return np.ascontiguousarray(sr[0] if lr.ndim == 2 else sr.transpose(1, 2, 0))
 
 
 def is_audited(manifest: Manifest) -> bool:
     """Whether a stored run has been audited."""
-    return any(one["guard"] == "lr_only" and one["status"] != "unchecked" for one in manifest.guards)
-
-
-def _changed(guard: str, change: str, differing: int, count: int) -> Finding:
-    if differing:
-        return Finding(guard, "failed", f"{change} {differing} of {count} outputs are others.")
-    return Finding(guard, "passed", f"{change} all {count} outputs are the same.")
+    return any(guard["guard"] == "lr_only" and guard["status"] != "unchecked" for guard in manifest.guards)
 
 
 def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> int:
     return sum(first[image] != second[image] for image in first)
 
 
-def _same_as_scored(now: Made, stored: Manifest) -> list[Finding]:
+def _compared(guard: str, change: str, first: RunOutputs, second: RunOutputs) -> Finding:
+    count, differing = len(first.hashes), _differing(first.hashes, second.hashes)
+    if differing:
+        return Finding(guard, "failed", f"{change} {differing} of {count} outputs are others.")
+    return Finding(guard, "passed", f"{change} all {count} outputs are the same.")
+
+
+def _same_as_scored(now: RunOutputs, stored: Manifest) -> list[Finding]:
     """Whether the scores, of an earlier run, belong to the pixels that the model gives today."""
     if not stored.outputs:
         words = "The scores come from before outputs were recorded; score again with --force."
         return [Finding("lr_only", "unchecked", words)]
-    changed = _differing(stored.outputs, now.outputs)
+    changed = _differing(stored.outputs, now.hashes)
     if not changed:
         return []
     words = f"{changed} of {len(stored.outputs)} images differ from the output that was scored"

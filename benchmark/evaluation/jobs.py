@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srbench import models
+from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
+from srbench.datasets import DatasetError, degrade
+from srbench.datasets.degrade import Degradation
 from srbench.errors import SrbenchError
 from srbench.files import sha256_file
 from srbench.models import ModelCard
@@ -20,7 +24,6 @@ if TYPE_CHECKING:
 
 
 DEFAULT_SCALE = 4
-DEFAULT_DEGRADATION = "bicubic"
 BASELINE = "bicubic"
 """The model that differences are taken from."""
 
@@ -30,16 +33,12 @@ class Job:
     """One network to run, or the reason why it cannot be run.
 
     Attributes:
-        model: registered name.
-        variant: its variant.
-        card: what is known of it; None when its file does not import.
+        card: None when the model's file does not import.
         channels: channels to build it with.
         weights: weights file; None for a model without.
-        sha256: of the weights file.
         header: of the weights file, where srbench wrote it.
         failure: why it failed before it was run.
         missing: what is missing and what to type.
-        notes: for the manifest.
         scale: magnification of the weights, where they decided it.
         rgb_to_grey: convert colour weights for the grey network.
         foreign: the network is no registered one: spandrel builds it from the weights.
@@ -93,53 +92,44 @@ class Job:
         """For the manifest."""
         if self.card is None:
             return {}
-        kept = ("title", "family", "year", "paper", "summary", "licence")
-        return {**{name: getattr(self.card, name) for name in kept}, "leaking": self.leaking}
+        stored = ("title", "family", "year", "paper", "summary", "licence")
+        return {**{name: getattr(self.card, name) for name in stored}, "leaking": self.leaking}
 
     def source_file(self) -> str:
         """The file that registered the model; the worker imports it when it does not know the name."""
-        module = sys.modules.get(self.card.module) if self.card else None
-        return str(getattr(module, "__file__", None) or "")
+        module = self.card.module if self.card else ""
+        if module in sys.modules:
+            return str(getattr(sys.modules[module], "__file__", None) or "")
+        spec = importlib.util.find_spec(module) if module else None
+        return str(spec.origin or "") if spec else ""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the caller asked for.
+class EvaluationRequest:
+    """What jobs are resolved for.
 
     Attributes:
-        scale: magnification; None leaves it to given weights.
+        config: scale, variant, weights and the like.
         dataset: name of the dataset.
-        variant: only this variant.
-        weights: one weights file.
-        runs: folder of the trained runs.
-        oracle: leaking variants too.
-        rgb_to_grey: convert colour weights for the grey network.
         channels: channels of the images; what has no weights to decide it is built for them.
-        degradation: how LR is made.
     """
 
-    scale: int | None
+    config: EvaluationConfig
     dataset: str
-    variant: str | None = None
-    weights: Path | None = None
-    runs: Path | None = None
-    oracle: bool = False
-    rgb_to_grey: bool = False
     channels: int = 1
-    degradation: str = DEFAULT_DEGRADATION
 
     @property
-    def magnification(self) -> int:
+    def scale(self) -> int:
         """The scale where no weights decide it."""
-        return self.scale or DEFAULT_SCALE
+        return self.config.scale or DEFAULT_SCALE
 
 
-def magnification(jobs: Sequence[Job], wanted: Wanted) -> int:
+def resolve_scale(jobs: Sequence[Job], request: EvaluationRequest) -> int:
     """The scale of an evaluation: the one typed, else that of the given weights."""
-    return next((job.scale for job in jobs if job.scale), wanted.magnification)
+    return next((job.scale for job in jobs if job.scale), request.scale)
 
 
-def resolve(names: Sequence[str] | str, wanted: Wanted) -> list[Job]:
+def resolve(names: Sequence[str] | str, request: EvaluationRequest) -> list[Job]:
     """The jobs behind ``names``, or behind every registered model that offers the scale (``"all"``).
 
     Without any name the given weights say whose they are.
@@ -149,21 +139,19 @@ def resolve(names: Sequence[str] | str, wanted: Wanted) -> list[Job]:
         SrbenchError: ``weights`` was given with more than one model, is not a readable file, or fits
             another network or several; a leaking variant was named without ``oracle``.
     """
-    if names == "all":
-        _refuse_weights(wanted, "--all")
-        return _allowed([job for name in models.model_names() for job in _of_any(name, wanted)], wanted)
+    weights = request.config.weights
     listed = list(dict.fromkeys([names] if isinstance(names, str) else names))
-    if wanted.weights is not None and not listed:
-        return _allowed([_given_alone(wanted.weights, wanted)], wanted)
-    if len(listed) != 1:
-        _refuse_weights(wanted, f"{len(listed)} models")
-    return _allowed([job for name in listed for job in _of_named(name, wanted)], wanted)
-
-
-def _allowed(jobs: list[Job], wanted: Wanted) -> list[Job]:
-    """The jobs, none of which sees HR unless that was asked for."""
+    if weights is not None and names != "all" and not listed:
+        jobs = [_given(weights, request)]
+    elif weights is not None and (names == "all" or len(listed) != 1):
+        given = "--all" if names == "all" else f"{len(listed)} models"
+        raise SrbenchError(f"One weights file belongs to one model, found {given}; name that model.")
+    elif names == "all":
+        jobs = [job for name in models.model_names() for job in _of_any(name, request)]
+    else:
+        jobs = [job for name in listed for job in _of_named(name, request)]
     for job in jobs:
-        if job.leaking and not wanted.oracle:
+        if job.leaking and not request.config.oracle:
             raise SrbenchError(
                 f"{job.model} {job.variant} looks at the HR image it should predict. To run it all the same, "
                 "as a row that is never ranked, add --oracle (oracle=True)."
@@ -171,80 +159,70 @@ def _allowed(jobs: list[Job], wanted: Wanted) -> list[Job]:
     return jobs
 
 
-def _refuse_weights(wanted: Wanted, what: str) -> None:
-    if wanted.weights is not None:
-        raise SrbenchError(f"One weights file belongs to one model, found {what}; name that model.")
-
-
-def _of_any(name: str, wanted: Wanted) -> list[Job]:
+def _of_any(name: str, request: EvaluationRequest) -> list[Job]:
     """Jobs of one of all models; one that does not import fails alone."""
+    variant = request.config.variant
     try:
         card = models.card(name)
     except Exception as error:  # a third-party file may raise anything
-        return [Job(name, wanted.variant or "default", failure=f"{type(error).__name__}: {error}")]
-    offered = wanted.magnification in card.scales
-    suits = wanted.variant is None or not card.trainable or wanted.variant in card.variants
-    return _of_card(card, wanted) if offered and suits and not _is_repeated(card, wanted) else []
+        return [Job(name, variant or "default", failure=f"{type(error).__name__}: {error}")]
+    suits = variant is None or not card.trainable or variant in card.variants
+    # At magnification 1 every interpolation gives the image back; one such row is enough.
+    repeated = request.scale == 1 and card.family == "interpolation" and card.name != BASELINE
+    return _of_card(card, request) if request.scale in card.scales and suits and not repeated else []
 
 
-def _is_repeated(card: ModelCard, wanted: Wanted) -> bool:
-    """At magnification 1 every interpolation gives the image back; one such row is enough."""
-    return wanted.magnification == 1 and card.family == "interpolation" and card.name != BASELINE
-
-
-def _of_named(name: str, wanted: Wanted) -> list[Job]:
-    card = models.card(name)
-    open_scale = wanted.scale is None and wanted.weights is not None
-    if not open_scale and wanted.magnification not in card.scales:
+def _of_named(name: str, request: EvaluationRequest) -> list[Job]:
+    card, config = models.card(name), request.config
+    open_scale = config.scale is None and config.weights is not None
+    if not open_scale and request.scale not in card.scales:
         offered = ", ".join(f"x{scale}" for scale in card.scales)
-        raise models.ModelError(f"{name} has no scale x{wanted.magnification}. It offers: {offered}.")
-    known = not card.trainable or wanted.variant is None or wanted.variant in card.variants
-    if not known:
+        raise models.ModelError(f"{name} has no scale x{request.scale}. It offers: {offered}.")
+    if card.trainable and config.variant not in (None, *card.variants):
         offered = ", ".join(card.variants)
-        raise models.ModelError(f"{name} has no variant {wanted.variant!r}. It offers: {offered}.")
-    return _of_card(card, wanted)
+        raise models.ModelError(f"{name} has no variant {config.variant!r}. It offers: {offered}.")
+    return _of_card(card, request)
 
 
-def _of_card(card: ModelCard, wanted: Wanted) -> list[Job]:
-    channels = next((n for n in (wanted.channels, 1) if n in card.channels), card.channels[0])
+def _of_card(card: ModelCard, request: EvaluationRequest) -> list[Job]:
+    channels = next((n for n in (request.channels, 1) if n in card.channels), card.channels[0])
+    config = request.config
     if not card.trainable:
-        if wanted.weights is not None:
+        if config.weights is not None:
             raise SrbenchError(f"{card.name} needs no weights; leave --weights out.")
         # A variant names a size of networks; interpolations have only their own.
-        variant = wanted.variant if wanted.variant in card.variants else card.variants[0]
+        variant = config.variant if config.variant in card.variants else card.variants[0]
         return [Job(card.name, variant, card, channels)]
-    if wanted.weights is not None:
-        return [_given(card, channels, wanted.weights, wanted)]
-    return _trained(card, channels, wanted)
+    if config.weights is not None:
+        return [_given(config.weights, request, card, channels)]
+    return _trained(card, channels, request)
 
 
-def _given(card: ModelCard, channels: int, path: Path, wanted: Wanted) -> Job:
+def _given(path: Path, request: EvaluationRequest, card: ModelCard | None = None, channels: int = 1) -> Job:
+    """The job of a weights file; without the card of a named model its tensors say whose it is."""
     from srbench import weights
 
+    variant, scale = request.config.variant, request.config.scale
     try:
-        network = weights.identify(path, model=card.name, variant=wanted.variant, scale=wanted.scale)
-    except weights.DamagedWeights as error:
-        variant = wanted.variant or card.variants[0]
-        return Job(card.name, variant, card, channels, path, sha256_file(path), failure=str(error))
-    return _of_file(network, path, wanted)
-
-
-def _given_alone(path: Path, wanted: Wanted) -> Job:
-    """The job of a weights file whose model was not named."""
-    from srbench import weights
-
-    try:
-        return _of_file(weights.identify(path, variant=wanted.variant, scale=wanted.scale), path, wanted)
+        network = weights.identify(path, model=card.name if card else None, variant=variant, scale=scale)
     except weights.UnknownNetwork:
-        return _foreign(path, wanted)
+        if card is not None:
+            raise
+        return _foreign(path, request)
+    except weights.DamagedWeights as error:
+        if card is None:
+            raise
+        variant = variant or card.variants[0]
+        return Job(card.name, variant, card, channels, path, sha256_file(path), failure=str(error))
+    return _of_file(network, path, request)
 
 
-def _of_file(network: WeightsHeader, path: Path, wanted: Wanted) -> Job:
+def _of_file(network: WeightsHeader, path: Path, request: EvaluationRequest) -> Job:
     """Colour weights run as they are, on replicated grey images, unless they are to be converted."""
     from srbench.weights import read_header
 
     card = models.card(network.model)
-    convert = wanted.rgb_to_grey and network.channels == 3 and 1 in card.channels
+    convert = request.config.rgb_to_grey and network.channels == 3 and 1 in card.channels
     return Job(
         card.name,
         network.variant,
@@ -258,12 +236,15 @@ def _of_file(network: WeightsHeader, path: Path, wanted: Wanted) -> Job:
     )
 
 
-def _foreign(path: Path, wanted: Wanted) -> Job:
+def _foreign(path: Path, request: EvaluationRequest) -> Job:
     """The job of a network that spandrel knows."""
     from srbench import spandrel_adapter
 
     model = spandrel_adapter.load(
-        path, scale=wanted.scale, variant=wanted.variant, rgb_to_grey=wanted.rgb_to_grey
+        path,
+        scale=request.config.scale,
+        variant=request.config.variant,
+        rgb_to_grey=request.config.rgb_to_grey,
     )
     return Job(
         model.card.name,
@@ -278,54 +259,89 @@ def _foreign(path: Path, wanted: Wanted) -> Job:
     )
 
 
-def _trained(card: ModelCard, channels: int, wanted: Wanted) -> list[Job]:
+def _trained(card: ModelCard, channels: int, request: EvaluationRequest) -> list[Job]:
     """A job for each variant and seed trained on this dataset and degradation, else on the nearest."""
     from srbench import weights
 
-    found = weights.find(card.name, scale=wanted.magnification, variant=wanted.variant, runs=wanted.runs)
-    if wanted.variant is None and not wanted.oracle:
-        found = [one for one in found if one.header.variant not in card.leaking]
-    found = [one for one in found if one.header.dataset == wanted.dataset] or found
-    found = [one for one in found if _degraded_alike(one.header, wanted)] or found
+    config = request.config
+    files = weights.find(card.name, scale=request.scale, variant=config.variant, runs=config.runs)
+    if config.variant is None and not config.oracle:
+        files = [file for file in files if file.header.variant not in card.leaking]
+    files = [file for file in files if file.header.dataset == request.dataset] or files
+    files = [file for file in files if _degraded_alike(file.header, request)] or files
     jobs = [
-        Job(card.name, one.header.variant, card, one.header.channels, one.path, one.sha256, one.header)
-        for one in found
+        Job(
+            card.name,
+            file.header.variant,
+            card,
+            file.header.channels,
+            file.path,
+            file.sha256,
+            file.header,
+            notes=_trained_otherwise(file.header, request),
+        )
+        for file in files
     ]
-    jobs = [replace(job, notes=_trained_otherwise(job, wanted)) for job in jobs]
-    return jobs or [_untrained(card, channels, wanted)]
+    return jobs or [_untrained(card, channels, request)]
 
 
-def _degraded_alike(header: WeightsHeader, wanted: Wanted) -> bool:
+def _degraded_alike(header: WeightsHeader, request: EvaluationRequest) -> bool:
     """Whether weights were trained on LR like that of the evaluation (old files do not say: then, yes)."""
-    from srbench.datasets import degrade
-
-    return header.degradation in ("", degrade.get(wanted.degradation).id)
+    return header.degradation in ("", degrade.get(request.config.degradation).id)
 
 
-def _trained_otherwise(job: Job, wanted: Wanted) -> tuple[str, ...]:
-    if job.header is None:
-        return ()
+def _trained_otherwise(header: WeightsHeader, request: EvaluationRequest) -> tuple[str, ...]:
     notes = []
-    if job.header.dataset != wanted.dataset:
-        notes.append(f"trained on {job.header.dataset or 'unknown data'}")
-    if not _degraded_alike(job.header, wanted):
-        notes.append(f"trained on LR made by {job.header.degradation}")
+    if header.dataset != request.dataset:
+        notes.append(f"trained on {header.dataset or 'unknown data'}")
+    if not _degraded_alike(header, request):
+        notes.append(f"trained on LR made by {header.degradation}")
     return tuple(notes)
 
 
-def _untrained(card: ModelCard, channels: int, wanted: Wanted) -> Job:
-    variant = wanted.variant or card.variants[0]
-    command = [
-        "srbench",
-        "train",
-        card.name,
-        "--dataset",
-        wanted.dataset,
-        "--scale",
-        str(wanted.magnification),
-    ]
+def _untrained(card: ModelCard, channels: int, request: EvaluationRequest) -> Job:
+    variant = request.config.variant or card.variants[0]
+    command = ["srbench", "train", card.name, "--dataset", request.dataset, "--scale", str(request.scale)]
     if variant != card.variants[0]:
         command += ["--variant", variant]
-    if wanted.degradation != DEFAULT_DEGRADATION:
-        command += ["--degradation", wanted.degradation]
+    if request.config.degradation != DEFAULT_DEGRADATION:
+        command += ["--degradation", request.config.degradation]
     return Job(card.name, variant, card, channels, missing=f"no trained weights; type: {shlex.join(command)}")
+
+
+def check_task(degradation: Degradation, scale: int) -> None:
+    """Refuse a degradation that is not defined at this scale, or that gives the HR image itself.
+
+    Raises:
+        DatasetError: says what to type instead.
+    """
+    if not _is_defined(degradation, scale):
+        offered = " or ".join(f"--scale {number}" for number in degradation.scales or ())
+        raise DatasetError(
+            f"{degradation.name} is not defined at scale {scale}. Type {offered}, or {_instead(scale)}."
+        )
+    if not _changes_images(degradation, scale):
+        raise DatasetError(
+            f"{degradation.id} at scale {scale} gives the HR image itself as LR: nothing is to be restored. "
+            f"Type a larger --scale, or {_instead(scale)}."
+        )
+
+
+def _instead(scale: int) -> str:
+    degradations = map(degrade.get, degrade.names())
+    fit = [way.name for way in degradations if _is_defined(way, scale) and _changes_images(way, scale)]
+    return f"--degradation with one of: {', '.join(fit)}" if fit else "choose another degradation"
+
+
+def _is_defined(degradation: Degradation, scale: int) -> bool:
+    return degradation.scales is None or scale in degradation.scales
+
+
+def _changes_images(degradation: Degradation, scale: int) -> bool:
+    """Whether the 8-bit LR is anything but HR; without magnification and noise a busy image is tried."""
+    if scale > 1 or degradation.stochastic:
+        return True
+    import torch
+
+    probe = (torch.arange(64, dtype=torch.float64) * 37 % 64 * 4 / 255).reshape(1, 1, 8, 8)
+    return not torch.equal(degrade.quantise(degradation(probe, scale)), degrade.quantise(probe))

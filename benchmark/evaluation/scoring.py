@@ -56,17 +56,24 @@ class Scorer:
         self._needs = {metric.name: metric.needs() for metric in self.metrics}
         self._databars: dict[str, bool] = {}
 
-    def reference(self, image: Micrograph) -> Pixels:
-        """The HR pixels that a score is measured against, cut to a multiple of the scale."""
-        return cut_to_scale(self.micrographs.pixels(image.id), self.scale)
+    def with_metrics(self, metrics: Sequence[Metric]) -> Scorer:
+        """The same with other metrics."""
+        return Scorer(self.micrographs, self.protocol, metrics, self.degradation, self.scale)
 
-    def scores(self, image: Micrograph, sr: Pixels, lr: NDArray[np.uint8]) -> list[Score]:
-        """One score a metric; ``sr`` and ``lr`` are ``(H, W)`` or ``(H, W, 3)``."""
-        hr = self.reference(image)
+    def scores(self, image: Micrograph, sr: Pixels, hr: Pixels, lr: NDArray[np.uint8]) -> list[Score]:
+        """One score a metric.
+
+        Args:
+            image: which one.
+            sr: the result, ``(H, W)`` or ``(H, W, 3)``.
+            hr: the reference, cut to a multiple of the scale.
+            lr: what the model was given.
+        """
         if self._has_databar(image.id, hr):
             return self.without_value(
                 image, "the reference shows a databar; cut it off: a score of drawn text says nothing"
             )
+        second = self.micrographs.acquisition(image.id, SECOND)
         case = self.protocol.case(
             sr,
             hr,
@@ -78,14 +85,9 @@ class Scorer:
             pixel_size_nm=image.pixel_size_nm,
             category=image.category,
             clean=self.micrographs.card.kind == "synthetic",
-            second=self._second(image),
+            second=None if second is None else cut_to_scale(second, self.scale),
         )
         return [self._score(metric, case, image) for metric in self.metrics]
-
-    def _second(self, image: Micrograph) -> Pixels | None:
-        """A second acquisition of the image's field, cut like the reference."""
-        scan = self.micrographs.acquisition(image.id, SECOND)
-        return None if scan is None else cut_to_scale(scan, self.scale)
 
     def without_value(self, image: Micrograph, reason: str) -> list[Score]:
         """One missing score a metric, all for the same reason."""

@@ -5,19 +5,23 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, cast
 
+from srbench.config import EvaluationConfig
 from srbench.datasets import DatasetError, Micrograph, MicrographSet, degrade
-from srbench.datasets.degrade import Degradation
-from srbench.datasets.interface import SPLITS, Split
-from srbench.evaluation.jobs import Job
-from srbench.evaluation.lr_cache import LrCache
-from srbench.evaluation.protocol import Protocol, default_for, named
+from srbench.datasets.interface import SPLITS, Pixels, ProgressCallback, Split, silent
+from srbench.evaluation import lr_cache
+from srbench.evaluation.jobs import Job, check_task
+from srbench.evaluation.lr_cache import LrCache, cut_to_scale
+from srbench.evaluation.protocol import default_for, named
 from srbench.evaluation.scoring import Scorer, choose_metrics
-from srbench.evaluation.task import check_task
+from srbench.home import cache_folder
 from srbench.store import Manifest, RunKey, Status
+
+HR_CACHE_BYTES = 1 << 30
+"""A thousand micrographs of a megapixel; the others are read anew for every model."""
 
 _KIND_WORDS = {
     "real": "real micrographs",
@@ -32,13 +36,70 @@ _SHARED_NOISE = (
 
 
 @dataclass(frozen=True)
-class Setting:
-    """The conditions of an evaluation."""
+class EvaluationContext:
+    """The data and conditions of an evaluation.
+
+    Attributes:
+        micrographs: the dataset.
+        split: the split that is scored.
+        images: its micrographs by id, in their order.
+        scorer: protocol, metrics, degradation and scale.
+        lr: the LR images that every model is given.
+    """
 
     micrographs: MicrographSet
-    images: tuple[Micrograph, ...]
     split: str
+    images: Mapping[str, Micrograph]
     scorer: Scorer
+    lr: LrCache
+    _hr: dict[str, Pixels] = field(default_factory=dict, repr=False, compare=False)
+
+    @staticmethod
+    def create(
+        micrographs: MicrographSet, config: EvaluationConfig, scale: int, progress: ProgressCallback = silent
+    ) -> EvaluationContext:
+        """Resolve the names and make the LR images.
+
+        Raises:
+            DatasetError: unknown split or degradation, nothing in the split, or nothing to restore at this
+                scale.
+            SrbenchError: unknown protocol or metric.
+        """
+        if config.split not in (*SPLITS, "all"):
+            raise DatasetError(f"Unknown split {config.split!r}; there are {', '.join(SPLITS)} and all.")
+        images = micrographs.split(cast(Split, config.split))
+        if not images:
+            counts = ", ".join(f"{name} {len(micrographs.split(name))}" for name in SPLITS)
+            raise DatasetError(
+                f"{micrographs.name} has no images in split {config.split!r} ({counts}); choose another "
+                "--split."
+            )
+        degradation = degrade.get(config.degradation)
+        check_task(degradation, scale)
+        protocol = named(config.protocol or default_for(micrographs.card.kind))
+        if channels_of(micrographs) == 3:
+            protocol = protocol.for_colour()
+        scorer = Scorer(micrographs, protocol, choose_metrics(config.metrics), degradation, scale)
+        lr = lr_cache.prepare(micrographs, images, degradation, scale, cache_folder() / "lr", progress)
+        by_id = {image.id: image for image in images}
+        return EvaluationContext(micrographs, config.split, by_id, scorer, lr)
+
+    def hr(self, image_id: str) -> Pixels:
+        """The reference, cut to a multiple of the scale.
+
+        What has been read stays in memory up to ``HR_CACHE_BYTES``. Nothing is dropped for a later image:
+        every model goes through the images in the same order, so that the oldest is needed next.
+        """
+        if image_id in self._hr:
+            return self._hr[image_id]
+        pixels = cut_to_scale(self.micrographs.pixels(image_id), self.scorer.scale)
+        if sum(cached.nbytes for cached in self._hr.values()) + pixels.nbytes <= HR_CACHE_BYTES:
+            self._hr[image_id] = pixels
+        return pixels
+
+    def spread(self, count: int) -> list[Micrograph]:
+        """At most ``count`` images that have LR, over the categories."""
+        return over_categories([self.images[entry.image] for entry in self.lr.entries], count)
 
     def key(self, job: Job) -> RunKey:
         """The identity of a run of this job."""
@@ -65,13 +126,12 @@ class Setting:
         """One line of what the numbers mean; ``chosen`` where the caller named the protocol."""
         kind = self.micrographs.card.kind
         protocol = self.scorer.protocol.id + ("" if chosen else f" (default for {_KIND_WORDS[kind]})")
-        place = f"{self.micrographs.name}, {self.split}, x{self.scorer.scale}"
-        return f"{place}, LR by {self.scorer.degradation.id}, protocol {protocol}"
+        data = f"{self.micrographs.name}, {self.split}, x{self.scorer.scale}"
+        return f"{data}, LR by {self.scorer.degradation.id}, protocol {protocol}"
 
     def manifest(
         self,
         job: Job,
-        lr: LrCache,
         status: Status,
         reason: str = "",
         device: Mapping[str, Any] | None = None,
@@ -80,6 +140,8 @@ class Setting:
     ) -> Manifest:
         """The manifest of a run of this job."""
         recipe_notes = job.header.notes if job.header else ()
+        noisy = self.scorer.degradation.noise is not None
+        noise_notes = [_SHARED_NOISE] if noisy and self.micrographs.card.kind in ("real", "user") else []
         return Manifest(
             key=self.key(job),
             status=status,
@@ -88,19 +150,15 @@ class Setting:
             command=shlex.join(sys.argv),
             versions=versions(),
             device=device or {},
-            data=self._data(lr),
+            data=self._data(),
             protocol=self.scorer.protocol.describe(),
             weights=job.describe_weights(),
             cost=cost or {},
             card=job.describe_card(),
-            notes=[*job.notes, *recipe_notes, *self._notes(), *notes],
+            notes=[*job.notes, *recipe_notes, *noise_notes, *notes],
         )
 
-    def _notes(self) -> list[str]:
-        noisy = self.scorer.degradation.noise is not None
-        return [_SHARED_NOISE] if noisy and self.micrographs.card.kind in ("real", "user") else []
-
-    def _data(self, lr: LrCache) -> dict[str, Any]:
+    def _data(self) -> dict[str, Any]:
         card = self.micrographs.card
         return {
             "title": card.title,
@@ -110,60 +168,20 @@ class Setting:
             "citation": card.citation,
             "channels": channels_of(self.micrographs),
             "lr_made_by": self.scorer.degradation.summary,
-            "lr_settings": _settings(self.scorer.degradation),
+            # those too that the id leaves out as defaults
+            "lr_settings": ", ".join(f"{k}={v:g}" for k, v in self.scorer.degradation.settings.items()),
             "images": len(self.images),
-            "groups": len({image.group for image in self.images}),
+            "groups": len({image.group for image in self.images.values()}),
             "fingerprint": self.micrographs.fingerprint,
-            "lr_sha256": lr.sha256,
+            "lr_sha256": self.lr.sha256,
             "reference_id": self.reference_id,
-            "skipped": {**self.micrographs.skipped, **lr.unusable},
+            "skipped": {**self.micrographs.skipped, **self.lr.unusable},
         }
-
-
-def make_setting(
-    micrographs: MicrographSet,
-    *,
-    split: str,
-    degradation: str,
-    protocol: str | None,
-    metrics: Sequence[str] | None,
-    scale: int,
-) -> Setting:
-    """Resolve the names.
-
-    Raises:
-        DatasetError: unknown split or degradation, nothing in the split, or nothing to restore at this scale.
-        SrbenchError: unknown protocol or metric.
-    """
-    if split not in (*SPLITS, "all"):
-        raise DatasetError(f"Unknown split {split!r}; there are {', '.join(SPLITS)} and all.")
-    images = micrographs.split(cast(Split, split))
-    if not images:
-        counts = ", ".join(f"{name} {len(micrographs.split(name))}" for name in SPLITS)
-        raise DatasetError(
-            f"{micrographs.name} has no images in split {split!r} ({counts}); choose another --split."
-        )
-    chosen = degrade.get(degradation)
-    check_task(chosen, scale)
-    scorer = Scorer(micrographs, _protocol(protocol, micrographs), choose_metrics(metrics), chosen, scale)
-    return Setting(micrographs, images, split, scorer)
 
 
 def channels_of(micrographs: MicrographSet) -> int:
     """3 where the dataset has a colour image, else 1."""
     return max((image.channels for image in micrographs.images), default=1)
-
-
-def _settings(degradation: Degradation) -> str:
-    """All settings, those that the id leaves out as defaults too."""
-    known = degradation.settings.items()
-    return ", ".join(f"{name}={value:g}" for name, value in known)
-
-
-def _protocol(name: str | None, micrographs: MicrographSet) -> Protocol:
-    """The named protocol, or the one for this kind of data, as it is for the dataset's channels."""
-    protocol = named(name or default_for(micrographs.card.kind))
-    return protocol.for_colour() if channels_of(micrographs) == 3 else protocol
 
 
 def versions() -> dict[str, str]:
@@ -178,8 +196,10 @@ def versions() -> dict[str, str]:
     import srbench
 
     modules = {"srbench": srbench, "numpy": numpy, "scipy": scipy, "torch": torch, "opencv": cv2}
-    found = {name: str(module.__version__) for name, module in modules.items()}
-    return {"python": platform.python_version(), **found}
+    return {
+        "python": platform.python_version(),
+        **{name: str(module.__version__) for name, module in modules.items()},
+    }
 
 
 def over_categories(images: Sequence[Micrograph], count: int) -> list[Micrograph]:

@@ -19,7 +19,7 @@ from srbench.config import StageSettings, TrainConfig, apply
 from srbench.datasets import degrade
 from srbench.datasets.interface import Micrograph, MicrographSet, ProgressCallback, silent
 from srbench.errors import SrbenchError
-from srbench.evaluation.task import check_task
+from srbench.evaluation.jobs import check_task
 from srbench.files import write_text
 from srbench.home import runs_folder
 from srbench.models import ModelCard, ModelError, Recipe, SRModel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +38,7 @@ class LoadedWeights:
         return () if self.grey is None else (self.grey.described,)
 
 
-def load(model: SRModel, path: Path, *, rgb_to_grey: bool = False) -> LoadedWeights:
+def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = False) -> LoadedWeights:
     """Load weights into ``model.network``, in place and strictly.
 
     Other people's layouts of the network are understood (``model.convert``).
@@ -53,6 +54,7 @@ def load(model: SRModel, path: Path, *, rgb_to_grey: bool = False) -> LoadedWeig
         SrbenchError: no such file, a damaged file, a file that holds code, weights of another network (the
             message says which one where that is known), or colour weights that no grey network can repeat.
     """
+    path = Path(path)
     state = model.convert(read_state(path))
     header, requested = read_header(path), header_of(model)
     # Equal shapes do not make equal networks: VDSR has the same tensors at every magnification.

@@ -24,11 +24,11 @@ from srbench import datasets
 from srbench.datasets import Micrograph, degrade
 from srbench.datasets.resize import resize_by
 from srbench.evaluation.bootstrap import cluster, interval
-from srbench.evaluation.controls import random_texture
-from srbench.evaluation.lr_cache import lr_image, position_of
+from srbench.evaluation.lr_cache import cut_to_scale, lr_image, position_of
 from srbench.evaluation.metrics import psnr as fidelity
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.protocol import named
+from srbench.evaluation.references import random_texture
 from srbench.evaluation.scoring import Scorer
 from srbench.evaluation.setting import over_categories
 
@@ -89,12 +89,12 @@ def measured(
     values: Values = {metric.name: {name: [] for name in PLAYERS} for metric in scorer.metrics}
     sigmas = []
     for image in images:
-        hr = np.asarray(scorer.reference(image), np.uint8)
+        hr = np.asarray(cut_to_scale(scorer.micrographs.pixels(image.id), scorer.scale), np.uint8)
         lr = lr_image(hr, scorer.degradation, scorer.scale, position_of(image.id))
         found, sigma = players(hr, lr, scorer.scale, image.id, strength)
         sigmas.append(sigma)
         for name, sr in found.items():
-            for metric, score in zip(scorer.metrics, scorer.scores(image, sr, lr), strict=True):
+            for metric, score in zip(scorer.metrics, scorer.scores(image, sr, hr, lr), strict=True):
                 signless = metric.direction == "none" and metric.name != "gained_hf"
                 values[metric.name][name].append(abs(score.value) if signless else score.value)
     return values, sigmas

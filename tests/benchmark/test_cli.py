@@ -61,6 +61,8 @@ def test_show(tmp_path: Path) -> None:
         (("eval", "bicubic", "--dataset", "sem_synthetic", "--protocol", "sem-gray"), ("sem-grey",)),
         (("eval", "bicubic", "--dataset", "sem_synthetic", "--degradation", "bicubc"), ("bicubic",)),
         (("eval", "--dataset", "sem_synthetic"), ("--all",)),
+        (("eval", "bicubic"), ("--dataset",)),
+        (("eval", "bicubic", "--all"), ("not both",)),
         (("report",), ("srbench eval",)),
         (("data", "verify", "sem_open"), ("srbench data import",)),
         (("data", "import", "sem_synthetic", "--from", "."), ("sem_synthetic",)),

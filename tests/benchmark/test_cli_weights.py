@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,14 +14,19 @@ from click.testing import CliRunner, Result
 import srbench
 from srbench import models, weights
 from srbench.cli.app import cli
+from srbench.config import EvaluationConfig
 from srbench.errors import SrbenchError
-from srbench.evaluation.jobs import Wanted, magnification, resolve
+from srbench.evaluation.jobs import EvaluationRequest, resolve, resolve_scale
 from srbench.files import sha256_file
-from srbench.inference import infer_files
+from srbench.inference import infer
 from srbench.store import ScoreStore
 from srbench.weights import WeightsHeader
 
 torch.set_num_threads(1)
+
+
+def request(scale: int | None, **options: Any) -> EvaluationRequest:
+    return EvaluationRequest(EvaluationConfig.of({"scale": scale, **options}), "sem")
 
 
 @pytest.fixture(autouse=True)
@@ -83,20 +89,20 @@ def test_eval_of_a_colour_file_alone(tmp_path: Path) -> None:
 
 def test_a_named_model_takes_variant_and_channels_from_the_file(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.pth", "srgan", scale=4, channels=3, variant="msrresnet")
-    (job,) = resolve(["srgan"], Wanted(4, "sem", weights=path))
+    (job,) = resolve(["srgan"], request(4, weights=path))
     assert (job.variant, job.channels, job.rgb_to_grey) == ("msrresnet", 3, False)
-    (job,) = resolve(["srgan"], Wanted(None, "sem", weights=path, rgb_to_grey=True))
+    (job,) = resolve(["srgan"], request(None, weights=path, rgb_to_grey=True))
     assert (job.channels, job.rgb_to_grey, job.scale) == (1, True, 4)
     assert job.weights_id != job.sha256 and len(job.weights_id) == 64
 
 
 def test_the_scale_of_the_file_counts_unless_typed(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.pth", "edsr", scale=3)
-    wanted = Wanted(None, "sem", weights=path)
-    assert magnification(resolve([], wanted), wanted) == 3
+    wanted = request(None, weights=path)
+    assert resolve_scale(resolve([], wanted), wanted) == 3
     with pytest.raises(SrbenchError, match="holds edsr variant tiny, x3, 1 channel, not edsr, x2"):
-        resolve(["edsr"], Wanted(2, "sem", weights=path))
-    assert magnification(resolve(["bicubic"], Wanted(None, "sem")), Wanted(None, "sem")) == 4
+        resolve(["edsr"], request(2, weights=path))
+    assert resolve_scale(resolve(["bicubic"], request(None)), request(None)) == 4
 
 
 @pytest.mark.parametrize(
@@ -166,11 +172,11 @@ def test_the_models_default_variant_is_preferred(home: Path, image: Path, tmp_pa
     """Neither the alphabet nor a longer training of another variant decides; only the card's order does."""
     said: list[str] = []
     trained(home, "tiny", "paper")
-    infer_files("edsr", [image], out=tmp_path / "a", tell=said.append)
+    infer("edsr", [image], out=tmp_path / "a", tell=said.append)
     assert "(tiny, trained on sem, budget paper" in said[-1] and "--variant" not in said[-1]
     trained(home, "baseline", "smoke", seed=1)
     trained(home, "baseline", "short", seed=2)
-    infer_files("edsr", [image], out=tmp_path / "b", tell=said.append)
+    infer("edsr", [image], out=tmp_path / "b", tell=said.append)
     assert (
         "(baseline, trained on sem, budget short, seed 2; also trained, choose with --variant: tiny)"
         in said[-1]

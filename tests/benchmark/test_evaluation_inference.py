@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from srbench import weights
 from srbench.errors import SrbenchError
-from srbench.inference import infer_files, super_resolve
+from srbench.inference import infer, super_resolve
 from srbench.models import ModelCard, SRModel, create
 from srbench.models.recipe import default_recipe
 
@@ -92,7 +92,7 @@ def test_files_are_written_and_a_bad_one_is_skipped_with_its_reason(tmp_path: Pa
     write(tmp_path / "in" / "b" / "x.tif", pixels(np.uint16, 16, 16))
     (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG not really")
     said: list[str] = []
-    outcome = infer_files("bicubic", [tmp_path / "in"], out=tmp_path / "out", scale=2, tell=said.append)
+    outcome = infer("bicubic", [tmp_path / "in"], out=tmp_path / "out", scale=2, tell=said.append)
     assert [path.name for path in outcome.written] == ["x_bicubic_x2.png", "x_bicubic_x2-2.png"]
     assert list(outcome.skipped) == [tmp_path / "in" / "broken.png"]
     eight, sixteen = (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in outcome.written)
@@ -103,7 +103,7 @@ def test_files_are_written_and_a_bad_one_is_skipped_with_its_reason(tmp_path: Pa
 
 def test_a_missing_file_is_skipped_not_fatal(tmp_path: Path) -> None:
     good = write(tmp_path / "good.png", pixels(np.uint8, 20, 20))
-    outcome = infer_files("nearest", [tmp_path / "no.png", good], out=tmp_path, scale=2)
+    outcome = infer("nearest", [tmp_path / "no.png", good], out=tmp_path, scale=2)
     assert len(outcome.written) == 1 and "no.png" in outcome.skipped[tmp_path / "no.png"]
 
 
@@ -112,7 +112,7 @@ def test_a_network_without_weights_says_how_to_get_them(
 ) -> None:
     monkeypatch.setenv("SRBENCH_HOME", str(tmp_path))
     with pytest.raises(SrbenchError, match=r"srbench train vdsr --dataset NAME --scale 4"):
-        infer_files("vdsr", [tmp_path], out=tmp_path)
+        infer("vdsr", [tmp_path], out=tmp_path)
 
 
 def test_scale_and_variant_come_from_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_scale_and_variant_come_from_the_weights(tmp_path: Path, monkeypatch: py
     path = tmp_path / "w.safetensors"
     header = weights.WeightsHeader("vdsr", "tiny", 3, 1, dataset="d", seed=0, budget="smoke")
     weights.save(path, network.network.state_dict(), header)
-    outcome = infer_files("vdsr", [image], out=tmp_path / "out", weights=path)
+    outcome = infer("vdsr", [image], out=tmp_path / "out", weights=path)
     assert outcome.written[0].name == "a_vdsr_x3.png"
     sr = cv2.imread(str(outcome.written[0]), cv2.IMREAD_UNCHANGED)
     assert sr is not None and np.array_equal(sr, super_resolve(network, cv2.imread(str(image), 0)))
@@ -138,5 +138,5 @@ def test_the_best_trained_weights_are_found_and_named(
         header = weights.WeightsHeader("vdsr", "tiny", 4, 1, dataset=dataset, seed=0, budget=budget)
         weights.save(tmp_path / "runs" / budget / "weights.safetensors", state, header)
     said: list[str] = []
-    infer_files("vdsr", [image], out=tmp_path / "out", tell=said.append)
+    infer("vdsr", [image], out=tmp_path / "out", tell=said.append)
     assert len(said) == 1 and "budget short" in said[0]

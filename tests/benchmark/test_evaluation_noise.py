@@ -15,11 +15,11 @@ import pytest
 import srbench
 from srbench.datasets import DatasetError, degrade
 from srbench.evaluation import lr_cache
+from srbench.evaluation.jobs import check_task
 from srbench.evaluation.metrics import registry
 from srbench.evaluation.metrics.registry import Case, MetricUnavailable
 from srbench.evaluation.protocol import named
 from srbench.evaluation.scoring import Scorer
-from srbench.evaluation.task import check_task
 from srbench.store import ScoreStore
 
 NOISY = "sem_pixel:dose=40,jitter=0.3"
@@ -78,13 +78,13 @@ def case(name: str, protocol: str = "sem-grey", sr: Any = None, scale: int = 4) 
     degradation = degrade.get(name)
     held: list[Case] = []
     scorer = Scorer(data, named(protocol), [registry.get("psnr")], degradation, scale)
-    image, hr = data.images[0], scorer.reference(data.images[0])
+    image, hr = data.images[0], lr_cache.cut_to_scale(data.pixels(data.images[0].id), scale)
     lr = lr_cache.lr_image(hr, degradation, scale, lr_cache.position_of(image.id))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "srbench.evaluation.scoring.measure", lambda metric, one: (held.append(one), (0.0, ""))[1]
         )
-        scorer.scores(image, hr if sr is None else sr, lr)
+        scorer.scores(image, hr if sr is None else sr, hr, lr)
     return held[0], hr
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import signal
 import subprocess
@@ -22,14 +21,17 @@ import torch
 
 import srbench
 from srbench import datasets, models, weights
+from srbench.config import EvaluationConfig
 from srbench.datasets import DatasetError, degrade
 from srbench.datasets.databar import has_databar
 from srbench.errors import SrbenchError
-from srbench.evaluation import lr_cache, statistics
-from srbench.evaluation.launch import run_worker
+from srbench.evaluation import lr_cache, setting, statistics
+from srbench.evaluation.errands import run_worker
+from srbench.evaluation.messages import ImageDone, WorkerJob
 from srbench.evaluation.protocol import named
+from srbench.evaluation.runner import EvaluationSummary
 from srbench.evaluation.scoring import Scorer, choose_metrics
-from srbench.evaluation.summary import EvaluationSummary
+from srbench.evaluation.setting import EvaluationContext
 from srbench.models import ModelError, registry
 from srbench.store import CONTROL, REFERENCES, Manifest, ScoreStore
 
@@ -373,32 +375,27 @@ def test_a_drawn_scene_with_a_dark_smooth_ground_is_no_micrograph_with_a_databar
     pixels = data.pixels(image.id)
     assert has_databar(pixels)
     scorer = Scorer(data, named("sem-grey"), choose_metrics(["psnr"]), degrade.get("bicubic"), 4)
-    (score,) = scorer.scores(image, pixels, np.zeros((96, 96), np.uint8))
+    (score,) = scorer.scores(image, pixels, pixels, np.zeros((96, 96), np.uint8))
     assert score.value == 100.0
 
 
 def run_models_on(cache: lr_cache.LrCache, folder: Path) -> list[bytes]:
     """The raw SR files a worker writes from an LR pack."""
     folder.mkdir()
-    job = {
-        "model": "bicubic",
-        "module": "",
-        "module_file": "",
-        "scale": 4,
-        "channels": 1,
-        "variant": models.card("bicubic").variants[0],
-        "weights": None,
-        "lr": str(cache.file),
-        "images": [one.layout for one in cache.methods],
-        "out": str(folder),
-        "device": "cpu",
-        "tile": None,
-        "max_bytes": None,
-    }
+    job = WorkerJob(
+        "bicubic",
+        models.card("bicubic").variants[0],
+        scale=4,
+        channels=1,
+        lr=str(cache.file),
+        images=tuple(entry.layout for entry in cache.entries),
+        out=str(folder),
+        device="cpu",
+    )
     return [
-        Path(message["file"]).read_bytes()
+        (folder / f"{message.index}.npy").read_bytes()
         for message in run_worker(job, folder, 120.0)
-        if message["event"] == "image"
+        if isinstance(message, ImageDone)
     ]
 
 
@@ -416,17 +413,41 @@ def test_noise_in_the_place_of_the_references_changes_no_output(tmp_path: Path) 
 
 
 def test_a_worker_is_told_no_name_and_no_place_of_the_references(tmp_path: Path) -> None:
-    told: list[dict[str, Any]] = []
+    jobs: list[WorkerJob] = []
 
-    def listen(job: dict[str, Any], *_: Any) -> Iterator[dict[str, Any]]:
-        told.append(job)
+    def listen(job: WorkerJob, *_: Any) -> Iterator[Any]:
+        jobs.append(job)
         return iter(())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("srbench.evaluation.errands.run_worker", listen)
         srbench.evaluate("fake_smooth", dataset=FakeSet(2), scale=4, results=tmp_path)
-    assert not {"dataset", "split", "ids", "hr"} & set(told[0])
-    assert "sub/" not in json.dumps(told[0])
+    assert not {"dataset", "split", "ids"} & set(vars(jobs[0])) and jobs[0].hr is None
+    assert "sub/" not in jobs[0].to_json()
+
+
+def test_a_reference_is_read_once_for_all_models(tmp_path: Path) -> None:
+    class Counted(FakeSet):  # type: ignore[misc]
+        def pixels(self, image_id: str) -> Any:
+            reads.append(image_id)
+            return super().pixels(image_id)
+
+    reads: list[str] = []
+    config = EvaluationConfig(results=tmp_path)
+    data = Counted(2, name="counted")
+    context = EvaluationContext.create(data, config, 4)
+    reads.clear()  # making LR and looking for its errors read HR too
+    for _ in range(3):
+        for image in data.images:
+            assert np.array_equal(context.hr(image.id), lr_cache.cut_to_scale(data.store[image.id], 4))
+    assert reads == [image.id for image in data.images]
+
+
+def test_references_beyond_the_cache_are_read_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(setting, "HR_CACHE_BYTES", 0)
+    context = EvaluationContext.create(FakeSet(1, name="large"), EvaluationConfig(results=tmp_path), 4)
+    (image,) = context.images
+    assert context.hr(image) is not context.hr(image)
 
 
 def test_lr_images_are_made_once_hashed_and_made_again_when_damaged(tmp_path: Path) -> None:

@@ -12,11 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from srbench import models, spandrel_adapter
+from srbench.config import EvaluationConfig
 from srbench.errors import SrbenchError
-from srbench.evaluation.jobs import Wanted, magnification, resolve
+from srbench.evaluation.jobs import EvaluationRequest, resolve, resolve_scale
 from srbench.evaluation.receptive import measured_radius
 
 torch.set_num_threads(1)
+
+
+def request(scale: int | None, **options: Any) -> EvaluationRequest:
+    return EvaluationRequest(EvaluationConfig.of({"scale": scale, **options}), "sem")
 
 
 class Unsupported(Exception):
@@ -118,22 +123,22 @@ def test_how_far_it_looks_can_be_measured(fake: Any, path: Path) -> None:
 
 
 def test_a_file_alone_becomes_a_job(fake: Any, path: Path) -> None:
-    (job,) = resolve([], Wanted(None, "sem", weights=path))
+    (job,) = resolve([], request(None, weights=path))
     assert job.foreign and job.card is not None and job.card.name == "spandrel-swinir"
     assert (job.variant, job.channels, job.notes) == (
         "large-8w",
         3,
         ("network built by spandrel 0.0 from the weights",),
     )
-    assert magnification([job], Wanted(None, "sem", weights=path)) == 3
+    assert resolve_scale([job], request(None, weights=path)) == 3
     for typed in ({"scale": 4}, {"scale": 3, "variant": "small"}):
         with pytest.raises(SrbenchError, match="Leave out what contradicts it"):
-            resolve([], Wanted(**{"scale": None, "dataset": "sem", "weights": path, **typed}))
+            resolve([], request(**{"scale": None, "weights": path, **typed}))
 
 
 def test_conversion_to_grey_is_refused_not_ignored(fake: Any, path: Path) -> None:
     with pytest.raises(SrbenchError, match="Leave --rgb-to-grey out"):
-        resolve([], Wanted(None, "sem", weights=path, rgb_to_grey=True))
+        resolve([], request(None, weights=path, rgb_to_grey=True))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +173,7 @@ def test_spandrel_not_knowing_and_failing_are_told_apart(fake: Any, path: Path) 
 def test_without_the_extra_the_command_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spandrel_adapter.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SrbenchError, match=r'pip install "srbench\[spandrel\]"'):
-        resolve([], Wanted(None, "sem", weights=path))
+        resolve([], request(None, weights=path))
 
 
 def real(path: Path, name: str) -> Path:
@@ -226,5 +231,5 @@ def test_registered_networks_come_first(tmp_path: Path) -> None:
     torch.save(
         models.create("esrgan", scale=4, channels=3, variant="tiny").network.state_dict(), tmp_path / "w.pth"
     )
-    (job,) = resolve([], Wanted(None, "sem", weights=tmp_path / "w.pth"))
+    (job,) = resolve([], request(None, weights=tmp_path / "w.pth"))
     assert (job.model, job.variant, job.foreign) == ("esrgan", "tiny", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -241,3 +242,40 @@ def test_training_mode_survives_a_failing_network():
     with pytest.raises(RuntimeError, match="out of memory"):
         wrap(network).infer(torch.rand(1, 1, 4, 4))
     assert network.training
+
+
+def test_the_stored_cards_are_those_that_the_files_register():
+    """After a change of a model's file: ``srbench models index``."""
+    from srbench.cli.models import measured_sizes
+
+    for name in model_names():
+        registered = registry.registered_card(name)
+        if not registered.module.startswith("srbench.models."):
+            continue
+        stored = registry._stored(name)
+        assert stored is not None, f"{name}: type srbench models index"
+        assert registry.stored_card(stored) == registered
+        assert stored["sizes"] == measured_sizes(registered)
+
+
+def test_a_file_that_has_changed_is_read_again(monkeypatch):
+    monkeypatch.setattr(registry, "source_hash", lambda module: "other")
+    assert registry._stored("edsr") is None and registry.stored_sizes("edsr") is None
+    assert card("edsr") == registry.registered_card("edsr")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["models", "list"], ["models", "show", "swinir"], ["models", "list", "--json"]]
+)
+def test_cards_are_shown_without_torch(arguments):
+    script = (
+        "import sys, contextlib, srbench.cli\n"
+        f"sys.argv = ['srbench', *{arguments}]\n"
+        "with contextlib.suppress(SystemExit): srbench.cli.main()\n"
+        "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules), 'type srbench models index'"
+    )
+    before = os.times()
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    assert spent < 0.6  # processor seconds: a busy machine makes it wait, not work

@@ -1,8 +1,8 @@
 """Whether what a model gives are undamaged images: no JPEG, the LR image's range and colours, no databar.
 
 Looks at finished 8-bit images beside the LR images that they came from. Size, type and finite values are
-enforced where the images are taken (:mod:`srbench.evaluation.run`, :mod:`srbench.evaluation.tiling`); a run
-that ended there is told of by :func:`finding_for_bad_output`.
+enforced where they come in (:mod:`srbench.evaluation.runner`, :mod:`srbench.evaluation.tiling`); a run that
+ended there is told of by :func:`finding_for_bad_output`.
 """
 
 from __future__ import annotations

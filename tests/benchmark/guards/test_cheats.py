@@ -18,7 +18,7 @@ from srbench import datasets, models, weights
 from srbench.datasets import MicrographSet, degrade
 from srbench.evaluation import lr_cache
 from srbench.evaluation.guards import finding_of
-from srbench.evaluation.summary import EvaluationSummary
+from srbench.evaluation.runner import EvaluationSummary
 from srbench.models import registry
 from srbench.store import Manifest, ScoreStore
 from srbench.weights.header import header_of

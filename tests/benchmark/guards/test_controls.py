@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from srbench.datasets import degrade
 from srbench.datasets.resize import resize, resize_by
 from srbench.errors import SrbenchError
-from srbench.evaluation.controls import periodic_spectrum, random_texture
 from srbench.evaluation.lr_cache import lr_image
 from srbench.evaluation.metrics.psnr import psnr_of
+from srbench.evaluation.references import periodic_spectrum, random_texture
 from srbench.evaluation.setting import over_categories
 
 Pixels = NDArray[np.uint8]

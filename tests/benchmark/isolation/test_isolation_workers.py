@@ -6,6 +6,7 @@ import importlib.util
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,9 +18,12 @@ import srbench
 from srbench import models
 from srbench.datasets import DatasetCard, Micrograph, MicrographSet
 from srbench.datasets.interface import Pixels
-from srbench.evaluation import launch, lr_cache
+from srbench.evaluation import errands, lr_cache
+from srbench.evaluation.errands import run_worker
 from srbench.evaluation.isolation import applying, for_job, landlock
 from srbench.evaluation.isolation.system_calls import Unavailable
+from srbench.evaluation.jobs import Job
+from srbench.evaluation.messages import Finished, ImageDone, Isolated, Ready, Warm, WorkerJob
 from srbench.models import registry
 from srbench.store import ScoreStore
 
@@ -83,14 +87,14 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.messages: list[Any] = []
-        self.failure: launch.WorkerFailed | None = None
+        self.failure: errands.WorkerFailed | None = None
 
     def listen(self, *arguments: Any) -> Iterator[Any]:
         try:
-            for message in launch.run_worker(*arguments):
+            for message in run_worker(*arguments):
                 self.messages.append(message)
                 yield message
-        except launch.WorkerFailed as error:
+        except errands.WorkerFailed as error:
             self.failure = error
             raise
 
@@ -104,8 +108,8 @@ class Scene:
             device="cpu",
         )
 
-    def told(self, event: str) -> Any:
-        return next(message for message in self.messages if message["event"] == event)
+    def message(self, kind: type) -> Any:
+        return next(message for message in self.messages if isinstance(message, kind))
 
 
 @pytest.fixture
@@ -123,9 +127,9 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 def test_a_model_that_tries_everything_gets_nothing_and_is_found_out(scene: Scene) -> None:
     summary = scene.evaluate("fake_thief")
     assert summary.scored, summary.text()
-    assert scene.told("ready")["isolation"]["level"] == "kernel"
+    assert scene.message(Ready).isolation["level"] == "kernel"
     hidden = scene.folder / "data"
-    attempts = scene.told("finished")["attempts"]
+    attempts = scene.message(Finished).attempts
     assert {str(hidden), str(hidden / "hr.png")} <= set(attempts)
     assert all(one.startswith((str(hidden), "/proc/")) for one in attempts)
 
@@ -155,17 +159,9 @@ def test_a_refusal_is_in_the_record_of_the_run(scene: Scene) -> None:
 def test_what_a_model_says_of_its_isolation_does_not_count() -> None:
     true = {"level": "none", "mechanism": "", "words": "open"}
     forged = {"level": "kernel", "mechanism": "lies", "words": "closed"}
-    told = launch._with_isolation(
-        iter(
-            [
-                {"event": "confined", "isolation": true},
-                {"event": "confined", "isolation": forged},
-                {"event": "ready", "isolation": forged, "params": 1},
-                {"event": "image", "isolation": forged},
-            ]
-        )
-    )
-    assert list(told) == [{"event": "ready", "isolation": true, "params": 1}, {"event": "image"}]
+    ready = Ready({}, (), 1, 1, 1)
+    sent = [Isolated(true), Isolated(forged), ready, Warm()]
+    assert list(errands._with_isolation(iter(sent))) == [replace(ready, isolation=true), Warm()]
 
 
 def test_the_note_with_the_hidden_places_is_gone_before_the_model_runs(tmp_path: Path) -> None:
@@ -223,33 +219,31 @@ def run(
     scratch.mkdir()
     card = models.card(name)
     variant = "tiny" if "tiny" in card.variants else card.variants[0]
-    module_file = str(sys.modules[card.module].__file__)
-    job = {
-        "model": name,
-        "module": card.module,
-        "module_file": module_file,
-        "scale": 4,
-        "channels": 1 if 1 in card.channels else 3,
-        "variant": variant,
-        "weights": None,
-        "lr": str(cache.file),
-        "images": [one.layout for one in cache.entries],
-        "out": str(scratch),
-        "device": device,
-        "tile": None,
-        "max_bytes": None,
-    }
+    module_file = Job(name, variant, card).source_file()
+    job = WorkerJob(
+        name,
+        variant,
+        scale=4,
+        channels=1 if 1 in card.channels else 3,
+        lr=str(cache.file),
+        images=tuple(entry.layout for entry in cache.entries),
+        out=str(scratch),
+        module=card.module,
+        module_file=module_file,
+        device=device,
+    )
     confinement = None
     if hidden is not None:
         confinement = for_job(
             lr=cache.file, weights=None, module_file=Path(module_file), scratch=scratch, hidden=hidden
         )
     found: dict[str, Any] = {"pixels": []}
-    for message in launch.run_worker(job, scratch, 300.0, confinement):
-        if message["event"] == "ready":
-            found["level"] = message["isolation"]["level"]
-        elif message["event"] == "image":
-            found["pixels"].append(Path(message["file"]).read_bytes())
-        elif message["event"] == "finished":
-            found |= {"attempts": message["attempts"], "peak": message["peak_bytes"]}
+    for message in run_worker(job, scratch, 300.0, confinement):
+        if isinstance(message, Ready):
+            assert message.isolation is not None
+            found["level"] = message.isolation["level"]
+        elif isinstance(message, ImageDone):
+            found["pixels"].append((scratch / f"{message.index}.npy").read_bytes())
+        elif isinstance(message, Finished):
+            found |= {"attempts": list(message.attempts), "peak": message.peak_bytes}
     return found
