@@ -205,7 +205,6 @@ def _ladder(channels: int, features: int, *, bias: bool) -> list[nn.Module]:
     return layers
 
 
-SLOPE = 0.2
 GAIN = 0.2
 """Of the orthogonal matrices that the weights start from."""
 
