@@ -10,28 +10,28 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from srbench.version import __version__
+
 if TYPE_CHECKING:
-    from srbench import datasets, models, weights
-    from srbench.evaluation import evaluate, metrics
-    from srbench.evaluation.comparison import compare
-    from srbench.inference import infer
+    from srbench import metrics
+    from srbench.evaluation import evaluate
+    from srbench.inference.predict import infer
     from srbench.reporting import report
+    from srbench.statistics.compare import compare
     from srbench.store import load_scores
     from srbench.training import train
 
-__version__ = "0.1.0"
-
 _VERBS = {
-    "compare": "srbench.evaluation.comparison",
+    "compare": "srbench.statistics.compare",
     "evaluate": "srbench.evaluation",
-    "infer": "srbench.inference",
+    "infer": "srbench.inference.predict",
     "load_scores": "srbench.store",
     "report": "srbench.reporting",
     "train": "srbench.training",
 }
 _PACKAGES = {
     "datasets": "srbench.datasets",
-    "metrics": "srbench.evaluation.metrics",
+    "metrics": "srbench.metrics",
     "models": "srbench.models",
     "weights": "srbench.weights",
 }

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from srbench.errors import SrbenchError, unknown
+from srbench.utils.errors import SrbenchError, unknown
 
 if TYPE_CHECKING:
     from srbench.models.recipe import Clip, Recipe, Stage

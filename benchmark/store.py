@@ -26,8 +26,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from srbench.errors import SrbenchError
-from srbench.files import atomic_write, unique_name, write_text
+from srbench.utils.errors import SrbenchError
+from srbench.utils.files import atomic_write, unique_name, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -224,12 +224,12 @@ def load_scores(results: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     ``image`` is empty for a property of the model; ``value`` is NaN exactly where ``reason`` says why.
 
     Args:
-        results: folder of a score store; ``srbench.home.results_folder()`` when None.
+        results: folder of a score store; ``srbench.utils.paths.results_folder()`` when None.
 
     Raises:
         SrbenchError: there is no such folder.
     """
-    from srbench.home import results_folder
+    from srbench.utils.paths import results_folder
 
     folder = Path(results) if results is not None else results_folder()
     if not folder.is_dir():

@@ -19,10 +19,19 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urljoin
 
-from srbench.datasets.digests import Content, Digest, digest_of
-from srbench.datasets.interface import DatasetError, ProgressCallback, ProgressEvent, silent
-from srbench.datasets.sealed import read_sealed, write_sealed
-from srbench.datasets.storage import flush, flush_folder, write_atomically, writing_to
+from srbench.utils.errors import DatasetError
+from srbench.utils.files import (
+    Content,
+    Digest,
+    digest_of,
+    flush,
+    flush_folder,
+    read_sealed,
+    write_atomically,
+    write_sealed,
+    writing_to,
+)
+from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 if TYPE_CHECKING:
     import requests

@@ -20,7 +20,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.interface import DatasetError, Pixels, ProgressCallback, ProgressEvent, silent
+from srbench.datasets.base import Pixels
+from srbench.utils.errors import DatasetError
+from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 Descriptors = NDArray[np.int16]
 Thumbnail = NDArray[np.float32]

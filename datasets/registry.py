@@ -15,8 +15,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeVar
 
-from srbench.datasets.interface import DatasetCard, DatasetError, DatasetSource, MicrographSet
-from srbench.datasets.names import near_miss
+from srbench.datasets.base import DatasetCard, DatasetSource, MicrographSet
+from srbench.utils.errors import DatasetError, near_miss
 
 ENTRY_POINT_GROUP = "srbench.datasets"
 _registered: dict[str, type[DatasetSource]] = {}

@@ -6,7 +6,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from srbench.datasets.interface import DatasetError, Micrograph, Split
+from srbench.datasets.base import Micrograph, Split
+from srbench.utils.errors import DatasetError
 
 _SHARE = 0.15
 

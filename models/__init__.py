@@ -1,6 +1,6 @@
 """Super-resolution networks and how each is trained: pure torch, no disk, no command line.
 
-``create(name, scale=4)`` gives an :class:`~srbench.models.interface.SRModel`; ``list_models()`` gives the
+``create(name, scale=4)`` gives an :class:`~srbench.models.base.SRModel`; ``list_models()`` gives the
 cards of all of them. A new model is one new file in this package, see ``registry.register_model``.
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from srbench.models.interface import GreyShift, ModelCard, ModelError, ReleasedWeights, SRModel
+from srbench.models.base import GreyShift, ModelCard, ReleasedWeights, SRModel
 from srbench.models.registry import card, create, list_models, model_names, register_model
+from srbench.utils.errors import ModelError
 
 if TYPE_CHECKING:
     from srbench.models.recipe import Budget, Recipe

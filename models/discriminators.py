@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from srbench.models.interface import ModelError
+from srbench.utils.errors import ModelError
 
 # The VGG-style discriminator of ESRGAN and SPSR in two forms that differ in names and biases only. Published
 # for images of 128 pixels; any side from 32 on is halved five times and fits a discriminator built for it.

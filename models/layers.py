@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from srbench.models.interface import ModelError
+from srbench.utils.errors import ModelError
 
 
 def _nearest(x: float) -> float:

@@ -22,15 +22,15 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from srbench.models.interface import (
+from srbench.models.base import (
     ModelCard,
-    ModelError,
     NetworkFactory,
     RecipeFactory,
     ReleasedWeights,
     SRModel,
     StateConverter,
 )
+from srbench.utils.errors import ModelError
 
 ENTRY_POINT_GROUP = "srbench.models"
 CARDS_FILE = Path(__file__).with_name("cards.json")
@@ -66,7 +66,7 @@ def register_model(
 ) -> Callable[[NetworkFactory], NetworkFactory]:
     """Register the decorated factory ``(scale, channels, variant) -> nn.Module`` under its own name.
 
-    The arguments are the fields of :class:`~srbench.models.interface.ModelCard`; ``recipe`` maps a
+    The arguments are the fields of :class:`~srbench.models.base.ModelCard`; ``recipe`` maps a
     ``RecipeRequest`` to a ``Recipe`` and defaults to plain L1 regression (``recipe.default_recipe``);
     ``convert`` renames the tensors of other people's checkpoints (none by default).
 

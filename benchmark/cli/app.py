@@ -6,7 +6,6 @@ import sys
 
 import click
 
-from srbench import __version__
 from srbench.cli.compare import compare
 from srbench.cli.console import fail
 from srbench.cli.datasets import data, datasets, degradations
@@ -18,6 +17,7 @@ from srbench.cli.models import models
 from srbench.cli.report import report
 from srbench.cli.train import train
 from srbench.cli.weights import weights
+from srbench.version import __version__
 
 INTERRUPTED = 130
 
@@ -75,9 +75,9 @@ def main() -> None:
 def _user_errors() -> tuple[type[Exception], ...]:
     """Error classes written for the user; only a module already imported can have raised one."""
     classes = {
-        "srbench.errors": "SrbenchError",
-        "srbench.models.interface": "ModelError",
-        "srbench.datasets.interface": "DatasetError",
+        "srbench.utils.errors": "SrbenchError",
+        "srbench.models.base": "ModelError",
+        "srbench.datasets.base": "DatasetError",
     }
     return tuple(
         getattr(sys.modules[module], name) for module, name in classes.items() if module in sys.modules

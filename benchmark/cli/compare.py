@@ -14,10 +14,10 @@ import click
 
 from srbench.cli.console import print_json
 from srbench.cli.options import results_option
-from srbench.reporting.formats import MINUS, MISSING, Measure, decimals_for, measures, number
+from srbench.reporting.text import MINUS, MISSING, Measure, decimals_for, measures, number
 
 if TYPE_CHECKING:
-    from srbench.evaluation.comparison import Comparison, MetricComparison, SelectedRuns, SideMean
+    from srbench.statistics.compare import Comparison, MetricComparison, SelectedRuns, SideMean
 
 _A_B = f"A {MINUS} B"
 _WORDS = {"better": "A better", "worse": "B better", "equivalent": "equivalent", "undecided": "undecided"}
@@ -56,7 +56,7 @@ def compare(
     A and B are MODEL, MODEL:VARIANT, or the first six or more digits of a weights hash. All training seeds of
     a model are taken together.
     """
-    from srbench.evaluation.comparison import compare as compare_models
+    from srbench.statistics.compare import compare as compare_models
 
     outcome = compare_models(first, second, metrics=metrics, margins=_margins(margins), **options)
     if as_json:
@@ -196,7 +196,7 @@ def _verdict_sentence(comparison: Comparison, result: MetricComparison, measure:
 
 
 def _why_undecided(result: MetricComparison, margin: str) -> str:
-    from srbench.evaluation.paired import VERDICT_GROUPS
+    from srbench.statistics.paired_tests import VERDICT_GROUPS
 
     low, high, _ = result.paired.interval
     groups = result.paired.n_groups
@@ -223,7 +223,7 @@ def _test_sentence(result: MetricComparison) -> str:
 
 def _seeds_sentence(side: SelectedRuns, mean: SideMean, decimals: int) -> str:
     """What a repeated training would change, as far as it is known."""
-    from srbench.evaluation.bootstrap import SEEDS_TO_RESAMPLE
+    from srbench.statistics.bootstrap import SEEDS_TO_RESAMPLE
 
     if mean.n_seeds > 1:
         drawn = "resampled in the interval" if mean.n_seeds >= SEEDS_TO_RESAMPLE else "too few to resample"

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from srbench.cli.console import note, print_fields, print_json, print_table
-from srbench.cli.progress import human_bytes, progress_reporter
+from srbench.utils.progress import human_bytes, progress_reporter
 
 if TYPE_CHECKING:
     from srbench.datasets import DatasetCard, Micrograph
-    from srbench.datasets.degrade.interface import Setting
-    from srbench.datasets.interface import DatasetSource, DatasetState, ImportReport
+    from srbench.datasets.base import DatasetSource, DatasetState, ImportReport
+    from srbench.datasets.degrade.base import Setting
 
 _KINDS = ("real", "synthetic", "user", "photographs")
 _SHOWN = 10
@@ -113,7 +113,8 @@ def show_dataset_command(name: str, skipped: bool, as_json: bool) -> None:
 
 def _state(entry: DatasetSource) -> DatasetState:
     """What is on disk; damage to one dataset must not hide the others."""
-    from srbench.datasets.interface import DatasetError, DatasetState
+    from srbench.datasets.base import DatasetState
+    from srbench.utils.errors import DatasetError
 
     try:
         return entry.state()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from srbench.cli.progress import progress_reporter
+from srbench.utils.progress import progress_reporter
 
 DATASET = "sem_synthetic:small"
 SCALE = 4
@@ -27,8 +27,8 @@ def demo(out: Path | None) -> None:
     Needs no data, no GPU and no network. A second call goes on where the first stopped.
     """
     from srbench.evaluation import evaluate
-    from srbench.home import home
     from srbench.reporting import report
+    from srbench.utils.paths import home
 
     folder = (out or home() / "demo").resolve()
     start = time.monotonic()

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from srbench import __version__
 from srbench.cli.console import print_fields, print_table
-from srbench.cli.progress import human_bytes
+from srbench.utils.progress import human_bytes
+from srbench.version import __version__
 
 _EXTRAS = {
     "basicsr": "BasicSR networks and metrics as a second opinion",
@@ -59,7 +59,7 @@ def _hardware() -> dict[str, str]:
     import psutil
     import torch
 
-    from srbench.home import cache_folder, home
+    from srbench.utils.paths import cache_folder, home
 
     folder = home()
     cuda = (
@@ -77,7 +77,7 @@ def _hardware() -> dict[str, str]:
 
 
 def _check_folder() -> list[str]:
-    from srbench.home import home
+    from srbench.utils.paths import home
 
     folder = _existing(home())
     if os.access(folder, os.W_OK):
@@ -90,8 +90,8 @@ def _existing(folder: Path) -> Path:
 
 
 def _pretrained() -> list[str]:
-    from srbench import pretrained
-    from srbench.errors import SrbenchError
+    from srbench.utils.errors import SrbenchError
+    from srbench.weights import imagenet as pretrained
 
     problems = []
     for name, file in pretrained.FILES.items():

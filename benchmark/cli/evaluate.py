@@ -14,7 +14,7 @@ from srbench.cli.options import (
     weights_option,
     weights_scale_option,
 )
-from srbench.cli.progress import progress_reporter
+from srbench.utils.progress import progress_reporter
 
 
 @click.command("eval")

@@ -41,7 +41,7 @@ def infer(
     With --weights FILE the model may be left out: it is read from the file. An image that cannot be read is
     named and skipped, the others are done; the exit code is then 1.
     """
-    from srbench.inference import infer as run_inference
+    from srbench.inference.predict import infer as run_inference
     from srbench.models import model_names
 
     if weights is not None and model is not None and model not in model_names() and Path(model).exists():

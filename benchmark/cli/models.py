@@ -82,8 +82,8 @@ def index_command() -> None:
     """Write ``models/cards.json``, from which list and show read (after a change of a model's file)."""
     import json
 
-    from srbench.files import write_text
     from srbench.models import registry
+    from srbench.utils.files import write_text
 
     entries = {}
     for name in registry.model_names():
@@ -107,7 +107,7 @@ def measured_sizes(card: ModelCard) -> dict[str, dict[str, str]]:
     """Parameters, multiply-adds and receptive radius of each variant, at the shown scale, grey."""
     import torch
 
-    from srbench.evaluation.cost import count_parameters, multiply_adds
+    from srbench.inference.profiling import count_parameters, multiply_adds
     from srbench.models import create
 
     scale, side = _shown_scale(card), 48

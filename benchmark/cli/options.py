@@ -11,7 +11,7 @@ def _located(_context: click.Context, _option: click.Parameter, path: Path | Non
     """The file of that name in the weights folder where there is none here."""
     if path is None:
         return None
-    from srbench.weights.finding import locate
+    from srbench.weights.find import locate
 
     return locate(path).resolve()
 

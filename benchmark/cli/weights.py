@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from srbench.cli.console import note, print_json, print_table
-from srbench.cli.progress import progress_reporter
+from srbench.utils.progress import progress_reporter
 
 if TYPE_CHECKING:
     from srbench.weights.published import Published
@@ -51,7 +51,7 @@ def fetch_command(context: click.Context, name: str) -> None:
     The licence is shown first. A file that only a person can get is named with its page. Exit code 1 when
     one could not be had.
     """
-    from srbench.errors import SrbenchError
+    from srbench.utils.errors import SrbenchError
     from srbench.weights.published import fetch, select
 
     failed = 0
@@ -76,9 +76,9 @@ def check_command(context: click.Context, paths: tuple[Path, ...]) -> None:
     PATHS are files or folders; by default the weights folder and the trained runs of the srbench home. Exit
     code 1 when something is wrong.
     """
-    from srbench.home import runs_folder, weights_folder
-    from srbench.weights.checking import check, weights_files
-    from srbench.weights.finding import locate
+    from srbench.utils.paths import runs_folder, weights_folder
+    from srbench.weights.find import locate
+    from srbench.weights.published import check, weights_files
 
     places = [locate(path) for path in paths] or [
         weights_folder(),

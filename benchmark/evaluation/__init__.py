@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from srbench.evaluation.runner import EvaluationSummary, Outcome, evaluate
-    from srbench.evaluation.statistics import leaderboard
+    from srbench.evaluation.evaluate import EvaluationSummary, Outcome, evaluate
+    from srbench.statistics.leaderboard import leaderboard
 
 __all__ = ["EvaluationSummary", "Outcome", "evaluate", "leaderboard"]
 

@@ -17,19 +17,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srbench.checks import Finding, probes
+from srbench.datasets.base import Pixels
 from srbench.datasets.degrade import quantise
-from srbench.datasets.interface import Pixels, ProgressCallback, ProgressEvent
-from srbench.datasets.storage import pixel_hash
-from srbench.evaluation.errands import InferenceRequest, RunOutputs, WorkerClient, scratch_folder, write_pack
-from srbench.evaluation.guarding import RunMonitor
-from srbench.evaluation.guards import Finding, probes
+from srbench.datasets.lr_images import Entry
+from srbench.evaluation.context import EvaluationContext
 from srbench.evaluation.jobs import Job
-from srbench.evaluation.lr_cache import Entry
 from srbench.evaluation.messages import ImageDone, Ready, TileSettings
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.references import pack_hr
-from srbench.evaluation.setting import EvaluationContext
+from srbench.evaluation.monitor import RunMonitor
+from srbench.evaluation.reference_rows import pack_hr
+from srbench.evaluation.worker_client import (
+    InferenceRequest,
+    RunOutputs,
+    WorkerClient,
+    scratch_folder,
+    write_pack,
+)
+from srbench.metrics import registry
 from srbench.store import Manifest
+from srbench.utils.files import pixel_hash
+from srbench.utils.progress import ProgressCallback, ProgressEvent
 
 _UNCHANGED = "plain"
 _PERTURBED = 12

@@ -15,9 +15,9 @@ from srbench import models
 from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
 from srbench.datasets import DatasetError, degrade
 from srbench.datasets.degrade import Degradation
-from srbench.errors import SrbenchError
-from srbench.files import sha256_file
 from srbench.models import ModelCard
+from srbench.utils.errors import SrbenchError
+from srbench.utils.files import sha256_file
 
 if TYPE_CHECKING:
     from srbench.weights import WeightsHeader
@@ -238,7 +238,7 @@ def _of_file(network: WeightsHeader, path: Path, request: EvaluationRequest) -> 
 
 def _foreign(path: Path, request: EvaluationRequest) -> Job:
     """The job of a network that spandrel knows."""
-    from srbench import spandrel_adapter
+    from srbench.weights import spandrel as spandrel_adapter
 
     model = spandrel_adapter.load(
         path,

@@ -2,7 +2,7 @@
 
 Started by its client with a job file, it answers one message a step on its standard output and waits for a
 line on its standard input before each image, so that it never runs ahead and ends with its parent. Before any
-code of the model is imported it confines itself (:mod:`srbench.evaluation.isolation`): what it is not given
+code of the model is imported it confines itself (:mod:`srbench.sandbox`): what it is not given
 it cannot fetch.
 """
 
@@ -28,13 +28,14 @@ from srbench.evaluation.messages import (
     WorkerJob,
     encode,
 )
+from srbench.inference.device import pick_device
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srbench.evaluation.isolation.applying import Confined
-    from srbench.evaluation.tiling import Tiler
+    from srbench.inference.tiling import Tiler
     from srbench.models import SRModel
+    from srbench.sandbox.apply import Confined
 
 WARM_UP_SIDE = 48
 
@@ -64,7 +65,7 @@ def main(job_file: str) -> None:
     try:
         job = WorkerJob.from_json(Path(job_file).read_text(encoding="utf-8"))
         # Give up reading what is hidden, and say how strongly, while all code that has run is srbench's.
-        from srbench.evaluation.isolation import applying
+        from srbench.sandbox import apply as applying
 
         confined = applying.confine_by(Path(job_file).parent / applying.NOTE)
         channel.send(Isolated(confined.strength.stored()))
@@ -78,8 +79,9 @@ def main(job_file: str) -> None:
 
 
 def _run(job: WorkerJob, channel: MessageChannel, confined: Confined) -> None:
-    from srbench.evaluation import cost, memory
-    from srbench.evaluation.tiling import Tiler
+    from srbench.inference import device as memory
+    from srbench.inference import profiling as cost
+    from srbench.inference.tiling import Tiler
 
     _make_repeatable()
     device = pick_device(job.device)
@@ -109,7 +111,7 @@ def _run(job: WorkerJob, channel: MessageChannel, confined: Confined) -> None:
 
 def _channel_spread(job: WorkerJob, model: SRModel, device: Any) -> float | None:
     """How far a colour network tints grey data, seen at the middle of the first image."""
-    from srbench.evaluation.guards import colours
+    from srbench.checks import output as colours
 
     if model.channels != 3 or model.leaking or not job.images or job.images[0][3] != 1:
         return None
@@ -123,7 +125,7 @@ def _super_resolve(job: WorkerJob, tiler: Tiler, index: int) -> ImageDone:
     """Super-resolve one image of the pack into ``<index>.npy``, ``(H, W)`` or ``(H, W, C)``."""
     import numpy as np
 
-    from srbench.evaluation.tiling import Plan
+    from srbench.inference.tiling import Plan
 
     channels_seen, scale = tiler.model.channels, job.scale
     offset, height, width, channels = job.images[index]
@@ -151,8 +153,8 @@ def _image(channels_seen: int, pack: str, offset: int, height: int, width: int, 
     """
     import torch
 
-    from srbench.evaluation.lr_cache import read_pixels
-    from srbench.evaluation.protocol import luma
+    from srbench.datasets.lr_images import read_pixels
+    from srbench.utils.image import luma
 
     pixels = torch.from_numpy(read_pixels(Path(pack), offset, height, width, channels)).float() / 255.0
     if channels == 1:
@@ -164,7 +166,7 @@ def _load(job: WorkerJob) -> tuple[SRModel, tuple[str, ...]]:
     """The network with its weights, and what a reader must know of how they were loaded."""
     notes: tuple[str, ...] = ()
     if job.foreign:
-        from srbench import spandrel_adapter
+        from srbench.weights import spandrel as spandrel_adapter
 
         model = spandrel_adapter.load(Path(job.weights or ""))
     else:
@@ -199,25 +201,6 @@ def _make_repeatable() -> None:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-
-
-def pick_device(name: str) -> Any:
-    """The device called ``name``; with ``auto`` a CUDA device where there is one, else the CPU.
-
-    Raises:
-        SrbenchError: a CUDA device was asked for and there is none.
-    """
-    import torch
-
-    from srbench.errors import SrbenchError
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise SrbenchError(
-            f"Device {name!r} was asked for, but torch finds no CUDA device; use --device cpu."
-        )
-    return torch.device(name)
 
 
 def _describe(device: Any) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srbench.errors import SrbenchError
-from srbench.files import write_text
-from srbench.reporting.formats import slug
+from srbench.reporting.text import slug
 from srbench.store import ScoreStore
+from srbench.utils.errors import SrbenchError
+from srbench.utils.files import write_text
 
 if TYPE_CHECKING:
     from srbench.reporting.page import Section
@@ -43,16 +43,16 @@ def report(
     """Write the report of a results folder.
 
     Args:
-        results: folder of a score store; ``srbench.home.results_folder()`` when None.
+        results: folder of a score store; ``srbench.utils.paths.results_folder()`` when None.
         out: folder for ``report.html`` and ``tables/``; ``report`` inside ``results`` when None.
 
     Raises:
         SrbenchError: there are no runs in ``results``, or ``out`` cannot be written.
     """
-    from srbench.home import results_folder
     from srbench.reporting.blocks import collect
     from srbench.reporting.leaderboard import leaderboard
     from srbench.reporting.page import render, section
+    from srbench.utils.paths import results_folder
 
     folder = Path(results) if results is not None else results_folder()
     store = ScoreStore(folder)
@@ -73,8 +73,8 @@ def report(
 
 def _write_tables(folder: Path, part: Section) -> list[Path]:
     from srbench.reporting.curves import csv_curves
+    from srbench.reporting.measurements import csv_trust
     from srbench.reporting.tables import csv_table, latex_costs, latex_table, latex_trust, markdown_table
-    from srbench.reporting.trust import csv_trust
 
     board = part.board
     if not board.rows:

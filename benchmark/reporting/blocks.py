@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from srbench.reporting.formats import slug
+from srbench.reporting.text import slug
 from srbench.store import Conditions, Manifest, ScoreStore
 
 if TYPE_CHECKING:

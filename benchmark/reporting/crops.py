@@ -19,11 +19,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.metrics.psnr import psnr
+from srbench.metrics.fidelity import psnr
 from srbench.reporting.blocks import Block
 from srbench.reporting.rows import BASELINE, RANKED, Row
 from srbench.store import Manifest, ScoreStore
+from srbench.utils.errors import SrbenchError
 
 Grey = NDArray[np.uint8]
 Field = NDArray[np.float64]
@@ -359,7 +359,7 @@ class DetailMap:
 
 def detail_map(sr: Grey, hr: Grey, scale: int) -> DetailMap:
     """Compare two 8-bit images of one size; the magnification must be 2 or more."""
-    from srbench.evaluation.functional.detail_maps import hallucination_map, omission_map
+    from srbench.metrics.detail_maps import hallucination_map, omission_map
 
     planes = sr / 255.0, hr / 255.0
     invented, omitted = hallucination_map(*planes, scale), omission_map(*planes, scale)

@@ -12,11 +12,8 @@ from dataclasses import asdict, dataclass
 
 from markupsafe import Markup
 
-from srbench.evaluation.bootstrap import interval
-from srbench.evaluation.guards.cards import LEAKING
-from srbench.evaluation.metrics.curve import Curve, list_curves
-from srbench.evaluation.panel import ScoreMatrix
-from srbench.reporting.formats import csv_text, number
+from srbench.checks.base import LEAKING
+from srbench.metrics.curve import Curve, list_curves
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import Row
 from srbench.reporting.svg import (
@@ -31,6 +28,9 @@ from srbench.reporting.svg import (
     text,
     title_beside,
 )
+from srbench.reporting.text import csv_text, number
+from srbench.statistics.bootstrap import interval
+from srbench.statistics.score_matrix import ScoreMatrix
 from srbench.store import Run
 
 AGREES = 0.5

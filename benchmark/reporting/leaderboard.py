@@ -9,19 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from srbench.evaluation.guards.cards import Finding, badge_of, failures, reasons_unranked
+from srbench.checks.base import Finding, badge_of, failures, reasons_unranked
 from srbench.reporting.blocks import Block
-from srbench.reporting.formats import (
-    FEW_COLUMNS,
-    MAIN,
-    Family,
-    Measure,
-    decimals_for,
-    is_number,
-    measures,
-    number,
-    sheets,
-)
 from srbench.reporting.rows import (
     BASELINE,
     RANKED,
@@ -36,6 +25,17 @@ from srbench.reporting.rows import (
     gather,
     group_differences,
     row_kind,
+)
+from srbench.reporting.text import (
+    FEW_COLUMNS,
+    MAIN,
+    Family,
+    Measure,
+    decimals_for,
+    is_number,
+    measures,
+    number,
+    sheets,
 )
 from srbench.store import CONTROL, RUN, Run
 

@@ -16,16 +16,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from srbench.evaluation.guards.cards import GUARDS
+from srbench.checks.base import GUARDS
+from srbench.reporting.check_table import GuardRow, guard_rows, in_words
 from srbench.reporting.crops import Panel, error_scale, legend, panels
 from srbench.reporting.curves import CurvePlot, CurveSet, LineKey, curve_plots, curve_sets, line_keys
-from srbench.reporting.findings import Field, Gap, RunRecord, conditions, gaps_of, record, warnings_of
-from srbench.reporting.formats import Family, families, is_number, number, quantity, rank
-from srbench.reporting.guard_table import GuardRow, guard_rows, in_words
 from srbench.reporting.leaderboard import Leaderboard, spread_over_seeds
+from srbench.reporting.measurements import TrustTable, trust
+from srbench.reporting.notes import Field, Gap, RunRecord, conditions, gaps_of, record, warnings_of
 from srbench.reporting.plots import Plot, cost_plots, families_shown, forest_plots
 from srbench.reporting.rows import SECTIONS
-from srbench.reporting.trust import TrustTable, trust
+from srbench.reporting.text import Family, families, is_number, number, quantity, rank
 from srbench.store import ScoreStore
 
 _TEMPLATES = "srbench.reporting"

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from srbench.evaluation.statistics import LeaderboardRow
-from srbench.reporting.formats import Measure, is_number, number
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import Row
 from srbench.reporting.svg import (
@@ -34,6 +32,8 @@ from srbench.reporting.svg import (
     text_width,
     title_beside,
 )
+from srbench.reporting.text import Measure, is_number, number
+from srbench.statistics.leaderboard import LeaderboardRow
 
 _WIDTH, _HEIGHT = 680.0, 400.0
 _FRAME = Box(64.0, 22.0, 664.0, 350.0)

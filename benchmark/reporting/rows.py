@@ -14,20 +14,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from srbench.evaluation.bootstrap import interval
-from srbench.evaluation.comparison import training_of
-from srbench.evaluation.guards.cards import (
-    GUARDS,
-    LEAKING,
-    Finding,
-    merge,
-    reasons_unranked,
-    stored_findings,
-)
-from srbench.evaluation.panel import ScoreMatrix, rows_of, score_matrix
-from srbench.evaluation.statistics import LeaderboardRow, leaderboard
+from srbench.checks.base import GUARDS, LEAKING, Finding, merge, reasons_unranked, stored_findings
 from srbench.reporting.blocks import Block
-from srbench.reporting.formats import Measure
+from srbench.reporting.text import Measure
+from srbench.statistics.bootstrap import interval
+from srbench.statistics.compare import training_of
+from srbench.statistics.leaderboard import LeaderboardRow, leaderboard
+from srbench.statistics.score_matrix import ScoreMatrix, rows_of, score_matrix
 from srbench.store import CONTROL, NOISE_CEILING, REFERENCES, RUN, Manifest, Run
 
 if TYPE_CHECKING:
@@ -201,7 +194,7 @@ def findings_of(block: Block) -> dict[Run, tuple[Finding, ...]]:
     It is what the run stored and what the table itself shows. Nothing that failed is left out, not even a
     guard that this version does not know. Reference rows, which no model made, have only what was checked.
     """
-    from srbench.evaluation.guards import table
+    from srbench.checks import integrity as table
 
     of_table = table.findings(block.complete, block.scores) if block.complete else {}
     names = [guard.name for guard in GUARDS]

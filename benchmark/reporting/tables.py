@@ -13,11 +13,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from srbench.evaluation.statistics import VALUE_COLUMNS, LeaderboardRow
-from srbench.reporting.formats import MISSING, Family, Measure, is_number, number, quantity, rank
 from srbench.reporting.leaderboard import Leaderboard
+from srbench.reporting.measurements import Judgement, Measurement, TrustTable
 from srbench.reporting.rows import SECTIONS, Row
-from srbench.reporting.trust import Judgement, Measurement, TrustTable
+from srbench.reporting.text import MISSING, Family, Measure, is_number, number, quantity, rank
+from srbench.statistics.leaderboard import VALUE_COLUMNS, LeaderboardRow
 from srbench.store import Conditions
 
 RUN_COLUMNS = ("model", "title", "variant", "weights", "seed", "budget", "standing", "badges")

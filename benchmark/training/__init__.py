@@ -3,9 +3,9 @@
 ``train`` is the whole interface; the command line calls nothing else.
 """
 
-from srbench.training.folder import run_folder_name
-from srbench.training.interrupt import TrainingInterrupted
-from srbench.training.run import TrainResult, train
+from srbench.training.run_folder import run_folder_name
+from srbench.training.signals import TrainingInterrupted
+from srbench.training.train import TrainResult, train
 
 __all__ = [
     "TrainResult",

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from srbench.errors import SrbenchError
-from srbench.files import atomic_write
+from srbench.utils.errors import SrbenchError
+from srbench.utils.files import atomic_write
 
 FORMAT = 1
 CURRENT = "checkpoint.pt"

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
-from srbench.datasets.interface import Micrograph, MicrographSet
-from srbench.errors import SrbenchError
 from srbench.models.recipe import Batch
-from srbench.training.colour import to_channels
-from srbench.training.pixels import Crops, CropSampler, MappedPixels, PixelSource, cut_side
+from srbench.training.crops import Crops, CropSampler, MappedPixels, PixelSource, cut_side
+from srbench.utils.errors import SrbenchError
+from srbench.utils.image import to_channels
 
 Value = TypeVar("Value")
 
@@ -64,7 +64,7 @@ class RawBatch:
     Attributes:
         pixels: ``(N, H, W)``, or ``(N, 3, H, W)`` of colour data; uint8, or int16 holding uint16 bits; on
             the training device already where the pixels live there.
-        symmetries: ``(N,)`` int64 on the CPU, see :class:`~srbench.training.pixels.Crop`.
+        symmetries: ``(N,)`` int64 on the CPU, see :class:`~srbench.training.crops.Crop`.
         scale: magnification.
         context: HR pixels around each crop, to each side.
         position: where each crop lies in which acquisition of its image, on the CPU.
@@ -183,7 +183,7 @@ def apply_symmetries(images: Tensor, symmetries: Tensor) -> Tensor:
 
     Args:
         images: any dtype, any device.
-        symmetries: ``(N,)`` on the CPU, see :class:`~srbench.training.pixels.Crop`.
+        symmetries: ``(N,)`` on the CPU, see :class:`~srbench.training.crops.Crop`.
     """
     if images.device.type == "cpu":
         return _one_by_one(images, symmetries)

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from srbench.errors import SrbenchError
+from srbench.utils.errors import SrbenchError
 
 Item = TypeVar("Item")
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srbench.errors import SrbenchError
-from srbench.files import write_text
+from srbench.utils.errors import SrbenchError
+from srbench.utils.files import write_text
 
 if TYPE_CHECKING:
     from torch import Tensor

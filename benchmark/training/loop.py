@@ -18,17 +18,17 @@ from torch import Tensor, nn
 
 from srbench.config import TrainSettings
 from srbench.datasets.degrade import Degradation
-from srbench.datasets.interface import ProgressCallback, ProgressEvent
-from srbench.errors import SrbenchError
 from srbench.models import Recipe, SRModel
 from srbench.models.recipe import Batch, Clip, LossInputs, Outputs, Stage
 from srbench.training.data import CropReader, RawBatch, make_pairs, read_ahead
 from srbench.training.distributed import Processes
-from srbench.training.interrupt import StopRequest, TrainingInterrupted
 from srbench.training.output import RunOutput
+from srbench.training.signals import StopRequest, TrainingInterrupted
 from srbench.training.stage import StageForward, clip_gradients, set_lr, set_modes
 from srbench.training.state import Best, Buffers, TrainingState
 from srbench.training.validation import Validator, format_metrics
+from srbench.utils.errors import SrbenchError
+from srbench.utils.progress import ProgressCallback, ProgressEvent
 
 
 @dataclass

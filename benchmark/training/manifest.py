@@ -18,10 +18,10 @@ from typing import Any, Literal
 import psutil
 import torch
 
-from srbench import __version__
-from srbench.files import write_text
 from srbench.models.recipe import Recipe
-from srbench.training.folder import MANIFEST
+from srbench.training.run_folder import MANIFEST
+from srbench.utils.files import write_text
+from srbench.version import __version__
 
 _RENAMED: Mapping[str, str] = {
     "dsrvae_critic.Critic": "DSRVAEDiscriminator",

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srbench import weights
-from srbench.training import rng
+from srbench.training import reproducibility
 from srbench.training.checkpoint import save_checkpoint
 from srbench.training.distributed import Processes
-from srbench.training.folder import BEST, WEIGHTS
 from srbench.training.logs import RunLog
 from srbench.training.manifest import RunManifest, RunStatus
+from srbench.training.run_folder import BEST, WEIGHTS
 from srbench.training.state import TrainingState
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class RunOutput:
 
     def checkpoint(self, state: TrainingState) -> None:
         """Save everything; called by all processes, each gives the state of its random streams."""
-        streams = self._processes.gather(rng.capture())
+        streams = self._processes.gather(reproducibility.capture())
         if self._processes.main:
             save_checkpoint(
                 self.folder, {"identity": self._identity, "random": streams, "state": state.to_dict()}

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srbench.errors import SrbenchError
 from srbench.models.recipe import Batch, Clip, LearningRate, Optimiser, Outputs, Recipe, Stage
+from srbench.utils.errors import SrbenchError
 
 
 def build_optimiser(spec: Optimiser, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srbench.errors import SrbenchError
 from srbench.models.recipe import DiscriminatorSpec, Progress, Recipe, Stage
-from srbench.training import rng
+from srbench.training import reproducibility
 from srbench.training.stage import build_optimiser, select_parameters
+from srbench.utils.errors import SrbenchError
 
 
 class AveragedWeights:
@@ -295,8 +295,8 @@ class TrainingState:
             optimiser = existing.optimiser if same else build_optimiser(spec.optimiser, existing.parameters)
             return DiscriminatorState(spec, existing.network, existing.parameters, optimiser)
         # Its own stream: the same discriminator in every process, whatever was drawn before.
-        with rng.preserved():
-            rng.seed_streams(_DISCRIMINATOR_STREAM, self._seed, stage, position)
+        with reproducibility.preserved():
+            reproducibility.seed_streams(_DISCRIMINATOR_STREAM, self._seed, stage, position)
             network = spec.build().to(self._device).train()
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         return DiscriminatorState(spec, network, parameters, build_optimiser(spec.optimiser, parameters))

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from srbench.datasets.crops import read_crop
+from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
-from srbench.datasets.interface import Micrograph, MicrographSet
-from srbench.datasets.resize import resize_by
-from srbench.evaluation.metrics.psnr import psnr
+from srbench.datasets.images.resize import read_crop, resize_by
+from srbench.metrics.fidelity import psnr
 from srbench.models import SRModel
-from srbench.training.colour import luma, to_channels
+from srbench.training.crops import PixelCache, cut_side
 from srbench.training.data import inner, make_lr, to_unit
 from srbench.training.distributed import Processes
-from srbench.training.pixels import PixelCache, cut_side
+from srbench.utils.image import rgb_to_luma, to_channels
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Validator:
         """``(1, C, H, W)`` on the CPU: grey of grey data, whatever the network's channels."""
         like = next(model.network.parameters())
         seen = [case.lr, case.hr] if model.leaking else [case.lr]
-        suited = [luma(image) if model.channels == 1 else image for image in seen]
+        suited = [rgb_to_luma(image) if model.channels == 1 else image for image in seen]
         lr, *oracle = (image.to(like.device, like.dtype) for image in suited)
         sr: Tensor = model.infer(lr, oracle_hr=oracle[0] if oracle else None)
         return sr.float().cpu()
@@ -126,7 +125,9 @@ def rounded_psnr(sr: Tensor, hr: Tensor, border: int) -> float:
 
 def _grey_levels(image: Tensor) -> Tensor:
     """One channel in 8-bit levels, from colour that has been rounded before."""
-    return quantise(luma(quantise(image))).double() if image.shape[1] == 3 else quantise(image).double()
+    return (
+        quantise(rgb_to_luma(quantise(image))).double() if image.shape[1] == 3 else quantise(image).double()
+    )
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

@@ -5,12 +5,11 @@ trained here; :mod:`srbench.weights.published` knows the files other people rele
 file is ever run.
 """
 
-from srbench.weights.detection import detect
-from srbench.weights.finding import TrainedWeights, find, locate
-from srbench.weights.grey import GreyConversion
-from srbench.weights.header import WeightsHeader, read_header, save
-from srbench.weights.loading import LoadedWeights, UnknownNetwork, identify, load
-from srbench.weights.reading import DamagedWeights, read_state
+from srbench.weights.detect import detect
+from srbench.weights.find import TrainedWeights, find, locate
+from srbench.weights.io import DamagedWeights, WeightsHeader, read_header, read_state, save
+from srbench.weights.load import LoadedWeights, UnknownNetwork, identify, load
+from srbench.weights.rgb_to_grey import GreyConversion
 
 __all__ = [
     "DamagedWeights",

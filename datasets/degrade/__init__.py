@@ -3,7 +3,14 @@
 A degradation that changes its numbers gets a new version, so that scores of two versions never mix.
 """
 
-from srbench.datasets.degrade.interface import Degradation, LrPosition, Noise, modcrop, noise_key, quantise
+from srbench.datasets.degrade.base import (
+    Degradation,
+    LrPosition,
+    Noise,
+    modcrop,
+    noise_key,
+    quantise,
+)
 from srbench.datasets.degrade.registry import DegradationCard, cards, get, names
 
 __all__ = [

@@ -15,7 +15,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from srbench.datasets.degrade.interface import LrPosition
+from srbench.datasets.degrade.base import LrPosition
 
 Words = tuple[Tensor, Tensor, Tensor, Tensor]
 """Four words of 32 bits, each held in int64."""

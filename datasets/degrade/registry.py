@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from srbench.datasets.degrade.interface import (
+from srbench.datasets.degrade.base import (
     Degradation,
     Noise,
     Operator,
@@ -26,8 +26,7 @@ from srbench.datasets.degrade.sampling import (
     legacy_bicubic,
     unchanged,
 )
-from srbench.datasets.interface import DatasetError
-from srbench.datasets.names import unknown_name
+from srbench.utils.errors import DatasetError, unknown_name
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srbench.datasets.degrade.interface import LrPosition
+from srbench.datasets.degrade.base import LrPosition
 from srbench.datasets.degrade.noise import Stream, uniforms
-from srbench.datasets.interface import DatasetError
-from srbench.datasets.resize import Floats, Kernel, resize
+from srbench.datasets.images.resize import Floats, Kernel, resize
+from srbench.utils.errors import DatasetError
 
 SPOT_SIGMAS = 5.0
 """The spot is cut at so many standard deviations, where the profile is 4e-6 of its peak."""

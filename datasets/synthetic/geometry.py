@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from srbench.datasets.synthetic.draws import DECIMALS, Array, RandomStream
+from srbench.datasets.synthetic.rng import DECIMALS, Array, RandomStream
 
 Mask = NDArray[np.bool_]
 

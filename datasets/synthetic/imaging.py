@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.special import gammaln
 
-from srbench.datasets.synthetic.draws import (
+from srbench.datasets.synthetic.geometry import MARGIN, SUPERSAMPLING, FineGrid, area_average
+from srbench.datasets.synthetic.rng import (
     Array,
     RandomStream,
     Spread,
@@ -26,7 +27,6 @@ from srbench.datasets.synthetic.draws import (
     gaussian_field,
     smooth_spectrum,
 )
-from srbench.datasets.synthetic.geometry import MARGIN, SUPERSAMPLING, FineGrid, area_average
 
 LARGEST_SECANT = 5.0
 """The escape depth is finite: grazing surfaces do not shine without limit."""

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid
 from srbench.datasets.synthetic.imaging import Layers, Optics
+from srbench.datasets.synthetic.rng import RandomStream
 
 
 class Scene(ABC):

@@ -23,10 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.home import home
-from srbench.datasets.interface import DatasetError
-from srbench.datasets.storage import pixel_hash, write_atomically
-from srbench.datasets.synthetic.draws import Array, RandomStream
+from srbench.datasets.synthetic.ambiguous import AmbiguousPatch, insert, opposite_phase
 from srbench.datasets.synthetic.geometry import FineGrid
 from srbench.datasets.synthetic.imaging import (
     GreyWindow,
@@ -35,8 +32,11 @@ from srbench.datasets.synthetic.imaging import (
     detector_signal,
     grey_levels,
 )
+from srbench.datasets.synthetic.rng import Array, RandomStream
 from srbench.datasets.synthetic.scene import Scene, SceneKind, scene_kinds
-from srbench.datasets.synthetic.undecidable import AmbiguousPatch, insert, opposite_phase
+from srbench.utils.errors import DatasetError
+from srbench.utils.files import pixel_hash, write_atomically
+from srbench.utils.paths import home
 
 VERSION = 2
 """Enters the seeds: raised only when the pixels shall change. Truth has its own hashes."""

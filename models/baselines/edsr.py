@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.interface import GreyShift, ReleasedWeights
+from srbench.models.base import GreyShift, ReleasedWeights
 from srbench.models.layers import (
     BicubicResidual,
     PixelShuffleUpsampler,

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srbench.models.base import ReleasedWeights
 from srbench.models.discriminators import VGGDiscriminator
-from srbench.models.interface import ReleasedWeights
 from srbench.models.layers import BicubicResidual, upsampling_steps
 from srbench.models.losses.adversarial import DISCRIMINATOR, RelativisticDiscriminator, RelativisticGenerator
 from srbench.models.losses.perceptual import VGGContentLoss

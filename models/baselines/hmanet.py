@@ -29,8 +29,8 @@ from srbench.models.attention import (
     roll,
     scaled_dot_product,
 )
+from srbench.models.base import ReleasedWeights
 from srbench.models.baselines.swinir import SwinIRBase, colour_mean, on_bicubic, strip_buffers
-from srbench.models.interface import ReleasedWeights
 from srbench.models.recipe import (
     LossTerm,
     Optimiser,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from srbench.models.interface import ReleasedWeights
+from srbench.models.base import ReleasedWeights
 from srbench.models.layers import BicubicDownsample, receptive_radius, set_zero, upsampling_steps
 from srbench.models.losses.pixel import charbonnier_loss
 from srbench.models.recipe import (

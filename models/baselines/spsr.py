@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srbench.models.base import ReleasedWeights
 from srbench.models.baselines.esrgan import (
     CONVOLUTIONS_IN_RRDB,
     HALVED_EVERY_FIFTH,
@@ -31,7 +32,6 @@ from srbench.models.baselines.esrgan import (
     to_channels_last,
 )
 from srbench.models.discriminators import BiasedVGGDiscriminator
-from srbench.models.interface import ReleasedWeights
 from srbench.models.layers import BicubicResidual, receptive_radius, upsampling_steps
 from srbench.models.losses.adversarial import RelativisticDiscriminator, RelativisticGenerator
 from srbench.models.losses.pixel import gradient_map

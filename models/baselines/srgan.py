@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srbench.models.base import RecipeFactory, ReleasedWeights
 from srbench.models.baselines.esrgan import initialise_small
 from srbench.models.discriminators import PooledDiscriminator, SRGANDiscriminator, VGGDiscriminator
-from srbench.models.interface import RecipeFactory, ReleasedWeights
 from srbench.models.layers import BicubicResidual, InterpolationUpsample, receptive_radius, upsampling_steps
 from srbench.models.losses.adversarial import (
     discriminator_loss,

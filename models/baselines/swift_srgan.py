@@ -13,8 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from srbench.models.base import ReleasedWeights
 from srbench.models.baselines.srgan import joint_stage, srresnet_radius, unit_tanh
-from srbench.models.interface import ReleasedWeights
 from srbench.models.layers import BicubicResidual, upsampling_steps
 from srbench.models.losses.perceptual import MobileNetContentLoss
 from srbench.models.recipe import LossTerm, Optimiser, Recipe, RecipeRequest, StageBudget

@@ -26,8 +26,8 @@ from srbench.models.attention import (
     initialise_linear,
     roll,
 )
+from srbench.models.base import GreyShift, ReleasedWeights
 from srbench.models.discriminators import UNetDiscriminator
-from srbench.models.interface import GreyShift, ModelError, ReleasedWeights
 from srbench.models.layers import BicubicResidual, PixelShuffleUpsampler, receptive_radius, upsampling_steps
 from srbench.models.losses.adversarial import discriminator_loss, generator_loss
 from srbench.models.losses.perceptual import VGGContentLoss
@@ -41,6 +41,7 @@ from srbench.models.recipe import (
     StepRate,
 )
 from srbench.models.registry import register_model
+from srbench.utils.errors import ModelError
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 

@@ -14,7 +14,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.interface import ReleasedWeights
+from srbench.models.base import ReleasedWeights
 from srbench.models.layers import InterpolationUpsample, receptive_radius, set_zero
 from srbench.models.recipe import (
     Clip,

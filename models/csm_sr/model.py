@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from srbench.models.csm_sr.recipe import csm_sr_recipe
-from srbench.models.csm_sr.released_recipe import ORACLE, RELEASED_BUDGETS, released_recipe
+from srbench.models.csm_sr.released.recipe import ORACLE, RELEASED_BUDGETS, released_recipe
 from srbench.models.recipe import Recipe, RecipeRequest
 from srbench.models.registry import register_model
 
@@ -54,10 +54,10 @@ def csm_sr(scale: int, channels: int, variant: str) -> nn.Module:
             ``tiny``: 0.16 M, trains on a CPU in seconds.
     """
     if variant in RELEASED_BUDGETS:
-        from srbench.models.csm_sr.released import build_released
+        from srbench.models.csm_sr.released.network import build_released
 
         return build_released(scale, channels, variant)
-    from srbench.models.csm_sr.generator import CONFIGS, CSMSR, GradientGuidedCSMSR
+    from srbench.models.csm_sr.network import CONFIGS, CSMSR, GradientGuidedCSMSR
 
     kind = GradientGuidedCSMSR if variant == "gradient_branch" else CSMSR
     return kind(scale, channels, CONFIGS[variant])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from srbench.models.csm_sr.discriminator import MultiScaleDiscriminator
 from srbench.models.csm_sr.encoder import ARCHITECTURE, ConditioningEncoder, load_pretrained
-from srbench.models.csm_sr.generator import CSMSR, gradient_forward, gradient_image_loss
+from srbench.models.csm_sr.network import CSMSR, gradient_forward, gradient_image_loss
 from srbench.models.losses.adversarial import discriminator_loss, generator_loss
 from srbench.models.losses.perceptual import (
     POSITIONS,

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.interface import ModelError
 from srbench.models.layers import load_published
 from srbench.models.recipe import LossInputs
+from srbench.utils.errors import ModelError
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 """Width and number of 3x3 convolutions of each block of VGG-19; a 2x2 max pooling ends each block."""

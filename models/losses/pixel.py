@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srbench.models.interface import ModelError
 from srbench.models.recipe import LossInputs
+from srbench.utils.errors import ModelError
 
 EPSILON = 1e-3
 

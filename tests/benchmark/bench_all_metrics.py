@@ -24,13 +24,14 @@ import torch
 
 from srbench import datasets, models
 from srbench.datasets import degrade
+from srbench.datasets import lr_images as lr_cache
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
-from srbench.evaluation import lr_cache
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.registry import Case, Metric
-from srbench.evaluation.protocol import named, to_uint8
-from srbench.evaluation.scoring import measure
+from srbench.evaluation.scorer import measure
+from srbench.metrics import registry
+from srbench.metrics.protocol import named
+from srbench.metrics.registry import Case, Metric
+from srbench.utils.image import to_uint8
 
 HEIGHT, WIDTH, SCALE, ROUNDS = 624, 1024, 4, 3
 

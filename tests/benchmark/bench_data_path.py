@@ -34,12 +34,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from srbench.datasets import degrade
-from srbench.datasets.interface import DatasetCard, Micrograph
-from srbench.datasets.pack_writer import packing
-from srbench.datasets.packed import PackedSet
-from srbench.evaluation.metrics import second_opinion
+from srbench.datasets.base import DatasetCard, Micrograph
+from srbench.datasets.packed.format import PackedSet
+from srbench.datasets.packed.writer import packing
+from srbench.metrics import basicsr as second_opinion
+from srbench.training.crops import CropSampler, DevicePixels, MappedPixels
 from srbench.training.data import CropReader, apply_symmetries, make_pairs, to_unit
-from srbench.training.pixels import CropSampler, DevicePixels, MappedPixels
 
 BATCH, PATCH = 16, 192
 SUB_IMAGE, STEP = 480, 240

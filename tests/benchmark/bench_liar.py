@@ -22,15 +22,15 @@ import torch
 
 from srbench import datasets
 from srbench.datasets import Micrograph, degrade
-from srbench.datasets.resize import resize_by
-from srbench.evaluation.bootstrap import cluster, interval
-from srbench.evaluation.lr_cache import cut_to_scale, lr_image, position_of
-from srbench.evaluation.metrics import psnr as fidelity
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.protocol import named
-from srbench.evaluation.references import random_texture
-from srbench.evaluation.scoring import Scorer
-from srbench.evaluation.setting import over_categories
+from srbench.datasets.images.resize import resize_by
+from srbench.datasets.lr_images import cut_to_scale, lr_image, position_of
+from srbench.evaluation.context import over_categories
+from srbench.evaluation.reference_rows import random_texture
+from srbench.evaluation.scorer import Scorer
+from srbench.metrics import psnr as fidelity
+from srbench.metrics import registry
+from srbench.metrics.protocol import named
+from srbench.statistics.bootstrap import cluster, interval
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Values = dict[str, dict[str, list[float]]]

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from srbench import models
-from srbench.evaluation import memory
-from srbench.evaluation.tiling import Tiler
-from srbench.inference import super_resolve
+from srbench.inference import device as memory
+from srbench.inference.predict import super_resolve
+from srbench.inference.tiling import Tiler
 
 
 def main() -> None:

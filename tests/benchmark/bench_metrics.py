@@ -22,10 +22,12 @@ import cv2
 import numpy as np
 import torch
 
-from srbench.evaluation.metrics import pyiqa_metrics, registry, second_opinion
-from srbench.evaluation.metrics.psnr import psnr, ssim
-from srbench.evaluation.protocol import named
-from srbench.evaluation.scoring import measure
+from srbench.evaluation.scorer import measure
+from srbench.metrics import basicsr as second_opinion
+from srbench.metrics import pyiqa as pyiqa_metrics
+from srbench.metrics import registry
+from srbench.metrics.fidelity import psnr, ssim
+from srbench.metrics.protocol import named
 
 SIZES = ((128, 128), (480, 640), (624, 1024), (2048, 2048))
 SHAPE = (624, 1024)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.evaluation.metrics import second_opinion
+from srbench.metrics import basicsr as second_opinion
 from srbench.models import create
 
 SCALE = 4

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.metrics import second_opinion
-from srbench.evaluation.metrics.registry import Case, MetricUnavailable, get
-from srbench.evaluation.protocol import named
+from srbench.metrics import basicsr as second_opinion
+from srbench.metrics.protocol import named
+from srbench.metrics.registry import Case, MetricUnavailable, get
 from srbench.models import create
+from srbench.utils.errors import SrbenchError
 
 installed = pytest.mark.skipif(not second_opinion.available(), reason="the basicsr extra is not installed")
 
@@ -44,7 +44,7 @@ def test_basicsr_luma_metrics_of_colour_equal_ours(name: str) -> None:
 @installed
 @pytest.mark.parametrize("factor", [1 / 2, 1 / 3, 1 / 4, 1 / 8, 2, 3])
 def test_basicsr_imresize_equals_ours(factor: float) -> None:
-    from srbench.datasets.resize import resize
+    from srbench.datasets.images.resize import resize
 
     image = np.random.default_rng(1).random((72, 96))
     size = (round(72 * factor), round(96 * factor))

@@ -10,8 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from srbench.cli.app import cli
-from srbench.cli.progress import PlainReporter, human_bytes, progress_reporter
-from srbench.datasets.interface import ProgressEvent
+from srbench.utils.progress import PlainReporter, ProgressEvent, human_bytes, progress_reporter
 
 
 def lines_of(events: list[tuple[float, ProgressEvent | str]]) -> list[str]:

@@ -15,11 +15,11 @@ import srbench
 from srbench import models, weights
 from srbench.cli.app import cli
 from srbench.config import EvaluationConfig
-from srbench.errors import SrbenchError
 from srbench.evaluation.jobs import EvaluationRequest, resolve, resolve_scale
-from srbench.files import sha256_file
-from srbench.inference import infer
+from srbench.inference.predict import infer
 from srbench.store import ScoreStore
+from srbench.utils.errors import SrbenchError
+from srbench.utils.files import sha256_file
 from srbench.weights import WeightsHeader
 
 torch.set_num_threads(1)

@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 
 from srbench.cli.app import cli
 from srbench.cli.compare import lines
-from srbench.errors import SrbenchError
-from srbench.evaluation.comparison import Comparison, compare
+from srbench.statistics.compare import Comparison, compare
 from srbench.store import Manifest, RunKey, Score, ScoreStore
+from srbench.utils.errors import SrbenchError
 
 IMAGES = 24
 LEAKING = {"leaking": True}

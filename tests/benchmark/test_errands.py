@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from srbench.config import EvaluationConfig
-from srbench.evaluation import errands
-from srbench.evaluation.errands import InferenceRequest, WorkerClient, WorkerFailed
+from srbench.evaluation import worker_client as errands
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.messages import WorkerJob, decode, encode
+from srbench.evaluation.worker_client import InferenceRequest, WorkerClient, WorkerFailed
 
 TWO = InferenceRequest(Path("lr.bin"), ((0, 4, 4, 1), (16, 4, 4, 1)))
 TILING = {"tiles": 1, "tile": 4, "halo": 0, "exact": True, "retries": 0}

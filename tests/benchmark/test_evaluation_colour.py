@@ -17,8 +17,8 @@ import torch
 import srbench
 from srbench import weights
 from srbench.datasets import degrade
-from srbench.evaluation import lr_cache
-from srbench.evaluation.protocol import named
+from srbench.datasets import lr_images as lr_cache
+from srbench.metrics.protocol import named
 from srbench.models import create, registry
 from srbench.store import ScoreStore
 

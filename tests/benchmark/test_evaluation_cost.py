@@ -7,17 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.cost import (
+from srbench.inference.device import is_out_of_memory, pick_device
+from srbench.inference.profiling import (
     count_parameters,
     gigamacs_per_megapixel,
     megabytes_per_megapixel,
     multiply_adds,
 )
-from srbench.evaluation.memory import is_out_of_memory
-from srbench.evaluation.worker import pick_device
 from srbench.models import ModelCard, SRModel, create
 from srbench.models.recipe import default_recipe
+from srbench.utils.errors import SrbenchError
 
 
 def model_of(network: nn.Module) -> SRModel:

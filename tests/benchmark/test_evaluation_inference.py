@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from srbench import weights
-from srbench.errors import SrbenchError
-from srbench.inference import infer, super_resolve
+from srbench.inference.predict import infer, super_resolve
 from srbench.models import ModelCard, SRModel, create
 from srbench.models.recipe import default_recipe
+from srbench.utils.errors import SrbenchError
 
 torch.set_num_threads(1)
 

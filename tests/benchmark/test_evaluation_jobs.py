@@ -12,10 +12,10 @@ import torch
 import srbench
 from srbench import datasets, models, weights
 from srbench.config import EvaluationConfig
-from srbench.errors import SrbenchError
-from srbench.evaluation import runner
+from srbench.evaluation import evaluate as runner
 from srbench.evaluation.jobs import EvaluationRequest, resolve
 from srbench.models import create
+from srbench.utils.errors import SrbenchError
 
 
 def request(scale: int | None, dataset: str, channels: int = 1, **options: Any) -> EvaluationRequest:

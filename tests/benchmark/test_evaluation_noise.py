@@ -14,12 +14,12 @@ import pytest
 
 import srbench
 from srbench.datasets import DatasetError, degrade
-from srbench.evaluation import lr_cache
+from srbench.datasets import lr_images as lr_cache
 from srbench.evaluation.jobs import check_task
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.registry import Case, MetricUnavailable
-from srbench.evaluation.protocol import named
-from srbench.evaluation.scoring import Scorer
+from srbench.evaluation.scorer import Scorer
+from srbench.metrics import registry
+from srbench.metrics.protocol import named
+from srbench.metrics.registry import Case, MetricUnavailable
 from srbench.store import ScoreStore
 
 NOISY = "sem_pixel:dose=40,jitter=0.3"
@@ -82,7 +82,7 @@ def case(name: str, protocol: str = "sem-grey", sr: Any = None, scale: int = 4) 
     lr = lr_cache.lr_image(hr, degradation, scale, lr_cache.position_of(image.id))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "srbench.evaluation.scoring.measure", lambda metric, one: (held.append(one), (0.0, ""))[1]
+            "srbench.evaluation.scorer.measure", lambda metric, one: (held.append(one), (0.0, ""))[1]
         )
         scorer.scores(image, hr if sr is None else sr, hr, lr)
     return held[0], hr

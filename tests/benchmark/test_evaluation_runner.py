@@ -23,17 +23,19 @@ import srbench
 from srbench import datasets, models, weights
 from srbench.config import EvaluationConfig
 from srbench.datasets import DatasetError, degrade
-from srbench.datasets.databar import has_databar
-from srbench.errors import SrbenchError
-from srbench.evaluation import lr_cache, setting, statistics
-from srbench.evaluation.errands import run_worker
+from srbench.datasets import lr_images as lr_cache
+from srbench.datasets.images.databar import has_databar
+from srbench.evaluation import context as setting
+from srbench.evaluation.context import EvaluationContext
+from srbench.evaluation.evaluate import EvaluationSummary
 from srbench.evaluation.messages import ImageDone, WorkerJob
-from srbench.evaluation.protocol import named
-from srbench.evaluation.runner import EvaluationSummary
-from srbench.evaluation.scoring import Scorer, choose_metrics
-from srbench.evaluation.setting import EvaluationContext
+from srbench.evaluation.scorer import Scorer, choose_metrics
+from srbench.evaluation.worker_client import run_worker
+from srbench.metrics.protocol import named
 from srbench.models import ModelError, registry
+from srbench.statistics import leaderboard as statistics
 from srbench.store import CONTROL, REFERENCES, Manifest, ScoreStore
+from srbench.utils.errors import SrbenchError
 
 HERE = Path(__file__).parent
 FAILING = ("fake_crash", "fake_killed", "fake_nan", "fake_raises", "fake_small")
@@ -420,7 +422,7 @@ def test_a_worker_is_told_no_name_and_no_place_of_the_references(tmp_path: Path)
         return iter(())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("srbench.evaluation.errands.run_worker", listen)
+        patch.setattr("srbench.evaluation.worker_client.run_worker", listen)
         srbench.evaluate("fake_smooth", dataset=FakeSet(2), scale=4, results=tmp_path)
     assert not {"dataset", "split", "ids"} & set(vars(jobs[0])) and jobs[0].hr is None
     assert "sub/" not in jobs[0].to_json()

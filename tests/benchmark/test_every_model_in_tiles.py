@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from srbench.evaluation import tiling
-from srbench.evaluation.tiling import Tiler
+from srbench.inference import tiling
+from srbench.inference.tiling import Tiler
 from srbench.models import SRModel, create, list_models
 
 CARDS = list_models()

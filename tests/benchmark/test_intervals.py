@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap, norm
 
-from srbench.evaluation.bootstrap import (
+from srbench.statistics.bootstrap import (
     BCA_GROUPS,
     Clusters,
     Seeds,

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wilcoxon
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.paired import holm
-from srbench.evaluation.panel import duplicate_runs
-from srbench.evaluation.statistics import LeaderboardRow, leaderboard, to_frame
+from srbench.statistics.leaderboard import LeaderboardRow, leaderboard, to_frame
+from srbench.statistics.paired_tests import holm
+from srbench.statistics.score_matrix import duplicate_runs
 from srbench.store import Run
+from srbench.utils.errors import SrbenchError
 
 IMAGES = 24
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-import srbench.evaluation.metrics
-from srbench.errors import SrbenchError
-from srbench.evaluation import metrics
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.psnr import CAP_DB, psnr, ssim
-from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane, register_metric
-from srbench.evaluation.protocol import named
+import srbench.metrics
+from srbench import metrics
+from srbench.metrics import registry
+from srbench.metrics.fidelity import CAP_DB, psnr, ssim
+from srbench.metrics.protocol import named
+from srbench.metrics.registry import Case, MetricUnavailable, Plane, register_metric
+from srbench.utils.errors import SrbenchError
 
 
 def pair(height: int = 64, width: int = 51, noise: float = 12.0, seed: int = 0) -> tuple[Plane, Plane]:
@@ -104,7 +104,7 @@ def test_lr_psnr_compares_the_degraded_result_with_the_lr_image() -> None:
 
 def test_nearest_enlargement_is_perfectly_consistent_with_binning() -> None:
     from srbench.datasets import degrade
-    from srbench.evaluation.lr_cache import lr_image
+    from srbench.datasets.lr_images import lr_image
 
     hr = np.random.default_rng(1).integers(0, 256, (24, 24)).astype(np.uint8)
     area = degrade.get("area")
@@ -184,10 +184,10 @@ assert not heavy, heavy
 
 def test_ssim_and_luma_of_arrays_in_a_notebook() -> None:
     colour = np.random.default_rng(0).random((2, 40, 50, 3))
-    sr, hr = (srbench.evaluation.metrics.luma(*np.moveaxis(image, -1, 0)) for image in colour)
+    sr, hr = (srbench.metrics.luma(*np.moveaxis(image, -1, 0)) for image in colour)
     _, whole = structural_similarity(
         hr, sr, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
     )
-    found = srbench.evaluation.metrics.ssim(sr, hr, data_range=1.0)
+    found = srbench.metrics.ssim(sr, hr, data_range=1.0)
     assert found == pytest.approx(whole[5:-5, 5:-5].mean(), abs=1e-9)
-    assert srbench.evaluation.metrics.gmsd(hr, hr) == pytest.approx(0.0, abs=1e-9)
+    assert srbench.metrics.gmsd(hr, hr) == pytest.approx(0.0, abs=1e-9)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from srbench import pretrained
-from srbench.evaluation.metrics import lpips as metric
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane
-from srbench.evaluation.scoring import measure
+from srbench.evaluation.scorer import measure
+from srbench.metrics import lpips as metric
+from srbench.metrics import registry
+from srbench.metrics.registry import Case, MetricUnavailable, Plane
+from srbench.weights import imagenet as pretrained
 
 
 @pytest.fixture(autouse=True)

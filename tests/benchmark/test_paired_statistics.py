@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wilcoxon
 
-from srbench.errors import SrbenchError
-from srbench.evaluation import paired
-from srbench.evaluation.bootstrap import Clusters, Seeds
-from srbench.evaluation.margins import MARGINS, margin_of
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.paired import hodges_lehmann, probability_of_improvement, verdict
+from srbench.metrics import registry
+from srbench.statistics import paired_tests as paired
+from srbench.statistics.bootstrap import Clusters, Seeds
+from srbench.statistics.margins import MARGINS, margin_of
+from srbench.statistics.paired_tests import hodges_lehmann, probability_of_improvement, verdict
+from srbench.utils.errors import SrbenchError
 
 differences = st.lists(st.floats(-20, 20), min_size=1, max_size=40).map(np.array)
 

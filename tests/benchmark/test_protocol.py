@@ -9,16 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.protocol import (
-    Pixels,
-    Protocol,
-    default_for,
-    named,
-    to_grey,
-    to_uint8,
-)
+from srbench.metrics import registry
+from srbench.metrics.protocol import Protocol, default_for, named
+from srbench.utils.errors import SrbenchError
+from srbench.utils.image import Pixels, to_grey, to_uint8
 
 STUDIO_GAIN_DB = 20 * math.log10(255 / 219)
 GREY_IDS = {"sem-grey": "sem-grey-368eaae1", "matlab-y": "matlab-y-7a4ddabe"}

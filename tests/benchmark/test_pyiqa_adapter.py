@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 import torch
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.learned import as_scalar, grey_as_colour
-from srbench.evaluation.metrics import pyiqa_metrics, registry
-from srbench.evaluation.metrics.registry import Case, MetricUnavailable, get
-from srbench.evaluation.scoring import measure
+from srbench.evaluation.scorer import measure
+from srbench.metrics import pyiqa as pyiqa_metrics
+from srbench.metrics import registry
+from srbench.metrics.perceptual import as_scalar, grey_as_colour
+from srbench.metrics.registry import Case, MetricUnavailable, get
+from srbench.utils.errors import SrbenchError
 
 SETTINGS = """
 def full(lower=False, scores='0, ~1', **options):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.evaluation.paired import ComparisonSettings, compare_pair, corrected
-from srbench.evaluation.panel import Method, ScoreMatrix
-from srbench.evaluation.ranking import ranking
+from srbench.statistics.paired_tests import ComparisonSettings, compare_pair, corrected
+from srbench.statistics.ranking import ranking
+from srbench.statistics.score_matrix import Method, ScoreMatrix
 from srbench.store import Run
 
 HIGHER = ComparisonSettings("higher", 0.1, samples=400)

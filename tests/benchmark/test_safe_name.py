@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbench.files import safe_name
+from srbench.utils.files import safe_name
 
 FORBIDDEN = set('<>:"/\\|?*=, \t\n') | {chr(code) for code in range(32)}
 

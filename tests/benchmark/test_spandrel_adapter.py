@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srbench import models, spandrel_adapter
+from srbench import models
 from srbench.config import EvaluationConfig
-from srbench.errors import SrbenchError
 from srbench.evaluation.jobs import EvaluationRequest, resolve, resolve_scale
-from srbench.evaluation.receptive import measured_radius
+from srbench.inference.profiling import measured_radius
+from srbench.utils.errors import SrbenchError
+from srbench.weights import spandrel as spandrel_adapter
 
 torch.set_num_threads(1)
 

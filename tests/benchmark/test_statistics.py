@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wilcoxon
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.bootstrap import bootstrap_means, cluster, interval
-from srbench.evaluation.paired import holm, wilcoxon_p
-from srbench.evaluation.statistics import LeaderboardRow, leaderboard, to_frame
+from srbench.statistics.bootstrap import bootstrap_means, cluster, interval
+from srbench.statistics.leaderboard import LeaderboardRow, leaderboard, to_frame
+from srbench.statistics.paired_tests import holm, wilcoxon_p
 from srbench.store import COLUMNS, RUN
+from srbench.utils.errors import SrbenchError
 
 Value = Callable[[int], float]
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from srbench.evaluation.bootstrap import Clusters, Seeds, bootstrap_means, cluster, interval
-from srbench.evaluation.paired import (
+from srbench.statistics.bootstrap import Clusters, Seeds, bootstrap_means, cluster, interval
+from srbench.statistics.paired_tests import (
     ComparisonSettings,
     beats_all,
     compare_pair,
     hodges_lehmann,
     probability_of_improvement,
 )
-from srbench.evaluation.panel import Method, ScoreMatrix
-from srbench.evaluation.ranking import ranking
+from srbench.statistics.ranking import ranking
+from srbench.statistics.score_matrix import Method, ScoreMatrix
 from srbench.store import Run
 
 pytestmark = pytest.mark.slow

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srbench.errors import SrbenchError
 from srbench.store import READ_COLUMNS, Manifest, Run, RunKey, Score, ScoreStore, load_scores
+from srbench.utils.errors import SrbenchError
 
 KEY = RunKey("edsr", "tiny", "ab" * 32, 3, "sem_open", "cd" * 32, "test", "bicubic@1", 4, "sem-grey-01234567")
 NAN = float("nan")
@@ -173,7 +173,7 @@ def test_pictures_of_earlier_results_are_found_under_their_names(tmp_path: Path)
 
 
 def test_two_states_of_a_dataset_are_not_averaged(tmp_path: Path) -> None:
-    from srbench.evaluation.statistics import leaderboard
+    from srbench.statistics.leaderboard import leaderboard
 
     store = ScoreStore(tmp_path)
     for data in ("cd" * 32, "ef" * 32):

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from srbench.errors import SrbenchError
-from srbench.evaluation import memory
-from srbench.evaluation.receptive import measured_radius
-from srbench.evaluation.tiling import Tiler, infer
+from srbench.inference import device as memory
+from srbench.inference.profiling import measured_radius
+from srbench.inference.tiling import Tiler, infer
 from srbench.models import ModelCard, SRModel, card, create, model_names
 from srbench.models.recipe import default_recipe
+from srbench.utils.errors import SrbenchError
 
 torch.set_num_threads(1)
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from srbench import models, pretrained, weights
-from srbench.errors import SrbenchError
-from srbench.files import sha256_file
+from srbench import models, weights
+from srbench.utils.errors import SrbenchError
+from srbench.utils.files import sha256_file
 from srbench.weights import WeightsHeader
+from srbench.weights import imagenet as pretrained
 
 HEADER = WeightsHeader("vdsr", "tiny", 4, 1, "sem_synthetic", 7, "smoke", 10, "ff", ("a note",), "0.1.0")
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from srbench import models, weights
-from srbench.errors import SrbenchError
-from srbench.weights import WeightsHeader, detection
+from srbench.utils.errors import SrbenchError
+from srbench.weights import WeightsHeader
+from srbench.weights import detect as detection
 
 TRAINABLE = [name for name in models.model_names() if models.card(name).trainable]
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from srbench import models, weights
-from srbench.errors import SrbenchError
 from srbench.models import ModelCard, SRModel
-from srbench.models.interface import GreyShift
+from srbench.models.base import GreyShift
 from srbench.models.recipe import default_recipe
+from srbench.utils.errors import SrbenchError
 from srbench.weights import WeightsHeader
-from srbench.weights.grey import to_grey
+from srbench.weights.rgb_to_grey import to_grey
 
 torch.set_num_threads(1)
 EXACT = 1e-2

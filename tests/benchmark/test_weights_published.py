@@ -17,11 +17,13 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from srbench import models, pretrained, weights
+from srbench import models, weights
 from srbench.cli.app import cli
 from srbench.datasets import download
-from srbench.errors import SrbenchError
-from srbench.weights import WeightsHeader, checking, published
+from srbench.utils.errors import SrbenchError
+from srbench.weights import WeightsHeader, published
+from srbench.weights import imagenet as pretrained
+from srbench.weights import published as checking
 from srbench.weights.published import Published
 
 

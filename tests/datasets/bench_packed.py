@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from srbench.datasets.interface import DatasetCard, Micrograph, Pixels
-from srbench.datasets.pack_writer import packing
-from srbench.datasets.packed import PackedSet
+from srbench.datasets.base import DatasetCard, Micrograph, Pixels
+from srbench.datasets.packed.format import PackedSet
+from srbench.datasets.packed.writer import packing
 
 SIZE = 192
 CARD = DatasetCard("bench", "Bench", "user", "a measurement", "none")

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import nffa_archives
 
 from srbench.datasets import near_duplicates
-from srbench.datasets.nffa_prepare import ClassArchive, prepare_nffa
+from srbench.datasets.sources.nffa.prepare import ClassArchive, prepare_nffa
 
 IMAGES = 21_169
 TIMED = 320

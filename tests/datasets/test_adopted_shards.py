@@ -5,11 +5,12 @@ import hashlib
 import numpy as np
 import pytest
 
-from srbench.datasets import pack_writer
-from srbench.datasets.interface import DatasetCard, DatasetError, Micrograph
-from srbench.datasets.pack_writer import packing, verify_packed
-from srbench.datasets.packed import PackedSet, Stored
-from srbench.datasets.storage import pixel_hash
+from srbench.datasets.base import DatasetCard, Micrograph
+from srbench.datasets.packed import writer as pack_writer
+from srbench.datasets.packed.format import PackedSet, Stored
+from srbench.datasets.packed.writer import packing, verify_packed
+from srbench.utils.errors import DatasetError
+from srbench.utils.files import pixel_hash
 
 CARD = DatasetCard("toy", "Toy", "user", "tests", "none")
 PICTURES = {

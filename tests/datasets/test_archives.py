@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.datasets.archives import ArchiveError, Limits, members
+from srbench.datasets.images.archives import ArchiveError, Limits, members
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 ENDINGS = [".tar", ".tar.gz", ".tar.bz2", ".tar.xz"]

@@ -5,9 +5,15 @@ import json
 
 import pytest
 
-from srbench.datasets.b2share import B2Share, ListedFile, Record, RecordUnavailable, parse_id
 from srbench.datasets.download import Remote, RetryPolicy, download_all
-from srbench.datasets.interface import DatasetError
+from srbench.datasets.sources.nffa.b2share import (
+    B2Share,
+    ListedFile,
+    Record,
+    RecordUnavailable,
+    parse_id,
+)
+from srbench.utils.errors import DatasetError
 
 OLD, SHORT = "19cc2afd23e34b92b36a1dfd0113a89f", "zja8y-53j14"
 BUCKET = "5fc88ad5-2f13-483c-8b80-a5862c91dbbb"

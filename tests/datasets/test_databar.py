@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from srbench.datasets.databar import cut_databar, find_databar, has_databar
+from srbench.datasets.images.databar import cut_databar, find_databar, has_databar
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -8,13 +8,13 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from srbench.datasets import DatasetError, dataset_names, list_datasets, registry, source
-from srbench.datasets.sem_open import SemOpen
+from srbench.datasets.sources.sem_open import SemOpen
 
 
 def test_names_and_cards():
     assert {"folder", "sem_open"} <= set(dataset_names())
     cards = {card.name: card for card in list_datasets()}
-    assert cards["sem_open"].module == "srbench.datasets.sem_open"
+    assert cards["sem_open"].module == "srbench.datasets.sources.sem_open"
     assert all(card.title and card.summary and card.licence for card in cards.values())
 
 
@@ -51,7 +51,7 @@ def test_entry_points_of_other_distributions_are_loaded(monkeypatch, tmp_path):
     module.write_text(
         "from dataclasses import replace\n"
         "from srbench.datasets import register_dataset\n"
-        "from srbench.datasets.folder import Folder\n\n"
+        "from srbench.datasets.sources.folder import Folder\n\n"
         "@register_dataset\n"
         "class Theirs(Folder):\n"
         "    card = replace(Folder.card, name='theirs', module='')\n"

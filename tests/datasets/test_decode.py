@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.datasets.decode import BadImage, decode, decode_bytes, read_header, to_grey
+from srbench.datasets.images.decode import BadImage, decode, decode_bytes, read_header, to_grey
 
 KINDS = {".png": "PNG", ".tif": "TIFF", ".bmp": "BMP", ".jpg": "JPEG"}
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from srbench.datasets.decode import BadImage, decode, decode_bytes, decode_labels, to_colour
+from srbench.datasets.images.decode import BadImage, decode, decode_bytes, decode_labels, to_colour
 
 
 def encode(array, suffix=".png"):

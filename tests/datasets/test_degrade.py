@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbench.datasets import degrade
-from srbench.datasets.crops import read_crop
 from srbench.datasets.degrade import LrPosition
-from srbench.datasets.interface import DatasetError
+from srbench.datasets.images.resize import read_crop
+from srbench.utils.errors import DatasetError
 
 SETTINGS = [
     "sem_pixel:jitter=0.3",

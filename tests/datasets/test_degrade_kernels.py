@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbench.datasets import degrade
-from srbench.datasets.crops import read_crop
 from srbench.datasets.degrade import LrPosition
-from srbench.datasets.resize import resize
+from srbench.datasets.images.resize import read_crop, resize
 
 
 def pictures(scale):

@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from srbench.datasets import degrade
-from srbench.datasets.interface import DatasetError
+from srbench.utils.errors import DatasetError
 
 
 def test_names_ids_and_versions():

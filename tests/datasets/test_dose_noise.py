@@ -61,7 +61,7 @@ def test_what_is_counted_are_whole_electrons_of_poissons_law():
 
 def test_the_noise_is_that_of_the_synthetic_acquisitions():
     """Same law as ``synthetic.noise.acquire``, from other random numbers: two samples, Kolmogorov-Smirnov."""
-    from srbench.datasets.synthetic.draws import RandomStream
+    from srbench.datasets.synthetic.rng import RandomStream
 
     truth = np.full((256, 256), 90, dtype=np.uint8)
     theirs = synthetic.acquire(truth, RandomStream(1, 0, 0, 0), 60.0).ravel()

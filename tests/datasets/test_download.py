@@ -13,9 +13,9 @@ import pytest
 import requests
 
 from srbench.datasets import download
-from srbench.datasets.digests import Content
 from srbench.datasets.download import PartialFile, Remote, RetryPolicy, download_all
-from srbench.datasets.interface import DatasetError
+from srbench.utils.errors import DatasetError
+from srbench.utils.files import Content
 
 QUICK = RetryPolicy(attempts=4, backoff=0.0, timeout=2.0)
 CONTENT = {f"/file{index}": bytes([index]) * (70_000 + index) for index in range(6)}

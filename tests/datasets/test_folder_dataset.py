@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbench.datasets import DatasetError, Micrograph, folder
+from srbench.datasets import DatasetError, Micrograph
 from srbench.datasets import open as open_dataset
+from srbench.datasets.sources import folder
 from srbench.datasets.splits import check_groups, split_groups
 
 

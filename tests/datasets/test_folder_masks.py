@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from srbench.datasets import folder
 from srbench.datasets import open as open_dataset
-from srbench.datasets.folder import pair_masks
-from srbench.datasets.pack_writer import verify_packed
+from srbench.datasets.packed.writer import verify_packed
+from srbench.datasets.sources import folder
+from srbench.datasets.sources.folder import pair_masks
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from srbench.datasets import DatasetError, DatasetMissing, n2n_sem
+from srbench.datasets import DatasetError, DatasetMissing
 from srbench.datasets import open as open_dataset
 from srbench.datasets.download import RetryPolicy
-from srbench.datasets.n2n_sem import N2nSem
-from srbench.datasets.pack_writer import verify_packed
-from srbench.datasets.packed import read_index
+from srbench.datasets.packed.format import read_index
+from srbench.datasets.packed.writer import verify_packed
+from srbench.datasets.sources import n2n_sem
+from srbench.datasets.sources.n2n_sem import N2nSem
 
 SHIFTS = ((0, 0), (1, 0), (0, -2), (3, 1), (0, 0), (-1, 2), (0, 0))
 DWELL = (0.2, 0.5, 1.0, 1.0, 2.1, 5.0, 20.0)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbench.datasets import near_duplicates
-from srbench.datasets.interface import DatasetError
 from srbench.datasets.near_duplicates import agreement, cluster, descriptor, thumbnail
+from srbench.utils.errors import DatasetError
 
 REAL = Path(os.environ.get("SRBENCH_TEST_SEM_OPEN", "no such folder"))
 HEIGHT, WIDTH = 624, 1020

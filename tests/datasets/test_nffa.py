@@ -9,11 +9,11 @@ from collections import namedtuple
 
 import pytest
 
-from srbench.datasets import nffa, nffa_releases, source
+from srbench.datasets import source
 from srbench.datasets.download import PartialFile, RetryPolicy
-from srbench.datasets.interface import DatasetError, DatasetMissing
-from srbench.datasets.nffa import Sem, Sem100, SemHierarchical, SemMajority
-from srbench.datasets.nffa_releases import (
+from srbench.datasets.sources.nffa import releases as nffa_releases
+from srbench.datasets.sources.nffa import sets as nffa
+from srbench.datasets.sources.nffa.releases import (
     CLASSES,
     CSM_SR,
     MAJORITY,
@@ -24,7 +24,9 @@ from srbench.datasets.nffa_releases import (
     Source,
     Tar,
 )
-from srbench.datasets.storage import sha256_file
+from srbench.datasets.sources.nffa.sets import Sem, Sem100, SemHierarchical, SemMajority
+from srbench.utils.errors import DatasetError, DatasetMissing
+from srbench.utils.files import sha256_file
 
 OLD = CSM_SR.record.ids[0]
 SHORT, LONG = V2_RECORD.record.ids
@@ -63,7 +65,7 @@ def published(monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
     """Tars of unknown size count as small, so that the tests need no 30 GB."""
-    monkeypatch.setattr("srbench.datasets.nffa_fetch.V2", release_of(TARS))
+    monkeypatch.setattr("srbench.datasets.sources.nffa.fetch.V2", release_of(TARS))
 
 
 @pytest.fixture
@@ -580,4 +582,4 @@ def test_hashes_are_of_the_files(make, csm_sr):
     for item in inventory(entry)["archives"]:
         path = entry.folder / "archives" / f"{item['category']}.tar"
         assert item["sha256"] == sha256_file(path) and item["md5"] == md5(path.read_bytes())
-    assert nffa.Sem.card.module == "srbench.datasets.nffa"
+    assert nffa.Sem.card.module == "srbench.datasets.sources.nffa.sets"

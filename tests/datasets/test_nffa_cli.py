@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from srbench.datasets.nffa_releases import CLASSES, CSM_SR, V2_RECORD
+from srbench.datasets.sources.nffa.releases import CLASSES, CSM_SR, V2_RECORD
 
 OLD, SHORT = CSM_SR.record.ids[0], V2_RECORD.record.ids[0]
 BUCKET = CSM_SR.record.bucket

@@ -8,9 +8,9 @@ import nffa_archives
 import numpy as np
 import pytest
 
-from srbench.datasets.databar import has_databar
-from srbench.datasets.decode import BadImage
-from srbench.datasets.nffa_prepare import cut_row, read_frame
+from srbench.datasets.images.databar import has_databar
+from srbench.datasets.images.decode import BadImage
+from srbench.datasets.sources.nffa.prepare import cut_row, read_frame
 
 FIXTURES = Path(__file__).parent / "fixtures"
 REAL = Path(os.environ.get("SRBENCH_TEST_SEM_OPEN", "no such folder"))

@@ -18,14 +18,16 @@ import numpy as np
 import psutil
 import pytest
 
-from srbench.datasets import near_duplicates, nffa_prepare
-from srbench.datasets.databar import has_databar
-from srbench.datasets.interface import DatasetCard, DatasetError
-from srbench.datasets.nffa_prepare import ClassArchive, prepare_nffa
-from srbench.datasets.pack_writer import verify_packed
-from srbench.datasets.packed import PackedSet
+from srbench.datasets import near_duplicates
+from srbench.datasets.base import DatasetCard
+from srbench.datasets.images.databar import has_databar
+from srbench.datasets.packed.format import PackedSet
+from srbench.datasets.packed.writer import verify_packed
+from srbench.datasets.sources.nffa import prepare as nffa_prepare
+from srbench.datasets.sources.nffa.prepare import ClassArchive, prepare_nffa
 from srbench.datasets.splits import split_hash
-from srbench.datasets.storage import locked
+from srbench.utils.errors import DatasetError
+from srbench.utils.files import locked
 
 HERE = Path(__file__).parent
 CARD = DatasetCard("sem", "NFFA", "real", "tests", "CC-BY-4.0")
@@ -188,7 +190,7 @@ PROGRAM = textwrap.dedent(
     import sys
     from pathlib import Path
     from srbench.datasets import staging
-    from srbench.datasets.nffa_prepare import ClassArchive, prepare_nffa
+    from srbench.datasets.sources.nffa.prepare import ClassArchive, prepare_nffa
     staging._AT_ONCE = 5
 
     def tell(event):
@@ -386,7 +388,7 @@ MEASURE = textwrap.dedent(
     from pathlib import Path
     import psutil
     import scipy.fft  # 25 MB that would otherwise appear only where there are candidates
-    from srbench.datasets.nffa_prepare import ClassArchive, prepare_nffa
+    from srbench.datasets.sources.nffa.prepare import ClassArchive, prepare_nffa
 
     peaks = {}
 

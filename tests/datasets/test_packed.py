@@ -18,11 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.datasets import pack_writer, storage
-from srbench.datasets.interface import DatasetCard, DatasetError, DatasetMissing, Micrograph
-from srbench.datasets.pack_writer import packing, verify_packed
-from srbench.datasets.packed import PackedSet, read_index, read_manifest
-from srbench.datasets.storage import pixel_hash
+from srbench.datasets.base import DatasetCard, Micrograph
+from srbench.datasets.packed import writer as pack_writer
+from srbench.datasets.packed.format import PackedSet, read_index, read_manifest
+from srbench.datasets.packed.writer import packing, verify_packed
+from srbench.utils import files as storage
+from srbench.utils.errors import DatasetError, DatasetMissing
+from srbench.utils.files import pixel_hash
 
 CARD = DatasetCard("toy", "Toy", "user", "for tests", "none")
 
@@ -393,7 +395,7 @@ KILLED = """
     from pathlib import Path
     import numpy as np
     from srbench.datasets import pack_writer, storage
-    from srbench.datasets.interface import Micrograph
+    from srbench.datasets.base import Micrograph
 
     folder, moment = Path(sys.argv[1]), sys.argv[2]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from srbench.datasets.photographs import find_photos
+from srbench.datasets.sources.photos import find_photos
 
 SET5 = ("baby", "bird", "butterfly", "head", "woman")
 OWN, OTHERS = ("set5",), ("set14", "b100", "bsd100", "urban100")

@@ -13,7 +13,15 @@ import pytest
 from srbench.datasets import DatasetError, DatasetMissing, list_datasets, source
 from srbench.datasets import open as open_dataset
 from srbench.datasets.download import RetryPolicy
-from srbench.datasets.photo_sets import B100, Div2k, Flickr2k, Manga109, Set5, Set14, Urban100
+from srbench.datasets.sources.photo_sets import (
+    B100,
+    Div2k,
+    Flickr2k,
+    Manga109,
+    Set5,
+    Set14,
+    Urban100,
+)
 
 NAMES = ("baby", "bird", "butterfly", "head", "woman")
 QUICK = RetryPolicy(attempts=2, backoff=0.01, timeout=5.0)

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.datasets.interface import DatasetError
-from srbench.datasets.resize import KERNELS, Kernel, resize, resize_by, weight_matrix
+from srbench.datasets.images.resize import KERNELS, Kernel, resize, resize_by, weight_matrix
+from srbench.utils.errors import DatasetError
 
 FIXTURE = np.load(Path(__file__).parent / "fixtures" / "basicsr_imresize.npz")
 CASES = sorted(name for name in FIXTURE.files if "_" in name)

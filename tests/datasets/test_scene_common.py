@@ -9,8 +9,8 @@ from helpers.counterfactual import pixels_without, scene_without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid
+from srbench.datasets.synthetic.rng import RandomStream
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene, scene_hashes, truth_text
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import filters, measure
 
-from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid, area_average, coverage
-from srbench.datasets.synthetic.patterned import DotScene, LineScene
+from srbench.datasets.synthetic.kinds.patterned import DotScene, LineScene
+from srbench.datasets.synthetic.rng import RandomStream
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
 

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import (
     FineGrid,
     arc_lengths,
     coverage,
     distance_to_curve,
 )
+from srbench.datasets.synthetic.rng import RandomStream
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
 

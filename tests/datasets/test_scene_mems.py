@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid, coverage
-from srbench.datasets.synthetic.mems import DeviceLayout, Rectangle
+from srbench.datasets.synthetic.kinds.mems import DeviceLayout, Rectangle
+from srbench.datasets.synthetic.rng import RandomStream
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
 

@@ -11,14 +11,15 @@ import cv2
 import numpy as np
 import pytest
 
-from srbench.datasets import DatasetMissing, sem_open
+from srbench.datasets import DatasetMissing
 from srbench.datasets import open as open_dataset
 from srbench.datasets import source as dataset_source
-from srbench.datasets.databar import find_databar, has_databar
 from srbench.datasets.download import RetryPolicy
-from srbench.datasets.interface import DatasetError
-from srbench.datasets.sem_open import Catalogue, CatalogueImage, SemOpen, catalogue
-from srbench.datasets.storage import pixel_hash
+from srbench.datasets.images.databar import find_databar, has_databar
+from srbench.datasets.sources import sem_open
+from srbench.datasets.sources.sem_open import Catalogue, CatalogueImage, SemOpen, catalogue
+from srbench.utils.errors import DatasetError
+from srbench.utils.files import pixel_hash
 
 REAL = Path(os.environ.get("SRBENCH_TEST_SEM_OPEN", "no such folder"))
 QUICK = RetryPolicy(attempts=3, backoff=0.0, timeout=2.0)
@@ -104,7 +105,7 @@ def test_an_edited_split_is_refused(monkeypatch, tmp_path):
     first = next(image for image in packaged["images"] if image["split"] == "test")
     first["split"] = "train"
     (tmp_path / "sem_open.json").write_text(json.dumps(packaged))
-    monkeypatch.setattr("srbench.datasets.sem_open.resources.files", lambda _: tmp_path)
+    monkeypatch.setattr("srbench.datasets.sources.sem_open.resources.files", lambda _: tmp_path)
     with pytest.raises(DatasetError, match="not the frozen one"):
         catalogue.__wrapped__()
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbench.datasets.interface import DatasetError, Micrograph
+from srbench.datasets.base import Micrograph
 from srbench.datasets.splits import check_groups, split_groups, split_hash, split_images
+from srbench.utils.errors import DatasetError
 
 # A category to the sizes of its groups.
 CATEGORIES = st.dictionaries(

@@ -12,7 +12,7 @@ from srbench.datasets import degrade
 from srbench.datasets.degrade import LrPosition
 from srbench.datasets.degrade.noise import Stream
 from srbench.datasets.degrade.sampling import Spot, beam_spot, sample_angle, sample_lines
-from srbench.datasets.resize import resize
+from srbench.datasets.images.resize import resize
 
 
 def wave(size, scale, down, right, phase=0.3):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, shift
 
-from srbench.datasets.decode import BadImage, read_pages
-from srbench.datasets.stack import decode_stack, noise_level, shift_between
+from srbench.datasets.images.decode import BadImage, read_pages
+from srbench.datasets.images.stack import decode_stack, noise_level, shift_between
 
 
 def tiff(pages):

@@ -8,9 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from srbench.datasets.interface import DatasetError
-from srbench.datasets.staging import Staged, Staging, finished_shards, read_pixels, staged_members
-from srbench.datasets.storage import pixel_hash
+from srbench.datasets.packed.staging import (
+    Staged,
+    Staging,
+    finished_shards,
+    read_pixels,
+    staged_members,
+)
+from srbench.utils.errors import DatasetError
+from srbench.utils.files import pixel_hash
 
 KEY = {"archive": "a", "rules": "1"}
 SHARD = 40_000

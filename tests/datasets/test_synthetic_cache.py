@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import srbench.datasets
-from srbench.datasets import DatasetError, sem_synthetic
+from srbench.datasets import DatasetError
+from srbench.datasets.sources import sem_synthetic
 from srbench.datasets.synthetic.suite import SyntheticScene, load_scene
 
 IMAGE = "patterned-1000"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from srbench.datasets.synthetic.draws import RandomStream
+from srbench.datasets.synthetic.rng import RandomStream
 
 
 def test_uniforms_are_numpys_own_shifted_to_the_cell_centres():

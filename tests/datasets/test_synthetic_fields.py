@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from srbench.datasets.synthetic.draws import (
+from srbench.datasets.synthetic.kinds.films import self_affine_spectrum
+from srbench.datasets.synthetic.rng import (
     RandomStream,
     banded_spectrum,
     edge_psd,
@@ -12,7 +13,6 @@ from srbench.datasets.synthetic.draws import (
     rough_edge,
     smooth_spectrum,
 )
-from srbench.datasets.synthetic.films import self_affine_spectrum
 
 STEP = 1 / 3
 

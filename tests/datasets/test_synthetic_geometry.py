@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 from scipy.special import i0, i1
 
-from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import (
     MARGIN,
     SUPERSAMPLING,
@@ -26,6 +25,7 @@ from srbench.datasets.synthetic.geometry import (
     rounded_area,
     von_mises,
 )
+from srbench.datasets.synthetic.rng import RandomStream
 
 GRID = FineGrid(48)
 Y, X = GRID.axis[:, None], GRID.axis[None, :]

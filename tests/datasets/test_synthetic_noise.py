@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.imaging import (
     acquire,
     noise_variance,
     poisson_distribution,
     poisson_of_levels,
 )
+from srbench.datasets.synthetic.rng import RandomStream
 
 
 @pytest.mark.parametrize("dose", [150.0, 600.0])

@@ -9,9 +9,9 @@ import pytest
 from scipy import ndimage
 from skimage import filters, measure
 
-from srbench.datasets.synthetic.draws import RandomStream
 from srbench.datasets.synthetic.geometry import FineGrid, area_average, coverage
-from srbench.datasets.synthetic.patterned import LineScene
+from srbench.datasets.synthetic.kinds.patterned import LineScene
+from srbench.datasets.synthetic.rng import RandomStream
 from srbench.datasets.synthetic.scene import register_scene, scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
 

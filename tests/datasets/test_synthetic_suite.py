@@ -12,10 +12,11 @@ import pytest
 from helpers.synthetic_tools import SUITES, contact_sheet
 
 import srbench.datasets
-from srbench.datasets import DatasetError, sem_synthetic
-from srbench.datasets.storage import pixel_hash
+from srbench.datasets import DatasetError
+from srbench.datasets.sources import sem_synthetic
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene, scene_hashes
+from srbench.utils.files import pixel_hash
 
 FIRST = ["particles-1000", "patterned-1000", "porous-1000"]
 

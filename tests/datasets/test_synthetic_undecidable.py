@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbench.datasets import degrade
-from srbench.datasets.synthetic.draws import RandomStream
+from srbench.datasets.synthetic.ambiguous import SCALES, AmbiguousPatch, insert, opposite_phase
+from srbench.datasets.synthetic.rng import RandomStream
 from srbench.datasets.synthetic.suite import SyntheticScene
-from srbench.datasets.synthetic.undecidable import SCALES, AmbiguousPatch, insert, opposite_phase
 
 
 def scenery(seed, size=192):

@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 
-from srbench.datasets.interface import DatasetError
-from srbench.datasets.workers import in_order, processes
+from srbench.utils.errors import DatasetError
+from srbench.utils.parallel import in_order, processes
 
 
 def numbered(count, seen=None, fail_at=None):

@@ -20,10 +20,11 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from srbench.datasets.interface import SPLITS, DatasetError
-from srbench.datasets.storage import write_atomically
+from srbench.datasets.base import SPLITS
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import VERSION, SyntheticScene, noisy_scan, scene_hashes
+from srbench.utils.errors import DatasetError
+from srbench.utils.files import write_atomically
 
 Picture = NDArray[np.uint8]
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srbench.models.interface import pad_to_multiple
+from srbench.models.base import pad_to_multiple
 from srbench.models.recipe import Batch, Clip, LossInputs, Optimiser, Progress, Recipe, Stage
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from srbench.datasets.resize import resize, weight_matrix
+from srbench.datasets.images.resize import resize, weight_matrix
 from srbench.models import ModelError, create
 from srbench.models.baselines.back_projection import ITERATIONS, BackProjection
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from srbench.datasets.resize import resize, resize_by
+from srbench.datasets.images.resize import resize, resize_by
 from srbench.models import create
 from srbench.models.baselines import cascade as module
 from srbench.models.baselines.cascade import (

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from srbench.models import create
-from srbench.models.csm_sr.generator import (
+from srbench.models.csm_sr.network import (
     CSMSR,
     GRADIENT,
     CSMSRConfig,

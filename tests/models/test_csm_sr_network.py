@@ -16,9 +16,9 @@ from srbench.models.csm_sr.encoder import (
     micrograph_noise,
     window_mean,
 )
-from srbench.models.csm_sr.generator import CONFIGS, CSMSR, CSMSRConfig, Reconstruction
-from srbench.models.interface import ModelError
+from srbench.models.csm_sr.network import CONFIGS, CSMSR, CSMSRConfig, Reconstruction
 from srbench.models.layers import InterpolationUpsample
+from srbench.utils.errors import ModelError
 
 
 def network(scale: int = 4, channels: int = 1, variant: str = "tiny", untrained: bool = False) -> CSMSR:

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import ModelError, card, create
 from srbench.models.csm_sr.encoder import micrograph_noise
-from srbench.models.csm_sr.released import (
+from srbench.models.csm_sr.released.network import (
     RELEASED_CONFIGS,
     ConditionedOnLR,
     EfficientNetFeatures,

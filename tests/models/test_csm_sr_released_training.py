@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from srbench.models import ModelError, create
 from srbench.models.csm_sr.recipe import PERCEPTUAL_LAYERS
-from srbench.models.csm_sr.released import ReleasedDiscriminator, pad_same
-from srbench.models.csm_sr.released_recipe import (
+from srbench.models.csm_sr.released.network import ReleasedDiscriminator, pad_same
+from srbench.models.csm_sr.released.recipe import (
     WEIGHTS,
     EpochRamp,
     adversarial_term,

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from srbench.datasets.resize import resize
+from srbench.datasets.images.resize import resize
 from srbench.models import ModelError
 from srbench.models.layers import BicubicDownsample, InterpolationUpsample
 

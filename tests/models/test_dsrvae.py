@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import ModelError, create
-from srbench.models.baselines.dsrvae import from_authors
-from srbench.models.baselines.dsrvae_pipeline import (
+from srbench.models.baselines.dsrvae.model import from_authors
+from srbench.models.baselines.dsrvae.network import (
     DSRVAE,
     SRSN,
     Denoiser,
@@ -24,7 +24,7 @@ from srbench.models.baselines.dsrvae_pipeline import (
     patch_starts,
     spans,
 )
-from srbench.models.baselines.dsrvae_recipe import DSRVAEDiscriminator, largest_pool
+from srbench.models.baselines.dsrvae.recipe import DSRVAEDiscriminator, largest_pool
 
 SMALL = DenoiserConfig(features=4, dim=4, planes=8, feat_size=2, hidden=8, z_dim=6, blocks=1)
 """Patches of 32 pixels, which overlap by 8."""

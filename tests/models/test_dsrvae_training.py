@@ -12,8 +12,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from srbench.models import ModelError, create
-from srbench.models.baselines.dsrvae_recipe import (
-    DISCRIMINATOR,
+from srbench.models.baselines.dsrvae.recipe import (
     ShotNoise,
     Thumbnail,
     VGGCode,
@@ -26,6 +25,7 @@ from srbench.models.baselines.dsrvae_recipe import (
     shrink,
     untrained_vgg19,
 )
+from srbench.models.losses.adversarial import DISCRIMINATOR
 from srbench.models.recipe import Batch, LossInputs
 
 PAPER = {"full": [(65_000, 64), (134_000, 6)], "srsn": [(134_000, 6)]}

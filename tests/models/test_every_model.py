@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from srbench.models import ModelError, create, list_models
-from srbench.models.interface import pad_to_multiple
+from srbench.models.base import pad_to_multiple
 from srbench.models.recipe import Batch
 
 CARDS = list_models()

@@ -82,7 +82,7 @@ def test_equals_torch_away_from_its_different_border(kernel, scale):
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("kernel", DENSE_KERNELS)
 def test_equals_the_resize_of_the_data_side(kernel, scale):
-    from srbench.datasets.resize import resize
+    from srbench.datasets.images.resize import resize
 
     image = torch.rand(1, 1, 17, 23, dtype=torch.float64)
     ours = InterpolationUpsample(kernel, scale)(image)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from srbench.models import ModelError, card, create, list_models, model_names, register_model, registry
-from srbench.models.interface import ModelCard, SRModel, pad_to_multiple
+from srbench.models.base import ModelCard, SRModel, pad_to_multiple
 from srbench.models.recipe import default_recipe
 
 OWN = {"nearest", "bilinear", "bicubic", "lanczos", "vdsr", "edsr", "srgan"}

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from srbench.models.interface import ModelError
 from srbench.models.losses.perceptual import (
     BLOCKS,
     VGGContentLoss,
@@ -30,6 +29,7 @@ from srbench.models.losses.pixel import (
     texture_loss,
 )
 from srbench.models.recipe import Batch, LossInputs
+from srbench.utils.errors import ModelError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LOSSES = {

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbench.models import ModelError, card, create
 from srbench.models.attention import DropPath
+from srbench.models.base import pad_to_multiple
 from srbench.models.baselines.swinir import (
     CONFIGS,
     DIV2K_MEAN,
@@ -22,7 +23,6 @@ from srbench.models.baselines.swinir import (
     swin_radius,
     upsampler_radius,
 )
-from srbench.models.interface import pad_to_multiple
 
 FULL = ["classical_x2", "classical_x4", "light_x4", "real_x4"]
 FIXTURE_TINY = SwinIRConfig(60, (2, 2), 6, "pixelshuffle")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from srbench.evaluation.metrics import registry
+from srbench.metrics import registry
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 LINES = ("Formula", "Range", "Better", "Blind to", "Source")

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from srbench import models, weights
 from srbench.cli.app import cli
-from srbench.evaluation.metrics.registry import list_metrics
+from srbench.metrics.registry import list_metrics
 from srbench.training import train
 from srbench.training.manifest import describe, differences
 

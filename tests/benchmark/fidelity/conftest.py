@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from srbench.evaluation.metrics.registry import Case, Plane
+from srbench.metrics.registry import Case, Plane
 
 SIDE = 512
 Patterned = Callable[[int, int, float], tuple[Plane, Plane]]

@@ -7,9 +7,9 @@ from typing import Protocol
 import numpy as np
 import pytest
 
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.psnr import gmsd, psnr, ssim
-from srbench.evaluation.metrics.registry import Case, Plane
+from srbench.metrics import registry
+from srbench.metrics.fidelity import gmsd, psnr, ssim
+from srbench.metrics.registry import Case, Plane
 
 
 class Scene(Protocol):

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.metrics.consistency import chi_square
-from srbench.evaluation.metrics.psnr import CAP_DB, gmsd, ms_ssim, psnr, ssim
-from srbench.evaluation.metrics.registry import Plane
+from srbench.metrics.consistency import chi_square
+from srbench.metrics.fidelity import CAP_DB, gmsd, ms_ssim, psnr, ssim
+from srbench.metrics.registry import Plane
+from srbench.utils.errors import SrbenchError
 
 
 def plane(height: int = 20, width: int = 31, seed: int = 0) -> Plane:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import uniform_filter
 from skimage.metrics import structural_similarity
 
-from srbench.evaluation.metrics.psnr import GMSD_CONSTANT, SCALE_WEIGHTS, gmsd, ms_ssim, psnr, ssim
-from srbench.evaluation.metrics.registry import MetricUnavailable, Plane
+from srbench.metrics.fidelity import GMSD_CONSTANT, SCALE_WEIGHTS, gmsd, ms_ssim, psnr, ssim
+from srbench.metrics.registry import MetricUnavailable, Plane
 from srbench.models.losses.ssim import ssim as ssim_loss
 
 Patterned = Callable[[int, int, float], tuple[Plane, Plane]]

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from srbench.datasets import degrade
 from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.consistency import ROUNDING_VARIANCE
-from srbench.evaluation.metrics.registry import Case, MetricUnavailable, Plane
-from srbench.evaluation.protocol import named
-from srbench.evaluation.scoring import measure
+from srbench.evaluation.scorer import measure
+from srbench.metrics import registry
+from srbench.metrics.consistency import ROUNDING_VARIANCE
+from srbench.metrics.protocol import named
+from srbench.metrics.registry import Case, MetricUnavailable, Plane
 
 
 class Scene(Protocol):

@@ -17,9 +17,9 @@ from PIL import Image
 
 from srbench import models
 from srbench.datasets import degrade
+from srbench.datasets.lr_images import lr_image
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
-from srbench.evaluation.lr_cache import lr_image
 
 Pixels8 = NDArray[np.uint8]
 Enlarge = Callable[..., Pixels8]

@@ -15,13 +15,13 @@ import pytest
 
 import srbench
 from srbench import datasets, models, weights
+from srbench.checks import finding_of
 from srbench.datasets import MicrographSet, degrade
-from srbench.evaluation import lr_cache
-from srbench.evaluation.guards import finding_of
-from srbench.evaluation.runner import EvaluationSummary
+from srbench.datasets import lr_images as lr_cache
+from srbench.evaluation.evaluate import EvaluationSummary
 from srbench.models import registry
 from srbench.store import Manifest, ScoreStore
-from srbench.weights.header import header_of
+from srbench.weights.io import header_of
 
 HERE = Path(__file__).parent
 SCALE = 4

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from srbench.datasets import degrade
-from srbench.datasets.resize import resize, resize_by
-from srbench.errors import SrbenchError
-from srbench.evaluation.lr_cache import lr_image
-from srbench.evaluation.metrics.psnr import psnr_of
-from srbench.evaluation.references import periodic_spectrum, random_texture
-from srbench.evaluation.setting import over_categories
+from srbench.datasets.images.resize import resize, resize_by
+from srbench.datasets.lr_images import lr_image
+from srbench.evaluation.context import over_categories
+from srbench.evaluation.reference_rows import periodic_spectrum, random_texture
+from srbench.metrics.fidelity import psnr_of
+from srbench.utils.errors import SrbenchError
 
 Pixels = NDArray[np.uint8]
 BICUBIC = degrade.get("bicubic")

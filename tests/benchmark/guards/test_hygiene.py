@@ -15,11 +15,13 @@ import pytest
 from numpy.typing import NDArray
 
 from srbench import datasets
+from srbench.checks import Finding
+from srbench.checks import contamination as hygiene
+from srbench.checks import contamination as same_field
+from srbench.checks.contamination import Picture, known
 from srbench.datasets import DatasetCard, Micrograph, MicrographSet, near_duplicates
-from srbench.datasets.interface import Pixels, silent
-from srbench.evaluation.guards import Finding, hygiene, same_field
-from srbench.evaluation.guards.known_names import known
-from srbench.evaluation.guards.same_field import Picture
+from srbench.datasets.base import Pixels
+from srbench.utils.progress import silent
 from srbench.weights import WeightsHeader
 
 Bytes = NDArray[np.uint8]

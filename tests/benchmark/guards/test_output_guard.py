@@ -13,11 +13,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from srbench import models
+from srbench.checks import Finding
+from srbench.checks.output import (
+    COMB,
+    OFF_GREY,
+    TINTED,
+    Comb,
+    OutputWatch,
+    channel_spread,
+    comb,
+    finding_for_bad_output,
+    finding_of_spread,
+    quantisation_table,
+)
 from srbench.evaluation import worker
-from srbench.evaluation.guards import Finding
-from srbench.evaluation.guards.colours import TINTED, channel_spread, finding_of_spread
-from srbench.evaluation.guards.jpeg import Comb, comb, quantisation_table
-from srbench.evaluation.guards.output import COMB, OFF_GREY, OutputWatch, finding_for_bad_output
 
 Pixels8 = NDArray[np.uint8]
 Scenes = tuple[tuple[Pixels8, Pixels8], ...]

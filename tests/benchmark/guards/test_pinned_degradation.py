@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+from srbench.checks import Finding, degradation
 from srbench.datasets import degrade
-from srbench.datasets.interface import silent
-from srbench.evaluation import lr_cache
-from srbench.evaluation.guards import Finding, degradation
-from srbench.evaluation.lr_cache import LrCache, cut_to_scale
+from srbench.datasets import lr_images as lr_cache
+from srbench.datasets.lr_images import LrCache, cut_to_scale
+from srbench.utils.progress import silent
 
 SCALE = 4
 BICUBIC = degrade.get("bicubic")

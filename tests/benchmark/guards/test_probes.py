@@ -9,9 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from srbench.datasets import degrade
-from srbench.evaluation.guards import Finding
-from srbench.evaluation.guards.probes import (
+from srbench.checks import Finding
+from srbench.checks.probes import (
     CAP_DB,
     FEWEST,
     LOST_ALONE_DB,
@@ -20,8 +19,9 @@ from srbench.evaluation.guards.probes import (
     probe_images,
     reference,
 )
-from srbench.evaluation.lr_cache import lr_image
-from srbench.evaluation.metrics.psnr import psnr_of
+from srbench.datasets import degrade
+from srbench.datasets.lr_images import lr_image
+from srbench.metrics.fidelity import psnr_of
 
 Pixels8 = NDArray[np.uint8]
 Scenes = tuple[tuple[Pixels8, Pixels8], ...]

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srbench.evaluation.guards import Finding, cards, table
-from srbench.evaluation.guards.rows import sha256_of_frame, sha256_of_scores
+from srbench.checks import Finding
+from srbench.checks import base as cards
+from srbench.checks import integrity as table
+from srbench.checks.integrity import sha256_of_frame, sha256_of_scores
 from srbench.store import CONTROL, NOISE_CEILING, Manifest, RunKey, Score, ScoreStore
 
 IMAGES = ("a", "b", "c")

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from srbench import datasets
-from srbench.datasets import degrade
-from srbench.datasets.synthetic.suite import SyntheticScene
-from srbench.evaluation.guards.twins import (
+from srbench.checks.memorisation import (
     BY_CHANCE,
     TwinWatch,
     by_chance,
@@ -24,6 +22,8 @@ from srbench.evaluation.guards.twins import (
     same_lr,
     scenes_needed,
 )
+from srbench.datasets import degrade
+from srbench.datasets.synthetic.suite import SyntheticScene
 
 SCALE = 4
 Pixels8 = NDArray[np.uint8]

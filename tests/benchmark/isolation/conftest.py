@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 import pytest
 
-from srbench.evaluation.isolation import applying, witnesses
-from srbench.evaluation.isolation.confinement import Confinement, for_job
+from srbench.sandbox import apply as applying
+from srbench.sandbox import apply as witnesses
+from srbench.sandbox.policy import Confinement, for_job
 
 HERE = Path(__file__).parent
 
@@ -27,7 +28,7 @@ RUN = """
 import sys; sys.path = [entry for entry in sys.path if entry]
 import importlib.util, json
 from pathlib import Path
-from srbench.evaluation.isolation import applying
+from srbench.sandbox import applying
 if sys.argv[3:] == ["deaf"]:
     applying.Watch.install = lambda watch: None
 confined = applying.confine_by(Path("confinement.json"))

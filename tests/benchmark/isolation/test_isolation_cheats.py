@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from srbench.evaluation.isolation import landlock, sockets
-from srbench.evaluation.isolation.system_calls import Unavailable
+from srbench.sandbox import linux as landlock
+from srbench.sandbox import linux as sockets
+from srbench.sandbox.linux import Unavailable
 
 HERE = Path(__file__).parent
 
@@ -103,7 +104,7 @@ def test_no_privilege_is_needed(stage: Any) -> None:
 AS_ANOTHER = """
 import sys
 from pathlib import Path
-from srbench.evaluation.isolation import Confinement, applying
+from srbench.sandbox import Confinement, applying
 here = Path(sys.argv[1])
 assert (here / "hidden" / "hr").read_bytes() == b"pixels"
 confinement = Confinement((), (here / "scratch",), (here / "hidden",))

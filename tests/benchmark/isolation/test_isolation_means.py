@@ -8,10 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.isolation import applying, landlock, sockets, starting, strength, system
-from srbench.evaluation.isolation.confinement import Confinement, confinement_of, for_job
-from srbench.evaluation.isolation.system_calls import Unavailable
+from srbench.sandbox import (
+    apply as applying,
+)
+from srbench.sandbox import (
+    apply as starting,
+)
+from srbench.sandbox import (
+    apply as system,
+)
+from srbench.sandbox import (
+    linux as landlock,
+)
+from srbench.sandbox import (
+    linux as sockets,
+)
+from srbench.sandbox import (
+    policy as strength,
+)
+from srbench.sandbox.linux import Unavailable
+from srbench.sandbox.policy import Confinement, confinement_of, for_job
+from srbench.utils.errors import SrbenchError
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbench.evaluation.isolation.territory import (
+from srbench.sandbox.policy import (
     children_of,
     grants,
     inside,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from srbench.evaluation.isolation.watch import MOST, Watch
+from srbench.sandbox.audit_hook import MOST, Watch
 
 
 @pytest.fixture

@@ -17,14 +17,17 @@ import pytest
 import srbench
 from srbench import models
 from srbench.datasets import DatasetCard, Micrograph, MicrographSet
-from srbench.datasets.interface import Pixels
-from srbench.evaluation import errands, lr_cache
-from srbench.evaluation.errands import run_worker
-from srbench.evaluation.isolation import applying, for_job, landlock
-from srbench.evaluation.isolation.system_calls import Unavailable
+from srbench.datasets import lr_images as lr_cache
+from srbench.datasets.base import Pixels
+from srbench.evaluation import worker_client as errands
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.messages import Finished, ImageDone, Isolated, Ready, Warm, WorkerJob
+from srbench.evaluation.worker_client import run_worker
 from srbench.models import registry
+from srbench.sandbox import apply as applying
+from srbench.sandbox import for_job
+from srbench.sandbox import linux as landlock
+from srbench.sandbox.linux import Unavailable
 from srbench.store import ScoreStore
 
 HERE = Path(__file__).parent
@@ -119,7 +122,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     monkeypatch.setenv("SRBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SRBENCH_TEST_HR", str(tmp_path / "data" / "hr.png"))
     monkeypatch.setenv("SRBENCH_TEST_TEMPORARY", tempfile.gettempdir())
-    monkeypatch.setattr("srbench.evaluation.errands.run_worker", found.listen)
+    monkeypatch.setattr("srbench.evaluation.worker_client.run_worker", found.listen)
     return found
 
 
@@ -165,7 +168,7 @@ def test_what_a_model_says_of_its_isolation_does_not_count() -> None:
 
 
 def test_the_note_with_the_hidden_places_is_gone_before_the_model_runs(tmp_path: Path) -> None:
-    from srbench.evaluation.isolation import Confinement
+    from srbench.sandbox import Confinement
 
     place = tmp_path / applying.NOTE
     place.write_text(applying.note(Confinement((), (), ()), []))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from srbench.evaluation import protocol as protocols
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.curve import list_curves
+from srbench.metrics import protocol as protocols
+from srbench.metrics import registry
+from srbench.metrics.curve import list_curves
 from srbench.reporting import ReportResult, report
 from srbench.reporting.blocks import collect
 from srbench.reporting.leaderboard import Leaderboard, leaderboard

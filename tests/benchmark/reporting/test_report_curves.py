@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from srbench.evaluation.metrics.curve import list_curves
+from srbench.metrics.curve import list_curves
 from srbench.reporting.blocks import collect
 from srbench.reporting.curves import (
     CurvePoint,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.evaluation.functional.detail_maps import hallucination_map, omission_map
+from srbench.metrics.detail_maps import hallucination_map, omission_map
 from srbench.reporting.blocks import collect
 from srbench.reporting.crops import (
     INVENTED,

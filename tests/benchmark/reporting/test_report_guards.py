@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from srbench.evaluation.guards.cards import GUARDS, badge_of, stored_findings
+from srbench.checks.base import GUARDS, badge_of, stored_findings
 from srbench.reporting import ReportResult, report
 from srbench.reporting.blocks import collect
-from srbench.reporting.guard_table import guard_rows, in_words
+from srbench.reporting.check_table import guard_rows, in_words
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
 from srbench.reporting.rows import NEVER, RANKED, Row
 from srbench.reporting.tables import latex_table

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.reporting.formats import MISSING, decimals_for, number, quantity, slug
 from srbench.reporting.svg import Anchor, Box, linear_axis, log_axis, place_labels
+from srbench.reporting.text import MISSING, decimals_for, number, quantity, slug
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 

@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from srbench.errors import SrbenchError
 from srbench.reporting import report
 from srbench.store import RunKey, ScoreStore
+from srbench.utils.errors import SrbenchError
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
 

@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbench.evaluation.guards.cards import LEAKING, SMOKE
-from srbench.evaluation.statistics import LeaderboardRow
-from srbench.evaluation.statistics import leaderboard as metric_leaderboard
+from srbench.checks.base import LEAKING, SMOKE
 from srbench.reporting import report
 from srbench.reporting.blocks import collect
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
+from srbench.reporting.measurements import trust
 from srbench.reporting.tables import (
     CSV_COLUMNS,
     csv_table,
@@ -24,7 +23,8 @@ from srbench.reporting.tables import (
     latex_table,
     markdown_table,
 )
-from srbench.reporting.trust import trust
+from srbench.statistics.leaderboard import LeaderboardRow
+from srbench.statistics.leaderboard import leaderboard as metric_leaderboard
 from srbench.store import RUN, Run, ScoreStore
 
 SPECIAL = r"Ma$$ive_50%&#{x}~^\|<b>[a]"

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srbench.evaluation.verdicts import TOLERANCES, judge
 from srbench.reporting import ReportResult, report
 from srbench.reporting.blocks import collect
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
+from srbench.reporting.measurements import Judgement, TrustTable, csv_trust, trust
 from srbench.reporting.tables import latex_trust, markdown_table
-from srbench.reporting.trust import Judgement, TrustTable, csv_trust, trust
+from srbench.statistics.tolerance import TOLERANCES, judge
 from srbench.store import ScoreStore
 
 

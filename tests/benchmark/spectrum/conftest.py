@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from srbench.datasets.resize import resize, resize_by
-from srbench.evaluation.metrics.registry import Case
+from srbench.datasets.images.resize import resize, resize_by
+from srbench.metrics.registry import Case
 
 Floats = NDArray[np.float64]
 Disc = tuple[float, float, float]

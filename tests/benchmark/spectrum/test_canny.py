@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import special
 from skimage import data
 
-from srbench.evaluation.metrics.edges import FLOOR, SIGMA, canny, gradient, thresholds
+from srbench.metrics.edges import FLOOR, SIGMA, canny, gradient, thresholds
 
 Floats = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.psnr import psnr, ssim
+from srbench.metrics import registry
+from srbench.metrics.fidelity import psnr, ssim
 
 NAMES = ("blur", "shift", "dilated", "swapped", "liar", "bicubic", "second")
 Table = dict[str, dict[str, float]]

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.metrics import curve as curves
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.curve import Curve, list_curves, register_curve
-from srbench.evaluation.metrics.registry import Case, MetricUnavailable
-from srbench.evaluation.scoring import choose_metrics
-from srbench.reporting.formats import measures
+from srbench.evaluation.scorer import choose_metrics
+from srbench.metrics import curve as curves
+from srbench.metrics import registry
+from srbench.metrics.curve import Curve, list_curves, register_curve
+from srbench.metrics.registry import Case, MetricUnavailable
+from srbench.reporting.text import measures
+from srbench.utils.errors import SrbenchError
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.functional.detail_maps import hallucination_map, omission_map
-from srbench.evaluation.metrics.registry import Plane
+from srbench.metrics.detail_maps import hallucination_map, omission_map
+from srbench.metrics.registry import Plane
+from srbench.utils.errors import SrbenchError
 
 SCALE = 4
 Disc = tuple[float, float, float]

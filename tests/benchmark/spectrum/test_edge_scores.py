@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
-from srbench.evaluation.metrics.edges import (
+from srbench.metrics.edges import (
     LEAST,
     Displacement,
     canny,

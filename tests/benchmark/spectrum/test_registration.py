@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import data
 
-from srbench.evaluation.metrics.edges import registration_shift
+from srbench.metrics.edges import registration_shift
 
 Floats = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbench.evaluation.metrics.registry import Plane
-from srbench.evaluation.metrics.spectrum import (
+from srbench.metrics.registry import Plane
+from srbench.metrics.spectrum import (
     RingSums,
     binned,
     coherence,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.registry import Case, MetricUnavailable
-from srbench.evaluation.scoring import measure
+from srbench.evaluation.scorer import measure
+from srbench.metrics import registry
+from srbench.metrics.registry import Case, MetricUnavailable
 
 TRUTH_NEEDED = ("frc_cutoff", "recovered_hf", "hallucinated_hf", "gained_hf")
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from srbench.evaluation.metrics.registry import Case
+from srbench.metrics.registry import Case
 
 Floats = NDArray[np.float64]
 Discs = list[tuple[float, float, float]]

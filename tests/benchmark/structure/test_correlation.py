@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from srbench.evaluation.metrics.structure import correlation_error, two_point_correlation
+from srbench.metrics.structure import correlation_error, two_point_correlation
 
 
 def by_pairs(mask: np.ndarray, reach: int) -> np.ndarray:

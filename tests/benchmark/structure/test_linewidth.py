@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from srbench.evaluation.functional.linewidth import (
+from srbench.metrics.line_edges import (
     Edges,
     Line,
     detrended,

@@ -11,10 +11,10 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from srbench.datasets.synthetic.suite import SyntheticScene
-from srbench.evaluation import scene_truth
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.metrics.measurements import LOST, Measured, bias_of, error_of, mean_bias
-from srbench.evaluation.metrics.registry import Case, MetricUnavailable
+from srbench.metrics import ground_truth as scene_truth
+from srbench.metrics import registry
+from srbench.metrics.measurements import LOST, Measured, bias_of, error_of, mean_bias
+from srbench.metrics.registry import Case, MetricUnavailable
 
 m = SimpleNamespace(**{metric.name: metric.compute for metric in registry.list_metrics()})
 

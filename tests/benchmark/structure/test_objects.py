@@ -12,7 +12,7 @@ from skimage.draw import disk
 from skimage.measure import euler_number, label
 from skimage.morphology import remove_small_objects
 
-from srbench.evaluation.segmented import (
+from srbench.metrics.segmentation import (
     SMALLEST,
     Agreement,
     agreement,

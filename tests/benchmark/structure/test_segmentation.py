@@ -8,8 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from srbench.evaluation.metrics.registry import Plane
-from srbench.evaluation.segmented import LEVELS, SMOOTHING, dice, iou, otsu, phase_contrast, smoothed
+from srbench.metrics.registry import Plane
+from srbench.metrics.segmentation import (
+    LEVELS,
+    SMOOTHING,
+    dice,
+    iou,
+    otsu,
+    phase_contrast,
+    smoothed,
+)
 
 NOISE = np.random.default_rng(0)
 

@@ -12,8 +12,8 @@ from helpers.counterfactual import pixels_without
 
 from srbench import datasets
 from srbench.datasets.synthetic.suite import SyntheticScene
-from srbench.evaluation import scene_truth
-from srbench.evaluation.functional.small_features import (
+from srbench.metrics import ground_truth as scene_truth
+from srbench.metrics.small_features import (
     Feature,
     contrast_maps,
     contrasts,

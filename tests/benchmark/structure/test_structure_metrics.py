@@ -14,10 +14,10 @@ from skimage.metrics import structural_similarity
 
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
-from srbench.evaluation.metrics import measurements, registry, structure
-from srbench.evaluation.metrics.registry import Case, MetricUnavailable
-from srbench.evaluation.scoring import measure
-from srbench.evaluation.segmented import objects, segmentation
+from srbench.evaluation.scorer import measure
+from srbench.metrics import measurements, registry, structure
+from srbench.metrics.registry import Case, MetricUnavailable
+from srbench.metrics.segmentation import objects, segmentation
 
 OURS = [
     m for m in registry.list_metrics() if m.compute.__module__ in (structure.__name__, measurements.__name__)
@@ -230,7 +230,7 @@ def test_registered_metrics_explain_themselves() -> None:
 def test_one_segmentation_serves_all(
     draw: SimpleNamespace, hr: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from srbench.evaluation import segmented
+    from srbench.metrics import segmentation as segmented
 
     calls = []
     real = segmented._segment

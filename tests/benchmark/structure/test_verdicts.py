@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from srbench.errors import SrbenchError
-from srbench.evaluation.metrics import registry
-from srbench.evaluation.verdicts import FEWEST_GROUPS, TOLERANCES, ToleranceVerdict, expanded_level, judge
+from srbench.metrics import registry
+from srbench.statistics.tolerance import (
+    FEWEST_GROUPS,
+    TOLERANCES,
+    ToleranceVerdict,
+    expanded_level,
+    judge,
+)
+from srbench.utils.errors import SrbenchError
 
 
 def verdict(

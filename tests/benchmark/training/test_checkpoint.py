@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from srbench.errors import SrbenchError
 from srbench.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint, save_checkpoint
+from srbench.utils.errors import SrbenchError
 
 
 def content(step: int, size: int = 5000) -> dict[str, object]:
@@ -103,7 +103,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import torch
-from srbench.errors import SrbenchError
+from srbench.utils.errors import SrbenchError
 from srbench.training.checkpoint import save_checkpoint
 
 folder = Path(sys.argv[1])

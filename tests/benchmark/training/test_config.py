@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from training_fakes import GAN, PIXEL
 
 from srbench.config import TrainConfig, apply
-from srbench.errors import SrbenchError
 from srbench.models.recipe import Clip, Recipe
+from srbench.utils.errors import SrbenchError
 
 RECIPE = Recipe((PIXEL, GAN), "tests")
 RUN = {"model": "tiny_sr", "dataset": "textures", "scale": 2}

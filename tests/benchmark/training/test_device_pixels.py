@@ -11,11 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_fakes import HASHED, Textures, pixels
 
+from srbench.datasets.base import Micrograph
 from srbench.datasets.degrade import get
-from srbench.datasets.interface import Micrograph, silent
-from srbench.errors import SrbenchError
-from srbench.training.data import CropReader, make_pairs
-from srbench.training.pixels import (
+from srbench.training.crops import (
     Crops,
     CropSampler,
     DevicePixels,
@@ -24,6 +22,9 @@ from srbench.training.pixels import (
     bytes_needed,
     free_bytes,
 )
+from srbench.training.data import CropReader, make_pairs
+from srbench.utils.errors import SrbenchError
+from srbench.utils.progress import silent
 
 CPU = torch.device("cpu")
 KINDS = ("grey", "deep", "mixed", "colour", "zoo")
@@ -90,7 +91,7 @@ def test_an_upload_in_pieces_is_the_upload_in_one(kind, staging, monkeypatch):
     micrographs = dataset(kind)
     images = micrographs.split("train")
     whole = uploaded(micrographs, images)
-    monkeypatch.setattr("srbench.training.pixels._STAGING_BYTES", staging)
+    monkeypatch.setattr("srbench.training.crops._STAGING_BYTES", staging)
     events = []
     pieces = uploaded(micrographs, images, progress=events.append)
     assert pieces.nbytes == whole.nbytes == bytes_needed(images, 2)
@@ -148,12 +149,12 @@ def test_positions_beyond_two_to_the_31_are_found():
     ],
 )
 def test_where_pixels_belong(wish, needed, device, free, expected, monkeypatch):
-    monkeypatch.setattr("srbench.training.pixels.free_bytes", lambda _: free)
+    monkeypatch.setattr("srbench.training.crops.free_bytes", lambda _: free)
     assert belongs_on_device(wish, needed, torch.device(device)) is expected
 
 
 def test_pixels_that_do_not_fit_where_they_are_wanted_are_refused(train, monkeypatch, tmp_path):
-    monkeypatch.setattr("srbench.training.pixels.free_bytes", lambda _: 1_000)
+    monkeypatch.setattr("srbench.training.crops.free_bytes", lambda _: 1_000)
     with pytest.raises(SrbenchError, match=r"0\.00 GB are free on cpu; use --set train\.pixels=mapped"):
         train("tiny_sr", "train.pixels=device", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.training.pixels import SYMMETRIES, Crop, CropSampler
+from srbench.training.crops import SYMMETRIES, Crop, CropSampler
 
 SIZES = [(64, 96), (48, 48), (200, 40)]
 

@@ -13,16 +13,16 @@ from training_fakes import HASHED, PlainSR, Textures, one_stage, register_networ
 
 from srbench import weights
 from srbench.datasets.degrade import LrPosition, get, noise_key, quantise
-from srbench.errors import SrbenchError
-from srbench.evaluation.protocol import to_grey
 from srbench.models import ModelError
-from srbench.models.interface import ModelCard
+from srbench.models.base import ModelCard
 from srbench.training import TrainingInterrupted
-from srbench.training.colour import luma, to_channels
 from srbench.training.data import CropReader, make_pairs
 from srbench.training.distributed import Processes
-from srbench.training.run import choose_channels
+from srbench.training.train import choose_channels
 from srbench.training.validation import Validator, rounded_psnr
+from srbench.utils.errors import SrbenchError
+from srbench.utils.image import rgb_to_luma as luma
+from srbench.utils.image import to_channels, to_grey
 
 FLOAT64 = torch.zeros(1, dtype=torch.float64)
 

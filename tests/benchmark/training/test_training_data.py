@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_fakes import HASHED, Textures, texture
 
-from srbench.datasets.crops import read_crop
 from srbench.datasets.degrade import LrPosition, get, noise_key, quantise
-from srbench.datasets.interface import DatasetError
-from srbench.errors import SrbenchError
+from srbench.datasets.images.resize import read_crop
+from srbench.training.crops import CropSampler, Layout, MappedPixels
 from srbench.training.data import CropReader, apply_symmetries, large_enough, make_pairs, read_ahead, to_unit
-from srbench.training.pixels import CropSampler, Layout, MappedPixels
+from srbench.utils.errors import DatasetError, SrbenchError
 
 KINDS = {
     "grey": {},

@@ -14,8 +14,8 @@ import training_worker
 from safetensors.torch import load_file
 from training_worker import launch
 
-from srbench.errors import SrbenchError
 from srbench.training.distributed import Processes, choose_device, join
+from srbench.utils.errors import SrbenchError
 
 
 def torchrun(folder: Path, model: str, *words: str) -> subprocess.CompletedProcess:

@@ -26,7 +26,6 @@ from training_fakes import (
 
 from srbench import models
 from srbench.datasets.degrade import get
-from srbench.errors import SrbenchError
 from srbench.models.recipe import (
     Clip,
     ConstantRate,
@@ -36,8 +35,9 @@ from srbench.models.recipe import (
     PixelLoss,
     Recipe,
 )
-from srbench.training import rng
+from srbench.training import reproducibility as rng
 from srbench.training.data import CropReader, make_pairs
+from srbench.utils.errors import SrbenchError
 
 
 def log(result, kind: str = "train") -> list[dict]:

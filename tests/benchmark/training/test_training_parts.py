@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from training_fakes import GAN, PIXEL, TinySR
 
-from srbench.errors import SrbenchError
 from srbench.models.recipe import (
     Clip,
     CosineRate,
@@ -23,10 +22,10 @@ from srbench.models.recipe import (
     Recipe,
     StepRate,
 )
-from srbench.training import rng
+from srbench.training import reproducibility as rng
 from srbench.training.loop import Meter
 from srbench.training.manifest import describe, differences
-from srbench.training.rng import repeatable
+from srbench.training.reproducibility import repeatable
 from srbench.training.stage import (
     build_optimiser,
     check_recipe,
@@ -37,6 +36,7 @@ from srbench.training.stage import (
     set_modes,
 )
 from srbench.training.state import AveragedWeights
+from srbench.utils.errors import SrbenchError
 
 
 def test_average_follows_its_recursion_for_parameters_and_buffers():

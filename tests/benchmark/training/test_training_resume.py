@@ -14,8 +14,8 @@ import pytest
 import torch
 from training_worker import launch
 
-from srbench.errors import SrbenchError
 from srbench.training import TrainingInterrupted
+from srbench.utils.errors import SrbenchError
 
 NOISY = "train.degradation=sem_pixel:dose=40,jitter=0.3"
 EVERY = ("train.log_every=1", "train.checkpoint_every=3", "train.validate_every=4")

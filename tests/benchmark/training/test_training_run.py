@@ -15,12 +15,12 @@ from training_fakes import PIXEL, PlainSR, Textures, register_network
 from srbench import models, weights
 from srbench.config import TrainConfig
 from srbench.datasets import DatasetError
-from srbench.errors import SrbenchError
-from srbench.home import runs_folder
 from srbench.models import ModelError
 from srbench.models.recipe import Recipe
 from srbench.training import run_folder_name
-from srbench.training.folder import RunFolder
+from srbench.training.run_folder import RunFolder
+from srbench.utils.errors import SrbenchError
+from srbench.utils.paths import runs_folder
 
 
 def test_a_run_leaves_weights_that_load_and_say_what_they_are(train):

@@ -12,8 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srbench.datasets.base import (
+    DatasetCard,
+    DatasetSource,
+    DatasetState,
+    Micrograph,
+    MicrographSet,
+)
 from srbench.datasets.degrade import Degradation, LrPosition
-from srbench.datasets.interface import DatasetCard, DatasetSource, DatasetState, Micrograph, MicrographSet
 from srbench.datasets.registry import register_dataset
 from srbench.models.recipe import (
     Clip,

@@ -1,0 +1,212 @@
+"""What all models of one evaluation share: images, protocol, metrics, and how their runs are named."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, cast
+
+from srbench.config import EvaluationConfig
+from srbench.datasets import DatasetError, Micrograph, MicrographSet, degrade, lr_images
+from srbench.datasets.base import SPLITS, Pixels, Split
+from srbench.datasets.lr_images import LrCache, cut_to_scale
+from srbench.evaluation.jobs import Job, check_task
+from srbench.evaluation.scorer import Scorer, choose_metrics
+from srbench.metrics.protocol import default_for, named
+from srbench.store import Manifest, RunKey, Status
+from srbench.utils.paths import cache_folder
+from srbench.utils.progress import ProgressCallback, silent
+
+HR_CACHE_BYTES = 1 << 30
+"""A thousand micrographs of a megapixel; the others are read anew for every model."""
+
+_KIND_WORDS = {
+    "real": "real micrographs",
+    "synthetic": "synthetic scenes",
+    "photographs": "photographs",
+    "user": "a user's images",
+}
+_SHARED_NOISE = (
+    "LR was made from recordings that hold noise themselves: the noise of the dose comes on top of what LR "
+    "and HR share."
+)
+
+
+@dataclass(frozen=True)
+class EvaluationContext:
+    """The data and conditions of an evaluation.
+
+    Attributes:
+        micrographs: the dataset.
+        split: the split that is scored.
+        images: its micrographs by id, in their order.
+        scorer: protocol, metrics, degradation and scale.
+        lr: the LR images that every model is given.
+    """
+
+    micrographs: MicrographSet
+    split: str
+    images: Mapping[str, Micrograph]
+    scorer: Scorer
+    lr: LrCache
+    _hr: dict[str, Pixels] = field(default_factory=dict, repr=False, compare=False)
+
+    @staticmethod
+    def create(
+        micrographs: MicrographSet, config: EvaluationConfig, scale: int, progress: ProgressCallback = silent
+    ) -> EvaluationContext:
+        """Resolve the names and make the LR images.
+
+        Raises:
+            DatasetError: unknown split or degradation, nothing in the split, or nothing to restore at this
+                scale.
+            SrbenchError: unknown protocol or metric.
+        """
+        if config.split not in (*SPLITS, "all"):
+            raise DatasetError(f"Unknown split {config.split!r}; there are {', '.join(SPLITS)} and all.")
+        images = micrographs.split(cast(Split, config.split))
+        if not images:
+            counts = ", ".join(f"{name} {len(micrographs.split(name))}" for name in SPLITS)
+            raise DatasetError(
+                f"{micrographs.name} has no images in split {config.split!r} ({counts}); choose another "
+                "--split."
+            )
+        degradation = degrade.get(config.degradation)
+        check_task(degradation, scale)
+        protocol = named(config.protocol or default_for(micrographs.card.kind))
+        if channels_of(micrographs) == 3:
+            protocol = protocol.for_colour()
+        scorer = Scorer(micrographs, protocol, choose_metrics(config.metrics), degradation, scale)
+        lr = lr_images.prepare(micrographs, images, degradation, scale, cache_folder() / "lr", progress)
+        by_id = {image.id: image for image in images}
+        return EvaluationContext(micrographs, config.split, by_id, scorer, lr)
+
+    def hr(self, image_id: str) -> Pixels:
+        """The reference, cut to a multiple of the scale.
+
+        What has been read stays in memory up to ``HR_CACHE_BYTES``. Nothing is dropped for a later image:
+        every model goes through the images in the same order, so that the oldest is needed next.
+        """
+        if image_id in self._hr:
+            return self._hr[image_id]
+        pixels = cut_to_scale(self.micrographs.pixels(image_id), self.scorer.scale)
+        if sum(cached.nbytes for cached in self._hr.values()) + pixels.nbytes <= HR_CACHE_BYTES:
+            self._hr[image_id] = pixels
+        return pixels
+
+    def spread(self, count: int) -> list[Micrograph]:
+        """At most ``count`` images that have LR, over the categories."""
+        return over_categories([self.images[entry.image] for entry in self.lr.entries], count)
+
+    def key(self, job: Job) -> RunKey:
+        """The identity of a run of this job."""
+        return RunKey(
+            job.model,
+            job.variant,
+            job.weights_id,
+            job.seed,
+            self.micrographs.name,
+            self.micrographs.fingerprint,
+            self.split,
+            self.scorer.degradation.id,
+            self.scorer.scale,
+            self.scorer.protocol.id,
+        )
+
+    @property
+    def reference_id(self) -> str:
+        """What HR and LR previews are stored under."""
+        name, data = self.micrographs.name, self.micrographs.fingerprint[:12]
+        return f"{name}-{data}-{self.scorer.degradation.id}-x{self.scorer.scale}"
+
+    def conditions(self, chosen: bool) -> str:
+        """One line of what the numbers mean; ``chosen`` where the caller named the protocol."""
+        kind = self.micrographs.card.kind
+        protocol = self.scorer.protocol.id + ("" if chosen else f" (default for {_KIND_WORDS[kind]})")
+        data = f"{self.micrographs.name}, {self.split}, x{self.scorer.scale}"
+        return f"{data}, LR by {self.scorer.degradation.id}, protocol {protocol}"
+
+    def manifest(
+        self,
+        job: Job,
+        status: Status,
+        reason: str = "",
+        device: Mapping[str, Any] | None = None,
+        cost: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
+    ) -> Manifest:
+        """The manifest of a run of this job."""
+        recipe_notes = job.header.notes if job.header else ()
+        noisy = self.scorer.degradation.noise is not None
+        noise_notes = [_SHARED_NOISE] if noisy and self.micrographs.card.kind in ("real", "user") else []
+        return Manifest(
+            key=self.key(job),
+            status=status,
+            reason=reason,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            command=shlex.join(sys.argv),
+            versions=versions(),
+            device=device or {},
+            data=self._data(),
+            protocol=self.scorer.protocol.describe(),
+            weights=job.describe_weights(),
+            cost=cost or {},
+            card=job.describe_card(),
+            notes=[*job.notes, *recipe_notes, *noise_notes, *notes],
+        )
+
+    def _data(self) -> dict[str, Any]:
+        card = self.micrographs.card
+        return {
+            "title": card.title,
+            "kind": card.kind,
+            "licence": card.licence,
+            "terms": card.terms,
+            "citation": card.citation,
+            "channels": channels_of(self.micrographs),
+            "lr_made_by": self.scorer.degradation.summary,
+            # those too that the id leaves out as defaults
+            "lr_settings": ", ".join(f"{k}={v:g}" for k, v in self.scorer.degradation.settings.items()),
+            "images": len(self.images),
+            "groups": len({image.group for image in self.images.values()}),
+            "fingerprint": self.micrographs.fingerprint,
+            "lr_sha256": self.lr.sha256,
+            "reference_id": self.reference_id,
+            "skipped": {**self.micrographs.skipped, **self.lr.unusable},
+        }
+
+
+def channels_of(micrographs: MicrographSet) -> int:
+    """3 where the dataset has a colour image, else 1."""
+    return max((image.channels for image in micrographs.images), default=1)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    import platform
+
+    import cv2
+    import numpy
+    import scipy
+    import torch
+
+    import srbench
+
+    modules = {"srbench": srbench, "numpy": numpy, "scipy": scipy, "torch": torch, "opencv": cv2}
+    return {
+        "python": platform.python_version(),
+        **{name: str(module.__version__) for name, module in modules.items()},
+    }
+
+
+def over_categories(images: Sequence[Micrograph], count: int) -> list[Micrograph]:
+    """The first ``count`` images, taking the categories in turn."""
+    turns: dict[str, int] = {}
+    ranked = []
+    for image in images:
+        turn = turns[image.category] = turns.get(image.category, 0) + 1
+        ranked.append((turn, image.category, image))
+    return [image for _, _, image in sorted(ranked, key=lambda entry: entry[:2])[:count]]

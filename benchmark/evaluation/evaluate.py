@@ -1,0 +1,495 @@
+"""Scoring models: one process a model, one run in the store a model, failures recorded and passed over."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench import datasets
+from srbench.checks import Finding, merged
+from srbench.checks.integrity import sha256_of_scores
+from srbench.config import EvaluationConfig
+from srbench.datasets import DatasetError, MicrographSet
+from srbench.datasets.lr_images import Entry
+from srbench.evaluation.audit import Audit, is_audited
+from srbench.evaluation.context import EvaluationContext, channels_of
+from srbench.evaluation.jobs import EvaluationRequest, Job, resolve, resolve_scale
+from srbench.evaluation.messages import Finished, ImageDone, ImageTiling, Message, Ready
+from srbench.evaluation.monitor import DataChecks, RunMonitor
+from srbench.evaluation.reference_rows import ReferenceRow, pack_hr, reference_rows
+from srbench.evaluation.scorer import UNAVAILABLE, Scorer
+from srbench.evaluation.worker_client import (
+    BadOutput,
+    InferenceRequest,
+    RunOutputs,
+    WorkerClient,
+    WorkerFailed,
+    scratch_folder,
+)
+from srbench.metrics import registry
+from srbench.store import RunKey, Score, ScoreStore
+from srbench.utils.errors import SrbenchError
+from srbench.utils.files import pixel_hash
+from srbench.utils.image import to_uint8
+from srbench.utils.paths import home, results_folder
+from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
+
+OutcomeStatus = Literal["scored", "skipped", "failed", "missing"]
+_STATUSES: tuple[OutcomeStatus, ...] = ("scored", "skipped", "failed", "missing")
+_DRAWN_SCENES = "sem_synthetic"
+"""The dataset of ``--all`` where no micrographs are on disk."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one model.
+
+    Attributes:
+        label: model, variant and seed.
+        status: ``scored``, ``skipped`` (already scored), ``failed`` or ``missing`` (no weights).
+        detail: how much was scored, or the reason.
+        guards: what its guards found, as the manifest holds it.
+        leaking: whether it is a variant that is meant to see HR.
+    """
+
+    label: str
+    model: str
+    status: OutcomeStatus
+    detail: str
+    run_id: str = ""
+    guards: tuple[Mapping[str, str], ...] = ()
+    leaking: bool = False
+
+    @property
+    def failed_guards(self) -> tuple[Mapping[str, str], ...]:
+        """The findings of failed guards."""
+        return tuple(guard for guard in self.guards if guard["status"] == "failed")
+
+
+@dataclass(frozen=True)
+class EvaluationSummary:
+    """What became of every model, under which conditions, and where the scores are.
+
+    Attributes:
+        results: the results folder.
+        outcomes: one a model and dataset.
+        conditions: what the numbers mean, in a line.
+        parts: one a dataset, where there are several; ``outcomes`` are theirs.
+    """
+
+    results: Path
+    outcomes: tuple[Outcome, ...]
+    conditions: str = ""
+    parts: tuple[EvaluationSummary, ...] = ()
+
+    @staticmethod
+    def of_datasets(parts: Sequence[EvaluationSummary]) -> EvaluationSummary:
+        """One of several, or the only one as it is."""
+        if len(parts) == 1:
+            return parts[0]
+        outcomes = tuple(outcome for part in parts for outcome in part.outcomes)
+        return EvaluationSummary(parts[0].results, outcomes, parts=tuple(parts))
+
+    def of(self, status: OutcomeStatus) -> tuple[Outcome, ...]:
+        """The outcomes with this status."""
+        return tuple(outcome for outcome in self.outcomes if outcome.status == status)
+
+    @property
+    def scored(self) -> tuple[Outcome, ...]:
+        """Models scored now."""
+        return self.of("scored")
+
+    @property
+    def skipped(self) -> tuple[Outcome, ...]:
+        """Models scored earlier."""
+        return self.of("skipped")
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """Models that failed."""
+        return self.of("failed")
+
+    @property
+    def missing(self) -> tuple[Outcome, ...]:
+        """Models without weights."""
+        return self.of("missing")
+
+    @property
+    def caught(self) -> tuple[Outcome, ...]:
+        """Models of which a guard failed, but for those that are meant to see HR."""
+        return tuple(outcome for outcome in self.outcomes if outcome.failed_guards and not outcome.leaking)
+
+    def text(self) -> str:
+        """For each dataset: conditions, a line a model with its failed guards, and a line of totals."""
+        if self.parts:
+            return "\n\n".join(part.text() for part in self.parts)
+        lines = [self.conditions] if self.conditions else []
+        width = max((len(outcome.label) for outcome in self.outcomes), default=0)
+        for outcome in self.outcomes:
+            lines.append(f"{outcome.label:<{width}}  {outcome.status:<7}  {outcome.detail}")
+            lines += [
+                f"    guard {guard['guard']} FAILED: {guard['detail']}" for guard in outcome.failed_guards
+            ]
+        counts = [f"{len(self.of(status))} {status}" for status in _STATUSES]
+        if self.caught:
+            counts.append(f"{len(self.caught)} not ranked because a guard failed")
+        return "\n".join([*lines, f"{', '.join(counts)}; scores in {self.results}"])
+
+
+def evaluate(
+    models: Sequence[str] | str,
+    *,
+    dataset: str | os.PathLike[str] | MicrographSet | None = None,
+    progress: ProgressCallback = silent,
+    **options: Any,
+) -> EvaluationSummary:
+    """Score models on a dataset and store the scores.
+
+    Every model runs in a process of its own that is given LR images, weights and the scale and nothing else.
+    What fails is recorded with its reason; the others go on. What is already scored is skipped. The guards
+    (``docs/guards.md``) watch every run; what they find is stored with it.
+
+    Args:
+        models: registered names, or ``"all"`` for every one that offers the scale. Of a trained model each
+            variant and seed with weights is scored; leaking variants only with ``oracle``. None (``()``)
+            where ``weights`` says whose they are.
+        dataset: name as for ``srbench.datasets.open``, folder of images, or an opened dataset. None, for all
+            models: every set of SEM micrographs on this disk, else ``sem_synthetic``.
+        progress: told of every image.
+        **options: the fields of :class:`~srbench.config.EvaluationConfig`, as ``scale=4`` or ``audit=True``.
+
+    Raises:
+        DatasetError: no such dataset or degradation, nothing in the split, or a degradation that has nothing
+            to restore at this scale.
+        ModelError: no such model, variant or scale.
+        SrbenchError: no such option, protocol, metric or weights file, named models without a dataset, or
+            the results folder cannot be written.
+    """
+    config = EvaluationConfig.of(options)
+    if dataset is None:
+        if models != "all":
+            raise SrbenchError(
+                "Name the dataset: --dataset NAME (dataset=NAME). Only --all (models='all') runs without one."
+            )
+        opened = _sem_on_disk(config.split)
+        names = ", ".join(micrographs.name for micrographs in opened)
+        progress(f"No dataset was named; evaluating on {names}.")
+    else:
+        opened = [dataset if isinstance(dataset, MicrographSet) else datasets.open(os.fspath(dataset))]
+    return EvaluationSummary.of_datasets(
+        [_evaluate_on(micrographs, models, config, progress) for micrographs in opened]
+    )
+
+
+def _sem_on_disk(split: str) -> list[MicrographSet]:
+    """Every set of SEM micrographs that can be read and has images in this split, else the drawn scenes."""
+    opened = []
+    for card in datasets.list_datasets():
+        if card.kind != "real":
+            continue
+        try:
+            if datasets.source(card.name).state().state in ("embedded", "ready"):
+                opened.append(datasets.open(card.name))
+        except DatasetError:  # damage to one dataset must not hide the others
+            continue
+    with_images = [
+        micrographs
+        for micrographs in opened
+        if any(split in ("all", image.split) for image in micrographs.images)
+    ]
+    return with_images or [datasets.open(_DRAWN_SCENES)]
+
+
+def _evaluate_on(
+    micrographs: MicrographSet,
+    models: Sequence[str] | str,
+    config: EvaluationConfig,
+    progress: ProgressCallback,
+) -> EvaluationSummary:
+    request = EvaluationRequest(config, micrographs.name, channels_of(micrographs))
+    jobs = resolve(models, request)
+    context = EvaluationContext.create(micrographs, config, resolve_scale(jobs, request), progress)
+    evaluation = _Evaluation(context, config, progress)
+    rows = [evaluation.score_reference(row) for row in reference_rows(context)]
+    outcomes = (*rows, *map(evaluation.score, jobs))
+    conditions = context.conditions(chosen=config.protocol is not None)
+    return EvaluationSummary(evaluation.store.root, outcomes, conditions)
+
+
+class _Evaluation:
+    """Runs job after job into the store."""
+
+    def __init__(
+        self, context: EvaluationContext, config: EvaluationConfig, progress: ProgressCallback
+    ) -> None:
+        self.context = context
+        self.config = config
+        self.progress = progress
+        self.store = ScoreStore(config.results or results_folder())
+        hidden = (home(), self.store.root, *context.micrographs.hr_paths())
+        self.client = WorkerClient(context.scorer.scale, config, hidden)
+        self.data_checks = DataChecks(context, config.audit, progress)
+        self.audit = Audit(context, self.client, progress)
+        self.previewed = frozenset(image.id for image in context.spread(config.previews))
+
+    def score(self, job: Job) -> Outcome:
+        """Score one model and, where that is wanted, audit it, whatever happens to it."""
+        if job.failure:
+            return self._failed(job, job.failure)
+        if job.missing:
+            self.store.write_run(self.context.manifest(job, "missing", job.missing), [])
+            return self._outcome(job, "missing", job.missing)
+        monitor = RunMonitor(self.context, job)
+        scorer = self._scorer_of_open_work(self.context.key(job))
+        if scorer is None:
+            return self._audited_later(job, monitor)
+        start = time.monotonic()
+        run = _ModelRun(self.context, scorer, self.previewed, job.label, self.progress, monitor)
+        try:
+            with scratch_folder() as folder:
+                scratch = Path(folder)
+                hr = pack_hr(self.context, scratch) if job.leaking else None
+                for message in self.client.run(job, InferenceRequest.of(self.context.lr, hr), scratch):
+                    run.on_message(message)
+        except (WorkerFailed, BadOutput) as error:
+            return self._failed(job, str(error), monitor.of_failure(error))
+        outcome = self._complete(job, run, time.monotonic() - start)
+        return self._audited(job, monitor, run.outputs(), outcome) if self.config.audit else outcome
+
+    def score_reference(self, row: ReferenceRow) -> Outcome:
+        """Score a row that no model made."""
+        scorer = self._scorer_of_open_work(self.context.key(row.job))
+        if scorer is None:
+            return self._skipped(row.job)
+        start = time.monotonic()
+        run = _ModelRun(self.context, scorer, self.previewed, row.job.label, self.progress)
+        for entry in self.context.lr.entries:
+            pixels = row.image(entry)
+            if pixels is None:
+                run.without(entry, row.reason)
+            else:
+                run.score(entry, pixels)
+        return self._complete(row.job, run, time.monotonic() - start)
+
+    def _audited_later(self, job: Job, monitor: RunMonitor) -> Outcome:
+        """Audit a run that was scored earlier, unless it was audited as well."""
+        stored = self.store.manifest(self.context.key(job))
+        if not self.config.audit or stored is None or is_audited(stored):
+            return self._skipped(job)
+        return self._audited(job, monitor, None, self._skipped(job))
+
+    def _audited(
+        self, job: Job, monitor: RunMonitor, outputs: RunOutputs | None, outcome: Outcome
+    ) -> Outcome:
+        """Audit a stored run and write what was found into its manifest."""
+        stored = self.store.manifest(self.context.key(job))
+        assert stored is not None
+        try:
+            findings = self.audit.findings(job, monitor, outputs, stored)
+        except WorkerFailed as error:
+            words = f"It ran when it was scored and failed when it was run again: {error}"
+            findings = [Finding("lr_only", "failed", words)]
+        guards = self._stored_guards(job, monitor.findings(findings))
+        self.store.rewrite(replace(stored, guards=guards))
+        return replace(outcome, guards=tuple(guards), detail=f"{outcome.detail}; audited")
+
+    def _stored_guards(self, job: Job, of_run: Sequence[Finding]) -> list[dict[str, str]]:
+        return [finding.stored() for finding in merged([*of_run, *self.data_checks.findings(job)])]
+
+    def _scorer_of_open_work(self, key: RunKey) -> Scorer | None:
+        """A scorer for what was asked for and what is stored already; None when nothing is left to do."""
+        scorer = self.context.scorer
+        if not self.store.is_complete(key):
+            return scorer
+        rows = self.store.scores([key])
+        rows = rows[rows["image"] != ""]
+        stored = set(rows["metric"])
+        unavailable = set(rows["metric"][rows["reason"].astype(str).str.startswith(UNAVAILABLE)])
+        requested = {metric.id for metric in scorer.metrics}
+        obtainable = {metric.id for metric in scorer.metrics if not metric.needs()}
+        if not self.config.force and requested <= stored and not unavailable & obtainable:
+            return None
+        metrics = [metric for metric in registry.stored(stored | requested) if metric.per_image]
+        return scorer.with_metrics(metrics)
+
+    def _complete(self, job: Job, run: _ModelRun, seconds: float) -> Outcome:
+        scores = [*run.scores, *run.cost_scores()]
+        guards = self._stored_guards(job, run.monitor.findings()) if run.monitor else []
+        manifest = replace(
+            self.context.manifest(
+                job, "complete", device=run.device, cost=run.cost(seconds), notes=run.notes()
+            ),
+            guards=guards,
+            outputs=run.hashes,
+            scores_sha256=sha256_of_scores(scores),
+        )
+        self._write_references(run)
+        self.store.write_run(manifest, scores, run.previews)
+        self._remove_missing(job)
+        return self._outcome(job, "scored", f"{run.done} images in {seconds:.0f} s", guards)
+
+    def _failed(self, job: Job, reason: str, findings: Sequence[Finding] = ()) -> Outcome:
+        guards = [finding.stored() for finding in findings]
+        if not self.store.is_complete(self.context.key(job)):  # an earlier complete run is still true
+            manifest = self.context.manifest(job, "failed", reason)
+            self.store.write_run(replace(manifest, guards=guards), [])
+        return self._outcome(job, "failed", reason, guards)
+
+    def _skipped(self, job: Job) -> Outcome:
+        return self._outcome(job, "skipped", "already scored; --force scores again")
+
+    def _outcome(
+        self, job: Job, status: OutcomeStatus, detail: str, guards: Sequence[Mapping[str, str]] = ()
+    ) -> Outcome:
+        run_id = self.context.key(job).run_id
+        return Outcome(job.label, job.model, status, detail, run_id, tuple(guards), job.leaking)
+
+    def _write_references(self, run: _ModelRun) -> None:
+        reference_id = self.context.reference_id
+        for entry in self.context.lr.entries:
+            if entry.image in run.previews:
+                hr, lr = self.context.hr(entry.image), self.context.lr.pixels(entry)
+                self.store.write_reference(reference_id, entry.image, "hr", to_uint8(hr))
+                self.store.write_reference(reference_id, entry.image, "lr", to_uint8(lr))
+
+    def _remove_missing(self, job: Job) -> None:
+        """Remove the record that this model had no weights, now that it has."""
+        untrained = self.context.key(Job(job.model, job.variant))
+        manifest = self.store.manifest(untrained)
+        if manifest is not None and manifest.status == "missing":
+            shutil.rmtree(self.store.root / "runs" / untrained.run_id, ignore_errors=True)
+
+
+class _ModelRun:
+    """One model's images as they come from its worker: scored, previewed, and added up to its cost.
+
+    The SR of images in ``previewed`` is stored; what no model made has no ``monitor``.
+    """
+
+    def __init__(
+        self,
+        context: EvaluationContext,
+        scorer: Scorer,
+        previewed: frozenset[str],
+        label: str,
+        progress: ProgressCallback,
+        monitor: RunMonitor | None = None,
+    ) -> None:
+        self.context = context
+        self.scorer = scorer
+        self.previewed = previewed
+        self.label = label
+        self.progress = progress
+        self.monitor = monitor
+        self.done = 0
+        self.hashes: dict[str, str] = {}
+        self.scores: list[Score] = [
+            score
+            for name, reason in context.lr.unusable.items()
+            for score in scorer.without_value(context.images[name], reason)
+        ]
+        self.previews: dict[str, NDArray[np.uint8]] = {}
+        self.device: Mapping[str, Any] = {}
+        self._ready: Ready | None = None
+        self._seconds = self._megapixels = self._peak_bytes = 0.0
+        self._tilings: list[ImageTiling] = []
+
+    def on_message(self, message: Message) -> None:
+        """Handle one message of the worker.
+
+        Raises:
+            BadOutput: the image it wrote has another size or type than it must have.
+        """
+        if self.monitor is not None:
+            self.monitor.on_message(message)
+        if isinstance(message, Ready):
+            self._ready, self.device = message, message.device
+        elif isinstance(message, Finished):
+            self._peak_bytes = message.peak_bytes
+        elif isinstance(message, ImageDone):
+            entry, sr, scale = self.context.lr.entries[message.index], message.pixels, self.scorer.scale
+            expected = (entry.height * scale, entry.width * scale)
+            # A grey network answers a colour image with its luma.
+            if sr.shape not in (expected, (*expected, entry.channels)) or sr.dtype != np.uint8:
+                raise BadOutput(f"gave {sr.dtype} {sr.shape} for an image that must be uint8 {expected}")
+            self._seconds += message.seconds
+            self._megapixels += sr.shape[0] * sr.shape[1] / 1e6
+            self._tilings.append(message.tiling)
+            self.score(entry, sr)
+
+    def score(self, entry: Entry, sr: NDArray[np.uint8]) -> None:
+        """Score one image: ``(H, W)``, or ``(H, W, 3)`` of a colour image. Previews show the luma scored."""
+        hr, lr = self.context.hr(entry.image), self.context.lr.pixels(entry)
+        self.hashes[entry.image] = pixel_hash(sr)
+        if self.monitor is not None:
+            self.monitor.on_image(entry, sr, hr, lr)
+        self.scores += self.scorer.scores(self.context.images[entry.image], sr, hr, lr)
+        if entry.image in self.previewed:
+            self.previews[entry.image] = to_uint8(sr)
+        self._advance()
+
+    def without(self, entry: Entry, reason: str) -> None:
+        """Record that there is nothing to score for an image."""
+        self.scores += self.scorer.without_value(self.context.images[entry.image], reason)
+        self._advance()
+
+    def cost_scores(self) -> list[Score]:
+        """The rows without an image; none for what is not a model."""
+        if self._ready is None:
+            return []
+        measured = {
+            "params": self._ready.params,
+            "gmacs_per_mpx": self._ready.gmacs_per_mpx,
+            "peak_mb_per_mpx": self._ready.peak_mb_per_mpx,
+            "seconds_per_mpx": self._seconds / self._megapixels if self._megapixels else math.nan,
+        }
+        return [
+            Score(name, value, reason="" if math.isfinite(value) else "no image was run")
+            for name, value in measured.items()
+        ]
+
+    def cost(self, wall_seconds: float) -> dict[str, Any]:
+        """For the manifest."""
+        tiling = {}
+        if self._tilings:
+            tiling = {
+                "most_tiles": max(tiling.tiles for tiling in self._tilings),
+                "smallest_tile": min(tiling.tile for tiling in self._tilings),
+                "halo": max(tiling.halo for tiling in self._tilings),
+                "exact": all(tiling.exact for tiling in self._tilings),
+                "retries": sum(tiling.retries for tiling in self._tilings),
+            }
+        return {
+            "wall_seconds": round(wall_seconds, 3),
+            "inference_seconds": round(self._seconds, 3),
+            "peak_mb": round(self._peak_bytes / 1e6, 1),
+            "tiling": tiling,
+        }
+
+    def outputs(self) -> RunOutputs:
+        """What came out and how, for an audit that repeats it."""
+        return RunOutputs(self.hashes, tuple(tiling.settings for tiling in self._tilings), self.device)
+
+    def notes(self) -> list[str]:
+        """What a reader must know."""
+        notes = list(self._ready.notes) if self._ready else []
+        inexact = sum(not tiling.exact for tiling in self._tilings)
+        if inexact:
+            notes.append(
+                f"{inexact} of {len(self._tilings)} images were run in tiles smaller than what the network "
+                "looks at: their pixels are an approximation of the whole-image result."
+            )
+        return notes
+
+    def _advance(self) -> None:
+        self.done += 1
+        self.progress(ProgressEvent(self.label, self.done, len(self.context.lr.entries), "images"))

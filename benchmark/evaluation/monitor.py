@@ -1,0 +1,129 @@
+"""The guards of one evaluation: what is found about its data once, and about each run while it is scored.
+
+What can be seen only by running the model again is the audit's (:mod:`srbench.evaluation.audit`), and until
+then such a guard is unchecked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench.checks import Finding, contamination, degradation, memorisation
+from srbench.checks.output import OutputWatch, finding_for_bad_output
+from srbench.datasets.base import Pixels
+from srbench.datasets.lr_images import Entry, cut_to_scale
+from srbench.evaluation.context import EvaluationContext, channels_of
+from srbench.evaluation.jobs import Job
+from srbench.evaluation.messages import Finished, Message, Ready, Warm
+from srbench.evaluation.worker_client import BadOutput, WorkerFailed
+from srbench.utils.image import to_eight_bits
+from srbench.utils.paths import cache_folder
+from srbench.utils.progress import ProgressCallback
+
+_NOT_AUDITED = (
+    Finding("lr_only", "unchecked", "Not run a second time; type srbench eval with --audit."),
+    Finding("nothing_remembered", "unchecked", "Not run on changed images; type srbench eval with --audit."),
+)
+
+
+class DataChecks:
+    """What is found about the images, the splits, and what weights were trained on.
+
+    ``every`` checks all images, not a sample.
+    """
+
+    def __init__(self, context: EvaluationContext, every: bool, progress: ProgressCallback) -> None:
+        self.context = context
+        self.every = every
+        self.progress = progress
+        self._degradation = degradation.check(
+            context.micrographs,
+            tuple(context.images.values()),
+            context.lr,
+            context.scorer.degradation,
+            context.scorer.scale,
+            every=every,
+        )
+
+    def findings(self, job: Job) -> list[Finding]:
+        """For the weights of this job."""
+        splits = contamination.check(
+            self.context.micrographs,
+            self.context.split,
+            job.header,
+            cache=cache_folder(),
+            progress=self.progress,
+            foreign=job.weights is not None and job.header is None,
+            every=self.every,
+        )
+        return [splits, self._degradation]
+
+
+class RunMonitor:
+    """Sees every image of one run, and what its worker says of its own process."""
+
+    def __init__(self, context: EvaluationContext, job: Job) -> None:
+        scorer = context.scorer
+        self.micrographs = context.micrographs
+        self.scale = scorer.scale
+        self.job = job
+        kind = self.micrographs.card.kind
+        colour = channels_of(self.micrographs) == 3
+        self._output = OutputWatch(self.scale, colour=colour, bars=kind not in ("synthetic", "photographs"))
+        testable = memorisation.TwinWatch.valid_for(scorer.degradation)
+        self._twins = memorisation.TwinWatch(self.scale, scorer.degradation) if testable else None
+        self._isolation: Mapping[str, Any] = {}
+        self._attempts: Sequence[str] = ()
+
+    def on_message(self, message: Message) -> None:
+        """One message of the worker."""
+        if isinstance(message, Ready):
+            self._isolation = message.isolation or {}
+        elif isinstance(message, Finished):
+            self._attempts = message.attempts
+        elif isinstance(message, Warm) and message.channel_spread is not None:
+            self._output.heard_spread(message.channel_spread)
+
+    def on_image(self, entry: Entry, sr: NDArray[np.uint8], hr: Pixels, lr: NDArray[np.uint8]) -> None:
+        """One image, as it is scored."""
+        reference = to_eight_bits(hr)
+        self._output.look(entry.image, sr, reference, lr)
+        if self._twins is None:
+            return
+        opposite = self.micrographs.opposite_phase(entry.image, self.scale)
+        if opposite is not None:
+            self._twins.look(entry.image, sr, reference, to_eight_bits(cut_to_scale(opposite, self.scale)))
+
+    def findings(self, audited: Sequence[Finding] = ()) -> list[Finding]:
+        """After the last image; with what the audit found, where there was one."""
+        remembered = [self._twins.finding()] if self._twins is not None and self._twins.leanings else []
+        return [self.hr_access(), *remembered, *self._output.findings(), *(audited or _NOT_AUDITED)]
+
+    def hr_access(self) -> Finding:
+        """Whether the process could read HR, and whether it tried to."""
+        if self.job.leaking:
+            return Finding(
+                "hr_hidden", "failed", "This variant is given the HR image: it is no model but an oracle."
+            )
+        if self._attempts:
+            shown = ", ".join(self._attempts[:3]) + (" ..." if len(self._attempts) > 3 else "")
+            return Finding("hr_hidden", "failed", f"The model tried to read what is hidden from it: {shown}.")
+        words = str(self._isolation.get("words", "Nothing is known of the process it ran in."))
+        enforced = self._isolation.get("level") == "kernel"
+        return Finding("hr_hidden", "passed" if enforced else "unchecked", words)
+
+    def of_failure(self, error: WorkerFailed | BadOutput) -> list[Finding]:
+        """What a run that failed shows all the same."""
+        findings = []
+        if isinstance(error, WorkerFailed):
+            self._attempts = error.attempts
+        access = self.hr_access()
+        if access.status == "failed":
+            findings.append(access)
+        if isinstance(error, BadOutput) or error.bad_output:
+            findings.append(finding_for_bad_output(str(error).partition(": ")[2] or str(error)))
+        return findings

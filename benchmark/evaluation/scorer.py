@@ -1,0 +1,157 @@
+"""One super-resolved image against its reference: every metric's value, or the reason why there is none."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench.datasets.base import Micrograph, MicrographSet, Pixels
+from srbench.datasets.degrade import Degradation
+from srbench.datasets.lr_images import cut_to_scale, position_of
+from srbench.metrics import registry
+from srbench.metrics.consistency import ROUNDING_VARIANCE
+from srbench.metrics.protocol import Protocol
+from srbench.metrics.registry import Case, Metric, MetricUnavailable, Plane
+from srbench.store import Score
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SECOND = 1
+"""Acquisition that metrics are given as the second one; the noise ceiling is another."""
+
+UNAVAILABLE = "unavailable: "
+"""Starts the reason of a score that another machine, or a file more, would give."""
+
+
+class Scorer:
+    """Scores images of one dataset under one protocol.
+
+    Args:
+        micrographs: where the references are.
+        protocol: what the numbers mean.
+        metrics: which numbers.
+        degradation: how the LR images were made.
+        scale: magnification.
+    """
+
+    def __init__(
+        self,
+        micrographs: MicrographSet,
+        protocol: Protocol,
+        metrics: Sequence[Metric],
+        degradation: Degradation,
+        scale: int,
+    ) -> None:
+        self.micrographs = micrographs
+        self.protocol = protocol
+        self.metrics = tuple(metrics)
+        self.degradation = degradation
+        self.scale = scale
+        self._needs = {metric.name: metric.needs() for metric in self.metrics}
+        self._databars: dict[str, bool] = {}
+
+    def with_metrics(self, metrics: Sequence[Metric]) -> Scorer:
+        """The same with other metrics."""
+        return Scorer(self.micrographs, self.protocol, metrics, self.degradation, self.scale)
+
+    def scores(self, image: Micrograph, sr: Pixels, hr: Pixels, lr: NDArray[np.uint8]) -> list[Score]:
+        """One score a metric.
+
+        Args:
+            image: which one.
+            sr: the result, ``(H, W)`` or ``(H, W, 3)``.
+            hr: the reference, cut to a multiple of the scale.
+            lr: what the model was given.
+        """
+        if self._has_databar(image.id, hr):
+            return self.without_value(
+                image, "the reference shows a databar; cut it off: a score of drawn text says nothing"
+            )
+        second = self.micrographs.acquisition(image.id, SECOND)
+        case = self.protocol.case(
+            sr,
+            hr,
+            lr,
+            self.scale,
+            degrade=functools.partial(self._degrade, image.id),
+            lr_variance=self._lr_variance if lr.ndim == 2 else None,
+            truth=self.micrographs.truth(image.id) if image.has_truth else None,
+            pixel_size_nm=image.pixel_size_nm,
+            category=image.category,
+            clean=self.micrographs.card.kind == "synthetic",
+            second=None if second is None else cut_to_scale(second, self.scale),
+        )
+        return [self._score(metric, case, image) for metric in self.metrics]
+
+    def without_value(self, image: Micrograph, reason: str) -> list[Score]:
+        """One missing score a metric, all for the same reason."""
+        return [_score(metric, math.nan, reason, image) for metric in self.metrics]
+
+    def _score(self, metric: Metric, case: Case, image: Micrograph) -> Score:
+        if self._needs[metric.name]:
+            return _score(metric, math.nan, UNAVAILABLE + self._needs[metric.name], image)
+        value, reason = measure(metric, case)
+        return _score(metric, value, reason, image)
+
+    def _degrade(self, image_id: str, plane: Plane) -> Plane:
+        """The expected LR plane of this image: against a noisy one, noise of its own would count twice."""
+        return _on_tensor(lambda hr: self.degradation.expected(hr, self.scale, position_of(image_id)), plane)
+
+    def _lr_variance(self, expected: Plane) -> Plane:
+        """Mean square of LR pixels around an expected plane in [0, 1]: noise, clipped, and rounding."""
+        noise = self.degradation.noise
+        if noise is None:
+            return np.full_like(expected, ROUNDING_VARIANCE)
+        return _on_tensor(noise.spread, np.clip(expected, 0.0, 1.0)) + ROUNDING_VARIANCE
+
+    def _has_databar(self, image_id: str, hr: Pixels) -> bool:
+        from srbench.datasets.images.databar import has_databar
+
+        # Drawn scenes and photographs have none, but rows as smooth as a bar's: a noise-free background.
+        if hr.ndim == 3 or self.micrographs.card.kind in ("photographs", "synthetic"):
+            return False
+        if image_id not in self._databars:
+            self._databars[image_id] = has_databar(hr)
+        return self._databars[image_id]
+
+
+def _on_tensor(function: Callable[[Tensor], Tensor], plane: Plane) -> Plane:
+    """A function of ``(1, 1, H, W)`` applied to ``(H, W)``."""
+    import torch
+
+    result: Plane = function(torch.from_numpy(np.ascontiguousarray(plane))[None, None])[0, 0].numpy()
+    return result
+
+
+def measure(metric: Metric, case: Case) -> tuple[float, str]:
+    """Value and empty reason, or NaN and the reason why this metric has no value for this image."""
+    try:
+        value = float(metric.compute(case))
+    except MetricUnavailable as error:
+        return math.nan, str(error) or "not defined for this image"
+    except Exception as error:  # a broken metric must not take the others with it
+        return math.nan, f"{metric.name} failed: {type(error).__name__}: {error}"
+    if not math.isfinite(value):
+        return math.nan, f"{metric.name} gave {value}"
+    return value, ""
+
+
+def choose_metrics(names: Sequence[str] | None) -> list[Metric]:
+    """The named metrics, or the default ones.
+
+    Raises:
+        SrbenchError: an unknown name.
+    """
+    if names is None:
+        return [metric for metric in registry.list_metrics() if metric.default and metric.per_image]
+    return [registry.get(name) for name in dict.fromkeys(names)]
+
+
+def _score(metric: Metric, value: float, reason: str, image: Micrograph) -> Score:
+    return Score(metric.id, value, image.id, image.group, image.category, reason)

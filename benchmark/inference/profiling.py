@@ -1,0 +1,154 @@
+"""What a network costs: parameters, multiply-adds and memory, counted without running it on numbers."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from srbench.inference.device import activation_bytes, blank_images, device_of, on_meta
+from srbench.models import SRModel
+
+COUNTED_SIDE = 96
+"""LR side on which multiply-adds are counted: large enough that padding to windows hardly matters."""
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of parameters, each shared one once."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def multiply_adds(model: SRModel, height: int, width: int) -> int:
+    """Multiply-adds of super-resolving one ``height x width`` LR image.
+
+    Counts convolutions and matrix products, as is the custom: additions, activations and interpolations are
+    free. One multiply-add is one multiplication and one addition (two FLOPs).
+    """
+    try:
+        return _count(on_meta(model), height, width)
+    except Exception:  # a network that cannot run without numbers
+        return _count(model, height, width)
+
+
+def gigamacs_per_megapixel(model: SRModel) -> float:
+    """Multiply-adds in units of 1e9 for each 1e6 pixels of the super-resolved image."""
+    output_pixels = (COUNTED_SIDE * model.scale) ** 2
+    return multiply_adds(model, COUNTED_SIDE, COUNTED_SIDE) / output_pixels / 1e3
+
+
+def megabytes_per_megapixel(model: SRModel) -> float:
+    """Peak of the tensors that one inference on a whole image makes, in MB for each 1e6 output pixels.
+
+    Counted, so that machines and what else runs on them make no difference; the memory that the process
+    really took is in the run's manifest.
+    """
+    output_pixels = (COUNTED_SIDE * model.scale) ** 2
+    return activation_bytes(model, COUNTED_SIDE, COUNTED_SIDE) / output_pixels
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Context manager: ``flops`` of the convolutions and matrix products, by torch's own formulas."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # as in memory.PeakMemory
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is None:
+            with self:  # a composite operation counts by its parts
+                result = func.decompose(*args, **options)
+            return func(*args, **options) if result is NotImplemented else result
+        result = func(*args, **options)
+        self.flops += int(formula(*args, **options, out_val=result))
+        return result
+
+
+def _count(model: SRModel, height: int, width: int) -> int:
+    lr, hr = blank_images(model, height, width, device_of(model))
+    counter = _Operations()
+    with counter:
+        model.infer(lr, oracle_hr=hr)
+    return counter.flops // 2
+
+
+# How far a network looks: the receptive radius, declared by the network or measured by gradients.
+
+FIRST_SIDE = 48
+LAST_SIDE = 384
+
+
+def receptive_radius(model: SRModel) -> float:
+    """LR pixels to each side that an output pixel depends on: declared, else measured; inf when global."""
+    declared = model.receptive_radius
+    return measured_radius(model) if declared is None else declared
+
+
+def measured_radius(model: SRModel, last_side: int = LAST_SIDE) -> float:
+    """Measure the radius with gradients of the network as it is, in float64.
+
+    A block of outputs as large as the size multiple is differentiated with respect to the input, on growing
+    images, until no gradient reaches the image's edge.
+
+    Args:
+        model: network with the weights that will be used (a layer of zeros looks nowhere).
+        last_side: largest image tried.
+
+    Returns:
+        LR pixels; ``inf`` when even ``last_side`` is too small, as for an operator over the whole image.
+    """
+    probe = dataclasses.replace(model, network=copy.deepcopy(model.network).double().eval())
+    side = math.ceil(FIRST_SIDE / model.size_multiple) * model.size_multiple
+    while side <= max(last_side, model.size_multiple):
+        radius = _radius_on(probe, side)
+        if radius is not None:
+            return float(radius)
+        side *= 2
+    return math.inf
+
+
+def _radius_on(model: SRModel, side: int) -> int | None:
+    """The radius seen on a ``side x side`` image, None when the gradient reaches its edge."""
+    multiple = model.size_multiple
+    start = side // 2 // multiple * multiple
+    touched = _gradient(model, side, start, multiple).amax(dim=(0, 1)) > 0
+    if not touched.any():
+        return 0
+    rows = torch.nonzero(touched.any(dim=1)).flatten()
+    columns = torch.nonzero(touched.any(dim=0)).flatten()
+    first = int(min(rows.min(), columns.min()))
+    last = int(max(rows.max(), columns.max()))
+    if first == 0 or last == side - 1:
+        return None
+    return max(start - first, last - (start + multiple - 1), 0)
+
+
+def _gradient(model: SRModel, side: int, start: int, multiple: int) -> Tensor:
+    """Sum of absolute gradients over two random images: where one rectifier is closed another is open."""
+    generator = torch.Generator().manual_seed(0)
+    device = next(iter(model.network.parameters()), torch.zeros(0)).device
+    total = torch.zeros(1, model.channels, side, side, dtype=torch.float64, device=device)
+    for _ in range(2):
+        image = torch.rand(total.shape, generator=generator, dtype=torch.float64).to(device).requires_grad_()
+        with torch.enable_grad():
+            sr = model.network(image)
+            window = sr[..., start * model.scale : (start + multiple) * model.scale, :]
+            window = window[..., start * model.scale : (start + multiple) * model.scale]
+            signs = torch.randn(window.shape, generator=generator, dtype=torch.float64).to(device)
+            (gradient,) = torch.autograd.grad((window * signs).sum(), image)
+        total += gradient.abs()
+    return total

@@ -1,0 +1,93 @@
+"""Maps of invented and of missing detail, to lie beside an image: where, not only how much.
+
+What is finer than the LR image can carry is split into bands of half an octave; in each, the part of one
+image that is a local multiple of the other is explained, the rest is not. Detail that is merely weaker, as
+after a blur, is explained; a particle that is not there, or is elsewhere, is not.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench.metrics.registry import Plane
+from srbench.metrics.spectrum import radial_frequency
+from srbench.utils.errors import SrbenchError
+
+Bands = NDArray[np.float64]
+
+BAND = 0.5
+"""Width of a band in octaves: within a band all detail of one image must be weaker or stronger alike."""
+
+WINDOW = 1.5
+"""Standard deviation of the neighbourhood in LR pixels."""
+
+ROUNDING = 1.0 / 12.0 / 255.0**2
+"""Variance of rounding to 8 bits, in squared grey ranges: detail as weak as that explains nothing."""
+
+
+def hallucination_map(sr: Plane, hr: Plane, scale: int) -> Plane:
+    """Where SR shows detail that the reference does not explain, ``(H, W)``, 0 or more.
+
+    The unit is the mean power of detail in the reference: 1 means that as much is invented here as the
+    reference holds on the average. Brightness, slow shading and detail that the LR image carries play no
+    part.
+
+    Args:
+        sr: ``(H, W)`` in [0, 1].
+        hr: reference of the same size, best free of noise: noise explains nothing.
+        scale: magnification, at least 2.
+
+    Raises:
+        SrbenchError: the magnification is below 2, where no detail is finer than the LR image carries.
+    """
+    in_hr = _bands(hr, scale)
+    return _unexplained(_bands(sr, scale), in_hr, scale, in_hr)
+
+
+def omission_map(sr: Plane, hr: Plane, scale: int) -> Plane:
+    """Where the reference shows detail that SR does not explain; as :func:`hallucination_map`."""
+    in_hr = _bands(hr, scale)
+    return _unexplained(in_hr, _bands(sr, scale), scale, in_hr)
+
+
+def _unexplained(of: Bands, by: Bands, scale: int, unit: Bands) -> Plane:
+    """Local power of ``of`` less that of its projection on ``by``, over the mean power of ``unit``."""
+    from scipy import ndimage
+
+    smoothed = functools.partial(ndimage.gaussian_filter, sigma=WINDOW * scale)
+    total = np.zeros(of.shape[1:])
+    for band, other in zip(of, by, strict=True):
+        # A negative multiple explains nothing.
+        shared = np.maximum(smoothed(band * other), 0.0)
+        explained = shared * shared / (smoothed(other * other) + ROUNDING)
+        total += np.maximum(smoothed(band * band) - explained, 0.0)
+    return total / (float((unit * unit).mean((1, 2)).sum()) + ROUNDING)
+
+
+def _bands(image: Plane, scale: int) -> Bands:
+    """Detail above the LR Nyquist frequency in bands of half an octave, ``(B, H, W)``."""
+    from scipy import fft
+
+    if scale < 2:
+        raise SrbenchError(f"Expected a magnification of 2 or more, found {scale}: LR lacks no detail at 1.")
+    height, width = image.shape
+    margin = 4 * scale
+    padded = np.pad(image.astype(np.float64), margin, mode="symmetric")
+    transform = fft.rfft2(padded - padded.mean())
+    responses = _responses(padded.shape[0], padded.shape[1], scale)
+    bands = fft.irfft2(transform * responses, padded.shape)
+    return np.asarray(bands[:, margin : margin + height, margin : margin + width], dtype=np.float64)
+
+
+@functools.lru_cache(maxsize=4)
+def _responses(height: int, width: int, scale: int) -> Bands:
+    """Filters whose squares add up to one well above the LR Nyquist frequency and to 1/2 at it."""
+    octaves = np.log2(2 * scale * np.maximum(radial_frequency(height, width), 1e-9))
+    edges = [BAND * number for number in range(max(1, round(math.log2(scale) / BAND)))]
+    phases = [0.5 * np.pi * np.clip((octaves - edge) / BAND + 0.5, 0.0, 1.0) for edge in edges]
+    falling = [np.cos(phase) for phase in phases[1:]] + [np.ones_like(octaves)]
+    return np.stack([np.sin(phase) * down for phase, down in zip(phases, falling, strict=True)])

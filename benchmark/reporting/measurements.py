@@ -1,0 +1,172 @@
+"""Whether a measurement on super-resolved images can be trusted: the first table of the page.
+
+Each row gets a verdict on every measurement that has values in its block. A row of several training seeds
+gets the least of its seeds' verdicts, because who uses a network has one set of weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from srbench.metrics import registry
+from srbench.metrics.measurements import LOST
+from srbench.reporting.leaderboard import Leaderboard
+from srbench.reporting.rows import ComparisonGroup
+from srbench.reporting.text import csv_text
+from srbench.statistics.tolerance import FEWEST_GROUPS, TOLERANCES, Status, Tolerance, ToleranceVerdict, judge
+from srbench.store import RUN, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST_FIRST: tuple[Status, ...] = ("not trusted", "undecided", "trusted")
+SIGNS: Mapping[str, str] = {"trusted": "✓", "not trusted": "✗", "undecided": "?"}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A column of the table of verdicts.
+
+    Attributes:
+        name: metric name, a key of ``TOLERANCES``.
+        title: what is printed.
+        tolerance: how much it may change.
+        decimals: for its values.
+        summary: how many ranked rows got which verdict, in words.
+    """
+
+    name: str
+    title: str
+    tolerance: Tolerance
+    decimals: int
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on one row; of several seeds the least one.
+
+    Attributes:
+        verdict: of the run named by ``seed``.
+        seed: training seed of this run.
+        n_seeds: how many runs were judged.
+        agreeing: how many of them got this verdict.
+    """
+
+    verdict: ToleranceVerdict
+    seed: int
+    n_seeds: int
+    agreeing: int
+
+    @property
+    def sign(self) -> str:
+        """A sign for the verdict, which its word always accompanies."""
+        return SIGNS[self.verdict.status]
+
+    @property
+    def seeds(self) -> str:
+        """Which seed the verdict is of; empty with one."""
+        if self.n_seeds < 2:
+            return ""
+        return f"seed {self.seed}; {self.agreeing} of {self.n_seeds} seeds"
+
+    @property
+    def few(self) -> str:
+        """Says so where there are too few images for any verdict."""
+        groups = self.verdict.groups
+        if groups >= FEWEST_GROUPS or self.verdict.status != "undecided":
+            return ""
+        if not self.verdict.images:
+            return "no image has a value"
+        return f"only {groups} independent image{'s' if groups != 1 else ''}"
+
+    @property
+    def reason(self) -> str:
+        """The sentence behind the verdict."""
+        return f"Seed {self.seed}: {self.verdict.reason}" if self.n_seeds > 1 else self.verdict.reason
+
+
+@dataclass(frozen=True)
+class TrustTable:
+    """The verdicts of a block: measurements, and row to measurement to what was judged."""
+
+    measurements: tuple[Measurement, ...]
+    judgements: Mapping[Run, Mapping[str, Judgement]]
+
+
+def trust(board: Leaderboard) -> TrustTable:
+    """Judge every row on every measurement that has values; an empty table where there are none."""
+    judged = {name: by_row for name in TOLERANCES if (by_row := _judged(board.group, name))}
+    columns = [
+        _measurement(name, [j for run, j in by_row.items() if run in board.group.ranked])
+        for name, by_row in judged.items()
+    ]
+    rows = {
+        row.run: {name: by_row[row.run] for name, by_row in judged.items() if row.run in by_row}
+        for row in board.rows
+    }
+    return TrustTable(tuple(columns), rows)
+
+
+def csv_trust(board: Leaderboard, table: TrustTable) -> str:
+    """One line a row and measurement with all digits; empty where none could be made."""
+    records = [
+        {
+            **dict(zip(("model", "variant", "weights"), row.run[:3], strict=True)),
+            **{"title": row.title, "standing": row.kind, "seed": judgement.seed},
+            **{"seeds": judgement.n_seeds, "agreeing": judgement.agreeing},
+            **asdict(judgement.verdict),
+        }
+        for row in board.rows
+        for judgement in table.judgements[row.run].values()
+    ]
+    return csv_text(records)
+
+
+def _measurement(name: str, ranked: Sequence[Judgement]) -> Measurement:
+    metric, tolerance = registry.get(name), TOLERANCES[name]
+    counts = Counter(judgement.verdict.status for judgement in ranked)
+    words = [f"{counts[status]} {status}" for status in reversed(LEAST_FIRST) if counts[status]]
+    summary = f"ranked: {', '.join(words)}" if ranked else "no ranked model"
+    title = metric.title.removesuffix(" bias")
+    return Measurement(name, title, tolerance, 2 if tolerance.unit else 3, summary)
+
+
+def _judged(group: ComparisonGroup, name: str) -> dict[Run, Judgement]:
+    """Row to its judgement; empty where no run has a value."""
+    scores = group.scores
+    bias, on_hr = (
+        scores[(scores["metric"] == registry.get(metric).id) & (scores["image"] != "")]
+        for metric in (name, f"{name}_hr")
+    )
+    if not bias["value"].notna().any():
+        return {}
+    bias_of, hr_of = ({Run(*run): part for run, part in rows.groupby(RUN)} for rows in (bias, on_hr))
+    judged = {}
+    for first, runs in group.rows.items():
+        verdicts = [
+            (run.seed, _verdict(name, bias_of[run], hr_of.get(run))) for run in runs if run in bias_of
+        ]
+        if verdicts:
+            # Of several seeds the least verdict.
+            seed, verdict = min(verdicts, key=lambda pair: (LEAST_FIRST.index(pair[1].status), pair[0]))
+            agreeing = sum(other.status == verdict.status for _, other in verdicts)
+            judged[first] = Judgement(verdict, seed, len(verdicts), agreeing)
+    return judged
+
+
+def _verdict(name: str, bias: pd.DataFrame, on_hr: pd.DataFrame | None) -> ToleranceVerdict:
+    rows = bias.sort_values("image", kind="stable")
+    errors = {} if on_hr is None else dict(zip(on_hr["image"], on_hr["value"], strict=True))
+    return judge(
+        name,
+        rows["value"].astype(float).tolist(),
+        [float(errors.get(image, math.nan)) for image in rows["image"]],
+        list(map(str, rows["group"])),
+        list(map(str, rows["category"])),
+        lost=int(rows["reason"].str.startswith(LOST).sum()),
+    )

@@ -1,0 +1,253 @@
+"""What a reader must know beside a table: warnings, what is missing and why, conditions and run records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from srbench.checks.base import LEAKING, SMOKE, failures, stored_findings, title_of_guard
+from srbench.reporting.blocks import Block
+from srbench.reporting.leaderboard import Leaderboard
+from srbench.reporting.rows import BASELINE, RANKED, title_of
+from srbench.statistics.leaderboard import FEW_GROUPS
+from srbench.statistics.paired_tests import ALPHA
+from srbench.statistics.score_matrix import duplicate_runs
+from srbench.store import Manifest
+
+Field = tuple[str, str]
+_PROTOCOL_WORDS = {
+    "id": "Protocol id (numbers with different ids must not be compared)",
+    "name": "Name",
+    "channel": "Channel that is compared",
+    "luma": "Range of grey values (full = 0 to 255; studio = 16 to 235, which raises PSNR by 1.3219 dB)",
+    "border": "Border left out on every side",
+    "quantisation": "Rounding before the comparison",
+    "data_range": "White minus black",
+    "resize": "Resize behind the degradation",
+    "metrics": "Versions of the core metrics",
+}
+_KEY_WORDS = {
+    "dataset": "Data set",
+    "data": "Data fingerprint (sha256)",
+    "split": "Split",
+    "degradation": "Degradation",
+    "scale": "Magnification",
+    "protocol": "Protocol id",
+}
+_SECTIONS = ("data", "weights", "device", "versions", "cost")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something that is not in the table: what, for whom, and why with the next step."""
+
+    what: str
+    who: str
+    why: str
+
+
+def warnings_of(board: Leaderboard) -> list[str]:
+    """Everything that limits what the block's numbers mean, most serious first."""
+    return list(dict.fromkeys((*_limits(board), *_mixed_conditions(board), *_incomplete(board))))
+
+
+def gaps_of(board: Leaderboard) -> list[Gap]:
+    """Failed and missing runs, then values without a number, equal reasons together."""
+    runs, failed = [], []
+    for manifest in board.block.absent:
+        key, title = manifest.key, title_of(manifest)
+        parts = [key.variant, f"seed {key.seed}" if key.seed >= 0 else ""]
+        detail = ", ".join(part for part in parts if part)
+        name = f"{title} ({detail})" if detail else title
+        runs.append(
+            Gap("the whole run" if manifest.status == "failed" else "no weights", name, manifest.reason)
+        )
+        for finding in failures(stored_findings(manifest)):
+            failed.append(Gap(f"failed guard: {title_of_guard(finding.guard)}", name, finding.detail))
+
+    columns = (*board.columns, *board.empty_columns, *board.cost_columns)
+    titles = {column.id: column.title for column in columns}
+    without: dict[tuple[str, str], list[str]] = {}
+    reasons = [(row, metric, cell.reason) for row in board.rows for metric, cell in row.cells.items()]
+    reasons += [(row, metric, why) for row in board.rows for metric, why in row.cost_reasons.items()]
+    for row, metric, reason in reasons:
+        if reason:
+            without.setdefault((titles[metric], reason), []).append(row.label)
+    values = [
+        Gap(title, "every row" if len(names) == len(board.rows) > 1 else ", ".join(names), reason)
+        for (title, reason), names in without.items()
+    ]
+
+    skipped: dict[str, str] = {}
+    for manifest in board.block.complete:
+        files = manifest.data.get("skipped", {})
+        skipped.update(files if isinstance(files, Mapping) else {})
+    images = [Gap("image", name, str(reason)) for name, reason in sorted(skipped.items())]
+    return [*runs, *failed, *values, *images]
+
+
+def _limits(board: Leaderboard) -> Iterator[str]:
+    """Limits of the data, of single rows, and of what can be compared."""
+    key, rows = board.block.key, board.rows
+    kinds = {str(manifest.data.get("kind", "")) for manifest in board.block.complete}
+    if "synthetic" in kinds or "synthetic" in key.dataset:
+        yield (
+            "Synthetic scenes: their geometry is known exactly, but they are not micrographs. "
+            "Ranks here say nothing certain about a real instrument."
+        )
+
+    names = {manifest.key.run: row.label_of(manifest) for row in rows for manifest in row.manifests}
+    failed: dict[tuple[str, str], list[str]] = {}
+    for run, name in names.items():
+        for finding in failures(board.findings[run]):
+            failed.setdefault((title_of_guard(finding.guard), finding.detail), []).append(name)
+    for (title, detail), runs in failed.items():
+        yield f"Failed guard, not ranked: {title} ({', '.join(runs)}). {detail}"
+
+    if smoke := sum(SMOKE in row.badges for row in rows):
+        yield (
+            f"{_count(smoke, 'run uses', 'runs use')} weights of the smoke budget, trained for seconds to "
+            "show that the software works: not a result, not ranked."
+        )
+    if leaking := sum(LEAKING in row.badges for row in rows):
+        yield (
+            f"{_count(leaking, 'run sees', 'runs see')} the HR image while predicting it: "
+            "such numbers cannot be reached in use, not ranked."
+        )
+    if fooled := [column.title for column in board.columns if column.id in board.fooled]:
+        yield (
+            "No evidence of structure here, because a control that invents texture beats bicubic: "
+            f"{', '.join(fooled)}."
+        )
+
+    groups = board.n_groups
+    rivals = max(len({row.run[:2] for row in rows if row.kind in RANKED}) - 1, 0)
+    if 0 < groups < FEW_GROUPS:
+        text = (
+            f"Only {_count(groups, 'independent group', 'independent groups')} of images: "
+            "the intervals are probably too narrow."
+        )
+        if rivals and rivals * 2.0 ** (1 - groups) >= ALPHA:
+            text += (
+                f" With {groups} groups and {_count(rivals, 'rival', 'rivals')} no paired test can reach "
+                f"{100 * ALPHA:g} % after Holm's correction, so nothing can be marked best."
+            )
+        yield text
+    if rows and BASELINE not in {row.run.model for row in rows}:
+        yield (
+            "Bicubic interpolation was not scored here, so there are no differences to it: "
+            f"run `srbench eval {BASELINE} --dataset {key.dataset} --scale {key.scale}`."
+        )
+    if rows and not board.section("ceiling"):
+        yield (
+            "No noise ceiling: without a second acquisition of the same field nobody can say how much of the "
+            "remaining error is the HR image's own noise."
+        )
+    for run, first in duplicate_runs(board.block.scores).items() if names else ():
+        if run.model != first.model:
+            yield (
+                f"{names[first]} and {names[run]} score exactly the same on every image: "
+                "most likely the same output under two names."
+            )
+
+
+def _mixed_conditions(board: Leaderboard) -> Iterator[str]:
+    for what, fields, message in (
+        ("device", ("name", "precision"), "Runs were made on different devices: do not compare their speed"),
+        (
+            "versions",
+            ("srbench", "torch"),
+            "Runs were made by different versions of srbench or its libraries",
+        ),
+    ):
+        mappings = [getattr(manifest, what) for manifest in board.block.complete]
+        values = {" ".join(str(m[name]) for name in fields if m.get(name)) for m in mappings} - {""}
+        if len(values) > 1:
+            yield f"{message} ({'; '.join(sorted(values))})."
+
+
+def _incomplete(board: Leaderboard) -> list[str]:
+    """Models that lack a value for an image that another one has, and so have no rank in that metric."""
+    lacking = {
+        row.label: [
+            column.title
+            for column in board.columns
+            if column.direction != "none" and column.id in row.cells and not row.cells[column.id].ranked
+        ]
+        for row in board.rows
+        if row.kind in RANKED
+    }
+    names = "; ".join(f"{label} in {', '.join(titles)}" for label, titles in lacking.items() if titles)
+    return [f"Not ranked for want of images that others have a value for: {names}."] if names else []
+
+
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything a manifest says, as lists of names and values."""
+
+    name: str
+    fields: tuple[Field, ...]
+
+
+def conditions(block: Block) -> list[Field]:
+    """What all runs of a block have in common, in words, then the full protocol."""
+    key = block.key._asdict()
+    shared = [(words, str(key[name])) for name, words in _KEY_WORDS.items() if name != "protocol"]
+    protocol: dict[str, Any] = {"id": block.key.protocol}
+    for manifest in (*block.complete, *block.absent):
+        protocol.update({name: value for name, value in manifest.protocol.items() if name != "id"})
+    if protocol.get("border") == "scale":
+        protocol["border"] = f"{key['scale']} HR pixels (the scale)"
+    return [*shared, *((_PROTOCOL_WORDS.get(name, _words(name)), _value(v)) for name, v in protocol.items())]
+
+
+def record(name: str, manifest: Manifest) -> RunRecord:
+    """All that is recorded about one run."""
+    key = manifest.key
+    fields: list[Field] = [
+        ("Status", f"{manifest.status}: {manifest.reason}" if manifest.reason else manifest.status),
+        ("Model", f"{key.model}, variant {key.variant}" if key.variant else key.model),
+        (
+            "Paper",
+            " ".join(str(manifest.card[name]) for name in ("year", "paper") if manifest.card.get(name)),
+        ),
+        ("Weights (sha256)", key.weights or "none (nothing learned)"),
+        ("Training seed", str(key.seed) if key.seed >= 0 else "none (nothing learned)"),
+        ("Made", manifest.created),
+        ("Command", manifest.command),
+    ]
+    for section in _SECTIONS:
+        fields += _flat(_words(section), getattr(manifest, section))
+    fields += [("Note", str(note)) for note in manifest.notes]
+    return RunRecord(name, tuple((label, value) for label, value in fields if value))
+
+
+def _flat(prefix: str, content: Mapping[str, Any]) -> list[Field]:
+    """Nested mappings as ``Prefix: name`` lines, in the order of their names."""
+    fields: list[Field] = []
+    for name in sorted(content, key=str):
+        value, label = content[name], f"{prefix}: {_words(str(name))}"
+        if isinstance(value, Mapping):
+            fields += _flat(label, value)
+        else:
+            fields.append((label, _value(value)))
+    return fields
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_value(entry) for entry in value) or "none"
+    return str(value)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()

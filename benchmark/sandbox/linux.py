@@ -1,0 +1,287 @@
+"""Landlock: the Linux kernel refuses a process and its children every file that was not granted.
+
+The three calls, the rights and the versions of the interface: Linux, ``include/uapi/linux/landlock.h`` and
+``Documentation/userspace-api/landlock.rst``. No privilege is needed, and nothing granted later undoes it. A
+confined process cannot trace one outside either, hence not read its memory or its open files under /proc,
+and cannot mount.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import stat
+import struct
+import sys
+from collections.abc import Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Calls of the Linux kernel for which Python has no function.
+
+PR_SET_SECCOMP = 22
+PR_SET_NO_NEW_PRIVS = 38
+
+
+class Unavailable(Exception):
+    """This kernel, or what it runs in, does not offer a means of isolation; the message says which."""
+
+
+def system_call(what: str, number: int, *arguments: Any) -> int:
+    """Its result.
+
+    Raises:
+        Unavailable: it failed; ``what`` names the means it belongs to.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Every argument as wide as a register: the variable part of a C call is not widened by itself.
+    wide = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
+    return _checked(what, int(libc.syscall(ctypes.c_long(number), *wide)))
+
+
+def prctl(option: int, *arguments: Any) -> int:
+    """``prctl(2)`` with the missing arguments 0.
+
+    Raises:
+        Unavailable: it failed.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    wide = [ctypes.c_ulong(one) if isinstance(one, int) else one for one in arguments]
+    wide += [ctypes.c_ulong(0)] * (4 - len(wide))
+    return _checked("prctl", int(libc.prctl(option, *wide)))
+
+
+def _checked(what: str, result: int) -> int:
+    if result < 0:
+        raise Unavailable(f"{what}: {os.strerror(ctypes.get_errno())}")
+    return result
+
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_ASK_VERSION = 1
+_PATH_BENEATH = 1
+
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+TRUNCATE, IOCTL_DEV = 1 << 14, 1 << 15
+
+_ALL_SINCE = ((5, 1 << 16), (3, 1 << 15), (2, 1 << 14), (1, 1 << 13))
+"""Version of the interface, and one more than all rights on files that it knows."""
+
+_OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
+_READING = EXECUTE | READ_FILE | READ_DIR
+_TCP = 0b11
+"""Bind and connect, since version 4."""
+_SCOPES = 0b11
+"""Abstract unix sockets and signals, since version 6."""
+
+
+@dataclass(frozen=True)
+class Handled:
+    """What a version of the interface can forbid; what it does not know is left out.
+
+    Attributes:
+        files: rights on files.
+        tcp: whether TCP can be forbidden.
+        scoped: whether signals and abstract unix sockets to outside can be.
+    """
+
+    files: int
+    tcp: bool
+    scoped: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of the ruleset's description that this version reads."""
+        return 24 if self.scoped else 16 if self.tcp else 8
+
+
+def handled(version: int) -> Handled:
+    """What version ``version`` (1 or more) of the interface can forbid."""
+    files = next(past - 1 for since, past in _ALL_SINCE if version >= since)
+    return Handled(files, version >= 4, version >= 6)
+
+
+def version() -> int:
+    """The kernel's version of the interface.
+
+    Raises:
+        Unavailable: the kernel has no Landlock, or it is switched off.
+    """
+    if not sys.platform.startswith("linux"):
+        raise Unavailable("Landlock exists on Linux only")
+    return system_call("Landlock", _CREATE_RULESET, None, 0, _ASK_VERSION)
+
+
+def restrict(readable: Iterable[Path], listable: Iterable[Path], writable: Iterable[Path]) -> int:
+    """Confine this process for good; the version of the interface that does it.
+
+    Args:
+        readable: files and folders whose contents may be read and run.
+        listable: folders in which names, at any depth, may be listed.
+        writable: files and folders to do anything with.
+
+    Raises:
+        Unavailable: no Landlock here, or another thread already runs: it would not be confined.
+    """
+    known = version()
+    threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208 - names are all that is needed
+    if threads != 1:
+        raise Unavailable(f"{threads} threads run already and Landlock confines one")
+    can = handled(known)
+    with _ruleset(can) as rules:
+        for places, rights in ((readable, _READING), (listable, READ_DIR), (writable, can.files)):
+            for place in places:
+                _grant(rules, place, rights & can.files)
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        system_call("Landlock", _RESTRICT_SELF, rules, 0)
+    return known
+
+
+@contextmanager
+def _ruleset(can: Handled) -> Iterator[int]:
+    described = struct.pack("=QQQ", can.files, _TCP if can.tcp else 0, _SCOPES if can.scoped else 0)
+    rules = system_call("Landlock", _CREATE_RULESET, described, can.size, 0)
+    try:
+        yield rules
+    finally:
+        os.close(rules)
+
+
+def _grant(rules: int, place: Path, rights: int) -> None:
+    """Grant ``rights`` on a place and all beneath it; one that is gone or closed to us needs no grant."""
+    try:
+        handle = os.open(place, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if not stat.S_ISDIR(os.fstat(handle).st_mode):
+            rights &= _OF_FILES
+        if rights:
+            system_call("Landlock", _ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", rights, handle), 0)
+    finally:
+        os.close(handle)
+
+
+# No sockets: a filter in the Linux kernel refuses them to the process and its children (seccomp).
+#
+# A model that asks a server for the answer, or asks a service of the user's session over a local socket to read
+# a file for it, cheats as well. Landlock forbids TCP alone. Formats: Linux, ``include/uapi/linux/seccomp.h``,
+# ``filter.h`` and ``audit.h``. Pairs of connected sockets, with which Python talks to its own children, remain.
+
+_FILTER_MODE = 2
+_LOAD_WORD, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EACCES
+_OFFSET_NUMBER, _OFFSET_ARCHITECTURE = 0, 4
+_IO_URING_SETUP = 425
+"""The same number everywhere; its queue opens sockets without a call that a filter would see."""
+_OTHER_ABI = 0x40000000
+"""Numbers from here on are x86-64's second set of calls (x32), in which sockets have other numbers."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the kernel calls an architecture, and its numbers of the calls that reach a socket."""
+
+    audit: int
+    socket: int
+    connect: int
+
+
+ARCHITECTURES = {
+    "x86_64": Architecture(0xC000003E, 41, 42),
+    "aarch64": Architecture(0xC00000B7, 198, 203),
+}
+Instruction = tuple[int, int, int, int]
+
+
+class _Instruction(ctypes.Structure):
+    _fields_ = (
+        ("code", ctypes.c_uint16),
+        ("if_true", ctypes.c_uint8),
+        ("if_false", ctypes.c_uint8),
+        ("operand", ctypes.c_uint32),
+    )
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_Instruction)))
+
+
+def program(architecture: Architecture) -> list[Instruction]:
+    """The filter as (code, jump if true, jump if false, operand): refuse sockets, allow everything else."""
+    refused = (architecture.socket, architecture.connect, _IO_URING_SETUP)
+    tests = [
+        (_JUMP_IF_AT_LEAST, _OTHER_ABI),
+        *((_JUMP_IF_EQUAL, number) for number in refused),
+    ]
+    # The last two instructions are "allow" and "refuse"; jumps count the instructions that are passed over.
+    checks = [(code, len(tests) - place, 0, operand) for place, (code, operand) in enumerate(tests)]
+    return [
+        (_LOAD_WORD, 0, 0, _OFFSET_ARCHITECTURE),
+        (_JUMP_IF_EQUAL, 0, len(tests) + 2, architecture.audit),
+        (_LOAD_WORD, 0, 0, _OFFSET_NUMBER),
+        *checks,
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE),
+    ]
+
+
+def forbid() -> None:
+    """Refuse sockets to this process and its later children, for good.
+
+    Raises:
+        Unavailable: this kernel has no such filters, or the architecture is not known here.
+    """
+    known = ARCHITECTURES.get(platform.machine())
+    if known is None or ctypes.sizeof(ctypes.c_void_p) != 8:
+        raise Unavailable(f"the filter of sockets is not written for {platform.machine()}")
+    instructions = program(known)
+    array = (_Instruction * len(instructions))(*(_Instruction(*one) for one in instructions))
+    filled = _Program(len(instructions), array)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(filled))
+
+
+# Root without its privileges: with them, the memory of the whole machine can be read (/proc/kcore, bpf).
+
+_VERSION_3 = 0x20080522
+_KEPT = (0, 1, 3)
+"""chown, dac_override, fowner: the files that root may use in a container often belong to another user."""
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+def drop() -> None:
+    """Give up every capability but those on owned files; an ordinary user has none to give up.
+
+    Raises:
+        Unavailable: the system refuses.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not all(hasattr(libc, name) for name in ("capget", "capset")):
+        raise Unavailable("this C library cannot give up capabilities")
+    header, held = _Header(_VERSION_3, 0), (_Data * 2)()
+    kept = sum(1 << bit for bit in _KEPT)
+    if libc.capget(ctypes.byref(header), held) != 0:
+        raise Unavailable("the capabilities of this process cannot be read")
+    left = held[0].permitted & kept
+    after = (_Data * 2)(_Data(left, left, 0), _Data(0, 0, 0))
+    if libc.capset(ctypes.byref(header), after) != 0:
+        raise Unavailable("the system refuses to take capabilities away")

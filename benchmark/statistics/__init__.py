@@ -1,0 +1,1 @@
+"""From scores to intervals, tests, rankings and the leaderboard."""

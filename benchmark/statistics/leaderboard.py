@@ -1,0 +1,257 @@
+"""From score rows to a leaderboard: means with intervals, paired differences, ranks, and who is best.
+
+An image's value is the mean of its rows, a group's the mean of its images; groups are averaged within a
+category and the categories with equal weight. Intervals are 95 % cluster bootstraps over groups, tests are
+Wilcoxon signed-rank on group means with Holm's correction. docs/statistics.md explains every number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from srbench.statistics.bootstrap import SAMPLES, SEED, interval
+from srbench.statistics.margins import margin_of
+from srbench.statistics.paired_tests import (
+    ComparisonSettings,
+    Direction,
+    PairedComparison,
+    beats_all,
+    compare_pair,
+    corrected,
+    seed_sd,
+)
+from srbench.statistics.ranking import ranking
+from srbench.statistics.score_matrix import Method, ScoreMatrix, duplicate_runs, rows_of, score_matrix
+from srbench.store import REFERENCES, RUN, Run
+from srbench.utils.errors import SrbenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEW_GROUPS = 10
+"""Groups below which an interval is probably too narrow."""
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """One run, or one training with all its seeds, in one metric. Numbers that do not exist are NaN.
+
+    Attributes:
+        run: how it is named; of several seeds ``weights`` lists the starts of theirs and ``seed`` is -1.
+        runs: the runs behind it, one a seed.
+        mean: macro-averaged mean in the metric's unit, over the seeds too.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        diff: mean paired difference from the baseline on the common images.
+        diff_low: lower end of its 95 % interval.
+        diff_high: upper end.
+        p_holm: Wilcoxon test of the difference, corrected for all comparisons of the table.
+        verdict: against the baseline: better, worse, equivalent, undecided, or empty.
+        n_images: images with a value.
+        n_groups: their groups.
+        n_seeds: runs behind the row.
+        seed_sd: sample standard deviation of the mean over training seeds; NaN with one.
+        rank: 1 is best; NaN where it is not ranked.
+        rank_low: best rank of the 95 % interval.
+        rank_high: worst rank of it.
+        margin: smallest difference that matters.
+        next: label of the next ranked method of another model or variant; empty without one.
+        verdict_next: against that one.
+        best: the leader, where it is "better" than every other ranked model: its interval beyond the margin
+            and the paired test, corrected over all rivals, significant.
+        ranked: whether it may be ranked and has a value for every image that a ranked one must have.
+        note: what is weak, or why it is not ranked.
+        reason: why values are missing, with the number of images.
+    """
+
+    run: Run
+    runs: tuple[Run, ...]
+    mean: float
+    low: float
+    high: float
+    diff: float
+    diff_low: float
+    diff_high: float
+    p_holm: float
+    verdict: str
+    n_images: int
+    n_groups: int
+    n_seeds: int
+    seed_sd: float
+    rank: float
+    rank_low: float
+    rank_high: float
+    margin: float
+    next: str
+    verdict_next: str
+    best: bool
+    ranked: bool
+    note: str
+    reason: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval of the difference from the baseline leaves out zero."""
+        return self.diff_low > 0 or self.diff_high < 0
+
+
+VALUE_COLUMNS = tuple(entry.name for entry in fields(LeaderboardRow) if entry.name not in ("run", "runs"))
+"""Fields of a row that are plain values."""
+
+
+def leaderboard(
+    scores: pd.DataFrame,
+    metric: str,
+    *,
+    direction: Direction | None = None,
+    baseline: str = "bicubic",
+    unranked: Collection[tuple[str, str]] = (),
+    margin: float | None = None,
+    trainings: Mapping[Run, Hashable] | None = None,
+    samples: int = SAMPLES,
+    seed: int = SEED,
+) -> list[LeaderboardRow]:
+    """The table of one metric: one row a run (or a training with all its seeds), best mean first.
+
+    Args:
+        scores: rows with the columns of ``srbench.store.COLUMNS``, of one dataset, split, degradation, scale
+            and protocol.
+        metric: metric id as stored in the column ``metric``.
+        direction: which way is better; None asks the metric registry. With ``"none"`` nothing is ranked.
+        baseline: model that differences are taken from.
+        unranked: (model, variant) pairs shown but never ranked, such as leaking variants; the noise ceiling
+            and the control never are, nor is what lacks a value for an image that another candidate has one
+            for.
+        margin: smallest difference that matters; the metric's own when None.
+        trainings: run to the training that it repeats with another seed; runs with an equal one become one
+            row, with seeds resampled from three on. Every run is a row of its own when None.
+        samples: bootstrap resamples.
+        seed: seed of the resampling; the same seed gives the same table.
+
+    Returns:
+        The rows; none where there are no scores. ``to_frame`` makes a data frame of them.
+
+    Raises:
+        SrbenchError: the rows mix protocols, data or scales, or put an image into two groups.
+    """
+    image_rows = rows_of(scores, metric)
+    if image_rows.empty:
+        return []
+    matrix = score_matrix(image_rows, trainings)
+    margin_used = margin_of(metric, None if margin is None else {metric: margin}).value
+    settings = ComparisonSettings(direction or direction_of(metric), margin_used, samples, seed)
+    excluded = {tuple(pair) for pair in unranked}
+    candidates = [m for m in matrix.methods if m.run.model not in REFERENCES and m.run[:2] not in excluded]
+    required = matrix.scored_by_any(candidates or matrix.methods)
+    lacking = {m: int(np.count_nonzero(required & ~matrix.scored(m))) for m in matrix.methods}
+    ranked = [m for m in candidates if required.any() and not lacking[m]]
+    ranks = {entry.method: entry for entry in ranking(matrix, ranked if settings.sign else [], settings)}
+    order = list(ranks)
+    to_baseline, to_next = _comparisons(matrix, order, baseline, settings)
+    rivals = [method for method in order if not method.is_same_variant(order[0])]
+    best = order[0] if rivals and beats_all(matrix, order[0], rivals, settings) else None
+    duplicates = duplicate_runs(scores) if matrix.has_duplicate_columns() else {}
+    missing = image_rows[image_rows["reason"] != ""]
+    reasons = missing.groupby([*RUN, "reason"])["image"].nunique()
+    nan = float("nan")
+    rows = []
+    for method in matrix.methods:
+        clusters = matrix.clusters(method)
+        low, high, _ = interval(clusters, samples=samples, seed=seed)
+        against, following = to_baseline.get(method), to_next.get(method)
+        entry = ranks.get(method)
+        original = duplicates.get(method.run)
+        notes = []
+        if lacking[method]:
+            expected = int(np.count_nonzero(required))
+            words = ", not ranked" if method in candidates else ""
+            notes.append(f"scored on {expected - lacking[method]} of {expected} images{words}")
+        if original:
+            name = f"{original.model}:{original.variant}"
+            notes.append(f"the same scores as {name} on every image: one output under two names?")
+        groups = len(clusters.values)
+        if groups < 2:
+            notes.append(f"no interval: {groups} group of images, at least 2 are needed")
+        elif groups < FEW_GROUPS:
+            notes.append(f"only {groups} groups of images: the interval is probably too narrow")
+        rows.append(
+            LeaderboardRow(
+                run=method.run,
+                runs=method.runs,
+                mean=clusters.mean,
+                low=low,
+                high=high,
+                diff=against.difference if against else nan,
+                diff_low=against.interval.low if against else nan,
+                diff_high=against.interval.high if against else nan,
+                p_holm=against.p_holm if against else nan,
+                verdict=against.verdict if against else "",
+                n_images=clusters.images,
+                n_groups=groups,
+                n_seeds=len(method.runs),
+                seed_sd=seed_sd(clusters),
+                rank=entry.rank if entry else nan,
+                rank_low=entry.low if entry else nan,
+                rank_high=entry.high if entry else nan,
+                margin=settings.margin,
+                next=following.second.label if following else "",
+                verdict_next=following.verdict if following else "",
+                best=method == best,
+                ranked=method in ranked,
+                note="; ".join(notes),
+                reason=_reasons_in_words(reasons, method.runs),
+            )
+        )
+    sign = 1.0 if settings.direction == "lower" else -1.0
+    return sorted(rows, key=lambda row: (math.isnan(row.mean), sign * row.mean))
+
+
+def to_frame(rows: Iterable[LeaderboardRow]) -> pd.DataFrame:
+    """The rows as a data frame: the columns of ``RUN``, then every value."""
+    import pandas as pd
+
+    columns = [*RUN, *VALUE_COLUMNS]
+    records = [{**row.run._asdict(), **{name: getattr(row, name) for name in VALUE_COLUMNS}} for row in rows]
+    frame: pd.DataFrame = pd.DataFrame(records, columns=columns)
+    return frame
+
+
+def direction_of(metric: str) -> Direction:
+    """What the registry says; ``none`` for a metric it does not know (a plug-in that is not installed)."""
+    from srbench.metrics import registry
+
+    try:
+        return registry.get(metric).direction
+    except SrbenchError:
+        return "none"
+
+
+def _comparisons(
+    matrix: ScoreMatrix, order: Sequence[Method], baseline: str, settings: ComparisonSettings
+) -> tuple[dict[Method, PairedComparison], dict[Method, PairedComparison]]:
+    """Every other method against the baseline, and every ranked one against the next of another variant.
+
+    Corrected together; without the baseline the first is empty.
+    """
+    base = next((m for m in matrix.methods if m.run.model == baseline), None)
+    pairs = [(method, base) for method in matrix.methods if base and method != base]
+    count = len(pairs)
+    for index, method in enumerate(order):
+        following = next((m for m in order[index + 1 :] if not m.is_same_variant(method)), None)
+        pairs += [(method, following)] if following else []
+    compared = corrected([compare_pair(matrix, first, second, settings) for first, second in pairs])
+    return {c.first: c for c in compared[:count]}, {c.first: c for c in compared[count:]}
+
+
+def _reasons_in_words(counts: pd.Series[int], runs: Sequence[Run]) -> str:
+    """Each reason for a missing value with its number of images, of several seeds the most."""
+    most: dict[str, int] = {}
+    for key, count in zip(counts.index, counts, strict=True):
+        if Run(*key[:4]) in runs:
+            most[key[4]] = max(most.get(key[4], 0), count)
+    return "; ".join(f"{why} ({n} image{'s' if n != 1 else ''})" for why, n in sorted(most.items()))

@@ -1,0 +1,459 @@
+"""``srbench.train``: one call trains one model, or goes on with a run that was interrupted."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from srbench import datasets, models
+from srbench.config import StageSettings, TrainConfig, apply
+from srbench.datasets import degrade
+from srbench.datasets.base import Micrograph, MicrographSet
+from srbench.evaluation.jobs import check_task
+from srbench.models import ModelCard, ModelError, Recipe, SRModel
+from srbench.models.recipe import Budget
+from srbench.training import reproducibility
+from srbench.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint
+from srbench.training.crops import DevicePixels, MappedPixels, PixelSource, belongs_on_device, bytes_needed
+from srbench.training.data import CropReader, large_enough
+from srbench.training.distributed import Processes, join
+from srbench.training.logs import RunLog
+from srbench.training.loop import Loop, Task
+from srbench.training.manifest import RunManifest, describe, differences, session
+from srbench.training.output import RunOutput
+from srbench.training.reproducibility import repeatable, sensible_threads
+from srbench.training.run_folder import CONFIG, WEIGHTS, RunFolder, run_folder_name
+from srbench.training.signals import StopRequest, stop_requests
+from srbench.training.stage import check_recipe, move_loss_modules
+from srbench.training.state import Guard, TrainingState
+from srbench.training.validation import Validator
+from srbench.utils.errors import SrbenchError
+from srbench.utils.files import write_text
+from srbench.utils.paths import runs_folder
+from srbench.utils.progress import ProgressCallback, progress_reporter, silent
+from srbench.version import __version__
+from srbench.weights import WeightsHeader
+from srbench.weights.imagenet import pretrained
+
+_INITIAL_STREAM = 0
+_TRAINING_STREAM = 1
+_HARMLESS = {"checkpoint_every", "log_every", "pixels", "prefetch", "threads", "tensorboard"}
+"""Settings that do not change what is learned: a resumed run may differ in them."""
+
+_SHOWN_BY_RECIPE = set(StageSettings.model_fields)
+"""Settings whose effect is described with the recipe."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run.
+
+    Attributes:
+        folder: of the run.
+        weights: the final weights (averaged ones where the recipe averages).
+        iterations: generator updates done.
+        seconds: wall time, earlier sessions of a resumed run included.
+        config: what was trained, the variant filled in.
+        best: metrics of the best validation (``psnr`` in dB, ``gain_over_bicubic`` in dB); empty where the
+            dataset has no validation images. Its weights are ``best.safetensors`` in the folder.
+    """
+
+    folder: Path
+    weights: Path
+    iterations: int
+    seconds: float
+    config: TrainConfig
+    best: Mapping[str, float] = field(default_factory=dict)
+
+
+def train(
+    model: str | None = None,
+    *,
+    dataset: str | os.PathLike[str] | None = None,
+    scale: int | None = None,
+    variant: str | None = None,
+    channels: int | None = None,
+    budget: Budget | None = None,
+    seed: int | None = None,
+    degradation: str | None = None,
+    config: str | os.PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    progress: ProgressCallback | None = None,
+) -> TrainResult | None:
+    """Train a model on a dataset as its recipe says.
+
+    Under ``torchrun`` the processes share each batch. Ctrl-C and SIGTERM save a checkpoint at the end of the
+    step. A resumed run ends with the weights, bit for bit, that it would have had uninterrupted (same machine
+    kind, versions, threads and number of processes).
+
+    Args:
+        model: this and the arguments up to ``degradation`` are the fields of
+            :class:`~srbench.config.TrainConfig`; what is None is taken from ``config``, else its default.
+        dataset: see there.
+        scale: see there.
+        variant: see there.
+        channels: see there.
+        budget: see there.
+        seed: see there.
+        degradation: see there.
+        config: a YAML file with settings.
+        overrides: settings ``a.b=c`` over the file.
+        out: folder of the run; one below the srbench home when None.
+        resume: go on with an interrupted run; starts one where there is none, does nothing where it is
+            finished.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        progress: takes progress and messages; shown on the terminal when None.
+
+    Returns:
+        The result; None on all processes of a distributed run but the main one.
+
+    Raises:
+        SrbenchError, ModelError, DatasetError: something the caller can mend; the message says how.
+        TrainingInterrupted: stopped from outside, after saving.
+    """
+    options = {
+        "model": model,
+        "dataset": None if dataset is None else os.fspath(dataset),
+        "scale": scale,
+        "variant": variant,
+        "channels": channels,
+        "budget": budget,
+        "seed": seed,
+        "degradation": degradation,
+    }
+    chosen = _checked(TrainConfig.of(options, config, overrides))
+    folder = RunFolder(Path(out) if out is not None else runs_folder() / _folder_name(chosen))
+    with ExitStack() as stack:
+        processes = stack.enter_context(join(device))
+        stack.enter_context(reproducibility.preserved())
+        threads = chosen.train.threads or sensible_threads(processes.local_world)
+        stack.enter_context(repeatable(chosen.train.deterministic, threads))
+        stop = stack.enter_context(stop_requests())
+        if not processes.main:
+            progress = silent
+        elif progress is None:
+            progress = stack.enter_context(progress_reporter())
+        state = processes.from_main(folder.check(resume) if processes.main else None)
+        if state == "complete":
+            progress(f"{folder.path} holds this run, finished: nothing to do.")
+            return _finished(folder, chosen) if processes.main else None
+        prepared = prepare(chosen, processes, progress)
+        if processes.main:
+            stack.enter_context(folder.lock(prepared.space_needed))
+        going_on = state == "unfinished" and (folder.path / CURRENT).is_file()
+        return _execute(chosen, folder, going_on, prepared, threads, progress, stop)
+
+
+def _checked(config: TrainConfig) -> TrainConfig:
+    """The configuration with its variant filled in, refused where it cannot be trained."""
+    card = models.card(config.model)
+    if not card.trainable:
+        raise ModelError(f"{card.name} has no parameters to train; evaluate it directly.")
+    check_task(degrade.get(config.degradation), config.scale)
+    return config.model_copy(update={"model": card.name, "variant": config.variant or card.variants[0]})
+
+
+def _folder_name(config: TrainConfig) -> str:
+    return run_folder_name(
+        config.model,
+        str(config.variant),
+        config.dataset,
+        config.scale,
+        config.budget,
+        config.seed,
+        # What a name may leave out or say twice (defaults, the version) makes no other folder.
+        degradation=degrade.get(config.degradation).id.rpartition("@")[0],
+        channels=config.channels,
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task with what is known of it.
+
+    Attributes:
+        task: to give to the loop.
+        identity: plain values that a resumed run must agree with.
+        header: of the weights it will make.
+        facts: for the manifest.
+        notes: for the user.
+    """
+
+    task: Task
+    identity: Mapping[str, Any]
+    header: WeightsHeader
+    facts: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    @property
+    def space_needed(self) -> int:
+        """Bytes on disk, roughly: three checkpoints (weights, average, two moments), two weights files."""
+        state = self.task.model.network.state_dict().values()
+        weights: int = sum(tensor.numel() * tensor.element_size() for tensor in state)
+        return (3 * 4 + 2) * weights
+
+
+def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallback) -> Prepared:
+    """Build everything and check it, before anything is written.
+
+    Args:
+        config: of the run, its variant filled in.
+        processes: that will train.
+        progress: told of what takes long.
+
+    Raises:
+        SrbenchError, ModelError, DatasetError: what is wrong and what to do.
+    """
+    micrographs = datasets.open(config.dataset)
+    channels = choose_channels(config.channels, micrographs.card.channels, models.card(config.model))
+    model, recipe = _build(config, channels, processes)
+    degradation = degrade.get(config.degradation)
+    images = micrographs.split("train")
+    if not images:
+        raise SrbenchError(
+            f"{micrographs.name} has no training images ({len(micrographs)} images in all); train on another "
+            "dataset and evaluate on this one."
+        )
+    suited, small = large_enough(images, max(stage.patch for stage in recipe.stages), config.scale)
+    validator = _validator(config, micrographs, processes)
+    notes = [*recipe.notes]
+    if small:
+        name, reason = next(iter(small.items()))
+        notes.append(f"{len(small)} training images left out: {name} {reason}.")
+    if validator is None:
+        notes.append("The dataset has no validation images: nothing is validated, no best weights are kept.")
+    source = _pixel_source(config, micrographs, suited, processes.device, progress)
+    reader = CropReader(micrographs, suited, degradation, config.scale, config.seed, source)
+    autocast = wants_autocast(config.train.amp, processes.device)
+    reproducibility.seed_streams(_TRAINING_STREAM, config.seed, processes.rank)
+    described = describe(recipe)
+    card = micrographs.card
+    return Prepared(
+        task=Task(model, recipe, reader, degradation, validator, config.train, autocast, processes),
+        identity={
+            "model": config.model,
+            "variant": config.variant,
+            "scale": config.scale,
+            "channels": channels,
+            "dataset": config.dataset,
+            "data": micrographs.fingerprint,
+            "degradation": degradation.id,
+            "budget": config.budget,
+            "seed": config.seed,
+            "train": config.train.model_dump(exclude=_HARMLESS | _SHOWN_BY_RECIPE),
+            "recipe": described,
+        },
+        header=WeightsHeader(
+            model=config.model,
+            variant=str(config.variant),
+            scale=config.scale,
+            channels=channels,
+            dataset=config.dataset,
+            seed=config.seed,
+            budget=config.budget,
+            data=micrographs.fingerprint,
+            notes=tuple(notes),
+            version=__version__,
+            degradation=degradation.id,
+        ),
+        facts={
+            "model": {
+                "name": config.model,
+                "title": model.card.title,
+                "variant": config.variant,
+                "scale": config.scale,
+                "channels": channels,
+                "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+            },
+            "dataset": {
+                "name": config.dataset,
+                "title": card.title,
+                "kind": card.kind,
+                "licence": card.licence,
+                "terms": card.terms,
+                "citation": card.citation,
+                "channels": card.channels,
+                "fingerprint": micrographs.fingerprint,
+                "train_images": len(suited),
+                "val_images": len(micrographs.split("val")),
+                "skipped": {**micrographs.skipped, **small},
+            },
+            "degradation": degradation.id,
+            "degradation_settings": dict(degradation.settings),
+            "seed": config.seed,
+            "budget": config.budget,
+            "settings": config.model_dump(exclude_none=True, include={"train", "stages"}),
+            "recipe": described,
+            "pixels": "device" if isinstance(source, DevicePixels) else "mapped",
+        },
+        notes=tuple(notes),
+    )
+
+
+def wants_autocast(amp: str, device: torch.device) -> bool:
+    """Whether the forward pass runs in bfloat16.
+
+    Raises:
+        SrbenchError: requested on a GPU that has no bfloat16.
+    """
+    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    if amp == "bf16" and not has_bf16:
+        raise SrbenchError("This GPU has no bfloat16; use --set train.amp=none.")
+    return amp == "bf16" or (amp == "auto" and device.type == "cuda" and has_bf16)
+
+
+def choose_channels(requested: int | None, data: int, card: ModelCard) -> int:
+    """Channels of the network: those requested, else those of the data where the model has them, else grey.
+
+    Args:
+        requested: by the caller; the model refuses what it does not offer.
+        data: channels of the dataset.
+        card: of the model.
+    """
+    if requested is not None:
+        return requested
+    return next((count for count in (data, 1) if count in card.channels), card.channels[0])
+
+
+def _pixel_source(
+    config: TrainConfig,
+    micrographs: MicrographSet,
+    images: Sequence[Micrograph],
+    device: torch.device,
+    progress: ProgressCallback,
+) -> PixelSource:
+    """The training pixels on the device where they fit, else crops from the memory maps."""
+    needed = bytes_needed(images, config.scale)
+    if belongs_on_device(config.train.pixels, needed, device):
+        progress(f"Training pixels: {needed / 1e9:.2f} GB to {device}")
+        return DevicePixels(micrographs, images, config.scale, device, progress)
+    return MappedPixels(micrographs, images, config.scale, pinned=device.type == "cuda")
+
+
+def _build(config: TrainConfig, channels: int, processes: Processes) -> tuple[SRModel, Recipe]:
+    reproducibility.seed_streams(_INITIAL_STREAM, config.seed)
+    model = models.create(config.model, scale=config.scale, channels=channels, variant=config.variant)
+    recipe = apply(config, model.recipe(config.budget, pretrained))
+    check_recipe(recipe, config.scale, processes.world)
+    if recipe.initialise is not None:
+        recipe.initialise(model.network)
+    layout = torch.channels_last if config.train.channels_last else torch.preserve_format
+    model.network.to(processes.device, memory_format=layout)  # type: ignore[call-overload]
+    move_loss_modules(recipe, processes.device)
+    return model, recipe
+
+
+def _validator(config: TrainConfig, micrographs: MicrographSet, processes: Processes) -> Validator | None:
+    images = [
+        image for image in micrographs.split("val") if min(image.height, image.width) >= 4 * config.scale
+    ]
+    if not images:
+        return None
+    return Validator(
+        micrographs,
+        images,
+        degrade.get(config.degradation),
+        config.scale,
+        config.train.validation_images,
+        config.train.validation_patch,
+        processes,
+    )
+
+
+def _execute(
+    config: TrainConfig,
+    folder: RunFolder,
+    going_on: bool,
+    prepared: Prepared,
+    threads: int,
+    progress: ProgressCallback,
+    stop: StopRequest,
+) -> TrainResult | None:
+    task, processes = prepared.task, prepared.task.processes
+    state = TrainingState(task.model.network, task.recipe, config.seed, Guard(config.train.bad_updates))
+    if going_on:
+        _restore(folder, prepared, state, progress)
+    manifest, log = None, None
+    if processes.main:
+        started = session(processes.device, processes.world, threads, task.autocast)
+        manifest = RunManifest(folder.path, {**prepared.facts, "notes": list(prepared.notes)}, started)
+        log = RunLog(folder.path, state.total_step, config.train.tensorboard)
+        write_text(folder.path / CONFIG, f"# {shlex.join(sys.argv)}\n{config.to_yaml()}")
+    output = RunOutput(folder.path, prepared.identity, prepared.header, manifest, log, processes)
+    for note in prepared.notes:
+        progress(f"Note: {note}")
+    progress(f"{'Going on with' if going_on else 'Training into'} {folder.path}")
+    with _status_kept(output, state):
+        Loop(task, state, output, progress, stop).run()
+        output.finish(state)
+    if not processes.main:
+        return None
+    (folder.path / PREVIOUS).unlink(missing_ok=True)
+    return TrainResult(
+        folder=folder.path,
+        weights=folder.path / WEIGHTS,
+        iterations=state.total_step,
+        seconds=state.seconds,
+        config=config,
+        best=dict(state.best.metrics),
+    )
+
+
+@contextmanager
+def _status_kept(output: RunOutput, state: TrainingState) -> Iterator[None]:
+    """The manifest says that the run is running, and afterwards how it ended."""
+    try:
+        output.note_status("running", state)
+        yield
+    except KeyboardInterrupt as interrupt:
+        output.note_status("interrupted", state, str(interrupt))
+        raise
+    except Exception as error:
+        output.note_status("failed", state, f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        output.close()
+
+
+def _restore(folder: RunFolder, prepared: Prepared, state: TrainingState, progress: ProgressCallback) -> None:
+    saved = load_checkpoint(folder.path)
+    changed = differences(saved["identity"], prepared.identity)
+    if changed:
+        lines = "\n".join(f"  {line}" for line in changed)
+        raise SrbenchError(
+            f"{folder.path} holds a run with other settings:\n{lines}\nRepeat the command that made it (see "
+            "its manifest.json), or give --out FOLDER to start a new run."
+        )
+    state.load_dict(saved["state"])
+    processes, streams = prepared.task.processes, saved["random"]
+    if len(streams) == processes.world:
+        reproducibility.restore(streams[processes.rank])
+        return
+    reproducibility.seed_streams(state.total_step, len(streams), processes.rank)
+    progress(
+        f"The run had {len(streams)} processes and goes on with {processes.world}: the same batches, "
+        "but not the same bits."
+    )
+
+
+def _finished(folder: RunFolder, config: TrainConfig) -> TrainResult:
+    reached = (folder.manifest or {})["progress"]
+    return TrainResult(
+        folder=folder.path,
+        weights=folder.path / WEIGHTS,
+        iterations=reached["step"],
+        seconds=reached["seconds"],
+        config=config,
+        best=reached["best"]["metrics"],
+    )

@@ -1,0 +1,182 @@
+"""Which registered networks a state dict fits, by the names and shapes of its tensors."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srbench.utils.errors import SrbenchError
+from srbench.utils.files import write_text
+from srbench.utils.paths import cache_folder
+from srbench.weights.io import WeightsHeader
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from srbench.models import ModelCard
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+FEW = 16
+"""Up to so many tensors, a network is never left out: its ends are most of it."""
+
+_SAMPLE = 64
+_OURS = "srbench.models."
+
+
+def could_match(
+    card: ModelCard, variant: str, shapes: Shapes, layout: Callable[[str, str, int, int], Shapes]
+) -> bool:
+    """Whether ``shapes`` may be this variant at some scale and channel count; never False for one that is.
+
+    Scale and channels change the ends of a network; most tensors stay. A sample of the tensors of a variant
+    at its first scale therefore tells most variants apart, and few networks are built to compare with.
+
+    Args:
+        card: of a registered model.
+        variant: one of its variants.
+        shapes: names and shapes of a state dict.
+        layout: gives the names and shapes of model, variant, scale and channels.
+    """
+    expected = _samples().get(f"{card.name} {variant}") if card.module.startswith(_OURS) else None
+    if expected is None:
+        expected = sample(layout(card.name, variant, card.scales[0], card.channels[0]))
+        _store(card, variant, expected)
+    matching = sum(shapes.get(name) == shape for name, shape in expected.items())
+    return len(expected) <= FEW or 4 * matching >= len(expected)
+
+
+def sample(shapes: Shapes) -> Shapes:
+    """Some of the tensors, evenly over the sorted names; all where there are few."""
+    step = max(len(shapes) // _SAMPLE, 1)
+    return {name: shapes[name] for name in sorted(shapes)[::step]}
+
+
+@functools.cache
+def _samples() -> dict[str, Shapes]:
+    """The samples on disk, those of this process added: the largest networks take about a second to build."""
+    try:
+        content = json.loads(_file().read_text(encoding="utf-8"))
+        return {
+            variant: {name: tuple(shape) for name, shape in shapes.items()}
+            for variant, shapes in content.items()
+        }
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _store(card: ModelCard, variant: str, shapes: Shapes) -> None:
+    """Remember a sample; only of srbench's own models, whose sources the file's name stands for."""
+    if not card.module.startswith(_OURS):
+        return
+    _samples()[f"{card.name} {variant}"] = shapes
+    try:
+        write_text(_file(), json.dumps(_samples()))
+    except SrbenchError:
+        return  # the next process builds the network again
+
+
+def _file() -> Path:
+    return cache_folder() / "layouts" / f"{_fingerprint()}.json"
+
+
+@functools.cache
+def _fingerprint() -> str:
+    """A hash of the sources of the models and of the packages that bring parts of networks."""
+    from srbench import models
+
+    digest = hashlib.sha256()
+    for name in ("torch", "torchvision", "timm"):
+        with contextlib.suppress(PackageNotFoundError):
+            digest.update(f"{name} {version(name)}\n".encode())
+    root = Path(models.__file__).parent
+    for source in sorted(root.rglob("*.py")):
+        digest.update(source.relative_to(root).as_posix().encode() + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def layout(model: str, variant: str, scale: int, channels: int) -> Shapes:
+    """Names and shapes of a registered network's tensors, built without memory for its numbers.
+
+    Raises:
+        ModelError: there is no such network.
+    """
+    import torch
+
+    from srbench import models
+
+    with torch.device("meta"):
+        built = models.create(model, scale=scale, channels=channels, variant=variant)
+    return shapes_of(built.network.state_dict())
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
+    """Names and shapes of a state dict, without the batch counters.
+
+    Those change no result, and files written before PyTorch 0.4.1 lack them.
+    """
+    return {name: tuple(tensor.shape) for name, tensor in state.items() if not is_counter(name)}
+
+
+def is_counter(name: str) -> bool:
+    """Whether a tensor counts the batches of a normalisation's training."""
+    return name.endswith("num_batches_tracked")
+
+
+def detect(state: Mapping[str, Tensor], *, only: Sequence[str] | None = None) -> list[WeightsHeader]:
+    """Every registered network these weights fit exactly, other people's layouts included.
+
+    More than one where networks have the same tensors, as VDSR has at every magnification.
+
+    Args:
+        state: names to tensors, as ``read_state`` gives them.
+        only: look at these models alone.
+
+    Returns:
+        Headers that carry model, variant, scale and channels; the default variant first.
+    """
+    from srbench import models
+
+    return [header for name in only or models.model_names() for header in _detect_model(name, state)]
+
+
+def difference(expected: Shapes, actual: Shapes) -> str:
+    """How two layouts differ, in words; empty where they do not."""
+    missing = sorted(expected.keys() - actual.keys())
+    extra = sorted(actual.keys() - expected.keys())
+    if missing or extra:
+        examples = [f"lacks {missing[0]!r}"] if missing else []
+        examples += [f"has {extra[0]!r}"] if extra else []
+        return f"{len(missing)} tensors missing, {len(extra)} unknown ({', '.join(examples)})"
+    for name, shape in expected.items():
+        if shape != actual[name]:
+            return f"{name} has shape {actual[name]}, expected {shape}"
+    return ""
+
+
+def _detect_model(name: str, state: Mapping[str, Tensor]) -> list[WeightsHeader]:
+    from srbench import models
+    from srbench.models.registry import converter
+
+    try:
+        card = models.card(name)
+        if not card.trainable:
+            return []
+        shapes = shapes_of(converter(card.name)(state))
+        return [
+            WeightsHeader(card.name, variant, scale, channels)
+            for variant in card.variants
+            if could_match(card, variant, shapes, layout)
+            for scale, channels in itertools.product(card.scales, card.channels)
+            if layout(card.name, variant, scale, channels) == shapes
+        ]
+    except Exception:  # a third-party file may raise anything, and says nothing of these weights
+        return []

@@ -1,0 +1,58 @@
+"""Which weights are on disk: those trained here, and files named without their folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from srbench.utils.files import sha256_file
+from srbench.utils.paths import runs_folder, weights_folder
+from srbench.weights.io import WeightsHeader, read_header
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """A weights file on disk, its sha256 (hex) and its header."""
+
+    path: Path
+    sha256: str
+    header: WeightsHeader
+
+
+def find(
+    model: str,
+    *,
+    scale: int,
+    variant: str | None = None,
+    dataset: str | None = None,
+    runs: Path | None = None,
+) -> list[TrainedWeights]:
+    """Finished weights of a model, the best of each kind: the largest budget, then the newest.
+
+    A kind is a variant with the data, degradation, channels and seed it was trained with.
+
+    Args:
+        model: registered name.
+        scale: magnification.
+        variant: only this variant.
+        dataset: only weights trained on this dataset.
+        runs: the runs folder; the one of the srbench home when None.
+    """
+    best: dict[tuple[object, ...], tuple[tuple[int, float], Path, WeightsHeader]] = {}
+    for path in sorted((runs or runs_folder()).glob("*/weights.safetensors")):
+        header = read_header(path)
+        if header is None or (header.model, header.scale) != (model, scale):
+            continue
+        if variant not in (None, header.variant) or dataset not in (None, header.dataset):
+            continue
+        rank = (header.budget_rank, path.stat().st_mtime)
+        slot = (header.variant, header.dataset, header.degradation, header.channels, header.seed)
+        if slot not in best or rank > best[slot][0]:
+            best[slot] = (rank, path, header)
+    return [TrainedWeights(path, sha256_file(path), header) for _, path, header in best.values()]
+
+
+def locate(path: Path) -> Path:
+    """The file meant by ``path``: itself, or the file of that bare name in the srbench weights folder."""
+    stored = weights_folder() / path
+    return stored if not path.exists() and path.name == str(path) and stored.is_file() else path

@@ -1,0 +1,233 @@
+"""What a weights file says of itself: the header srbench writes into its safetensors."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srbench.utils.errors import SrbenchError
+from srbench.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from srbench.models import SRModel
+
+_METADATA_KEY = "srbench"
+_BUDGET_RANK = {"paper": 2, "short": 1, "smoke": 0}
+
+
+@dataclass(frozen=True)
+class WeightsHeader:
+    """What a weights file is, stored inside it.
+
+    Attributes:
+        model: registered name.
+        variant: its variant.
+        scale: magnification.
+        channels: image channels.
+        dataset: what it was trained on, as typed.
+        seed: training seed.
+        budget: ``smoke``, ``short`` or ``paper``.
+        iterations: generator updates done.
+        data: fingerprint of the training dataset.
+        notes: departures and fallbacks of the recipe.
+        version: srbench version that wrote it.
+        degradation: id of what made the LR it was trained on; empty where that is not names.
+    """
+
+    model: str
+    variant: str
+    scale: int
+    channels: int
+    dataset: str = ""
+    seed: int = -1
+    budget: str = ""
+    iterations: int = 0
+    data: str = ""
+    notes: tuple[str, ...] = ()
+    version: str = ""
+    degradation: str = ""
+
+    @property
+    def budget_rank(self) -> int:
+        """The larger the more training: 0 for ``smoke`` to 2 for ``paper``, -1 where no budget is names."""
+        return _BUDGET_RANK.get(self.budget, -1)
+
+    @property
+    def network(self) -> tuple[str, str, int, int]:
+        """Model, variant, scale and channels: what decides whether weights fit."""
+        return self.model, self.variant, self.scale, self.channels
+
+    @property
+    def described(self) -> str:
+        """The network in words."""
+        plural = "s" if self.channels > 1 else ""
+        return f"{self.model} variant {self.variant}, x{self.scale}, {self.channels} channel{plural}"
+
+
+def header_of(model: SRModel) -> WeightsHeader:
+    """The header that weights of this network would have, as far as the network is concerned."""
+    return WeightsHeader(model.card.name, model.variant, model.scale, model.channels)
+
+
+def save(path: Path, state: Mapping[str, Tensor], header: WeightsHeader) -> None:
+    """Write a state dict with its header as safetensors, atomically.
+
+    Raises:
+        SrbenchError: the file cannot be written; an earlier file of that name is unchanged.
+    """
+    from safetensors.torch import save as to_bytes
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    content = to_bytes(tensors, metadata={_METADATA_KEY: json.dumps(asdict(header))})
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def read_header(path: Path) -> WeightsHeader | None:
+    """The header of a weights file, None when it was not written by srbench or is unreadable."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get(_METADATA_KEY)
+        content = json.loads(text) if text else None
+    except (SafetensorError, OSError, ValueError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    names = {entry.name for entry in fields(WeightsHeader)}
+    values = {name: value for name, value in content.items() if name in names}
+    try:
+        return WeightsHeader(**{**values, "notes": tuple(values.get("notes", ()))})
+    except TypeError:  # a header without a network says nothing
+        return None
+
+
+# Reading other people's weights files without running anything that is in them.
+#
+# Safetensors and torch files (tensors only: a file that holds code is refused), in the wrappers the field uses
+# (``params_ema``, ``params``, ``state_dict``, ``model``, ``module.``).
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
+"""Endings of files that may hold weights."""
+
+_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator", "netG")
+_PREFIXES = ("module.", "_orig_mod.")
+
+_RESAVE = """\
+{path} holds more than tensors (a pickled object that could run code) and is refused: {why}
+Where you trust the file, in the environment it was made in, run these lines, then give {target} here:
+  import torch
+  content = torch.load({path!r}, map_location="cpu", weights_only=False)
+  for wrapper in {wrappers}:
+      content = content.get(wrapper, content) if isinstance(content, dict) else content
+  state = content.state_dict() if hasattr(content, "state_dict") else content
+  torch.save({{key: value for key, value in state.items() if torch.is_tensor(value)}}, {target!r})"""
+
+
+class DamagedWeights(SrbenchError):
+    """The file is not a whole weights file."""
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, wrappers and ``module.`` prefixes removed. Never runs code from the file.
+
+    Raises:
+        DamagedWeights: damaged, or no weights file at all.
+        SrbenchError: no such file, or holding anything but tensors.
+    """
+    if not path.is_file():
+        raise SrbenchError(
+            f"No weights file at {path}. Check the path, or train: srbench train MODEL --dataset NAME."
+        )
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    state = {_plain_key(name): tensor for name, tensor in _unwrap(content).items() if _is_tensor(tensor)}
+    if not state:
+        raise SrbenchError(f"{path} holds no tensors; expected a state dict (name to tensor).")
+    return state
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state: dict[str, Any] = load_file(path)
+        return state
+    except (SafetensorError, OSError) as error:
+        raise DamagedWeights(
+            f"{path} is not a whole safetensors file ({error}); copy or train it again."
+        ) from error
+
+
+def _read_torch(path: Path) -> Mapping[str, Any]:
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _refusal(path, str(error)) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedWeights(
+            f"{path} is not a readable torch file ({_first_line(str(error))}); copy or download it again."
+        ) from error
+    if not isinstance(content, Mapping):
+        raise SrbenchError(
+            f"{path} holds a {type(content).__name__}; expected a state dict (name to tensor)."
+        )
+    return content
+
+
+def _refusal(path: Path, error: str) -> SrbenchError:
+    """What to do about a file that is not tensors alone; one that is no torch file at all is told so."""
+    start = path.read_bytes()[:512]
+    if not (start.startswith((b"PK\x03\x04", b"\x80")) or b"ustar" in start):
+        return DamagedWeights(
+            f"{path} is not a torch file (it starts with {start[:16]!r}); copy or download it again."
+        )
+    target = str(path.with_name(f"{path.stem}-tensors.pth"))
+    return SrbenchError(
+        _RESAVE.format(path=str(path), why=_culprit(error), wrappers=_WRAPPERS, target=target)
+    )
+
+
+def _culprit(error: str) -> str:
+    """The line of torch's long message that names the object."""
+    lines = (line.strip() for line in error.splitlines())
+    named = (line for line in lines if "GLOBAL" in line or "Unsupported" in line)
+    return (
+        _first_line(next(named, error))
+        .split(" was not an allowed")[0]
+        .removeprefix("WeightsUnpickler error: ")
+    )
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n")[0].rstrip(".:")
+
+
+def _unwrap(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    for wrapper in _WRAPPERS:
+        inner = content.get(wrapper)
+        if isinstance(inner, Mapping) and any(map(_is_tensor, inner.values())):
+            return inner
+    return content
+
+
+def _is_tensor(value: object) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor)
+
+
+def _plain_key(name: str) -> str:
+    """The name without what data-parallel and compiled networks put before it, in whatever order."""
+    while (shorter := name.removeprefix(_PREFIXES[0]).removeprefix(_PREFIXES[1])) != name:
+        name = shorter
+    return name

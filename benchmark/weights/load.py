@@ -1,0 +1,170 @@
+"""Weights from a file into a network: other people's layouts converted, then compared strictly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srbench.utils.errors import SrbenchError
+from srbench.weights.detect import detect, difference, layout, shapes_of
+from srbench.weights.io import WeightsHeader, header_of, read_header, read_state
+from srbench.weights.rgb_to_grey import COLOURS, GreyConversion, colour_version, counters, to_grey
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from srbench.models import SRModel
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """What ``load`` found and did.
+
+    Attributes:
+        header: the file's header where srbench wrote it.
+        grey: how well colour weights serve the grey network, where they were converted.
+    """
+
+    header: WeightsHeader | None = None
+    grey: GreyConversion | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the results must know."""
+        return () if self.grey is None else (self.grey.described,)
+
+
+def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = False) -> LoadedWeights:
+    """Load weights into ``model.network``, in place and strictly.
+
+    Other people's layouts of the network are understood (``model.convert``).
+
+    Args:
+        model: from ``srbench.models.create``.
+        path: a ``.safetensors`` file or a torch file that holds tensors only.
+        rgb_to_grey: convert weights for three channels when the model has one, and compare the result with
+            the colour network on a probe image. A model made with ``channels=3`` needs no conversion and is
+            exact on grey images too.
+
+    Raises:
+        SrbenchError: no such file, a damaged file, a file that holds code, weights of another network (the
+            message says which one where that is known), or colour weights that no grey network can repeat.
+    """
+    path = Path(path)
+    state = model.convert(read_state(path))
+    header, requested = read_header(path), header_of(model)
+    # Equal shapes do not make equal networks: VDSR has the same tensors at every magnification.
+    fits = header is None or header.network == requested.network
+    problem = difference(shapes_of(model.network.state_dict()), shapes_of(state))
+    if fits and not problem:
+        model.network.load_state_dict({**counters(model.network), **state})
+        return LoadedWeights(header)
+    if _is_for_colour(requested, header, state):
+        if rgb_to_grey:
+            return LoadedWeights(header, to_grey(model, colour_version(model), state))
+        raise SrbenchError(
+            f"{path} holds weights for 3 channels (RGB), and this {model.card.name} is built for 1 (grey). "
+            "Build it with channels=3: it then runs on grey images exactly, each replicated over the three "
+            "channels and the output averaged. Or convert the weights: --rgb-to-grey (rgb_to_grey=True); the "
+            "result is compared with the colour network."
+        )
+    if header is not None and not fits:
+        raise SrbenchError(f"{path} holds {header.described}, not {requested.described}.")
+    raise SrbenchError(mismatch(path, requested.described, state, problem))
+
+
+def mismatch(path: Path, requested: str, state: Mapping[str, Tensor], problem: str) -> str:
+    """That weights do not fit, why, and what they look like instead."""
+    from srbench.weights import spandrel as spandrel_adapter
+
+    matches = [header.described for header in detect(state)]
+    if not matches and spandrel_adapter.available() and (name := spandrel_adapter.architecture_of(state)):
+        matches = [f"{name} (recognised by spandrel)"]
+    hint = f"This looks like {' or '.join(matches)}." if matches else "No known network has this layout."
+    return f"{path} does not fit {requested}: {problem}. {hint}"
+
+
+def _is_for_colour(
+    requested: WeightsHeader, header: WeightsHeader | None, state: Mapping[str, Tensor]
+) -> bool:
+    """Whether these are weights of the network requested, but for three channels instead of one."""
+    from srbench import models
+
+    colour = replace(requested, channels=COLOURS)
+    if requested.channels != 1 or (header is not None and header.network != colour.network):
+        return False
+    try:
+        return layout(*colour.network) == shapes_of(state)
+    except models.ModelError:  # there is no such network for colour
+        return False
+
+
+class UnknownNetwork(SrbenchError):
+    """No registered network has the layout of these weights."""
+
+
+def identify(
+    path: Path, *, model: str | None = None, variant: str | None = None, scale: int | None = None
+) -> WeightsHeader:
+    """The one registered network that a weights file fits.
+
+    Args:
+        path: weights file.
+        model: the model it must be for, if any.
+        variant: the variant it must be for, if any.
+        scale: the magnification it must be for, if any.
+
+    Returns:
+        The file's header; one with the network alone where srbench did not write the file.
+
+    Raises:
+        UnknownNetwork: the tensors are those of no registered network.
+        SrbenchError: unreadable, another network than the one requested, or several that fit equally.
+    """
+    from srbench import models
+
+    header = read_header(path)
+    candidates = [header] if header is not None else _detected(path, model)
+    matching = [
+        header
+        for header in candidates
+        if model in (None, header.model)
+        and variant in (None, header.variant)
+        and scale in (None, header.scale)
+    ]
+    if not matching:
+        requested = [model or "", f"variant {variant}" if variant else "", f"x{scale}" if scale else ""]
+        raise SrbenchError(
+            f"{path} holds {' or '.join(header.described for header in candidates)}, not "
+            f"{', '.join(filter(None, requested))}. Leave out what contradicts it."
+        )
+    # Variants that see HR are chosen only where nothing else fits.
+    blind = [header for header in matching if header.variant not in models.card(header.model).leaking]
+    matching = blind or matching
+    if len(matching) == 1:
+        return matching[0]
+    if len({header.model for header in matching}) > 1:
+        advice = "Name the model."
+    elif len({header.variant for header in matching}) > 1:
+        advice = "Say which with --variant."
+    else:
+        advice = "The file does not tell the magnification: say it with --scale."
+    listed = "; ".join(header.described for header in matching)
+    raise SrbenchError(f"{path} fits {len(matching)} networks alike: {listed}. {advice}")
+
+
+def _detected(path: Path, model: str | None) -> list[WeightsHeader]:
+    state = read_state(path)
+    matches = detect(state, only=None if model is None else [model])
+    if matches:
+        return matches
+    if model is not None:
+        raise SrbenchError(
+            mismatch(path, f"any variant of {model}", state, "its tensors have other names or shapes")
+        )
+    raise UnknownNetwork(
+        f"{path} fits no registered network ({len(state)} tensors, {next(iter(state))!r}, ...)."
+    )

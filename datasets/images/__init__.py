@@ -1,0 +1,1 @@
+"""Image files: decoding, databars, archives, resizing, stacks."""

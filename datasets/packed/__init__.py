@@ -1,0 +1,1 @@
+"""Prepared datasets: memory-mapped shards with an index and a manifest."""

@@ -1,0 +1,325 @@
+"""Packed datasets: decoded once into memory-mapped shards, so that a crop costs microseconds, not a decode.
+
+``manifest.json`` says what is packed, with the hash of the index and of each shard. ``index-<hash>.json`` has
+every micrograph (shard, offset, size, dtype, hash of its pixels, group, split) and its truth.
+``shard-<hash>.bin`` holds little-endian pixels, masks and further acquisitions, each start aligned to 64
+bytes. Files are named by their content and complete before the manifest names them, so replacing the manifest
+is the one step that makes a new state, also for a process that is killed.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import mmap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench.datasets.base import DatasetCard, Micrograph, MicrographSet, Pixels
+from srbench.utils.errors import DatasetError, DatasetMissing
+from srbench.utils.files import canonical_json
+
+FORMAT = 2
+MANIFEST = "manifest.json"
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where the pixels of one image, mask or acquisition lie.
+
+    Attributes:
+        shard: file name.
+        offset: bytes from its start.
+        height: rows.
+        width: columns.
+        dtype: ``uint8`` or ``uint16``.
+        sha256: hash of shape, dtype and pixels (``storage.pixel_hash``).
+        channels: 1 for pixels ``(H, W)``, 3 for ``(H, W, 3)`` in the order red, green, blue.
+    """
+
+    shard: str
+    offset: int
+    height: int
+    width: int
+    dtype: str
+    sha256: str
+    channels: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(H, W)`` or ``(H, W, 3)``."""
+        return (self.height, self.width) if self.channels == 1 else (self.height, self.width, self.channels)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels."""
+        return self.height * self.width * self.channels * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the index: the micrograph, where it is stored, and what comes with it.
+
+    Attributes:
+        image: the micrograph.
+        stored: its pixels.
+        mask: its labels, ``(H, W)``.
+        acquisitions: further scans of the field, in the order of ``MicrographSet.acquisition``.
+        truth: what is known of the scene, JSON-like.
+    """
+
+    image: Micrograph
+    stored: Stored
+    mask: Stored | None = None
+    acquisitions: tuple[Stored, ...] = ()
+    truth: Mapping[str, Any] | None = None
+
+    def parts(self) -> Iterator[tuple[str, Stored]]:
+        """All that lies in the shards, each with what to call it."""
+        yield "pixels", self.stored
+        if self.mask is not None:
+            yield "mask", self.mask
+        for index, acquisition in enumerate(self.acquisitions):
+            yield f"acquisition {index}", acquisition
+
+
+@dataclass(frozen=True)
+class PackManifest:
+    """The manifest of a packed folder.
+
+    Attributes:
+        format: layout version.
+        name: dataset.
+        version: of the dataset's definition (its packaged manifest, or the packing rules).
+        index: file name of the index.
+        index_sha256: hash of its bytes.
+        shards: file name to (bytes, sha256).
+        images: how many.
+        fingerprint: see :func:`fingerprint`.
+        skipped: files refused, with the reason.
+        notes: what was done to an image that a user may want to know, by image id.
+        licence: of the data, as its source states it.
+        terms: what the licence asks of the user, or what is unclear about it.
+        source: where the packed files came from, and which release they are.
+    """
+
+    format: int
+    name: str
+    version: str
+    index: str
+    index_sha256: str
+    shards: Mapping[str, tuple[int, str]]
+    images: int
+    fingerprint: str
+    skipped: Mapping[str, str]
+    notes: Mapping[str, str]
+    licence: str
+    terms: str
+    source: str
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all shards."""
+        return sum(size for size, _ in self.shards.values())
+
+
+class PackedSet(MicrographSet):
+    """A dataset opened from a packed folder; pixels are read-only views of the mapped file.
+
+    It can be sent to worker processes: they map the files themselves.
+    """
+
+    def __init__(
+        self, folder: Path, card: DatasetCard, name: str | None = None, sources: Sequence[Path] = ()
+    ) -> None:
+        """Open ``folder``.
+
+        Args:
+            folder: of the pack.
+            card: of the dataset.
+            name: what the caller typed; the card's when None.
+            sources: where else the same pixels can be read.
+
+        Raises:
+            DatasetMissing: nothing is packed there.
+            DatasetError: what is there is damaged.
+        """
+        self.folder = folder
+        self.card = card
+        self.name = name or card.name
+        self._sources = tuple(sources)
+        self.manifest = read_manifest(folder)
+        records = read_index(folder, self.manifest)
+        self.images = tuple(record.image for record in records)
+        self.skipped = self.manifest.skipped
+        self.notes = self.manifest.notes
+        self._records = {record.image.id: record for record in records}
+        self._views: dict[str, Pixels] = {}
+        self._shards: dict[str, NDArray[np.uint8]] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """See :func:`fingerprint`."""
+        return self.manifest.fingerprint
+
+    def pixels(self, image_id: str) -> Pixels:
+        """Read-only view of the mapped shard: ``(H, W)``, or ``(H, W, 3)`` of a colour set.
+
+        Raises:
+            DatasetError: no image has this id.
+        """
+        view = self._views.get(image_id)
+        if view is None:
+            view = self._views[image_id] = self._map(self.stored(image_id))
+        return view
+
+    def mask(self, image_id: str) -> Pixels | None:
+        """Read-only labels ``(H, W)``, 0 = background; None where there is no mask."""
+        stored = self._record(image_id).mask
+        return None if stored is None else self._map(stored)
+
+    def acquisition(self, image_id: str, index: int) -> Pixels | None:
+        """Read-only scan ``index`` (from 0) of the same field; None where there is none."""
+        if index < 0:
+            raise DatasetError(f"Acquisitions are numbered from 0, found {index}.")
+        stored = self._record(image_id).acquisitions
+        return self._map(stored[index]) if index < len(stored) else None
+
+    def truth(self, image_id: str) -> Mapping[str, Any] | None:
+        """What is known of the scene; None where nothing is. A fresh copy with each call."""
+        return copy.deepcopy(self._record(image_id).truth)
+
+    def hr_paths(self) -> tuple[Path, ...]:
+        """The pack, and the files it was made from where they are known."""
+        return (self.folder, *self._sources)
+
+    def stored(self, image_id: str) -> Stored:
+        """Where the pixels of an image lie, and their hash."""
+        return self._record(image_id).stored
+
+    def _record(self, image_id: str) -> Record:
+        if image_id not in self._records:
+            raise DatasetError(f"{self.name} has no image {image_id!r}; it has {len(self._records)} images.")
+        return self._records[image_id]
+
+    def _map(self, stored: Stored) -> Pixels:
+        if stored.shard not in self._shards:
+            self._shards[stored.shard] = map_shard(self.folder / stored.shard)
+        return view_of(self._shards[stored.shard], stored)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_views": {}, "_shards": {}}
+
+
+def map_shard(path: Path) -> NDArray[np.uint8]:
+    """The bytes of a shard, mapped read-only."""
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    # A plain array: numpy.memmap costs several microseconds at every slice.
+    return np.frombuffer(mapped, dtype=np.uint8)
+
+
+def view_of(shard: NDArray[np.uint8], stored: Stored) -> Pixels:
+    """The pixels of one image within its mapped shard."""
+    part = shard[stored.offset : stored.offset + stored.nbytes]
+    view: Pixels = part.view(np.dtype(stored.dtype).newbyteorder("<")).reshape(stored.shape)
+    return view
+
+
+def read_manifest(folder: Path) -> PackManifest:
+    """The manifest of a packed folder.
+
+    Raises:
+        DatasetMissing: there is none.
+        DatasetError: it was made by another version or is damaged.
+    """
+    try:
+        raw = json.loads((folder / MANIFEST).read_bytes())
+        stored_format = raw["format"]
+        if stored_format == FORMAT:
+            shards = {name: (int(size), str(digest)) for name, (size, digest) in raw["shards"].items()}
+            values = {item.name: raw[item.name] for item in fields(PackManifest)}
+            return PackManifest(**{**values, "shards": shards})
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DatasetMissing(f"Nothing is packed in {folder}.") from error
+    except OSError as error:
+        raise DatasetError(f"{folder / MANIFEST} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{folder / MANIFEST} is damaged ({error}); {_AGAIN}") from error
+    raise DatasetError(
+        f"{folder} was packed by another version of srbench (format {stored_format}, expected {FORMAT}); "
+        f"{_AGAIN}"
+    )
+
+
+# Not the folder: the archives of a dataset may lie beside its pack.
+_AGAIN = "delete its manifest.json and import, fetch, prepare or open the dataset again."
+
+
+def read_index(folder: Path, manifest: PackManifest) -> tuple[Record, ...]:
+    """The index of a packed folder, after checking that it and the shards are those of the manifest.
+
+    Sizes are checked here and hashes in ``verify_packed``: hashing every byte takes seconds.
+
+    Raises:
+        DatasetError: a file is missing, changed or cut short.
+    """
+    try:
+        data = (folder / manifest.index).read_bytes()
+        sizes = {name: (folder / name).stat().st_size for name in manifest.shards}
+    except FileNotFoundError as error:
+        raise DatasetError(f"{error.filename} is missing; {_AGAIN}") from error
+    except OSError as error:
+        raise DatasetError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
+    if hashlib.sha256(data).hexdigest() != manifest.index_sha256:
+        raise DatasetError(f"{folder / manifest.index} has changed since it was written; {_AGAIN}")
+    for name, (expected, _) in manifest.shards.items():
+        if sizes[name] != expected:
+            raise DatasetError(f"{folder / name} has {sizes[name]:,} bytes, expected {expected:,}; {_AGAIN}")
+    return tuple(_record_of(line) for line in json.loads(data))
+
+
+def fingerprint(records: Sequence[Record]) -> str:
+    """sha256 (hex) over ids, splits, groups and hashes, in the order of the ids.
+
+    Truths are left out: what was measured may differ in its last digit from machine to machine.
+    """
+    ordered = sorted(records, key=lambda record: record.image.id)
+    digest = hashlib.sha256()
+    for record in ordered:
+        # Only what an image has, so that images without mask and acquisitions keep their fingerprint.
+        columns = [record.image.id, record.image.split, record.image.group, record.stored.sha256]
+        if record.mask is not None:
+            columns.append(f"mask {record.mask.sha256}")
+        columns += [f"acquisition {stored.sha256}" for stored in record.acquisitions]
+        digest.update(("\t".join(columns) + "\n").encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def index_bytes(records: Sequence[Record]) -> bytes:
+    """The index file; of mask, acquisitions and truth only what there is."""
+    lines = []
+    for record in records:
+        line = {**asdict(record.image), "stored": asdict(record.stored)}
+        if record.mask is not None:
+            line["mask"] = asdict(record.mask)
+        if record.acquisitions:
+            line["acquisitions"] = [asdict(stored) for stored in record.acquisitions]
+        if record.truth is not None:
+            line["truth"] = record.truth
+        lines.append(line)
+    return canonical_json(lines)
+
+
+def _record_of(line: dict[str, Any]) -> Record:
+    stored, mask = Stored(**line.pop("stored")), line.pop("mask", None)
+    acquisitions = tuple(Stored(**scan) for scan in line.pop("acquisitions", ()))
+    truth = line.pop("truth", None)
+    return Record(Micrograph(**line), stored, Stored(**mask) if mask else None, acquisitions, truth)

@@ -1,0 +1,89 @@
+"""Datasets that are one packed folder: opened, verified, their state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from srbench.datasets.base import DatasetSource, DatasetState, VerifyReport
+from srbench.datasets.packed.format import PackedSet, read_manifest
+from srbench.datasets.packed.writer import verify_packed
+from srbench.utils.errors import DatasetError, DatasetMissing
+from srbench.utils.paths import dataset_folder
+from srbench.utils.progress import ProgressCallback, silent
+
+
+class PackedSource(DatasetSource):
+    """Base of such datasets.
+
+    Attributes:
+        rules: raised whenever the same files would give other pixels, groups or splits; the version of a pack
+            begins with it.
+    """
+
+    rules: str = "1"
+
+    @property
+    def obtain(self) -> str:
+        """The commands that bring the dataset onto the disk."""
+        name = self.card.name
+        ways = {
+            "fetch": f"srbench data fetch {name}",
+            "import": f"srbench data import {name} --from PATH",
+        }
+        return "Type: " + ", or: ".join(ways[way] for way in ways if way in self.card.obtain)
+
+    @property
+    def folder(self) -> Path:
+        """Where it is on disk."""
+        return dataset_folder(self.card.name)
+
+    @property
+    def downloads(self) -> Path:
+        """Where files wait to be packed."""
+        return self.folder / "downloads"
+
+    def open(self, argument: str | None = None) -> PackedSet:
+        """Open the packed dataset.
+
+        Raises:
+            DatasetMissing: it is not on disk.
+            DatasetError: damaged, packed by other rules, or an argument was given.
+        """
+        name = self.card.name
+        if argument:
+            raise DatasetError(f"{name} takes no argument, found {argument!r}. Type: {name}")
+        try:
+            packed = PackedSet(self.folder, self.card)
+        except DatasetMissing as error:
+            raise DatasetMissing(f"{name} is not on disk ({self.folder}). {self.obtain}") from error
+        version = packed.manifest.version
+        if version.partition(",")[0] != self.rules:
+            raise DatasetError(
+                f"{self.folder} holds version {version} of {name}, this srbench has version {self.rules}. "
+                f"{self.obtain}"
+            )
+        return packed
+
+    def state(self) -> DatasetState:
+        """What is on disk: packed, partly downloaded, unusable, or nothing."""
+        try:
+            manifest = read_manifest(self.folder)
+        except DatasetMissing:
+            waiting = [file for file in self.downloads.glob("[!.]*") if file.is_file()]
+            size = sum(file.stat().st_size for file in waiting)
+            return DatasetState("partial" if size else "absent", 0, size, self.obtain)
+        except DatasetError:
+            return DatasetState("partial", next_step=self.obtain)
+        return DatasetState("ready", manifest.images, manifest.nbytes)
+
+    def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
+        """Hash every byte on disk and compare with the hashes taken when it was packed."""
+        self.open()
+        return verify_packed(self.folder, progress)
+
+    def intact(self, progress: ProgressCallback = silent) -> bool:
+        """Whether it is on disk without a fault."""
+        try:
+            return not self.verify(progress).problems
+        except DatasetError:
+            return False

@@ -1,0 +1,221 @@
+"""``n2n_sem``: fields scanned again and again at growing dwell times (Buchholz et al.).
+
+The archive ``SEM.zip`` holds ``SEM/train.tif`` and ``SEM/test.tif``, each one field with seven pages. The
+last page, the average of four slow scans, is the HR image; the others are its acquisitions in the order of
+the pages, 0 the fastest. Nothing is moved or resampled. Any other TIFF with several pages is a field as well,
+and so is a folder of single-page TIFFs of one size; with other than seven pages dwell times are unknown, and
+the HR image is the page with the least noise.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from srbench.datasets.base import DatasetCard, ImportReport, Micrograph, Split
+from srbench.datasets.download import Remote, RetryPolicy, download_all
+from srbench.datasets.images.archives import image_names, read_images
+from srbench.datasets.images.decode import BadImage, read_pages
+from srbench.datasets.images.stack import Stack, decode_stack, noise_level, shift_between
+from srbench.datasets.packed.source import PackedSource
+from srbench.datasets.packed.writer import PackWriter, packing
+from srbench.datasets.registry import register_dataset
+from srbench.utils.errors import DatasetError
+from srbench.utils.files import digest_of, locked
+from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
+
+URL_VARIABLE = "SRBENCH_N2N_SEM_URL"
+ARCHIVE = "SEM.zip"
+SHA256 = "03aca31eac4d00a8381577579de2d48b98c77bab91e2f8f925999ec3252d0dac"
+_URL = f"https://download.fht.org/jug/n2n/{ARCHIVE}"
+_TIFF = frozenset({".tif", ".tiff"})
+# Dwell time in us and number of scans averaged, by page: not in the files but from teaching material of the
+# group that published them, hence ``confirmed: false`` in the truth.
+_PAGES = ((0.2, 1), (0.5, 1), (1.0, 1), (1.0, 1), (2.1, 1), (5.0, 1), (5.0, 4))
+
+
+@register_dataset
+class N2nSem(PackedSource):
+    """Repeated scans at growing dwell times; see the module."""
+
+    card = DatasetCard(
+        name="n2n_sem",
+        title="Noise2Noise SEM",
+        kind="real",
+        summary="two fields, each scanned seven times at growing dwell times: real noise and its ceiling",
+        licence="CC-BY-4.0",
+        citation="Buchholz, Krull, Shahidi, Pigino, Jekely and Jug, Content-aware image restoration for "
+        "electron microscopy, Methods in Cell Biology 152, 277-289",
+        obtain=("fetch", "import"),
+        urls=(_URL,),
+        terms="CC-BY-4.0: name the authors when you show or pass on the images.",
+        download_bytes=172_700_000,
+    )
+
+    def __init__(self, url: str | None = None, retry: RetryPolicy | None = None) -> None:
+        """Prepare; nothing is read.
+
+        Args:
+            url: of a copy of the archive. Also ``$SRBENCH_N2N_SEM_URL``.
+            retry: how often and how long a download is tried.
+        """
+        self.url = url or os.environ.get(URL_VARIABLE) or _URL
+        self.retry = retry or RetryPolicy()
+
+    def import_from(self, folder: Path, progress: ProgressCallback = silent) -> ImportReport:
+        """Take the fields from the archive, from a folder that holds it, or from a folder of TIFF files.
+
+        Raises:
+            DatasetError: no field is there; says what is. Nothing has changed then.
+        """
+        if not folder.exists():
+            raise DatasetError(f"{folder} is not there. Give {ARCHIVE} or a folder with its TIFF files.")
+        if folder.is_dir() and (folder / ARCHIVE).is_file():
+            folder = folder / ARCHIVE
+        source = "a folder"
+        if not folder.is_dir():
+            sha256 = digest_of(folder).content.sha256
+            source = f"{folder.name} (sha256 {sha256})"
+            if sha256 != SHA256:
+                progress(f"{folder.name} is not the published file: sha256 {sha256[:12]}")
+        return self._pack(folder, source, progress)
+
+    def fetch(self, progress: ProgressCallback = silent) -> ImportReport:
+        """Download the archive and pack it; goes on where an earlier call stopped.
+
+        Raises:
+            DatasetError: it cannot be had, or is another file.
+        """
+        if self.intact():
+            return ImportReport(len(self.open()), {}, self.folder)
+        archive = self.downloads / ARCHIVE
+        with locked(self.downloads):
+            download_all([Remote(self.url, archive, SHA256)], progress, retry=self.retry)
+            report = self._pack(archive, f"{_URL} (sha256 {SHA256})", progress)
+        shutil.rmtree(self.downloads, ignore_errors=True)
+        return report
+
+    def _pack(self, container: Path, source: str, progress: ProgressCallback) -> ImportReport:
+        skipped: dict[str, str] = {}
+        names = image_names(container, skipped, _TIFF)
+        images = []
+        with packing(
+            self.folder,
+            name=self.card.name,
+            version=self.rules,
+            licence=self.card.licence,
+            terms=self.card.terms,
+            source=source,
+        ) as writer:
+            for done, field in enumerate(_fields(container, names, skipped), start=1):
+                try:
+                    images.append(self._add(field, writer, progress))
+                except BadImage as error:
+                    skipped[field.name] = str(error)
+                progress(ProgressEvent("import", done, None, "images"))
+            if not images:
+                listed = "\n".join(f"  {name}: {reason}" for name, reason in sorted(skipped.items())[:10])
+                raise DatasetError(
+                    f"No field with several scans in {container}: expected SEM/train.tif and SEM/test.tif "
+                    f"with seven pages each. TIFF files found: {', '.join(names[:10]) or 'none'}.\n{listed}\n"
+                    "Nothing was changed."
+                )
+            writer.finish(images, skipped=skipped)
+        return ImportReport(len(images), skipped, self.folder)
+
+    def _add(self, field: _Field, writer: PackWriter, progress: ProgressCallback) -> Micrograph:
+        stack = decode_stack(field.files)
+        if len(stack.pages) < 2:
+            raise BadImage("a single page; expected several scans of the field")
+        noise = [noise_level(page) for page in stack.pages]
+        is_published = field.several_pages and len(stack.pages) == len(_PAGES)
+        reference = len(_PAGES) - 1 if is_published else noise.index(min(noise))
+        if noise[reference] > min(noise):
+            progress(
+                f"{field.name}: page {reference} is taken as HR image, though page "
+                f"{noise.index(min(noise))} has less noise"
+            )
+        scans = [page for page in range(len(stack.pages)) if page != reference]
+        truth = _truth(stack, reference, scans, noise, _PAGES if is_published else None)
+        pixels = stack.pages[reference]
+        writer.add(field.name, pixels, acquisitions=(stack.pages[page] for page in scans), truth=truth)
+        return Micrograph(
+            id=field.name,
+            group=field.name,
+            category="repeated scans",
+            split=_split(field.name),
+            height=pixels.shape[0],
+            width=pixels.shape[1],
+            bits=pixels.dtype.itemsize * 8,
+            licence=self.card.licence,
+            source=field.name,
+        )
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One field: its name and the files that hold its scans; ``several_pages``: all in one file."""
+
+    name: str
+    files: tuple[bytes, ...]
+    several_pages: bool
+
+
+def _fields(container: Path, names: list[str], skipped: dict[str, str]) -> Iterator[_Field]:
+    """Files with several pages one by one, then the folders of files with one."""
+    singles: dict[str, list[tuple[str, bytes]]] = {}
+    for name, data in read_images(container, names, _TIFF):
+        try:
+            if isinstance(data, Exception):
+                raise BadImage(str(data))
+            pages = len(read_pages(data))
+        except BadImage as error:
+            skipped[name] = str(error)
+            continue
+        if pages > 1:
+            yield _Field(name.rpartition(".")[0], (data,), several_pages=True)
+        else:
+            singles.setdefault(name.rpartition("/")[0] or ".", []).append((name, data))
+    for folder, files in sorted(singles.items()):
+        yield _Field(folder, tuple(data for _, data in sorted(files)), several_pages=False)
+
+
+def _truth(
+    stack: Stack,
+    reference: int,
+    scans: list[int],
+    noise: list[float],
+    dwell: tuple[tuple[float, int], ...] | None,
+) -> Mapping[str, Any]:
+    def described(page: int) -> dict[str, Any]:
+        microseconds, averaged = dwell[page] if dwell else (None, None)
+        return {
+            "page": page,
+            "dwell_us": microseconds,
+            "scans_averaged": averaged,
+            "noise_grey_levels": round(noise[page], 3),
+        }
+
+    def shifted(page: int) -> dict[str, Any]:
+        shift = asdict(shift_between(stack.pages[reference], stack.pages[page]))
+        return {name: round(value, 3 if name == "response" else 2) for name, value in shift.items()}
+
+    return {
+        "dwell_times": {"known": dwell is not None, "confirmed": False},
+        "scaling": stack.scaling,
+        "hr": described(reference),
+        "acquisitions": [
+            {"index": index, **described(page), "shift_px": shifted(page)} for index, page in enumerate(scans)
+        ],
+    }
+
+
+def _split(name: str) -> Split:
+    last = name.rpartition("/")[2].lower()
+    if "test" in last:
+        return "test"
+    return "val" if "val" in last else "train"

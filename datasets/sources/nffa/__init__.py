@@ -1,0 +1,1 @@
+"""NFFA-EUROPE SEM: its sets, releases, download and preparation."""

@@ -1,0 +1,283 @@
+"""``sem_open``: 159 open SEM micrographs of five kinds of specimen, split by specimen.
+
+The packaged ``sem_open.json`` names every image with its source at a pinned commit, hashes, group and split.
+Both ways onto the disk, importing a folder and fetching from the public repositories, end in pixels whose
+hashes are compared with it, so both give the same data set. ``docs/datasets.md`` has the split by category.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+from srbench.datasets.base import (
+    DatasetCard,
+    DatasetState,
+    ImportReport,
+    Micrograph,
+    Pixels,
+    Split,
+    VerifyReport,
+)
+from srbench.datasets.download import Remote, RetryPolicy, download_all
+from srbench.datasets.images.decode import BadImage, decode
+from srbench.datasets.packed.source import PackedSource
+from srbench.datasets.packed.writer import packing
+from srbench.datasets.registry import register_dataset
+from srbench.utils.errors import DatasetError
+from srbench.utils.files import locked, pixel_hash, sha256_file
+from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
+
+URL_VARIABLE = "SRBENCH_SEM_OPEN_URL"
+_DEFAULT_URL = "https://raw.githubusercontent.com"
+_OBTAIN = (
+    "Type: srbench data import sem_open --from DIR (a folder with the files), or: srbench data fetch sem_open"
+)
+
+
+@dataclass(frozen=True)
+class CatalogueImage:
+    """One image of the packaged manifest; ``dropped`` says why it is not part of the set (empty: it is)."""
+
+    id: str
+    source: str
+    file: str
+    sha256: str
+    commit: str
+    path: str
+    source_sha256: str
+    conversion: str
+    databar_rows: int
+    height: int
+    width: int
+    pixels_sha256: str
+    group: str
+    category: str
+    split: Split
+    pixel_size_nm: float | None
+    dropped: str = ""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The packaged manifest: ``sources`` (repo, licence, citation) and ``images`` by id."""
+
+    version: str
+    sources: Mapping[str, Mapping[str, str]]
+    images: tuple[CatalogueImage, ...]
+
+    @property
+    def included(self) -> tuple[CatalogueImage, ...]:
+        """The images of the data set."""
+        return tuple(image for image in self.images if not image.dropped)
+
+    @property
+    def dropped(self) -> Mapping[str, str]:
+        """Files left out, with the reason."""
+        return {image.file: image.dropped for image in self.images if image.dropped}
+
+    def micrograph(self, image: CatalogueImage) -> Micrograph:
+        """The image as the data set gives it."""
+        source = self.sources[image.source]
+        return Micrograph(
+            id=image.id,
+            group=image.group,
+            category=image.category,
+            split=image.split,
+            height=image.height,
+            width=image.width,
+            licence=source["licence"],
+            source=f"{source['repo']}@{image.commit[:12]}:{image.path}",
+            pixel_size_nm=image.pixel_size_nm,
+        )
+
+
+@functools.cache
+def catalogue() -> Catalogue:
+    """The packaged manifest.
+
+    Raises:
+        DatasetError: its split is not the frozen one.
+    """
+    raw = json.loads(resources.files("srbench.datasets").joinpath("sem_open.json").read_bytes())
+    images = tuple(CatalogueImage(**image) for image in raw["images"])
+    manifest = Catalogue(raw["version"], raw["sources"], images)
+    lines = "".join(f"{image.id}\t{image.group}\t{image.split}\n" for image in manifest.included)
+    if hashlib.sha256(lines.encode()).hexdigest() != raw["split_sha256"]:
+        raise DatasetError("The split in sem_open.json is not the frozen one; install srbench again.")
+    return manifest
+
+
+@register_dataset
+class SemOpen(PackedSource):
+    """The open micrographs; see the module."""
+
+    card = DatasetCard(
+        name="sem_open",
+        title="Open SEM micrographs",
+        kind="real",
+        summary="159 micrographs of powder, steel, superalloy, coatings and lung cells, split by specimen",
+        licence="MIT (four repositories; each image names its own)",
+        terms="MIT: copies of the images keep the copyright notices of their repositories.",
+        citation="AMPIS (Cohn et al.), MicroNet (NASA), UHCS (Hecht et al.), lung cells (Mohan and Peeples)",
+        obtain=("import", "fetch"),
+        urls=(
+            "https://github.com/rccohn/AMPIS",
+            "https://github.com/Advanced-Vision-and-Learning-Lab/SEM_Images_Lacunarity",
+            "https://github.com/nasa/pretrained-microscopy-models",
+            "https://github.com/leibo-cmu/MatSeg",
+        ),
+    )
+
+    def __init__(self, base_url: str | None = None, retry: RetryPolicy | None = None) -> None:
+        """Prepare; nothing is read.
+
+        Args:
+            base_url: where the repositories' files are, instead of GitHub's raw files: a mirror that serves
+                ``<base>/<owner>/<repository>/<commit>/<path>``. Also ``$SRBENCH_SEM_OPEN_URL``.
+            retry: how often and how long a download is tried.
+        """
+        self.base_url = base_url or os.environ.get(URL_VARIABLE) or _DEFAULT_URL
+        self.retry = retry or RetryPolicy()
+
+    @property
+    def rules(self) -> str:  # type: ignore[override]
+        """The version of the packaged manifest."""
+        return catalogue().version
+
+    @property
+    def obtain(self) -> str:
+        """The commands that bring it onto the disk."""
+        return _OBTAIN
+
+    def state(self) -> DatasetState:
+        """What is on disk: packed, partly downloaded (with the number of whole files), or nothing."""
+        state = super().state()
+        if state.state != "partial":
+            return state
+        return replace(state, images=sum(file.suffix != ".part" for file in self.downloads.glob("[!.]*")))
+
+    def import_from(self, folder: Path, progress: ProgressCallback = silent) -> ImportReport:
+        """Take the files from ``folder``: in the layout of the catalogue, or anywhere below it by name.
+
+        Raises:
+            DatasetError: files are missing or have other pixels; names them. Nothing has changed then.
+        """
+        return self._pack(_locate(folder, catalogue().included), progress)
+
+    def fetch(self, progress: ProgressCallback = silent) -> ImportReport:
+        """Download the files from the public repositories at their pinned commits, then pack them.
+
+        Raises:
+            DatasetError: some files could not be had, or have other content; run it again to go on.
+        """
+        if self.intact():
+            return ImportReport(len(catalogue().included), catalogue().dropped, self.folder)
+        files = {
+            image.id: self.downloads / f"{image.id}{Path(image.path).suffix}"
+            for image in catalogue().included
+        }
+        remotes = [
+            Remote(self._url(image), files[image.id], image.source_sha256) for image in catalogue().included
+        ]
+        with locked(self.downloads):
+            download_all(remotes, progress, retry=self.retry)
+        report = self._pack(files, progress)
+        shutil.rmtree(self.downloads, ignore_errors=True)
+        return report
+
+    def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
+        """Hash every byte on disk and compare with the packaged manifest."""
+        report = super().verify(progress)
+        packed = self.open()
+        stored = {image.id: packed.stored(image.id).sha256 for image in packed.images}
+        differing = {
+            image.id: "not the pixels of the packaged manifest"
+            for image in catalogue().included
+            if stored.get(image.id) != image.pixels_sha256
+        }
+        return VerifyReport(report.checked, {**differing, **report.problems})
+
+    def _url(self, image: CatalogueImage) -> str:
+        repository = catalogue().sources[image.source]["repo"]
+        # Names contain '#', spaces and parentheses; an unescaped '#' would cut the address short.
+        path = urllib.parse.quote(image.path, safe="/")
+        return f"{self.base_url.rstrip('/')}/{repository}/{image.commit}/{path}"
+
+    def _pack(self, files: Mapping[str, Path], progress: ProgressCallback) -> ImportReport:
+        manifest = catalogue()
+        problems: list[str] = []
+        with packing(
+            self.folder,
+            name=self.card.name,
+            version=manifest.version,
+            licence=self.card.licence,
+            terms=self.card.terms,
+            source="GitHub: " + ", ".join(sorted(source["repo"] for source in manifest.sources.values())),
+        ) as writer:
+            for done, image in enumerate(manifest.included, start=1):
+                try:
+                    writer.add(image.id, _read(files[image.id], image))
+                except BadImage as error:
+                    problems.append(f"  {error}\n")
+                progress(ProgressEvent("import", done, len(manifest.included), "images"))
+            if problems:
+                raise DatasetError(
+                    f"{len(problems)} of {len(manifest.included)} micrographs of sem_open cannot be taken:\n"
+                    f"{''.join(problems)}Nothing was changed. Replace these files, or type: "
+                    "srbench data fetch sem_open"
+                )
+            writer.finish(map(manifest.micrograph, manifest.included), skipped=manifest.dropped)
+        return ImportReport(len(manifest.included), manifest.dropped, self.folder)
+
+
+def _read(path: Path, image: CatalogueImage) -> Pixels:
+    """The pixels of one file, without the databar, after comparison with the packaged hash."""
+    pixels = decode(path).pixels
+    cut = pixels[: pixels.shape[0] - image.databar_rows]
+    if pixel_hash(cut) != image.pixels_sha256:
+        same_file = sha256_file(path) in (image.sha256, image.source_sha256)
+        why = "this installation decodes it differently" if same_file else "not the original file"
+        raise BadImage(f"{path}: has other pixels than {image.path} of {image.source}: {why}")
+    return cut
+
+
+def _locate(folder: Path, images: Sequence[CatalogueImage]) -> Mapping[str, Path]:
+    """Image id to file: where the catalogue has it, else the only file of its name.
+
+    Raises:
+        DatasetError: the folder or files in it are missing.
+    """
+    if not folder.is_dir():
+        raise DatasetError(
+            f"{folder} is not a folder. Give the folder that holds the micrographs of sem_open."
+        )
+    by_name: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        if "images" in path.parent.name or path.parent == folder:
+            by_name.setdefault(path.name, []).append(path)
+    files: dict[str, Path] = {}
+    missing = []
+    for image in images:
+        exact = folder / image.file
+        named = by_name.get(exact.name, [])
+        if exact.is_file() or len(named) == 1:
+            files[image.id] = exact if exact.is_file() else named[0]
+        else:
+            missing.append(image.file)
+    if missing:
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        raise DatasetError(
+            f"{len(missing)} of {len(images)} micrographs of sem_open are missing in {folder}: "
+            f"{', '.join(missing[:8])}{more}. Nothing was changed. Complete the folder, or type: "
+            "srbench data fetch sem_open"
+        )
+    return files

@@ -1,0 +1,1 @@
+"""The kinds of synthetic scenes, one file each."""

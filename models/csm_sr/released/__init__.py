@@ -1,0 +1,1 @@
+"""The networks of the code that the authors of CSM-SR released."""
