@@ -1,12 +1,9 @@
 """What holds for every test: the user's own home is left alone, CUDA tests run only where there is CUDA."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for the package ``helpers``
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from srbench.inference.tiling import Tiler
     from srbench.models import SRModel
-    from srbench.sandbox.apply import Confined
+    from srbench.sandbox.apply import AppliedSandbox
 
 WARM_UP_SIDE = 48
 
@@ -61,24 +61,24 @@ class MessageChannel:
 def main(job_file: str) -> None:
     """Run the job and report; exit code 1 and a ``Failed`` message when it fails."""
     channel = MessageChannel()
-    confined = None
+    sandbox = None
     try:
         job = WorkerJob.from_json(Path(job_file).read_text(encoding="utf-8"))
         # Give up reading what is hidden, and say how strongly, while all code that has run is srbench's.
-        from srbench.sandbox import apply as applying
+        from srbench.sandbox import apply
 
-        confined = applying.confine_by(Path(job_file).parent / applying.NOTE)
-        channel.send(Isolated(confined.strength.stored()))
-        _run(job, channel, confined)
+        sandbox = apply.apply_policy_file(Path(job_file).parent / apply.POLICY_FILE)
+        channel.send(Isolated(sandbox.isolation.to_json()))
+        _run(job, channel, sandbox)
     except Exception as error:  # whatever the model raises belongs into the record
         traceback.print_exc()
-        attempts = tuple(confined.attempts()) if confined else ()
+        attempts = tuple(sandbox.attempts()) if sandbox else ()
         kind = type(error).__name__  # the modules of these errors may not have been imported
         channel.send(Failed(f"{kind}: {error}", attempts, bad_output=kind in ("NotFinite", "WrongSize")))
         sys.exit(1)
 
 
-def _run(job: WorkerJob, channel: MessageChannel, confined: Confined) -> None:
+def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> None:
     from srbench.inference import device as memory
     from srbench.inference import profiling as cost
     from srbench.inference.tiling import Tiler
@@ -106,7 +106,7 @@ def _run(job: WorkerJob, channel: MessageChannel, confined: Confined) -> None:
     for index in range(len(job.images)):
         channel.wait()
         channel.send(_super_resolve(job, tiler, index))
-    channel.send(Finished(memory.peak_bytes(device), tuple(confined.attempts())))
+    channel.send(Finished(memory.peak_bytes(device), tuple(sandbox.attempts())))
 
 
 def _channel_spread(job: WorkerJob, model: SRModel, device: Any) -> float | None:

@@ -38,8 +38,7 @@ from srbench.evaluation.messages import (
     WorkerJob,
     decode,
 )
-from srbench.sandbox import Confinement, Strength, apply, for_job
-from srbench.sandbox.policy import none, strength_of
+from srbench.sandbox import IsolationLevel, SandboxPolicy, apply, policy_for_job
 from srbench.utils.errors import SrbenchError
 
 # No entry of the path may be the current folder: models/ and datasets/ of a checkout would shadow packages.
@@ -70,12 +69,12 @@ class WorkerFailed(SrbenchError):
     def __init__(
         self,
         reason: str,
-        isolation: Strength | None = None,
+        isolation: IsolationLevel | None = None,
         attempts: Sequence[str] = (),
         bad_output: bool = False,
     ) -> None:
         super().__init__(reason)
-        self.isolation = isolation or none("its process ended before it was confined")
+        self.isolation = isolation or IsolationLevel.none("its process ended before it was confined")
         self.attempts = tuple(attempts)
         self.bad_output = bad_output
 
@@ -147,7 +146,7 @@ class WorkerClient:
             WorkerFailed: it raised, crashed, was killed, was silent for too long, or answered out of turn.
         """
         module_file = job.source_file()
-        confinement = for_job(
+        policy = policy_for_job(
             lr=request.lr,
             weights=job.weights,
             module_file=Path(module_file) if module_file else None,
@@ -174,7 +173,7 @@ class WorkerClient:
             max_bytes=self.config.max_bytes,
         )
         total, answered = len(request.layouts), 0
-        for message in run_worker(worker_job, scratch, self.config.timeout, confinement):
+        for message in run_worker(worker_job, scratch, self.config.timeout, policy):
             if isinstance(message, ImageDone):
                 if message.index != answered or answered >= total:
                     raise WorkerFailed(f"it answered out of turn: image {message.index}")
@@ -186,7 +185,7 @@ class WorkerClient:
 
 
 def run_worker(
-    job: WorkerJob, scratch: Path, timeout: float, confinement: Confinement | None = None
+    job: WorkerJob, scratch: Path, timeout: float, policy: SandboxPolicy | None = None
 ) -> Iterator[Message]:
     """Start a worker and yield its messages; it is ended when the iteration is left.
 
@@ -194,7 +193,7 @@ def run_worker(
         job: what the worker is told.
         scratch: an empty folder; the worker's current folder, srbench home, and all it can write to.
         timeout: seconds without any message, once it is warm, after which the worker is ended.
-        confinement: what it may read; everything when None.
+        policy: what it may read; everything when None.
 
     Raises:
         WorkerFailed: it raised, crashed, was killed, or was silent for too long.
@@ -202,16 +201,21 @@ def run_worker(
     """
     job_file = scratch / "job.json"
     job_file.write_text(job.to_json(), encoding="utf-8")
-    with apply.confined([sys.executable, "-c", _START, str(job_file)], scratch, confinement) as command:
+    with apply.policy_file(scratch, policy):
         log = scratch / "stderr.txt"
         with log.open("wb") as errors:
             process = subprocess.Popen(
-                command,
+                [sys.executable, "-c", _START, str(job_file)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=scratch,
-                env={**_KEEP_MEMORY, **os.environ, **apply.environment(scratch), "PYTHONUNBUFFERED": "1"},
+                env={
+                    **_KEEP_MEMORY,
+                    **os.environ,
+                    **apply.worker_environment(scratch),
+                    "PYTHONUNBUFFERED": "1",
+                },
             )
         try:
             yield from _with_isolation(_messages(process, log, timeout))
@@ -224,13 +228,13 @@ def _with_isolation(messages: Iterator[Message]) -> Iterator[Message]:
 
     A second such message may come from the model and does not count.
     """
-    isolation: Strength | None = None
+    isolation: IsolationLevel | None = None
     try:
         for message in messages:
             if isinstance(message, Isolated):
-                isolation = isolation or strength_of(message.isolation)
+                isolation = isolation or IsolationLevel.from_json(message.isolation)
             elif isinstance(message, Ready) and isolation is not None:
-                yield replace(message, isolation=isolation.stored())
+                yield replace(message, isolation=isolation.to_json())
             else:
                 yield message
     except WorkerFailed as error:

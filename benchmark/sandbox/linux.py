@@ -1,9 +1,9 @@
-"""Landlock: the Linux kernel refuses a process and its children every file that was not granted.
+"""What the Linux kernel offers a process without privileges: Landlock, seccomp, and giving up capabilities.
 
-The three calls, the rights and the versions of the interface: Linux, ``include/uapi/linux/landlock.h`` and
-``Documentation/userspace-api/landlock.rst``. No privilege is needed, and nothing granted later undoes it. A
-confined process cannot trace one outside either, hence not read its memory or its open files under /proc,
-and cannot mount.
+Landlock refuses a process and its children every file that was not granted; they cannot trace a process
+outside either, hence not read its memory or its open files under /proc, and cannot mount. Nothing granted
+later undoes it. Numbers and formats: Linux, ``include/uapi/linux/{landlock,seccomp,filter,audit}.h`` and
+``Documentation/userspace-api/landlock.rst``.
 """
 
 from __future__ import annotations
@@ -16,46 +16,34 @@ import stat
 import struct
 import sys
 from collections.abc import Iterable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-# Calls of the Linux kernel for which Python has no function.
-
-PR_SET_SECCOMP = 22
-PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 22, 38
 
 
 class Unavailable(Exception):
     """This kernel, or what it runs in, does not offer a means of isolation; the message says which."""
 
 
-def system_call(what: str, number: int, *arguments: Any) -> int:
-    """Its result.
-
-    Raises:
-        Unavailable: it failed; ``what`` names the means it belongs to.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    # Every argument as wide as a register: the variable part of a C call is not widened by itself.
-    wide = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
-    return _checked(what, int(libc.syscall(ctypes.c_long(number), *wide)))
-
-
-def prctl(option: int, *arguments: Any) -> int:
-    """``prctl(2)`` with the missing arguments 0.
+def _system_call(what: str, number: int, *arguments: Any) -> int:
+    """A call for which Python has no function; ``what`` names the means it belongs to.
 
     Raises:
         Unavailable: it failed.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    wide = [ctypes.c_ulong(one) if isinstance(one, int) else one for one in arguments]
+    # Every argument as wide as a register: the variable part of a C call is not widened by itself.
+    wide = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    return _checked(what, int(libc.syscall(ctypes.c_long(number), *wide)))
+
+
+def _prctl(option: int, *arguments: Any) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    wide = [ctypes.c_ulong(value) if isinstance(value, int) else value for value in arguments]
     wide += [ctypes.c_ulong(0)] * (4 - len(wide))
-    return _checked("prctl", int(libc.prctl(option, *wide)))
+    _checked("prctl", int(libc.prctl(option, *wide)))
 
 
 def _checked(what: str, result: int) -> int:
@@ -63,6 +51,8 @@ def _checked(what: str, result: int) -> int:
         raise Unavailable(f"{what}: {os.strerror(ctypes.get_errno())}")
     return result
 
+
+# Landlock: files.
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _ASK_VERSION = 1
@@ -83,7 +73,7 @@ _SCOPES = 0b11
 
 
 @dataclass(frozen=True)
-class Handled:
+class LandlockRights:
     """What a version of the interface can forbid; what it does not know is left out.
 
     Attributes:
@@ -102,13 +92,13 @@ class Handled:
         return 24 if self.scoped else 16 if self.tcp else 8
 
 
-def handled(version: int) -> Handled:
+def landlock_rights(version: int) -> LandlockRights:
     """What version ``version`` (1 or more) of the interface can forbid."""
     files = next(past - 1 for since, past in _ALL_SINCE if version >= since)
-    return Handled(files, version >= 4, version >= 6)
+    return LandlockRights(files, version >= 4, version >= 6)
 
 
-def version() -> int:
+def landlock_version() -> int:
     """The kernel's version of the interface.
 
     Raises:
@@ -116,10 +106,10 @@ def version() -> int:
     """
     if not sys.platform.startswith("linux"):
         raise Unavailable("Landlock exists on Linux only")
-    return system_call("Landlock", _CREATE_RULESET, None, 0, _ASK_VERSION)
+    return _system_call("Landlock", _CREATE_RULESET, None, 0, _ASK_VERSION)
 
 
-def restrict(readable: Iterable[Path], listable: Iterable[Path], writable: Iterable[Path]) -> int:
+def restrict_files(readable: Iterable[Path], listable: Iterable[Path], writable: Iterable[Path]) -> int:
     """Confine this process for good; the version of the interface that does it.
 
     Args:
@@ -130,50 +120,42 @@ def restrict(readable: Iterable[Path], listable: Iterable[Path], writable: Itera
     Raises:
         Unavailable: no Landlock here, or another thread already runs: it would not be confined.
     """
-    known = version()
+    version = landlock_version()
     threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208 - names are all that is needed
     if threads != 1:
         raise Unavailable(f"{threads} threads run already and Landlock confines one")
-    can = handled(known)
-    with _ruleset(can) as rules:
-        for places, rights in ((readable, _READING), (listable, READ_DIR), (writable, can.files)):
-            for place in places:
-                _grant(rules, place, rights & can.files)
-        prctl(PR_SET_NO_NEW_PRIVS, 1)
-        system_call("Landlock", _RESTRICT_SELF, rules, 0)
-    return known
-
-
-@contextmanager
-def _ruleset(can: Handled) -> Iterator[int]:
+    can = landlock_rights(version)
     described = struct.pack("=QQQ", can.files, _TCP if can.tcp else 0, _SCOPES if can.scoped else 0)
-    rules = system_call("Landlock", _CREATE_RULESET, described, can.size, 0)
+    rules = _system_call("Landlock", _CREATE_RULESET, described, can.size, 0)
     try:
-        yield rules
+        for paths, rights in ((readable, _READING), (listable, READ_DIR), (writable, can.files)):
+            for path in paths:
+                _grant(rules, path, rights & can.files)
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        _system_call("Landlock", _RESTRICT_SELF, rules, 0)
     finally:
         os.close(rules)
+    return version
 
 
-def _grant(rules: int, place: Path, rights: int) -> None:
-    """Grant ``rights`` on a place and all beneath it; one that is gone or closed to us needs no grant."""
+def _grant(rules: int, path: Path, rights: int) -> None:
+    """Grant ``rights`` on a path and all beneath it; one that is gone or closed to us needs no grant."""
     try:
-        handle = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
         if not stat.S_ISDIR(os.fstat(handle).st_mode):
             rights &= _OF_FILES
         if rights:
-            system_call("Landlock", _ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", rights, handle), 0)
+            _system_call("Landlock", _ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", rights, handle), 0)
     finally:
         os.close(handle)
 
 
-# No sockets: a filter in the Linux kernel refuses them to the process and its children (seccomp).
-#
-# A model that asks a server for the answer, or asks a service of the user's session over a local socket to read
-# a file for it, cheats as well. Landlock forbids TCP alone. Formats: Linux, ``include/uapi/linux/seccomp.h``,
-# ``filter.h`` and ``audit.h``. Pairs of connected sockets, with which Python talks to its own children, remain.
+# Seccomp: sockets. A model that asks a server for the answer, or asks a service of the user's session over a
+# local socket to read a file for it, cheats as well, and Landlock forbids TCP alone. Pairs of connected
+# sockets, with which Python talks to its own children, remain.
 
 _FILTER_MODE = 2
 _LOAD_WORD, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
@@ -201,7 +183,7 @@ ARCHITECTURES = {
 Instruction = tuple[int, int, int, int]
 
 
-class _Instruction(ctypes.Structure):
+class _FilterInstruction(ctypes.Structure):
     _fields_ = (
         ("code", ctypes.c_uint16),
         ("if_true", ctypes.c_uint8),
@@ -210,11 +192,11 @@ class _Instruction(ctypes.Structure):
     )
 
 
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_Instruction)))
+class _FilterProgram(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_FilterInstruction)))
 
 
-def program(architecture: Architecture) -> list[Instruction]:
+def socket_filter(architecture: Architecture) -> list[Instruction]:
     """The filter as (code, jump if true, jump if false, operand): refuse sockets, allow everything else."""
     refused = (architecture.socket, architecture.connect, _IO_URING_SETUP)
     tests = [
@@ -222,7 +204,7 @@ def program(architecture: Architecture) -> list[Instruction]:
         *((_JUMP_IF_EQUAL, number) for number in refused),
     ]
     # The last two instructions are "allow" and "refuse"; jumps count the instructions that are passed over.
-    checks = [(code, len(tests) - place, 0, operand) for place, (code, operand) in enumerate(tests)]
+    checks = [(code, len(tests) - index, 0, operand) for index, (code, operand) in enumerate(tests)]
     return [
         (_LOAD_WORD, 0, 0, _OFFSET_ARCHITECTURE),
         (_JUMP_IF_EQUAL, 0, len(tests) + 2, architecture.audit),
@@ -233,34 +215,36 @@ def program(architecture: Architecture) -> list[Instruction]:
     ]
 
 
-def forbid() -> None:
+def forbid_sockets() -> None:
     """Refuse sockets to this process and its later children, for good.
 
     Raises:
-        Unavailable: this kernel has no such filters, or the architecture is not known here.
+        Unavailable: this kernel has no such filters, or none is written for the architecture.
     """
-    known = ARCHITECTURES.get(platform.machine())
-    if known is None or ctypes.sizeof(ctypes.c_void_p) != 8:
+    architecture = ARCHITECTURES.get(platform.machine())
+    if architecture is None or ctypes.sizeof(ctypes.c_void_p) != 8:
         raise Unavailable(f"the filter of sockets is not written for {platform.machine()}")
-    instructions = program(known)
-    array = (_Instruction * len(instructions))(*(_Instruction(*one) for one in instructions))
-    filled = _Program(len(instructions), array)
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(filled))
+    instructions = socket_filter(architecture)
+    array = (_FilterInstruction * len(instructions))(
+        *(_FilterInstruction(*values) for values in instructions)
+    )
+    filled = _FilterProgram(len(instructions), array)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(filled))
 
 
-# Root without its privileges: with them, the memory of the whole machine can be read (/proc/kcore, bpf).
+# Capabilities: with those of root, the memory of the whole machine can be read (/proc/kcore, bpf).
 
-_VERSION_3 = 0x20080522
-_KEPT = (0, 1, 3)
+_CAPABILITY_VERSION_3 = 0x20080522
+_REMAINING = sum(1 << bit for bit in (0, 1, 3))
 """chown, dac_override, fowner: the files that root may use in a container often belong to another user."""
 
 
-class _Header(ctypes.Structure):
+class _CapabilityHeader(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
 
-class _Data(ctypes.Structure):
+class _CapabilityData(ctypes.Structure):
     _fields_ = (
         ("effective", ctypes.c_uint32),
         ("permitted", ctypes.c_uint32),
@@ -268,7 +252,7 @@ class _Data(ctypes.Structure):
     )
 
 
-def drop() -> None:
+def drop_capabilities() -> None:
     """Give up every capability but those on owned files; an ordinary user has none to give up.
 
     Raises:
@@ -277,11 +261,10 @@ def drop() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if not all(hasattr(libc, name) for name in ("capget", "capset")):
         raise Unavailable("this C library cannot give up capabilities")
-    header, held = _Header(_VERSION_3, 0), (_Data * 2)()
-    kept = sum(1 << bit for bit in _KEPT)
+    header, held = _CapabilityHeader(_CAPABILITY_VERSION_3, 0), (_CapabilityData * 2)()
     if libc.capget(ctypes.byref(header), held) != 0:
         raise Unavailable("the capabilities of this process cannot be read")
-    left = held[0].permitted & kept
-    after = (_Data * 2)(_Data(left, left, 0), _Data(0, 0, 0))
+    left = held[0].permitted & _REMAINING
+    after = (_CapabilityData * 2)(_CapabilityData(left, left, 0), _CapabilityData(0, 0, 0))
     if libc.capset(ctypes.byref(header), after) != 0:
         raise Unavailable("the system refuses to take capabilities away")

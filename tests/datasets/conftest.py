@@ -3,17 +3,12 @@
 import hashlib
 import http.server
 import json
-import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-# Helpers that are modules of their own: ``import nffa_archives``.
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

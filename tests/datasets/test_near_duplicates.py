@@ -5,12 +5,12 @@ import tracemalloc
 from pathlib import Path
 
 import cv2
-import nffa_archives
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import nffa_archives
 from srbench.datasets import near_duplicates
 from srbench.datasets.near_duplicates import agreement, cluster, descriptor, thumbnail
 from srbench.utils.errors import DatasetError

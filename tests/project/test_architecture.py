@@ -105,7 +105,7 @@ def test_no_unsafe_loading() -> None:
 
 
 def test_resizing_of_pixels_lives_in_one_place() -> None:
-    """Only datasets/images/resize.py and the networks interpolate; a second kernel would move PSNR by decibels."""
+    """Only images/resize.py and the networks interpolate; a second kernel would move PSNR by decibels."""
     for room in ("benchmark", "datasets"):
         for path in python_files(room):
             if path.name == "resize.py":

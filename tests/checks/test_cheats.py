@@ -1,0 +1,168 @@
+"""Cheats from end to end: evaluated like any model, caught by the guard they must fear, and not ranked."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import srbench
+from helpers.loading import HELPERS, load
+from srbench import datasets, models, weights
+from srbench.checks import finding_of
+from srbench.datasets import MicrographSet, degrade
+from srbench.datasets import lr_images as lr_cache
+from srbench.evaluation.evaluate import EvaluationSummary
+from srbench.models import registry
+from srbench.store import Manifest, ScoreStore
+from srbench.weights.io import header_of
+
+SCALE = 4
+
+
+fakes: Any = load("fake_set")
+
+
+@pytest.fixture(scope="module")
+def scenes() -> MicrographSet:
+    return datasets.open("sem_synthetic:small")
+
+
+@pytest.fixture(scope="module")
+def cheats(tmp_path_factory: pytest.TempPathFactory, scenes: MicrographSet) -> Iterator[ModuleType]:
+    """The cheats in a folder of their own, with what they remember beside them."""
+    folder = tmp_path_factory.mktemp("cheats")
+    shutil.copy(HELPERS / "memorising_models.py", folder)
+    module = load("memorising_models", folder)
+    fake = fakes.FakeSet(6, name="cheated")
+    bicubic = degrade.get("bicubic")
+    memory = {}
+    for data in (fake, scenes):
+        for image in data.split("test"):
+            hr = lr_cache.cut_to_scale(data.pixels(image.id), SCALE)
+            memory[module.key_of(lr_cache.lr_image(hr, bicubic, SCALE))] = hr
+    np.savez(folder / "memory.npz", **memory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SRBENCH_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield module
+    for name in module.NAMES:
+        registry._registered.pop(name)
+
+
+def evaluated(
+    name: str, data: MicrographSet, results: Path, **options: Any
+) -> tuple[EvaluationSummary, Manifest]:
+    summary = srbench.evaluate(name, dataset=data, scale=SCALE, results=results, metrics=["psnr"], **options)
+    stored = ScoreStore(results).manifests()
+    return summary, next(one for one in stored if one.key.model == name)
+
+
+def status(manifest: Manifest) -> dict[str, str]:
+    return {one.guard: one.status for one in map(finding_of, manifest.guards)}
+
+
+def broken(manifest: Manifest) -> list[str]:
+    return [one["guard"] for one in manifest.guards if one["status"] == "failed"]
+
+
+def test_an_honest_model_passes_them_all(cheats: ModuleType, tmp_path: Path) -> None:
+    data = fakes.FakeSet(6, name="cheated")
+    summary, run = evaluated("bicubic", data, tmp_path, audit=True)
+    assert not summary.caught and broken(run) == []
+    assert status(run)["lr_only"] == status(run)["nothing_remembered"] == "passed"
+    again, _ = evaluated("bicubic", data, tmp_path, audit=True)
+    assert "audited" not in again.text() and again.skipped
+
+
+def test_a_table_of_the_test_set_is_caught_by_changed_images(cheats: ModuleType, tmp_path: Path) -> None:
+    data = fakes.FakeSet(6, name="cheated")
+    summary, run = evaluated("cheat_table", data, tmp_path)
+    assert not summary.caught, "without the audit nobody asked"
+    summary, run = evaluated("cheat_table", data, tmp_path, audit=True)
+    assert broken(run) == ["nothing_remembered"]
+    assert "FAILED" in summary.text() and "not ranked" in summary.text()
+
+
+def test_a_trace_of_hr_is_caught_by_undecidable_detail(
+    cheats: ModuleType, scenes: MicrographSet, tmp_path: Path
+) -> None:
+    _, run = evaluated("cheat_leans", scenes, tmp_path)
+    assert broken(run) == ["nothing_remembered"]
+    assert "leans to the right one" in next(one["detail"] for one in run.guards if one["status"] == "failed")
+
+
+@pytest.mark.slow
+def test_answers_by_number_are_caught_by_another_order(cheats: ModuleType, tmp_path: Path) -> None:
+    _, run = evaluated("cheat_counts", fakes.FakeSet(6, name="cheated"), tmp_path, audit=True)
+    assert "lr_only" in broken(run) and "hr_hidden" not in broken(run)
+
+
+def test_jpeg_is_caught_by_its_blocks(cheats: ModuleType, tmp_path: Path) -> None:
+    _, run = evaluated("cheat_jpeg", fakes.FakeSet(6, name="large", side=130), tmp_path)
+    assert broken(run) == ["lossless_output"]
+
+
+def test_exchanged_colours_are_caught(cheats: ModuleType, tmp_path: Path) -> None:
+    _, run = evaluated("cheat_swaps", fakes.ColourSet(6), tmp_path)
+    assert broken(run) == ["lossless_output"]
+
+
+def test_hr_on_disk_is_out_of_reach_and_the_attempt_is_told(
+    cheats: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = fakes.FakeSet(3, name="cheated")
+    folder = tmp_path / "hr"
+    folder.mkdir()
+    for image, pixels in data.store.items():
+        np.save(folder / image.replace("/", "-"), lr_cache.cut_to_scale(pixels, SCALE))
+    data.places = lambda: (folder,)
+    monkeypatch.setenv("SRBENCH_TEST_HR", str(folder))
+    results = tmp_path / "results"
+    _, run = evaluated("cheat_on_disk", data, results)
+    assert broken(run) == ["hr_hidden"] and str(folder) in run.guards[0]["detail"]
+    _, honest = evaluated("bicubic", data, results)
+    assert run.outputs == honest.outputs, "it got nothing"
+    monkeypatch.setenv("SRBENCH_ISOLATION", "off")
+    _, free = evaluated("cheat_on_disk", data, results, force=True)
+    assert free.outputs != honest.outputs, "the cheat works where nothing stops it"
+    assert status(free)["hr_hidden"] == "unchecked"
+    monkeypatch.delenv("SRBENCH_ISOLATION")
+    _, audited = evaluated("cheat_on_disk", data, results, audit=True)
+    assert {"hr_hidden", "lr_only"} <= set(broken(audited)), "the scores belong to other pixels"
+
+
+def test_no_name_reaches_a_model(cheats: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = fakes.FakeSet(3, name="cheated")
+    monkeypatch.setenv("SRBENCH_TEST_HR", str(tmp_path))
+    monkeypatch.setenv("SRBENCH_TEST_NAMES", ",".join(image.id for image in data.images))
+    results = tmp_path / "results"
+    _, run = evaluated("cheat_by_name", data, results)
+    _, honest = evaluated("bicubic", data, results)
+    assert run.outputs == honest.outputs
+
+
+def test_an_oracle_is_caught_by_noise_in_the_place_of_hr(cheats: ModuleType, tmp_path: Path) -> None:
+    data = fakes.FakeSet(2, name="oracle")
+    summary, run = evaluated("cheat_oracle", data, tmp_path, variant="oracle", oracle=True, audit=True)
+    assert broken(run) == ["hr_hidden"]
+    detail = run.guards[0]["detail"]
+    assert "given the HR image" in detail and "2 of 2 outputs are others" in detail
+    assert not summary.caught, "it was asked for as what it is"
+    assert "guard hr_hidden FAILED" in summary.text()
+
+
+@pytest.mark.slow
+def test_the_published_test_script_of_csm_sr_is_an_oracle(cheats: ModuleType, tmp_path: Path) -> None:
+    """Features of the ground truth go into its generator, as in the authors' test.py."""
+    model = models.create("csm_sr", scale=SCALE, channels=1, variant="oracle")
+    path = tmp_path / "oracle.safetensors"
+    weights.save(path, model.network.state_dict(), header_of(model))
+    data = fakes.FakeSet(1, name="oracle", side=40)
+    _, run = evaluated("csm_sr", data, tmp_path / "results", weights=path, oracle=True)
+    assert status(run)["hr_hidden"] == "failed"

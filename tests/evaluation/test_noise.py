@@ -1,0 +1,204 @@
+"""Evaluation on noisy LR images: one noise for everybody, what is compared with it, and magnification 1."""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import srbench
+from helpers.loading import load
+from srbench.datasets import DatasetError, degrade
+from srbench.datasets import lr_images as lr_cache
+from srbench.evaluation.jobs import check_task
+from srbench.evaluation.scorer import Scorer
+from srbench.metrics import registry
+from srbench.metrics.protocol import named
+from srbench.metrics.registry import Case, MetricUnavailable
+from srbench.store import ScoreStore
+
+NOISY = "sem_pixel:dose=40,jitter=0.3"
+
+
+FakeSet: Any = load("fake_set").FakeSet
+prepare = functools.partial(lr_cache.prepare, progress=lambda event: None)
+
+
+def lr_of(data: Any, images: Any, folder: Path, degradation: str, scale: int = 4) -> dict[str, Any]:
+    cache = prepare(data, images, degrade.get(degradation), scale, folder)
+    return {entry.image: cache.pixels(entry) for entry in cache.entries}
+
+
+def test_noise_belongs_to_the_image_and_not_to_its_place_in_the_list(tmp_path: Path) -> None:
+    data = FakeSet(3, name="noisy")
+    whole = lr_of(data, data.images, tmp_path, NOISY)
+    alone = lr_of(data, data.images[1:2], tmp_path, NOISY)
+    assert np.array_equal(whole["sub/1"], alone["sub/1"])
+    data.store["sub/0"] = data.store["sub/2"] = data.store["sub/1"]
+    same = lr_of(data, data.images[::-1], tmp_path, NOISY)
+    assert np.array_equal(same["sub/1"], whole["sub/1"])
+    assert not np.array_equal(same["sub/0"], same["sub/2"])  # same scene, another recording
+
+
+def test_noise_is_that_of_acquisition_zero(tmp_path: Path) -> None:
+    import torch
+
+    data = FakeSet(1, name="noisy")
+    degradation = degrade.get(NOISY)
+    hr = torch.from_numpy(data.store["sub/0"] / 255.0)[None, None]
+    expected = degradation(hr[..., :64, :72], 4, degrade.LrPosition.whole(degrade.noise_key("sub/0", 0)))
+    levels = degrade.quantise(expected)[0, 0].numpy() * 255.0
+    assert np.array_equal(lr_of(data, data.images, tmp_path, NOISY)["sub/0"], levels.round())
+
+
+def test_every_setting_has_its_own_lr_and_every_spelling_the_same(tmp_path: Path) -> None:
+    data = FakeSet(1, name="noisy")
+    names = ("sem_pixel:dose=40", "sem_pixel:dose=41", NOISY, "sem_pixel:jitter=0.3,dose=40@1")
+    files = [prepare(data, data.images, degrade.get(name), 4, tmp_path).file for name in names]
+    assert files[2] == files[3] and len(set(files)) == 3
+
+
+def case(name: str, protocol: str = "sem-grey", sr: Any = None, scale: int = 4) -> tuple[Case, Any]:
+    """The reference scored against itself, or another image against it; and the case's true expectation."""
+    data = FakeSet(1, name="noisy", side=240)
+    degradation = degrade.get(name)
+    held: list[Case] = []
+    scorer = Scorer(data, named(protocol), [registry.get("psnr")], degradation, scale)
+    image, hr = data.images[0], lr_cache.cut_to_scale(data.pixels(data.images[0].id), scale)
+    lr = lr_cache.lr_image(hr, degradation, scale, lr_cache.position_of(image.id))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "srbench.evaluation.scorer.measure", lambda metric, one: (held.append(one), (0.0, ""))[1]
+        )
+        scorer.scores(image, hr if sr is None else sr, hr, lr)
+    return held[0], hr
+
+
+@pytest.mark.parametrize("protocol", ["sem-grey", "matlab-y"])
+@pytest.mark.parametrize("name", [NOISY, "sem_pixel:dose=40,read=0.05", "bicubic"])
+def test_the_truth_is_as_far_from_its_lr_as_the_variance_says(name: str, protocol: str) -> None:
+    """Chi square a pixel is 1: within five standard deviations for about four thousand pixels."""
+    one, _ = case(name, protocol)
+    assert one.degrade is not None and one.lr_variance is not None
+    expected = one.degrade(one.full_hr)
+    inside = (expected > 0.25) & (expected < 0.75)  # five sigma from where recordings are clipped
+    chi = ((one.lr - expected) ** 2 / one.lr_variance(expected))[inside]
+    assert inside.sum() > 2000
+    assert chi.mean() == pytest.approx(1.0, abs=5 * math.sqrt(2.0 / inside.sum()))
+
+
+def test_consistency_compares_with_the_expected_lr_of_the_same_scan() -> None:
+    """A scan that is distorted but not noisy is reproduced to within its rounding."""
+    one, hr = case("sem_pixel:dose=inf,jitter=0.5,vibration=0.5")
+    assert registry.get("lr_psnr").compute(one) > 55.0
+    straight = degrade.get("sem_pixel:dose=inf")
+    undistorted = lr_cache.lr_image(hr, straight, 4) / 255.0
+    assert 10 * math.log10(1 / np.mean((undistorted - one.lr) ** 2)) < 40.0
+
+
+def test_against_noisy_lr_the_truth_has_chi_square_one_and_no_lr_psnr() -> None:
+    one, _ = case("sem_pixel:dose=40")
+    assert registry.get("lr_chi2").compute(one) == pytest.approx(1.0, abs=5 * math.sqrt(2.0 / one.lr.size))
+    with pytest.raises(MetricUnavailable, match=r"counting noise.*lr_chi2"):
+        registry.get("lr_psnr").compute(one)
+
+
+def test_of_colour_the_variance_is_not_known() -> None:
+    hr = np.zeros((24, 24, 3), np.uint8)
+    one = named("sem-grey").case(hr, hr, hr[::4, ::4], 4)
+    assert one.lr_variance is None
+
+
+def test_at_magnification_one_interpolation_is_the_noisy_image_itself(tmp_path: Path) -> None:
+    data = FakeSet(2, name="denoise", side=120)
+    options: dict[str, Any] = {
+        "dataset": data,
+        "results": tmp_path,
+        "metrics": ["psnr", "lr_psnr", "lr_chi2"],
+    }
+    summary = srbench.evaluate(["bicubic"], scale=1, degradation="sem_lowdose:dose=30", **options)
+    assert [one.model for one in summary.scored] == ["bicubic"], summary.text()
+    table = ScoreStore(tmp_path).scores()
+    assert set(table["degradation"]) == {"sem_lowdose:dose=30@1"} and set(table["scale"]) == {1}
+    psnr = table[table["metric"] == "psnr"].set_index("image")["value"]
+    assert (table["value"][table["metric"] == "lr_chi2"] == 0.0).all()  # all of the noise was copied
+    assert table["reason"][table["metric"] == "lr_psnr"].str.contains("copying").all()
+    for image in data.images:
+        hr = data.pixels(image.id)
+        lr = lr_cache.lr_image(hr, degrade.get("sem_lowdose:dose=30"), 1, lr_cache.position_of(image.id))
+        error = (lr.astype(float) - hr)[1:-1, 1:-1]
+        assert psnr[image.id] == pytest.approx(10 * math.log10(255**2 / np.mean(error**2)), abs=1e-9)
+        assert 8.0 < psnr[image.id] < 22.0
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "message"),
+    [
+        (
+            "sem_lowdose",
+            4,
+            r"not defined at scale 4. Type --scale 1, or --degradation with one of: bicubic, ",
+        ),
+        (
+            "bicubic",
+            1,
+            r"gives the HR image itself .* Type a larger --scale, or --degradation .* sem_lowdose",
+        ),
+        ("sem_lowdose:dose=inf", 1, "gives the HR image itself"),
+        ("bicubic_legacy", 1, "gives the HR image itself"),
+        ("sem_pixle", 4, "did you mean 'sem_pixel'"),
+        ("sem_pixel:dos=60", 4, "dose"),
+    ],
+)
+def test_what_has_nothing_to_restore_is_refused_before_any_work(
+    tmp_path: Path, name: str, scale: int, message: str
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        srbench.evaluate("bicubic", dataset=FakeSet(1), scale=scale, degradation=name, results=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_blur_without_magnification_is_a_task() -> None:
+    check_task(degrade.get("sem_defocus:dose=inf"), 1)
+    check_task(degrade.get("sem_pixel"), 1)
+
+
+def test_settings_reach_rows_manifest_and_what_to_type(tmp_path: Path) -> None:
+    data = FakeSet(1, name="denoise")
+    summary = srbench.evaluate(
+        ["nearest", "vdsr"],
+        dataset=data,
+        scale=4,
+        degradation=NOISY,
+        results=tmp_path,
+        runs=tmp_path / "none",
+    )
+    true_id = degrade.get(NOISY).id
+    assert f"LR by {true_id}," in summary.text().splitlines()[0]
+    store = ScoreStore(tmp_path)
+    found = {one.key.model: one for one in store.manifests()}
+    assert {one.key.degradation for one in found.values()} == {true_id}
+    assert set(store.scores()["degradation"]) == {true_id}
+    assert found["vdsr"].reason.endswith(f"--scale 4 --degradation {NOISY}")
+    assert true_id in found["nearest"].data["reference_id"]
+    settings = found["nearest"].data["lr_settings"]
+    assert "dose=40, read=0.01" in settings and "jitter=0.3" in settings  # defaults too
+    assert store.reference(found["nearest"].data["reference_id"], "sub/0", "lr") is not None
+    for path in tmp_path.rglob("*"):
+        assert not set(':=,"<>|?* ') & set(path.name), path
+
+
+def test_noise_on_recordings_that_are_noisy_themselves_is_said(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    data = FakeSet(1, name="denoise")
+    data.card = replace(data.card, kind="real")
+    for name in ("bicubic", NOISY):
+        srbench.evaluate("nearest", dataset=data, scale=4, degradation=name, results=tmp_path, previews=0)
+    notes = {one.key.degradation: " ".join(one.notes) for one in ScoreStore(tmp_path).manifests()}
+    assert notes["bicubic@1"] == ""
+    assert "hold noise themselves" in notes[degrade.get(NOISY).id]

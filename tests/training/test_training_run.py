@@ -1,0 +1,276 @@
+"""What a run takes and what it leaves: folders, manifest, weights, messages."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+
+from helpers.training_fakes import PIXEL, PlainSR, Textures, register_network
+from srbench import models, weights
+from srbench.config import TrainConfig
+from srbench.datasets import DatasetError
+from srbench.models import ModelError
+from srbench.models.recipe import Recipe
+from srbench.training import run_folder_name
+from srbench.training.run_folder import RunFolder
+from srbench.utils.errors import SrbenchError
+from srbench.utils.paths import runs_folder
+
+
+def test_a_run_leaves_weights_that_load_and_say_what_they_are(train):
+    result = train("tiny_sr", seed=4)
+    assert result.folder == runs_folder() / "tiny_sr-plain-textures-x2-short-s4"
+    model = models.create("tiny_sr", scale=2)
+    header = weights.load(model, result.weights).header
+    assert header is not None
+    assert (header.model, header.variant, header.scale, header.seed) == ("tiny_sr", "plain", 2, 4)
+    assert (header.iterations, header.data, header.budget) == (8, Textures().fingerprint, "short")
+    assert header.notes[0] == "a note of the recipe"
+    assert weights.find("tiny_sr", scale=2)[0].path == result.weights
+    assert weights.read_header(result.folder / "best.safetensors") is not None
+    assert result.iterations == 8 and result.seconds > 0 and result.best["psnr"] > 10
+
+
+def test_the_manifest_says_how_the_run_was_made(train):
+    result = train("tiny_gan", "train.batch=2")
+    manifest = json.loads((result.folder / "manifest.json").read_text())
+    assert manifest["status"] == "complete" and manifest["kind"] == "training"
+    assert manifest["dataset"]["fingerprint"] == Textures().fingerprint
+    assert manifest["dataset"]["train_images"] == 4 and manifest["dataset"]["val_images"] == 2
+    assert manifest["dataset"]["skipped"] == {"torn.png": "cannot be decoded"}
+    assert manifest["dataset"]["kind"] == "synthetic" and manifest["dataset"]["licence"] == "CC0-1.0"
+    assert manifest["dataset"]["terms"] == "none at all" and manifest["dataset"]["citation"] == "nobody"
+    assert manifest["degradation"] == "bicubic@1" and manifest["seed"] == 0
+    assert [stage["batch"] for stage in manifest["recipe"]["stages"]] == [2, 2]
+    session = manifest["sessions"][0]
+    assert session["versions"]["torch"] == torch.__version__
+    assert session["command"] == shlex.join(sys.argv)
+    assert session["device"]["processes"] == 1 and session["device"]["precision"] == "float32"
+    assert manifest["peak_memory_bytes"] > 10_000_000
+    assert manifest["progress"]["step"] == manifest["progress"]["total"] == 15
+
+
+def test_the_configuration_is_kept_and_can_be_used_again(train):
+    result = train("tiny_sr", "train.batch=2")
+    path = result.folder / "config.yaml"
+    assert yaml.safe_load(path.read_text())["train"]["batch"] == 2
+    assert TrainConfig.of({}, path).train.batch == 2
+    again = train("tiny_sr", config=path, seed=1)
+    assert json.loads((again.folder / "manifest.json").read_text())["settings"]["train"]["batch"] == 2
+
+
+def test_two_runs_are_equal_bit_for_bit_and_seeds_differ(train, tmp_path):
+    bytes_of = {}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        bytes_of[name] = train("tiny_gan", seed=seed, out=tmp_path / name).weights.read_bytes()
+    assert bytes_of["a"] == bytes_of["b"] != bytes_of["c"]
+
+
+@pytest.mark.parametrize("setting", ["train.prefetch=0", "train.prefetch=7", "train.log_every=3"])
+def test_settings_of_convenience_do_not_change_the_weights(train, tmp_path, setting):
+    plain = train("tiny_gan", out=tmp_path / "plain").weights.read_bytes()
+    assert train("tiny_gan", setting, out=tmp_path / "other").weights.read_bytes() == plain
+
+
+def test_the_callers_random_numbers_are_not_touched(train):
+    torch.manual_seed(11)
+    expected = torch.rand(2)
+    torch.manual_seed(11)
+    train("tiny_sr")
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_notes_of_the_recipe_are_shown(train, progress):
+    train("tiny_sr")
+    assert "Note: a note of the recipe" in progress.messages
+    assert any(note.startswith("Step 0: validation PSNR") for note in progress.messages)
+    assert progress.events[-1].done == progress.events[-1].total == 8
+    assert "images/s" in progress.events[-1].detail
+
+
+def test_without_validation_images_there_is_a_note_and_no_best(train):
+    result = train("tiny_sr", dataset="textures:noval")
+    assert result.best == {} and not (result.folder / "best.safetensors").exists()
+    manifest = json.loads((result.folder / "manifest.json").read_text())
+    assert any("no validation images" in note for note in manifest["notes"])
+
+
+def test_small_images_are_listed_in_the_manifest(train):
+    result = train("tiny_sr", "train.patch=48")
+    manifest = json.loads((result.folder / "manifest.json").read_text())
+    assert manifest["dataset"]["train_images"] == 3
+    assert "30x200" in manifest["dataset"]["skipped"]["train3"]
+
+
+def test_sixteen_bit_images_train(train):
+    assert train("tiny_sr", dataset="textures:mixed").best["psnr"] > 10
+
+
+def test_a_colour_network_trains_on_grey(train):
+    recipe = Recipe((PIXEL,), "tests")
+    register_network("colour", PlainSR, lambda request: recipe, channels=(3,))
+    result = train("colour")
+    assert weights.read_header(result.weights).channels == 3
+
+
+def test_tensorboard_files_hold_the_scalars(train):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = train("tiny_sr", "train.tensorboard=true")
+    events = EventAccumulator(str(result.folder / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("val/psnr")] == [0, 8]
+    assert "val/lr_sr_hr" in events.Tags()["images"]
+    assert "train/loss/l1" in events.Tags()["scalars"]
+
+
+def test_a_finished_run_is_not_overwritten(train, progress):
+    first = train("tiny_sr")
+    stamp = first.weights.stat().st_mtime_ns
+    with pytest.raises(SrbenchError, match=r"holds a finished run.*--out"):
+        train("tiny_sr")
+    again = train("tiny_sr", resume=True)
+    assert again.weights == first.weights and first.weights.stat().st_mtime_ns == stamp
+    assert again.best == first.best and again.iterations == 8
+    assert "nothing to do" in progress.messages[-1]
+
+
+def test_a_folder_with_something_else_is_left_alone(train, tmp_path):
+    (tmp_path / "thesis.tex").write_text("ten years")
+    with pytest.raises(SrbenchError, match="holds something that is not a run"):
+        train("tiny_sr", out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options", "words"),
+    [
+        ([], {"degradation": "sem_lowdose", "scale": 2, "dataset": "nowhere"}, "not defined at scale 2"),
+        ([], {"degradation": "bicubic", "scale": 1, "dataset": "nowhere"}, "HR image itself"),
+        ([], {"degradation": "sem_pixle", "dataset": "nowhere"}, "did you mean 'sem_pixel'"),
+        ([], {"degradation": "sem_pixel:doze=3", "dataset": "nowhere"}, "doze"),
+        (["train.pixels=gpu"], {}, r"train\.pixels.*'auto', 'device' or 'mapped'"),
+        (["train.patch=15"], {}, r"patch 15 is not a multiple of the scale 2"),
+        (["train.patch=600"], {}, r"No training image holds a crop of 600 px"),
+        (["stages.nope.lr=1"], {}, r"Unknown stage 'nope'"),
+        (["train.steps=3"], {}, r"train\.steps: unknown setting"),
+        (["train.degradation=area"], {"degradation": "sem_pixel"}, "Two degradations"),
+        ([], {"budget": "long"}, r"budget: .*'smoke'.*'long'"),
+        ([], {"seed": -1}, "seed: .*-1"),
+        ([], {"device": "cuda:7"}, "not on this machine"),
+        ([], {"device": "toaster"}, "is not a device"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_written(train, tmp_path, overrides, options, words):
+    with pytest.raises((SrbenchError, DatasetError), match=words):
+        train("tiny_sr", *overrides, out=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_trained_says_so(train):
+    from srbench.models.registry import register_model
+
+    @register_model(
+        title="S", family="interpolation", paper="", year=1, scales=(2,), variants=("plain",), trainable=False
+    )
+    def still(scale: int, channels: int, variant: str) -> torch.nn.Module:
+        return torch.nn.Identity()
+
+    with pytest.raises(ModelError, match="no parameters to train"):
+        train("still")
+    with pytest.raises(ModelError, match="did you mean 'tiny_sr'"):
+        train("tiny_rs")
+
+
+def test_an_unwritable_folder_is_named_before_training(train, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SrbenchError, match=r"Cannot write into .*file/run.*--out"):
+        train("tiny_sr", out=tmp_path / "file" / "run")
+
+
+def test_a_disk_too_small_for_the_run_is_refused(tmp_path):
+    with (
+        pytest.raises(SrbenchError, match=r"needs about 1000000000\.0 GB"),
+        RunFolder(tmp_path / "run").lock(10**18),
+    ):
+        pass
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with (
+        folder.lock(),
+        pytest.raises(SrbenchError, match="Another process is training in"),
+        folder.lock(),
+    ):
+        pass
+    with folder.lock():
+        assert folder.path.is_dir()
+
+
+def test_leftovers_of_a_killed_session_are_swept(tmp_path):
+    leftover = tmp_path / ".checkpoint.pt.abc123.tmp"
+    leftover.write_bytes(b"half")
+    with RunFolder(tmp_path).lock():
+        assert not leftover.exists()
+
+
+def test_names_of_folders():
+    name = run_folder_name("edsr", "tiny", "folder:/data/my images", 4, "smoke", 2)
+    assert name == "edsr-tiny-folder_data_my_images-x4-smoke-s2"
+    name = run_folder_name(
+        "edsr", "tiny", "sem", 4, "short", 0, degradation="sem_pixel:dose=30,jitter=0.3", channels=3
+    )
+    assert name == "edsr-tiny-sem-sem_pixel_dose_30_jitter_0.3-x4-c3-short-s0"
+
+
+@pytest.mark.parametrize(
+    ("degradation", "settings", "identity", "named"),
+    [
+        ("sem_pixel:dose=30,jitter=0.3", {"dose": 30, "jitter": 0.3}, ("dose=30", "jitter=0.3"), True),
+        ("sem_pixel", {"jitter": 0.0}, ("sem_pixel@",), True),
+        ("bicubic@1", {}, ("bicubic@1",), False),
+    ],
+)
+def test_settings_of_a_degradation_are_recorded_and_name_the_folder(
+    train, degradation, settings, identity, named
+):
+    result = train("tiny_sr", degradation=degradation)
+    manifest = json.loads((result.folder / "manifest.json").read_text())
+    assert all(part in manifest["degradation"] for part in identity)
+    assert {name: manifest["degradation_settings"][name] for name in settings} == settings
+    assert not set(result.folder.name) & set(':=,<>"|?*@\\/ ')
+    assert ("sem_pixel" in result.folder.name) is named
+    header = weights.read_header(result.weights)
+    assert header is not None and header.iterations == 8
+
+
+def test_degradations_have_folders_of_their_own_however_they_are_written(train):
+    one = train("tiny_sr", degradation="sem_pixel:dose=30,jitter=0.3").folder
+    assert train("tiny_sr", "train.degradation=sem_pixel:dose=90").folder != one
+    with pytest.raises(SrbenchError, match="holds a finished run"):
+        train("tiny_sr", degradation="sem_pixel:jitter=0.3,dose=30.0")
+
+
+def test_noise_at_scale_1_is_something_to_train_on(train):
+    register_network("denoiser", PlainSR, lambda request: Recipe((PIXEL,), "tests"), scales=(1, 2))
+    result = train("denoiser", scale=1, degradation="sem_lowdose")
+    header = weights.read_header(result.weights)
+    assert header is not None and header.scale == 1 and result.iterations == 8
+
+
+def test_weights_without_averaging_are_those_of_the_last_step(train):
+    recipe = Recipe((replace(PIXEL, ema=None),), "tests")
+    register_network("plain_weights", PlainSR, lambda request: recipe)
+    result = train("plain_weights")
+    state = torch.load(result.folder / "checkpoint.pt", weights_only=True)["state"]
+    from safetensors.torch import load_file
+
+    for name, tensor in load_file(result.weights).items():
+        assert torch.equal(tensor, state["network"][name])
