@@ -7,7 +7,6 @@ Unknown names and wrong values are all reported at once.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from srbench.utils.errors import SrbenchError, unknown
+from srbench.utils.errors import SrbenchError, near_miss, unknown_name
 
 if TYPE_CHECKING:
     from srbench.models.recipe import Clip, Recipe, Stage
@@ -182,7 +181,7 @@ def apply(config: TrainConfig, recipe: Recipe) -> Recipe:
     names = [stage.name for stage in recipe.stages]
     for name in config.stages:
         if name not in names:
-            raise unknown("stage", name, names)
+            raise unknown_name("stage", name, names)
     stages = tuple(
         _adjusted(_adjusted(replace(stage, iterations=count), config.train), config.stages.get(stage.name))
         for stage, count in zip(recipe.stages, _iterations(config, recipe), strict=True)
@@ -306,9 +305,7 @@ def _explain(problem: Any) -> str:
     else:
         section = TrainSettings if parents[0] == "train" else StageSettings
     names = sorted(section.model_fields)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"{where}: unknown setting{hint}. Known: {', '.join(names)}."
+    return f"{where}: unknown setting{near_miss(name, names)}. Known: {', '.join(names)}."
 
 
 DEFAULT_DEGRADATION = "bicubic"
@@ -370,7 +367,7 @@ class EvaluationConfig(BaseModel):
         """
         for name in options:
             if name not in EvaluationConfig.model_fields:
-                raise unknown("option", name, EvaluationConfig.model_fields)
+                raise unknown_name("option", name, EvaluationConfig.model_fields)
         try:
             return EvaluationConfig.model_validate(dict(options))
         except ValidationError as error:

@@ -14,9 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from srbench.datasets.base import DatasetCard, Micrograph, Pixels
+from srbench.datasets.base import DatasetCard, Micrograph
 from srbench.datasets.packed.format import PackedSet
 from srbench.datasets.packed.writer import packing
+from srbench.utils.image import Pixels
 
 SIZE = 192
 CARD = DatasetCard("bench", "Bench", "user", "a measurement", "none")

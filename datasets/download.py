@@ -21,14 +21,14 @@ from urllib.parse import urljoin
 
 from srbench.utils.errors import DatasetError
 from srbench.utils.files import (
-    Content,
-    Digest,
-    digest_of,
+    FileHash,
+    Hasher,
     flush,
     flush_folder,
-    read_sealed,
-    write_atomically,
-    write_sealed,
+    hash_file,
+    read_checksummed,
+    write_bytes,
+    write_checksummed,
     writing_to,
 )
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
@@ -102,7 +102,7 @@ class Remote:
     md5: str = ""
     size: int | None = None
 
-    def problem(self, content: Content) -> str:
+    def problem(self, content: FileHash) -> str:
         """What is wrong with what came, in words; empty where nothing is, or nothing is known."""
         if self.size is not None and content.size != self.size:
             return f"{content.size:,} bytes, expected {self.size:,}"
@@ -119,7 +119,7 @@ def download_all(
     *,
     workers: int = 8,
     retry: RetryPolicy | None = None,
-    on_file: Callable[[Remote, Content], None] | None = None,
+    on_file: Callable[[Remote, FileHash], None] | None = None,
 ) -> None:
     """Download every file that is not there yet; all are tried before any failure is reported.
 
@@ -147,7 +147,7 @@ class _DownloadJob:
         remotes: Sequence[Remote],
         on_progress: ProgressCallback,
         retry: RetryPolicy,
-        on_file: Callable[[Remote, Content], None] | None,
+        on_file: Callable[[Remote, FileHash], None] | None,
     ) -> None:
         self.remotes = remotes
         self.retry = retry
@@ -155,7 +155,7 @@ class _DownloadJob:
         self.tracker = ProgressTracker(remotes, on_progress)
         self.stop = threading.Event()
         self.waiting: queue.SimpleQueue[Remote] = queue.SimpleQueue()
-        self.finished: queue.SimpleQueue[tuple[Remote, Content | BaseException]] = queue.SimpleQueue()
+        self.finished: queue.SimpleQueue[tuple[Remote, FileHash | BaseException]] = queue.SimpleQueue()
 
     def run(self, workers: int) -> None:
         """Return when every file is there."""
@@ -185,7 +185,7 @@ class _DownloadJob:
         failures: dict[str, str] = {}
         for _ in self.remotes:
             remote, outcome = self.finished.get()
-            if isinstance(outcome, Content):
+            if isinstance(outcome, FileHash):
                 self.tracker.file_done()
                 if self.on_file is not None:
                     self.on_file(remote, outcome)
@@ -209,13 +209,13 @@ class _DownloadJob:
                 except BaseException as error:
                     self.finished.put((remote, error))
 
-    def _fetch(self, session: requests.Session, remote: Remote) -> Content:
+    def _fetch(self, session: requests.Session, remote: Remote) -> FileHash:
         def on_check(size: int) -> None:
             self._raise_if_stopped()
             self.tracker.checked(remote.path, size)
 
         if remote.path.exists():
-            content = digest_of(remote.path, on_check).content
+            content = hash_file(remote.path, on_check).result
             if not remote.problem(content):
                 return content
             self.tracker.at(remote.path, 0)
@@ -229,7 +229,7 @@ class _DownloadJob:
                 if not part.size:
                     part.restart()
             part.finish()
-        return part.digest.content
+        return part.digest.result
 
     def _retry(self, session: requests.Session, part: PartialFile) -> None:
         """Attempt after attempt until the file is whole and right."""
@@ -242,7 +242,7 @@ class _DownloadJob:
         while True:
             try:
                 _receive(session, part, self.retry.timeout, on_bytes)
-                problem = part.remote.problem(part.digest.content)
+                problem = part.remote.problem(part.digest.result)
                 if not problem:
                     return
                 # What was continued from an earlier call may have changed since; a fresh file is another one.
@@ -342,7 +342,7 @@ class PartialFile:
         self.path = _part_path(remote.path)
         self.metadata = self.path.with_name(f".{self.path.name}.json")
         self.origin = PartOrigin()
-        self.digest = Digest()
+        self.digest = Hasher()
         self.continued = False
 
     @property
@@ -366,7 +366,7 @@ class PartialFile:
         if self._is_of_another_file():
             self.restart()
             return
-        self.digest = digest_of(self.path, on_progress)
+        self.digest = hash_file(self.path, on_progress)
         self.continued = self.size > 0
 
     def _is_of_another_file(self) -> bool:
@@ -383,14 +383,14 @@ class PartialFile:
         self.path.unlink(missing_ok=True)
         self.metadata.unlink(missing_ok=True)
         self.origin = PartOrigin()
-        self.digest = Digest()
+        self.digest = Hasher()
         self.continued = False
 
     def remember(self, validator: str) -> None:
         """Write down of what this is part, before its first byte."""
         origin = PartOrigin(self.remote.url, self.remote.sha256, self.remote.md5, self.remote.size, validator)
         if origin != self.origin:
-            write_atomically(self.metadata, json.dumps(asdict(origin)).encode())
+            write_bytes(self.metadata, json.dumps(asdict(origin)).encode())
             self.origin = origin
 
     def append(self, file: IO[bytes], data: bytes) -> None:
@@ -510,7 +510,7 @@ def read_chunks(response: requests.Response) -> Iterator[bytes]:
 
 def is_page(response: requests.Response, start: bytes = b"") -> bool:
     """Whether an answer is a web page, by its headers or its first bytes."""
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    kind = response.headers.get("FileHash-Type", "").partition(";")[0].strip().lower()
     return kind == "text/html" or _PAGE.match(start) is not None
 
 
@@ -594,7 +594,7 @@ def _expected_size(response: requests.Response, part: PartialFile) -> int | None
         Refused: the server's file is larger than the one expected.
     """
     _, total = _content_range(response)
-    length = response.headers.get("Content-Length", "")
+    length = response.headers.get("FileHash-Length", "")
     if total is None and length.isdigit():
         total = part.size + int(length)
     published = part.remote.size
@@ -607,7 +607,7 @@ def _expected_size(response: requests.Response, part: PartialFile) -> int | None
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
     """First byte and total of ``bytes 100-199/200``."""
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("FileHash-Range", "").strip())
     if match is None:
         return None, None
     return int(match[1]), None if match[2] == "*" else int(match[2])
@@ -639,11 +639,11 @@ def read_lock_file(path: Path) -> dict[str, LockEntry]:
     Raises:
         DatasetError: the file is there, but not as srbench wrote it.
     """
-    raw = read_sealed(path, "Delete it to take the files on trust again.")
+    raw = read_checksummed(path, "Delete it to take the files on trust again.")
     return {name: LockEntry(**entry) for name, entry in (raw or {}).items()}
 
 
-def add_lock_entry(path: Path, name: str, content: Content, url: str) -> None:
+def add_lock_entry(path: Path, name: str, content: FileHash, url: str) -> None:
     """Remember what came.
 
     Raises:
@@ -651,4 +651,4 @@ def add_lock_entry(path: Path, name: str, content: Content, url: str) -> None:
     """
     seen = datetime.now(timezone.utc).isoformat(timespec="seconds")
     entries = {**read_lock_file(path), name: LockEntry(content.sha256, url, seen, content.md5, content.size)}
-    write_sealed(path, {key: asdict(entry) for key, entry in entries.items()})
+    write_checksummed(path, {key: asdict(entry) for key, entry in entries.items()})

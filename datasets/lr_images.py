@@ -21,9 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from srbench.datasets.base import Micrograph, MicrographSet, Pixels
+from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
 from srbench.utils.files import sha256_file, write_text
+from srbench.utils.image import Pixels
 from srbench.utils.progress import ProgressCallback, ProgressEvent
 
 FORMAT = 2

@@ -20,8 +20,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.base import Pixels
 from srbench.utils.errors import DatasetError
+from srbench.utils.image import Pixels
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 Descriptors = NDArray[np.int16]

@@ -1,24 +1,18 @@
 """Names to models. A model is a factory function under this package decorated with ``register_model``.
 
-The name of the function is the name of the model. Files are found by reading (not importing) the package; an
-implementation is imported only when its model is built. ``cards.json``, written by ``srbench models index``,
-holds cards and sizes beside the hash of the file that they were read from. Other distributions add models
-through the entry-point group ``srbench.models``: the entry point's name is the model's, its value the module
-(or the factory inside it) whose import registers it.
+The function's name is the model's, and its file is imported only when the model is built. ``cards.json``,
+written by ``srbench models index``, holds cards and sizes beside the hash of the file that they were read from.
+Other distributions add models through the entry-point group ``srbench.models``.
 """
 
 from __future__ import annotations
 
-import ast
-import difflib
 import fnmatch
 import functools
 import hashlib
-import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +24,29 @@ from srbench.models.base import (
     SRModel,
     StateConverter,
 )
-from srbench.utils.errors import ModelError
+from srbench.utils.errors import ModelError, near_miss
+from srbench.utils.registry import Registry
 
-ENTRY_POINT_GROUP = "srbench.models"
 CARDS_FILE = Path(__file__).with_name("cards.json")
 
 
 @dataclass(frozen=True)
-class _Entry:
+class ModelEntry:
+    """What a model's file registers."""
+
     card: ModelCard
     factory: NetworkFactory
     recipe: RecipeFactory
     convert: StateConverter
 
 
-_registered: dict[str, _Entry] = {}
+MODELS: Registry[ModelEntry] = Registry(
+    "model",
+    package="srbench.models",
+    marker="@register_model",
+    group="srbench.models",
+    error=ModelError,
+)
 
 
 def register_model(
@@ -78,12 +80,6 @@ def register_model(
         from srbench.models.recipe import default_recipe
 
         name, module = factory.__name__, factory.__module__
-        known = _registered.get(name)
-        if known is not None and known.card.module != module:
-            raise ModelError(
-                f"Model name {name!r} is registered twice: "
-                f"by {known.card.module} and by {module}. Rename one."
-            )
         card = ModelCard(
             name,
             title,
@@ -100,15 +96,15 @@ def register_model(
             module,
             released,
         )
-        _registered[name] = _Entry(card, factory, recipe or default_recipe, convert)
+        MODELS.register(name, ModelEntry(card, factory, recipe or default_recipe, convert), module)
         return factory
 
     return register
 
 
 def model_names() -> list[str]:
-    """All known names, without importing any implementation."""
-    return sorted({*_index(), *_registered})
+    """All names, without importing any implementation."""
+    return MODELS.names()
 
 
 def list_models(pattern: str = "*") -> list[ModelCard]:
@@ -123,14 +119,14 @@ def card(name: str) -> ModelCard:
     Raises:
         ModelError: no model has this name; the message lists near misses and all names.
     """
-    if name not in _registered and (stored := _stored(name)):
+    if name not in MODELS and (stored := _stored(name)):
         return stored_card(stored)
     return registered_card(name)
 
 
 def registered_card(name: str) -> ModelCard:
     """The card as the implementation registers it, which imports it."""
-    return _resolve(name).card
+    return MODELS.get(name).card
 
 
 def stored_card(stored: Mapping[str, Any]) -> ModelCard:
@@ -157,7 +153,7 @@ def source_hash(module: str) -> str:
 
 def _stored(name: str) -> Mapping[str, Any] | None:
     """What ``cards.json`` holds of a model of this package whose file is still the one it was read from."""
-    stored, module = _stored_cards().get(name), _index().get(name)
+    stored, module = _stored_cards().get(name), MODELS.module_of(name)
     if stored is None or module is None or module != stored["card"]["module"]:
         return None
     return stored if source_hash(module) == stored["source"] else None
@@ -177,7 +173,7 @@ def converter(name: str) -> StateConverter:
     Raises:
         ModelError: no model has this name; the message lists near misses and all names.
     """
-    return _resolve(name).convert
+    return MODELS.get(name).convert
 
 
 def create(name: str, *, scale: int, channels: int = 1, variant: str | None = None) -> SRModel:
@@ -192,7 +188,7 @@ def create(name: str, *, scale: int, channels: int = 1, variant: str | None = No
     Raises:
         ModelError: unknown name, scale, channel count or variant; the message lists what there is.
     """
-    entry = _resolve(name)
+    entry = MODELS.get(name)
     chosen = entry.card.variants[0] if variant is None else variant
     _check_offer(entry.card, "variant", chosen, entry.card.variants)
     _check_offer(entry.card, "scale", scale, entry.card.scales)
@@ -201,55 +197,10 @@ def create(name: str, *, scale: int, channels: int = 1, variant: str | None = No
     return SRModel(network, entry.card, scale, channels, chosen, entry.recipe, entry.convert)
 
 
-def _check_offer(card: ModelCard, what: str, asked: object, offered: tuple[object, ...]) -> None:
-    if asked not in offered:
-        listing = ", ".join(str(value) for value in offered)
+def _check_offer(card: ModelCard, what: str, requested: object, offered: tuple[object, ...]) -> None:
+    if requested not in offered:
+        texts = [str(value) for value in offered]
         raise ModelError(
-            f"{card.name} has no {what} {asked!r}{_near(str(asked), offered)}. It offers: {listing}."
+            f"{card.name} has no {what} {requested!r}{near_miss(str(requested), texts)}. "
+            f"It offers: {', '.join(texts)}."
         )
-
-
-def _resolve(name: str) -> _Entry:
-    if name not in _registered and name in (index := _index()):
-        importlib.import_module(index[name])
-    if name not in _registered:
-        known = model_names()
-        raise ModelError(
-            f"Unknown model {name!r}{_near(name, tuple(known))}. Known models: {', '.join(known)}."
-        )
-    return _registered[name]
-
-
-def _near(asked: str, offered: tuple[object, ...]) -> str:
-    close = difflib.get_close_matches(asked, [str(value) for value in offered], n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-@functools.cache
-def _index() -> Mapping[str, str]:
-    """Model name to the module that registers it: this package's files, then entry points."""
-    root = Path(__file__).parent
-    index: dict[str, str] = {}
-    for file in sorted(root.rglob("*.py")):
-        module = ".".join(["srbench.models", *file.relative_to(root).with_suffix("").parts])
-        for name in _decorated_functions(file):
-            index[name] = module.removesuffix(".__init__")
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        index.setdefault(point.name, point.module)
-    return index
-
-
-def _decorated_functions(file: Path) -> list[str]:
-    source = file.read_text(encoding="utf-8")
-    if "@register_model" not in source:
-        return []
-    functions = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
-    return [function.name for function in functions if any(map(_is_registration, function.decorator_list))]
-
-
-def _is_registration(decorator: ast.expr) -> bool:
-    return (
-        isinstance(decorator, ast.Call)
-        and isinstance(decorator.func, ast.Name)
-        and decorator.func.id == "register_model"
-    )

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from srbench.store import Manifest
-from srbench.utils.errors import SrbenchError, unknown
+from srbench.utils.errors import SrbenchError, unknown_name
 
 Status = Literal["passed", "failed", "unchecked"]
 
@@ -116,7 +116,7 @@ def guard(name: str) -> Guard:
     """
     known = {one.name: one for one in GUARDS}
     if name not in known:
-        raise unknown("guard", name, known)
+        raise unknown_name("guard", name, known)
     return known[name]
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from srbench import datasets
 from srbench.checks.base import Finding, Status
 from srbench.datasets import DatasetError, Micrograph, MicrographSet, near_duplicates
-from srbench.datasets.base import SPLITS, Pixels, Split
+from srbench.datasets.base import SPLITS, Split
 from srbench.datasets.near_duplicates import (
     CANDIDATE,
     DIMENSIONS,
@@ -34,7 +34,7 @@ from srbench.datasets.near_duplicates import (
     thumbnail,
 )
 from srbench.utils.files import pixel_hash, write_text
-from srbench.utils.image import to_uint8
+from srbench.utils.image import Pixels, to_uint8
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 from srbench.weights import WeightsHeader
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from srbench.checks.base import Finding, Status
 from srbench.datasets import DatasetError, Micrograph, MicrographSet, degrade
-from srbench.datasets.base import Pixels
 from srbench.datasets.degrade import Degradation
 from srbench.datasets.lr_images import Entry, LrCache, cut_to_scale, lr_image, position_of
 from srbench.metrics.fidelity import psnr
 from srbench.metrics.protocol import Protocol
 from srbench.utils.files import sha256_file
+from srbench.utils.image import Pixels
 
 GUARD = "pinned_degradation"
 SAMPLE = 3

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.checks.base import Finding, merge
-from srbench.datasets.base import Pixels
-from srbench.utils.image import to_uint8
+from srbench.utils.image import Pixels, to_uint8
 
 if TYPE_CHECKING:
     from torch import Tensor

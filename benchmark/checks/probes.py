@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.checks.base import Finding
-from srbench.datasets.base import Pixels
 from srbench.datasets.degrade import Degradation
+from srbench.utils.image import Pixels
 
 GUARD = "nothing_remembered"
 WORDS = {

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.checks import Finding, probes
-from srbench.datasets.base import Pixels
 from srbench.datasets.degrade import quantise
 from srbench.datasets.lr_images import Entry
 from srbench.evaluation.context import EvaluationContext
@@ -36,6 +35,7 @@ from srbench.evaluation.worker_client import (
 from srbench.metrics import registry
 from srbench.store import Manifest
 from srbench.utils.files import pixel_hash
+from srbench.utils.image import Pixels
 from srbench.utils.progress import ProgressCallback, ProgressEvent
 
 _UNCHANGED = "plain"

@@ -11,12 +11,13 @@ from typing import Any, cast
 
 from srbench.config import EvaluationConfig
 from srbench.datasets import DatasetError, Micrograph, MicrographSet, degrade, lr_images
-from srbench.datasets.base import SPLITS, Pixels, Split
+from srbench.datasets.base import SPLITS, Split
 from srbench.datasets.lr_images import LrCache, cut_to_scale
-from srbench.evaluation.jobs import Job, check_task
+from srbench.evaluation.jobs import Job
 from srbench.evaluation.scorer import Scorer, choose_metrics
 from srbench.metrics.protocol import default_for, named
 from srbench.store import Manifest, RunKey, Status
+from srbench.utils.image import Pixels
 from srbench.utils.paths import cache_folder
 from srbench.utils.progress import ProgressCallback, silent
 
@@ -75,7 +76,7 @@ class EvaluationContext:
                 "--split."
             )
         degradation = degrade.get(config.degradation)
-        check_task(degradation, scale)
+        degrade.check_task(degradation, scale)
         protocol = named(config.protocol or default_for(micrographs.card.kind))
         if channels_of(micrographs) == 3:
             protocol = protocol.for_colour()

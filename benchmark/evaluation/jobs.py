@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from srbench import models
 from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
-from srbench.datasets import DatasetError, degrade
-from srbench.datasets.degrade import Degradation
+from srbench.datasets import degrade
 from srbench.models import ModelCard
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import sha256_file
@@ -307,41 +306,3 @@ def _untrained(card: ModelCard, channels: int, request: EvaluationRequest) -> Jo
     if request.config.degradation != DEFAULT_DEGRADATION:
         command += ["--degradation", request.config.degradation]
     return Job(card.name, variant, card, channels, missing=f"no trained weights; type: {shlex.join(command)}")
-
-
-def check_task(degradation: Degradation, scale: int) -> None:
-    """Refuse a degradation that is not defined at this scale, or that gives the HR image itself.
-
-    Raises:
-        DatasetError: says what to type instead.
-    """
-    if not _is_defined(degradation, scale):
-        offered = " or ".join(f"--scale {number}" for number in degradation.scales or ())
-        raise DatasetError(
-            f"{degradation.name} is not defined at scale {scale}. Type {offered}, or {_instead(scale)}."
-        )
-    if not _changes_images(degradation, scale):
-        raise DatasetError(
-            f"{degradation.id} at scale {scale} gives the HR image itself as LR: nothing is to be restored. "
-            f"Type a larger --scale, or {_instead(scale)}."
-        )
-
-
-def _instead(scale: int) -> str:
-    degradations = map(degrade.get, degrade.names())
-    fit = [way.name for way in degradations if _is_defined(way, scale) and _changes_images(way, scale)]
-    return f"--degradation with one of: {', '.join(fit)}" if fit else "choose another degradation"
-
-
-def _is_defined(degradation: Degradation, scale: int) -> bool:
-    return degradation.scales is None or scale in degradation.scales
-
-
-def _changes_images(degradation: Degradation, scale: int) -> bool:
-    """Whether the 8-bit LR is anything but HR; without magnification and noise a busy image is tried."""
-    if scale > 1 or degradation.stochastic:
-        return True
-    import torch
-
-    probe = (torch.arange(64, dtype=torch.float64) * 37 % 64 * 4 / 255).reshape(1, 1, 8, 8)
-    return not torch.equal(degrade.quantise(degradation(probe, scale)), degrade.quantise(probe))

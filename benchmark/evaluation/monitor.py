@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from srbench.checks import Finding, contamination, degradation, memorisation
 from srbench.checks.output import OutputWatch, finding_for_bad_output
-from srbench.datasets.base import Pixels
 from srbench.datasets.lr_images import Entry, cut_to_scale
 from srbench.evaluation.context import EvaluationContext, channels_of
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.messages import Finished, Message, Ready, Warm
 from srbench.evaluation.worker_client import BadOutput, WorkerFailed
-from srbench.utils.image import to_eight_bits
+from srbench.utils.image import Pixels, to_eight_bits
 from srbench.utils.paths import cache_folder
 from srbench.utils.progress import ProgressCallback
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.base import Pixels
 from srbench.datasets.images.resize import resize_by
 from srbench.datasets.lr_images import Entry, cut_to_scale
 from srbench.evaluation.context import EvaluationContext
@@ -23,7 +22,7 @@ from srbench.evaluation.worker_client import write_pack
 from srbench.models import ModelCard
 from srbench.store import CONTROL, NOISE_CEILING
 from srbench.utils.errors import SrbenchError
-from srbench.utils.image import to_eight_bits
+from srbench.utils.image import Pixels, to_eight_bits
 
 Plane = NDArray[np.float64]
 Spectrum = NDArray[np.complex128]

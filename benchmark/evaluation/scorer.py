@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.base import Micrograph, MicrographSet, Pixels
+from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.datasets.degrade import Degradation
 from srbench.datasets.lr_images import cut_to_scale, position_of
 from srbench.metrics import registry
@@ -18,6 +18,7 @@ from srbench.metrics.consistency import ROUNDING_VARIANCE
 from srbench.metrics.protocol import Protocol
 from srbench.metrics.registry import Case, Metric, MetricUnavailable, Plane
 from srbench.store import Score
+from srbench.utils.image import Pixels
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from srbench.metrics.registry import Case, Plane
-from srbench.utils.errors import SrbenchError, unknown
+from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.image import Pixels, to_eight_bits, to_grey, to_uint8
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def named(name: str) -> Protocol:
     """
     protocols = _protocols()
     if name not in protocols:
-        raise unknown("protocol", name, protocols)
+        raise unknown_name("protocol", name, protocols)
     return protocols[name]
 
 

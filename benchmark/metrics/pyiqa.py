@@ -25,7 +25,7 @@ from unittest import mock
 
 from srbench.metrics.perceptual import LABEL, as_scalar, grey_as_colour
 from srbench.metrics.registry import Case, Metric, MetricUnavailable, register_prefix
-from srbench.utils.errors import SrbenchError, unknown
+from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.files import sha256_file
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def settings_of(name: str) -> Mapping[str, Any]:
         SrbenchError: no full-reference metric of pyiqa has this name, or pyiqa is not installed.
     """
     if name not in settings():
-        raise unknown("full-reference metric of pyiqa", name, settings())
+        raise unknown_name("full-reference metric of pyiqa", name, settings())
     return settings()[name]
 
 

@@ -8,21 +8,14 @@ add metrics through the entry-point group ``srbench.metrics`` (value = the modul
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib
-import pkgutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Any, Literal, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from srbench.utils.errors import SrbenchError
+from srbench.utils.image import Plane
+from srbench.utils.registry import Registry
 
-from srbench.utils.errors import SrbenchError, unknown
-
-ENTRY_POINT_GROUP = "srbench.metrics"
-Plane = NDArray[np.float64]
 Value = TypeVar("Value")
 
 
@@ -163,7 +156,9 @@ FAMILIES = (
 FIRST = ("psnr", "ssim")
 """What opens its family, and so the tables, because everyone looks for it first."""
 
-_registered: dict[str, Metric] = {}
+METRICS: Registry[Metric] = Registry(
+    "metric", package="srbench.metrics", marker="register_", group="srbench.metrics"
+)
 _resolvers: dict[str, Callable[[str], Metric]] = {}
 
 
@@ -190,15 +185,10 @@ def register_metric(
 
     def register(function: MetricFunction) -> MetricFunction:
         name = function.__name__
-        known = _registered.get(name)
-        if known is not None and known.compute.__module__ != function.__module__:
-            raise SrbenchError(
-                f"Metric name {name!r} is registered twice: by {known.compute.__module__} and by "
-                f"{function.__module__}. Rename one."
-            )
-        _registered[name] = Metric(
+        metric = Metric(
             name, title, direction, unit, bounds, explanation, version, family, default, function, tag, needs
         )
+        METRICS.register(name, metric, function.__module__)
         return function
 
     return register
@@ -206,9 +196,10 @@ def register_metric(
 
 def register_property(name: str, *, title: str, unit: str, explanation: str) -> None:
     """Register a property of a model that the harness measures itself (size, time); less is better."""
-    _registered[name] = Metric(
+    metric = Metric(
         name, title, "lower", unit, (0.0, float("inf")), explanation, 1, "cost", False, _model_property
     )
+    METRICS.register(name, metric, "srbench.metrics.cost")
 
 
 def register_prefix(prefix: str, resolve: Callable[[str], Metric]) -> None:
@@ -227,14 +218,15 @@ def get(name: str) -> Metric:
     Raises:
         SrbenchError: no metric has this name; the message lists near misses and all names.
     """
-    _load_all()
-    found = _registered.get(name) or next((m for m in _registered.values() if m.id == name), None)
-    if found is not None:
-        return found
+    if name in METRICS.names():
+        return METRICS.get(name)
+    by_id = {metric.id: metric for metric in METRICS.values()}
+    if name in by_id:
+        return by_id[name]
     for prefix, resolve in _resolvers.items():
         if name.startswith(prefix):
             return resolve(name)
-    raise unknown("metric", name, _registered)
+    return METRICS.get(name)
 
 
 def stored(ids: Collection[str]) -> list[Metric]:
@@ -249,20 +241,10 @@ def stored(ids: Collection[str]) -> list[Metric]:
 
 def list_metrics() -> list[Metric]:
     """All metrics, the defaults first, by family and name; those of prefixes are not among them."""
-    _load_all()
-    return sorted(_registered.values(), key=_printing_order)
+    return sorted(METRICS.values(), key=_printing_order)
 
 
 def _printing_order(metric: Metric) -> tuple[bool, int, int, str]:
     family = FAMILIES.index(metric.family) if metric.family in FAMILIES else len(FAMILIES)
     first = FIRST.index(metric.name) if metric.name in FIRST else len(FIRST)
     return not metric.default, family, first, metric.name
-
-
-@functools.cache
-def _load_all() -> None:
-    package = importlib.import_module("srbench.metrics")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"srbench.metrics.{module.name}")
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        point.load()

@@ -29,7 +29,7 @@ from srbench.statistics.paired_tests import (
 )
 from srbench.statistics.score_matrix import Method, ScoreMatrix, duplicate_runs, rows_of, score_matrix
 from srbench.store import Conditions, Manifest, Run, ScoreStore
-from srbench.utils.errors import SrbenchError, unknown
+from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.paths import results_folder
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def _metric_ids(images: pd.DataFrame, names: Sequence[str]) -> list[str]:
     id_of = {metric.name: metric.id for metric in registry.list_metrics() if metric.id in stored}
     for name in names:
         if name not in stored and name not in id_of:
-            raise unknown("metric (among the stored ones)", name, {*stored, *id_of})
+            raise unknown_name("metric (among the stored ones)", name, {*stored, *id_of})
     curves = {metric.id for metric in registry.list_metrics() if metric.family == "curve"}
     ids = {id_of.get(name, name) for name in names} if names else stored - curves
     return sorted(ids, key=lambda name: (order.index(name) if name in order else len(order), name))
@@ -416,7 +416,7 @@ def _within(manifests: Sequence[Manifest], conditions_named: RunFilter) -> list[
             stored = {str(getattr(manifest.key, field)) for manifest in left}
             left = [m for m in left if _matches(str(getattr(m.key, field)), str(value))]
             if not left:
-                raise unknown(f"{field} (among the stored runs)", str(value), stored)
+                raise unknown_name(f"{field} (among the stored runs)", str(value), stored)
     return left
 
 
@@ -440,7 +440,7 @@ def _named(within: Sequence[Manifest], everything: Sequence[Manifest], name: str
         raise SrbenchError(
             f"{name!r} was not scored under the conditions asked for, only under: {conditions}"
         )
-    raise unknown("model, model:variant or weights hash", name, {n for m in within for n in _names(m)})
+    raise unknown_name("model, model:variant or weights hash", name, {n for m in within for n in _names(m)})
 
 
 def _names(manifest: Manifest) -> tuple[str, str]:

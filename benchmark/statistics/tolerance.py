@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from srbench.statistics.bootstrap import SAMPLES, SEED, bootstrap_means, cluster, interval
-from srbench.utils.errors import unknown
+from srbench.utils.errors import unknown_name
 
 Status = Literal["trusted", "not trusted", "undecided"]
 
@@ -137,7 +137,7 @@ def judge(
         SrbenchError: the measurement has no tolerance.
     """
     if measurement not in TOLERANCES:
-        raise unknown("measurement", measurement, TOLERANCES)
+        raise unknown_name("measurement", measurement, TOLERANCES)
     limit = TOLERANCES[measurement].value if tolerance is None else tolerance
     sr = np.asarray(bias, dtype=np.float64)
     hr = np.full_like(sr, np.nan) if error_hr is None else np.asarray(error_hr, dtype=np.float64)

@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from srbench.datasets.base import Micrograph, MicrographSet, Pixels
+from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.datasets.images.resize import read_crop
 from srbench.inference.device import available_bytes
 from srbench.utils.errors import SrbenchError
+from srbench.utils.image import Pixels
 from srbench.utils.progress import ProgressCallback, ProgressEvent
 
 Columns = NDArray[np.int64]

@@ -17,7 +17,6 @@ from srbench import datasets, models
 from srbench.config import StageSettings, TrainConfig, apply
 from srbench.datasets import degrade
 from srbench.datasets.base import Micrograph, MicrographSet
-from srbench.evaluation.jobs import check_task
 from srbench.models import ModelCard, ModelError, Recipe, SRModel
 from srbench.models.recipe import Budget
 from srbench.training import reproducibility
@@ -160,7 +159,7 @@ def _checked(config: TrainConfig) -> TrainConfig:
     card = models.card(config.model)
     if not card.trainable:
         raise ModelError(f"{card.name} has no parameters to train; evaluate it directly.")
-    check_task(degrade.get(config.degradation), config.scale)
+    degrade.check_task(degrade.get(config.degradation), config.scale)
     return config.model_copy(update={"model": card.name, "variant": config.variant or card.variants[0]})
 
 

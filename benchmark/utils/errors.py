@@ -1,4 +1,4 @@
-"""What went wrong, in the user's words. The command line prints these without a traceback."""
+"""Errors the user can act on. The command line prints their message without a traceback."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import difflib
 from collections.abc import Iterable
 
 
-class DatasetError(ValueError):
-    """A dataset is damaged or cannot do what was requested; the message says what to do next."""
+class SrbenchError(Exception):
+    """Says what was expected, what was found and what to do next."""
+
+
+class DatasetError(SrbenchError):
+    """Something is wrong with a dataset or with what was asked of it."""
 
 
 class DatasetMissing(DatasetError):
-    """The dataset exists but is not on disk; the message says what to type."""
+    """The dataset is known but not on disk; the message says what to type."""
 
 
-class ModelError(ValueError):
+class ModelError(SrbenchError):
     """A model was asked for something it does not offer; the message says what it does offer."""
 
 
@@ -22,28 +26,19 @@ class WrongSize(ModelError):
     """A network gave an image of another size than it must."""
 
 
-class SrbenchError(Exception):
-    """An error the user can act on: says what was expected, what was found and what to do next."""
+class StorageError(SrbenchError):
+    """A file or folder cannot be written, or another process holds it; what was there is unchanged."""
 
 
-def unknown(what: str, asked: str, known: Iterable[str]) -> SrbenchError:
-    """The error for a name nobody knows: near miss first, then the list."""
-    names = sorted(known)
-    close = difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return SrbenchError(f"Unknown {what} {asked!r}{hint}. Known: {', '.join(names)}.")
-
-
-# The error for a name nobody knows: the near miss first, then what there is.
-
-
-def near_miss(asked: str, known: Iterable[str]) -> str:
-    """``" (did you mean 'x'?)"``, or nothing when no known name is close."""
-    close = difflib.get_close_matches(asked, list(known), n=1, cutoff=0.5)
+def near_miss(name: str, names: Iterable[str]) -> str:
+    """``" (did you mean 'x'?)"``, or nothing when none of the names is close."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def unknown_name(what: str, asked: str, known: Iterable[str]) -> DatasetError:
-    """The error to raise when ``asked`` is not among ``known``."""
-    names = list(known)
-    return DatasetError(f"Unknown {what} {asked!r}{near_miss(asked, names)}. Known: {', '.join(names)}.")
+def unknown_name(
+    what: str, name: str, names: Iterable[str], error: type[SrbenchError] = SrbenchError
+) -> SrbenchError:
+    """The error to raise for a name that is not among ``names``: the near miss first, then all of them."""
+    there = list(names)
+    return error(f"Unknown {what} {name!r}{near_miss(name, there)}. Known: {', '.join(there)}.")

@@ -1,19 +1,20 @@
-"""Channels of images and of networks brought together: grey repeated, colour reduced to luma."""
+"""Pixels of images: grey and colour brought together, and rounded to 8 bit."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from srbench.metrics.registry import Plane
 from srbench.utils.errors import SrbenchError
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-Channel = TypeVar("Channel", Plane, "Tensor")
+if TYPE_CHECKING:
+    from torch import Tensor
 
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Plane = NDArray[np.float64]
+Channel = TypeVar("Channel", Plane, "Tensor")
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """ITU-R BT.601 weights of red, green and blue."""

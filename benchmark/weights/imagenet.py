@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srbench.utils.errors import SrbenchError, unknown
+from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.files import sha256_file
 from srbench.utils.paths import weights_folder
 
@@ -75,7 +75,7 @@ def entry(name: str) -> PretrainedFile:
         SrbenchError: unknown name.
     """
     if name not in FILES:
-        raise unknown("pretrained network", name, FILES)
+        raise unknown_name("pretrained network", name, FILES)
     return FILES[name]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srbench.utils.errors import DatasetError, SrbenchError, unknown
+from srbench.utils.errors import DatasetError, SrbenchError, unknown_name
 from srbench.utils.files import sha256_file
 from srbench.utils.paths import weights_folder
 from srbench.utils.progress import ProgressCallback, silent
@@ -121,7 +121,7 @@ def select(name: str) -> list[Published]:
         return chosen
     if name not in models.model_names():
         names = {value for entry in entries for value in (entry.file, entry.owner)}
-        raise unknown("weights", name, names | {*models.model_names()})
+        raise unknown_name("weights", name, names | {*models.model_names()})
     if not models.card(name).trainable:
         raise SrbenchError(f"{name} needs no weights.")
     raise SrbenchError(
@@ -175,9 +175,9 @@ def trust(entry: Published, path: Path) -> str:
         SrbenchError: it is another file; nothing is deleted.
     """
     from srbench.datasets.download import add_lock_entry
-    from srbench.utils.files import digest_of
+    from srbench.utils.files import hash_file
 
-    content, first = digest_of(path).content, read_lock_entry(path)
+    content, first = hash_file(path).result, read_lock_entry(path)
     begin = f"{content.sha256[:12]}..."
     if problem := hash_problem(entry.sha256, first, content.sha256, path):
         raise SrbenchError(problem)

@@ -11,7 +11,7 @@ from srbench.datasets.degrade.base import (
     noise_key,
     quantise,
 )
-from srbench.datasets.degrade.registry import DegradationCard, cards, get, names
+from srbench.datasets.degrade.registry import DegradationCard, cards, check_task, get, names
 
 __all__ = [
     "Degradation",
@@ -19,6 +19,7 @@ __all__ = [
     "LrPosition",
     "Noise",
     "cards",
+    "check_task",
     "get",
     "modcrop",
     "names",

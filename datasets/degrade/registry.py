@@ -13,6 +13,7 @@ from srbench.datasets.degrade.base import (
     Operator,
     Setting,
     parse_settings,
+    quantise,
     split_name,
     with_defaults,
 )
@@ -26,7 +27,8 @@ from srbench.datasets.degrade.sampling import (
     legacy_bicubic,
     unchanged,
 )
-from srbench.utils.errors import DatasetError, unknown_name
+from srbench.utils.errors import DatasetError
+from srbench.utils.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,7 @@ def get(name: str) -> Degradation:
             lists what there is.
     """
     plain, typed, version = split_name(name)
-    card = _CARDS.get(plain)
-    if card is None:
-        raise unknown_name("degradation", plain, _CARDS)
+    card = DEGRADATIONS.get(plain)
     degradation = _create(plain, tuple(parse_settings(plain, typed, card.settings).items()))
     if version and version != str(degradation.version):
         raise DatasetError(
@@ -85,17 +85,55 @@ def get(name: str) -> Degradation:
 
 def names() -> list[str]:
     """All degradation names, the default first."""
-    return list(_CARDS)
+    return [card.name for card in _CARDS]
 
 
 def cards() -> list[DegradationCard]:
     """All degradations, the default first, with what can be set: for lists and documentation."""
-    return list(_CARDS.values())
+    return list(_CARDS)
+
+
+def check_task(degradation: Degradation, scale: int) -> None:
+    """Refuse a degradation that is not defined at this scale, or that gives the HR image itself.
+
+    Raises:
+        DatasetError: says what to type instead.
+    """
+    if not _is_defined(degradation, scale):
+        offered = " or ".join(f"--scale {number}" for number in degradation.scales or ())
+        raise DatasetError(
+            f"{degradation.name} is not defined at scale {scale}. Type {offered}, or {_instead(scale)}."
+        )
+    if not _changes_images(degradation, scale):
+        raise DatasetError(
+            f"{degradation.id} at scale {scale} gives the HR image itself as LR: nothing is to be restored. "
+            f"Type a larger --scale, or {_instead(scale)}."
+        )
+
+
+def _instead(scale: int) -> str:
+    degradations = map(get, names())
+    fit = [way.name for way in degradations if _is_defined(way, scale) and _changes_images(way, scale)]
+    return f"--degradation with one of: {', '.join(fit)}" if fit else "choose another degradation"
+
+
+def _is_defined(degradation: Degradation, scale: int) -> bool:
+    return degradation.scales is None or scale in degradation.scales
+
+
+def _changes_images(degradation: Degradation, scale: int) -> bool:
+    """Whether the 8-bit LR is anything but HR; without magnification and noise a busy image is tried."""
+    if scale > 1 or degradation.stochastic:
+        return True
+    import torch
+
+    probe = (torch.arange(64, dtype=torch.float64) * 37 % 64 * 4 / 255).reshape(1, 1, 8, 8)
+    return not torch.equal(quantise(degradation(probe, scale)), quantise(probe))
 
 
 @functools.lru_cache(maxsize=256)
 def _create(name: str, changed: tuple[tuple[str, float], ...]) -> Degradation:
-    card = _CARDS[name]
+    card = DEGRADATIONS.get(name)
     values = with_defaults(dict(changed), card.settings)
     parts = card.build(values)
     return Degradation(
@@ -166,51 +204,50 @@ def _scanned_settings(spot: float) -> tuple[Setting, ...]:
 
 # The cubic kernel reaches 2 LR pixels from the centre of an LR pixel, so 1.5 beyond its edge; OpenCV's, which
 # is not stretched, 2 HR pixels: half an LR pixel beyond its edge at scale 2, and no further at any other.
-_CARDS = {
-    card.name: card
-    for card in (
-        DegradationCard(
-            "bicubic",
-            1,
-            "MATLAB imresize, antialiased, a = -0.5: the convention of the SR literature",
-            _fixed(Shrink("bicubic"), 2),
-        ),
-        DegradationCard(
-            "area", 1, "mean over scale x scale pixels: detector binning", _fixed(Shrink("area"), 0)
-        ),
-        DegradationCard(
-            "bicubic_legacy",
-            1,
-            "bicubic, rounded to 8 bits after each axis, border replicated: the LR files of Set5 and Set14",
-            _fixed(legacy_bicubic, 2),
-        ),
-        DegradationCard(
-            "cv2_cubic",
-            1,
-            "OpenCV INTER_CUBIC, NOT antialiased, a = -0.75, as the authors of CSM-SR; not MATLAB's bicubic",
-            _fixed(Shrink("cv2_cubic"), 1),
-        ),
-        DegradationCard(
-            "sem_pixel",
-            1,
-            "sharp beam spot point-sampled at the LR pixels (aliased), counted electrons, read noise",
-            _scanned_spot,
-            _scanned_settings(0.35),
-        ),
-        DegradationCard(
-            "sem_defocus",
-            1,
-            "defocused beam spot point-sampled at the LR pixels, counted electrons, read noise",
-            _scanned_spot,
-            _scanned_settings(0.6),
-        ),
-        DegradationCard(
-            "sem_lowdose",
-            1,
-            "the HR pixels at a low dose: counted electrons and read noise, scale 1 only",
-            _dose_only,
-            _DOSE,
-            (1,),
-        ),
-    )
-}
+_CARDS = (
+    DegradationCard(
+        "bicubic",
+        1,
+        "MATLAB imresize, antialiased, a = -0.5: the convention of the SR literature",
+        _fixed(Shrink("bicubic"), 2),
+    ),
+    DegradationCard("area", 1, "mean over scale x scale pixels: detector binning", _fixed(Shrink("area"), 0)),
+    DegradationCard(
+        "bicubic_legacy",
+        1,
+        "bicubic, rounded to 8 bits after each axis, border replicated: the LR files of Set5 and Set14",
+        _fixed(legacy_bicubic, 2),
+    ),
+    DegradationCard(
+        "cv2_cubic",
+        1,
+        "OpenCV INTER_CUBIC, NOT antialiased, a = -0.75, as the authors of CSM-SR; not MATLAB's bicubic",
+        _fixed(Shrink("cv2_cubic"), 1),
+    ),
+    DegradationCard(
+        "sem_pixel",
+        1,
+        "sharp beam spot point-sampled at the LR pixels (aliased), counted electrons, read noise",
+        _scanned_spot,
+        _scanned_settings(0.35),
+    ),
+    DegradationCard(
+        "sem_defocus",
+        1,
+        "defocused beam spot point-sampled at the LR pixels, counted electrons, read noise",
+        _scanned_spot,
+        _scanned_settings(0.6),
+    ),
+    DegradationCard(
+        "sem_lowdose",
+        1,
+        "the HR pixels at a low dose: counted electrons and read noise, scale 1 only",
+        _dose_only,
+        _DOSE,
+        (1,),
+    ),
+)
+
+DEGRADATIONS: Registry[DegradationCard] = Registry("degradation", error=DatasetError)
+for _card in _CARDS:
+    DEGRADATIONS.register(_card.name, _card, __name__)

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.base import Pixels
 from srbench.datasets.images.decode import MAX_PIXELS, MIN_SIDE, BadImage, decode
+from srbench.utils.image import Pixels
 
 # Search from here down, as a share of the height; no instrument draws a higher bar.
 _SEARCH_FROM = 0.55

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.base import Pixels
 from srbench.utils.errors import DatasetError
+from srbench.utils.image import Pixels
 
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2

@@ -126,7 +126,7 @@ def resize(
         Keys, Cubic convolution interpolation, IEEE TASSP 29(6), 1981, eq. 15 with a = -1/2.
     """
     if isinstance(kernel, str) and kernel not in KERNELS:
-        raise unknown_name("resize kernel", kernel, KERNELS)
+        raise unknown_name("resize kernel", kernel, KERNELS, DatasetError)
     if not image.is_floating_point() or image.ndim < 2:
         raise DatasetError(
             f"resize expects floating-point pixels (..., H, W), found {image.dtype} {tuple(image.shape)}; "

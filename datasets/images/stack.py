@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.base import Pixels
 from srbench.datasets.images.decode import (
     MAX_PIXELS,
     MIN_SIDE,
@@ -24,6 +23,7 @@ from srbench.datasets.images.decode import (
     significant_bits,
     to_grey,
 )
+from srbench.utils.image import Pixels
 
 _FULL_SCALES = ((1.0, 65535.0), (255.0, 257.0), (65535.0, 1.0))
 

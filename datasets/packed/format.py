@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.base import DatasetCard, Micrograph, MicrographSet, Pixels
+from srbench.datasets.base import DatasetCard, Micrograph, MicrographSet
 from srbench.utils.errors import DatasetError, DatasetMissing
 from srbench.utils.files import canonical_json
+from srbench.utils.image import Pixels
 
 FORMAT = 2
 MANIFEST = "manifest.json"

@@ -21,10 +21,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from srbench.datasets.base import Pixels
 from srbench.datasets.packed.format import ALIGNMENT, Stored, view_of
 from srbench.datasets.packed.writer import AdoptedShard
 from srbench.utils.files import flush, little_endian, pixel_hash, writing_to
+from srbench.utils.image import Pixels
 
 JOURNAL = "journal"
 _AT_ONCE = 32

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from srbench.datasets.base import Micrograph, Pixels, VerifyReport
+from srbench.datasets.base import Micrograph, VerifyReport
 from srbench.datasets.packed.format import (
     ALIGNMENT,
     FORMAT,
@@ -38,9 +38,10 @@ from srbench.utils.files import (
     locked,
     pixel_hash,
     sha256_file,
-    write_atomically,
+    write_bytes,
     writing_to,
 )
+from srbench.utils.image import Pixels
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 SHARD_BYTES = 1 << 30
@@ -307,8 +308,8 @@ class PackWriter:
             self.definition.terms,
             self.definition.source,
         )
-        write_atomically(self.folder / manifest.index, index)
-        write_atomically(self.folder / MANIFEST, canonical_json(asdict(manifest)))
+        write_bytes(self.folder / manifest.index, index)
+        write_bytes(self.folder / MANIFEST, canonical_json(asdict(manifest)))
         flush_folder(self.folder)
         _remove_unused(self.folder, manifest)
         return manifest

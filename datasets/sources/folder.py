@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from srbench.datasets.base import DatasetCard, DatasetSource, DatasetState, Micrograph, Pixels, Split
+from srbench.datasets.base import DatasetCard, DatasetSource, DatasetState, Micrograph, Split
 from srbench.datasets.images.databar import DecodedMicrograph, decode_micrograph
 from srbench.datasets.images.decode import SUFFIXES, BadImage, decode_labels
 from srbench.datasets.packed.format import PackedSet, Stored
@@ -23,6 +23,7 @@ from srbench.datasets.registry import register_dataset
 from srbench.datasets.splits import check_groups, split_groups
 from srbench.utils.errors import DatasetError, DatasetMissing
 from srbench.utils.files import pixel_hash
+from srbench.utils.image import Pixels
 from srbench.utils.paths import home
 
 GROUPS = "groups.csv"

@@ -25,7 +25,7 @@ from srbench.datasets.packed.source import PackedSource
 from srbench.datasets.packed.writer import PackWriter, packing
 from srbench.datasets.registry import register_dataset
 from srbench.utils.errors import DatasetError
-from srbench.utils.files import digest_of, locked
+from srbench.utils.files import hash_file, locked
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 URL_VARIABLE = "SRBENCH_N2N_SEM_URL"
@@ -48,7 +48,7 @@ class N2nSem(PackedSource):
         kind="real",
         summary="two fields, each scanned seven times at growing dwell times: real noise and its ceiling",
         licence="CC-BY-4.0",
-        citation="Buchholz, Krull, Shahidi, Pigino, Jekely and Jug, Content-aware image restoration for "
+        citation="Buchholz, Krull, Shahidi, Pigino, Jekely and Jug, FileHash-aware image restoration for "
         "electron microscopy, Methods in Cell Biology 152, 277-289",
         obtain=("fetch", "import"),
         urls=(_URL,),
@@ -78,7 +78,7 @@ class N2nSem(PackedSource):
             folder = folder / ARCHIVE
         source = "a folder"
         if not folder.is_dir():
-            sha256 = digest_of(folder).content.sha256
+            sha256 = hash_file(folder).result.sha256
             source = f"{folder.name} (sha256 {sha256})"
             if sha256 != SHA256:
                 progress(f"{folder.name} is not the published file: sha256 {sha256[:12]}")

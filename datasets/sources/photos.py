@@ -22,7 +22,7 @@ from srbench.datasets.images.decode import BadImage, decode_bytes
 from srbench.datasets.packed.source import PackedSource
 from srbench.datasets.packed.writer import PackWriter, packing
 from srbench.utils.errors import DatasetError
-from srbench.utils.files import digest_of, locked, pixel_hash
+from srbench.utils.files import hash_file, locked, pixel_hash
 from srbench.utils.paths import home
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
@@ -268,7 +268,7 @@ class PhotographSource(PackedSource):
             if container.is_dir():
                 sources.append("a folder")
                 continue
-            md5 = digest_of(container).content.md5
+            md5 = hash_file(container).result.md5
             sources.append(f"{container.name} (md5 {md5})")
             if published and md5 not in published.values():
                 expected = published.get(container.name, ", ".join(published.values()))

@@ -18,15 +18,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from srbench.datasets.base import (
-    DatasetCard,
-    DatasetState,
-    ImportReport,
-    Micrograph,
-    Pixels,
-    Split,
-    VerifyReport,
-)
+from srbench.datasets.base import DatasetCard, DatasetState, ImportReport, Micrograph, Split, VerifyReport
 from srbench.datasets.download import Remote, RetryPolicy, download_all
 from srbench.datasets.images.decode import BadImage, decode
 from srbench.datasets.packed.source import PackedSource
@@ -34,6 +26,7 @@ from srbench.datasets.packed.writer import packing
 from srbench.datasets.registry import register_dataset
 from srbench.utils.errors import DatasetError
 from srbench.utils.files import locked, pixel_hash, sha256_file
+from srbench.utils.image import Pixels
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 URL_VARIABLE = "SRBENCH_SEM_OPEN_URL"

@@ -10,7 +10,6 @@ Each scene has small features of half to one and a half LR pixels at x4, and lam
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from srbench.datasets.base import (
     VerifyReport,
 )
 from srbench.datasets.registry import register_dataset
-from srbench.utils.errors import DatasetError
+from srbench.utils.errors import DatasetError, near_miss
 from srbench.utils.paths import home
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
@@ -118,8 +117,7 @@ class SyntheticSet(MicrographSet):
 
     def _entry(self, image_id: str) -> Mapping[str, Any]:
         if image_id not in self._entries:
-            near = difflib.get_close_matches(image_id, self._entries, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = near_miss(image_id, self._entries)
             raise DatasetError(f"{self.name} has no image {image_id!r}{hint}; its images list all ids.")
         return self._entries[image_id]
 

@@ -6,8 +6,6 @@ maps, from which ``imaging`` makes a micrograph. Truth holds what a measurement 
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +14,8 @@ from typing import Any
 from srbench.datasets.synthetic.geometry import FineGrid
 from srbench.datasets.synthetic.imaging import Layers, Optics
 from srbench.datasets.synthetic.rng import RandomStream
+from srbench.utils.errors import DatasetError
+from srbench.utils.registry import Registry
 
 
 class Scene(ABC):
@@ -56,7 +56,13 @@ class SceneKind:
     sample: SceneFunction
 
 
-_registered: dict[str, SceneKind] = {}
+SCENE_KINDS: Registry[SceneKind] = Registry(
+    "kind of scene",
+    package="srbench.datasets.synthetic.kinds",
+    marker="@register_scene",
+    error=DatasetError,
+)
+_codes: dict[str, int] = {}
 
 
 def register_scene(code: int) -> Callable[[SceneFunction], SceneFunction]:
@@ -67,25 +73,21 @@ def register_scene(code: int) -> Callable[[SceneFunction], SceneFunction]:
             particles 5, patterned 6, porous 7, powder 8, tips 9.
 
     Raises:
-        ValueError: another kind has this name or code.
+        DatasetError: another kind has this name or code.
     """
 
     def register(sample: SceneFunction) -> SceneFunction:
         kind = SceneKind(sample.__name__, code, sample)
-        for other in _registered.values():
-            if (other.name == kind.name) != (other.code == kind.code):
-                raise ValueError(
-                    f"Scene kind {kind.name!r} (code {code}) clashes with {other.name!r} (code {other.code})."
-                )
-        _registered[kind.name] = kind
+        same = [other for other in _codes if (other == kind.name) != (_codes[other] == code)]
+        if same:
+            raise DatasetError(f"Scene kind {kind.name!r} (code {code}) clashes with {same[0]!r}.")
+        SCENE_KINDS.register(kind.name, kind, sample.__module__)
+        _codes[kind.name] = code
         return sample
 
     return register
 
 
 def scene_kinds() -> Mapping[str, SceneKind]:
-    """All kinds by name; imports every file of this package once."""
-    package = importlib.import_module("srbench.datasets.synthetic")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"srbench.datasets.synthetic.{module.name}")
-    return dict(sorted(_registered.items()))
+    """All kinds by name."""
+    return {kind.name: kind for kind in SCENE_KINDS.values()}

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 import srbench
-from helpers.loading import HELPERS, load
+from helpers.loading import HELPERS, load, models_as_before
 from srbench import datasets, models, weights
 from srbench.checks import finding_of
 from srbench.datasets import MicrographSet, degrade
 from srbench.datasets import lr_images as lr_cache
 from srbench.evaluation.evaluate import EvaluationSummary
-from srbench.models import registry
 from srbench.store import Manifest, ScoreStore
 from srbench.weights.io import header_of
 
@@ -38,21 +37,19 @@ def cheats(tmp_path_factory: pytest.TempPathFactory, scenes: MicrographSet) -> I
     """The cheats in a folder of their own, with what they remember beside them."""
     folder = tmp_path_factory.mktemp("cheats")
     shutil.copy(HELPERS / "memorising_models.py", folder)
-    module = load("memorising_models", folder)
-    fake = fakes.FakeSet(6, name="cheated")
-    bicubic = degrade.get("bicubic")
-    memory = {}
-    for data in (fake, scenes):
-        for image in data.split("test"):
-            hr = lr_cache.cut_to_scale(data.pixels(image.id), SCALE)
-            memory[module.key_of(lr_cache.lr_image(hr, bicubic, SCALE))] = hr
-    np.savez(folder / "memory.npz", **memory)
-    with pytest.MonkeyPatch.context() as patch:
+    with models_as_before(), pytest.MonkeyPatch.context() as patch:
+        module = load("memorising_models", folder)
+        fake = fakes.FakeSet(6, name="cheated")
+        bicubic = degrade.get("bicubic")
+        memory = {}
+        for data in (fake, scenes):
+            for image in data.split("test"):
+                hr = lr_cache.cut_to_scale(data.pixels(image.id), SCALE)
+                memory[module.key_of(lr_cache.lr_image(hr, bicubic, SCALE))] = hr
+        np.savez(folder / "memory.npz", **memory)
         patch.setenv("SRBENCH_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("OMP_NUM_THREADS", "1")
         yield module
-    for name in module.NAMES:
-        registry._registered.pop(name)
 
 
 def evaluated(

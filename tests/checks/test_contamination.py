@@ -20,7 +20,7 @@ from srbench.checks import contamination as hygiene
 from srbench.checks import contamination as same_field
 from srbench.checks.contamination import Picture, known
 from srbench.datasets import DatasetCard, Micrograph, MicrographSet, near_duplicates
-from srbench.datasets.base import Pixels
+from srbench.utils.image import Pixels
 from srbench.utils.progress import silent
 from srbench.weights import WeightsHeader
 

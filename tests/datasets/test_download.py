@@ -15,7 +15,7 @@ import requests
 from srbench.datasets import download
 from srbench.datasets.download import PartialFile, Remote, RetryPolicy, download_all
 from srbench.utils.errors import DatasetError
-from srbench.utils.files import Content
+from srbench.utils.files import FileHash
 
 QUICK = RetryPolicy(attempts=4, backoff=0.0, timeout=2.0)
 CONTENT = {f"/file{index}": bytes([index]) * (70_000 + index) for index in range(6)}
@@ -174,7 +174,7 @@ def test_md5_and_size_decide_where_they_are_what_is_known(server, tmp_path):
         on_file=lambda remote, content: seen.update({remote.path.name: content}),
     )
     check(tmp_path, ["/file1", "/file2"])
-    assert seen["file1"] == Content(len(body), right, hashlib.sha256(body).hexdigest())
+    assert seen["file1"] == FileHash(len(body), right, hashlib.sha256(body).hexdigest())
     assert seen["file2"].sha256 == hashlib.sha256(CONTENT["/file2"]).hexdigest()
     with pytest.raises(DatasetError, match=r"file3: wrong content: md5 [0-9a-f]{32}, expected 0{32}; d"):
         download_all([wanted("/file3", md5="0" * 32)], retry=QUICK)
@@ -200,7 +200,7 @@ def test_a_file_too_short_on_the_server_is_kept_for_a_better_day(server, tmp_pat
 
 
 def test_short_answers_are_put_together(server, tmp_path):
-    """Content-Length is of what the server believes, half of the rest each time: no failure it would see."""
+    """FileHash-Length is of what the server believes, half of the rest each time: no failure it would see."""
     server.script = {"/file1": ["short", "short", "short"]}
     body = CONTENT["/file1"]
     download_all([Remote(server.url("/file1"), tmp_path / "file1", size=len(body))], retry=QUICK)
@@ -378,9 +378,9 @@ def test_what_is_there_counts_from_the_start(server, tmp_path):
 def test_nothing_is_hashed_twice(server, tmp_path, monkeypatch):
     """Whatever the number of attempts, a file left by an earlier call is read once, a new one never."""
     read = []
-    original = download.digest_of
+    original = download.hash_file
     monkeypatch.setattr(
-        download, "digest_of", lambda path, told: read.append(path.name) or original(path, told)
+        download, "hash_file", lambda path, told: read.append(path.name) or original(path, told)
     )
     server.script = {"/file1": ["truncate"] * 3, "/file2": ["truncate"] * 3}
     (tmp_path / "file1.part").write_bytes(CONTENT["/file1"][:100])

@@ -1,5 +1,6 @@
 """Names to datasets: listing stays light, near misses are offered, other distributions can add."""
 
+import copy
 import subprocess
 import sys
 from dataclasses import replace
@@ -57,12 +58,10 @@ def test_entry_points_of_other_distributions_are_loaded(monkeypatch, tmp_path):
         "    card = replace(Folder.card, name='theirs', module='')\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    point = EntryPoint("theirs", "their_dataset", registry.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    registry._load_all.cache_clear()
-    try:
-        assert "theirs" in dataset_names()
-        assert source("theirs:/x").card.module == "their_dataset"
-    finally:
-        registry._load_all.cache_clear()
+    point = EntryPoint("theirs", "their_dataset", "srbench.datasets")
+    monkeypatch.setattr("srbench.utils.registry.entry_points", lambda group: [point])
+    fresh = copy.deepcopy(registry.DATASETS)
+    fresh._index = None
+    monkeypatch.setattr(registry, "DATASETS", fresh)
+    assert "theirs" in dataset_names()
+    assert source("theirs:/x").card.module == "their_dataset"

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import srbench
-from helpers.loading import load
+from helpers.loading import load, models_as_before
 from srbench import weights
 from srbench.datasets import degrade
 from srbench.datasets import lr_images as lr_cache
 from srbench.metrics.protocol import named
-from srbench.models import create, registry
+from srbench.models import create
 from srbench.store import ScoreStore
 
 SCALE = 4
@@ -29,12 +29,10 @@ ColourSet: Any = load("fake_set").ColourSet
 
 @pytest.fixture(scope="module", autouse=True)
 def _fakes() -> Iterator[None]:
-    names = load("fake_models").NAMES
-    with pytest.MonkeyPatch.context() as patch:
+    with models_as_before(), pytest.MonkeyPatch.context() as patch:
+        load("fake_models")
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
-    for name in names:
-        registry._registered.pop(name, None)
 
 
 def cubic(x: Any) -> Any:

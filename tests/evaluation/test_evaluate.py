@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import srbench
-from helpers.loading import HELPERS, load
+from helpers.loading import HELPERS, load, models_as_before
 from srbench import datasets, models, weights
 from srbench.config import EvaluationConfig
 from srbench.datasets import DatasetError, degrade
@@ -31,7 +31,7 @@ from srbench.evaluation.messages import ImageDone, WorkerJob
 from srbench.evaluation.scorer import Scorer, choose_metrics
 from srbench.evaluation.worker_client import run_worker
 from srbench.metrics.protocol import named
-from srbench.models import ModelError, registry
+from srbench.models import ModelError
 from srbench.statistics import leaderboard as statistics
 from srbench.store import CONTROL, REFERENCES, Manifest, ScoreStore
 from srbench.utils.errors import SrbenchError
@@ -44,14 +44,12 @@ FakeSet: Any = load("fake_set").FakeSet
 
 @pytest.fixture(scope="module", autouse=True)
 def _fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    names = load("fake_models").NAMES
     home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
+    with models_as_before(), pytest.MonkeyPatch.context() as patch:
+        load("fake_models")
         patch.setenv("SRBENCH_HOME", str(home))
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
-    for name in names:
-        registry._registered.pop(name)
 
 
 @pytest.fixture(scope="module")

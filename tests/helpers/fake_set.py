@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from srbench.datasets import DatasetCard, Micrograph, MicrographSet
-from srbench.datasets.base import Pixels
+from srbench.utils.image import Pixels
 
 
 def texture(seed: int, height: int, width: int) -> Pixels:

@@ -1,11 +1,18 @@
-"""Running a file of helpers anew."""
+"""Running a file of helpers anew, and taking back what it registered."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+
+import pytest
+
+from srbench.models import registry
 
 HELPERS = Path(__file__).parent
 
@@ -18,3 +25,11 @@ def load(name: str, folder: Path = HELPERS) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@contextlib.contextmanager
+def models_as_before() -> Iterator[None]:
+    """Models registered inside are unknown afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "MODELS", copy.deepcopy(registry.MODELS))
+        yield

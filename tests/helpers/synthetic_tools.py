@@ -24,7 +24,7 @@ from srbench.datasets.base import SPLITS
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import VERSION, SyntheticScene, noisy_scan, scene_hashes
 from srbench.utils.errors import DatasetError
-from srbench.utils.files import write_atomically
+from srbench.utils.files import write_bytes
 
 Picture = NDArray[np.uint8]
 
@@ -126,7 +126,7 @@ def main() -> None:
     else:
         sheet = contact_sheet(arguments.real)
         content = cv2.imencode(".png", sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
-    write_atomically(arguments.target, content)
+    write_bytes(arguments.target, content)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -21,10 +22,9 @@ OWN = {"nearest", "bilinear", "bicubic", "lanczos", "vdsr", "edsr", "srgan"}
 @pytest.fixture
 def empty_registry(monkeypatch):
     """Registrations of a test vanish with it."""
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    registry._index.cache_clear()
-    yield
-    registry._index.cache_clear()
+    fresh = copy.deepcopy(registry.MODELS)
+    fresh._index = None
+    monkeypatch.setattr(registry, "MODELS", fresh)
 
 
 def register(name, module="a.b", **changes):
@@ -157,7 +157,7 @@ def test_other_distributions_add_models_by_entry_point(empty_registry, monkeypat
     (tmp_path / f"{module}.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
     points = {"srbench.models": [SimpleNamespace(name="guest", module=module)]}
-    monkeypatch.setattr(registry, "entry_points", lambda group: points.get(group, []))
+    monkeypatch.setattr("srbench.utils.registry.entry_points", lambda group: points.get(group, []))
     assert "guest" in model_names()
     assert module not in sys.modules
     if loaded_late:
@@ -168,7 +168,7 @@ def test_other_distributions_add_models_by_entry_point(empty_registry, monkeypat
 
 def test_an_entry_point_cannot_take_the_place_of_our_own_model(empty_registry, monkeypatch):
     thief = SimpleNamespace(name="vdsr", module="no.such.module")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [thief])
+    monkeypatch.setattr("srbench.utils.registry.entry_points", lambda group: [thief])
     assert card("vdsr").module == "srbench.models.baselines.vdsr"
 
 

@@ -13,21 +13,20 @@ import numpy as np
 import pytest
 
 import srbench
-from helpers.loading import load
+from helpers.loading import load, models_as_before
 from srbench import models
 from srbench.datasets import DatasetCard, Micrograph, MicrographSet
 from srbench.datasets import lr_images as lr_cache
-from srbench.datasets.base import Pixels
 from srbench.evaluation import worker_client as errands
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.messages import Finished, ImageDone, Isolated, Ready, Warm, WorkerJob
 from srbench.evaluation.worker_client import run_worker
-from srbench.models import registry
 from srbench.sandbox import apply as applying
 from srbench.sandbox import linux as linux_means
 from srbench.sandbox import policy_for_job
 from srbench.sandbox.linux import Unavailable
 from srbench.store import ScoreStore
+from srbench.utils.image import Pixels
 
 
 def _has_landlock() -> bool:
@@ -42,10 +41,8 @@ needs_landlock = pytest.mark.skipif(not _has_landlock(), reason="this kernel off
 
 @pytest.fixture(scope="module", autouse=True)
 def _thieves() -> Iterator[ModuleType]:
-    module = load("sandbox_models")
-    yield module
-    for name in module.NAMES:
-        registry._registered.pop(name)
+    with models_as_before():
+        yield load("sandbox_models")
 
 
 class OnDisk(MicrographSet):

@@ -16,11 +16,12 @@ from helpers import training_fakes
 def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     from srbench.datasets import registry as datasets
     from srbench.models import registry as models
+    from srbench.utils.errors import DatasetError, ModelError
+    from srbench.utils.registry import Registry
 
     monkeypatch.setenv("SRBENCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(datasets, "_load_all", lambda: None)
-    monkeypatch.setattr(datasets, "_registered", {})
-    monkeypatch.setattr(models, "_registered", {})
+    monkeypatch.setattr(datasets, "DATASETS", Registry("dataset", error=DatasetError))
+    monkeypatch.setattr(models, "MODELS", Registry("model", error=ModelError))
     training_fakes.register_fakes()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

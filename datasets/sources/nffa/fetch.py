@@ -26,7 +26,7 @@ from srbench.datasets.download import (
 from srbench.datasets.sources.nffa.b2share import B2Share, Listing, RecordUnavailable, describe
 from srbench.datasets.sources.nffa.releases import CLASSES, V2, Identity, Source, Tar, identify
 from srbench.utils.errors import DatasetError
-from srbench.utils.files import Content, digest_of, locked, read_sealed, write_sealed
+from srbench.utils.files import FileHash, hash_file, locked, read_checksummed, write_checksummed
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 INVENTORY = "archives.json"
@@ -107,7 +107,7 @@ def read_inventory(folder: Path) -> Inventory | None:
     Raises:
         DatasetError: it has changed since it was written.
     """
-    raw = read_sealed(folder / INVENTORY, "Delete it and fetch or import the dataset again.")
+    raw = read_checksummed(folder / INVENTORY, "Delete it and fetch or import the dataset again.")
     if raw is None:
         return None
     archives = tuple(Archive(**{**item, "path": Path(item["path"])}) for item in raw["archives"])
@@ -123,7 +123,9 @@ def write_inventory(folder: Path, inventory: Inventory, **remarks: str) -> None:
     identity = inventory.identity
     archives = [{**asdict(archive), "path": str(archive.path)} for archive in inventory.archives]
     release = {"version": identity.version, "release": identity.title}
-    write_sealed(folder / INVENTORY, {**release, **remarks, "record": inventory.record, "archives": archives})
+    write_checksummed(
+        folder / INVENTORY, {**release, **remarks, "record": inventory.record, "archives": archives}
+    )
 
 
 def locate(folder: Path) -> dict[str, Path]:
@@ -155,7 +157,7 @@ def locate(folder: Path) -> dict[str, Path]:
     )
 
 
-def hash_tars(tars: Mapping[str, Path], progress: ProgressCallback = silent) -> dict[str, Content]:
+def hash_tars(tars: Mapping[str, Path], progress: ProgressCallback = silent) -> dict[str, FileHash]:
     """Size and hashes of each tar, by class; several are read at a time.
 
     Raises:
@@ -165,14 +167,14 @@ def hash_tars(tars: Mapping[str, Path], progress: ProgressCallback = silent) -> 
     done = dict.fromkeys(tars, 0)
     total = sum(path.stat().st_size for path in tars.values())
 
-    def read(category: str) -> Content:
+    def read(category: str) -> FileHash:
         def on_progress(size: int) -> None:
             with lock:
                 done[category] = size
                 progress(ProgressEvent("hash", sum(done.values()), total, "B"))
 
         try:
-            return digest_of(tars[category], on_progress).content
+            return hash_file(tars[category], on_progress).result
         except OSError as error:
             raise DatasetError(f"{tars[category]} cannot be read: {error.strerror or error}.") from error
 
@@ -181,7 +183,7 @@ def hash_tars(tars: Mapping[str, Path], progress: ProgressCallback = silent) -> 
 
 
 def inventory_entries(
-    tars: Mapping[str, Path], contents: Mapping[str, Content], *, downloaded: bool
+    tars: Mapping[str, Path], contents: Mapping[str, FileHash], *, downloaded: bool
 ) -> Iterable[Archive]:
     """What to write down of tars that were just hashed."""
     for category, path in sorted(tars.items()):
@@ -253,7 +255,7 @@ class FetchRequest:
     def begun(self) -> str:
         """The record that an interrupted download began with; empty where there was none."""
         remedy = f"Delete {self.archives} and fetch {self.name} again."
-        return str((read_sealed(self.archives / _CHOSEN, remedy) or {}).get("record", ""))
+        return str((read_checksummed(self.archives / _CHOSEN, remedy) or {}).get("record", ""))
 
 
 def fetch_archives(request: FetchRequest, repository: B2Share, progress: ProgressCallback) -> Inventory:
@@ -271,7 +273,7 @@ def fetch_archives(request: FetchRequest, repository: B2Share, progress: Progres
         imported = _imported(request.folder, expected)
         missing = {name: tar for name, tar in expected.items() if name not in imported}
         _check_room(request, missing)
-        write_sealed(request.archives / _CHOSEN, {"record": source.record.ids[0]})
+        write_checksummed(request.archives / _CHOSEN, {"record": source.record.ids[0]})
         contents = _download(request, source, listing, missing, repository, progress)
     tars = {name: request.archives / f"{name}.tar" for name in contents}
     archives = [*imported.values(), *inventory_entries(tars, contents, downloaded=True)]
@@ -389,17 +391,17 @@ def _download(
     tars: Mapping[str, Tar],
     repository: B2Share,
     progress: ProgressCallback,
-) -> dict[str, Content]:
+) -> dict[str, FileHash]:
     """Size and hashes of each tar; what arrives before a failure goes into the lock file all the same."""
     others = sorted(set(listing.files) - {f"{name}.tar" for name in CLASSES})
     if others:
         progress(f"Left alone, being no tars of the ten classes: {', '.join(others)}.")
     record = source.record
     progress(f'From record {record.ids[0]}, "{record.title}", to {request.archives}')
-    contents: dict[str, Content] = {}
+    contents: dict[str, FileHash] = {}
     lock_file = request.folder / LOCK_FILE
 
-    def on_file(remote: Remote, content: Content) -> None:
+    def on_file(remote: Remote, content: FileHash) -> None:
         name = remote.path.stem
         contents[name] = content
         if not tars[name].md5:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from srbench.datasets import near_duplicates
-from srbench.datasets.base import ImportReport, Micrograph, Pixels
+from srbench.datasets.base import ImportReport, Micrograph
 from srbench.datasets.images.archives import ArchiveError, Limits, members
 from srbench.datasets.images.databar import find_databar, has_databar
 from srbench.datasets.images.decode import (
@@ -39,7 +39,8 @@ from srbench.datasets.packed.staging import Staged, Staging, finished_shards, re
 from srbench.datasets.packed.writer import SHARD_BYTES, Definition, PackWriter, packing
 from srbench.datasets.splits import check_groups, split_hash, split_images
 from srbench.utils.errors import DatasetError
-from srbench.utils.files import canonical_json, locked, pixel_hash, write_atomically
+from srbench.utils.files import canonical_json, locked, pixel_hash, write_bytes
+from srbench.utils.image import Pixels
 from srbench.utils.parallel import ProcessPool, in_order, processes
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
@@ -350,7 +351,7 @@ class _Packing:
         with packing(self.folder, **asdict(definition)) as writer:
             self._adopt(writer)
             summary = _summary(micrographs, clusters, self.skipped)
-            write_atomically(self.folder / SUMMARY, canonical_json(summary))
+            write_bytes(self.folder / SUMMARY, canonical_json(summary))
             return writer.finish(micrographs, skipped=self.skipped, notes=self._notes())
 
     def _staged(self) -> Iterator[_Image]:

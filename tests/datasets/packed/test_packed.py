@@ -404,8 +404,8 @@ KILLED = """
         time.sleep(60)
 
     if moment == "before the manifest":
-        real = storage.write_atomically
-        pack_writer.write_atomically = lambda path, data: (
+        real = storage.write_bytes
+        pack_writer.write_bytes = lambda path, data: (
             hang() if path.name == "manifest.json" else real(path, data)
         )
     with pack_writer.packing(folder, name="toy", version="2", shard_bytes=5000) as writer:

@@ -263,7 +263,7 @@ def test_killed_while_the_pack_is_made(built, reference, tmp_path, pause):
     assert content(folder) == content(reference[0])
 
 
-@pytest.mark.parametrize("step", ["write_atomically", "packing", "split_images"])
+@pytest.mark.parametrize("step", ["write_bytes", "packing", "split_images"])
 def test_a_failure_while_the_pack_is_made_costs_nothing_that_was_staged(
     built, reference, tmp_path, monkeypatch, step
 ):

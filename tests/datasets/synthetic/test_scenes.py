@@ -296,10 +296,12 @@ def test_kinds_are_found_by_reading_the_package():
 
 
 def test_a_new_kind_cannot_take_the_seeds_of_another():
+    from srbench.utils.errors import DatasetError
+
     def sponges(stream, size):
         return scene_kinds()["porous"].sample(stream, size)
 
-    with pytest.raises(ValueError, match="clashes with 'porous'"):
+    with pytest.raises(DatasetError, match="clashes with 'porous'"):
         register_scene(code=7)(sponges)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ from srbench.utils.errors import SrbenchError
 @pytest.fixture(autouse=True)
 def _registry_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     registry.list_metrics()
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(registry, "METRICS", copy.deepcopy(registry.METRICS))
     monkeypatch.setattr(curves, "_curves", dict(curves._curves))
     yield
 

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal.windows import tukey as scipy_tukey
 
-from srbench.metrics.registry import Plane
 from srbench.metrics.spectrum import RingSums, ring_layout, ring_sums, tukey, windowed_spectrum
+from srbench.utils.image import Plane
 
 SIZES = [(32, 32), (33, 33), (32, 47), (45, 34), (40, 33)]
 
