@@ -25,7 +25,7 @@ def main() -> None:
     torch.set_num_threads(2)
     model = models.create(name, scale=scale, variant=variant)
     pixels = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
-    print("plan:", Tiler(model, output="uint8").plan(height, width))
+    print("tiling:", Tiler(model, output="uint8").tiling(height, width))
     start = time.perf_counter()
     sr = super_resolve(model, pixels)
     seconds = time.perf_counter() - start

@@ -1,36 +1,33 @@
-"""Guard ``pinned_degradation``: the LR images that a model was given are those that the row names.
+"""Check ``degradation``: the LR images that a model was given are those that the row names.
 
 LR is made again from HR and compared with the bytes of the pack. Sums run in float64, ties round in one way
-and noise is a function of the image's name, so that a version of a degradation has one result: any difference
-fails. Its size tells what it is. Below 60 dB other pixels were given: another kernel, another image, an
-earlier state of the data. Above it few pixels differ, or by a grey level, as after damage or with another
-version of the arithmetic; the scores still do not belong to the name.
+and noise is a function of the image's name, so a version of a degradation has one result: any difference
+fails. Below 60 dB other pixels were given: another kernel, another image, an earlier state of the data. Above
+it few pixels differ, or by a grey level, as after damage or with another version of the arithmetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.checks.base import Finding, Status
+from srbench.checks.base import CheckResult
 from srbench.datasets import DatasetError, Micrograph, MicrographSet, degrade
 from srbench.datasets.degrade import Degradation
-from srbench.datasets.lr_images import Entry, LrCache, cut_to_scale, lr_image, position_of
+from srbench.datasets.lr_images import LrCache, cut_to_scale, lr_image, position_of
 from srbench.metrics.fidelity import psnr
 from srbench.metrics.protocol import Protocol
 from srbench.utils.files import sha256_file
 from srbench.utils.image import Pixels
 
-GUARD = "pinned_degradation"
+DEGRADATION = "degradation"
 SAMPLE = 3
 """Images made again unless all are."""
 
 OTHER_PIXELS = 60.0
 """dB below which a difference cannot be one of rounding: a grey level in every fifteenth pixel."""
-
-Bytes = NDArray[np.uint8]
 
 LOOKS_LIKE = 45.0
 """dB from which on another library's version of a kernel is recognised: a grey level in each pixel is 48."""
@@ -44,11 +41,11 @@ def check(
     scale: int,
     *,
     every: bool,
-) -> Finding:
+) -> CheckResult:
     """Make LR again and compare.
 
     Args:
-        micrographs: where HR is.
+        micrographs: the data set with HR.
         images: those that are scored.
         lr: the pack that models were given.
         degradation: what the rows name.
@@ -60,26 +57,37 @@ def check(
         with the PSNR and, where one fits better, the degradation that the pack looks like; ``unchecked``
         where no image was large enough for an LR image.
     """
-    if problem := _not_whole(images, lr):
-        return _finding("failed", problem)
+    if problem := _damage_of_pack(images, lr):
+        return CheckResult(DEGRADATION, "failed", problem)
     if not lr.entries:
-        return _finding("unchecked", "No image is large enough for an LR image; nothing was compared.")
-    chosen = lr.entries if every else _spread(lr.entries)
+        detail = "No image is large enough for an LR image; nothing was compared."
+        return CheckResult(DEGRADATION, "unchecked", detail)
+    chosen = lr.entries
+    if not every:  # the first, the last and what lies evenly between
+        indices = np.linspace(0, len(chosen) - 1, min(SAMPLE, len(chosen))).round().astype(int)
+        chosen = tuple(lr.entries[int(index)] for index in indices)
+    settings = ", ".join(f"{name} {value:g}" for name, value in degradation.settings.items())
+    conditions = f"{degradation.id} (x{scale}{', ' if settings else ''}{settings}; resize {Protocol.resize})"
     for entry in chosen:
         hr = cut_to_scale(micrographs.pixels(entry.image), scale)
         expected = lr_image(hr, degradation, scale, position_of(entry.image))
-        given = _given(lr, entry)
+        try:
+            given = lr.pixels(entry)
+        except ValueError:  # the pack ends before this image
+            given = np.zeros((0, 0), np.uint8)
         if not np.array_equal(expected, given):
-            return _finding("failed", _difference(entry.image, hr, expected, given, degradation, scale))
+            problem = _difference(entry.image, hr, expected, given, conditions, scale)
+            return CheckResult(DEGRADATION, "failed", problem)
     how_many = "All" if len(chosen) == len(lr.entries) else f"{len(chosen)} of"
-    return _finding(
+    return CheckResult(
+        DEGRADATION,
         "passed",
-        f"{how_many} {len(lr.entries)} LR images, made again from HR by {_conditions(degradation, scale)}, "
+        f"{how_many} {len(lr.entries)} LR images, made again from HR by {conditions}, "
         "are equal bit for bit to what the model was given.",
     )
 
 
-def _not_whole(images: Sequence[Micrograph], lr: LrCache) -> str:
+def _damage_of_pack(images: Sequence[Micrograph], lr: LrCache) -> str:
     """What is wrong with the pack as a file; empty where nothing is."""
     try:
         digest = sha256_file(lr.file)
@@ -97,66 +105,38 @@ def _not_whole(images: Sequence[Micrograph], lr: LrCache) -> str:
     return ""
 
 
-def _spread(entries: Sequence[Entry]) -> list[Entry]:
-    """The first, the last and what lies evenly between."""
-    places = np.linspace(0, len(entries) - 1, min(SAMPLE, len(entries))).round().astype(int)
-    return [entries[int(place)] for place in places]
-
-
-def _given(lr: LrCache, entry: Entry) -> Bytes:
-    """The bytes of an image; empty where the pack ends before it."""
-    try:
-        return lr.pixels(entry)
-    except ValueError:
-        return np.zeros((0, 0), np.uint8)
-
-
 def _difference(
-    image_id: str, hr: Pixels, expected: Bytes, given: Bytes, degradation: Degradation, scale: int
+    image_id: str,
+    hr: Pixels,
+    expected: NDArray[np.uint8],
+    given: NDArray[np.uint8],
+    conditions: str,
+    scale: int,
 ) -> str:
     """What is different, how much, and what the given image looks like."""
-    named = _conditions(degradation, scale)
     if given.shape != expected.shape:
+        size, size_expected = (" x ".join(map(str, pixels.shape[:2])) for pixels in (given, expected))
         return (
-            f"The LR image of {image_id} has {_size(given)} pixels, {named} gives {_size(expected)}: the "
+            f"The LR image of {image_id} has {size} pixels, {conditions} gives {size_expected}: the "
             "pack is of other data. Delete the srbench cache and score again."
         )
     share = float(np.mean(given != expected))
     agreement = psnr(given / 255.0, expected / 255.0)
     what = (
-        f"The LR image of {image_id} is not what {named} makes of HR: {share:.2%} of its pixels differ, "
+        f"The LR image of {image_id} is not what {conditions} makes of HR: {share:.2%} of its pixels differ, "
         f"{agreement:.1f} dB."
     )
     if agreement >= OTHER_PIXELS:
         return f"{what} Above {OTHER_PIXELS:g} dB: damage, or another version made it. Score again."
-    looks_like = _nearest(image_id, hr, given, scale)
-    name, value = max(looks_like.items(), key=lambda item: item[1])
+    psnr_by_degradation: dict[str, float] = {}
+    for card in degrade.cards():
+        other = degrade.get(card.name)
+        try:
+            candidate = lr_image(hr, other, scale, position_of(image_id))
+        except DatasetError:  # not defined for this scale
+            continue
+        psnr_by_degradation[other.id] = psnr(given / 255.0, candidate / 255.0)
+    name, value = max(psnr_by_degradation.items(), key=lambda item: item[1])
     if value > max(agreement, LOOKS_LIKE):
         return f"{what} It looks like what {name} makes ({value:.1f} dB)."
     return f"{what} Below {OTHER_PIXELS:g} dB: another degradation, or HR has changed since. Score again."
-
-
-def _nearest(image_id: str, hr: Pixels, given: Bytes, scale: int) -> Mapping[str, float]:
-    """PSNR of the given image against what each known degradation makes with its own settings."""
-    found = {}
-    for card in degrade.cards():
-        known = degrade.get(card.name)
-        try:
-            made = lr_image(hr, known, scale, position_of(image_id))
-        except DatasetError:  # not defined for this scale
-            continue
-        found[known.id] = psnr(given / 255.0, made / 255.0)
-    return found
-
-
-def _conditions(degradation: Degradation, scale: int) -> str:
-    settings = ", ".join(f"{name} {value:g}" for name, value in degradation.settings.items())
-    return f"{degradation.id} (x{scale}{', ' if settings else ''}{settings}; resize {Protocol.resize})"
-
-
-def _size(pixels: Bytes) -> str:
-    return " x ".join(map(str, pixels.shape[:2]))
-
-
-def _finding(status: Status, detail: str) -> Finding:
-    return Finding(GUARD, status, detail)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.checks import Finding, probes
+from srbench.checks import CheckResult, current_id, probes
 from srbench.datasets.degrade import quantise
 from srbench.datasets.lr_images import Entry
 from srbench.evaluation.context import EvaluationContext
@@ -54,8 +54,8 @@ class Audit:
 
     def findings(
         self, job: Job, monitor: RunMonitor, outputs: RunOutputs | None, stored: Manifest | None
-    ) -> list[Finding]:
-        """Run the job's model again; findings of ``hr_hidden``, ``lr_only`` and ``nothing_remembered``.
+    ) -> list[CheckResult]:
+        """Run the job's model again; findings of ``hr_access``, ``determinism`` and ``memorisation``.
 
         Args:
             job: whose run.
@@ -75,7 +75,7 @@ class Audit:
             findings += _same_as_scored(first, stored)
         return findings
 
-    def _swapped(self, job: Job, request: InferenceRequest, first: RunOutputs) -> list[Finding]:
+    def _swapped(self, job: Job, request: InferenceRequest, first: RunOutputs) -> list[CheckResult]:
         """What the pixels depend on: both changes at once, and where it is needed each alone."""
         count = len(first.hashes)
         # Backwards: no image keeps its index but the middle one, and none its predecessor.
@@ -83,11 +83,11 @@ class Audit:
         both = self._outputs(job, request, "HR swapped, other order", order, noise=True)
         if both.hashes == first.hashes:
             return [
-                Finding(
-                    "hr_hidden", "passed", f"With HR replaced by noise all {count} outputs are the same."
+                CheckResult(
+                    "hr_access", "passed", f"With HR replaced by noise all {count} outputs are the same."
                 ),
-                Finding(
-                    "lr_only", "passed", f"Run again in another order, all {count} outputs are the same."
+                CheckResult(
+                    "determinism", "passed", f"Run again in another order, all {count} outputs are the same."
                 ),
             ]
         again = self._outputs(job, request, "as scored")
@@ -95,20 +95,20 @@ class Audit:
             changed = _differing(first.hashes, again.hashes)
             words = f"Run again on the same LR it gave other pixels for {changed} of {count} images"
             return [
-                Finding("hr_hidden", "unchecked", f"{words}, so that a swap of HR shows nothing."),
-                Finding("lr_only", "failed", f"{words}."),
+                CheckResult("hr_access", "unchecked", f"{words}, so that a swap of HR shows nothing."),
+                CheckResult("determinism", "failed", f"{words}."),
             ]
         swapped = self._outputs(job, request, "HR swapped", noise=True)
         moved = self._outputs(job, request, "other order", order)
         return [
-            _compared("hr_hidden", "With HR replaced by noise", first, swapped),
-            _compared("lr_only", "Run in another order", first, moved),
+            _compared("hr_access", "With HR replaced by noise", first, swapped),
+            _compared("determinism", "Run in another order", first, moved),
         ]
 
-    def _perturbed(self, job: Job, first: RunOutputs) -> Finding:
+    def _perturbed(self, job: Job, first: RunOutputs) -> CheckResult:
         """Images that a look-up table does not hold."""
         if job.leaking:
-            return Finding("nothing_remembered", "unchecked", "Not asked of a variant that is given HR.")
+            return CheckResult("memorisation", "unchecked", "Not asked of a variant that is given HR.")
         tilings = dict(zip((entry.image for entry in self.context.lr.entries), first.tilings, strict=True))
 
         def run(request: InferenceRequest) -> list[NDArray[np.uint8]]:
@@ -175,7 +175,7 @@ class PerturbationTest:
 
     def finding(
         self, run: Callable[[InferenceRequest], list[NDArray[np.uint8]]], tilings: Mapping[str, TileSettings]
-    ) -> Finding:
+    ) -> CheckResult:
         """The finding for the model behind ``run``; ``tilings`` says how its images were scored."""
         cases = [(entry, *case) for entry in self.entries for case in self._perturbations(entry)]
         with scratch_folder() as folder:
@@ -197,10 +197,10 @@ class PerturbationTest:
     def _perturbations(self, entry: Entry) -> list[tuple[str, NDArray[np.uint8], Pixels]]:
         """Name, LR and HR of the image itself and of each change."""
         lr, hr = self.context.lr.pixels(entry), self.context.hr(entry.image)
-        changed = probes.probe_images(lr, self.context.scorer.degradation)
+        changed = probes.perturbed_images(lr, self.context.scorer.degradation)
         return [
             (_UNCHANGED, lr, hr),
-            *((name, image, probes.reference(name, hr)) for name, image in changed.items()),
+            *((name, image, probes.perturbed_reference(name, hr)) for name, image in changed.items()),
         ]
 
     def _psnr(self, sr: NDArray[np.uint8], hr: Pixels, lr: NDArray[np.uint8]) -> float:
@@ -222,29 +222,32 @@ class PerturbationTest:
 
 def is_audited(manifest: Manifest) -> bool:
     """Whether a stored run has been audited."""
-    return any(guard["guard"] == "lr_only" and guard["status"] != "unchecked" for guard in manifest.guards)
+    return any(
+        current_id(check["guard"]) == "determinism" and check["status"] != "unchecked"
+        for check in manifest.guards
+    )
 
 
 def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> int:
     return sum(first[image] != second[image] for image in first)
 
 
-def _compared(guard: str, change: str, first: RunOutputs, second: RunOutputs) -> Finding:
+def _compared(guard: str, change: str, first: RunOutputs, second: RunOutputs) -> CheckResult:
     count, differing = len(first.hashes), _differing(first.hashes, second.hashes)
     if differing:
-        return Finding(guard, "failed", f"{change} {differing} of {count} outputs are others.")
-    return Finding(guard, "passed", f"{change} all {count} outputs are the same.")
+        return CheckResult(guard, "failed", f"{change} {differing} of {count} outputs are others.")
+    return CheckResult(guard, "passed", f"{change} all {count} outputs are the same.")
 
 
-def _same_as_scored(now: RunOutputs, stored: Manifest) -> list[Finding]:
+def _same_as_scored(now: RunOutputs, stored: Manifest) -> list[CheckResult]:
     """Whether the scores, of an earlier run, belong to the pixels that the model gives today."""
     if not stored.outputs:
         words = "The scores come from before outputs were recorded; score again with --force."
-        return [Finding("lr_only", "unchecked", words)]
+        return [CheckResult("determinism", "unchecked", words)]
     changed = _differing(stored.outputs, now.hashes)
     if not changed:
         return []
     words = f"{changed} of {len(stored.outputs)} images differ from the output that was scored"
     if now.device == stored.device:
-        return [Finding("lr_only", "failed", f"{words}, on the same device.")]
-    return [Finding("lr_only", "unchecked", f"{words}, on another device; score again with --force.")]
+        return [CheckResult("determinism", "failed", f"{words}, on the same device.")]
+    return [CheckResult("determinism", "unchecked", f"{words}, on another device; score again with --force.")]

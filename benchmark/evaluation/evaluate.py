@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench import datasets
-from srbench.checks import Finding, merged
+from srbench.checks import CheckResult, merge_by_check
 from srbench.checks.integrity import sha256_of_scores
 from srbench.config import EvaluationConfig
 from srbench.datasets import DatasetError, MicrographSet
@@ -297,13 +297,13 @@ class _Evaluation:
             findings = self.audit.findings(job, monitor, outputs, stored)
         except WorkerFailed as error:
             words = f"It ran when it was scored and failed when it was run again: {error}"
-            findings = [Finding("lr_only", "failed", words)]
+            findings = [CheckResult("determinism", "failed", words)]
         guards = self._stored_guards(job, monitor.findings(findings))
         self.store.rewrite(replace(stored, guards=guards))
         return replace(outcome, guards=tuple(guards), detail=f"{outcome.detail}; audited")
 
-    def _stored_guards(self, job: Job, of_run: Sequence[Finding]) -> list[dict[str, str]]:
-        return [finding.stored() for finding in merged([*of_run, *self.data_checks.findings(job)])]
+    def _stored_guards(self, job: Job, of_run: Sequence[CheckResult]) -> list[dict[str, str]]:
+        return [finding.to_json() for finding in merge_by_check([*of_run, *self.data_checks.findings(job)])]
 
     def _scorer_of_open_work(self, key: RunKey) -> Scorer | None:
         """A scorer for what was asked for and what is stored already; None when nothing is left to do."""
@@ -337,8 +337,8 @@ class _Evaluation:
         self._remove_missing(job)
         return self._outcome(job, "scored", f"{run.done} images in {seconds:.0f} s", guards)
 
-    def _failed(self, job: Job, reason: str, findings: Sequence[Finding] = ()) -> Outcome:
-        guards = [finding.stored() for finding in findings]
+    def _failed(self, job: Job, reason: str, findings: Sequence[CheckResult] = ()) -> Outcome:
+        guards = [finding.to_json() for finding in findings]
         if not self.store.is_complete(self.context.key(job)):  # an earlier complete run is still true
             manifest = self.context.manifest(job, "failed", reason)
             self.store.write_run(replace(manifest, guards=guards), [])

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.checks import Finding, contamination, degradation, memorisation
-from srbench.checks.output import OutputWatch, finding_for_bad_output
+from srbench.checks import CheckResult, contamination, degradation, memorisation
+from srbench.checks.output import OutputCheck, result_for_bad_output
 from srbench.datasets.lr_images import Entry, cut_to_scale
 from srbench.evaluation.context import EvaluationContext, channels_of
 from srbench.evaluation.jobs import Job
@@ -24,8 +24,8 @@ from srbench.utils.paths import cache_folder
 from srbench.utils.progress import ProgressCallback
 
 _NOT_AUDITED = (
-    Finding("lr_only", "unchecked", "Not run a second time; type srbench eval with --audit."),
-    Finding("nothing_remembered", "unchecked", "Not run on changed images; type srbench eval with --audit."),
+    CheckResult("determinism", "unchecked", "Not run a second time; type srbench eval with --audit."),
+    CheckResult("memorisation", "unchecked", "Not run on changed images; type srbench eval with --audit."),
 )
 
 
@@ -48,7 +48,7 @@ class DataChecks:
             every=every,
         )
 
-    def findings(self, job: Job) -> list[Finding]:
+    def findings(self, job: Job) -> list[CheckResult]:
         """For the weights of this job."""
         splits = contamination.check(
             self.context.micrographs,
@@ -72,9 +72,11 @@ class RunMonitor:
         self.job = job
         kind = self.micrographs.card.kind
         colour = channels_of(self.micrographs) == 3
-        self._output = OutputWatch(self.scale, colour=colour, bars=kind not in ("synthetic", "photographs"))
-        testable = memorisation.TwinWatch.valid_for(scorer.degradation)
-        self._twins = memorisation.TwinWatch(self.scale, scorer.degradation) if testable else None
+        self._output = OutputCheck(self.scale, colour=colour, bars=kind not in ("synthetic", "photographs"))
+        testable = memorisation.MemorisationTest.valid_for(scorer.degradation)
+        self._memorisation = (
+            memorisation.MemorisationTest(self.scale, scorer.degradation) if testable else None
+        )
         self._isolation: Mapping[str, Any] = {}
         self._attempts: Sequence[str] = ()
 
@@ -85,37 +87,45 @@ class RunMonitor:
         elif isinstance(message, Finished):
             self._attempts = message.attempts
         elif isinstance(message, Warm) and message.channel_spread is not None:
-            self._output.heard_spread(message.channel_spread)
+            self._output.set_channel_spread(message.channel_spread)
 
     def on_image(self, entry: Entry, sr: NDArray[np.uint8], hr: Pixels, lr: NDArray[np.uint8]) -> None:
         """One image, as it is scored."""
         reference = to_eight_bits(hr)
-        self._output.look(entry.image, sr, reference, lr)
-        if self._twins is None:
+        self._output.add(entry.image, sr, reference, lr)
+        if self._memorisation is None:
             return
         opposite = self.micrographs.opposite_phase(entry.image, self.scale)
         if opposite is not None:
-            self._twins.look(entry.image, sr, reference, to_eight_bits(cut_to_scale(opposite, self.scale)))
+            self._memorisation.add(
+                entry.image, sr, reference, to_eight_bits(cut_to_scale(opposite, self.scale))
+            )
 
-    def findings(self, audited: Sequence[Finding] = ()) -> list[Finding]:
+    def findings(self, audited: Sequence[CheckResult] = ()) -> list[CheckResult]:
         """After the last image; with what the audit found, where there was one."""
-        remembered = [self._twins.finding()] if self._twins is not None and self._twins.leanings else []
-        return [self.hr_access(), *remembered, *self._output.findings(), *(audited or _NOT_AUDITED)]
+        remembered = (
+            [self._memorisation.result()]
+            if self._memorisation is not None and self._memorisation.preferences
+            else []
+        )
+        return [self.hr_access(), *remembered, *self._output.results(), *(audited or _NOT_AUDITED)]
 
-    def hr_access(self) -> Finding:
+    def hr_access(self) -> CheckResult:
         """Whether the process could read HR, and whether it tried to."""
         if self.job.leaking:
-            return Finding(
-                "hr_hidden", "failed", "This variant is given the HR image: it is no model but an oracle."
+            return CheckResult(
+                "hr_access", "failed", "This variant is given the HR image: it is no model but an oracle."
             )
         if self._attempts:
             shown = ", ".join(self._attempts[:3]) + (" ..." if len(self._attempts) > 3 else "")
-            return Finding("hr_hidden", "failed", f"The model tried to read what is hidden from it: {shown}.")
+            return CheckResult(
+                "hr_access", "failed", f"The model tried to read what is hidden from it: {shown}."
+            )
         words = str(self._isolation.get("words", "Nothing is known of the process it ran in."))
         enforced = self._isolation.get("level") == "kernel"
-        return Finding("hr_hidden", "passed" if enforced else "unchecked", words)
+        return CheckResult("hr_access", "passed" if enforced else "unchecked", words)
 
-    def of_failure(self, error: WorkerFailed | BadOutput) -> list[Finding]:
+    def of_failure(self, error: WorkerFailed | BadOutput) -> list[CheckResult]:
         """What a run that failed shows all the same."""
         findings = []
         if isinstance(error, WorkerFailed):
@@ -124,5 +134,5 @@ class RunMonitor:
         if access.status == "failed":
             findings.append(access)
         if isinstance(error, BadOutput) or error.bad_output:
-            findings.append(finding_for_bad_output(str(error).partition(": ")[2] or str(error)))
+            findings.append(result_for_bad_output(str(error).partition(": ")[2] or str(error)))
         return findings

@@ -28,7 +28,6 @@ from srbench.evaluation.messages import (
     WorkerJob,
     encode,
 )
-from srbench.inference.device import pick_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,8 +78,8 @@ def main(job_file: str) -> None:
 
 
 def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> None:
-    from srbench.inference import device as memory
     from srbench.inference import profiling as cost
+    from srbench.inference.device import blank_images, peak_bytes, pick_device, reset_peak
     from srbench.inference.tiling import Tiler
 
     _make_repeatable()
@@ -96,45 +95,45 @@ def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> No
         )
     )
     tiler = Tiler(model, device=device, tile=job.tile, max_bytes=job.max_bytes, output="uint8")
-    lr, hr = memory.blank_images(model, WARM_UP_SIDE, WARM_UP_SIDE, device)
+    lr, hr = blank_images(model, WARM_UP_SIDE, WARM_UP_SIDE, device)
     model.infer(lr, oracle_hr=hr)
     for _, height, width, _ in job.images:
-        tiler.plan(height, width)
+        tiler.tiling(height, width)
     spread = _channel_spread(job, model, device)
-    memory.reset_peak(device)
+    reset_peak(device)
     channel.send(Warm(spread))
     for index in range(len(job.images)):
         channel.wait()
         channel.send(_super_resolve(job, tiler, index))
-    channel.send(Finished(memory.peak_bytes(device), tuple(sandbox.attempts())))
+    channel.send(Finished(peak_bytes(device), tuple(sandbox.attempts())))
 
 
 def _channel_spread(job: WorkerJob, model: SRModel, device: Any) -> float | None:
     """How far a colour network tints grey data, seen at the middle of the first image."""
-    from srbench.checks import output as colours
+    from srbench.checks.output import channel_spread
 
     if model.channels != 3 or model.leaking or not job.images or job.images[0][3] != 1:
         return None
     lr = _image(model.channels, job.lr, *job.images[0])
     top, left = (max(side - WARM_UP_SIDE, 0) // 2 for side in lr.shape[-2:])
     middle = lr[..., top : top + WARM_UP_SIDE, left : left + WARM_UP_SIDE].expand(-1, 3, -1, -1)
-    return colours.channel_spread(model.infer(middle.to(device)))
+    return channel_spread(model.infer(middle.to(device)))
 
 
 def _super_resolve(job: WorkerJob, tiler: Tiler, index: int) -> ImageDone:
     """Super-resolve one image of the pack into ``<index>.npy``, ``(H, W)`` or ``(H, W, C)``."""
     import numpy as np
 
-    from srbench.inference.tiling import Plan
+    from srbench.inference.tiling import Tiling
 
     channels_seen, scale = tiler.model.channels, job.scale
     offset, height, width, channels = job.images[index]
     lr, hr = _image(channels_seen, job.lr, *job.images[index]), None
     if job.hr is not None:  # which the parent hands over for a leaking variant alone
         hr = _image(channels_seen, job.hr, offset * scale**2, height * scale, width * scale, channels)
-    tiling = Plan(*job.tilings[index]) if job.tilings else None
+    tiling = Tiling(*job.tilings[index]) if job.tilings else None
     start = time.perf_counter()
-    result = tiler(lr, oracle_hr=hr, plan=tiling)
+    result = tiler(lr, oracle_hr=hr, tiling=tiling)
     seconds = time.perf_counter() - start
     planes = result.sr[0].numpy()
     final = Path(job.out) / f"{index}.npy"

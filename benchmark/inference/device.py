@@ -1,7 +1,7 @@
-"""How much memory a forward pass needs, and how much there is.
+"""Which device to run on, how much memory it has, and how much a forward pass needs.
 
 The need is counted, not guessed: the network runs once on torch's meta device (shapes without numbers) while
-every tensor's birth and death is followed.
+every tensor's creation and release is followed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from srbench.models import SRModel
+from srbench.utils.errors import SrbenchError
+
+WORKSPACE_FACTOR = 2.0
+"""Convolution libraries reorder and unfold tensors in buffers of their own that torch does not see."""
+
+_CGROUP = Path("/sys/fs/cgroup")
+_UNLIMITED = 1 << 62
 
 
-def pick_device(name: str) -> Any:
+def pick_device(name: str) -> torch.device:
     """The device called ``name``; with ``auto`` a CUDA device where there is one, else the CPU.
 
     Raises:
-        SrbenchError: a CUDA device was asked for and there is none.
+        SrbenchError: a CUDA device was requested and there is none.
     """
-    import torch
-
-    from srbench.utils.errors import SrbenchError
-
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -40,13 +43,6 @@ def pick_device(name: str) -> Any:
             f"Device {name!r} was asked for, but torch finds no CUDA device; use --device cpu."
         )
     return torch.device(name)
-
-
-WORKSPACE_FACTOR = 2.0
-"""Convolution libraries reorder and unfold tensors in buffers of their own that torch does not see."""
-
-_CGROUP = Path("/sys/fs/cgroup")
-_UNLIMITED = 1 << 62
 
 
 class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -66,16 +62,16 @@ class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        known = {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        existing = {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
-                self._follow(leaf, known)
+                self._follow(leaf, existing)
         return result
 
-    def _follow(self, tensor: Tensor, known: set[int]) -> None:
+    def _follow(self, tensor: Tensor, existing: set[int]) -> None:
         storage = _storage(tensor)
-        if storage in known and not self._views[storage]:
+        if storage in existing and not self._views[storage]:
             return  # a view of a weight or of the input, which were there before
         size = tensor.untyped_storage().nbytes()
         if not self._views[storage]:
@@ -114,11 +110,16 @@ def activation_bytes(model: SRModel, height: int, width: int) -> int:
 
 def count_peak(model: SRModel, height: int, width: int) -> int:
     """Peak bytes of the tensors one inference makes, on the device of the network."""
-    lr, hr = blank_images(model, height, width, device_of(model))
     counter = PeakMemory()
+    infer_blank(model, height, width, counter)
+    return counter.peak
+
+
+def infer_blank(model: SRModel, height: int, width: int, counter: TorchDispatchMode) -> None:
+    """Super-resolve a black LR image while ``counter`` follows every operation."""
+    lr, hr = blank_images(model, height, width, device_of(model))
     with counter:
         model.infer(lr, oracle_hr=hr)
-    return counter.peak
 
 
 def blank_images(
@@ -175,12 +176,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     signs = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
-
-
-def release(device: torch.device) -> None:
-    """Give cached blocks back before trying again with less."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def reset_peak(device: torch.device) -> None:

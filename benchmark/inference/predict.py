@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from srbench.inference.tiling import Inference, Tiler
+    from srbench.inference.tiling import Tiler
     from srbench.models import ModelCard, SRModel
     from srbench.weights import TrainedWeights
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+StrPath = str | os.PathLike[str]
 
 
 def super_resolve(
@@ -54,45 +55,39 @@ def super_resolve(
     """
     from srbench.inference.tiling import Tiler
 
-    return _Enlarger(Tiler(model, device=device, tile=tile, max_bytes=max_bytes))(pixels)
+    return _enlarge(Tiler(model, device=device, tile=tile, max_bytes=max_bytes), pixels)[0]
 
 
-class _Enlarger:
-    """Super-resolves arrays with one tiler; ``exact`` tells of the last image."""
+def _enlarge(tiler: Tiler, pixels: Pixels) -> tuple[Pixels, bool]:
+    """The super-resolved pixels, and whether they are those of the image run whole."""
+    coloured = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
+    if pixels.dtype not in (np.uint8, np.uint16) or not (pixels.ndim == 2 or coloured) or not pixels.size:
+        raise SrbenchError(
+            f"Expected 8 or 16 bit pixels (H, W), (H, W, 3) or (H, W, 4), "
+            f"found {pixels.dtype} {pixels.shape}."
+        )
+    # Rounded tile by tile, an 8-bit image needs a quarter of the memory.
+    tiler.output = "uint8" if pixels.dtype == np.uint8 else "float32"
+    if not coloured:
+        result = tiler(_to_tensor(pixels[..., None]))
+        return _to_pixels(result.sr, pixels.dtype)[..., 0], result.exact
+    image = _to_tensor(pixels[..., :3])
+    if tiler.model.channels == 3:
+        result = tiler(image)
+        sr = result.sr
+    elif bool((image == image[:, :1]).all()):
+        result = tiler(image[:, :1])
+        sr = result.sr.expand(-1, 3, -1, -1)
+    else:
+        result = tiler(image.transpose(0, 1))
+        sr = result.sr.transpose(0, 1)
+    colour = _to_pixels(sr, pixels.dtype)
+    if pixels.shape[2] == 3:
+        return colour, result.exact
+    from srbench.datasets.images.resize import resize_by
 
-    def __init__(self, tiler: Tiler) -> None:
-        self.tiler = tiler
-        self.exact = True
-
-    def __call__(self, pixels: Pixels) -> Pixels:
-        _check(pixels)
-        # Rounded tile by tile, an 8-bit image needs a quarter of the memory.
-        self.tiler.output = "uint8" if pixels.dtype == np.uint8 else "float32"
-        if pixels.ndim == 2:
-            return _to_pixels(self._run(_to_tensor(pixels[..., None])), pixels.dtype)[..., 0]
-        colour = _to_pixels(self._colour(pixels[..., :3]), pixels.dtype)
-        if pixels.shape[2] == 3:
-            return colour
-        alpha = _to_pixels(self._bicubic(_to_tensor(pixels[..., 3:])), pixels.dtype)
-        return np.concatenate([colour, alpha], axis=2)
-
-    def _colour(self, pixels: Pixels) -> Tensor:
-        image = _to_tensor(pixels)
-        if self.tiler.model.channels == 3:
-            return self._run(image)
-        if bool((image == image[:, :1]).all()):
-            return self._run(image[:, :1]).expand(-1, 3, -1, -1)
-        return self._run(image.transpose(0, 1)).transpose(0, 1)
-
-    def _run(self, image: Tensor) -> Tensor:
-        result: Inference = self.tiler(image)
-        self.exact = result.exact
-        return result.sr
-
-    def _bicubic(self, image: Tensor) -> Tensor:
-        from srbench.datasets.images.resize import resize_by
-
-        return resize_by(image, self.tiler.model.scale).clamp(0.0, 1.0)
+    alpha = resize_by(_to_tensor(pixels[..., 3:]), tiler.model.scale).clamp(0.0, 1.0)
+    return np.concatenate([colour, _to_pixels(alpha, pixels.dtype)], axis=2), result.exact
 
 
 @dataclass(frozen=True)
@@ -105,10 +100,10 @@ class FilesOutcome:
 
 def infer(
     model: str | None,
-    images: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    images: Sequence[StrPath],
     *,
-    out: str | os.PathLike[str],
-    weights: str | os.PathLike[str] | None = None,
+    out: StrPath,
+    weights: StrPath | None = None,
     scale: int | None = None,
     variant: str | None = None,
     device: str = "auto",
@@ -122,19 +117,20 @@ def infer(
 
     Args:
         model: registered name; None where ``weights`` says whose they are.
-        images: a file, or a folder whose image files are taken, or several of them.
+        images: files, or folders whose image files are read.
         out: folder for the results.
         weights: weights file; the best trained one on disk when None.
         scale: magnification; that of the weights, else 4.
         variant: variant; that of the weights, else the model's first.
         device: ``auto``, ``cpu`` or ``cuda``.
         rgb_to_grey: convert colour weights for the grey network.
-        tell: told which weights are used and what is approximate.
+        tell: called with which weights are used and what is approximate.
 
     Raises:
         ModelError: no such model, scale or variant.
         SrbenchError: no weights, weights of another network, or ``out`` cannot be written.
     """
+    from srbench.datasets.images.decode import SUFFIXES, decode
     from srbench.inference.device import pick_device
     from srbench.inference.tiling import Tiler
 
@@ -144,26 +140,38 @@ def infer(
         model, weights=given, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey, tell=tell
     )
     name = loaded.card.name
-    enlarger = _Enlarger(Tiler(loaded, device=pick_device(device)))
+    tiler = Tiler(loaded, device=pick_device(device))
     written: list[Path] = []
     skipped: dict[Path, str] = {}
-    for file in _image_files([Path(path) for path in paths]):
-        target = _free_name(folder, f"{file.stem}_{name}_x{loaded.scale}", written)
+    files: list[Path] = []
+    for path in map(Path, paths):
+        inside = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        files += sorted(inside) if path.is_dir() else [path]
+    for file in files:
+        stem, number = f"{file.stem}_{name}_x{loaded.scale}", 1
+        target = folder / f"{stem}.png"
+        while target in written:  # another image of this call; an earlier call's result is replaced
+            number += 1
+            target = folder / f"{stem}-{number}.png"
         try:
-            _write_png(target, enlarger(_read(file)))
+            pixels, exact = _enlarge(tiler, decode(file, min_side=1).pixels)
+            _write_png(target, pixels)
         except DatasetError as error:
             skipped[file] = str(error)
             continue
         written.append(target)
-        if not enlarger.exact:
-            tell(f"{file}: run in tiles smaller than what {name} looks at; the result is an approximation")
+        if not exact:
+            tell(
+                f"{file}: run in tiles smaller than the receptive field of {name}; the result is an "
+                "approximation"
+            )
     return FilesOutcome(tuple(written), skipped)
 
 
 def load_model(
     name: str | None,
     *,
-    weights: Path | None,
+    weights: StrPath | None,
     scale: int | None,
     variant: str | None,
     rgb_to_grey: bool = False,
@@ -176,56 +184,35 @@ def load_model(
         SrbenchError: it needs weights and there are none, or they do not fit.
     """
     from srbench import models
-
-    if name is None:
-        return _of_weights(weights, scale, variant, rgb_to_grey, tell)
-    card = models.card(name)
-    if not card.trainable:
-        if weights is not None:
-            raise SrbenchError(f"{name} needs no weights; leave --weights out.")
-        suited = variant if variant in card.variants else None
-        return models.create(name, scale=scale or 4, channels=card.channels[0], variant=suited)
-    path = weights or _best_weights(card, scale or 4, variant, tell)
-    return _with_weights(path, name, scale, variant, rgb_to_grey, tell)
-
-
-def _of_weights(
-    path: Path | None, scale: int | None, variant: str | None, rgb_to_grey: bool, tell: Callable[[str], None]
-) -> SRModel:
-    """The network a file belongs to, where nobody named it."""
-    from srbench.weights import UnknownNetwork
+    from srbench.weights import UnknownNetwork, identify, load
     from srbench.weights import spandrel as spandrel_adapter
 
-    if path is None:
+    path = None if weights is None else Path(weights)
+    if name is not None:
+        card = models.card(name)
+        if not card.trainable:
+            if path is not None:
+                raise SrbenchError(f"{name} needs no weights; leave --weights out.")
+            offered = variant if variant in card.variants else None
+            return models.create(name, scale=scale or 4, channels=card.channels[0], variant=offered)
+        path = path or _best_weights(card, scale or 4, variant, tell)
+    elif path is None:
         raise SrbenchError("Name a model, or give the weights of one.")
     try:
-        return _with_weights(path, None, scale, variant, rgb_to_grey, tell)
+        network = identify(path, model=name, scale=scale, variant=variant)
     except UnknownNetwork:
+        if name is not None:
+            raise
         model = spandrel_adapter.load(path, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey)
-    tell(f"{path}: {model.card.title} {model.variant}, x{model.scale}; {spandrel_adapter.provenance()}")
-    return model
-
-
-def _with_weights(
-    path: Path,
-    name: str | None,
-    scale: int | None,
-    variant: str | None,
-    rgb_to_grey: bool,
-    tell: Callable[[str], None],
-) -> SRModel:
-    """A registered network with the weights of a file, which decides what was not typed."""
-    from srbench import models, weights
-
-    network = weights.identify(path, model=name, scale=scale, variant=variant)
-    offered = models.card(network.model).channels
-    channels = 1 if rgb_to_grey and 1 in offered else network.channels
+        tell(f"{path}: {model.card.title} {model.variant}, x{model.scale}; {spandrel_adapter.provenance()}")
+        return model
+    channels = 1 if rgb_to_grey and 1 in models.card(network.model).channels else network.channels
     model = models.create(network.model, scale=network.scale, channels=channels, variant=network.variant)
-    loaded = weights.load(model, path, rgb_to_grey=rgb_to_grey)
+    loaded = load(model, path, rgb_to_grey=rgb_to_grey)
     if name is None:
         tell(f"{path}: {network.described}")
-    for remark in loaded.notes:
-        tell(remark)
+    for note in loaded.notes:
+        tell(note)
     return model
 
 
@@ -234,57 +221,32 @@ def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callab
 
     A variant that sees HR cannot be run on an image without one.
     """
-    from srbench import weights as weights_files
+    from srbench import weights
 
-    found = [
-        one
-        for one in weights_files.find(card.name, scale=scale, variant=variant)
-        if one.header.variant in card.variants and one.header.variant not in card.leaking
+    trained = [
+        file
+        for file in weights.find(card.name, scale=scale, variant=variant)
+        if file.header.variant in card.variants and file.header.variant not in card.leaking
     ]
-    if not found:
+    if not trained:
         raise SrbenchError(
             f"{card.name} has no trained weights at scale {scale}. Give --weights FILE, or train it: "
             f"srbench train {card.name} --dataset NAME --scale {scale}"
         )
 
-    def standing(one: TrainedWeights) -> tuple[int, int, int, str]:
-        order = card.variants.index(one.header.variant)
-        return order, -one.header.budget_rank, one.header.seed, str(one.path)
+    def order(file: TrainedWeights) -> tuple[int, int, int, str]:
+        header = file.header
+        return card.variants.index(header.variant), -header.budget_rank, header.seed, str(file.path)
 
-    best = min(found, key=standing)
-    tell(_told(best, sorted({one.header.variant for one in found} - {best.header.variant})))
-    return best.path
-
-
-def _told(chosen: TrainedWeights, others: Sequence[str]) -> str:
-    header = chosen.header
-    trained = f"{header.variant}, trained on {header.dataset}, budget {header.budget}, seed {header.seed}"
+    best = min(trained, key=order)
+    header = best.header
+    others = sorted({file.header.variant for file in trained} - {header.variant})
     also = f"; also trained, choose with --variant: {', '.join(others)}" if others else ""
-    return f"weights: {chosen.path} ({trained}{also})"
-
-
-def _image_files(images: Sequence[Path]) -> Iterator[Path]:
-    from srbench.datasets.images.decode import SUFFIXES
-
-    for path in images:
-        if path.is_dir():
-            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        else:
-            yield path
-
-
-def _read(file: Path) -> Pixels:
-    from srbench.datasets.images.decode import decode
-
-    return decode(file, min_side=1).pixels
-
-
-def _free_name(out: Path, stem: str, taken: Sequence[Path]) -> Path:
-    """A file name no other image of this call has; an earlier call's result is replaced."""
-    candidate, number = out / f"{stem}.png", 2
-    while candidate in taken:
-        candidate, number = out / f"{stem}-{number}.png", number + 1
-    return candidate
+    tell(
+        f"weights: {best.path} ({header.variant}, trained on {header.dataset}, budget {header.budget}, "
+        f"seed {header.seed}{also})"
+    )
+    return best.path
 
 
 def _write_png(path: Path, pixels: Pixels) -> None:
@@ -295,15 +257,6 @@ def _write_png(path: Path, pixels: Pixels) -> None:
         raise SrbenchError(f"Cannot encode {path.name} as PNG: shape {pixels.shape}, dtype {pixels.dtype}.")
     with atomic_write(path) as file:
         file.write(data.tobytes())
-
-
-def _check(pixels: Pixels) -> None:
-    shaped = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
-    if pixels.dtype not in (np.uint8, np.uint16) or not shaped or 0 in pixels.shape:
-        raise SrbenchError(
-            f"Expected 8 or 16 bit pixels (H, W), (H, W, 3) or (H, W, 4), "
-            f"found {pixels.dtype} {pixels.shape}."
-        )
 
 
 def _to_tensor(pixels: Pixels) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds and memory, counted without running it on numbers."""
+"""What a network costs (parameters, multiply-adds, memory) and how far it reaches (the receptive radius)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from srbench.inference.device import activation_bytes, blank_images, device_of, on_meta
+from srbench.inference.device import activation_bytes, device_of, infer_blank, on_meta
 from srbench.models import SRModel
 
 COUNTED_SIDE = 96
 """LR side on which multiply-adds are counted: large enough that padding to windows hardly matters."""
+FIRST_SIDE = 48
+LAST_SIDE = 384
+"""Sides of the images on which the receptive radius is measured."""
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -79,23 +82,9 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _count(model: SRModel, height: int, width: int) -> int:
-    lr, hr = blank_images(model, height, width, device_of(model))
     counter = _Operations()
-    with counter:
-        model.infer(lr, oracle_hr=hr)
+    infer_blank(model, height, width, counter)
     return counter.flops // 2
-
-
-# How far a network looks: the receptive radius, declared by the network or measured by gradients.
-
-FIRST_SIDE = 48
-LAST_SIDE = 384
-
-
-def receptive_radius(model: SRModel) -> float:
-    """LR pixels to each side that an output pixel depends on: declared, else measured; inf when global."""
-    declared = model.receptive_radius
-    return measured_radius(model) if declared is None else declared
 
 
 def measured_radius(model: SRModel, last_side: int = LAST_SIDE) -> float:
@@ -105,16 +94,16 @@ def measured_radius(model: SRModel, last_side: int = LAST_SIDE) -> float:
     images, until no gradient reaches the image's edge.
 
     Args:
-        model: network with the weights that will be used (a layer of zeros looks nowhere).
+        model: network with the weights that will be used (a layer of zeros reaches no pixel).
         last_side: largest image tried.
 
     Returns:
         LR pixels; ``inf`` when even ``last_side`` is too small, as for an operator over the whole image.
     """
-    probe = dataclasses.replace(model, network=copy.deepcopy(model.network).double().eval())
+    double = dataclasses.replace(model, network=copy.deepcopy(model.network).double().eval())
     side = math.ceil(FIRST_SIDE / model.size_multiple) * model.size_multiple
     while side <= max(last_side, model.size_multiple):
-        radius = _radius_on(probe, side)
+        radius = _radius_on(double, side)
         if radius is not None:
             return float(radius)
         side *= 2
@@ -122,7 +111,7 @@ def measured_radius(model: SRModel, last_side: int = LAST_SIDE) -> float:
 
 
 def _radius_on(model: SRModel, side: int) -> int | None:
-    """The radius seen on a ``side x side`` image, None when the gradient reaches its edge."""
+    """The radius on a ``side x side`` image, None when the gradient reaches its edge."""
     multiple = model.size_multiple
     start = side // 2 // multiple * multiple
     touched = _gradient(model, side, start, multiple).amax(dim=(0, 1)) > 0
@@ -140,14 +129,13 @@ def _radius_on(model: SRModel, side: int) -> int | None:
 def _gradient(model: SRModel, side: int, start: int, multiple: int) -> Tensor:
     """Sum of absolute gradients over two random images: where one rectifier is closed another is open."""
     generator = torch.Generator().manual_seed(0)
-    device = next(iter(model.network.parameters()), torch.zeros(0)).device
+    device = device_of(model)
     total = torch.zeros(1, model.channels, side, side, dtype=torch.float64, device=device)
+    block = slice(start * model.scale, (start + multiple) * model.scale)
     for _ in range(2):
         image = torch.rand(total.shape, generator=generator, dtype=torch.float64).to(device).requires_grad_()
         with torch.enable_grad():
-            sr = model.network(image)
-            window = sr[..., start * model.scale : (start + multiple) * model.scale, :]
-            window = window[..., start * model.scale : (start + multiple) * model.scale]
+            window = model.network(image)[..., block, block]
             signs = torch.randn(window.shape, generator=generator, dtype=torch.float64).to(device)
             (gradient,) = torch.autograd.grad((window * signs).sum(), image)
         total += gradient.abs()

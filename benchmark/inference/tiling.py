@@ -1,9 +1,9 @@
 """Inference on images of any size: whole where they fit into memory, else in tiles that equal the whole.
 
-A tile is run with a halo as wide as the network looks, starting on a multiple of the network's size multiple,
-and only its core is kept: the numbers are those of the whole image, not a blend. Where the halo cannot be
-that wide (a network that looks at the whole image, or too little memory) the result says so. When memory runs
-out the tile that failed is cut into smaller ones and run again.
+A tile is run with a halo as wide as the receptive radius, starting on a multiple of the network's size
+multiple, and only its core is kept: the numbers are those of the whole image, not a blend. Where the halo
+cannot be that wide (a network of global reach, or too little memory) the result says so. When memory runs out
+the tile that failed is cut into smaller ones and run again.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from srbench.inference import device as memory
-from srbench.inference.profiling import receptive_radius
+from srbench.inference.device import WORKSPACE_FACTOR, activation_bytes, available_bytes, is_out_of_memory
+from srbench.inference.profiling import measured_radius
 from srbench.models import SRModel
 from srbench.utils.errors import SrbenchError
 
@@ -31,7 +31,7 @@ FRUGAL_TILE = 4
 """A tile of this many halos runs at most 2.25 pixels for each one that is kept."""
 
 GLOBAL_HALO = 64
-"""Halo in LR pixels, where memory allows, for a network that looks at the whole image."""
+"""Halo in LR pixels, where memory allows, for a network of global reach."""
 
 SMALLEST_TILE = 16
 
@@ -66,7 +66,7 @@ class Region:
         )
 
     def times(self, scale: int) -> Region:
-        """The same place in an image ``scale`` times as large."""
+        """The same part of an image ``scale`` times as large."""
         return Region(self.top * scale, self.left * scale, self.bottom * scale, self.right * scale)
 
     def cut(self, image: Tensor) -> Tensor:
@@ -81,13 +81,13 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Tiling:
     """How an image is run.
 
     Attributes:
         tile: side of a tile's core in LR pixels; at least the image's sides when it is run whole.
         halo: surroundings run with a tile, to each side, in LR pixels.
-        exact: whether the halo covers everything the network looks at (or the image is run whole).
+        exact: whether the halo covers the receptive radius (or the image is run whole).
     """
 
     tile: int
@@ -120,19 +120,6 @@ class Inference:
         return {name: value for name, value in vars(self).items() if name != "sr"}
 
 
-def infer(
-    model: SRModel,
-    lr: Tensor,
-    *,
-    device: torch.device | str = "cpu",
-    tile: int | None = None,
-    max_bytes: int | None = None,
-    output: Output = "float32",
-) -> Inference:
-    """Super-resolve one batch; the arguments are those of :class:`Tiler`, which is faster for many images."""
-    return Tiler(model, device=device, tile=tile, max_bytes=max_bytes, output=output)(lr)
-
-
 class Tiler:
     """Runs one model on images of any size.
 
@@ -161,84 +148,82 @@ class Tiler:
         self.output: Output = output
         model.network.to(self.device)
         self._radius: float | None = None
-        self._needs: dict[tuple[int, int], int] = {}
+        self._bytes: dict[tuple[int, int], int] = {}
 
-    def __call__(self, lr: Tensor, *, oracle_hr: Tensor | None = None, plan: Plan | None = None) -> Inference:
+    def __call__(
+        self, lr: Tensor, *, oracle_hr: Tensor | None = None, tiling: Tiling | None = None
+    ) -> Inference:
         """Super-resolve ``(N, C, H, W)`` in [0, 1].
 
         Args:
             lr: the image.
             oracle_hr: the HR image, for a leaking variant and no other.
-            plan: how to run it, to repeat another run bit for bit; by memory when None.
+            tiling: how to run it, to repeat another run bit for bit; by memory when None.
 
         Raises:
             NotFinite: the network gave NaN.
             WrongSize: it gave an image of another size.
             SrbenchError: not even the smallest tile fits into memory.
         """
-        plan = plan or self.plan(int(lr.shape[-2]), int(lr.shape[-1]), images=int(lr.shape[0]))
-        return _Job(self, lr, plan, oracle_hr).run()
+        images, _, height, width = lr.shape
+        return _TiledRun(self, lr, tiling or self.tiling(height, width, images), oracle_hr).run()
 
     @property
     def radius(self) -> float:
-        """How far the network looks, in LR pixels."""
+        """Receptive radius in LR pixels: declared by the network, else measured; inf when global."""
         if self._radius is None:
-            self._radius = receptive_radius(self.model)
+            declared = self.model.receptive_radius
+            self._radius = measured_radius(self.model) if declared is None else declared
         return self._radius
 
-    def plan(self, height: int, width: int, images: int = 1) -> Plan:
+    def tiling(self, height: int, width: int, images: int = 1) -> Tiling:
         """How an image of this size is run within the memory."""
         side = max(height, width)
         if self.tile is not None:
-            return self._tiled(self._multiple(self.tile), side)
+            tile = self._multiple(self.tile)
+            if tile >= side:
+                return Tiling(tile, 0, True)
+            return Tiling(tile, self._halo(), math.isfinite(self.radius))
         if self.max_bytes is not None:
-            return self._planned(height, width, images, self.max_bytes)
-        share = memory.available_bytes(self.device) * MEMORY_SHARE
+            return self._tiling_within(height, width, images, self.max_bytes)
+        share = available_bytes(self.device) * MEMORY_SHARE
         if self.device.type == "cpu":
-            frugal = self._planned(height, width, images, min(share, ENOUGH_ON_CPU))
+            frugal = self._tiling_within(height, width, images, min(share, ENOUGH_ON_CPU))
             if frugal.exact and frugal.tile >= FRUGAL_TILE * frugal.halo:
                 return frugal
-        return self._planned(height, width, images, share)
+        return self._tiling_within(height, width, images, share)
 
-    def _planned(self, height: int, width: int, images: int, budget: float) -> Plan:
+    def smaller(self, tiling: Tiling, sides: tuple[int, int]) -> Tiling | None:
+        """What to try after memory ran out on a region of these sides; None when nothing is left."""
+        multiple = self.model.size_multiple
+        tile = min(tiling.tile, self._multiple(max(sides)))
+        if tile > max(multiple, SMALLEST_TILE):
+            halo = tiling.halo or self._halo()
+            return Tiling(self._multiple(tile / 2), halo, tiling.exact and math.isfinite(self.radius))
+        if tiling.halo >= 2 * multiple:
+            return Tiling(tiling.tile, self._multiple_below(tiling.halo // 2), False)
+        return None
+
+    def _tiling_within(self, height: int, width: int, images: int, budget: float) -> Tiling:
+        """The largest tiles whose activations fit into so many bytes."""
         side = max(height, width)
-        if images * self._need(height, width) <= budget:
-            return Plan(self._multiple(side), 0, True)
-        return self._within(self._largest_window(budget // images, side), side)
-
-    def _tiled(self, tile: int, side: int) -> Plan:
-        if tile >= side:
-            return Plan(tile, 0, True)
-        return Plan(tile, self.halo(), math.isfinite(self.radius))
-
-    def _within(self, window: int, side: int) -> Plan:
-        """The plan whose tile and halo fill a window of this side."""
+        if images * self._bytes_needed(height, width) <= budget:
+            return Tiling(self._multiple(side), 0, True)
+        window = self._largest_window(budget // images, side)
         if math.isfinite(self.radius):
-            halo = self._exact_halo()
+            halo = self._halo()
             tile = self._multiple_below(window - 2 * halo)
             # A core much smaller than its halo would run every pixel dozens of times.
             if tile >= max(halo // 2, self.model.size_multiple):
-                return Plan(tile, halo, True)
-        halo = min(self._multiple_below(window // 4), self._multiple(GLOBAL_HALO, self.radius))
+                return Tiling(tile, halo, True)
+        halo = min(self._multiple_below(window // 4), self._multiple(min(GLOBAL_HALO, self.radius)))
         tile = max(self._multiple_below(window - 2 * halo), self.model.size_multiple)
-        return Plan(tile, halo, tile >= side)
+        return Tiling(tile, halo, tile >= side)
 
-    def halo(self) -> int:
-        """Surroundings that a tile should be run with: all the network looks at, where that is finite."""
-        return self._exact_halo() if math.isfinite(self.radius) else self._multiple(GLOBAL_HALO)
-
-    def smaller(self, plan: Plan, sides: tuple[int, int]) -> Plan | None:
-        """What to try after memory ran out on a region of these sides; None when nothing is left."""
-        multiple = self.model.size_multiple
-        tile = min(plan.tile, self._multiple(max(sides)))
-        if tile > max(multiple, SMALLEST_TILE):
-            halo = plan.halo or self.halo()
-            return Plan(self._multiple(tile / 2), halo, plan.exact and math.isfinite(self.radius))
-        if plan.halo >= 2 * multiple:
-            return Plan(plan.tile, self._multiple_below(plan.halo // 2), False)
-        return None
-
-    def _exact_halo(self) -> int:
+    def _halo(self) -> int:
+        """Surroundings that a tile should be run with: the receptive radius where that is finite."""
+        if not math.isfinite(self.radius):
+            return self._multiple(GLOBAL_HALO)
         # Padding to the size multiple mirrors up to multiple - 1 rows, which must be in the window.
         return self._multiple(max(math.ceil(self.radius), self.model.size_multiple - 1))
 
@@ -248,96 +233,86 @@ class Tiler:
         while low < high:
             middle = (low + high + 1) // 2
             window = middle * self.model.size_multiple
-            if self._need(window, window) <= budget:
+            if self._bytes_needed(window, window) <= budget:
                 low = middle
             else:
                 high = middle - 1
         return low * self.model.size_multiple
 
-    def _need(self, height: int, width: int) -> float:
-        """Bytes for an image of this size; images of a dataset share few sizes."""
-        if (height, width) not in self._needs:
-            self._needs[height, width] = memory.activation_bytes(self.model, height, width)
-        return self._needs[height, width] * memory.WORKSPACE_FACTOR
+    def _bytes_needed(self, height: int, width: int) -> float:
+        if (height, width) not in self._bytes:  # images of a dataset share few sizes
+            self._bytes[height, width] = activation_bytes(self.model, height, width)
+        return self._bytes[height, width] * WORKSPACE_FACTOR
 
-    def _multiple(self, length: float, at_most: float = math.inf) -> int:
-        """``length`` (no more than ``at_most``) rounded up to the size multiple."""
+    def _multiple(self, length: float) -> int:
+        """``length`` rounded up to the size multiple."""
         multiple = self.model.size_multiple
-        return max(math.ceil(min(length, at_most) / multiple), 1) * multiple if length else 0
+        return max(math.ceil(length / multiple), 1) * multiple if length else 0
 
     def _multiple_below(self, length: int) -> int:
         return length // self.model.size_multiple * self.model.size_multiple
 
 
-class _Job:
+class _TiledRun:
     """One image on its way through the tiler."""
 
-    def __init__(self, tiler: Tiler, lr: Tensor, plan: Plan, hr: Tensor | None) -> None:
+    def __init__(self, tiler: Tiler, lr: Tensor, tiling: Tiling, hr: Tensor | None) -> None:
         self.tiler = tiler
+        self.scale = tiler.model.scale
         self.lr = lr
         self.hr = hr
-        self.plan = plan
+        self.tiling = tiling
         self.tiles = self.retries = 0
         images, channels, height, width = lr.shape
-        scale = tiler.model.scale
         dtype = torch.uint8 if tiler.output == "uint8" else torch.float32
-        self.sr = torch.empty(images, channels, height * scale, width * scale, dtype=dtype)
+        self.sr = torch.empty(images, channels, height * self.scale, width * self.scale, dtype=dtype)
 
     def run(self) -> Inference:
         pending = [Region(0, 0, int(self.lr.shape[-2]), int(self.lr.shape[-1]))]
         while pending:
             region = pending.pop()
-            if max(region.sides) > self.plan.tile:
-                pending.extend(reversed(list(region.split(self.plan.tile))))
+            if max(region.sides) > self.tiling.tile:
+                pending.extend(reversed(list(region.split(self.tiling.tile))))
             elif not self._fits(region):
                 pending.append(region)
-        return Inference(self.sr, self.tiles, self.plan.tile, self.plan.halo, self.plan.exact, self.retries)
+        tiling = self.tiling
+        return Inference(self.sr, self.tiles, tiling.tile, tiling.halo, tiling.exact, self.retries)
 
     def _fits(self, region: Region) -> bool:
-        """Run and paste one region; False, with a smaller plan for the next try, when memory ran out."""
+        """Run and paste one region; False, with smaller tiles for the next try, when memory ran out."""
         try:
-            self._paste(region, self._run(region))
+            region.times(self.scale).cut(self.sr).copy_(self._run(region))
+            self.tiles += 1
             return True
         except (RuntimeError, MemoryError) as error:
-            if not memory.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         # Outside the handler, where the exception no longer keeps the failed run's tensors alive.
-        memory.release(self.tiler.device)
-        smaller = self.tiler.smaller(self.plan, region.sides)
+        if self.tiler.device.type == "cuda":
+            torch.cuda.empty_cache()
+        smaller = self.tiler.smaller(self.tiling, region.sides)
         if smaller is None:
             raise SrbenchError(
                 f"{self.tiler.model.card.name} does not fit into the memory of {self.tiler.device} even in "
-                f"tiles of {self.plan.tile} LR pixels; free memory, or use --device cpu."
+                f"tiles of {self.tiling.tile} LR pixels; free memory, or use --device cpu."
             )
-        self.plan = smaller
+        self.tiling = smaller
         self.retries += 1
         return False
 
     def _run(self, region: Region) -> Tensor:
         """The super-resolved core of a region, on the CPU."""
-        scale = self.tiler.model.scale
-        window = region.grown(self.plan.halo, int(self.lr.shape[-2]), int(self.lr.shape[-1]))
-        lr = window.cut(self.lr)
-        hr = None if self.hr is None else window.times(scale).cut(self.hr).to(self.tiler.device)
-        sr = self.tiler.model.infer(lr.to(self.tiler.device), oracle_hr=hr)
-        top, left = (region.top - window.top) * scale, (region.left - window.left) * scale
+        window = region.grown(self.tiling.halo, int(self.lr.shape[-2]), int(self.lr.shape[-1]))
+        hr = None if self.hr is None else window.times(self.scale).cut(self.hr).to(self.tiler.device)
+        sr = self.tiler.model.infer(window.cut(self.lr).to(self.tiler.device), oracle_hr=hr)
+        top, left = region.top - window.top, region.left - window.left
         height, width = region.sides
-        core = sr[..., top : top + height * scale, left : left + width * scale]
+        core = Region(top, left, top + height, left + width).times(self.scale).cut(sr)
         if not bool(torch.isfinite(core).all()):
             name = self.tiler.model.card.name
             raise NotFinite(f"{name} gave NaN: its weights or its input are broken.")
-        return self._finished(core)
-
-    def _finished(self, core: Tensor) -> Tensor:
         if self.tiler.output == "float32":
             return core.float().cpu()
         from srbench.datasets.degrade import quantise
 
         return (quantise(core) * 255.0).round().to(torch.uint8).cpu()
-
-    def _paste(self, region: Region, core: Tensor) -> None:
-        scale = self.tiler.model.scale
-        rows = slice(region.top * scale, region.bottom * scale)
-        columns = slice(region.left * scale, region.right * scale)
-        self.sr[..., rows, columns] = core
-        self.tiles += 1

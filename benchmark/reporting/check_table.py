@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from srbench.checks.base import GUARDS, Finding, title_of_guard
+from srbench.checks.base import CHECKS, CheckResult, title_of_check
 from srbench.reporting.leaderboard import Leaderboard
 
 NO_MODEL = "srbench made these images itself, no model did."
@@ -34,7 +34,7 @@ class GuardCell:
 
 @dataclass(frozen=True)
 class GuardRow:
-    """One run; ``cells`` in the order of ``GUARDS``, ``others`` are guards this version does not know."""
+    """One run; ``cells`` in the order of ``CHECKS``, ``others`` are guards this version does not know."""
 
     label: str
     cells: tuple[GuardCell, ...]
@@ -47,7 +47,7 @@ class GuardRow:
 
 def guard_rows(board: Leaderboard) -> list[GuardRow]:
     """A row for every complete run, in the order of the leaderboard."""
-    names = [guard.name for guard in GUARDS]
+    names = [guard.name for guard in CHECKS]
     rows = []
     for row in board.rows:
         for manifest in row.manifests:
@@ -66,8 +66,8 @@ def in_words(rows: Sequence[GuardRow]) -> str:
     return f"{runs}; {passed} checks passed, {unchecked} not made"
 
 
-def _cell(name: str, finding: Finding | None) -> GuardCell:
-    title = title_of_guard(name)
+def _cell(name: str, finding: CheckResult | None) -> GuardCell:
+    title = title_of_check(name)
     if finding is None:
         return GuardCell(title, "", "–", "not applicable", NO_MODEL)
     return GuardCell(title, finding.status, SIGNS[finding.status], WORDS[finding.status], finding.detail)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from srbench.checks.base import Finding, badge_of, failures, reasons_unranked
+from srbench.checks.base import CheckResult, badge_of, failures, reasons_unranked
 from srbench.reporting.blocks import Block
 from srbench.reporting.rows import (
     BASELINE,
@@ -63,7 +63,7 @@ class Leaderboard:
 
     block: Block
     group: ComparisonGroup
-    findings: Mapping[Run, tuple[Finding, ...]]
+    findings: Mapping[Run, tuple[CheckResult, ...]]
     rows: tuple[Row, ...]
     columns: tuple[Measure, ...]
     empty_columns: tuple[Measure, ...]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from srbench.checks.base import LEAKING, SMOKE, failures, stored_findings, title_of_guard
+from srbench.checks.base import LEAKING, SMOKE, failures, stored_results, title_of_check
 from srbench.reporting.blocks import Block
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import BASELINE, RANKED, title_of
@@ -63,8 +63,8 @@ def gaps_of(board: Leaderboard) -> list[Gap]:
         runs.append(
             Gap("the whole run" if manifest.status == "failed" else "no weights", name, manifest.reason)
         )
-        for finding in failures(stored_findings(manifest)):
-            failed.append(Gap(f"failed guard: {title_of_guard(finding.guard)}", name, finding.detail))
+        for finding in failures(stored_results(manifest)):
+            failed.append(Gap(f"failed guard: {title_of_check(finding.guard)}", name, finding.detail))
 
     columns = (*board.columns, *board.empty_columns, *board.cost_columns)
     titles = {column.id: column.title for column in columns}
@@ -101,7 +101,7 @@ def _limits(board: Leaderboard) -> Iterator[str]:
     failed: dict[tuple[str, str], list[str]] = {}
     for run, name in names.items():
         for finding in failures(board.findings[run]):
-            failed.setdefault((title_of_guard(finding.guard), finding.detail), []).append(name)
+            failed.setdefault((title_of_check(finding.guard), finding.detail), []).append(name)
     for (title, detail), runs in failed.items():
         yield f"Failed guard, not ranked: {title} ({', '.join(runs)}). {detail}"
 

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from srbench.checks.base import GUARDS
+from srbench.checks.base import CHECKS
 from srbench.reporting.check_table import GuardRow, guard_rows, in_words
 from srbench.reporting.crops import Panel, error_scale, legend, panels
 from srbench.reporting.curves import CurvePlot, CurveSet, LineKey, curve_plots, curve_sets, line_keys
@@ -98,7 +98,7 @@ def render(parts: list[Section]) -> str:
         "script": Markup(script),
         "errors": error_scale(),
         "tints": legend(),
-        "guards": GUARDS,
+        "guards": CHECKS,
         "n_runs": sum(len(part.board.rows) for part in parts),
         "dates": " to ".join(dict.fromkeys((created[0][:10], created[-1][:10]))) if created else "",
     }

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from srbench.checks.base import GUARDS, LEAKING, Finding, merge, reasons_unranked, stored_findings
+from srbench.checks.base import (
+    CHECKS,
+    LEAKING,
+    CheckResult,
+    merge,
+    reasons_unranked,
+    stored_results,
+)
 from srbench.reporting.blocks import Block
 from srbench.reporting.text import Measure
 from srbench.statistics.bootstrap import interval
@@ -155,7 +162,7 @@ def title_of(manifest: Manifest) -> str:
     return REFERENCE_TITLES.get(model) or str(manifest.card.get("title") or model)
 
 
-def row_kind(manifest: Manifest, findings: Iterable[Finding]) -> RowKind:
+def row_kind(manifest: Manifest, findings: Iterable[CheckResult]) -> RowKind:
     """The section a run belongs to; everything that must not be ranked is a reference or ``unranked``."""
     if manifest.key.model == NOISE_CEILING:
         return "ceiling"
@@ -167,7 +174,7 @@ def row_kind(manifest: Manifest, findings: Iterable[Finding]) -> RowKind:
 
 
 def gather(
-    manifests: Iterable[Manifest], findings: Mapping[Run, tuple[Finding, ...]]
+    manifests: Iterable[Manifest], findings: Mapping[Run, tuple[CheckResult, ...]]
 ) -> list[tuple[Manifest, ...]]:
     """The runs of each row: the seeds of one training together, by seed, every other run alone.
 
@@ -188,26 +195,26 @@ def gather(
     return rows
 
 
-def findings_of(block: Block) -> dict[Run, tuple[Finding, ...]]:
-    """What the guards found about each complete run, in the order of ``GUARDS``; foreign ones at the end.
+def findings_of(block: Block) -> dict[Run, tuple[CheckResult, ...]]:
+    """What the guards found about each complete run, in the order of ``CHECKS``; foreign ones at the end.
 
     It is what the run stored and what the table itself shows. Nothing that failed is left out, not even a
     guard that this version does not know. Reference rows, which no model made, have only what was checked.
     """
     from srbench.checks import integrity as table
 
-    of_table = table.findings(block.complete, block.scores) if block.complete else {}
-    names = [guard.name for guard in GUARDS]
+    of_table = table.check_table(block.complete, block.scores) if block.complete else {}
+    names = [guard.name for guard in CHECKS]
     findings = {}
     for manifest in block.complete:
         run = manifest.key.run
-        by_guard: dict[str, list[Finding]] = {}
-        for finding in (*stored_findings(manifest), *of_table.get(run, ())):
+        by_guard: dict[str, list[CheckResult]] = {}
+        for finding in (*stored_results(manifest), *of_table.get(run, ())):
             by_guard.setdefault(finding.guard, []).append(finding)
         why = NOT_RECORDED if manifest.guards else NEVER
         expected = [name for name in names if run.model not in REFERENCES or name in by_guard]
         findings[run] = tuple(
-            merge(by_guard[name]) if name in by_guard else Finding(name, "unchecked", why)
+            merge(by_guard[name]) if name in by_guard else CheckResult(name, "unchecked", why)
             for name in (*expected, *(name for name in by_guard if name not in names))
         )
     return findings

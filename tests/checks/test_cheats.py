@@ -14,7 +14,7 @@ import pytest
 import srbench
 from helpers.loading import HELPERS, load, models_as_before
 from srbench import datasets, models, weights
-from srbench.checks import finding_of
+from srbench.checks import CheckResult
 from srbench.datasets import MicrographSet, degrade
 from srbench.datasets import lr_images as lr_cache
 from srbench.evaluation.evaluate import EvaluationSummary
@@ -61,7 +61,7 @@ def evaluated(
 
 
 def status(manifest: Manifest) -> dict[str, str]:
-    return {one.guard: one.status for one in map(finding_of, manifest.guards)}
+    return {one.guard: one.status for one in map(CheckResult.from_json, manifest.guards)}
 
 
 def broken(manifest: Manifest) -> list[str]:
@@ -72,7 +72,7 @@ def test_an_honest_model_passes_them_all(cheats: ModuleType, tmp_path: Path) -> 
     data = fakes.FakeSet(6, name="cheated")
     summary, run = evaluated("bicubic", data, tmp_path, audit=True)
     assert not summary.caught and broken(run) == []
-    assert status(run)["lr_only"] == status(run)["nothing_remembered"] == "passed"
+    assert status(run)["determinism"] == status(run)["memorisation"] == "passed"
     again, _ = evaluated("bicubic", data, tmp_path, audit=True)
     assert "audited" not in again.text() and again.skipped
 
@@ -82,7 +82,7 @@ def test_a_table_of_the_test_set_is_caught_by_changed_images(cheats: ModuleType,
     summary, run = evaluated("cheat_table", data, tmp_path)
     assert not summary.caught, "without the audit nobody asked"
     summary, run = evaluated("cheat_table", data, tmp_path, audit=True)
-    assert broken(run) == ["nothing_remembered"]
+    assert broken(run) == ["memorisation"]
     assert "FAILED" in summary.text() and "not ranked" in summary.text()
 
 
@@ -90,14 +90,14 @@ def test_a_trace_of_hr_is_caught_by_undecidable_detail(
     cheats: ModuleType, scenes: MicrographSet, tmp_path: Path
 ) -> None:
     _, run = evaluated("cheat_leans", scenes, tmp_path)
-    assert broken(run) == ["nothing_remembered"]
-    assert "leans to the right one" in next(one["detail"] for one in run.guards if one["status"] == "failed")
+    assert broken(run) == ["memorisation"]
+    assert "prefers the right one" in next(one["detail"] for one in run.guards if one["status"] == "failed")
 
 
 @pytest.mark.slow
 def test_answers_by_number_are_caught_by_another_order(cheats: ModuleType, tmp_path: Path) -> None:
     _, run = evaluated("cheat_counts", fakes.FakeSet(6, name="cheated"), tmp_path, audit=True)
-    assert "lr_only" in broken(run) and "hr_hidden" not in broken(run)
+    assert "determinism" in broken(run) and "hr_access" not in broken(run)
 
 
 def test_jpeg_is_caught_by_its_blocks(cheats: ModuleType, tmp_path: Path) -> None:
@@ -122,16 +122,16 @@ def test_hr_on_disk_is_out_of_reach_and_the_attempt_is_told(
     monkeypatch.setenv("SRBENCH_TEST_HR", str(folder))
     results = tmp_path / "results"
     _, run = evaluated("cheat_on_disk", data, results)
-    assert broken(run) == ["hr_hidden"] and str(folder) in run.guards[0]["detail"]
+    assert broken(run) == ["hr_access"] and str(folder) in run.guards[0]["detail"]
     _, honest = evaluated("bicubic", data, results)
     assert run.outputs == honest.outputs, "it got nothing"
     monkeypatch.setenv("SRBENCH_ISOLATION", "off")
     _, free = evaluated("cheat_on_disk", data, results, force=True)
     assert free.outputs != honest.outputs, "the cheat works where nothing stops it"
-    assert status(free)["hr_hidden"] == "unchecked"
+    assert status(free)["hr_access"] == "unchecked"
     monkeypatch.delenv("SRBENCH_ISOLATION")
     _, audited = evaluated("cheat_on_disk", data, results, audit=True)
-    assert {"hr_hidden", "lr_only"} <= set(broken(audited)), "the scores belong to other pixels"
+    assert {"hr_access", "determinism"} <= set(broken(audited)), "the scores belong to other pixels"
 
 
 def test_no_name_reaches_a_model(cheats: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,11 +147,11 @@ def test_no_name_reaches_a_model(cheats: ModuleType, tmp_path: Path, monkeypatch
 def test_an_oracle_is_caught_by_noise_in_the_place_of_hr(cheats: ModuleType, tmp_path: Path) -> None:
     data = fakes.FakeSet(2, name="oracle")
     summary, run = evaluated("cheat_oracle", data, tmp_path, variant="oracle", oracle=True, audit=True)
-    assert broken(run) == ["hr_hidden"]
+    assert broken(run) == ["hr_access"]
     detail = run.guards[0]["detail"]
     assert "given the HR image" in detail and "2 of 2 outputs are others" in detail
     assert not summary.caught, "it was asked for as what it is"
-    assert "guard hr_hidden FAILED" in summary.text()
+    assert "guard hr_access FAILED" in summary.text()
 
 
 @pytest.mark.slow
@@ -162,4 +162,4 @@ def test_the_published_test_script_of_csm_sr_is_an_oracle(cheats: ModuleType, tm
     weights.save(path, model.network.state_dict(), header_of(model))
     data = fakes.FakeSet(1, name="oracle", side=40)
     _, run = evaluated("csm_sr", data, tmp_path / "results", weights=path, oracle=True)
-    assert status(run)["hr_hidden"] == "failed"
+    assert status(run)["hr_access"] == "failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Mapping
@@ -15,10 +16,9 @@ import pytest
 from numpy.typing import NDArray
 
 from srbench import datasets
-from srbench.checks import Finding
+from srbench.checks import CheckResult
 from srbench.checks import contamination as hygiene
-from srbench.checks import contamination as same_field
-from srbench.checks.contamination import Picture, known
+from srbench.checks.contamination import Picture, names_of_test_sets
 from srbench.datasets import DatasetCard, Micrograph, MicrographSet, near_duplicates
 from srbench.utils.image import Pixels
 from srbench.utils.progress import silent
@@ -72,7 +72,7 @@ def set_of(**further: Pixels) -> Drawn:
     return Drawn({**store, **{name.replace("__", "/"): pixels for name, pixels in further.items()}})
 
 
-def judge(micrographs: MicrographSet, cache: Path, split: str = "test", **more: Any) -> Finding:
+def judge(micrographs: MicrographSet, cache: Path, split: str = "test", **more: Any) -> CheckResult:
     return hygiene.check(micrographs, split, more.pop("header", None), cache=cache, **more)
 
 
@@ -109,7 +109,7 @@ def test_an_exact_copy_under_another_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", AGAIN)
 @pytest.mark.parametrize("side", ["train", "val"])
-def test_the_same_field_again_under_another_name(tmp_path: Path, how: str, side: str) -> None:
+def test_the_hygiene_again_under_another_name(tmp_path: Path, how: str, side: str) -> None:
     found = judge(set_of(**{f"{side}__z": AGAIN[how]}), tmp_path)
     assert found.status == "failed"
     assert f"of the same field of view: {side}/z ({side}) and test/e (test) (" in found.detail
@@ -150,7 +150,7 @@ def test_gratings_of_one_pitch_are_not_one_field(tmp_path: Path, rough: int) -> 
         grey = 120 + 60 * cv2.GaussianBlur(lines, (0, 0), 1.0) + generator.normal(0, 3, lines.shape)
         return np.clip(grey, 0, 255).astype(np.uint8)
 
-    thumbnails = [same_field._thumbnail(grating(seed), 320) for seed in (1, 3)]
+    thumbnails = [near_duplicates.thumbnail(hygiene._enlarged(grating(seed))) for seed in (1, 3)]
     assert near_duplicates.agreement(*thumbnails) > near_duplicates.SAME
     store: dict[str, Pixels] = {"train/a": grating(1), "train/b": grating(2), "test/c": grating(3)}
     assert judge(Drawn(store), tmp_path).status == "passed"
@@ -194,7 +194,7 @@ def test_one_split_alone_has_nothing_to_mix_and_is_not_read(tmp_path: Path) -> N
     ],
 )
 def test_names_of_published_test_sets_are_known(name: str) -> None:
-    assert known([name])
+    assert names_of_test_sets([name])
 
 
 @pytest.mark.parametrize(
@@ -212,13 +212,13 @@ def test_names_of_published_test_sets_are_known(name: str) -> None:
     ],
 )
 def test_names_that_a_microscopist_gives_are_not(name: str) -> None:
-    assert not known([name])
+    assert not names_of_test_sets([name])
 
 
 def test_plain_words_count_when_most_of_a_set_is_there() -> None:
     names = ["train/Baby.png", "bird_x4.png", "butterfly_HR.png", "head.bmp"]
-    assert known(names) == ["baby, bird, butterfly, head (Set5)"]
-    assert not known(names[:2])
+    assert names_of_test_sets(names) == ["baby, bird, butterfly, head (Set5)"]
+    assert not names_of_test_sets(names[:2])
 
 
 def test_a_test_image_of_urban100_in_the_training_folder(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_no_folder_is_read_on_the_word_of_a_weights_file(home: Path) -> None:
     assert "another state of" in judge(micrographs, home, header=header).detail  # known: looked at
     shutil.rmtree(datasets.home() / "cache")
     micrographs = folder(home / "mine", CLEAN)
-    assert "on the word of a file" in judge(micrographs, home, header=header).detail
+    assert "because a weights file names it" in judge(micrographs, home, header=header).detail
     assert len(list((datasets.home() / "cache" / "folder").iterdir())) == 1
 
 
@@ -366,12 +366,12 @@ def test_images_that_cannot_be_read_leave_the_question_open(
 
 
 def test_tiles_of_the_comparison_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = [Picture(str(seed), lambda seed=seed: scene(seed)) for seed in range(5)]  # type: ignore[misc]
-    again = [Picture(f"{seed} again", lambda seed=seed: jpeg(scene(seed), 80)) for seed in (1, 4, 8)]  # type: ignore[misc]
-    one, other = (same_field.describe(part, silent) for part in (pictures, again))
-    whole = same_field.repetitions(one, other)
-    monkeypatch.setattr(same_field, "_TILE", 2)
-    assert sorted(map(str, same_field.repetitions(one, other))) == sorted(map(str, whole))
+    pictures: list[Picture] = [(str(seed), functools.partial(scene, seed)) for seed in range(5)]
+    again: list[Picture] = [(f"{seed} again", functools.partial(jpeg, scene(seed), 80)) for seed in (1, 4, 8)]
+    one, other = (hygiene.describe(part, silent) for part in (pictures, again))
+    whole = hygiene.repetitions(one, other)
+    monkeypatch.setattr(hygiene, "_TILE", 2)
+    assert sorted(map(str, hygiene.repetitions(one, other))) == sorted(map(str, whole))
     assert [(pair.first, pair.second) for pair in whole] == [("1", "1 again"), ("4", "4 again")]
 
 

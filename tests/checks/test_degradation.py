@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from helpers.loading import load
-from srbench.checks import Finding, degradation
+from srbench.checks import CheckResult, degradation
 from srbench.datasets import degrade
 from srbench.datasets import lr_images as lr_cache
 from srbench.datasets.lr_images import LrCache, cut_to_scale
@@ -33,7 +33,9 @@ def prepare(micrographs: Any, folder: Path, named: degrade.Degradation = BICUBIC
     return lr_cache.prepare(micrographs, micrographs.images, named, SCALE, folder, silent)
 
 
-def judge(micrographs: Any, pack: LrCache, *, every: bool, named: degrade.Degradation = BICUBIC) -> Finding:
+def judge(
+    micrographs: Any, pack: LrCache, *, every: bool, named: degrade.Degradation = BICUBIC
+) -> CheckResult:
     return degradation.check(micrographs, micrographs.images, pack, named, SCALE, every=every)
 
 

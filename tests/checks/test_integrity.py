@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srbench.checks import Finding
+from srbench.checks import CheckResult
 from srbench.checks import base as cards
 from srbench.checks import integrity as table
 from srbench.checks.integrity import sha256_of_frame, sha256_of_scores
 from srbench.store import CONTROL, NOISE_CEILING, Manifest, RunKey, Score, ScoreStore
 
 IMAGES = ("a", "b", "c")
-YARDSTICKS = (*table.YARDSTICKS, CONTROL)
+BASELINES = (*table.BASELINES, CONTROL)
 
 
 def scores(offset: float) -> list[Score]:
@@ -30,7 +30,7 @@ def scores(offset: float) -> list[Score]:
 
 def manifest(model: str, number: int, **changes: Any) -> Manifest:
     key = RunKey(model, "v", "", -1, "made_up", "d" * 64, "test", "bicubic@1", 4, "sem-grey-1")
-    interpolation = model in table.YARDSTICKS
+    interpolation = model in table.BASELINES
     made = Manifest(
         key,
         "complete",
@@ -51,14 +51,14 @@ class Table:
         self.store = ScoreStore(tmp_path)
         self.rows: dict[str, list[Score]] = {}
         self.manifests: dict[str, Manifest] = {}
-        for number, model in enumerate((*YARDSTICKS, NOISE_CEILING, "mine", "other")):
+        for number, model in enumerate((*BASELINES, NOISE_CEILING, "mine", "other")):
             self.manifests[model], self.rows[model] = manifest(model, number), scores(number)
 
-    def findings(self) -> dict[str, dict[str, Finding]]:
+    def findings(self) -> dict[str, dict[str, CheckResult]]:
         for model, one in self.manifests.items():
             self.store.write_run(one, self.rows[model])
         frame = self.store.scores()
-        found = table.findings(list(self.manifests.values()), frame)
+        found = table.check_table(list(self.manifests.values()), frame)
         return {run.model: {one.guard: one for one in own} for run, own in found.items()}
 
 
@@ -70,7 +70,7 @@ def made(tmp_path: Any) -> Table:
 def test_a_table_that_keeps_the_rules_passes(made: Table) -> None:
     found = made.findings()
     assert {one.status for own in found.values() for one in own.values()} == {"passed"}
-    assert set(found["mine"]) == {"pinned_protocol", "baselines", "whole_and_distinct"}
+    assert set(found["mine"]) == {"pinned_protocol", "baselines", "completeness"}
     assert set(found[CONTROL]) == {"pinned_protocol"}
     assert "noise ceiling" in found["mine"]["baselines"].detail
 
@@ -101,8 +101,8 @@ def test_images_left_out_are_found_in_every_metric(made: Table) -> None:
     made.manifests["mine"] = replace(made.manifests["mine"], scores_sha256=sha256_of_scores(rows))
     found = made.findings()["mine"]
     assert found["pinned_protocol"].status == "passed"
-    assert found["whole_and_distinct"].status == "failed"
-    assert "2 of 3 images of the split have rows in ssim" in found["whole_and_distinct"].detail
+    assert found["completeness"].status == "failed"
+    assert "2 of 3 images of the split have rows in ssim" in found["completeness"].detail
 
 
 def test_a_value_that_is_missing_with_its_reason_is_a_row(made: Table) -> None:
@@ -115,18 +115,18 @@ def test_a_value_that_is_missing_with_its_reason_is_a_row(made: Table) -> None:
 def test_one_output_under_two_names_is_found_in_both(made: Table) -> None:
     made.manifests["mine"] = replace(made.manifests["mine"], outputs=made.manifests["other"].outputs)
     found = made.findings()
-    assert [found[name]["whole_and_distinct"].status for name in ("mine", "other")] == ["failed"] * 2
-    assert "Same pixels as other v" in found["mine"]["whole_and_distinct"].detail
+    assert [found[name]["completeness"].status for name in ("mine", "other")] == ["failed"] * 2
+    assert "Same pixels as other v" in found["mine"]["completeness"].detail
 
 
 def test_an_interpolation_under_another_name_is_the_copys_fault(made: Table) -> None:
     made.manifests["mine"] = replace(made.manifests["mine"], outputs=made.manifests["bicubic"].outputs)
     found = made.findings()
-    assert found["mine"]["whole_and_distinct"].status == "failed"
-    assert found["bicubic"]["whole_and_distinct"].status == "passed"
+    assert found["mine"]["completeness"].status == "failed"
+    assert found["bicubic"]["completeness"].status == "passed"
 
 
-def test_a_table_without_yardsticks_states_no_gain(made: Table) -> None:
+def test_a_table_without_baselines_states_no_gain(made: Table) -> None:
     for name in (CONTROL, "lanczos"):
         del made.manifests[name]
     found = made.findings()["mine"]["baselines"]
@@ -138,7 +138,7 @@ def test_a_table_without_yardsticks_states_no_gain(made: Table) -> None:
 def test_runs_of_earlier_versions_are_unchecked_not_failed(made: Table) -> None:
     made.manifests["mine"] = replace(made.manifests["mine"], outputs={}, scores_sha256="")
     found = made.findings()["mine"]
-    assert [found[name].status for name in ("pinned_protocol", "whole_and_distinct")] == ["unchecked"] * 2
+    assert [found[name].status for name in ("pinned_protocol", "completeness")] == ["unchecked"] * 2
     assert "--force" in found["pinned_protocol"].detail
 
 
@@ -151,11 +151,19 @@ def test_the_fingerprint_of_rows_is_that_of_the_stored_frame(made: Table) -> Non
 
 
 def test_findings_of_one_guard_merge_into_the_worst() -> None:
-    passed, failed = Finding("lr_only", "passed", "p."), Finding("lr_only", "failed", "f.")
-    unchecked = Finding("lr_only", "unchecked", "u.")
+    passed, failed = CheckResult("determinism", "passed", "p."), CheckResult("determinism", "failed", "f.")
+    unchecked = CheckResult("determinism", "unchecked", "u.")
     assert cards.merge([passed, failed, unchecked]) == failed
-    assert cards.merge([unchecked, passed]) == Finding("lr_only", "passed", "p. u.")
-    with pytest.raises(ValueError, match="one guard"):
-        cards.merge([passed, Finding("hr_hidden", "passed", "")])
-    both = cards.merged([passed, Finding("hr_hidden", "passed", "h."), unchecked])
-    assert [one.guard for one in both] == ["hr_hidden", "lr_only"]
+    assert cards.merge([unchecked, passed]) == CheckResult("determinism", "passed", "p. u.")
+    with pytest.raises(ValueError, match="one check"):
+        cards.merge([passed, CheckResult("hr_access", "passed", "")])
+    both = cards.merge_by_check([passed, CheckResult("hr_access", "passed", "h."), unchecked])
+    assert [one.guard for one in both] == ["hr_access", "determinism"]
+
+
+@pytest.mark.parametrize(("earlier", "name"), cards.ALIASES.items())
+def test_results_stored_under_earlier_ids_are_read(earlier: str, name: str) -> None:
+    stored = {"guard": earlier, "status": "failed", "detail": "d."}
+    assert CheckResult.from_json(stored) == CheckResult(name, "failed", "d.")
+    assert CheckResult.from_json(stored).to_json() == {**stored, "guard": name}
+    assert cards.get_check(earlier) is cards.get_check(name)

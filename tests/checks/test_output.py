@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from srbench import models
-from srbench.checks import Finding
+from srbench.checks import CheckResult
 from srbench.checks.output import (
     COMB,
     OFF_GREY,
     TINTED,
     Comb,
-    OutputWatch,
+    OutputCheck,
     channel_spread,
     comb,
-    finding_for_bad_output,
-    finding_of_spread,
     quantisation_table,
+    result_for_bad_output,
+    result_for_spread,
 )
 from srbench.evaluation import worker
 
@@ -38,17 +38,19 @@ def images(scenes: Scenes) -> list[Pixels8]:
     return [hr for hr, _ in scenes[::2]]
 
 
-def looked(
+def examined(
     images: list[tuple[Pixels8, Pixels8, Pixels8]], scale: int = 4, colour: bool = False
-) -> OutputWatch:
-    watch = OutputWatch(scale, colour, bars=not colour)
+) -> OutputCheck:
+    check = OutputCheck(scale, colour, bars=not colour)
     for number, (sr, hr, lr) in enumerate(images):
-        watch.look(f"image {number}", sr, hr, lr)
-    return watch
+        check.add(f"image {number}", sr, hr, lr)
+    return check
 
 
-def lossless(images: list[tuple[Pixels8, Pixels8, Pixels8]], scale: int = 4, colour: bool = False) -> Finding:
-    return looked(images, scale, colour).findings()[0]
+def lossless(
+    images: list[tuple[Pixels8, Pixels8, Pixels8]], scale: int = 4, colour: bool = False
+) -> CheckResult:
+    return examined(images, scale, colour).results()[0]
 
 
 def photograph(seed: int, side: int = 96) -> Pixels8:
@@ -217,7 +219,7 @@ def test_a_slightly_brighter_result_passes_and_the_shift_is_told(
 
 
 def test_only_one_finding_a_guard_and_none_without_images() -> None:
-    found = OutputWatch(4, colour=False).findings()
+    found = OutputCheck(4, colour=False).results()
     assert [(one.guard, one.status) for one in found] == [
         ("lossless_output", "unchecked"),
         ("databar_border", "unchecked"),
@@ -225,7 +227,7 @@ def test_only_one_finding_a_guard_and_none_without_images() -> None:
 
 
 def test_a_run_that_ended_for_its_output_is_told_of() -> None:
-    found = finding_for_bad_output("gave uint8 (4, 4) for an image that must be uint8 (8, 8).")
+    found = result_for_bad_output("gave uint8 (4, 4) for an image that must be uint8 (8, 8).")
     assert (found.guard, found.status) == ("lossless_output", "failed")
     assert found.detail.endswith("must be uint8 (8, 8).")
 
@@ -274,26 +276,26 @@ def test_the_tint_of_a_colour_network_is_measured_in_grey_levels() -> None:
 def test_the_mean_colour_of_div2k_subtracted_in_one_order_and_added_in_another_is_found() -> None:
     means = torch.tensor([0.4488, 0.4371, 0.4040])[None, :, None, None]
     grey = torch.full((1, 3, 8, 8), 0.4)
-    assert finding_of_spread(channel_spread(grey - means + means)).status == "passed"
+    assert result_for_spread(channel_spread(grey - means + means)).status == "passed"
     spread = channel_spread(grey - means + means.flip(1))
     assert spread > TINTED
-    found = finding_of_spread(spread)
+    found = result_for_spread(spread)
     assert (found.guard, found.status, "7.6 grey levels" in found.detail) == (
         "lossless_output",
         "failed",
         True,
     )
-    assert finding_of_spread(float("nan")).status == "failed"
+    assert result_for_spread(float("nan")).status == "failed"
 
 
-def test_what_the_worker_says_of_the_tint_is_heard(
+def test_what_the_worker_says_of_the_tint_is_judged(
     images: list[Pixels8], to_lr: Change, enlarge: Change
 ) -> None:
-    watch = looked(honest(images, to_lr, enlarge))
-    watch.heard_spread(0.4)
-    assert watch.findings()[0].status == "passed"
-    watch.heard_spread(40.0)
-    assert (watch.findings()[0].status, "40.0 grey levels" in watch.findings()[0].detail) == ("failed", True)
+    check = examined(honest(images, to_lr, enlarge))
+    check.set_channel_spread(0.4)
+    assert check.results()[0].status == "passed"
+    check.set_channel_spread(40.0)
+    assert (check.results()[0].status, "40.0 grey levels" in check.results()[0].detail) == ("failed", True)
 
 
 def test_the_worker_measures_the_tint_of_colour_networks_on_grey_data_alone(
@@ -338,14 +340,14 @@ def test_a_databar_that_the_model_drew_is_found(
     micrographs: list[Pixels8], to_lr: Change, enlarge: Change
 ) -> None:
     given = honest(micrographs, to_lr, enlarge)
-    clean = looked(given).findings()[1]
+    clean = examined(given).results()[1]
     assert (clean.guard, clean.status, "5 images" in clean.detail, "4 px" in clean.detail) == (
         "databar_border",
         "passed",
         True,
         True,
     )
-    drawn = looked([(with_databar(given[0][0]), *given[0][1:]), *given[1:]]).findings()[1]
+    drawn = examined([(with_databar(given[0][0]), *given[0][1:]), *given[1:]]).results()[1]
     assert (drawn.status, "1 of 5 images" in drawn.detail, "image 0" in drawn.detail) == (
         "failed",
         True,
@@ -357,7 +359,7 @@ def test_a_databar_that_the_reference_has_is_not_the_models(
     micrographs: list[Pixels8], to_lr: Change, enlarge: Change
 ) -> None:
     marked = [with_databar(hr) for hr in micrographs]
-    assert looked([(hr, hr, to_lr(hr)) for hr in marked]).findings()[1].status == "passed"
+    assert examined([(hr, hr, to_lr(hr)) for hr in marked]).results()[1].status == "passed"
 
 
 def test_a_bright_foot_that_loses_its_noise_is_no_databar(to_lr: Change, enlarge: Change) -> None:
@@ -365,12 +367,12 @@ def test_a_bright_foot_that_loses_its_noise_is_no_databar(to_lr: Change, enlarge
     hr = np.clip(generator.normal(120, 20, (128, 128)), 0, 255)
     hr[-40:] = np.clip(generator.normal(240, 25, (40, 128)), 0, 255)
     noisy = hr.astype(np.uint8)
-    assert looked([(enlarge(to_lr(noisy)), noisy, to_lr(noisy))]).findings()[1].status == "passed"
+    assert examined([(enlarge(to_lr(noisy)), noisy, to_lr(noisy))]).results()[1].status == "passed"
 
 
 def test_drawn_scenes_and_photographs_are_not_searched_for_databars(
     micrographs: list[Pixels8], to_lr: Change
 ) -> None:
-    watch = OutputWatch(4, colour=False, bars=False)
-    watch.look("a", with_databar(micrographs[0]), micrographs[0], to_lr(micrographs[0]))
-    assert watch.findings()[1].status == "passed"
+    check = OutputCheck(4, colour=False, bars=False)
+    check.add("a", with_databar(micrographs[0]), micrographs[0], to_lr(micrographs[0]))
+    assert check.results()[1].status == "passed"

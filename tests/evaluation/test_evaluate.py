@@ -298,7 +298,7 @@ def test_a_leaking_variant_runs_only_when_asked_for_and_is_flagged(tmp_path: Pat
     found = [one for one in ScoreStore(tmp_path / "results").manifests() if one.status == "complete"]
     found = [one for one in found if one.key.model not in REFERENCES]
     assert [one.card["leaking"] for one in found] == [True]
-    assert [one["guard"] for one in found[0].guards if one["status"] == "failed"] == ["hr_hidden"]
+    assert [one["guard"] for one in found[0].guards if one["status"] == "failed"] == ["hr_access"]
     scores = ScoreStore(tmp_path / "results").scores([found[0].key])
     assert list(scores["value"][scores["metric"].str.startswith("psnr")]) == [100.0, 100.0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +13,16 @@ from torch import Tensor, nn
 
 from srbench.inference import device as memory
 from srbench.inference.profiling import measured_radius
-from srbench.inference.tiling import Tiler, infer
+from srbench.inference.tiling import Inference, Tiler
 from srbench.models import ModelCard, SRModel, card, create, model_names
 from srbench.models.recipe import default_recipe
 from srbench.utils.errors import SrbenchError
 
 torch.set_num_threads(1)
+
+
+def infer(model: SRModel, lr: Tensor, **options: Any) -> Inference:
+    return Tiler(model, **options)(lr)
 
 
 def model_of(network: nn.Module, scale: int = 2, channels: int = 1) -> SRModel:

@@ -249,10 +249,10 @@ def fill(root: Path, images: list[Scene] | None = None) -> Fabricator:
 
 
 GUARDED = {
-    "hr_hidden": "It could not read HR and did not try to.",
-    "lr_only": "Run again in another order: every output is the same.",
+    "hr_access": "It could not read HR and did not try to.",
+    "determinism": "Run again in another order: every output is the same.",
     "lossless_output": "16 outputs of the right size, none with blocks of JPEG.",
-    "pinned_degradation": "LR made again equals what was given in 3 of 3 images.",
+    "degradation": "LR made again equals what was given in 3 of 3 images.",
 }
 JPEG = "14 of 16 outputs show blocks of 8 x 8 pixels, as JPEG leaves them."
 RICH = (
@@ -318,7 +318,7 @@ def enrich(root: Path) -> Fabricator:
         -1,
         status="failed",
         reason="The model was stopped.",
-        guards=findings(hr_hidden="It tried to read img/03.png in the folder of HR images."),
+        guards=findings(hr_access="It tried to read img/03.png in the folder of HR images."),
     )
     fabricator.store.write_run(stopped, [])
     return fabricator

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from srbench.checks.base import GUARDS, badge_of, stored_findings
+from srbench.checks.base import CHECKS, badge_of, stored_results
 from srbench.reporting import ReportResult, report
 from srbench.reporting.blocks import collect
 from srbench.reporting.check_table import guard_rows, in_words
@@ -76,7 +76,7 @@ def test_it_moves_no_number_of_those_that_are_ranked(board: Leaderboard, copy: P
 
 
 def test_a_seed_that_failed_stands_alone(copy: Path) -> None:
-    change(copy, "edsr", fail("lr_only"), seed=1)
+    change(copy, "edsr", fail("determinism"), seed=1)
     rows = [row for row in board_of(copy).rows if row.run[0] == "edsr"]
     assert [(row.kind, [m.key.seed for m in row.manifests]) for row in rows] == [
         ("network", [0, 2]),
@@ -88,7 +88,7 @@ def test_a_seed_that_failed_stands_alone(copy: Path) -> None:
 
 
 def test_a_baseline_that_failed_is_not_ranked_but_stays_the_yardstick(board: Leaderboard, copy: Path) -> None:
-    change(copy, "bicubic", fail("lr_only"))
+    change(copy, "bicubic", fail("determinism"))
     changed = board_of(copy)
     assert row_of(changed, "bicubic").kind == "unranked"
     for name in ("edsr", "nearest"):
@@ -116,7 +116,7 @@ def test_runs_from_before_say_what_to_type(board: Leaderboard) -> None:
 def test_the_table_of_guards_has_every_run_and_guard(board: Leaderboard) -> None:
     rows = guard_rows(board)
     assert len(rows) == len(board.block.complete) == 10
-    assert all([cell.title for cell in row.cells] == [guard.title for guard in GUARDS] for row in rows)
+    assert all([cell.title for cell in row.cells] == [guard.title for guard in CHECKS] for row in rows)
     passed = sum(cell.status == "passed" for row in rows for cell in row.cells)
     unchecked = sum(cell.status == "unchecked" for row in rows for cell in row.cells)
     assert in_words(rows) == f"1 of 10 runs failed a guard; {passed} checks passed, {unchecked} not made"
@@ -124,7 +124,7 @@ def test_the_table_of_guards_has_every_run_and_guard(board: Leaderboard) -> None
 
 def test_the_page_shows_findings_and_promises(rich_report: ReportResult) -> None:
     text = rich_report.page.read_text(encoding="utf-8")
-    for guard in GUARDS:
+    for guard in CHECKS:
         assert guard.promise in text
     failed = re.findall(
         r'<td class="failed" title="[^"]*"><b><span[^>]*>✗</span> failed</b><span class="ci">([^<]*)', text
@@ -141,7 +141,7 @@ def test_foreign_and_broken_findings_lose_nothing(copy: Path, tmp_path: Path) ->
     def alter(content: dict[str, Any]) -> None:
         content["guards"] += [
             {"guard": HOSTILE, "status": "failed", "detail": HOSTILE},
-            {"guard": "hr_hidden", "status": "splendid", "detail": "Trust me."},
+            {"guard": "hr_access", "status": "splendid", "detail": "Trust me."},
             {"status": "passed"},
         ]
 
@@ -158,9 +158,9 @@ def test_foreign_and_broken_findings_lose_nothing(copy: Path, tmp_path: Path) ->
 
 
 def test_a_manifest_alone_says_what_failed() -> None:
-    key = next(iter(GUARDS)).name
+    key = next(iter(CHECKS)).name
     manifest = Manifest(key=None, status="complete", guards=[{"guard": key, "status": "failed"}])  # type: ignore[arg-type]
-    (found,) = stored_findings(manifest)
+    (found,) = stored_results(manifest)
     assert (badge_of(found), found.detail) == ("failed: HR out of reach", "")
 
 
@@ -174,8 +174,8 @@ def test_latex_marks_failed_guards_with_footnotes(board: Leaderboard) -> None:
 
 
 def test_several_failures_are_all_told(copy: Path) -> None:
-    change(copy, "vdsr", fail("lr_only", "Other order, other pixels."))
-    change(copy, "vdsr", fail("hr_hidden", "It read HR."))
+    change(copy, "vdsr", fail("determinism", "Other order, other pixels."))
+    change(copy, "vdsr", fail("hr_access", "It read HR."))
     board = board_of(copy)
     assert row_of(board, "vdsr").badges == ("failed: HR out of reach", "failed: LR alone decides")
     assert r"\textsuperscript{a,b}" in latex_table(board, board.families[0])
