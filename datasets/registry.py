@@ -1,9 +1,9 @@
 """Names to datasets. A dataset is a class derived from ``DatasetSource`` in this package, decorated so.
 
-Files that register a dataset are imported to learn its card, so they import heavy packages (torch, pandas, cv2)
-inside functions. Other distributions add datasets through the entry-point group ``srbench.datasets`` (name = the
-dataset's, value = the module whose import registers it). ``name:argument`` passes the argument to the dataset, as
-in ``folder:/data/mine``.
+Files that register a dataset are imported to learn its card, so they import heavy packages (torch, pandas,
+cv2) inside functions. Other distributions add datasets through the entry-point group ``srbench.datasets``:
+the entry point's name is the dataset's, its value the module whose import registers it. ``name:argument``
+passes the argument to the dataset, as in ``folder:/data/mine``.
 """
 
 from __future__ import annotations

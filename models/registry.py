@@ -1,8 +1,8 @@
 """Names to models. A model is a factory function under this package decorated with ``register_model``.
 
 The function's name is the model's, and its file is imported only when the model is built. ``cards.json``,
-written by ``srbench models index``, holds cards and sizes beside the hash of the file that they were read from.
-Other distributions add models through the entry-point group ``srbench.models``.
+written by ``srbench models index``, holds cards and sizes beside the hash of the file that they were read
+from. Other distributions add models through the entry-point group ``srbench.models``.
 """
 
 from __future__ import annotations

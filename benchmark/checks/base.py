@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from srbench.store import Manifest
-from srbench.utils.errors import SrbenchError
+from srbench.utils.errors import SrbenchError, unknown_name
 
 Status = Literal["passed", "failed", "unchecked"]
 
@@ -134,7 +134,7 @@ def get_check(name: str) -> Check:
     """
     by_name = {check.name: check for check in CHECKS}
     if current_id(name) not in by_name:
-        raise unknown("check", name, by_name)
+        raise unknown_name("check", name, by_name)
     return by_name[current_id(name)]
 
 
