@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from srbench.cli.app import cli
@@ -52,24 +55,60 @@ def test_the_one_file_model_of_the_readme_trains_a_step(tmp_path: Path) -> None:
     assert done.stdout.split("\n")[:2] == ["(1, 1, 36, 28)", "regression"]
 
 
-def test_the_model_of_the_docs_is_one_file_and_nothing_else(tmp_path: Path) -> None:
-    """As printed, installed as a plug-in through its entry point, then shown by the command line."""
+def docs_blocks() -> list[str]:
     text = (Path(__file__).parents[2] / "docs" / "adding_a_model.md").read_text(encoding="utf-8")
-    block = re.search(r"```python\n(.*?)```", text, re.S)
-    assert block is not None
-    (tmp_path / "fsrcnn_plugin.py").write_text(block.group(1))
-    metadata = tmp_path / "fsrcnn_plugin-1.dist-info"
+    return re.findall(r"```python\n(.*?)```", text, re.S)
+
+
+def plugged_in(folder: Path, group: str, name: str, source: str, code: str, **variables: str) -> str:
+    """Output of ``code`` where the source is installed as a plug-in of this entry-point group."""
+    (folder / f"{name}_plugin.py").write_text(source)
+    metadata = folder / f"{name}_plugin-1.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: fsrcnn-plugin\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text("[srbench.models]\nfsrcnn = fsrcnn_plugin\n")
-    code = (
-        "import sys; from srbench.cli import main; "
-        "sys.argv = ['srbench', 'models', 'show', 'fsrcnn', '--json']; main()"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-plugin\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}_plugin\n")
+    environment = {**os.environ, "PYTHONPATH": str(folder), **variables}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd="/", env=environment
     )
     assert done.returncode == 0, done.stderr
-    shown = json.loads(done.stdout)
+    return done.stdout
+
+
+def test_the_model_of_the_docs_is_one_file_and_nothing_else(tmp_path: Path) -> None:
+    code = (
+        "import sys; from srbench.cli import main; "
+        "sys.argv = ['srbench', 'models', 'show', 'fsrcnn', '--json']; main()"
+    )
+    shown = json.loads(plugged_in(tmp_path, "srbench.models", "fsrcnn", docs_blocks()[0], code))
     assert shown["module"] == "fsrcnn_plugin" and shown["sizes"]["paper"]["scale"] == "x4"
+
+
+@pytest.mark.slow
+def test_the_dataset_of_the_docs_is_scored(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    generator = np.random.default_rng(0)
+    for specimen in "abc":
+        for number in range(2):
+            pixels = generator.integers(0, 256, (64, 72)).astype(np.uint8)
+            assert cv2.imwrite(str(images / f"{specimen}-{number}.png"), pixels)
+    code = (
+        "import srbench; "
+        "summary = srbench.evaluate('bicubic', dataset='lab', scale=4, metrics=['psnr'], previews=0); "
+        "print(len(summary.failed), srbench.datasets.open('lab').images[0].group)"
+    )
+    variables = {"LAB_SEM": str(images), "SRBENCH_HOME": str(tmp_path / "home")}
+    printed = plugged_in(tmp_path, "srbench.datasets", "lab", docs_blocks()[1], code, **variables)
+    assert printed.split() == ["0", "a"]
+
+
+def test_the_metric_of_the_docs_is_a_plug_in(tmp_path: Path) -> None:
+    code = (
+        "import numpy as np; from srbench.metrics import registry; Case = registry.Case; "
+        "dark, bright = np.zeros((8, 8)), np.full((8, 8), 2 / 255); "
+        "case = Case(bright, dark, bright, dark, dark, 2); "
+        "print(registry.get('brightness_shift').compute(case))"
+    )
+    printed = plugged_in(tmp_path, "srbench.metrics", "brightness_shift", docs_blocks()[2], code)
+    assert float(printed) == pytest.approx(2.0)
