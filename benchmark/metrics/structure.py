@@ -31,7 +31,6 @@ FEWEST = 5
 """Objects, components or features of the reference below which a share of them says nothing."""
 COUNT = (0.0, float("inf"))
 
-
 CORRELATION_REACH = 64
 """Largest distance of the two-point correlation in pixels; in a small image a quarter of its shorter side."""
 

@@ -64,7 +64,7 @@ def gaps_of(board: Leaderboard) -> list[Gap]:
             Gap("the whole run" if manifest.status == "failed" else "no weights", name, manifest.reason)
         )
         for finding in failures(stored_findings(manifest)):
-            failed.append(Gap(f"failed guard: {title_of_guard(finding.guard)}", name, finding.detail))
+            failed.append(Gap(f"failed check: {title_of_guard(finding.guard)}", name, finding.detail))
 
     columns = (*board.columns, *board.empty_columns, *board.cost_columns)
     titles = {column.id: column.title for column in columns}
@@ -103,7 +103,7 @@ def _limits(board: Leaderboard) -> Iterator[str]:
         for finding in failures(board.findings[run]):
             failed.setdefault((title_of_guard(finding.guard), finding.detail), []).append(name)
     for (title, detail), runs in failed.items():
-        yield f"Failed guard, not ranked: {title} ({', '.join(runs)}). {detail}"
+        yield f"Failed check, not ranked: {title} ({', '.join(runs)}). {detail}"
 
     if smoke := sum(SMOKE in row.badges for row in rows):
         yield (

@@ -16,7 +16,7 @@ from typing import Any
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.measurements import Judgement, Measurement, TrustTable
 from srbench.reporting.rows import SECTIONS, Row
-from srbench.reporting.text import MISSING, Family, Measure, is_number, number, quantity, rank
+from srbench.reporting.text import MINUS, MISSING, Family, Measure, is_number, number, quantity, rank
 from srbench.statistics.leaderboard import VALUE_COLUMNS, LeaderboardRow
 from srbench.store import Conditions
 
@@ -48,7 +48,7 @@ _LATEX_ESCAPES = {
     "²": r"\ensuremath{^2}",
     "–": "--",
     "±": r"\ensuremath{\pm}",
-    "\N{MINUS SIGN}": r"\ensuremath{-}",
+    MINUS: r"\ensuremath{-}",
     "†": r"\textsuperscript{\dag}",
 }
 _LATEX_ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
@@ -259,8 +259,12 @@ def latex_costs(board: Leaderboard) -> str:
     columns = board.cost_columns
     heads = [_latex_head(column.title, column.unit) for column in columns]
 
+    def cell(value: float | None, unit: str) -> str:
+        text = quantity(value, prefixed=not unit).replace(MINUS, "-")
+        return re.sub(r" (\w)$", r"\\,\1", text) if is_number(value) else "--"
+
     def lines(row: Row) -> list[list[str]]:
-        return [] if row.is_reference else [[_latex_quantity(row.costs.get(c.id), c.unit) for c in columns]]
+        return [] if row.is_reference else [[cell(row.costs.get(c.id), c.unit) for c in columns]]
 
     return _latex_tabular(board, heads, lines)
 
@@ -354,8 +358,3 @@ def _latex_difference(cell: LeaderboardRow | None, decimals: int) -> str:
 
 def _latex_interval(low: float, high: float, form: str) -> str:
     return f" $[{low:{form}}, {high:{form}}]$" if math.isfinite(low) else ""
-
-
-def _latex_quantity(value: float | None, unit: str) -> str:
-    text = quantity(value, prefixed=not unit).replace("\N{MINUS SIGN}", "-")
-    return re.sub(r" (\w)$", r"\\,\1", text) if is_number(value) else "--"

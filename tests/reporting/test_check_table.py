@@ -13,7 +13,7 @@ import pytest
 from srbench.checks.base import GUARDS, badge_of, stored_findings
 from srbench.reporting import ReportResult, report
 from srbench.reporting.blocks import collect
-from srbench.reporting.check_table import guard_rows, in_words
+from srbench.reporting.check_table import check_rows, in_words
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
 from srbench.reporting.rows import NEVER, RANKED, Row
 from srbench.reporting.tables import latex_table
@@ -106,7 +106,7 @@ def test_same_pixels_under_two_names_are_not_ranked(copy: Path) -> None:
 
 
 def test_runs_from_before_say_what_to_type(board: Leaderboard) -> None:
-    found = {row.label: row for row in guard_rows(board)}
+    found = {row.label: row for row in check_rows(board)}
     assert {cell.detail for cell in found["Nearest"].cells[:7]} == {NEVER}
     assert "type --force" in NEVER
     assert row_of(board, "nearest").kind == "interpolation"
@@ -114,7 +114,7 @@ def test_runs_from_before_say_what_to_type(board: Leaderboard) -> None:
 
 
 def test_the_table_of_guards_has_every_run_and_guard(board: Leaderboard) -> None:
-    rows = guard_rows(board)
+    rows = check_rows(board)
     assert len(rows) == len(board.block.complete) == 10
     assert all([cell.title for cell in row.cells] == [guard.title for guard in GUARDS] for row in rows)
     passed = sum(cell.status == "passed" for row in rows for cell in row.cells)
@@ -149,7 +149,7 @@ def test_foreign_and_broken_findings_lose_nothing(copy: Path, tmp_path: Path) ->
     board = board_of(copy)
     row = row_of(board, "vdsr")
     assert row.kind == "unranked"
-    found = next(one for one in guard_rows(board) if one.label.startswith("VDSR"))
+    found = next(one for one in check_rows(board) if one.label.startswith("VDSR"))
     assert [cell.status for cell in found.others] == ["failed"]
     assert found.cells[0].status == "passed"
     text = report(copy, tmp_path / "out").page.read_text(encoding="utf-8")

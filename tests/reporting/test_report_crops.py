@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbench.reporting.blocks import collect
-from srbench.reporting.crops import MAX_IMAGES, MAX_PICTURES, Panel, Picture, choose, panels, shown_run
+from srbench.reporting.crops import MAX_IMAGES, MAX_PICTURES, EmbeddedImage, Panel, choose, panels, shown_run
 from srbench.reporting.leaderboard import leaderboard
 from srbench.store import ScoreStore
 
 
-def decode(picture: Picture) -> Any:
+def decode(picture: EmbeddedImage) -> Any:
     head, _, content = picture.uri.partition(",")
     assert head == "data:image/png;base64"
     return cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), cv2.IMREAD_UNCHANGED)
