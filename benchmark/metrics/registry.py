@@ -11,7 +11,7 @@ import contextlib
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeVar
@@ -237,6 +237,12 @@ def get(name: str) -> Metric:
     raise unknown("metric", name, _registered)
 
 
+def sorted_ids(ids: Collection[str]) -> list[str]:
+    """Stored ids in printing order, unknown ones at the end; an earlier version stands where today's does."""
+    base = {key: at for at, m in enumerate(list_metrics()) for key in (m.name, m.id.split("@")[0])}
+    return sorted(set(ids), key=lambda name: (base.get(name.split("@")[0], len(base)), name))
+
+
 def stored(ids: Collection[str]) -> list[Metric]:
     """The metrics that would still store rows under these ids, in printing order; others are left out."""
     by_id = {}
@@ -245,12 +251,6 @@ def stored(ids: Collection[str]) -> list[Metric]:
             metric = get(name)
             by_id[metric.id] = metric
     return sorted((by_id[name] for name in set(ids) & set(by_id)), key=_printing_order)
-
-
-def sorted_ids(ids: Iterable[str]) -> list[str]:
-    """Stored ids in printing order, unknown ones at the end; an earlier version stands where today's does."""
-    base = {key: at for at, m in enumerate(list_metrics()) for key in (m.name, m.id.split("@")[0])}
-    return sorted(set(ids), key=lambda name: (base.get(name.split("@")[0], len(base)), name))
 
 
 def list_metrics() -> list[Metric]:

@@ -198,7 +198,7 @@ def measures(ids: Iterable[str], family: str = "") -> list[Measure]:
     from srbench.metrics import registry
 
     shown = []
-    for name in registry.sorted_ids(ids):
+    for name in registry.sorted_ids(set(ids)):
         try:
             metric = registry.get(name)
         except SrbenchError:
