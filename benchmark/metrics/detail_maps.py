@@ -13,9 +13,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.metrics.registry import Plane
 from srbench.metrics.spectrum import radial_frequency
 from srbench.utils.errors import SrbenchError
+from srbench.utils.image import Plane
 
 Bands = NDArray[np.float64]
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.metrics.registry import Case, MetricUnavailable, Plane, register_metric
+from srbench.metrics.registry import Case, MetricUnavailable, register_metric
 from srbench.metrics.spectrum import radial_frequency, windowed_spectrum
+from srbench.utils.image import Plane
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.int64]

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from srbench.metrics.registry import Case, Plane
+from srbench.metrics.registry import Case
 from srbench.utils.errors import SrbenchError, unknown
-from srbench.utils.image import Pixels, to_eight_bits, to_grey, to_uint8
+from srbench.utils.image import Pixels, Plane, to_eight_bits, to_grey, to_uint8
 
 CORE_METRICS = ("psnr", "ssim", "lr_psnr")
 """Metrics whose versions are part of the protocol; any other metric carries its version in its own id."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.metrics.registry import Case, MetricUnavailable, Plane
+from srbench.metrics.registry import Case, MetricUnavailable
+from srbench.utils.image import Plane
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]

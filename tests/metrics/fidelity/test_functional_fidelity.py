@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from srbench.metrics.consistency import chi_square
 from srbench.metrics.fidelity import CAP_DB, gmsd, ms_ssim, psnr, ssim
-from srbench.metrics.registry import Plane
 from srbench.utils.errors import SrbenchError
+from srbench.utils.image import Plane
 
 
 def plane(height: int = 20, width: int = 31, seed: int = 0) -> Plane:

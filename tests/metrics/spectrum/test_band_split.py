@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from srbench.metrics.registry import Plane
 from srbench.metrics.spectrum import BandSplit, RingSums, band_split, ring_sums, windowed_spectrum
+from srbench.utils.image import Plane
 
 
 def textured(seed: int, sigma: float = 0.8) -> Plane:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from srbench.metrics.detail_maps import hallucination_map, omission_map
-from srbench.metrics.registry import Plane
 from srbench.utils.errors import SrbenchError
+from srbench.utils.image import Plane
 
 SCALE = 4
 Disc = tuple[float, float, float]

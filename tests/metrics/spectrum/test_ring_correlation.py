@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbench.metrics.registry import Plane
 from srbench.metrics.spectrum import (
     RingSums,
     binned,
@@ -23,6 +22,7 @@ from srbench.metrics.spectrum import (
     smooth,
     windowed_spectrum,
 )
+from srbench.utils.image import Plane
 
 FREQUENCY = np.arange(65) / 128
 

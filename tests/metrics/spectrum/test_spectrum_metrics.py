@@ -134,6 +134,7 @@ def test_even_grey_gives_reasons_and_no_crash(constructed: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_values_lie_within_their_bounds(constructed: Any) -> None:
     for name in constructed.images:
         case = constructed.case(name, pixel_size_nm=1.0)

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from srbench.metrics.registry import Plane
 from srbench.metrics.segmentation import (
     LEVELS,
     SMOOTHING,
@@ -18,6 +17,7 @@ from srbench.metrics.segmentation import (
     phase_contrast,
     smoothed,
 )
+from srbench.utils.image import Plane
 
 NOISE = np.random.default_rng(0)
 

@@ -161,6 +161,7 @@ def test_expanded_level(groups: int) -> None:
     assert expanded_level(1) == 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [6, 12, 30])
 def test_intervals_cover(count: int) -> None:
     """The interval holds the true change in about 95 % of simulated studies, with few images too."""
@@ -172,6 +173,7 @@ def test_intervals_cover(count: int) -> None:
     assert 0.91 <= hits / studies <= 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [6, 15])
 def test_a_change_beyond_the_tolerance_is_hardly_ever_trusted(count: int) -> None:
     """True change just outside: at most about one study in forty may say trusted."""
