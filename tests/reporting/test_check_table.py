@@ -89,6 +89,7 @@ def test_a_seed_that_failed_stands_alone(copy: Path) -> None:
     assert rows[0].cells["psnr"].n_seeds == 2
 
 
+@pytest.mark.slow
 def test_a_baseline_that_failed_is_not_ranked_but_stays_the_yardstick(board: Leaderboard, copy: Path) -> None:
     change(copy, "bicubic", fail("lr_only"))
     changed = board_of(copy)
@@ -178,6 +179,7 @@ def test_latex_marks_failed_checks_with_footnotes(board: Leaderboard) -> None:
     assert text.index("Shown, not ranked") < text.index("SRGAN (paper")
 
 
+@pytest.mark.slow
 def test_several_failures_are_all_told(copy: Path) -> None:
     change(copy, "vdsr", fail("lr_only", "Other order, other pixels."))
     change(copy, "vdsr", fail("hr_hidden", "It read HR."))

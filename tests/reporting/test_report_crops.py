@@ -73,6 +73,7 @@ def test_the_second_region_is_where_hr_has_detail() -> None:
     assert region.left + 64 > 176
 
 
+@pytest.mark.slow
 def test_embedded_crops_are_the_stored_pixels(
     filled: Path, filled_board: Leaderboard, shown: list[Panel]
 ) -> None:
@@ -89,6 +90,7 @@ def test_embedded_crops_are_the_stored_pixels(
             assert np.array_equal(decode(picture), region.cut(whole))
 
 
+@pytest.mark.slow
 def test_tiles_start_with_hr_lr_and_bicubic(shown: list[Panel]) -> None:
     panel = shown[0]
     assert [tile.title for tile in panel.tiles[:3]] == ["HR", "LR", "Bicubic"]

@@ -53,7 +53,7 @@ def test_decimals_follow_the_width_of_the_interval(half_widths: list[float], dec
     assert decimals_for(half_widths) == decimals
 
 
-@given(st.text())
+@given(st.text("aZ09-_. /\\:<é\n"))
 def test_slug_is_safe_in_file_names(text: str) -> None:
     made = slug(text)
     assert made
@@ -91,7 +91,7 @@ points = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(points)
 def test_labels_stay_in_the_frame_and_apart(content: list[tuple[float, float, str]]) -> None:
     frame = Box(0, 0, 660, 350)

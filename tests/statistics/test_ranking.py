@@ -43,7 +43,7 @@ def test_rank_intervals_hold_the_observed_rank(values: np.ndarray, categories: i
     assert order == sorted(order, reverse=True)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(values=matrices, data=st.data())
 def test_the_order_of_images_and_models_changes_nothing(values: np.ndarray, data: st.DataObject) -> None:
     matrix = matrix_of_values(values)

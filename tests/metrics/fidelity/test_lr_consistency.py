@@ -60,6 +60,7 @@ def chi(one: Case) -> float:
     return registry.get("lr_chi2").compute(one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 4])
 @pytest.mark.parametrize("name", ["sem_pixel:dose=20", "sem_pixel", "sem_defocus:dose=150"])
 def test_chi_square_of_the_truth_is_one_in_dark_scenes_too(name: str, scale: int, scene: Any) -> None:

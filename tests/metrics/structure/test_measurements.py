@@ -62,6 +62,7 @@ def test_noise_is_no_bias(particle_field: list, particle_truth: dict) -> None:
     assert abs(m.diameter_bias(make_case(scan, hr, truth=particle_truth))) < 0.25
 
 
+@pytest.mark.slow
 def test_without_truth_a_second_acquisition_gives_the_error_on_hr(particle_field: list) -> None:
     clean = draw_discs(particle_field, 512)
     hr, second = (np.random.default_rng(seed).poisson(60 * clean) / 60 for seed in (1, 2))
@@ -158,6 +159,7 @@ def test_lines_against_geometry() -> None:
     assert m.lwr_bias(case) == pytest.approx(0.0, abs=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("across", [False, True])
 def test_lines_against_hr(across: bool) -> None:
     hr, _, left, right = grating()

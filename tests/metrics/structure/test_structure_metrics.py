@@ -87,6 +87,7 @@ def test_dilation_is_seen_by_masks_not_by_matching(hr: np.ndarray, particle_fiel
     assert structure.s2_error(case) > 0.03
 
 
+@pytest.mark.slow
 def test_order_of_constructed_images(hr: np.ndarray, exchanged: np.ndarray) -> None:
     """A mild blur and a second scan keep the structure; exchanged particles and a blind guess do not."""
     blur = gaussian_filter(hr, 1.2)
@@ -240,6 +241,7 @@ def test_shifted_structure_is_seen_by_dice_only(hr: np.ndarray) -> None:
     assert structure.phase_fraction_error(case) < 0.002
 
 
+@pytest.mark.slow
 def test_the_sharp_liar_passes_where_the_objects_are_large(hr: np.ndarray) -> None:
     """Blind spot: invented texture of the right spectrum, on a blurred image, changes no large object."""
     blurred = gaussian_filter(hr, 2.0)
