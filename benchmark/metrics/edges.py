@@ -1,7 +1,7 @@
 """Edges: invented, missing, recovered, displaced; and the shift of the image as a whole.
 
 The thresholds come from the reference, once; every other image is held to them. Against a noisy reference
-part of its edges are noise, which no honest result shows: the noise ceiling says how many.
+part of its edges are noise, which a result without noise does not show: the noise ceiling says how many.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class Leaderboard:
         return _lead(self.columns)
 
     @cached_property
-    def fooled(self) -> frozenset[str]:
+    def not_evidence(self) -> frozenset[str]:
         """The metrics in which invented texture beats bicubic: no evidence of structure here."""
         signs = {"higher": 1.0, "lower": -1.0, "none": 0.0}
         return frozenset(

@@ -115,10 +115,10 @@ def _limits(board: Leaderboard) -> Iterator[str]:
             f"{_count(leaking, 'run sees', 'runs see')} the HR image while predicting it: "
             "such numbers cannot be reached in use, not ranked."
         )
-    if fooled := [column.title for column in board.columns if column.id in board.fooled]:
+    if not_evidence := [column.title for column in board.columns if column.id in board.not_evidence]:
         yield (
             "No evidence of structure here, because a control that invents texture beats bicubic: "
-            f"{', '.join(fooled)}."
+            f"{', '.join(not_evidence)}."
         )
 
     groups = board.n_groups
@@ -141,8 +141,8 @@ def _limits(board: Leaderboard) -> Iterator[str]:
         )
     if rows and not board.section("ceiling"):
         yield (
-            "No noise ceiling: without a second acquisition of the same field nobody can say how much of the "
-            "remaining error is the HR image's own noise."
+            "No noise ceiling: without a second acquisition of the same field it is not known how much of "
+            "the remaining error is noise of the HR image."
         )
     for run, first in duplicate_runs(board.block.scores).items() if names else ():
         if run.model != first.model:

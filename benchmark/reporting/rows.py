@@ -171,8 +171,8 @@ def gather(
 ) -> list[tuple[Manifest, ...]]:
     """The runs of each row: the seeds of one training together, by seed, every other run alone.
 
-    A seed whose checks gave something else than those of the others stands alone, so that it takes
-    nobody's rank; so do runs of one training and seed with different weights.
+    A seed whose checks gave something else than those of the others stands alone and does not cost them
+    their rank; so do runs of one training and seed with different weights.
     """
     alike: dict[tuple[object, ...], list[Manifest]] = {}
     for manifest in manifests:

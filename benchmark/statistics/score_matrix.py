@@ -82,7 +82,7 @@ class ScoreMatrix:
     def scored_by_any(self, methods: Sequence[Method]) -> Flags:
         """``(N,)`` images that a ranked method must have a value for: those that any of these has one for.
 
-        An image for which the metric is not defined at all is nobody's omission.
+        An image for which the metric is not defined at all counts against none.
         """
         columns = [column for method in methods for column in method.columns]
         return np.asarray(np.isfinite(self.values[:, columns]).any(axis=1))

@@ -208,7 +208,7 @@ def test_the_control_has_a_section_of_its_own_and_marks_what_it_fools(
     )
     gain = (wide["random_texture"] - wide["bicubic"]).groupby("metric")
     assert gain.get_group("lpips-alex-0.1").max() < 0
-    assert rich_board.fooled == {"lpips-alex-0.1"}
+    assert rich_board.not_evidence == {"lpips-alex-0.1"}
     text = rich_report.page.read_text(encoding="utf-8")
     assert "Control (invents texture on purpose, not a model)" in text
     heads = re.findall(r'<th scope="col" aria-sort[^>]*>.*?</th>', text, flags=re.S)
@@ -232,4 +232,4 @@ def test_a_control_that_wins_by_chance_marks_nothing(fabricator: Any, players: A
         fabricator.add(player, ("psnr",), 0, more=nearly)
     board = board_of(fabricator.store.root)
     assert row_of(board, "random_texture").cells["lpips-alex-0.1"].diff < 0
-    assert board.fooled == frozenset()
+    assert board.not_evidence == frozenset()
