@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbench.reporting.svg import Anchor, Box, linear_axis, log_axis, place_labels
-from srbench.reporting.text import MISSING, decimals_for, number, quantity, slug
+from srbench.reporting.text import MISSING, decimals_for, measures, number, quantity, slug
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -118,3 +118,9 @@ def test_labels_keep_off_what_else_is_written() -> None:
     written = Box(104, 80, 400, 120)
     (box,) = place_labels([Anchor(100, 100, "EDSR", Box(94, 94, 106, 106))], Box(0, 0, 400, 400), [written])
     assert box.overlap(written) == 0
+
+
+def test_columns_of_earlier_versions_of_a_metric_keep_place_and_title() -> None:
+    stored = measures(["mask_dice", "edge_omitted", "psnr", "edge_omitted@2", "frc_03"])
+    assert [measure.id for measure in stored] == ["psnr", "edge_omitted", "edge_omitted@2", "mask_dice"]
+    assert stored[1].title == stored[2].title == "Edges missing"
