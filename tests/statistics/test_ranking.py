@@ -24,7 +24,7 @@ def matrix_of_values(values: np.ndarray, categories: int = 1) -> ScoreMatrix:
     return ScoreMatrix(tuple(names), tuple(names), kinds, values, methods)
 
 
-matrices = st.tuples(st.integers(6, 15), st.integers(2, 5), st.integers(0, 10_000)).map(
+matrices = st.tuples(st.integers(6, 11), st.integers(2, 5), st.integers(0, 10_000)).map(
     lambda shape: np.random.default_rng(shape[2]).normal(0, 1, shape[:2]).round(1)
 )
 
