@@ -82,7 +82,7 @@ def test_ssim_is_one_for_identical_images_and_symmetric() -> None:
 
 
 def test_ssim_of_an_image_smaller_than_its_window_says_so() -> None:
-    with pytest.raises(MetricUnavailable, match=r"at least 11 x 11 pixels inside the border, found 10 x 30"):
+    with pytest.raises(MetricUnavailable, match=r"11 x 11.*10 x 30"):
         ssim(np.zeros((10, 30)), np.zeros((10, 30)))
 
 
@@ -127,7 +127,7 @@ def test_metrics_are_found_by_name_and_by_stored_id() -> None:
 
 
 def test_an_unknown_metric_names_the_near_miss() -> None:
-    with pytest.raises(SrbenchError, match=r"Unknown metric 'pnsr' \(did you mean 'psnr'\?\)"):
+    with pytest.raises(SrbenchError, match="'psnr'"):
         registry.get("pnsr")
 
 

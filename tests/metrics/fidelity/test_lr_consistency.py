@@ -142,7 +142,7 @@ def test_where_the_noise_is_unknown_lr_psnr_stays_and_chi_square_says_why(scene:
         registry.get("lr_chi2").compute(unknown)
     nothing = Case(one.sr, one.hr, one.full_sr, one.full_hr, one.lr, 4)
     for name in ("lr_psnr", "lr_chi2"):
-        with pytest.raises(MetricUnavailable, match="degradation that made the LR image is unknown"):
+        with pytest.raises(MetricUnavailable, match="degradation"):
             registry.get(name).compute(nothing)
 
 
