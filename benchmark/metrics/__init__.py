@@ -84,7 +84,7 @@ _MODULES = (
     "srbench.metrics.structure",
     "srbench.metrics.segmentation",
     "srbench.metrics.detail_maps",
-    "srbench.metrics.protocol",
+    "srbench.utils.image",
 )
 """None of them imports anything heavy at its top."""
 

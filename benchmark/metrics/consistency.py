@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from srbench.metrics.fidelity import CAP_DB, psnr
-from srbench.metrics.registry import Case, MetricUnavailable, Plane, register_metric
+from srbench.metrics.registry import Case, MetricUnavailable, register_metric
 from srbench.utils.errors import SrbenchError
+from srbench.utils.image import Plane
 
 ROUNDING_VARIANCE = 1.0 / 12.0 / 255.0**2
 """Variance that rounding to 8 bits adds, in units of the squared grey range."""

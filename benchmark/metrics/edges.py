@@ -1,7 +1,7 @@
 """Edges: invented, missing, recovered, displaced; and the shift of the image as a whole.
 
 The thresholds come from the reference, once; every other image is held to them. Against a noisy reference
-part of its edges are noise, which no honest result shows: the noise ceiling says how many.
+part of its edges are noise, which a result without noise does not show: the noise ceiling says how many.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.metrics.registry import Case, MetricUnavailable, Plane, register_metric
+from srbench.metrics.registry import Case, MetricUnavailable, register_metric
 from srbench.metrics.spectrum import radial_frequency, windowed_spectrum
+from srbench.utils.image import Plane
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.int64]

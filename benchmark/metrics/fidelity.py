@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from srbench.metrics.registry import Case, MetricUnavailable, Plane, register_metric
+from srbench.metrics.registry import Case, MetricUnavailable, register_metric
 from srbench.utils.errors import SrbenchError
+from srbench.utils.image import Plane
 
 PairFunction = TypeVar("PairFunction", bound=Callable[..., float])
 

@@ -161,14 +161,11 @@ def small_features(truth: Truth, cut: int, shape: tuple[int, int]) -> list[Featu
     features = []
     for entry in truth.get("small_features", ()):
         size = float(entry.get("diameter", entry.get("length", 0.0)))
-        feature = Feature(entry["y"] - cut, entry["x"] - cut, size, _is_bright(entry["type"], truth))
+        is_hole = truth.get("style") == "holes" and entry["type"].endswith("dot")
+        bright = entry["type"] not in DARK_FEATURES and not is_hole
+        feature = Feature(entry["y"] - cut, entry["x"] - cut, size, bright)
         margin = size / 2.0 + 2.0
         inside = margin <= feature.y <= shape[0] - 1 - margin and margin <= feature.x <= shape[1] - 1 - margin
         if inside and entry["type"] not in ATTACHED_FEATURES:
             features.append(feature)
     return features
-
-
-def _is_bright(kind: str, truth: Truth) -> bool:
-    is_hole = truth.get("style") == "holes" and kind.endswith("dot")
-    return kind not in DARK_FEATURES and not is_hole

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from srbench.metrics.perceptual import LABEL, as_scalar, grey_as_colour
-from srbench.metrics.registry import Case, MetricUnavailable, Plane, register_metric
+from srbench.metrics.registry import Case, MetricUnavailable, register_metric
 from srbench.utils.errors import SrbenchError
+from srbench.utils.image import Plane
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

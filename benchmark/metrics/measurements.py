@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from srbench.metrics import ground_truth
 from srbench.metrics.line_edges import Edges, Line, find_lines, measure_line, roughness
-from srbench.metrics.registry import Case, MetricUnavailable, Plane, register_metric
+from srbench.metrics.registry import Case, MetricUnavailable, register_metric
 from srbench.metrics.segmentation import (
     DARK,
     MATCH_REACH,
@@ -31,6 +31,7 @@ from srbench.metrics.segmentation import (
     phase,
     segmentation,
 )
+from srbench.utils.image import Plane
 
 Floats = NDArray[np.float64]
 EdgesFound = tuple["Edges | None", ...]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from srbench.metrics.registry import MetricUnavailable, Plane
+from srbench.metrics.registry import MetricUnavailable
+from srbench.utils.image import Plane
 
 if TYPE_CHECKING:
     from torch import Tensor

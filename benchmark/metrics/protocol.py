@@ -11,18 +11,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from srbench.metrics.registry import Case, Plane
+from srbench.metrics.registry import Case
 from srbench.utils.errors import SrbenchError, unknown_name
-from srbench.utils.image import Pixels, to_eight_bits, to_grey, to_uint8
-
-if TYPE_CHECKING:
-    pass
+from srbench.utils.image import Pixels, Plane, to_eight_bits, to_grey, to_uint8
 
 CORE_METRICS = ("psnr", "ssim", "lr_psnr")
 """Metrics whose versions are part of the protocol; any other metric carries its version in its own id."""
-
 
 STUDIO_GAIN = 219.0 / 255.0
 """From full range to 16..235; 65.481, 128.553 and 24.966 of the published formula are 219 LUMA_WEIGHTS."""

@@ -59,7 +59,6 @@ BACKBONES: Mapping[str, str] = {
 
 NET_SETTINGS = ("net", "version", "semantic_model_name", "model_name", "variant", "pretrained")
 
-
 Network = Callable[["Tensor", "Tensor"], Any]
 """Distorted and reference images, ``(N, 3, H, W)`` float32 in [0, 1], to what the metric gives."""
 

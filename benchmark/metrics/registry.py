@@ -229,6 +229,12 @@ def get(name: str) -> Metric:
     return METRICS.get(name)
 
 
+def sorted_ids(ids: Collection[str]) -> list[str]:
+    """Stored ids in printing order, unknown ones at the end; an earlier version stands where today's does."""
+    base = {key: at for at, m in enumerate(list_metrics()) for key in (m.name, m.id.split("@")[0])}
+    return sorted(set(ids), key=lambda name: (base.get(name.split("@")[0], len(base)), name))
+
+
 def stored(ids: Collection[str]) -> list[Metric]:
     """The metrics that would still store rows under these ids, in printing order; others are left out."""
     by_id = {}

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.metrics.registry import Case, MetricUnavailable, Plane
+from srbench.metrics.registry import Case, MetricUnavailable
+from srbench.utils.image import Plane
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -294,16 +295,16 @@ def phase_contrast(image: Plane, mask: Mask) -> float:
     return float(image[mask].mean() - image[~mask].mean()) if mask.any() and not mask.all() else math.nan
 
 
-def dice(one: Mask, other: Mask) -> float:
+def dice(mask: Mask, reference: Mask) -> float:
     """``2 |A and B| / (|A| + |B|)`` of two masks, in [0, 1]; 1 where both are empty."""
-    total = int(one.sum()) + int(other.sum())
-    return 2.0 * int((one & other).sum()) / total if total else 1.0
+    total = int(mask.sum()) + int(reference.sum())
+    return 2.0 * int((mask & reference).sum()) / total if total else 1.0
 
 
-def iou(one: Mask, other: Mask) -> float:
+def iou(mask: Mask, reference: Mask) -> float:
     """``|A and B| / |A or B|`` of two masks, in [0, 1]; 1 where both are empty."""
-    either = int((one | other).sum())
-    return int((one & other).sum()) / either if either else 1.0
+    either = int((mask | reference).sum())
+    return int((mask & reference).sum()) / either if either else 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.metrics.curve import register_curve
-from srbench.metrics.registry import Case, MetricUnavailable, Plane, register_metric
+from srbench.metrics.registry import Case, MetricUnavailable, register_metric
+from srbench.utils.image import Plane
 
 Values = NDArray[np.float64]
 

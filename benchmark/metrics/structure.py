@@ -31,7 +31,6 @@ FEWEST = 5
 """Objects, components or features of the reference below which a share of them says nothing."""
 COUNT = (0.0, float("inf"))
 
-
 CORRELATION_REACH = 64
 """Largest distance of the two-point correlation in pixels; in a small image a quarter of its shorter side."""
 
@@ -307,7 +306,7 @@ def small_features_found(case: Case) -> float:
     direction="higher",
     bounds=(0.0, 1.0),
     explanation="The same for details smaller than one LR pixel, which the LR image hardly holds: a high "
-    "value is either skill or a lucky guess.",
+    "value may be a guess that happens to be right.",
 )
 def sub_lr_features_found(case: Case) -> float:
     """Recall of the truth's small features that are smaller than an LR pixel."""

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srbench.reporting.text import slug
-from srbench.store import ScoreStore
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import write_text
 
 if TYPE_CHECKING:
     from srbench.reporting.page import Section
@@ -52,6 +49,8 @@ def report(
     from srbench.reporting.blocks import collect
     from srbench.reporting.leaderboard import leaderboard
     from srbench.reporting.page import render, section
+    from srbench.store import ScoreStore
+    from srbench.utils.files import write_text
     from srbench.utils.paths import results_folder
 
     folder = Path(results) if results is not None else results_folder()
@@ -75,6 +74,8 @@ def _write_tables(folder: Path, part: Section) -> list[Path]:
     from srbench.reporting.curves import csv_curves
     from srbench.reporting.measurements import csv_trust
     from srbench.reporting.tables import csv_table, latex_costs, latex_table, latex_trust, markdown_table
+    from srbench.reporting.text import slug
+    from srbench.utils.files import write_text
 
     board = part.board
     if not board.rows:

@@ -1,4 +1,4 @@
-"""The table of guards: what was found about every run, in the words of the guards."""
+"""The table of checks: the result of every check on every run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ SIGNS: Mapping[str, str] = {"passed": "✓", "failed": "✗", "unchecked": "?"}
 
 
 @dataclass(frozen=True)
-class GuardCell:
-    """What one guard found about one run.
+class CheckCell:
+    """The result of one check on one run.
 
     Attributes:
-        title: the guard as printed.
-        status: ``passed``, ``failed``, ``unchecked``, or empty where the guard does not apply.
+        title: the check as printed.
+        status: ``passed``, ``failed``, ``unchecked``, or empty where the check does not apply.
         sign: a sign for it.
         word: what is printed.
-        detail: the guard's own sentence.
+        detail: the check's own sentence.
     """
 
     title: str
@@ -33,19 +33,19 @@ class GuardCell:
 
 
 @dataclass(frozen=True)
-class GuardRow:
-    """One run; ``cells`` in the order of ``CHECKS``, ``others`` are guards this version does not know."""
+class CheckRow:
+    """One run; ``cells`` in the order of ``CHECKS``, ``others`` are checks this version does not know."""
 
     label: str
-    cells: tuple[GuardCell, ...]
-    others: tuple[GuardCell, ...]
+    cells: tuple[CheckCell, ...]
+    others: tuple[CheckCell, ...]
 
     def count(self, status: str) -> int:
-        """How many guards found this."""
+        """How many checks have this status."""
         return sum(cell.status == status for cell in (*self.cells, *self.others))
 
 
-def guard_rows(board: Leaderboard) -> list[GuardRow]:
+def check_rows(board: Leaderboard) -> list[CheckRow]:
     """A row for every complete run, in the order of the leaderboard."""
     names = [guard.name for guard in CHECKS]
     rows = []
@@ -54,20 +54,20 @@ def guard_rows(board: Leaderboard) -> list[GuardRow]:
             findings = {finding.guard: finding for finding in board.findings[manifest.key.run]}
             cells = tuple(_cell(name, findings.get(name)) for name in names)
             others = tuple(_cell(name, finding) for name, finding in findings.items() if name not in names)
-            rows.append(GuardRow(row.label_of(manifest), cells, others))
+            rows.append(CheckRow(row.label_of(manifest), cells, others))
     return rows
 
 
-def in_words(rows: Sequence[GuardRow]) -> str:
-    """What a reader who opens nothing must know: what failed, and how much was looked at."""
+def in_words(rows: Sequence[CheckRow]) -> str:
+    """How many runs failed, and how many checks were made."""
     failed = sum(row.count("failed") > 0 for row in rows)
     passed, unchecked = (sum(row.count(status) for row in rows) for status in ("passed", "unchecked"))
-    runs = f"{failed} of {len(rows)} runs failed a guard" if failed else "no guard failed"
-    return f"{runs}; {passed} checks passed, {unchecked} not made"
+    runs = f"{failed} of {len(rows)} runs failed a check" if failed else "no check failed"
+    return f"{runs}; {passed} passed, {unchecked} not made"
 
 
-def _cell(name: str, finding: CheckResult | None) -> GuardCell:
+def _cell(name: str, finding: CheckResult | None) -> CheckCell:
     title = title_of_check(name)
     if finding is None:
-        return GuardCell(title, "", "–", "not applicable", NO_MODEL)
-    return GuardCell(title, finding.status, SIGNS[finding.status], WORDS[finding.status], finding.detail)
+        return CheckCell(title, "", "–", "not applicable", NO_MODEL)
+    return CheckCell(title, finding.status, SIGNS[finding.status], WORDS[finding.status], finding.detail)

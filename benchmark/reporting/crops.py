@@ -49,7 +49,7 @@ STRIPE = 4
 
 
 @dataclass(frozen=True)
-class Picture:
+class EmbeddedImage:
     """One embedded image: a data URI and its size in pixels."""
 
     uri: str
@@ -75,10 +75,10 @@ class Tile:
     title: str
     detail: str
     kind: str
-    pictures: tuple[Picture, ...]
+    pictures: tuple[EmbeddedImage, ...]
     psnr: tuple[float | None, ...]
     badges: tuple[str, ...] = ()
-    maps: tuple[Picture, ...] = ()
+    maps: tuple[EmbeddedImage, ...] = ()
     unexplained: tuple[tuple[float, float], ...] = ()
 
 
@@ -102,8 +102,8 @@ class Panel:
     category: str
     width: int
     height: int
-    overview: Picture
-    regions: tuple[Region, ...]
+    overview: EmbeddedImage
+    regions: tuple[CropRegion, ...]
     tiles: tuple[Tile, ...]
 
     @property
@@ -202,7 +202,7 @@ def _assemble(
     return Panel(image, group, category, width, height, _overview(hr), tuple(regions), tuple(tiles))
 
 
-def _tile(output: _Output, hr: Grey, regions: Sequence[Region]) -> Tile:
+def _tile(output: _Output, hr: Grey, regions: Sequence[CropRegion]) -> Tile:
     values = tuple(psnr(region.cut(output.pixels), region.cut(hr), 255.0) for region in regions)
     pictures = tuple(_picture(region.cut(output.pixels)) for region in regions)
     row = output.row
@@ -219,7 +219,7 @@ def _tile(output: _Output, hr: Grey, regions: Sequence[Region]) -> Tile:
     )
 
 
-def _overview(hr: Grey) -> Picture:
+def _overview(hr: Grey) -> EmbeddedImage:
     """The image reduced by whole-number block means: where a crop lies, nothing to judge by."""
     factor = max(-(-max(hr.shape) // _THUMBNAIL_SIDE), 1)
     height, width = hr.shape[0] // factor, hr.shape[1] // factor
@@ -227,7 +227,7 @@ def _overview(hr: Grey) -> Picture:
     return _picture(np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8))
 
 
-def _picture(pixels: Grey) -> Picture:
+def _picture(pixels: Grey) -> EmbeddedImage:
     import cv2
 
     done, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels), [cv2.IMWRITE_PNG_COMPRESSION, 9])
@@ -236,9 +236,9 @@ def _picture(pixels: Grey) -> Picture:
     return _embedded(encoded.tobytes(), pixels.shape)
 
 
-def _embedded(content: bytes, shape: tuple[int, ...]) -> Picture:
+def _embedded(content: bytes, shape: tuple[int, ...]) -> EmbeddedImage:
     text = base64.b64encode(content).decode("ascii")
-    return Picture(f"data:image/png;base64,{text}", shape[1], shape[0])
+    return EmbeddedImage(f"data:image/png;base64,{text}", shape[1], shape[0])
 
 
 def _read(path: Path | None) -> Grey | None:
@@ -254,7 +254,7 @@ def _read(path: Path | None) -> Grey | None:
 
 
 @dataclass(frozen=True)
-class Region:
+class CropRegion:
     """A square of HR pixels and the rule that chose it."""
 
     rule: str
@@ -271,14 +271,14 @@ class Region:
         part = slice(self.top // scale, (self.top + self.side) // scale)
         return pixels[part, self.left // scale : (self.left + self.side) // scale]
 
-    def shared_area(self, other: Region) -> float:
+    def shared_area(self, other: CropRegion) -> float:
         """Share of the area that lies in both, 0 to 1."""
         height = min(self.top, other.top) + self.side - max(self.top, other.top)
         width = min(self.left, other.left) + self.side - max(self.left, other.left)
         return max(height, 0) * max(width, 0) / self.side**2
 
 
-def choose(hr: Grey, outputs: Mapping[str, Grey], scale: int, side: int = SIDE) -> list[Region]:
+def choose(hr: Grey, outputs: Mapping[str, Grey], scale: int, side: int = SIDE) -> list[CropRegion]:
     """Up to three regions that overlap little: most disagreement, finest detail, a typical one.
 
     Args:
@@ -293,7 +293,7 @@ def choose(hr: Grey, outputs: Mapping[str, Grey], scale: int, side: int = SIDE) 
     detail = _window_means(_detail(hr), side, step)
     typical = -np.abs(disagreement - np.median(disagreement))
     rules = {"models differ most": disagreement, "finest detail": detail, "typical": typical}
-    chosen: list[Region] = []
+    chosen: list[CropRegion] = []
     for rule, merit in rules.items():
         region = _best_free(rule, merit, side, step, chosen)
         if region is not None:
@@ -329,11 +329,13 @@ def _window_means(field: Field, side: int, step: int) -> Field:
     return np.asarray(total / side**2)
 
 
-def _best_free(rule: str, merit: Field, side: int, step: int, taken: Sequence[Region]) -> Region | None:
+def _best_free(
+    rule: str, merit: Field, side: int, step: int, taken: Sequence[CropRegion]
+) -> CropRegion | None:
     """The window of highest merit that shares little with those taken; the first one among equals."""
     for index in np.argsort(-merit, axis=None, kind="stable"):
         row, column = divmod(int(index), merit.shape[1])
-        region = Region(rule, row * step, column * step, side)
+        region = CropRegion(rule, row * step, column * step, side)
         if all(region.shared_area(other) <= _MAX_SHARED_AREA for other in taken):
             return region
     return None

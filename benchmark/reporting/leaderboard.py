@@ -50,7 +50,7 @@ class Leaderboard:
     Attributes:
         block: the runs.
         group: who is compared with whom.
-        findings: run to what the guards found about it.
+        findings: run to the results of its checks.
         rows: by kind, then by the first metric, best first.
         columns: the metrics that at least one run has a value of, in printing order.
         empty_columns: the metrics that no run has a value of.
@@ -97,7 +97,7 @@ class Leaderboard:
         return _lead(self.columns)
 
     @cached_property
-    def fooled(self) -> frozenset[str]:
+    def not_evidence(self) -> frozenset[str]:
         """The metrics in which invented texture beats bicubic: no evidence of structure here."""
         signs = {"higher": 1.0, "lower": -1.0, "none": 0.0}
         return frozenset(

@@ -64,7 +64,7 @@ def gaps_of(board: Leaderboard) -> list[Gap]:
             Gap("the whole run" if manifest.status == "failed" else "no weights", name, manifest.reason)
         )
         for finding in failures(stored_results(manifest)):
-            failed.append(Gap(f"failed guard: {title_of_check(finding.guard)}", name, finding.detail))
+            failed.append(Gap(f"failed check: {title_of_check(finding.guard)}", name, finding.detail))
 
     columns = (*board.columns, *board.empty_columns, *board.cost_columns)
     titles = {column.id: column.title for column in columns}
@@ -103,7 +103,7 @@ def _limits(board: Leaderboard) -> Iterator[str]:
         for finding in failures(board.findings[run]):
             failed.setdefault((title_of_check(finding.guard), finding.detail), []).append(name)
     for (title, detail), runs in failed.items():
-        yield f"Failed guard, not ranked: {title} ({', '.join(runs)}). {detail}"
+        yield f"Failed check, not ranked: {title} ({', '.join(runs)}). {detail}"
 
     if smoke := sum(SMOKE in row.badges for row in rows):
         yield (
@@ -115,10 +115,10 @@ def _limits(board: Leaderboard) -> Iterator[str]:
             f"{_count(leaking, 'run sees', 'runs see')} the HR image while predicting it: "
             "such numbers cannot be reached in use, not ranked."
         )
-    if fooled := [column.title for column in board.columns if column.id in board.fooled]:
+    if not_evidence := [column.title for column in board.columns if column.id in board.not_evidence]:
         yield (
             "No evidence of structure here, because a control that invents texture beats bicubic: "
-            f"{', '.join(fooled)}."
+            f"{', '.join(not_evidence)}."
         )
 
     groups = board.n_groups
@@ -141,8 +141,8 @@ def _limits(board: Leaderboard) -> Iterator[str]:
         )
     if rows and not board.section("ceiling"):
         yield (
-            "No noise ceiling: without a second acquisition of the same field nobody can say how much of the "
-            "remaining error is the HR image's own noise."
+            "No noise ceiling: without a second acquisition of the same field it is not known how much of "
+            "the remaining error is noise of the HR image."
         )
     for run, first in duplicate_runs(board.block.scores).items() if names else ():
         if run.model != first.model:

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from srbench.checks.base import CHECKS
-from srbench.reporting.check_table import GuardRow, guard_rows, in_words
+from srbench.reporting.check_table import CheckRow, check_rows, in_words
 from srbench.reporting.crops import Panel, error_scale, legend, panels
 from srbench.reporting.curves import CurvePlot, CurveSet, LineKey, curve_plots, curve_sets, line_keys
 from srbench.reporting.leaderboard import Leaderboard, spread_over_seeds
@@ -50,7 +50,7 @@ class Section:
     curve_sets: list[CurveSet]
     curves: list[CurvePlot]
     lines: list[LineKey]
-    guards: list[GuardRow]
+    checks: list[CheckRow]
     panels: list[Panel]
     glossary: list[Family]
     conditions: list[Field]
@@ -78,7 +78,7 @@ def section(store: ScoreStore, board: Leaderboard) -> Section:
         curve_sets=curves,
         curves=curve_plots(board, curves),
         lines=line_keys(board, curves),
-        guards=guard_rows(board),
+        checks=check_rows(board),
         panels=shown,
         glossary=families([*board.columns, *board.cost_columns]),
         conditions=conditions(board.block),
@@ -98,7 +98,7 @@ def render(parts: list[Section]) -> str:
         "script": Markup(script),
         "errors": error_scale(),
         "tints": legend(),
-        "guards": CHECKS,
+        "checks": CHECKS,
         "n_runs": sum(len(part.board.rows) for part in parts),
         "dates": " to ".join(dict.fromkeys((created[0][:10], created[-1][:10]))) if created else "",
     }
@@ -113,7 +113,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        known=is_number,
+        is_number=is_number,
         number=number,
         signed=lambda value, decimals: number(value, decimals, signed=True),
         quantity=quantity,
@@ -121,7 +121,7 @@ def _environment() -> Environment:
         rank=rank,
         sign=lambda verdict: VERDICT_SIGNS.get(verdict, ""),
     )
-    environment.globals.update(sections=SECTIONS, guard_words=in_words)
+    environment.globals.update(sections=SECTIONS, checks_in_words=in_words)
     return environment
 
 

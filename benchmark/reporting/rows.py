@@ -2,7 +2,7 @@
 
 Ranked are trained networks and interpolations. Not ranked are the noise ceiling, the control, variants that
 see the HR image, weights of the smoke budget, which were trained for seconds to show that the software works,
-and every run about which a guard found something wrong. The seeds of one training are one row.
+and every run with a failed check. The seeds of one training are one row.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Row:
         badges: short warnings that must stand beside the name.
         weights_start: start of the weights' hash where another row has the same name otherwise.
         repeats: the runs of the other seeds of the same training.
-        faults: badge to the sentence behind it, for failed guards.
+        faults: badge to the sentence behind it, for failed checks.
     """
 
     manifest: Manifest
@@ -178,8 +178,8 @@ def gather(
 ) -> list[tuple[Manifest, ...]]:
     """The runs of each row: the seeds of one training together, by seed, every other run alone.
 
-    A seed about which a guard found something else than about the others stands alone, so that it takes
-    nobody's rank; so do runs of one training and seed with different weights.
+    A seed whose checks gave something else than those of the others stands alone and does not cost them
+    their rank; so do runs of one training and seed with different weights.
     """
     alike: dict[tuple[object, ...], list[Manifest]] = {}
     for manifest in manifests:
@@ -196,10 +196,10 @@ def gather(
 
 
 def findings_of(block: Block) -> dict[Run, tuple[CheckResult, ...]]:
-    """What the guards found about each complete run, in the order of ``CHECKS``; foreign ones at the end.
+    """The results of the checks of each complete run, in the order of ``CHECKS``; unknown ones at the end.
 
     It is what the run stored and what the table itself shows. Nothing that failed is left out, not even a
-    guard that this version does not know. Reference rows, which no model made, have only what was checked.
+    check that this version does not know. Reference rows, which no model made, have only what was checked.
     """
     from srbench.checks import integrity as table
 

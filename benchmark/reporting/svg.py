@@ -90,7 +90,9 @@ def linear_axis(values: Sequence[float], start: float, end: float, count: int = 
     step = next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= rough * 0.999)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    ticks = tuple((index * step, _label(index * step, decimals)) for index in range(first, last + 1))
+    # Adding zero makes a negative zero positive.
+    marks = [(index * step, round(index * step, decimals) + 0.0) for index in range(first, last + 1)]
+    ticks = tuple((mark, f"{shown:.{decimals}f}".replace("-", "\N{MINUS SIGN}")) for mark, shown in marks)
     return Axis(low, high, start, end, ticks)
 
 
@@ -102,11 +104,6 @@ def log_axis(values: Sequence[float], start: float, end: float) -> Axis:
     marks = [factor * 10.0**power for power in powers for factor in factors]
     ticks = tuple((mark, _log_label(mark)) for mark in marks if low <= mark <= high)
     return Axis(low, high, start, end, ticks, log=True)
-
-
-def _label(value: float, decimals: int) -> str:
-    text = f"{value:.{decimals}f}"
-    return (text if float(text) else f"{0:.{decimals}f}").replace("-", "\N{MINUS SIGN}")
 
 
 def _log_label(value: float) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.measurements import Judgement, Measurement, TrustTable
 from srbench.reporting.rows import SECTIONS, Row
-from srbench.reporting.text import MISSING, Family, Measure, is_number, number, quantity, rank
+from srbench.reporting.text import MINUS, MISSING, Family, Measure, is_number, number, quantity, rank
 from srbench.statistics.leaderboard import VALUE_COLUMNS, LeaderboardRow
 from srbench.store import Conditions
 
@@ -48,7 +48,7 @@ _LATEX_ESCAPES = {
     "²": r"\ensuremath{^2}",
     "–": "--",
     "±": r"\ensuremath{\pm}",
-    "\N{MINUS SIGN}": r"\ensuremath{-}",
+    MINUS: r"\ensuremath{-}",
     "†": r"\textsuperscript{\dag}",
 }
 _LATEX_ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
@@ -119,11 +119,11 @@ def markdown_table(board: Leaderboard, trust: TrustTable) -> str:
                 lambda row: [quantity(row.costs.get(c.id), prefixed=not c.unit) for c in costs],
             )
         )
-    fooled = [column.title for column in board.columns if column.id in board.fooled]
+    not_evidence = [column.title for column in board.columns if column.id in board.not_evidence]
     notes = [f"{row.label}: {badge}. {detail}" for row in board.rows for badge, detail in row.faults.items()]
-    if fooled:
+    if not_evidence:
         words = "Not evidence of structure: a control that invents texture beats bicubic here"
-        notes.insert(0, f"† {words} ({', '.join(fooled)}).")
+        notes.insert(0, f"† {words} ({', '.join(not_evidence)}).")
     parts += ["\n".join(f"- {escape(note)}" for note in notes)] if notes else []
     return "\n\n".join(parts) + "\n"
 
@@ -145,7 +145,8 @@ def _tolerance_head(measurement: Measurement, sign: str) -> str:
 
 def _family_section(board: Leaderboard, family: Family) -> str:
     heads = [
-        f"{_with_unit(c)} {c.arrow}{' †' if c.id in board.fooled else ''}".strip() for c in family.measures
+        f"{_with_unit(c)} {c.arrow}{' †' if c.id in board.not_evidence else ''}".strip()
+        for c in family.measures
     ]
     return _section(
         board, family.title, heads, lambda row: [_cell_text(board, row, c) for c in family.measures]
@@ -212,9 +213,10 @@ def latex_escape(text: str) -> str:
 def latex_table(board: Leaderboard, family: Family) -> str:
     """The columns of one family: mean, 95 % interval, and below it the verdict and difference to bicubic."""
     columns = family.measures
-    fooled = [column.title for column in columns if column.id in board.fooled]
+    not_evidence = [column.title for column in columns if column.id in board.not_evidence]
     heads = [
-        _latex_head(c.title + (" †" if c.id in board.fooled else ""), c.unit, c.direction) for c in columns
+        _latex_head(c.title + (" †" if c.id in board.not_evidence else ""), c.unit, c.direction)
+        for c in columns
     ]
 
     def lines(row: Row) -> list[list[str]]:
@@ -224,7 +226,7 @@ def latex_table(board: Leaderboard, family: Family) -> str:
             return [means]
         return [means, [_latex_difference(cell, board.diff_decimals[column.id]) for column, cell in cells]]
 
-    return _latex_tabular(board, heads, lines, fooled)
+    return _latex_tabular(board, heads, lines, not_evidence)
 
 
 def latex_trust(board: Leaderboard, trust: TrustTable) -> str:
@@ -259,8 +261,12 @@ def latex_costs(board: Leaderboard) -> str:
     columns = board.cost_columns
     heads = [_latex_head(column.title, column.unit) for column in columns]
 
+    def cell(value: float | None, unit: str) -> str:
+        text = quantity(value, prefixed=not unit).replace(MINUS, "-")
+        return re.sub(r" (\w)$", r"\\,\1", text) if is_number(value) else "--"
+
     def lines(row: Row) -> list[list[str]]:
-        return [] if row.is_reference else [[_latex_quantity(row.costs.get(c.id), c.unit) for c in columns]]
+        return [] if row.is_reference else [[cell(row.costs.get(c.id), c.unit) for c in columns]]
 
     return _latex_tabular(board, heads, lines)
 
@@ -269,7 +275,7 @@ def _latex_tabular(
     board: Leaderboard,
     heads: Sequence[str],
     lines: Callable[[Row], list[list[str]]],
-    fooled: Sequence[str] = (),
+    not_evidence: Sequence[str] = (),
 ) -> str:
     """A table with the sections of the leaderboard; ``lines`` gives the lines of cells of a row."""
     faults = dict.fromkeys(_fault(b, d) for row in board.rows for b, d in row.faults.items())
@@ -286,7 +292,7 @@ def _latex_tabular(
         head = f"\\multicolumn{{{width}}}{{@{{}}l}}{{\\emph{{{latex_escape(title)}}}}} \\\\\n"
         sections += [head + body] if shown else []
     notes = [f"\\textsuperscript{{{letter}}} {latex_escape(fault)}" for fault, letter in marks.items()]
-    if fooled:
+    if not_evidence:
         words = "not evidence of structure: a control that invents texture beats bicubic here"
         notes.append(f"\\textsuperscript{{\\dag}} {words}")
     key = board.block.key
@@ -354,8 +360,3 @@ def _latex_difference(cell: LeaderboardRow | None, decimals: int) -> str:
 
 def _latex_interval(low: float, high: float, form: str) -> str:
     return f" $[{low:{form}}, {high:{form}}]$" if math.isfinite(low) else ""
-
-
-def _latex_quantity(value: float | None, unit: str) -> str:
-    text = quantity(value, prefixed=not unit).replace("\N{MINUS SIGN}", "-")
-    return re.sub(r" (\w)$", r"\\,\1", text) if is_number(value) else "--"

@@ -197,9 +197,8 @@ def measures(ids: Iterable[str], family: str = "") -> list[Measure]:
     """
     from srbench.metrics import registry
 
-    order = {metric.id: index for index, metric in enumerate(registry.list_metrics())}
     shown = []
-    for name in sorted(set(ids), key=lambda name: (order.get(name, len(order)), name)):
+    for name in registry.sorted_ids(set(ids)):
         try:
             metric = registry.get(name)
         except SrbenchError:

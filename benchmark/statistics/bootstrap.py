@@ -53,7 +53,7 @@ class Seeds:
 
 
 @dataclass(frozen=True)
-class Clusters:
+class GroupMeans:
     """Independent units and how much each counts in the headline mean.
 
     Attributes:
@@ -76,7 +76,7 @@ class Clusters:
         return float(self.values @ self.weights) if len(self.values) else float("nan")
 
 
-def cluster(values: Floats, groups: Sequence[str], categories: Sequence[str]) -> Clusters:
+def cluster(values: Floats, groups: Sequence[str], categories: Sequence[str]) -> GroupMeans:
     """Aggregate one value an image to groups; NaN values are left out.
 
     A group gets the weight that makes the weighted mean equal to the macro-average: image to group, group
@@ -102,7 +102,7 @@ def cluster(values: Floats, groups: Sequence[str], categories: Sequence[str]) ->
         kinds[group].append(category)
     weights = np.array([totals[name][1] for name in names], dtype=np.float64)
     means = np.array([totals[name][0] / totals[name][1] for name in names], dtype=np.float64)
-    return Clusters(
+    return GroupMeans(
         means, weights, _strata([tuple(kinds[name]) for name in names]), sum(map(len, cells.values()))
     )
 
@@ -121,7 +121,7 @@ def _strata(kinds: list[tuple[str, ...]]) -> NDArray[np.int64]:
     return np.array([order[label] for label in labels], dtype=np.int64)
 
 
-def bootstrap_means(clusters: Clusters, samples: int = SAMPLES, seed: int = SEED) -> Floats:
+def bootstrap_means(clusters: GroupMeans, samples: int = SAMPLES, seed: int = SEED) -> Floats:
     """Headline means of ``samples`` resamples: groups within strata, jointly with the seeds of each side.
 
     Of a stratum of n groups n - 1 are drawn with replacement (McCarthy and Snowden, "The bootstrap and finite
@@ -152,7 +152,7 @@ def seed_shares(count: int, key: int, samples: int = SAMPLES, seed: int = SEED) 
     return shares
 
 
-def resampled(clusters: Clusters, columns: Floats, samples: int = SAMPLES, seed: int = SEED) -> Floats:
+def resampled(clusters: GroupMeans, columns: Floats, samples: int = SAMPLES, seed: int = SEED) -> Floats:
     """Headline means of several columns of group values under the same resamples of the groups.
 
     Args:
@@ -198,7 +198,9 @@ def _draw(generator: np.random.Generator, size: int, rows: int) -> NDArray[np.in
     return np.bincount(flat, minlength=rows * size).reshape(rows, size)
 
 
-def interval(clusters: Clusters, level: float = LEVEL, samples: int = SAMPLES, seed: int = SEED) -> Interval:
+def interval(
+    clusters: GroupMeans, level: float = LEVEL, samples: int = SAMPLES, seed: int = SEED
+) -> Interval:
     """Bootstrap interval of the headline mean; none with fewer than two groups.
 
     Args:
@@ -261,7 +263,7 @@ def acceleration(left_out: Sequence[Floats]) -> float:
     return cubes / (6.0 * squares**1.5) if squares > 0.0 else 0.0
 
 
-def jackknife(clusters: Clusters) -> list[Floats]:
+def jackknife(clusters: GroupMeans) -> list[Floats]:
     """Headline mean without each unit: one array a stratum of groups, one a model with enough seeds."""
     left_out = [_without_groups(clusters, stratum) for stratum in range(int(clusters.strata.max()) + 1)]
     for side in clusters.sides:
@@ -271,7 +273,7 @@ def jackknife(clusters: Clusters) -> list[Floats]:
     return left_out
 
 
-def _without_groups(clusters: Clusters, stratum: int) -> Floats:
+def _without_groups(clusters: GroupMeans, stratum: int) -> Floats:
     inside = clusters.strata == stratum
     values, weights = clusters.values[inside], clusters.weights[inside]
     if len(values) < 2:

@@ -262,14 +262,13 @@ def _metric_ids(images: pd.DataFrame, names: Sequence[str]) -> list[str]:
     from srbench.metrics import registry
 
     stored = set(map(str, images["metric"].unique()))
-    order = [metric.id for metric in registry.list_metrics()]
     id_of = {metric.name: metric.id for metric in registry.list_metrics() if metric.id in stored}
     for name in names:
         if name not in stored and name not in id_of:
             raise unknown_name("metric (among the stored ones)", name, {*stored, *id_of})
     curves = {metric.id for metric in registry.list_metrics() if metric.family == "curve"}
     ids = {id_of.get(name, name) for name in names} if names else stored - curves
-    return sorted(ids, key=lambda name: (order.index(name) if name in order else len(order), name))
+    return registry.sorted_ids(ids)
 
 
 def _compare_metric(

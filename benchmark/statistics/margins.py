@@ -1,8 +1,8 @@
 """Practical margins: the smallest difference in a metric that would change what somebody does.
 
 A difference can be certain and still be of no use. "Better" therefore means beyond the margin, "equivalent"
-within it. The defaults are conventions with a reason, not measurements; whoever uses the numbers for a
-decision should set the margin that the decision has.
+within it. The defaults are conventions with a reason, not measurements; for a decision, set
+the margin that the decision has.
 """
 
 from __future__ import annotations

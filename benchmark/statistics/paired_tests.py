@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from srbench.statistics.bootstrap import LEVEL, SAMPLES, SEED, Clusters, Floats, Interval, interval
+from srbench.statistics.bootstrap import LEVEL, SAMPLES, SEED, Floats, GroupMeans, Interval, interval
 from srbench.statistics.score_matrix import Method, ScoreMatrix
 
 ALPHA = 0.05
@@ -127,7 +127,7 @@ def _pairs_up_to(ordered: Floats, top: float) -> int:
     return (both + alone) // 2
 
 
-def probability_of_improvement(clusters: Clusters, level: float = LEVEL) -> Estimate:
+def probability_of_improvement(clusters: GroupMeans, level: float = LEVEL) -> Estimate:
     """Share of groups in which the difference is positive, ties counting half, weighted like the mean.
 
     With several seeds the share of pairs of seeds (Agarwal et al., "Deep reinforcement learning at the edge
@@ -147,7 +147,7 @@ def probability_of_improvement(clusters: Clusters, level: float = LEVEL) -> Esti
     return Estimate(share, min(max(centre - spread, 0.0), share), max(min(centre + spread, 1.0), share))
 
 
-def wins(clusters: Clusters) -> Floats:
+def wins(clusters: GroupMeans) -> Floats:
     """``(G,)`` share of pairs of seeds whose difference is positive in each group, ties counting half."""
     differences = clusters.values[None]
     if len(clusters.sides) == 2:
@@ -219,7 +219,7 @@ class PairedComparison:
 
     first: Method
     second: Method
-    differences: Clusters
+    differences: GroupMeans
     interval: Interval
     p: float
     p_holm: float
@@ -292,7 +292,7 @@ def beats_all(
     return bool(leads) and all(lead.verdict == "better" for lead in leads)
 
 
-def seed_sd(clusters: Clusters) -> float:
+def seed_sd(clusters: GroupMeans) -> float:
     """Sample standard deviation over training seeds of one method's headline mean; NaN with a single seed."""
     means = [float(values @ clusters.weights) for side in clusters.sides for values in side.values]
     return float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.statistics.bootstrap import Clusters, Floats, Seeds, cluster
+from srbench.statistics.bootstrap import Floats, GroupMeans, Seeds, cluster
 from srbench.store import RUN, Conditions, Run
 from srbench.utils.errors import SrbenchError
 
@@ -82,12 +82,12 @@ class ScoreMatrix:
     def scored_by_any(self, methods: Sequence[Method]) -> Flags:
         """``(N,)`` images that a ranked method must have a value for: those that any of these has one for.
 
-        An image for which the metric is not defined at all is nobody's omission.
+        An image for which the metric is not defined at all counts against none.
         """
         columns = [column for method in methods for column in method.columns]
         return np.asarray(np.isfinite(self.values[:, columns]).any(axis=1))
 
-    def clusters(self, method: Method, minus: Method | None = None) -> Clusters:
+    def clusters(self, method: Method, minus: Method | None = None) -> GroupMeans:
         """The groups' means of a method, or its paired differences from another on common images."""
         common = self.scored(method) if minus is None else self.scored(method) & self.scored(minus)
         sides = [(method, 1.0)] if minus is None else [(method, 1.0), (minus, -1.0)]
@@ -99,9 +99,9 @@ class ScoreMatrix:
         members = [np.stack([clusters.values for clusters in part]) for part in parts]
         seeds = tuple(Seeds(side.key, values) for (side, _), values in zip(sides, members, strict=True))
         means = np.sum([values.mean(0) for values in members], axis=0)
-        return Clusters(means, whole.weights, whole.strata, whole.images, seeds)
+        return GroupMeans(means, whole.weights, whole.strata, whole.images, seeds)
 
-    def _cluster(self, values: Floats, mask: Flags) -> Clusters:
+    def _cluster(self, values: Floats, mask: Flags) -> GroupMeans:
         return cluster(np.where(mask, values, np.nan), self.groups, self.categories)
 
     @cached_property
@@ -132,17 +132,16 @@ def rows_of(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     for column in Conditions._fields:
         values = sorted(rows[column].unique(), key=str) if column in rows else []
         if len(values) > 1:
-            where = "; ".join(f"{value!s}: {_models(rows[rows[column] == value])}" for value in values)
+            models = [sorted(map(str, rows["model"][rows[column] == value].unique())) for value in values]
+            where = "; ".join(
+                f"{value}: {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if names[4:] else "")
+                for value, names in zip(values, models, strict=True)
+            )
             raise SrbenchError(
                 f"Scores of {metric!r} mix {len(values)} values of {column!r} ({where}): a mean over them "
                 f"would compare nothing. Select one: scores[scores[{column!r}] == {values[0]!r}]."
             )
     return rows
-
-
-def _models(rows: pd.DataFrame) -> str:
-    names = sorted(map(str, rows["model"].unique()))
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def score_matrix(rows: pd.DataFrame, trainings: Mapping[Run, Hashable] | None = None) -> ScoreMatrix:

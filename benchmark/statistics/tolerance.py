@@ -117,8 +117,8 @@ def judge(
        the reference, its error is left out). A threshold that is off by a constant is off on both images and
        can be calibrated; what super-resolution adds cannot.
     2. The whole error is at most twice that of HR or within T: ``|bias| <= max(2 |error on HR|, T)``.
-    3. Condition 1 holds in four of five single images: errors of opposite sign cancel in a mean, but not for
-       whoever has one image.
+    3. Condition 1 holds in four of five single images: errors of opposite sign cancel in a mean, but not in
+       a single image.
 
     *Trusted* needs the whole 95 % intervals of 1 and 2 inside.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pkgutil
 import subprocess
 import sys
 
@@ -17,8 +18,9 @@ from srbench import metrics
 from srbench.metrics import registry
 from srbench.metrics.fidelity import CAP_DB, psnr, ssim
 from srbench.metrics.protocol import named
-from srbench.metrics.registry import Case, MetricUnavailable, Plane, register_metric
+from srbench.metrics.registry import Case, MetricUnavailable, register_metric
 from srbench.utils.errors import SrbenchError
+from srbench.utils.image import Plane
 
 
 def pair(height: int = 64, width: int = 51, noise: float = 12.0, seed: int = 0) -> tuple[Plane, Plane]:
@@ -80,7 +82,7 @@ def test_ssim_is_one_for_identical_images_and_symmetric() -> None:
 
 
 def test_ssim_of_an_image_smaller_than_its_window_says_so() -> None:
-    with pytest.raises(MetricUnavailable, match=r"at least 11 x 11 pixels inside the border, found 10 x 30"):
+    with pytest.raises(MetricUnavailable, match=r"11 x 11.*10 x 30"):
         ssim(np.zeros((10, 30)), np.zeros((10, 30)))
 
 
@@ -125,7 +127,7 @@ def test_metrics_are_found_by_name_and_by_stored_id() -> None:
 
 
 def test_an_unknown_metric_names_the_near_miss() -> None:
-    with pytest.raises(SrbenchError, match=r"Unknown metric 'pnsr' \(did you mean 'psnr'\?\)"):
+    with pytest.raises(SrbenchError, match="'psnr'"):
         registry.get("pnsr")
 
 
@@ -155,6 +157,12 @@ def test_another_version_has_another_id() -> None:
     assert registry.get("lpips").id == "lpips-alex-0.1"
 
 
+def test_ids_are_listed_in_printing_order_whatever_their_version() -> None:
+    ids = ["psnr", "edge_f1", "plugin", "lpips-alex-0.1", "ssim", "mask_dice@7"]
+    in_order = ["psnr", "ssim", "edge_f1", "mask_dice@7", "lpips-alex-0.1", "plugin"]
+    assert registry.sorted_ids(ids) == in_order
+
+
 def test_cost_columns_are_described_but_not_computed_from_images() -> None:
     sr, hr = pair()
     for name in ("params", "gmacs_per_mpx", "seconds_per_mpx", "peak_mb_per_mpx"):
@@ -167,19 +175,25 @@ def test_cost_columns_are_described_but_not_computed_from_images() -> None:
 # The notebook's names
 
 
-def test_the_names_are_those_of_the_package_and_nothing_heavy_is_imported_for_them() -> None:
+def test_every_name_of_the_package_is_there_and_none_is_that_of_a_file() -> None:
+    assert dir(metrics) == sorted(metrics.__all__)
+    assert all(callable(getattr(metrics, name)) for name in metrics.__all__)
+    assert not set(metrics.__all__) & {file.name for file in pkgutil.iter_modules(metrics.__path__)}
+    with pytest.raises(AttributeError, match="pnsr"):
+        metrics.pnsr  # noqa: B018
+
+
+@pytest.mark.slow
+def test_nothing_heavy_is_imported_for_the_names() -> None:
     code = """
 import sys
-from srbench.evaluation import metrics
-assert dir(metrics) == sorted(metrics.__all__)
-for name in metrics.__all__:
-    assert callable(metrics.__getattr__(name)), name
+import srbench
+for name in srbench.metrics.__all__:
+    getattr(srbench.metrics, name)
 heavy = {"torch", "scipy", "skimage", "cv2", "pandas"} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-    with pytest.raises(AttributeError, match="pnsr"):
-        metrics.pnsr  # noqa: B018
 
 
 def test_ssim_and_luma_of_arrays_in_a_notebook() -> None:

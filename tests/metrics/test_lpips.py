@@ -16,7 +16,8 @@ import torch
 from srbench.evaluation.scorer import measure
 from srbench.metrics import lpips as metric
 from srbench.metrics import registry
-from srbench.metrics.registry import Case, MetricUnavailable, Plane
+from srbench.metrics.registry import Case, MetricUnavailable
+from srbench.utils.image import Plane
 from srbench.weights import imagenet as pretrained
 
 
@@ -33,22 +34,30 @@ def _empty_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     metric._installed_network.cache_clear()
 
 
-@pytest.fixture
-def trunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
-    """An AlexNet with random weights, in a file named as PyTorch would name it."""
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    """The convolutions of an AlexNet with random weights."""
     from torchvision.models import alexnet
 
     torch.manual_seed(0)
-    state = alexnet(weights=None).state_dict()
-    state = {name: tensor for name, tensor in state.items() if name.startswith("features.")}
+    with torch.device("meta"):
+        shapes = alexnet(weights=None).features.state_dict(prefix="features.")
+    return {name: 0.02 * torch.randn(tensor.shape) for name, tensor in shapes.items()}
+
+
+@pytest.fixture
+def trunk(
+    state: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, torch.Tensor]:
+    """A file of them, named as PyTorch would name it."""
     folder = tmp_path / "home" / "weights"
     folder.mkdir(parents=True)
     torch.save(state, folder / "new.pth")
     digest = hashlib.sha256((folder / "new.pth").read_bytes()).hexdigest()
     name = f"alexnet-owt-{digest[:8]}.pth"
     (folder / "new.pth").rename(folder / name)
-    known = {**pretrained.FILES, "alexnet": replace(pretrained.FILES["alexnet"], file=name)}
-    monkeypatch.setattr(pretrained, "FILES", known)
+    files = {**pretrained.FILES, "alexnet": replace(pretrained.FILES["alexnet"], file=name)}
+    monkeypatch.setattr(pretrained, "FILES", files)
     return state
 
 
@@ -75,34 +84,31 @@ def test_a_trunk_with_other_bytes_than_its_name_says_is_refused(tmp_path: Path) 
     assert "is not what its name says" in registry.get("lpips").needs()
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_package_fed_the_range_it_expects(trunk: dict[str, torch.Tensor]) -> None:
     import lpips as package
 
     assert registry.get("lpips").needs() == ""
-    one = case()
-    value, why = measure(registry.get("lpips"), one)
+    pair = case()
+    value, why = measure(registry.get("lpips"), pair)
     assert why == "" and value > 0
     network = package.LPIPS(net="alex", pnet_rand=True, verbose=False)
     features = {name.removeprefix("features."): tensor for name, tensor in trunk.items()}
     for name, tensor in network.net.named_parameters():
         tensor.data.copy_(features[name.partition(".")[2]])
-    inputs = [torch.tensor(plane, dtype=torch.float32).repeat(1, 3, 1, 1) for plane in (one.sr, one.hr)]
+    inputs = [torch.tensor(plane, dtype=torch.float32).repeat(1, 3, 1, 1) for plane in (pair.sr, pair.hr)]
     expected = float(network(*inputs, normalize=True))
     assert value == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_identical_images_have_distance_zero_and_more_noise_more(trunk: dict[str, torch.Tensor]) -> None:
     values = [measure(registry.get("lpips"), case(noise))[0] for noise in (0.0, 0.05, 0.3)]
     assert values[0] == 0.0 and values[0] < values[1] < values[2]
+    assert metric._installed_network.cache_info().misses == 1  # built once
 
 
-def test_the_network_is_built_once(trunk: dict[str, torch.Tensor]) -> None:
-    for _ in range(3):
-        measure(registry.get("lpips"), case())
-    assert metric._installed_network.cache_info().misses == 1
-
-
-def test_a_small_image_is_refused(trunk: dict[str, torch.Tensor]) -> None:
+def test_a_small_image_is_refused() -> None:
     with pytest.raises(MetricUnavailable, match="32 x 32"):
         registry.get("lpips").compute(case(side=20))
 

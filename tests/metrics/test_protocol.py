@@ -140,15 +140,15 @@ def test_the_core_metric_versions_are_part_of_the_protocol() -> None:
 
 
 def test_an_unknown_protocol_names_the_near_miss() -> None:
-    with pytest.raises(SrbenchError, match=r"Unknown protocol 'sem-gray' \(did you mean 'sem-grey'\?\)"):
+    with pytest.raises(SrbenchError, match="'sem-grey'"):
         named("sem-gray")
 
 
 def test_sizes_that_do_not_fit_are_refused_with_all_of_them() -> None:
     sr, hr, lr = images()
-    with pytest.raises(SrbenchError, match=r"needs SR and HR of \(48, 40\), found SR \(47, 40\)"):
+    with pytest.raises(SrbenchError, match=r"\(48, 40\).*\(47, 40\)"):
         Protocol("p").case(sr[:-1], hr, lr, 4)
-    with pytest.raises(SrbenchError, match="nothing left inside a border of 4"):
+    with pytest.raises(SrbenchError, match="border of 4"):
         Protocol("p").case(sr[:8], hr[:8], lr[:2], 4)
 
 

@@ -218,8 +218,8 @@ class Fabricator:
         place = (scene.image, scene.group, scene.category)
         for name in metrics:
             yield Score(name, registry.get(name).compute(case), *place)
-        told: dict[str, float | str] = {LPIPS: "AlexNet weights are not on disk", **invented}
-        for name, value in told.items():
+        values: dict[str, float | str] = {LPIPS: "AlexNet weights are not on disk", **invented}
+        for name, value in values.items():
             if isinstance(value, str):
                 yield Score(name, float("nan"), *place, reason=value)
             else:
@@ -277,14 +277,11 @@ RICH_METRICS = (
 )
 
 
-def findings(**failed: str) -> list[dict[str, str]]:
-    """What a manifest stores: these guards failed, the others of ``GUARDED`` passed."""
-    told = [{"guard": name, "status": "failed", "detail": detail} for name, detail in failed.items()]
-    return told + [
-        {"guard": name, "status": "passed", "detail": detail}
-        for name, detail in GUARDED.items()
-        if name not in failed
-    ]
+def check_results(**failed: str) -> list[dict[str, str]]:
+    """What a manifest stores: these checks failed, the others of ``GUARDED`` passed."""
+    statuses = dict.fromkeys(failed, "failed") | dict.fromkeys(GUARDED.keys() - failed.keys(), "passed")
+    details = {**GUARDED, **failed}
+    return [{"guard": name, "status": status, "detail": details[name]} for name, status in statuses.items()]
 
 
 def measured(player: Player, seed: int, index: int) -> Mapping[str, float | str]:
@@ -305,30 +302,45 @@ def measured(player: Player, seed: int, index: int) -> Mapping[str, float | str]
     return found
 
 
-def enrich(root: Path) -> Fabricator:
-    """A store with measurements, curves, guards, three seeds, a failed guard and the control."""
+def enrich(root: Path, metrics: tuple[str, ...], previews: int = 2) -> Fabricator:
+    """A store with measurements, checks, three seeds, a failed check and the control."""
     fabricator = Fabricator(root, scenes())
-    points = tuple(name for curve in list_curves() for name in curve.point_names)
     for player in RICH:
-        told = findings(lossless_output=JPEG) if player.model == "srgan" else findings()
-        guards = [] if player.model in ("nearest", "noise_ceiling", "random_texture") else told
-        fabricator.add(player, (*RICH_METRICS, *points), more=measured, guards=guards)
+        results = check_results(lossless_output=JPEG) if player.model == "srgan" else check_results()
+        unchecked = player.model in ("nearest", "noise_ceiling", "random_texture")
+        fabricator.add(player, metrics, previews, more=measured, guards=[] if unchecked else results)
     stopped = fabricator.manifest(
         Player("hmanet", "HMANet", "attention", noisy_copy),
         -1,
         status="failed",
         reason="The model was stopped.",
-        guards=findings(hr_access="It tried to read img/03.png in the folder of HR images."),
+        guards=check_results(hr_access="It tried to read img/03.png in the folder of HR images."),
     )
     fabricator.store.write_run(stopped, [])
     return fabricator
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the store with everything are no part of the quick layer."""
+    for item in items:
+        if "rich" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
 def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A read-only store with everything a report can show, made once."""
     root = tmp_path_factory.mktemp("rich")
-    enrich(root)
+    enrich(root, (*RICH_METRICS, *(name for curve in list_curves() for name in curve.point_names)))
+    return root
+
+
+@pytest.fixture(scope="session")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same runs with fewer metrics and no pictures, read-only."""
+    root = tmp_path_factory.mktemp("checked")
+    enrich(root, ("psnr",), previews=0)
     return root
 
 
@@ -350,6 +362,18 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("results")
     fill(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def filled_report(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> ReportResult:
+    """The report of that store."""
+    return report(filled, tmp_path_factory.mktemp("filled-report"))
+
+
+@pytest.fixture(scope="session")
+def filled_board(filled: Path) -> Leaderboard:
+    """Its only leaderboard."""
+    return leaderboard(collect(ScoreStore(filled))[0])
 
 
 @pytest.fixture

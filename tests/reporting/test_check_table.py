@@ -1,4 +1,4 @@
-"""What guards found stands beside the row, keeps it from being ranked, and moves nobody else's numbers."""
+"""A failed check stands beside the row, keeps it from being ranked, and moves no other row's numbers."""
 
 import json
 import re
@@ -13,7 +13,7 @@ import pytest
 from srbench.checks.base import CHECKS, badge_of, stored_results
 from srbench.reporting import ReportResult, report
 from srbench.reporting.blocks import collect
-from srbench.reporting.check_table import guard_rows, in_words
+from srbench.reporting.check_table import check_rows, in_words
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
 from srbench.reporting.rows import NEVER, RANKED, Row
 from srbench.reporting.tables import latex_table
@@ -31,13 +31,13 @@ def row_of(board: Leaderboard, model: str) -> Row:
 
 
 @pytest.fixture(scope="module")
-def board(rich_board: Leaderboard) -> Leaderboard:
-    return rich_board
+def board(checked: Path) -> Leaderboard:
+    return board_of(checked)
 
 
 @pytest.fixture
-def copy(rich: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(rich, tmp_path / "copy"))
+def copy(checked: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checked, tmp_path / "copy"))
 
 
 def change(root: Path, model: str, alter: Callable[[dict[str, Any]], None], seed: int | None = None) -> None:
@@ -53,7 +53,7 @@ def fail(name: str, detail: str = "It did.") -> Callable[[dict[str, Any]], None]
     return lambda content: content["guards"].append({"guard": name, "status": "failed", "detail": detail})
 
 
-def test_a_failed_guard_stands_beside_the_row_and_it_is_not_ranked(board: Leaderboard) -> None:
+def test_a_failed_check_stands_beside_the_row_and_it_is_not_ranked(board: Leaderboard) -> None:
     row = row_of(board, "srgan")
     assert row.kind == "unranked"
     assert row.badges == ("failed: lossless output",)
@@ -64,6 +64,7 @@ def test_a_failed_guard_stands_beside_the_row_and_it_is_not_ranked(board: Leader
     )
 
 
+@pytest.mark.slow
 def test_it_moves_no_number_of_those_that_are_ranked(board: Leaderboard, copy: Path) -> None:
     for path in copy.glob("runs/srgan*"):
         shutil.rmtree(path)
@@ -75,6 +76,7 @@ def test_it_moves_no_number_of_those_that_are_ranked(board: Leaderboard, copy: P
         assert repr(row.cells) == repr(row_of(board, row.run[0]).cells)
 
 
+@pytest.mark.slow
 def test_a_seed_that_failed_stands_alone(copy: Path) -> None:
     change(copy, "edsr", fail("determinism"), seed=1)
     rows = [row for row in board_of(copy).rows if row.run[0] == "edsr"]
@@ -87,6 +89,7 @@ def test_a_seed_that_failed_stands_alone(copy: Path) -> None:
     assert rows[0].cells["psnr"].n_seeds == 2
 
 
+@pytest.mark.slow
 def test_a_baseline_that_failed_is_not_ranked_but_stays_the_yardstick(board: Leaderboard, copy: Path) -> None:
     change(copy, "bicubic", fail("determinism"))
     changed = board_of(copy)
@@ -97,6 +100,7 @@ def test_a_baseline_that_failed_is_not_ranked_but_stays_the_yardstick(board: Lea
     assert [row_of(changed, name).cells["psnr"].rank for name in ("edsr", "vdsr", "nearest")] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_same_pixels_under_two_names_are_not_ranked(copy: Path) -> None:
     for name in ("edsr", "vdsr"):
         change(copy, name, lambda content: content.update(outputs={"img/00.png": "ab" * 32}), seed=0)
@@ -106,37 +110,39 @@ def test_same_pixels_under_two_names_are_not_ranked(copy: Path) -> None:
 
 
 def test_runs_from_before_say_what_to_type(board: Leaderboard) -> None:
-    found = {row.label: row for row in guard_rows(board)}
+    found = {row.label: row for row in check_rows(board)}
     assert {cell.detail for cell in found["Nearest"].cells[:7]} == {NEVER}
     assert "type --force" in NEVER
     assert row_of(board, "nearest").kind == "interpolation"
     assert {cell.word for cell in found["Noise ceiling"].cells[:7]} == {"not applicable"}
 
 
-def test_the_table_of_guards_has_every_run_and_guard(board: Leaderboard) -> None:
-    rows = guard_rows(board)
+def test_the_table_has_every_run_and_check(board: Leaderboard) -> None:
+    rows = check_rows(board)
     assert len(rows) == len(board.block.complete) == 10
-    assert all([cell.title for cell in row.cells] == [guard.title for guard in CHECKS] for row in rows)
+    assert all([cell.title for cell in row.cells] == [check.title for check in CHECKS] for row in rows)
     passed = sum(cell.status == "passed" for row in rows for cell in row.cells)
     unchecked = sum(cell.status == "unchecked" for row in rows for cell in row.cells)
-    assert in_words(rows) == f"1 of 10 runs failed a guard; {passed} checks passed, {unchecked} not made"
+    assert in_words(rows) == f"1 of 10 runs failed a check; {passed} passed, {unchecked} not made"
 
 
+@pytest.mark.slow
 def test_the_page_shows_findings_and_promises(rich_report: ReportResult) -> None:
     text = rich_report.page.read_text(encoding="utf-8")
-    for guard in CHECKS:
-        assert guard.promise in text
+    for check in CHECKS:
+        assert check.promise in text
     failed = re.findall(
         r'<td class="failed" title="[^"]*"><b><span[^>]*>✗</span> failed</b><span class="ci">([^<]*)', text
     )
     assert failed == ["14 of 16 outputs show blocks of 8 x 8 pixels, as JPEG leaves them."]
     badge = r'<span class="badge" title="14 of 16 [^"]*">failed: lossless output</span>'
     assert len(re.findall(badge, text)) >= 2
-    assert "Failed guard, not ranked: Lossless output (SRGAN (paper, short budget, seed 0))." in text
+    assert "Failed check, not ranked: Lossless output (SRGAN (paper, short budget, seed 0))." in text
     gap = text[text.index("What is missing, and why") :]
-    assert "<td>failed guard: HR out of reach</td><td>HMANet (paper)</td><td>It tried to read" in gap
+    assert "<td>failed check: HR out of reach</td><td>HMANet (paper)</td><td>It tried to read" in gap
 
 
+@pytest.mark.slow
 def test_foreign_and_broken_findings_lose_nothing(copy: Path, tmp_path: Path) -> None:
     def alter(content: dict[str, Any]) -> None:
         content["guards"] += [
@@ -149,7 +155,7 @@ def test_foreign_and_broken_findings_lose_nothing(copy: Path, tmp_path: Path) ->
     board = board_of(copy)
     row = row_of(board, "vdsr")
     assert row.kind == "unranked"
-    found = next(one for one in guard_rows(board) if one.label.startswith("VDSR"))
+    found = next(one for one in check_rows(board) if one.label.startswith("VDSR"))
     assert [cell.status for cell in found.others] == ["failed"]
     assert found.cells[0].status == "passed"
     text = report(copy, tmp_path / "out").page.read_text(encoding="utf-8")
@@ -164,7 +170,7 @@ def test_a_manifest_alone_says_what_failed() -> None:
     assert (badge_of(found), found.detail) == ("failed: HR out of reach", "")
 
 
-def test_latex_marks_failed_guards_with_footnotes(board: Leaderboard) -> None:
+def test_latex_marks_failed_checks_with_footnotes(board: Leaderboard) -> None:
     text = latex_table(board, board.families[0])
     line = next(line for line in text.splitlines() if line.startswith("SRGAN"))
     assert line.startswith(r"SRGAN (paper, short budget, seed 0)\textsuperscript{a} & ")
@@ -173,6 +179,7 @@ def test_latex_marks_failed_guards_with_footnotes(board: Leaderboard) -> None:
     assert text.index("Shown, not ranked") < text.index("SRGAN (paper")
 
 
+@pytest.mark.slow
 def test_several_failures_are_all_told(copy: Path) -> None:
     change(copy, "vdsr", fail("determinism", "Other order, other pixels."))
     change(copy, "vdsr", fail("hr_access", "It read HR."))
@@ -181,6 +188,7 @@ def test_several_failures_are_all_told(copy: Path) -> None:
     assert r"\textsuperscript{a,b}" in latex_table(board, board.families[0])
 
 
+@pytest.mark.slow
 def test_references_are_never_ranked_whatever_their_manifest_says(copy: Path) -> None:
     for name in ("noise_ceiling", "random_texture"):
         change(copy, name, lambda content: content["card"].update(family="interpolation"))
@@ -190,8 +198,9 @@ def test_references_are_never_ranked_whatever_their_manifest_says(copy: Path) ->
     assert not any(cell.ranked for cell in row_of(board, "noise_ceiling").cells.values())
 
 
+@pytest.mark.slow
 def test_the_control_has_a_section_of_its_own_and_marks_what_it_fools(
-    rich: Path, board: Leaderboard, rich_report: ReportResult
+    rich: Path, rich_board: Leaderboard, rich_report: ReportResult
 ) -> None:
     scores = ScoreStore(rich).scores()
     wide = scores[scores.image != ""].pivot_table(
@@ -199,7 +208,7 @@ def test_the_control_has_a_section_of_its_own_and_marks_what_it_fools(
     )
     gain = (wide["random_texture"] - wide["bicubic"]).groupby("metric")
     assert gain.get_group("lpips-alex-0.1").max() < 0
-    assert board.fooled == {"lpips-alex-0.1"}
+    assert rich_board.not_evidence == {"lpips-alex-0.1"}
     text = rich_report.page.read_text(encoding="utf-8")
     assert "Control (invents texture on purpose, not a model)" in text
     heads = re.findall(r'<th scope="col" aria-sort[^>]*>.*?</th>', text, flags=re.S)
@@ -223,4 +232,4 @@ def test_a_control_that_wins_by_chance_marks_nothing(fabricator: Any, players: A
         fabricator.add(player, ("psnr",), 0, more=nearly)
     board = board_of(fabricator.store.root)
     assert row_of(board, "random_texture").cells["lpips-alex-0.1"].diff < 0
-    assert board.fooled == frozenset()
+    assert board.not_evidence == frozenset()

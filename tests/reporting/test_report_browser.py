@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 from srbench.reporting import ReportResult, report
 
 sync_api = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FLAGS = [
     "--headless",
@@ -42,8 +41,8 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def url(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return report(filled, tmp_path_factory.mktemp("browser")).page.as_uri()
+def url(filled_report: ReportResult) -> str:
+    return filled_report.page.as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -272,14 +271,19 @@ def test_error_maps_are_the_absolute_difference(page: Any) -> None:
     assert worst <= 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [380, 400, 760, 1600])
-def test_no_screen_scrolls_sideways(page: Any, width: int, scheme: str) -> None:
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": width, "height": 800})
+def overflow(page: Any) -> int:
+    """Pixels by which the page is wider than its window, with all details open."""
     page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
-    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert overflow == 0
+    pixels: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return pixels
+
+
+def test_no_screen_scrolls_sideways(page: Any) -> None:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for width in (380, 400, 760, 1600):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert overflow(page) == 0, (scheme, width)
 
 
 def test_dark_mode_turns_paper_and_ink(page: Any) -> None:
@@ -401,29 +405,24 @@ def test_holding_a_key_takes_the_tints_away(rich_page: Any) -> None:
     assert np.any(panel.evaluate(PAINTED))
 
 
-@pytest.mark.parametrize(
-    ("label", "shown"),
-    [
-        ("image, invented and omitted", {"pixels", "map"}),
-        ("image, error", {"pixels", "error"}),
-        ("all three", {"pixels", "map", "error"}),
-        ("image", {"pixels"}),
-    ],
-)
-def test_views_are_chosen_by_keyboard(rich_page: Any, label: str, shown: set[str]) -> None:
+def test_views_are_chosen_by_keyboard(rich_page: Any) -> None:
     panel = rich_page.locator(".panel").first
     panel.get_by_label("image, invented and omitted").focus()
-    for _ in range(4):
-        if panel.get_by_label(label, exact=True).is_checked():
-            break
+    views = {
+        "image, invented and omitted": {"pixels", "map"},
+        "image, error": {"pixels", "error"},
+        "all three": {"pixels", "map", "error"},
+        "image": {"pixels"},
+    }
+    for label, shown in views.items():
+        assert panel.get_by_label(label, exact=True).is_checked()
+        kinds = panel.locator(".tile[data-kind=sr] .view:visible").evaluate_all(
+            "views => views.map(view => view.className.split(' ')[1])"
+        )
+        assert set(kinds) == shown
+        assert panel.locator(".amounts:visible").count() == (8 if "map" in shown else 0)
+        assert panel.locator(".tile[data-kind=hr] .pixels:visible").count() == 1
         rich_page.keyboard.press("ArrowRight")
-    kinds = panel.locator(".tile[data-kind=sr] .view:visible").evaluate_all(
-        "views => views.map(view => view.className.split(' ')[1])"
-    )
-    assert set(kinds) == shown
-    amounts = panel.locator(".amounts:visible")
-    assert amounts.count() == (8 if "map" in shown else 0)
-    assert panel.locator(".tile[data-kind=hr] .pixels:visible").count() == 1
 
 
 def test_amounts_of_detail_are_told_in_numbers(rich_page: Any) -> None:
@@ -449,44 +448,36 @@ selector => [...document.querySelectorAll(selector)].filter(one => one.offsetPar
 """
 
 
+def show_everything(page: Any) -> None:
+    page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+    page.eval_on_selector_all("input[data-hides]:not(:checked)", "all => all.forEach(one => one.click())")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(
-    "selector",
-    [
+def test_words_can_be_read(rich_page: Any, scheme: str) -> None:
+    """WCAG 2.1, 1.4.3: a contrast of at least 4.5."""
+    rich_page.emulate_media(color_scheme=scheme)
+    show_everything(rich_page)
+    for selector in (
         "td.verdict b",
         "td.verdict .ci",
         ".badge",
         ".flag",
-        "details.guards td b",
-        "details.guards td .ci",
+        "details.checks td b",
+        "details.checks td .ci",
         ".diff",
         ".rank",
         ".amounts",
-    ],
-)
-def test_words_can_be_read(rich_page: Any, scheme: str, selector: str) -> None:
-    """WCAG 2.1, 1.4.3: a contrast of at least 4.5."""
-    rich_page.emulate_media(color_scheme=scheme)
-    rich_page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
-    rich_page.eval_on_selector_all(
-        "input[data-hides]:not(:checked)", "all => all.forEach(one => one.click())"
-    )
-    found = rich_page.evaluate(CONTRAST, selector)
-    assert found
-    assert min(found) >= 4.5
+    ):
+        contrasts = rich_page.evaluate(CONTRAST, selector)
+        assert contrasts and min(contrasts) >= 4.5, selector
 
 
-@pytest.mark.parametrize("width", [400, 1400])
-def test_no_screen_scrolls_sideways_with_everything_shown(rich_page: Any, width: int) -> None:
-    rich_page.set_viewport_size({"width": width, "height": 900})
-    rich_page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
-    rich_page.eval_on_selector_all(
-        "input[data-hides]:not(:checked)", "all => all.forEach(one => one.click())"
-    )
-    overflow = rich_page.evaluate(
-        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    )
-    assert overflow == 0
+def test_no_screen_scrolls_sideways_with_everything_shown(rich_page: Any) -> None:
+    show_everything(rich_page)
+    for width in (400, 1400):
+        rich_page.set_viewport_size({"width": width, "height": 900})
+        assert overflow(rich_page) == 0
 
 
 def test_everything_to_click_has_a_name(rich_page: Any) -> None:

@@ -6,16 +6,17 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbench.reporting.blocks import collect
-from srbench.reporting.crops import MAX_IMAGES, MAX_PICTURES, Panel, Picture, choose, panels, shown_run
-from srbench.reporting.leaderboard import leaderboard
+from srbench.reporting.crops import MAX_IMAGES, MAX_PICTURES, EmbeddedImage, Panel, choose, panels, shown_run
+from srbench.reporting.leaderboard import Leaderboard, leaderboard
 from srbench.store import ScoreStore
 
 
-def decode(picture: Picture) -> Any:
+def decode(picture: EmbeddedImage) -> Any:
     head, _, content = picture.uri.partition(",")
     assert head == "data:image/png;base64"
     return cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -25,6 +26,13 @@ def panels_of(root: Path) -> tuple[list[Panel], list[str]]:
     store = ScoreStore(root)
     (block,) = collect(store)
     return panels(store, block, leaderboard(block).rows)
+
+
+@pytest.fixture(scope="module")
+def shown(filled: Path, filled_board: Leaderboard) -> list[Panel]:
+    panels_shown, notes = panels(ScoreStore(filled), filled_board.block, filled_board.rows)
+    assert notes == []
+    return panels_shown
 
 
 @settings(max_examples=40, deadline=None)
@@ -65,13 +73,13 @@ def test_the_second_region_is_where_hr_has_detail() -> None:
     assert region.left + 64 > 176
 
 
-def test_embedded_crops_are_the_stored_pixels(filled: Path) -> None:
-    shown, notes = panels_of(filled)
+@pytest.mark.slow
+def test_embedded_crops_are_the_stored_pixels(
+    filled: Path, filled_board: Leaderboard, shown: list[Panel]
+) -> None:
     assert [panel.image for panel in shown] == ["img/00.png", "img/01.png"]
-    assert notes == []
     store = ScoreStore(filled)
-    rows = leaderboard(collect(store)[0]).rows
-    by_title = {row.label_of(shown_run(row)): shown_run(row).key for row in rows}
+    by_title = {row.label_of(shown_run(row)): shown_run(row).key for row in filled_board.rows}
     panel = shown[0]
     for tile in panel.tiles[2:]:
         label = f"{tile.title} ({tile.detail})" if tile.detail else tile.title
@@ -82,14 +90,16 @@ def test_embedded_crops_are_the_stored_pixels(filled: Path) -> None:
             assert np.array_equal(decode(picture), region.cut(whole))
 
 
-def test_tiles_start_with_hr_lr_and_bicubic(filled: Path) -> None:
-    panel = panels_of(filled)[0][0]
+@pytest.mark.slow
+def test_tiles_start_with_hr_lr_and_bicubic(shown: list[Panel]) -> None:
+    panel = shown[0]
     assert [tile.title for tile in panel.tiles[:3]] == ["HR", "LR", "Bicubic"]
     assert len(panel.tiles) == 2 + 8
     lr = decode(panel.tiles[1].pictures[0])
     assert lr.shape[0] * 4 == panel.regions[0].side
 
 
+@pytest.mark.slow
 def test_a_preview_of_another_size_is_named_and_left_out(results: Path) -> None:
     store = ScoreStore(results)
     manifest = next(m for m in store.manifests() if m.key.model == "edsr")
@@ -101,6 +111,7 @@ def test_a_preview_of_another_size_is_named_and_left_out(results: Path) -> None:
     assert any("EDSR" in note and "10x10" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_a_missing_reference_is_said_and_does_not_stop_the_rest(results: Path) -> None:
     for path in (results / "references").rglob("*.hr.png"):
         if "00" in path.name:
@@ -110,6 +121,7 @@ def test_a_missing_reference_is_said_and_does_not_stop_the_rest(results: Path) -
     assert any("img/00.png" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_many_previews_do_not_make_the_page_huge(fabricator: Any, players: Any) -> None:
     for name in ("bicubic", "nearest", "edsr"):
         fabricator.add(players[name], metrics=("psnr",), previews=8)

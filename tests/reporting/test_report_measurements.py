@@ -1,4 +1,4 @@
-"""The verdicts on top of each block: what they say, of whom, and that nobody has to see colours for it."""
+"""The verdicts on top of each block, in words and signs as well as in colours."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srbench.reporting import ReportResult, report
+from srbench.reporting import ReportResult
 from srbench.reporting.blocks import collect
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
 from srbench.reporting.measurements import Judgement, TrustTable, csv_trust, trust
@@ -120,10 +120,9 @@ def test_what_is_not_ranked_is_marked_in_the_table_of_verdicts(text: str) -> Non
     assert "ranked: 1 trusted, 1 undecided, 2 not trusted" in body.group(0)
 
 
-def test_without_measurements_there_is_no_table(filled: Path, tmp_path: Path) -> None:
-    result = report(filled, tmp_path)
-    assert '<table class="trust">' not in result.page.read_text(encoding="utf-8")
-    assert not [path for path in result.tables if "trust" in path.name]
+def test_without_measurements_there_is_no_table(filled_report: ReportResult) -> None:
+    assert '<table class="trust">' not in filled_report.page.read_text(encoding="utf-8")
+    assert not [path for path in filled_report.tables if "trust" in path.name]
 
 
 def test_few_images_are_said_to_be_few(fabricator: Any, players: Any) -> None:

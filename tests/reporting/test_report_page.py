@@ -12,9 +12,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from srbench.reporting import report
-from srbench.store import RunKey, ScoreStore
+from srbench.reporting import ReportResult, notes, report
+from srbench.reporting.blocks import collect
+from srbench.reporting.leaderboard import leaderboard
+from srbench.store import ScoreStore
 from srbench.utils.errors import SrbenchError
+
+
+def warnings_of(fabricator: Any) -> list[str]:
+    return notes.warnings_of(leaderboard(collect(fabricator.store)[0]))
+
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
 
@@ -49,8 +56,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def text(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return report(filled, tmp_path_factory.mktemp("page")).page.read_text(encoding="utf-8")
+def text(filled_report: ReportResult) -> str:
+    return filled_report.page.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +71,7 @@ def test_an_empty_store_says_what_to_type(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.slow
 def test_the_default_folders(results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SRBENCH_HOME", str(tmp_path))
     assert results == tmp_path / "results"
@@ -73,6 +81,7 @@ def test_the_default_folders(results: Path, monkeypatch: pytest.MonkeyPatch, tmp
     assert all(path.is_file() for path in outcome.tables)
 
 
+@pytest.mark.slow
 def test_the_same_store_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
     first = report(str(results), str(tmp_path / "one"))
     moved = shutil.move(results, tmp_path / "elsewhere")
@@ -215,7 +224,7 @@ def test_no_paired_test_can_succeed_with_few_groups(fabricator: Any, players: An
 
 def test_a_missing_baseline_and_ceiling_are_said(fabricator: Any, players: Any) -> None:
     fabricator.add(players["edsr"], metrics=("psnr",), previews=0)
-    warnings = " ".join(report(fabricator.store.root).warnings)
+    warnings = " ".join(warnings_of(fabricator))
     assert "srbench eval bicubic --dataset sem_made_up --scale 4" in warnings
     assert "No noise ceiling" in warnings
 
@@ -223,18 +232,19 @@ def test_a_missing_baseline_and_ceiling_are_said(fabricator: Any, players: Any) 
 def test_synthetic_scenes_are_called_so(fabricator: Any, players: Any) -> None:
     fabricator.dataset = "sem_synthetic:small"
     fabricator.add(players["bicubic"], metrics=("psnr",), previews=0)
-    assert any("Synthetic scenes" in warning for warning in report(fabricator.store.root).warnings)
+    assert any("Synthetic scenes" in warning for warning in warnings_of(fabricator))
 
 
 def test_the_same_output_under_two_names_is_noticed(fabricator: Any, players: Any) -> None:
     fabricator.add(players["edsr"], metrics=("psnr",), previews=0)
     fabricator.add(replace(players["edsr"], model="copy", title="Copy"), metrics=("psnr",), previews=0)
-    warnings = [w for w in report(fabricator.store.root).warnings if "two names" in w]
+    warnings = [w for w in warnings_of(fabricator) if "two names" in w]
     assert len(warnings) == 1
     assert "EDSR" in warnings[0]
     assert "Copy" in warnings[0]
 
 
+@pytest.mark.slow
 def test_missing_weights_are_forgotten_when_they_came(fabricator: Any, players: Any) -> None:
     fabricator.add(players["bicubic"], metrics=("psnr",), previews=0)
     fabricator.fail("edsr", "No weights: train EDSR first", "missing")
@@ -243,34 +253,26 @@ def test_missing_weights_are_forgotten_when_they_came(fabricator: Any, players: 
     assert "train EDSR first" not in report(fabricator.store.root).page.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+@pytest.mark.slow
+def test_different_conditions_never_share_a_table(fabricator: Any, players: Any) -> None:
+    fabricator.add(players["bicubic"], metrics=("psnr",), previews=0)
+    first_key = fabricator.key
+    changes = (
         {"data": "e" * 64},
         {"protocol": "matlab-y-00000000"},
         {"split": "val"},
         {"degradation": "area@1"},
         {"dataset": "other"},
-    ],
-)
-def test_different_conditions_never_share_a_table(
-    fabricator: Any, players: Any, change: dict[str, str]
-) -> None:
-    fabricator.add(players["bicubic"], metrics=("psnr",), previews=0)
-    made = fabricator.key
-
-    def changed(player: Any, seed: int) -> RunKey:
-        key: RunKey = made(player, seed)
-        return replace(key, **change)
-
-    fabricator.key = changed
-    fabricator.add(players["edsr"], metrics=("psnr",), previews=0)
+    )
+    for change in changes:
+        fabricator.key = lambda player, seed, change=change: replace(first_key(player, seed), **change)
+        fabricator.add(players["edsr"], metrics=("psnr",), previews=0)
     result = report(fabricator.store.root)
     page = result.page.read_text(encoding="utf-8")
     tables = re.findall(r'<table class="leaderboard">.*?</table>', page, flags=re.S)
-    assert sorted("EDSR" in table for table in tables) == [False, True]
-    assert sorted("Bicubic" in table for table in tables) == [False, True]
-    assert len({path.name for path in result.tables if path.suffix == ".csv"}) == 2
+    named = [("EDSR" in table, "Bicubic" in table) for table in tables]
+    assert sorted(named) == [(False, True), *[(True, False)] * len(changes)]
+    assert len({path.name for path in result.tables if path.suffix == ".csv"}) == 1 + len(changes)
 
 
 def test_a_block_without_a_complete_run_says_so(fabricator: Any) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srbench.checks.base import LEAKING, SMOKE
-from srbench.reporting import report
+from srbench.reporting import ReportResult
 from srbench.reporting.blocks import collect
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
 from srbench.reporting.measurements import trust
@@ -31,14 +31,13 @@ SPECIAL = r"Ma$$ive_50%&#{x}~^\|<b>[a]"
 
 
 @pytest.fixture(scope="module")
-def board(filled: Path) -> Leaderboard:
-    return leaderboard(collect(ScoreStore(filled))[0])
+def board(filled_board: Leaderboard) -> Leaderboard:
+    return filled_board
 
 
 @pytest.fixture(scope="module")
-def table(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    result = report(filled, tmp_path_factory.mktemp("out"))
-    path = next(path for path in result.tables if path.suffix == ".csv")
+def table(filled_report: ReportResult) -> pd.DataFrame:
+    path = next(path for path in filled_report.tables if path.suffix == ".csv")
     return pd.read_csv(
         path, keep_default_na=False, na_values=["nan", ""], dtype={"weights": str, "seed": str}
     )

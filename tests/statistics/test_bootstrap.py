@@ -10,7 +10,7 @@ from scipy.stats import bootstrap, norm
 
 from srbench.statistics.bootstrap import (
     BCA_GROUPS,
-    Clusters,
+    GroupMeans,
     Seeds,
     acceleration,
     bca,
@@ -22,10 +22,10 @@ from srbench.statistics.bootstrap import (
 )
 
 
-def even(values: np.ndarray, strata: int = 1) -> Clusters:
+def even(values: np.ndarray, strata: int = 1) -> GroupMeans:
     """Groups of equal weight, dealt to the strata in turn."""
     count = len(values)
-    return Clusters(values, np.full(count, 1 / count), np.arange(count) % strata, count)
+    return GroupMeans(values, np.full(count, 1 / count), np.arange(count) % strata, count)
 
 
 def skewed(seed: int, count: int) -> np.ndarray:
@@ -54,7 +54,7 @@ def test_bca_of_two_samples_is_that_of_scipy() -> None:
     )
     weights = np.concatenate([np.full(25, 0.5 / 25), np.full(40, 0.5 / 40)])
     strata = np.repeat([0, 1], [25, 40])
-    clusters = Clusters(np.concatenate([first, second]), weights, strata, 65)
+    clusters = GroupMeans(np.concatenate([first, second]), weights, strata, 65)
     found = bca(reference.bootstrap_distribution, clusters.mean, jackknife(clusters))
     assert found == pytest.approx(tuple(reference.confidence_interval), rel=1e-9)
 
@@ -132,9 +132,9 @@ def test_the_interval_of_the_negative_is_the_negative_interval(
     plain = even(base, max(1, min(strata, len(base) // 2)))
     members = base[None] + np.linspace(-1, 1, seeds)[:, None]
     sides = (Seeds(7, members),) if seeds > 1 else ()
-    one = Clusters(members.mean(0), plain.weights, plain.strata, plain.images, sides)
+    one = GroupMeans(members.mean(0), plain.weights, plain.strata, plain.images, sides)
     flipped = tuple(Seeds(side.key, -side.values) for side in sides)
-    other = Clusters(-one.values, one.weights, one.strata, one.images, flipped)
+    other = GroupMeans(-one.values, one.weights, one.strata, one.images, flipped)
     low, high, kind = interval(one, samples=300)
     mirrored = interval(other, samples=300)
     assert kind == mirrored.kind
@@ -157,7 +157,7 @@ def test_the_variance_holds_both_seeds_and_groups() -> None:
     by_seed, by_group = generator.normal(0, 0.2, seeds), generator.normal(0, 0.5, groups)
     members = by_seed[:, None] + by_group[None]
     flat = even(members.mean(0))
-    hierarchical = Clusters(flat.values, flat.weights, flat.strata, flat.images, (Seeds(3, members),))
+    hierarchical = GroupMeans(flat.values, flat.weights, flat.strata, flat.images, (Seeds(3, members),))
     expected = by_seed.var(ddof=1) / seeds + by_group.var(ddof=1) / groups
     assert bootstrap_means(hierarchical, 20_000).var() == pytest.approx(expected, rel=0.05)
     assert bootstrap_means(flat, 20_000).var() == pytest.approx(by_group.var(ddof=1) / groups, rel=0.05)
@@ -167,7 +167,7 @@ def test_one_huge_seed_spread_reaches_the_interval() -> None:
     values = np.random.default_rng(2).normal(0, 0.1, 40)
     members = np.stack([values - 1, values, values + 1])
     flat = even(values)
-    wide = interval(Clusters(values, flat.weights, flat.strata, 40, (Seeds(1, members),)))
+    wide = interval(GroupMeans(values, flat.weights, flat.strata, 40, (Seeds(1, members),)))
     narrow = interval(flat)
     assert wide.kind == narrow.kind == "bca"
     assert wide.high - wide.low > 5 * (narrow.high - narrow.low)

@@ -124,21 +124,6 @@ def test_copies_of_an_image_do_not_narrow_the_interval() -> None:
     assert copied == pytest.approx(once, abs=1e-12)
 
 
-def test_the_cluster_bootstrap_covers_the_truth_and_the_tile_bootstrap_does_not() -> None:
-    generator = np.random.default_rng(5)
-    groups, tiles, trials = 25, 12, 200
-    covered = np.zeros(2)
-    for _ in range(trials):
-        values = generator.normal(0, 0.3, groups)[:, None] + generator.normal(0, 0.1, (groups, tiles))
-        by_group = [f"g{group}" for group in range(groups) for _ in range(tiles)]
-        by_tile = [f"t{tile}" for tile in range(groups * tiles)]
-        for kind, units in enumerate((by_group, by_tile)):
-            low, high, _ = interval(cluster(values.ravel(), units, ["a"] * (groups * tiles)), samples=400)
-            covered[kind] += low <= 0.0 <= high
-    assert covered[0] / trials > 0.88
-    assert covered[1] / trials < 0.60
-
-
 def test_single_groups_in_their_categories_still_have_an_interval() -> None:
     values = np.array([20.0, 24.0, 31.0, 28.0, 35.0, 22.0])
     names = [f"g{index}" for index in range(6)]

@@ -185,7 +185,8 @@ def test_mixed_conditions_name_who_stands_where(three: pd.DataFrame) -> None:
         leaderboard(mixed, "psnr")
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=8, deadline=None)
 @given(
     sizes=st.lists(st.floats(-0.3, 0.3), min_size=2, max_size=4),
     order=st.randoms(use_true_random=False),

@@ -13,7 +13,7 @@ from scipy.stats import wilcoxon
 
 from srbench.metrics import registry
 from srbench.statistics import paired_tests as paired
-from srbench.statistics.bootstrap import Clusters, Seeds
+from srbench.statistics.bootstrap import GroupMeans, Seeds
 from srbench.statistics.margins import MARGINS, margin_of
 from srbench.statistics.paired_tests import hodges_lehmann, probability_of_improvement, verdict
 from srbench.utils.errors import SrbenchError
@@ -21,9 +21,9 @@ from srbench.utils.errors import SrbenchError
 differences = st.lists(st.floats(-20, 20), min_size=1, max_size=40).map(np.array)
 
 
-def even(values: list[float] | np.ndarray) -> Clusters:
+def even(values: list[float] | np.ndarray) -> GroupMeans:
     array = np.array(values, dtype=np.float64)
-    return Clusters(array, np.full(len(array), 1 / len(array)), np.zeros(len(array), np.int64), len(array))
+    return GroupMeans(array, np.full(len(array), 1 / len(array)), np.zeros(len(array), np.int64), len(array))
 
 
 def brute_force(values: np.ndarray) -> float:
@@ -114,7 +114,7 @@ def test_probability_of_improvement_counts_pairs_of_seeds() -> None:
     first = np.array([[3.0, 1.0], [5.0, 1.0]])
     second = -np.array([[4.0, 1.0], [2.0, 2.0]])
     whole = even((first.mean(0) + second.mean(0)).tolist())
-    seeded = Clusters(whole.values, whole.weights, whole.strata, 2, (Seeds(1, first), Seeds(2, second)))
+    seeded = GroupMeans(whole.values, whole.weights, whole.strata, 2, (Seeds(1, first), Seeds(2, second)))
     # group 0: 3>4 no, 3>2, 5>4, 5>2 yes: 3/4; group 1: two ties, two losses: 1/4
     assert probability_of_improvement(seeded).value == pytest.approx(0.5)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from srbench.statistics.bootstrap import Clusters, Seeds, bootstrap_means, cluster, interval
+from srbench.statistics.bootstrap import GroupMeans, Seeds, bootstrap_means, cluster, interval
 from srbench.statistics.paired_tests import (
     ComparisonSettings,
     beats_all,
@@ -21,9 +21,9 @@ from srbench.store import Run
 pytestmark = pytest.mark.slow
 
 
-def even(values: np.ndarray, strata: int = 1) -> Clusters:
+def even(values: np.ndarray, strata: int = 1) -> GroupMeans:
     count = len(values)
-    return Clusters(values, np.full(count, 1 / count), np.arange(count) % strata, count)
+    return GroupMeans(values, np.full(count, 1 / count), np.arange(count) % strata, count)
 
 
 def methods_of(count: int) -> tuple[Method, ...]:
@@ -95,7 +95,7 @@ def test_seeds_are_covered_by_the_joint_interval_only() -> None:
         members = generator.normal(0, 0.2, (seeds, 1)) + generator.normal(0, 0.3, groups)[None]
         plain = even(members.mean(0))
         sides = (Seeds(1, members),)
-        joint = Clusters(plain.values, plain.weights, plain.strata, plain.images, sides)
+        joint = GroupMeans(plain.values, plain.weights, plain.strata, plain.images, sides)
         for kind, clusters in enumerate((joint, plain)):
             found = interval(clusters, samples=500)
             hits[kind] += found.low <= 0.0 <= found.high

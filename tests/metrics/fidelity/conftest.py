@@ -9,30 +9,32 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from srbench.metrics.registry import Case, Plane
+from helpers.drawn_scenes import Disc, around, discs_apart, make_case, with_random_phases
+from srbench.metrics.registry import Case
+from srbench.utils.image import Plane
 
 SIDE = 512
 Patterned = Callable[[int, int, float], tuple[Plane, Plane]]
 
 
 @dataclass(frozen=True)
-class Disc:
-    """A particle: where, how large, how bright."""
+class Particle:
+    """Where and how large, how bright."""
 
-    row: float
-    column: float
-    radius: float
+    disc: Disc
     grey: float
 
 
-def paint(discs: list[Disc], background: Plane, growth: float = 0.0) -> Plane:
+def paint(particles: list[Particle], background: Plane, growth: float = 0.0) -> Plane:
     """Bright discs with brighter rims on a background, blurred by half a pixel, 8 bit."""
     rows, columns = np.mgrid[: background.shape[0], : background.shape[1]]
     image = background.copy()
-    for disc in discs:
-        inside = disc.radius + growth - np.hypot(rows - disc.row, columns - disc.column)
-        cover = np.clip(inside + 0.5, 0.0, 1.0)
-        image += cover * (disc.grey + 0.25 * np.exp(-np.clip(inside, 0.0, None) / 4.0) - background)
+    for particle in particles:
+        part = around(particle.disc, growth + 1.0)
+        row, column, radius = particle.disc
+        inside = radius + growth - np.hypot(rows[part] - row, columns[part] - column)
+        rim = 0.25 * np.exp(-np.clip(inside, 0.0, None) / 4.0)
+        image[part] += np.clip(inside + 0.5, 0.0, 1.0) * (particle.grey + rim - background[part])
     blurred = ndimage.gaussian_filter(image, 0.5)
     return np.round(255.0 * np.clip(blurred, 0.0, 1.0)) / 255.0
 
@@ -49,25 +51,18 @@ class Scene:
     truth: Plane
     candidates: dict[str, Plane]
 
-    def case(self, name: str, border: int = 4) -> Case:
+    def case(self, name: str) -> Case:
         """A candidate against the truth, as a protocol would hand it to metrics."""
-        cut = (slice(border, -border), slice(border, -border))
-        sr, hr = self.candidates[name], self.truth
-        return Case(sr=sr[cut], hr=hr[cut], full_sr=sr, full_hr=hr, lr=hr[::4, ::4], scale=4)
+        return make_case(self.candidates[name], self.truth)
 
 
-def place_discs(
-    generator: np.random.Generator, count: int, taken: list[Disc], radii: list[float] | None = None
-) -> list[Disc]:
-    """Discs of 5 to 20 pixels, or of these radii, that touch no other."""
-    placed: list[Disc] = []
-    while len(placed) < count:
-        radius = radii[len(placed)] if radii else generator.uniform(5.0, 20.0)
-        row, column = generator.uniform(radius + 6, SIDE - radius - 6, 2)
-        others = [*taken, *placed]
-        if all(np.hypot(row - o.row, column - o.column) > radius + o.radius + 4 for o in others):
-            placed.append(Disc(row, column, radius, generator.uniform(0.5, 0.65)))
-    return placed
+def particles(
+    generator: np.random.Generator, count: int, taken: list[Particle], radius_of: Callable[[int], float]
+) -> list[Particle]:
+    """Particles that touch no other."""
+    others = [particle.disc for particle in taken]
+    placed = discs_apart(generator, count, SIDE, radius_of, margin=6, gap=4, taken=others)
+    return [Particle(disc, generator.uniform(0.5, 0.65)) for disc in placed]
 
 
 @pytest.fixture(scope="session")
@@ -75,9 +70,9 @@ def scene() -> Scene:
     generator = np.random.default_rng(7)
     smooth = ndimage.gaussian_filter(generator.standard_normal((SIDE, SIDE)), 2.0)
     background = 0.25 + 0.03 * smooth / smooth.std()
-    discs = place_discs(generator, 55, [])
-    small = sorted(discs, key=lambda disc: disc.radius)
-    fakes = place_discs(generator, 8, discs, [disc.radius for disc in small[:8]])
+    discs = particles(generator, 55, [], lambda _: generator.uniform(5.0, 20.0))
+    small = sorted(discs, key=lambda particle: particle.disc[2])
+    fakes = particles(generator, 8, discs, lambda number: small[number].disc[2])
     truth = paint(discs, background)
     binned = truth.reshape(SIDE // 4, 4, SIDE // 4, 4).mean(axis=(1, 3))
     low = ndimage.zoom(binned, 4, order=3, mode="reflect", grid_mode=True)
@@ -90,19 +85,11 @@ def scene() -> Scene:
         "dilated": paint(discs, background, growth=1.0),
         "16 wrong particles": paint([*small[8:], *fakes], background),
         "interpolated": np.clip(low, 0.0, 1.0),
-        "sharp liar": np.clip(low + _texture_like(truth - low, generator), 0.0, 1.0),
+        "sharp liar": np.clip(low + with_random_phases(truth - low, generator), 0.0, 1.0),
         "noisy": np.clip(truth + noise, 0.0, 1.0),
         "brighter": np.clip(truth + 0.05, 0.0, 1.0),
     }
     return Scene(truth, candidates)
-
-
-def _texture_like(detail: Plane, generator: np.random.Generator) -> Plane:
-    """Texture with the spectrum of ``detail`` and phases of noise."""
-    phases = np.fft.rfft2(generator.standard_normal(detail.shape))
-    spectrum = np.abs(np.fft.rfft2(detail)) * phases / np.abs(phases)
-    texture: Plane = np.fft.irfft2(spectrum, detail.shape)
-    return texture
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,9 @@ from scipy.ndimage import uniform_filter
 from skimage.metrics import structural_similarity
 
 from srbench.metrics.fidelity import GMSD_CONSTANT, SCALE_WEIGHTS, gmsd, ms_ssim, psnr, ssim
-from srbench.metrics.registry import MetricUnavailable, Plane
+from srbench.metrics.registry import MetricUnavailable
 from srbench.models.losses.pixel import ssim as ssim_loss
+from srbench.utils.image import Plane
 
 Patterned = Callable[[int, int, float], tuple[Plane, Plane]]
 EVERY = [ssim, ms_ssim, gmsd]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +18,8 @@ from srbench.evaluation.scorer import measure
 from srbench.metrics import registry
 from srbench.metrics.consistency import ROUNDING_VARIANCE
 from srbench.metrics.protocol import named
-from srbench.metrics.registry import Case, MetricUnavailable, Plane
-
-
-class Scene(Protocol):
-    """What the fixture of conftest.py gives."""
-
-    truth: Plane
-    candidates: dict[str, Plane]
+from srbench.metrics.registry import Case, MetricUnavailable
+from srbench.utils.image import Plane
 
 
 def eight_bits(plane: Plane) -> np.ndarray:
@@ -66,9 +60,10 @@ def chi(one: Case) -> float:
     return registry.get("lr_chi2").compute(one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 4])
 @pytest.mark.parametrize("name", ["sem_pixel:dose=20", "sem_pixel", "sem_defocus:dose=150"])
-def test_chi_square_of_the_truth_is_one_in_dark_scenes_too(name: str, scale: int, scene: Scene) -> None:
+def test_chi_square_of_the_truth_is_one_in_dark_scenes_too(name: str, scale: int, scene: Any) -> None:
     """The darker one is black over a third of its area, where half of the noise is cut off."""
     for hr in (scene.truth, np.clip(scene.truth - 64.0 / 255.0, 0.0, 1.0)):
         one = case(name, hr, hr, scale)
@@ -76,12 +71,12 @@ def test_chi_square_of_the_truth_is_one_in_dark_scenes_too(name: str, scale: int
         assert chi(one) == pytest.approx(1.0, abs=4 * 2.5 / math.sqrt(one.lr.size))
 
 
-def test_the_truth_is_one_whatever_the_luma_of_the_protocol(scene: Scene) -> None:
+def test_the_truth_is_one_whatever_the_luma_of_the_protocol(scene: Any) -> None:
     values = [chi(case("sem_pixel", scene.truth, scene.truth, protocol=p)) for p in ("sem-grey", "matlab-y")]
     assert values[1] == pytest.approx(values[0], rel=1e-4)
 
 
-def test_copied_noise_is_far_below_one_and_a_contradiction_above(scene: Scene) -> None:
+def test_copied_noise_is_far_below_one_and_a_contradiction_above(scene: Any) -> None:
     hr = scene.truth
     lr = recording(degrade.get("sem_pixel:dose=150"), hr, 4)
     enlarged = lr.repeat(4, 0).repeat(4, 1)
@@ -91,7 +86,7 @@ def test_copied_noise_is_far_below_one_and_a_contradiction_above(scene: Scene) -
     assert chi(case("sem_pixel:dose=150", scene.candidates["brighter"], hr)) > 1.3 * truth
 
 
-def test_at_magnification_one_the_noisy_image_itself_has_chi_square_zero(scene: Scene) -> None:
+def test_at_magnification_one_the_noisy_image_itself_has_chi_square_zero(scene: Any) -> None:
     """The finding behind it: LR-PSNR would give it 100 dB, and a perfect restoration far less."""
     name, hr = "sem_lowdose:dose=20", scene.truth[:128, :128]
     noisy = recording(degrade.get(name), hr, 1)
@@ -102,7 +97,7 @@ def test_at_magnification_one_the_noisy_image_itself_has_chi_square_zero(scene: 
     assert all(math.isnan(measure(registry.get("lr_psnr"), one)[0]) for one in (copied, perfect))
 
 
-def test_a_result_cannot_buy_forgiveness_by_being_bright(scene: Scene) -> None:
+def test_a_result_cannot_buy_forgiveness_by_being_bright(scene: Any) -> None:
     """Counting noise grows with the grey level: at the result, too bright would weigh less than too dark."""
     hr = np.clip(scene.truth + 0.1, 0.15, 0.7)
     darker, brighter = (chi(case("sem_pixel:dose=20", hr + by, hr)) for by in (-0.12, 0.12))
@@ -121,7 +116,7 @@ def test_a_result_cannot_buy_forgiveness_by_being_bright(scene: Scene) -> None:
 )
 @pytest.mark.parametrize("protocol", ["sem-grey", "matlab-y"])
 def test_every_lr_image_has_exactly_one_of_the_two(
-    name: str, scale: int, there: str, reason: str, protocol: str, scene: Scene
+    name: str, scale: int, there: str, reason: str, protocol: str, scene: Any
 ) -> None:
     hr = scene.truth[:128, :128]
     one = case(name, hr, hr, scale, protocol)
@@ -131,7 +126,7 @@ def test_every_lr_image_has_exactly_one_of_the_two(
         registry.get(missing).compute(one)
 
 
-def test_without_noise_chi_square_would_be_lr_psnr_in_other_units(scene: Scene) -> None:
+def test_without_noise_chi_square_would_be_lr_psnr_in_other_units(scene: Any) -> None:
     one = case("bicubic", scene.candidates["mild blur"], scene.truth)
     assert one.degrade is not None
     decibel = registry.get("lr_psnr").compute(one)
@@ -139,7 +134,7 @@ def test_without_noise_chi_square_would_be_lr_psnr_in_other_units(scene: Scene) 
     assert chi_square == pytest.approx(10.0 ** ((58.92 - decibel) / 10.0), rel=1e-3)
 
 
-def test_where_the_noise_is_unknown_lr_psnr_stays_and_chi_square_says_why(scene: Scene) -> None:
+def test_where_the_noise_is_unknown_lr_psnr_stays_and_chi_square_says_why(scene: Any) -> None:
     one = case("bicubic", scene.truth, scene.truth)
     unknown = Case(one.sr, one.hr, one.full_sr, one.full_hr, one.lr, 4, degrade=one.degrade)
     assert registry.get("lr_psnr").compute(unknown) > 50.0
@@ -147,11 +142,11 @@ def test_where_the_noise_is_unknown_lr_psnr_stays_and_chi_square_says_why(scene:
         registry.get("lr_chi2").compute(unknown)
     nothing = Case(one.sr, one.hr, one.full_sr, one.full_hr, one.lr, 4)
     for name in ("lr_psnr", "lr_chi2"):
-        with pytest.raises(MetricUnavailable, match="degradation that made the LR image is unknown"):
+        with pytest.raises(MetricUnavailable, match="degradation"):
             registry.get(name).compute(nothing)
 
 
-def test_degrading_is_shared_by_the_metrics_of_a_case(scene: Scene) -> None:
+def test_degrading_is_shared_by_the_metrics_of_a_case(scene: Any) -> None:
     one = case("sem_pixel", scene.truth[:128, :128], scene.truth[:128, :128])
     calls: list[int] = []
     known = one.degrade

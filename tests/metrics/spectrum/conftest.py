@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from helpers.drawn_scenes import Disc, around, discs_apart, make_case, with_random_phases
 from srbench.datasets.images.resize import resize, resize_by
 from srbench.metrics.registry import Case
 
 Floats = NDArray[np.float64]
-Disc = tuple[float, float, float]
 SCALE = 4
 SIDE = 256
 COUNT = 24
@@ -31,12 +32,9 @@ class Constructed:
     invented: list[Disc]
     deleted: list[Disc]
 
-    def case(self, name: str, **known: object) -> Case:
+    def case(self, name: str, **known: Any) -> Case:
         """SR is the named image, HR the truth."""
-        sr, hr = self.images[name], self.images["truth"]
-        cut = (slice(SCALE, -SCALE), slice(SCALE, -SCALE))
-        settings = {"clean": True, **known}
-        return Case(sr[cut], hr[cut], sr, hr, self.lr, SCALE, **settings)  # type: ignore[arg-type]
+        return make_case(self.images[name], self.images["truth"], SCALE, self.lr, **{"clean": True, **known})
 
 
 def rounded(image: Floats) -> Floats:
@@ -48,31 +46,14 @@ def draw(discs: list[Disc], texture: Floats) -> Floats:
     side, fine = len(texture), 4
     axis = (np.arange(side * fine) + 0.5) / fine - 0.5
     depth = np.full((side * fine, side * fine), -np.inf)
-    for y, x, radius in discs:
-        depth = np.maximum(depth, radius - np.hypot(axis[:, None] - y, axis[None] - x))
+    for disc in discs:
+        y, x, radius = disc
+        rows, columns = (slice(fine * part.start, fine * part.stop) for part in around(disc, 1.0))
+        inside = radius - np.hypot(axis[rows, None] - y, axis[None, columns] - x)
+        depth[rows, columns] = np.maximum(depth[rows, columns], inside)
     grey = np.where(depth > 0, 0.55 + 0.3 * np.exp(-np.clip(depth, 0, None) / 5.0), 0.25)
     coarse = grey.reshape(side, fine, side, fine).mean((1, 3))
     return ndimage.gaussian_filter(coarse + texture, 0.6, mode="reflect")
-
-
-def places(generator: np.random.Generator, count: int) -> list[Disc]:
-    """Discs that do not touch."""
-    discs: list[Disc] = []
-    while len(discs) < count:
-        radius = generator.uniform(5, 14)
-        y, x = generator.uniform(radius + 8, SIDE - radius - 8, 2)
-        if all(np.hypot(y - a, x - b) > radius + c + 4 for a, b, c in discs):
-            discs.append((y, x, radius))
-    return discs
-
-
-def liar(base: Floats, truth: Floats, generator: np.random.Generator) -> Floats:
-    """``base`` with the truth's power above the LR Nyquist frequency at random phases."""
-    side = len(truth)
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
-    noise = np.fft.fft2(generator.normal(size=truth.shape))
-    invented = np.abs(np.fft.fft2(truth)) * noise / np.abs(noise)
-    return base + np.fft.ifft2(np.where(frequency > 0.5 / SCALE, invented, 0.0)).real
 
 
 def small(image: Floats) -> Floats:
@@ -87,8 +68,10 @@ def enlarged(image: Floats) -> Floats:
 @pytest.fixture(scope="session")
 def constructed() -> Constructed:
     generator = np.random.default_rng(3)
-    found = places(generator, COUNT + SWAPPED)
-    discs, free = found[:COUNT], found[COUNT:]
+    placed = list(
+        discs_apart(generator, COUNT + SWAPPED, SIDE, lambda _: generator.uniform(5, 14), margin=8, gap=4)
+    )
+    discs, free = placed[:COUNT], placed[COUNT:]
     texture = ndimage.gaussian_filter(generator.normal(size=(SIDE, SIDE)), 1.0, mode="wrap")
     texture *= 0.02 / texture.std()
     discs.sort(key=lambda disc: disc[2])
@@ -102,7 +85,7 @@ def constructed() -> Constructed:
         "shift": np.roll(truth, 1, axis=1),
         "dilated": rounded(draw([(y, x, radius + 1) for y, x, radius in discs], texture)),
         "swapped": rounded(draw(discs[SWAPPED:] + invented, texture)),
-        "liar": rounded(liar(enlarged(lr), truth, generator)),
+        "liar": rounded(enlarged(lr) + with_random_phases(truth, generator, above=0.5 / SCALE)),
         "bicubic": rounded(enlarged(lr)),
         "bicubic of noisy": rounded(enlarged(lr_noisy)),
         "second": rounded(generator.poisson(truth * 60.0) / 60.0),

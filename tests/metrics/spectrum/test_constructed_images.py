@@ -16,6 +16,8 @@ import pytest
 from srbench.metrics import registry
 from srbench.metrics.fidelity import psnr, ssim
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("blur", "shift", "dilated", "swapped", "liar", "bicubic", "second")
 Table = dict[str, dict[str, float]]
 

@@ -104,11 +104,15 @@ def moved(sr: NDArray[np.float64], hr: NDArray[np.float64]) -> Displacement:
 @settings(max_examples=25, deadline=None)
 @given(shift=st.floats(-2.5, 2.5), angle=st.floats(0, 2 * math.pi))
 def test_a_straight_edge_is_displaced_by_its_shift(shift: float, angle: float) -> None:
-    """Bright lies ahead; an edge that moves ahead lets the bright region shrink."""
+    """Bright lies ahead; an edge that moves ahead lets the bright region shrink.
+
+    From 1.5 px on a few pixels of a diagonal edge lie beyond the reach of 3 px.
+    """
     found = moved(straight(shift, angle), straight(0.0, angle))
-    assert found.median == pytest.approx(abs(shift), abs=0.03)
-    assert found.bias == pytest.approx(-shift, abs=0.03)
-    assert found.share == 1.0
+    near = abs(shift) <= 1.5
+    assert found.median == pytest.approx(abs(shift), abs=0.01)
+    assert found.bias == pytest.approx(-shift, abs=0.03 if near else 0.08)
+    assert found.share == 1.0 if near else found.share >= 0.98
 
 
 @pytest.mark.parametrize("growth", [-1.0, -0.3, 0.5, 1.0, 2.0])

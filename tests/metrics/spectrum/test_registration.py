@@ -29,6 +29,7 @@ def texture(height: int = 160, width: int = 200, seed: int = 0) -> Floats:
     return smooth
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(dy=st.floats(-6, 6), dx=st.floats(-6, 6), rim=st.integers(8, 12))
 def test_known_shift_of_a_field_that_goes_on_outside(dy: float, dx: float, rim: int) -> None:

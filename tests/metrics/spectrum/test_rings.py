@@ -92,6 +92,7 @@ def test_noise_power_is_variance_times_window_energy(height: int, width: int) ->
     assert (power[2:] / layout.samples[2:]).mean() == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (97, 130), (64, 200)])
 def test_independent_samples_predict_chance_from_above(height: int, width: int) -> None:
     """The mean square of a correlation by chance is one over their number."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from helpers.drawn_scenes import draw_discs, draw_lines, place_discs, rough_edge
 from srbench.metrics.line_edges import (
     Edges,
     Line,
@@ -21,15 +20,15 @@ from srbench.metrics.line_edges import (
 ROWS, WIDTH, PITCH, CD = 384, 400, 40.0, 17.3
 
 
-def grating(draw: SimpleNamespace, sigma: float = 1.2, xi: float = 12.0, hurst: float = 0.6, seed: int = 0):
+def grating(sigma: float = 1.2, xi: float = 12.0, hurst: float = 0.6, seed: int = 0):
     generator = np.random.default_rng(seed)
     centres = np.arange(20.4, WIDTH - 20, PITCH)
     edges = [
-        np.stack([c + side * CD / 2 + draw.rough_edge(generator, ROWS, sigma, xi, hurst) for c in centres])
+        np.stack([c + side * CD / 2 + rough_edge(generator, ROWS, sigma, xi, hurst) for c in centres])
         for side in (-1, 1)
     ]
     lines = [Line(c - CD / 2, c + CD / 2, 0, ROWS, CD / 2, (PITCH - CD) / 2) for c in centres]
-    return edges[0], edges[1], draw.lines(edges[0], edges[1], WIDTH), lines
+    return edges[0], edges[1], draw_lines(edges[0], edges[1], WIDTH), lines
 
 
 def positions(found: list[Edges]) -> np.ndarray:
@@ -37,8 +36,8 @@ def positions(found: list[Edges]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bright", [True, False])
-def test_width_and_every_edge_of_a_drawn_grating(draw: SimpleNamespace, bright: bool) -> None:
-    left, right, image, lines = grating(draw)
+def test_width_and_every_edge_of_a_drawn_grating(bright: bool) -> None:
+    left, right, image, lines = grating()
     if not bright:
         image = 1 - image
     for number, line in enumerate(lines):
@@ -49,8 +48,8 @@ def test_width_and_every_edge_of_a_drawn_grating(draw: SimpleNamespace, bright: 
         assert np.abs(found.right - right[number]).max() < 0.1
 
 
-def test_width_under_noise(draw: SimpleNamespace) -> None:
-    left, right, image, lines = grating(draw)
+def test_width_under_noise() -> None:
+    left, right, image, lines = grating()
     noisy = image + np.random.default_rng(1).normal(0, 0.08, image.shape)
     found = [measure_line(noisy, line) for line in lines]
     errors = [pair.width.mean() - (right[n] - left[n]).mean() for n, pair in enumerate(found)]
@@ -59,8 +58,8 @@ def test_width_under_noise(draw: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.1])
 @pytest.mark.parametrize("xi", [10.0, 25.0])
-def test_roughness_without_the_noise(draw: SimpleNamespace, noise: float, xi: float) -> None:
-    left, right, image, lines = grating(draw, 1.2, xi)
+def test_roughness_without_the_noise(noise: float, xi: float) -> None:
+    left, right, image, lines = grating(1.2, xi)
     noisy = image + np.random.default_rng(2).normal(0, noise, image.shape) if noise else image
     measured = roughness(positions([measure_line(noisy, line) for line in lines]))
     true = roughness(np.concatenate([left, right])).biased
@@ -70,9 +69,9 @@ def test_roughness_without_the_noise(draw: SimpleNamespace, noise: float, xi: fl
         assert measured.biased > true * 1.02  # what the noise would have added
 
 
-def test_denoising_lowers_roughness(draw: SimpleNamespace) -> None:
+def test_denoising_lowers_roughness() -> None:
     """Pitfall: a smooth image has smooth edges, and no correction brings them back."""
-    _, _, image, lines = grating(draw, 1.2, 6.0, 0.4)
+    _, _, image, lines = grating(1.2, 6.0, 0.4)
     measured = [
         roughness(positions([measure_line(plane, line) for line in lines])).sigma
         for plane in (image, gaussian_filter(image, 2.0), gaussian_filter(image, 4.0))
@@ -103,16 +102,16 @@ def test_best_fit_line_is_that_of_polyfit() -> None:
         assert rest == pytest.approx(edge - fit)
 
 
-def test_windows_that_leave_the_image_or_hold_nothing(draw: SimpleNamespace) -> None:
-    image = draw.lines(np.full((1, 64), 20.0), np.full((1, 64), 40.0), 80)
+def test_windows_that_leave_the_image_or_hold_nothing() -> None:
+    image = draw_lines(np.full((1, 64), 20.0), np.full((1, 64), 40.0), 80)
     assert measure_edge(image, Line(2.0, 40.0, 0, 64, 8, 8), 2.0, True) is None
     assert measure_line(image, Line(20.0, 40.0, 60, 64, 8, 8)) is None
     assert measure_line(image, Line(20.0, 40.0, 0, 64, 1, 8)) is None
     assert measure_line(np.full((64, 80), 0.5), Line(20.0, 40.0, 0, 64, 8, 8)) is None
 
 
-def test_an_edge_missing_in_many_rows_is_not_measured(draw: SimpleNamespace) -> None:
-    image = draw.lines(np.full((1, 64), 20.0), np.full((1, 64), 40.0), 80)
+def test_an_edge_missing_in_many_rows_is_not_measured() -> None:
+    image = draw_lines(np.full((1, 64), 20.0), np.full((1, 64), 40.0), 80)
     few, many = image.copy(), image.copy()
     few[30:34] = many[20:44] = 0.2
     line = Line(20.0, 40.0, 0, 64, 8, 8)
@@ -122,8 +121,8 @@ def test_an_edge_missing_in_many_rows_is_not_measured(draw: SimpleNamespace) -> 
 
 
 @pytest.mark.parametrize("bright_edges", [False, True])
-def test_a_grating_is_found(draw: SimpleNamespace, bright_edges: bool) -> None:
-    _, _, image, lines = grating(draw)
+def test_a_grating_is_found(bright_edges: bool) -> None:
+    _, _, image, lines = grating()
     if bright_edges:
         # As in a micrograph: the lines glow at their edges and are dim in the middle.
         image = 0.2 + 0.5 * (image - gaussian_filter(image, (0, 3.0))).clip(0) * 3 + 0.3 * (image - 0.2)
@@ -135,10 +134,10 @@ def test_a_grating_is_found(draw: SimpleNamespace, bright_edges: bool) -> None:
     assert find_lines(image.T) == []
 
 
-def test_no_grating_in_other_images(draw: SimpleNamespace) -> None:
+def test_no_grating_in_other_images() -> None:
     generator = np.random.default_rng(7)
-    discs = draw.place(1, generator.uniform(6, 14, 40))
-    for image in (draw.discs(discs), generator.uniform(size=(200, 200)), np.full((50, 50), 0.3)):
+    discs = place_discs(1, generator.uniform(6, 14, 40))
+    for image in (draw_discs(discs), generator.uniform(size=(200, 200)), np.full((50, 50), 0.3)):
         assert find_lines(image) == []
     # A single step holds all the variance in its mean row, but nothing repeats.
     assert find_lines(np.broadcast_to(np.arange(200) > 90, (100, 200)).astype(float)) == []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from helpers.drawn_scenes import draw_discs, draw_lines, make_case, place_discs, rough_edge
 from srbench.datasets.synthetic.suite import SyntheticScene
 from srbench.metrics import ground_truth as scene_truth
 from srbench.metrics import registry
@@ -29,120 +30,115 @@ def reason(metric: Any, case: Case) -> str:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_diameter_of_drawn_discs(draw: SimpleNamespace, seed: int) -> None:
+def test_diameter_of_drawn_discs(seed: int) -> None:
     radii = np.random.default_rng(seed).uniform(8, 20, 40)
-    field = draw.place(seed, radii, 448)
+    field = place_discs(seed, radii, 448)
     entries = [{"y": y, "x": x, "diameter": 2 * r, "border": False} for y, x, r in field]
-    image = draw.discs(field, 448)
-    case = draw.case(image, image, truth={"kind": "particles", "particles": entries})
+    image = draw_discs(field, 448)
+    case = make_case(image, image, truth={"kind": "particles", "particles": entries})
     assert m.diameter_bias(case) == pytest.approx(0.0, abs=0.1)
     assert m.diameter_bias_hr(case) == m.diameter_bias(case)
 
 
-def test_one_pixel_of_dilation_is_two_of_diameter(
-    draw: SimpleNamespace, particle_field: list, particle_truth: dict
-) -> None:
-    hr = draw.discs(particle_field, 512)
-    grown = draw.discs([(y, x, r + 1) for y, x, r in particle_field], 512)
+def test_one_pixel_of_dilation_is_two_of_diameter(particle_field: list, particle_truth: dict) -> None:
+    hr = draw_discs(particle_field, 512)
+    grown = draw_discs([(y, x, r + 1) for y, x, r in particle_field], 512)
     for truth in (particle_truth, None):
-        case = draw.case(grown, hr, truth=truth)
+        case = make_case(grown, hr, truth=truth)
         assert m.diameter_bias(case) == pytest.approx(2.0, abs=0.2)
         assert m.diameter_w1(case) == pytest.approx(2.0, abs=0.2)
-    assert m.diameter_bias_hr(draw.case(grown, hr, truth=particle_truth)) == pytest.approx(0.0, abs=0.1)
+    assert m.diameter_bias_hr(make_case(grown, hr, truth=particle_truth)) == pytest.approx(0.0, abs=0.1)
 
 
-def test_mild_blur_changes_little(draw: SimpleNamespace, particle_field: list, particle_truth: dict) -> None:
-    hr = draw.discs(particle_field, 512)
-    case = draw.case(gaussian_filter(hr, 1.2), hr, truth=particle_truth)
+def test_mild_blur_changes_little(particle_field: list, particle_truth: dict) -> None:
+    hr = draw_discs(particle_field, 512)
+    case = make_case(gaussian_filter(hr, 1.2), hr, truth=particle_truth)
     assert abs(m.diameter_bias(case)) < 0.25
 
 
-def test_noise_is_no_bias(draw: SimpleNamespace, particle_field: list, particle_truth: dict) -> None:
-    hr = draw.discs(particle_field, 512)
+def test_noise_is_no_bias(particle_field: list, particle_truth: dict) -> None:
+    hr = draw_discs(particle_field, 512)
     scan = np.random.default_rng(0).poisson(60 * hr) / 60
-    assert abs(m.diameter_bias(draw.case(scan, hr, truth=particle_truth))) < 0.25
+    assert abs(m.diameter_bias(make_case(scan, hr, truth=particle_truth))) < 0.25
 
 
-def test_without_truth_a_second_acquisition_gives_the_error_on_hr(
-    draw: SimpleNamespace, particle_field: list
-) -> None:
-    clean = draw.discs(particle_field, 512)
+@pytest.mark.slow
+def test_without_truth_a_second_acquisition_gives_the_error_on_hr(particle_field: list) -> None:
+    clean = draw_discs(particle_field, 512)
     hr, second = (np.random.default_rng(seed).poisson(60 * clean) / 60 for seed in (1, 2))
-    alone, both = draw.case(clean, hr), draw.case(clean, hr, second=second)
+    alone, both = make_case(clean, hr), make_case(clean, hr, second=second)
     assert "second acquisition" in reason(m.diameter_bias_hr, alone)
     assert 0 < abs(m.diameter_bias_hr(both)) < 0.2
     assert m.diameter_bias(alone) == pytest.approx(m.diameter_bias(both), abs=0.1)
 
 
-def test_touching_border_and_small_particles_do_not_count(draw: SimpleNamespace) -> None:
+def test_touching_border_and_small_particles_do_not_count() -> None:
     good = [(60 + 50.3 * j, 60 + 50.7 * k, 10.3) for j in range(3) for k in range(4)]
     pair_of_two = [(220, 60, 10.0), (220, 79, 10.0)]
     odd = [(220, 140, 3.5), (10, 200, 12.0)]
-    image = draw.discs([*good, *pair_of_two, *odd], 272)
+    image = draw_discs([*good, *pair_of_two, *odd], 272)
     entries = [
         {"y": y, "x": x, "diameter": 2 * r, "border": x == 200, "touching": False}
         for y, x, r in (*good, *pair_of_two, *odd)
     ]
     for truth in ({"kind": "particles", "particles": entries}, None):
-        assert abs(m.diameter_bias(draw.case(image, image, truth=truth))) < 0.1
+        assert abs(m.diameter_bias(make_case(image, image, truth=truth))) < 0.1
         # Only the particles that count grow: a mean over all would show less.
-        grown = draw.discs([*((y, x, r + 1) for y, x, r in good), *pair_of_two, *odd], 272)
-        assert m.diameter_bias(draw.case(grown, image, truth=truth)) == pytest.approx(2.0, abs=0.15)
+        grown = draw_discs([*((y, x, r + 1) for y, x, r in good), *pair_of_two, *odd], 272)
+        assert m.diameter_bias(make_case(grown, image, truth=truth)) == pytest.approx(2.0, abs=0.15)
 
 
 def test_particles_that_only_hr_resolves_are_left_out_of_both(
-    draw: SimpleNamespace, particle_field: list, particle_truth: dict
+    particle_field: list, particle_truth: dict
 ) -> None:
-    hr, half = draw.discs(particle_field, 512), draw.discs(particle_field[:30], 512)
-    assert m.diameter_bias(draw.case(half, hr, truth=particle_truth)) == pytest.approx(
-        m.diameter_bias_hr(draw.case(half, hr, truth=particle_truth)), abs=1e-9
+    hr, half = draw_discs(particle_field, 512), draw_discs(particle_field[:30], 512)
+    assert m.diameter_bias(make_case(half, hr, truth=particle_truth)) == pytest.approx(
+        m.diameter_bias_hr(make_case(half, hr, truth=particle_truth)), abs=1e-9
     )
 
 
 def test_a_result_without_particles_is_lost_and_hr_still_measured(
-    draw: SimpleNamespace, particle_field: list, particle_truth: dict
+    particle_field: list, particle_truth: dict
 ) -> None:
-    hr = draw.discs(particle_field, 512)
-    case = draw.case(np.full_like(hr, 0.5), hr, truth=particle_truth)
+    hr = draw_discs(particle_field, 512)
+    case = make_case(np.full_like(hr, 0.5), hr, truth=particle_truth)
     assert reason(m.diameter_bias, case).startswith(LOST)
     assert abs(m.diameter_bias_hr(case)) < 0.1
-    assert reason(m.diameter_bias, draw.case(np.full_like(hr, 0.5), hr)).startswith(LOST)
+    assert reason(m.diameter_bias, make_case(np.full_like(hr, 0.5), hr)).startswith(LOST)
     assert reason(m.diameter_w1, case).startswith(LOST)
 
 
-def test_reasons_why_nothing_can_be_measured(draw: SimpleNamespace, particle_field: list) -> None:
-    hr = draw.discs(particle_field, 512)
-    assert "'fibres'" in reason(m.diameter_bias, draw.case(hr, hr, category="fibres"))
-    assert "'tips'" in reason(m.diameter_w1, draw.case(hr, hr, category="tips"))
-    assert "no free-standing" in reason(m.diameter_bias, draw.case(hr, hr, truth={"kind": "films"}))
-    assert "no straight lines" in reason(m.cd_bias, draw.case(hr, hr, truth={"kind": "films"}))
-    assert "no grating" in reason(m.cd_bias, draw.case(hr, hr))
-    assert "porous" in reason(m.pore_fraction_bias, draw.case(hr, hr))
-    few = draw.discs(particle_field[:6], 512)
-    assert "6 free-standing" in reason(m.diameter_bias, draw.case(few, few))
+def test_reasons_why_nothing_can_be_measured(particle_field: list) -> None:
+    hr = draw_discs(particle_field, 512)
+    assert "'fibres'" in reason(m.diameter_bias, make_case(hr, hr, category="fibres"))
+    assert "'tips'" in reason(m.diameter_w1, make_case(hr, hr, category="tips"))
+    assert "no free-standing" in reason(m.diameter_bias, make_case(hr, hr, truth={"kind": "films"}))
+    assert "no straight lines" in reason(m.cd_bias, make_case(hr, hr, truth={"kind": "films"}))
+    assert "no grating" in reason(m.cd_bias, make_case(hr, hr))
+    assert "porous" in reason(m.pore_fraction_bias, make_case(hr, hr))
+    few = draw_discs(particle_field[:6], 512)
+    assert "6 free-standing" in reason(m.diameter_bias, make_case(few, few))
 
 
-def test_holes_are_measured_as_dark_objects(draw: SimpleNamespace) -> None:
+def test_holes_are_measured_as_dark_objects() -> None:
     discs = [(50 + 40 * j, 50 + 40 * k, 9.0) for j in range(5) for k in range(5)]
-    image = 1 - draw.discs(discs, 272)
+    image = 1 - draw_discs(discs, 272)
     dots = [
         {"y": y, "x": x, "diameter": 18.0, "type": "regular", "border": False, "defective": False}
         for y, x, _ in discs
     ]
     truth = {"kind": "patterned", "style": "holes", "dots": dots}
-    assert m.diameter_bias(draw.case(image, image, truth=truth)) == pytest.approx(0.0, abs=0.1)
+    assert m.diameter_bias(make_case(image, image, truth=truth)) == pytest.approx(0.0, abs=0.1)
 
 
 # Lines
 
 
-def grating(
-    draw: SimpleNamespace, sigma: float = 1.0
-) -> tuple[np.ndarray, dict[str, Any], np.ndarray, np.ndarray]:
+def grating(sigma: float = 1.0) -> tuple[np.ndarray, dict[str, Any], np.ndarray, np.ndarray]:
     generator, rows = np.random.default_rng(5), 320
     centres = np.arange(30.0, 300, 36)
     left, right = (
-        np.stack([c + side * 8.5 + draw.rough_edge(generator, rows, sigma, 12, 0.6) for c in centres])
+        np.stack([c + side * 8.5 + rough_edge(generator, rows, sigma, 12, 0.6) for c in centres])
         for side in (-1, 1)
     )
     lines = [
@@ -150,63 +146,65 @@ def grating(
         for number, (a, b) in enumerate(zip(left, right, strict=True))
     ]
     truth = {"kind": "patterned", "style": "lines", "cd": 17.0, "pitch": 36.0, "lines": lines}
-    return draw.lines(left, right, 320), truth, left, right
+    return draw_lines(left, right, 320), truth, left, right
 
 
-def test_lines_against_geometry(draw: SimpleNamespace) -> None:
-    hr, truth, left, right = grating(draw)
-    wider = draw.lines(left - 0.6, right + 0.6, 320)
-    case = draw.case(wider, hr, truth=truth)
+def test_lines_against_geometry() -> None:
+    hr, truth, left, right = grating()
+    wider = draw_lines(left - 0.6, right + 0.6, 320)
+    case = make_case(wider, hr, truth=truth)
     assert m.cd_bias(case) == pytest.approx(1.2, abs=0.05)
     assert m.cd_bias_hr(case) == pytest.approx(0.0, abs=0.05)
     assert m.ler_bias(case) == pytest.approx(0.0, abs=0.15)
     assert m.lwr_bias(case) == pytest.approx(0.0, abs=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("across", [False, True])
-def test_lines_against_hr(draw: SimpleNamespace, across: bool) -> None:
-    hr, _, left, right = grating(draw)
-    wider = draw.lines(left - 0.6, right + 0.6, 320)
+def test_lines_against_hr(across: bool) -> None:
+    hr, _, left, right = grating()
+    wider = draw_lines(left - 0.6, right + 0.6, 320)
     second = hr + np.random.default_rng(1).normal(0, 0.05, hr.shape)
     if across:
         hr, wider, second = hr.T, wider.T, second.T
-    assert m.cd_bias(draw.case(wider, hr)) == pytest.approx(1.2, abs=0.05)
-    assert "second acquisition" in reason(m.cd_bias_hr, draw.case(wider, hr))
-    assert 0 < abs(m.cd_bias_hr(draw.case(wider, hr, second=second))) < 0.05
-    assert abs(m.ler_bias_hr(draw.case(wider, hr, second=second))) < 0.1
+    assert m.cd_bias(make_case(wider, hr)) == pytest.approx(1.2, abs=0.05)
+    assert "second acquisition" in reason(m.cd_bias_hr, make_case(wider, hr))
+    assert 0 < abs(m.cd_bias_hr(make_case(wider, hr, second=second))) < 0.05
+    assert abs(m.ler_bias_hr(make_case(wider, hr, second=second))) < 0.1
 
 
-def test_denoising_lowers_the_measured_roughness(draw: SimpleNamespace) -> None:
-    hr, truth, _, _ = grating(draw)
+def test_denoising_lowers_the_measured_roughness() -> None:
+    hr, truth, _, _ = grating()
     smooth = gaussian_filter(hr, (4.0, 0.5))
     for known in (truth, None):
-        case = draw.case(smooth, hr, truth=known)
+        case = make_case(smooth, hr, truth=known)
         assert m.ler_bias(case) < -0.15
         assert m.lwr_bias(case) < -0.2
         assert abs(m.cd_bias(case)) < 0.1  # CD does not see it
 
 
-def test_added_noise_does_not_raise_the_measured_roughness_much(draw: SimpleNamespace) -> None:
-    hr, truth, _, _ = grating(draw)
+def test_added_noise_does_not_raise_the_measured_roughness_much() -> None:
+    hr, truth, _, _ = grating()
     scan = hr + np.random.default_rng(2).normal(0, 0.08, hr.shape)
-    assert m.ler_bias(draw.case(scan, hr, truth=truth)) == pytest.approx(0.0, abs=0.2)
+    assert m.ler_bias(make_case(scan, hr, truth=truth)) == pytest.approx(0.0, abs=0.2)
 
 
-def test_lines_that_vanished_are_lost(draw: SimpleNamespace) -> None:
-    hr, truth, _, _ = grating(draw)
-    case = draw.case(np.full_like(hr, 0.5), hr, truth=truth)
+def test_lines_that_vanished_are_lost() -> None:
+    hr, truth, _, _ = grating()
+    case = make_case(np.full_like(hr, 0.5), hr, truth=truth)
     for metric in (m.cd_bias, m.ler_bias, m.lwr_bias):
         assert reason(metric, case).startswith(LOST)
     assert abs(m.cd_bias_hr(case)) < 0.05
     assert abs(m.ler_bias_hr(case)) < 0.15
 
 
-def test_fingers_of_a_device(draw: SimpleNamespace) -> None:
+@pytest.mark.slow
+def test_fingers_of_a_device() -> None:
     scene = SyntheticScene("mems", 3, 192)
     truth, image = scene.truth(), scene.pixels() / 255.0
     known = scene_truth.grating(truth, 4, (184, 184))
     assert known is not None and len(known.lines) >= 2
-    case = draw.case(image, image, truth=truth, category="mems")
+    case = make_case(image, image, truth=truth, category="mems")
     assert m.cd_bias(case) == m.cd_bias_hr(case)
     # A threshold finds the bright sidewalls a little outside of the design, by less than a pixel an edge.
     assert 0 < m.cd_bias(case) < 2.5
@@ -232,17 +230,17 @@ def test_fingers_are_measured_where_nothing_crosses_them() -> None:
 # Pores
 
 
-def test_pore_fraction(draw: SimpleNamespace) -> None:
-    pores = draw.place(2, np.random.default_rng(2).uniform(8, 22, 50), 448)
+def test_pore_fraction() -> None:
+    pores = place_discs(2, np.random.default_rng(2).uniform(8, 22, 50), 448)
     area = sum(math.pi * r * r for _, _, r in pores) / 448**2
-    image = 1 - draw.discs(pores, 448)
-    larger = 1 - draw.discs([(y, x, r + 1) for y, x, r in pores], 448)
+    image = 1 - draw_discs(pores, 448)
+    larger = 1 - draw_discs([(y, x, r + 1) for y, x, r in pores], 448)
     added = sum(math.pi * ((r + 1) ** 2 - r * r) for _, _, r in pores) / 448**2
     truth = {"kind": "porous", "phase": "pore", "fraction": area}
-    case = draw.case(larger, image, truth=truth, category="porous")
+    case = make_case(larger, image, truth=truth, category="porous")
     assert m.pore_fraction_bias_hr(case) == pytest.approx(0.0, abs=0.003)
     assert m.pore_fraction_bias(case) == pytest.approx(added, abs=0.004)
-    case = draw.case(larger, image, category="Porous_Sponge", second=image)
+    case = make_case(larger, image, category="Porous_Sponge", second=image)
     assert m.pore_fraction_bias(case) == pytest.approx(added * 448**2 / 440**2, abs=0.004)
     assert m.pore_fraction_bias_hr(case) == 0.0
 

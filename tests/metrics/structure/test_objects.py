@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ from skimage.draw import disk
 from skimage.measure import euler_number, label
 from skimage.morphology import remove_small_objects
 
+from helpers.drawn_scenes import draw_discs
 from srbench.metrics.segmentation import (
     SMALLEST,
     Agreement,
@@ -124,18 +124,18 @@ def test_nothing_matches_nothing() -> None:
     assert match_points(points, np.ones(3), points + 9).shape == (0, 2)
 
 
-def test_many_objects_are_matched_with_themselves(draw: SimpleNamespace) -> None:
+def test_many_objects_are_matched_with_themselves() -> None:
     discs = [(y, x, 4.0) for y in range(8, 600, 14) for x in range(8, 600, 14)]
-    found = find_objects(draw.discs(discs, 608) > 0.5)
+    found = find_objects(draw_discs(discs, 608) > 0.5)
     pairs = match(found, found)
     assert len(pairs) == len(found) == 43 * 43
     assert np.array_equal(pairs[:, 0], pairs[:, 1])
 
 
-def test_counts_by_hand(draw: SimpleNamespace) -> None:
+def test_counts_by_hand() -> None:
     both = [(60, 60, 10), (60, 120, 10), (60, 180, 10)]
-    reference = find_objects(draw.discs([*both, (150, 60, 10)], 256) > 0.5)
-    found = find_objects(draw.discs([(60, 63, 10), *both[1:], (200, 200, 8), (150, 66, 10)], 256) > 0.5)
+    reference = find_objects(draw_discs([*both, (150, 60, 10)], 256) > 0.5)
+    found = find_objects(draw_discs([(60, 63, 10), *both[1:], (200, 200, 8), (150, 66, 10)], 256) > 0.5)
     # 3 px is within half a radius, 6 px is not.
     assert agreement(reference, found) == Agreement(matched=3, deleted=1, invented=2)
     assert agreement(reference, found).precision == pytest.approx(3 / 5)
@@ -143,16 +143,16 @@ def test_counts_by_hand(draw: SimpleNamespace) -> None:
     assert agreement(reference, found).f1 == pytest.approx(2 * 3 / (2 * 3 + 1 + 2))
 
 
-def test_two_objects_never_share_a_partner(draw: SimpleNamespace) -> None:
-    reference = find_objects(draw.discs([(60, 60, 16)], 128) > 0.5)
-    found = find_objects(draw.discs([(60, 56, 3.4), (60, 64, 3.4)], 128) > 0.5)
+def test_two_objects_never_share_a_partner() -> None:
+    reference = find_objects(draw_discs([(60, 60, 16)], 128) > 0.5)
+    found = find_objects(draw_discs([(60, 56, 3.4), (60, 64, 3.4)], 128) > 0.5)
     assert agreement(reference, found) == Agreement(matched=1, deleted=0, invented=1)
 
 
-def test_the_border_is_no_evidence(draw: SimpleNamespace) -> None:
+def test_the_border_is_no_evidence() -> None:
     inside, cut = [(60, 60, 10)], [(60, 60, 10), (100, 8, 10)]
     whole = [(60, 60, 10), (100, 12, 10)]
-    reference, alone, other = (find_objects(draw.discs(d, 128) > 0.5) for d in (cut, inside, whole))
+    reference, alone, other = (find_objects(draw_discs(d, 128) > 0.5) for d in (cut, inside, whole))
     assert reference.border.sum() == 1 and not other.border.any()
     assert agreement(reference, alone) == agreement(alone, reference) == Agreement(1, 0, 0)
     # In one image it touches the border, in the other it does not: neither lost nor invented.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from helpers.counterfactual import pixels_without
+from helpers.drawn_scenes import draw_discs
 from srbench import datasets
 from srbench.datasets.synthetic.suite import SyntheticScene
 from srbench.metrics import ground_truth as scene_truth
@@ -48,6 +48,7 @@ def lacking(
             yield features[0], pixels_without(made, number) / 255.0, others
 
 
+@pytest.mark.slow
 def test_what_is_removed_is_found_missing() -> None:
     """Half of the contrast in the reference parts presence from absence for nearly all features."""
     absent, there = [], []
@@ -67,6 +68,7 @@ def noisy(image: np.ndarray) -> np.ndarray:
     return np.random.default_rng(0).poisson(60 * image) / 60
 
 
+@pytest.mark.slow
 def test_what_truth_does_not_have_was_invented() -> None:
     """Seen from the counterfactual scene, the feature that the image shows is one too many."""
     noticed = []
@@ -88,6 +90,7 @@ def test_what_truth_does_not_have_was_invented() -> None:
     assert np.mean(noticed) >= 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_image_itself_and_a_noisy_scan_invent_nothing(kind: str) -> None:
     _, image, truth = scene(kind)
@@ -99,31 +102,31 @@ def test_the_image_itself_and_a_noisy_scan_invent_nothing(kind: str) -> None:
     assert len(invented(contrast_maps(noisy(image)), reference, seen)) <= max(1, 0.15 * len(seen))
 
 
-def test_blobs_and_holes_added_by_hand(draw: SimpleNamespace) -> None:
+def test_blobs_and_holes_added_by_hand() -> None:
     small = [(40 + 30 * k, 60, 1.5 + 0.3 * k) for k in range(5)]
     fakes = [(50 + 40 * k, 150, 2.2) for k in range(4)]
     generator = np.random.default_rng(1)
     texture = generator.normal(0, 0.01, (224, 224))
-    reference = contrast_maps(draw.discs(small, 224) + texture)
+    reference = contrast_maps(draw_discs(small, 224) + texture)
     features = [Feature(y, x, 2 * r, bright=True) for y, x, r in small]
     assert visible(reference, features).all()
-    liar = contrast_maps(draw.discs([*small[1:], *fakes], 224) + texture)
+    liar = contrast_maps(draw_discs([*small[1:], *fakes], 224) + texture)
     assert present(liar, reference, features).tolist() == [False, True, True, True, True]
     places = invented(liar, reference, features)
     assert sorted(map(tuple, places)) == [(50, 150), (90, 150), (130, 150), (170, 150)]
     # Holes are of another kind than the features of this scene, so nothing says how clear one would be.
-    dark = contrast_maps(1 - draw.discs(fakes, 224) + texture)
+    dark = contrast_maps(1 - draw_discs(fakes, 224) + texture)
     assert len(invented(dark, reference, features)) == 0
     assert len(invented(-liar, -reference, [Feature(f.y, f.x, f.size, bright=False) for f in features])) == 4
 
 
-def test_a_ridge_is_no_blob(draw: SimpleNamespace) -> None:
+def test_a_ridge_is_no_blob() -> None:
     plain = np.full((128, 128), 0.2)
     ridge = plain.copy()
     ridge[20:108, 63:66] = 0.8
     features = [Feature(30, 30, 4, bright=True)]
-    marked = contrast_maps(draw.discs([(30, 30, 2)], 128))
-    with_ridge = contrast_maps(draw.discs([(30, 30, 2)], 128) + ridge - plain)
+    marked = contrast_maps(draw_discs([(30, 30, 2)], 128))
+    with_ridge = contrast_maps(draw_discs([(30, 30, 2)], 128) + ridge - plain)
     places = invented(with_ridge, marked, features)
     assert all(abs(y - 20) < 6 or abs(y - 107) < 6 for y, _ in places)  # its ends at most
 
