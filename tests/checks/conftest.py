@@ -25,7 +25,7 @@ Enlarge = Callable[..., Pixels8]
 @functools.cache
 def _drawn() -> tuple[tuple[Pixels8, Pixels8], ...]:
     drawn = (SyntheticScene(kind, index, 120) for kind in scene_kinds() for index in range(2))
-    return tuple((scene.pixels(), scene.twin(4)) for scene in drawn)
+    return tuple((scene.pixels(), scene.opposite_phase(4)) for scene in drawn)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def scenes() -> tuple[tuple[Pixels8, Pixels8], ...]:
-    """20 scenes of 120 x 120, two of each kind, with their twins at x4."""
+    """20 scenes of 120 x 120, two of each kind, with the opposite phase at x4."""
     return _drawn()
 
 

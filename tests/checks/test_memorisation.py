@@ -92,7 +92,7 @@ def test_a_model_that_draws_one_phase_with_confidence_is_as_right_as_the_publish
     suite = datasets.open("sem_synthetic:small")
     truths = [suite.truth(image.id) for image in suite.split("test")]
     for scale in (2, 3, 4):
-        patches = [patch for truth in truths if truth for patch in truth["undecidable"]]
+        patches = [patch for truth in truths if truth for patch in truth["ambiguous"]]
         lots = [(patch["axis"], patch["phase"]) for patch in patches if patch["scale"] == scale]
         assert len(lots) == 20
         for rows, columns in ((1, 1), (1, -1), (-1, 1), (-1, -1)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from srbench.checks.output import (
     result_for_spread,
 )
 from srbench.evaluation import worker
+from srbench.evaluation.messages import WorkerJob
 
 Pixels8 = NDArray[np.uint8]
 Scenes = tuple[tuple[Pixels8, Pixels8], ...]
@@ -303,17 +305,19 @@ def test_the_worker_measures_the_tint_of_colour_networks_on_grey_data_alone(
 ) -> None:
     pack = tmp_path / "lr.bin"
     pack.write_bytes(to_lr(images[0]).tobytes())
-    job = {"lr": str(pack), "images": [[0, 30, 30, 1]]}
+    whole = ((0, 30, 30, 1),)
+    job = WorkerJob("edsr", "tiny", 4, 3, str(pack), whole, str(tmp_path))
     colour = models.create("edsr", scale=4, channels=3, variant="tiny")
-    assert worker._channel_spread(job, colour, "cpu") == {"channel_spread": pytest.approx(0.0, abs=1e-3)}
+    assert worker._channel_spread(job, colour, "cpu") == pytest.approx(0.0, abs=1e-3)
     for tensor in colour.network.parameters():
         if tensor.shape[0] == 3 and tensor.ndim == 4 and tensor.requires_grad:
             torch.nn.init.normal_(tensor, std=0.2)
-    assert worker._channel_spread(job, colour, "cpu")["channel_spread"] > 1.0
+    spread = worker._channel_spread(job, colour, "cpu")
+    assert spread is not None and spread > 1.0
     grey = models.create("edsr", scale=4, channels=1, variant="tiny")
-    assert worker._channel_spread(job, grey, "cpu") == {}
-    assert worker._channel_spread({**job, "images": [[0, 10, 30, 3]]}, colour, "cpu") == {}
-    assert worker._channel_spread({**job, "images": []}, colour, "cpu") == {}
+    assert worker._channel_spread(job, grey, "cpu") is None
+    assert worker._channel_spread(replace(job, images=((0, 10, 30, 3),)), colour, "cpu") is None
+    assert worker._channel_spread(replace(job, images=()), colour, "cpu") is None
 
 
 # --- databars -----------------------------------------------------------------------------------------------

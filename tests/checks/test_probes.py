@@ -176,7 +176,7 @@ def test_lr_of_mirrored_hr_is_the_mirrored_lr_bit_for_bit(images: list[Pixels8])
 def test_scans_with_a_direction_are_not_mirrored() -> None:
     lr = np.full((12, 12), 100, np.uint8)
     drifting = degrade.get("sem_pixel:jitter=0.3")
-    assert drifting.placed
+    assert drifting.needs_position
     assert list(perturbed_images(lr, drifting)) == ["noisy"]
     assert set(perturbed_images(lr, degrade.get("sem_pixel"))) == {"mirrored", "turned", "noisy"}
 
