@@ -22,7 +22,7 @@ from srbench.store import Manifest, ScoreStore
 from srbench.weights.io import header_of
 
 SCALE = 4
-
+pytestmark = pytest.mark.slow
 
 fakes: Any = load("fake_set")
 
@@ -94,7 +94,6 @@ def test_a_trace_of_hr_is_caught_by_undecidable_detail(
     assert "prefers the right one" in next(one["detail"] for one in run.guards if one["status"] == "failed")
 
 
-@pytest.mark.slow
 def test_answers_by_number_are_caught_by_another_order(cheats: ModuleType, tmp_path: Path) -> None:
     _, run = evaluated("cheat_counts", fakes.FakeSet(6, name="cheated"), tmp_path, audit=True)
     assert "determinism" in broken(run) and "hr_access" not in broken(run)
@@ -154,7 +153,6 @@ def test_an_oracle_is_caught_by_noise_in_the_place_of_hr(cheats: ModuleType, tmp
     assert "guard hr_access FAILED" in summary.text()
 
 
-@pytest.mark.slow
 def test_the_published_test_script_of_csm_sr_is_an_oracle(cheats: ModuleType, tmp_path: Path) -> None:
     """Features of the ground truth go into its generator, as in the authors' test.py."""
     model = models.create("csm_sr", scale=SCALE, channels=1, variant="oracle")

@@ -48,7 +48,8 @@ def probed(model: Model, bicubic: Model, images: list[Pixels8]) -> CheckResult:
 
 
 def thumbnail(lr: Pixels8) -> NDArray[np.float64]:
-    return lr[: lr.shape[0] // 5 * 5, : lr.shape[1] // 5 * 5].reshape(6, 5, 6, 5).mean(axis=(1, 3)).ravel()
+    rows, columns = (side // 5 for side in lr.shape)
+    return lr[: rows * 5, : columns * 5].reshape(rows, 5, columns, 5).mean(axis=(1, 3)).ravel()
 
 
 class Hashed:
