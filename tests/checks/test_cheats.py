@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import srbench
 from helpers.loading import HELPERS, load, models_as_before
 from srbench import datasets, models, weights
 from srbench.checks import CheckResult
 from srbench.datasets import MicrographSet, degrade
 from srbench.datasets import lr_images as lr_cache
-from srbench.evaluation.evaluate import EvaluationSummary
+from srbench.evaluation.evaluate import EvaluationSummary, evaluate
 from srbench.store import Manifest, ScoreStore
 from srbench.weights.io import header_of
 
@@ -55,7 +54,7 @@ def cheats(tmp_path_factory: pytest.TempPathFactory, scenes: MicrographSet) -> I
 def evaluated(
     name: str, data: MicrographSet, results: Path, **options: Any
 ) -> tuple[EvaluationSummary, Manifest]:
-    summary = srbench.evaluate(name, dataset=data, scale=SCALE, results=results, metrics=["psnr"], **options)
+    summary = evaluate(name, dataset=data, scale=SCALE, results=results, metrics=["psnr"], **options)
     stored = ScoreStore(results).manifests()
     return summary, next(one for one in stored if one.key.model == name)
 
