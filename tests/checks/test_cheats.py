@@ -1,4 +1,4 @@
-"""Cheats from end to end: evaluated like any model, caught by the guard they must fear, and not ranked."""
+"""Cheats from end to end: evaluated like any model, caught by the check meant for them, and not ranked."""
 
 from __future__ import annotations
 

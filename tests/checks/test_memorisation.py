@@ -1,4 +1,4 @@
-"""The guard of undecidable twins: fair to whoever guesses, hard on whoever knows, by however little."""
+"""The test of two phases with one LR: fair to whoever guesses, hard on whoever knows, by however little."""
 
 from __future__ import annotations
 

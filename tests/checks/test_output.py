@@ -226,7 +226,7 @@ def test_a_slightly_brighter_result_passes_and_the_shift_is_told(
     assert (found.status, "+5.0 of 255" in found.detail or "+4." in found.detail) == ("passed", True)
 
 
-def test_only_one_finding_a_guard_and_none_without_images() -> None:
+def test_only_one_result_a_check_and_none_without_images() -> None:
     found = OutputCheck(4, colour=False).results()
     assert [(one.guard, one.status) for one in found] == [
         ("lossless_output", "unchecked"),
