@@ -1,8 +1,8 @@
 """Whether what a model gives are undamaged images: no JPEG, the LR image's range and colours, no databar.
 
 Examines finished 8-bit images beside the LR images that they came from. Size, type and finite values are
-enforced where the images arrive (:mod:`srbench.evaluation.run`, :mod:`srbench.inference.tiling`); a run that
-ended there gets :func:`result_for_bad_output`.
+enforced where images arrive (:mod:`srbench.evaluation.worker_client`, :mod:`srbench.inference.tiling`); a run
+that ended there gets :func:`result_for_bad_output`.
 
 JPEG rounds each of the 64 cosine coefficients of an 8 x 8 block to a multiple of an entry of its quantisation
 table, and the decoded pixels still have coefficients near those multiples, as on a comb (docs/guards.md).

@@ -65,7 +65,7 @@ def perturbed_images(lr: NDArray[np.uint8], degradation: Degradation) -> Mapping
     key = hashlib.sha256(np.ascontiguousarray(lr).tobytes()).digest()
     steps = np.random.default_rng(int.from_bytes(key[:8], "little")).integers(-1, 2, lr.shape)
     noisy = np.clip(lr.astype(np.int64) + steps, 0, 255).astype(np.uint8)
-    if degradation.placed:
+    if degradation.needs_position:
         return {"noisy": noisy}
     return {**{name: _flipped(lr, axes) for name, axes in FLIPS.items()}, "noisy": noisy}
 

@@ -1,4 +1,4 @@
-"""Cheats from end to end: evaluated like any model, caught by the guard they must fear, and not ranked."""
+"""Cheats from end to end: evaluated like any model, caught by the check meant for them, and not ranked."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-import srbench
 from helpers.loading import HELPERS, load, models_as_before
 from srbench import datasets, models, weights
 from srbench.checks import CheckResult
 from srbench.datasets import MicrographSet, degrade
 from srbench.datasets import lr_images as lr_cache
-from srbench.evaluation.evaluate import EvaluationSummary
+from srbench.evaluation.evaluate import EvaluationSummary, evaluate
 from srbench.store import Manifest, ScoreStore
 from srbench.weights.io import header_of
 
 SCALE = 4
-
+pytestmark = pytest.mark.slow
 
 fakes: Any = load("fake_set")
 
@@ -55,7 +54,7 @@ def cheats(tmp_path_factory: pytest.TempPathFactory, scenes: MicrographSet) -> I
 def evaluated(
     name: str, data: MicrographSet, results: Path, **options: Any
 ) -> tuple[EvaluationSummary, Manifest]:
-    summary = srbench.evaluate(name, dataset=data, scale=SCALE, results=results, metrics=["psnr"], **options)
+    summary = evaluate(name, dataset=data, scale=SCALE, results=results, metrics=["psnr"], **options)
     stored = ScoreStore(results).manifests()
     return summary, next(one for one in stored if one.key.model == name)
 
@@ -94,7 +93,6 @@ def test_a_trace_of_hr_is_caught_by_undecidable_detail(
     assert "prefers the right one" in next(one["detail"] for one in run.guards if one["status"] == "failed")
 
 
-@pytest.mark.slow
 def test_answers_by_number_are_caught_by_another_order(cheats: ModuleType, tmp_path: Path) -> None:
     _, run = evaluated("cheat_counts", fakes.FakeSet(6, name="cheated"), tmp_path, audit=True)
     assert "determinism" in broken(run) and "hr_access" not in broken(run)
@@ -154,7 +152,6 @@ def test_an_oracle_is_caught_by_noise_in_the_place_of_hr(cheats: ModuleType, tmp
     assert "guard hr_access FAILED" in summary.text()
 
 
-@pytest.mark.slow
 def test_the_published_test_script_of_csm_sr_is_an_oracle(cheats: ModuleType, tmp_path: Path) -> None:
     """Features of the ground truth go into its generator, as in the authors' test.py."""
     model = models.create("csm_sr", scale=SCALE, channels=1, variant="oracle")

@@ -188,6 +188,7 @@ def test_refuses_what_it_cannot_lie_about(
         random_texture(np.zeros(shape, np.uint8), np.zeros(lr_shape, np.uint8), scale, "a")
 
 
+@pytest.mark.slow
 def test_amount_is_right_and_all_of_it_invented(bench: Any) -> None:
     scorer = bench.scorer_of("sem_synthetic:small", 4, ["gained_hf", "hallucinated_hf", "recovered_hf"])
     images = over_categories(scorer.micrographs.split("test"), 6)
@@ -198,6 +199,7 @@ def test_amount_is_right_and_all_of_it_invented(bench: Any) -> None:
     assert np.mean(values["gained_hf"]["bicubic"]) < 0.15
 
 
+@pytest.mark.slow
 def test_the_table_tells_the_liar_from_an_honest_blur_where_ssim_does_not(bench: Any) -> None:
     names = ["psnr", "ssim", "recovered_hf", "hallucinated_hf", "gained_hf", "frc_cutoff"]
     scorer = bench.scorer_of("sem_synthetic", 4, names)

@@ -150,7 +150,7 @@ def test_the_fingerprint_of_rows_is_that_of_the_stored_frame(made: Table) -> Non
     assert sha256_of_frame(pd.concat([rows, rows.iloc[:1]])) != sha256_of_frame(rows)
 
 
-def test_findings_of_one_guard_merge_into_the_worst() -> None:
+def test_results_of_one_check_merge_into_the_worst() -> None:
     passed, failed = CheckResult("determinism", "passed", "p."), CheckResult("determinism", "failed", "f.")
     unchecked = CheckResult("determinism", "unchecked", "u.")
     assert cards.merge([passed, failed, unchecked]) == failed

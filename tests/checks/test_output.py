@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,10 +29,16 @@ from srbench.checks.output import (
     result_for_spread,
 )
 from srbench.evaluation import worker
+from srbench.evaluation.messages import WorkerJob
 
 Pixels8 = NDArray[np.uint8]
 Scenes = tuple[tuple[Pixels8, Pixels8], ...]
 Change = Callable[..., Pixels8]
+
+
+def slow(*values: object) -> list[Any]:
+    """Values of a parameter for the full run only."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +83,8 @@ def test_tables_are_those_that_pillow_writes(quality: int) -> None:
     assert quantisation_table(quality).ravel().tolist() == list(written)
 
 
-@pytest.mark.parametrize("quality", [30, 50, 75, 85, 90, 95])
-@pytest.mark.parametrize("kernel", ["bicubic", "lanczos"])
+@pytest.mark.parametrize("quality", [75, 95, *slow(30, 50, 85, 90)])
+@pytest.mark.parametrize("kernel", ["bicubic", *slow("lanczos")])
 def test_a_jpeg_is_found_and_its_quality_told(
     kernel: str, quality: int, images: list[Pixels8], to_lr: Change, enlarge: Change, through_jpeg: Change
 ) -> None:
@@ -89,8 +97,8 @@ def test_a_jpeg_is_found_and_its_quality_told(
     assert (found.status, "went through JPEG" in found.detail) == ("failed", True)
 
 
-@pytest.mark.parametrize("kernel", ["nearest", "bilinear", "bicubic", "lanczos"])
-@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+@pytest.mark.parametrize("kernel", ["nearest", "lanczos", *slow("bilinear", "bicubic")])
+@pytest.mark.parametrize("scale", [4, *slow(2, 3, 8)])
 def test_interpolations_have_no_comb(
     kernel: str, scale: int, images: list[Pixels8], to_lr: Change, enlarge: Change
 ) -> None:
@@ -99,8 +107,8 @@ def test_interpolations_have_no_comb(
     assert lossless(given, scale).status == "passed"
 
 
-@pytest.mark.parametrize("name", ["edsr", "esrgan", "lapsrn", "swinir", "swift_srgan"])
-@pytest.mark.parametrize("scale", [4, 8])
+@pytest.mark.parametrize("name", ["lapsrn", "swift_srgan", *slow("edsr", "esrgan", "swinir")])
+@pytest.mark.parametrize("scale", [4, *slow(8)])
 def test_checkerboards_and_windows_of_untrained_networks_have_no_comb(
     name: str, scale: int, images: list[Pixels8], to_lr: Change
 ) -> None:
@@ -124,8 +132,8 @@ def test_gratings_on_the_block_grid_have_no_comb(period: int) -> None:
     assert comb(sr, np.zeros_like(sr)).strength < COMB
 
 
-@pytest.mark.parametrize("quality", [50, 75, 90])
-@pytest.mark.parametrize("noise", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("quality", [75, *slow(50, 90)])
+@pytest.mark.parametrize("noise", [0.0, 0.5, *slow(1.0, 2.0)])
 def test_hr_that_was_a_jpeg_itself_is_not_held_against_a_model(
     quality: int, noise: float, images: list[Pixels8], to_lr: Change, through_jpeg: Change
 ) -> None:
@@ -218,7 +226,7 @@ def test_a_slightly_brighter_result_passes_and_the_shift_is_told(
     assert (found.status, "+5.0 of 255" in found.detail or "+4." in found.detail) == ("passed", True)
 
 
-def test_only_one_finding_a_guard_and_none_without_images() -> None:
+def test_only_one_result_a_check_and_none_without_images() -> None:
     found = OutputCheck(4, colour=False).results()
     assert [(one.guard, one.status) for one in found] == [
         ("lossless_output", "unchecked"),
@@ -303,17 +311,20 @@ def test_the_worker_measures_the_tint_of_colour_networks_on_grey_data_alone(
 ) -> None:
     pack = tmp_path / "lr.bin"
     pack.write_bytes(to_lr(images[0]).tobytes())
-    job = {"lr": str(pack), "images": [[0, 30, 30, 1]]}
+    side = images[0].shape[0] // 4
+    whole = ((0, side, side, 1),)
+    job = WorkerJob("edsr", "tiny", 4, 3, str(pack), whole, str(tmp_path))
     colour = models.create("edsr", scale=4, channels=3, variant="tiny")
-    assert worker._channel_spread(job, colour, "cpu") == {"channel_spread": pytest.approx(0.0, abs=1e-3)}
+    assert worker._channel_spread(job, colour, "cpu") == pytest.approx(0.0, abs=1e-3)
     for tensor in colour.network.parameters():
         if tensor.shape[0] == 3 and tensor.ndim == 4 and tensor.requires_grad:
             torch.nn.init.normal_(tensor, std=0.2)
-    assert worker._channel_spread(job, colour, "cpu")["channel_spread"] > 1.0
+    spread = worker._channel_spread(job, colour, "cpu")
+    assert spread is not None and spread > 1.0
     grey = models.create("edsr", scale=4, channels=1, variant="tiny")
-    assert worker._channel_spread(job, grey, "cpu") == {}
-    assert worker._channel_spread({**job, "images": [[0, 10, 30, 3]]}, colour, "cpu") == {}
-    assert worker._channel_spread({**job, "images": []}, colour, "cpu") == {}
+    assert worker._channel_spread(job, grey, "cpu") is None
+    assert worker._channel_spread(replace(job, images=((0, side // 3, side, 3),)), colour, "cpu") is None
+    assert worker._channel_spread(replace(job, images=()), colour, "cpu") is None
 
 
 # --- databars -----------------------------------------------------------------------------------------------

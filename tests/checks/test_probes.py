@@ -48,7 +48,8 @@ def probed(model: Model, bicubic: Model, images: list[Pixels8]) -> CheckResult:
 
 
 def thumbnail(lr: Pixels8) -> NDArray[np.float64]:
-    return lr[: lr.shape[0] // 5 * 5, : lr.shape[1] // 5 * 5].reshape(6, 5, 6, 5).mean(axis=(1, 3)).ravel()
+    rows, columns = (side // 5 for side in lr.shape)
+    return lr[: rows * 5, : columns * 5].reshape(rows, 5, columns, 5).mean(axis=(1, 3)).ravel()
 
 
 class Hashed:
@@ -176,7 +177,7 @@ def test_lr_of_mirrored_hr_is_the_mirrored_lr_bit_for_bit(images: list[Pixels8])
 def test_scans_with_a_direction_are_not_mirrored() -> None:
     lr = np.full((12, 12), 100, np.uint8)
     drifting = degrade.get("sem_pixel:jitter=0.3")
-    assert drifting.placed
+    assert drifting.needs_position
     assert list(perturbed_images(lr, drifting)) == ["noisy"]
     assert set(perturbed_images(lr, degrade.get("sem_pixel"))) == {"mirrored", "turned", "noisy"}
 

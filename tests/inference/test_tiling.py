@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from srbench.inference import device as memory
 from srbench.inference.profiling import measured_radius
 from srbench.inference.tiling import Inference, Tiler
-from srbench.models import ModelCard, SRModel, card, create, model_names
+from srbench.models import ModelCard, SRModel
 from srbench.models.recipe import default_recipe
 from srbench.utils.errors import SrbenchError
 
@@ -108,23 +108,6 @@ def test_tiles_of_a_windowed_network_keep_its_grid(height: int, width: int, tile
     tiled = infer(model, lr, tile=tile)
     assert tiled.exact and tiled.tile % 4 == 0
     torch.testing.assert_close(tiled.sr, model.infer(lr), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize(
-    "name", [n for n in model_names() if card(n).family in ("interpolation", "regression")]
-)
-def test_tiles_of_registered_models_equal_the_whole_image(name: str) -> None:
-    found = card(name)
-    variant = "tiny" if "tiny" in found.variants else found.variants[0]
-    model = create(name, scale=found.scales[-1], channels=found.channels[0], variant=variant)
-    torch.manual_seed(0)
-    for parameter in model.network.parameters():  # so that no zero-initialised layer hides what lies below
-        nn.init.normal_(parameter, std=0.05)
-    lr = image(61, 43)
-    tiled = infer(model, lr, tile=24)
-    if tiled.exact:
-        assert tiled.tiles > 1
-        torch.testing.assert_close(tiled.sr, model.infer(lr), atol=1e-5, rtol=0)
 
 
 def test_a_declared_radius_is_trusted_and_a_missing_one_measured() -> None:
