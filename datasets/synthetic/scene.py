@@ -85,7 +85,7 @@ def register_scene(code: int) -> Callable[[SceneFunction], SceneFunction]:
 
 def scene_kinds() -> Mapping[str, SceneKind]:
     """All kinds by name; imports every file of this package once."""
-    package = importlib.import_module("srbench.datasets.synthetic")
+    package = importlib.import_module("srbench.datasets.synthetic.kinds")
     for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"srbench.datasets.synthetic.{module.name}")
+        importlib.import_module(f"{package.__name__}.{module.name}")
     return dict(sorted(_registered.items()))

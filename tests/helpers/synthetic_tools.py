@@ -1,6 +1,6 @@
 """Tools for who changes the synthetic scenes: their file of hashes, and a picture of them.
 
-    python tests/helpers/synthetic_tools.py freeze datasets/sem_synthetic.json
+    python tests/helpers/synthetic_tools.py freeze datasets/sources/sem_synthetic.json
     python tests/helpers/synthetic_tools.py sheet docs/sem_synthetic.png --real path/to/sem-open
 
 ``freeze`` after a change of truth or to add a kind; raise ``suite.VERSION`` first if pixels shall change.

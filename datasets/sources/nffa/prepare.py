@@ -40,7 +40,7 @@ from srbench.datasets.packed.writer import SHARD_BYTES, Definition, PackWriter, 
 from srbench.datasets.splits import check_groups, split_hash, split_images
 from srbench.utils.errors import DatasetError
 from srbench.utils.files import canonical_json, locked, pixel_hash, write_atomically
-from srbench.utils.parallel import ProcessPool, in_order, processes
+from srbench.utils.parallel import ProcessPool
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 STAGING = ".staging"
@@ -162,7 +162,7 @@ def _stage_all(
     """Stage every archive; what is wrong with one is raised after the others are done."""
     sizes = {archive.category: archive.path.stat().st_size for archive in archives}
     done, problems = 0, []
-    with processes(examine, workers) as pool:
+    with ProcessPool(examine, workers) as pool:
         for archive in archives:
             category, size = archive.category, sizes[archive.category]
             key = {"category": category, "md5": archive.md5, "size": str(size), "rules": _rules()}
@@ -193,7 +193,7 @@ def _stage(archive: ClassArchive, staging: Staging, pool: ProcessPool[Examined])
     stream = members(archive.path, refused, select=lambda name: name not in done, limits=_LIMITS)
     inputs = (((member.name, member.position), member.data) for member in stream)
     try:
-        for (member, position), examined in in_order(pool, inputs):
+        for (member, position), examined in pool.map(inputs):
             staging.add(
                 Staged(member, examined.reason, None, examined.descriptor, examined.notes),
                 examined.pixels,

@@ -394,7 +394,7 @@ KILLED = """
     import sys, time
     from pathlib import Path
     import numpy as np
-    from srbench.datasets import pack_writer, storage
+    from srbench.datasets.packed import writer
     from srbench.datasets.base import Micrograph
 
     folder, moment = Path(sys.argv[1]), sys.argv[2]
@@ -404,20 +404,20 @@ KILLED = """
         time.sleep(60)
 
     if moment == "before the manifest":
-        real = storage.write_atomically
-        pack_writer.write_atomically = lambda path, data: (
+        real = writer.write_atomically
+        writer.write_atomically = lambda path, data: (
             hang() if path.name == "manifest.json" else real(path, data)
         )
-    with pack_writer.packing(folder, name="toy", version="2", shard_bytes=5000) as writer:
+    with writer.packing(folder, name="toy", version="2", shard_bytes=5000) as pack:
         images = []
         for index in range(6):
             pixels = np.full((64, 64), index, np.uint8)
             pixels[0, 0] = 200
-            writer.add(f"n{index}", pixels)
+            pack.add(f"n{index}", pixels)
             images.append(Micrograph(f"n{index}", "g", "c", "test", 64, 64))
             if index == 4 and moment == "between images":
                 hang()
-        writer.finish(images)
+        pack.finish(images)
 """
 
 

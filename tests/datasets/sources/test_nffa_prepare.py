@@ -189,7 +189,7 @@ PROGRAM = textwrap.dedent(
     """
     import sys
     from pathlib import Path
-    from srbench.datasets import staging
+    from srbench.datasets.packed import staging
     from srbench.datasets.sources.nffa.prepare import ClassArchive, prepare_nffa
     staging._AT_ONCE = 5
 
