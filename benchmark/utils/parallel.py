@@ -1,8 +1,8 @@
 """A function applied to many inputs by several processes: results in order, few of them waiting at a time.
 
-Inputs and results lie in files; the queues of ``concurrent.futures`` carry their paths only. A pipe that nobody
-reads any more blocks its writer once it is full, and half a message blocks its reader: with megabytes in the
-queues, an executor whose processes were killed could wait for ever (seen on Python 3.11.7).
+Inputs and results lie in files; the queues of ``concurrent.futures`` carry their paths only. A pipe that
+nobody reads any more blocks its writer once it is full, and half a message blocks its reader: with megabytes
+in its queues, an executor whose processes were killed could wait for ever (seen on Python 3.11.7).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -29,6 +31,7 @@ Result = TypeVar("Result")
 
 # For each process one input in work, one ready to follow, one result to be fetched.
 _AHEAD = 3
+_PROBE_SECONDS = 5.0
 
 
 class ProcessPool(Generic[Result]):
@@ -49,7 +52,8 @@ class ProcessPool(Generic[Result]):
             self._folder = Path(tempfile.mkdtemp(prefix="srbench-"))
             # Spawned, not forked, so that threads of the caller are no danger.
             context = multiprocessing.get_context("spawn")
-            self._executor = ProcessPoolExecutor(count, context, _initialise, (self._folder,))
+            self._reader, self._writer = context.Pipe(duplex=False)
+            self._executor = ProcessPoolExecutor(count, context, _initialise, (self._reader, self._folder))
 
     def __enter__(self) -> ProcessPool[Result]:
         return self
@@ -57,6 +61,8 @@ class ProcessPool(Generic[Result]):
     def __exit__(self, *error: object) -> None:
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
+            self._writer.close()
+            self._reader.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def map(self, inputs: Iterable[tuple[Tag, bytes]]) -> Iterator[tuple[Tag, Result]]:
@@ -105,10 +111,16 @@ class ProcessPool(Generic[Result]):
         self._submitted += 1
         with writing_to(self._folder):
             path.write_bytes(data)
-        future: Future[None] = self._executor.submit(_apply, self._function, str(path))
+        future = self._execute(_apply, self._function, str(path))
 
         def wait() -> Result:
-            future.result()
+            while True:
+                try:
+                    future.result(_PROBE_SECONDS)
+                    break
+                except NotYet:
+                    # An executor that breaks forgets what is submitted at that moment; asking again tells.
+                    self._execute(os.getpid)
             with path.open("rb") as file:
                 result: Result = pickle.load(file)
             path.unlink()
@@ -116,20 +128,28 @@ class ProcessPool(Generic[Result]):
 
         return wait
 
+    def _execute(self, function: Callable[..., object], *arguments: object) -> Future[object]:
+        assert self._executor is not None
+        try:
+            return self._executor.submit(function, *arguments)
+        except OSError as error:
+            # It broke while it was starting another process.
+            raise BrokenProcessPool(str(error)) from error
 
-def _initialise(folder: Path) -> None:
+
+def _initialise(reader: Connection, folder: Path) -> None:
     import cv2
 
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
+    threading.Thread(target=_end_with_pool, args=(reader, folder), daemon=True).start()
 
 
-def _end_with_parent(folder: Path) -> None:
-    # An idle worker of an executor does not notice that the process that started it was killed.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
+def _end_with_pool(reader: Connection, folder: Path) -> None:
+    # An idle process of an executor notices neither its parent being killed nor a broken pool forgetting it.
+    try:
+        reader.recv_bytes()
+    except (EOFError, OSError):
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 

@@ -119,6 +119,7 @@ def test_failures_are_named_and_lose_nothing_else(server, tmp_path):
     check(tmp_path)
 
 
+@pytest.mark.slow
 def test_several_at_a_time_but_not_more_than_asked(server, tmp_path):
     server.script = {path: ["stall"] for path in CONTENT}
     with pytest.raises(DatasetError):

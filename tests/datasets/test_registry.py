@@ -41,7 +41,7 @@ def test_a_name_belongs_to_one_file(monkeypatch):
 
     Other.__module__ = "elsewhere"
     with pytest.raises(
-        DatasetError, match=r"registered twice: by srbench\.datasets\.sem_open and by elsewhere"
+        DatasetError, match=r"registered twice: by srbench\.datasets\.sources\.sem_open and by elsewhere"
     ):
         registry.register_dataset(Other)
 

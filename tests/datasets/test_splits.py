@@ -31,6 +31,7 @@ def images_of(categories):
     ]
 
 
+@pytest.mark.slow
 @given(CATEGORIES, st.randoms())
 def test_the_order_does_not_matter(categories, random):
     images = images_of(categories)
@@ -93,6 +94,7 @@ def test_few_groups(groups, expected):
     assert Counter(split_images(images_of({"A": [1] * groups})).values()) == expected
 
 
+@pytest.mark.slow
 def test_seeds_give_other_splits_and_other_interpreters_the_same():
     images = images_of({"Tips": [1] * 60})
     assert split_images(images) != split_images(images, seed=2)

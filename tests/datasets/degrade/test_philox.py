@@ -126,6 +126,7 @@ def test_the_spectrum_of_the_numbers_is_white():
     assert power.max() < math.log(power.size / 2) + 12  # no line: the maximum of exponential variables
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     top=st.integers(-20, 40),

@@ -38,6 +38,7 @@ def test_counts_are_scipys_quantiles(mean):
     assert differing.mean() < 0.02
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(mean=st.floats(0, 3000), u=st.floats(2.0**-54, 1 - 2.0**-53))
 def test_the_count_is_the_first_that_reaches_the_uniform_number(mean, u):
@@ -78,6 +79,7 @@ def test_the_expansion_is_never_further_off_than_it_says():
             assert (sign * (gammainc(bound, mean) - rest)[large] >= -1e-9 * rest[large] - 1e-16).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", [0.3, 3.0, 9.0, 60.0, 600.0])
 def test_counts_are_distributed_as_poisson_said(mean):
     zero = torch.zeros(400_000, dtype=torch.int64)

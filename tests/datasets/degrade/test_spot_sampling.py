@@ -75,6 +75,7 @@ def test_a_spot_sits_in_the_middle_of_its_pixel(scale):
     assert torch.allclose(made(image.flip(-1), scale).flip(-1), made(image, scale), atol=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     scale=st.sampled_from([1, 2, 3, 4, 8]),
@@ -93,6 +94,7 @@ def test_lines_in_place_are_a_resize(scale, sigma, rows, columns):
     assert torch.allclose(almost, lines, rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     scale=st.sampled_from([3, 4, 8]),

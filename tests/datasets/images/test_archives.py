@@ -128,6 +128,7 @@ def test_a_member_beyond_the_limit_is_refused_alone(tmp_path, ending):
     assert refused == {"A/big.jpg": "40,000 bytes; at most 10,000 are taken"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [gzip, bz2, lzma])
 def test_a_compressed_bomb_is_stopped_before_it_fills_the_memory(tmp_path, module):
     plain = io.BytesIO()
@@ -271,6 +272,7 @@ def test_files_that_are_no_archives(tmp_path, content):
         taken(tmp_path / "a.tar")
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_whatever_is_damaged_only_whole_members_come_and_only_one_kind_of_error(tmp_path_factory, data):

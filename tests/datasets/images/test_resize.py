@@ -28,6 +28,7 @@ def test_equals_basicsr_imresize(case):
     assert np.abs(found.numpy() - expected).max() < tolerance
 
 
+@pytest.mark.slow
 def test_equals_installed_basicsr():
     transforms = pytest.importorskip("torchvision.transforms._functional_tensor")
     sys.modules.setdefault("torchvision.transforms.functional_tensor", transforms)

@@ -68,6 +68,7 @@ def test_round_trip_of_mixed_sizes_and_depths(tmp_path, images, shard_bytes):
     assert not leftovers(tmp_path)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40), st.booleans()), min_size=1, max_size=6),
@@ -421,6 +422,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 @pytest.mark.parametrize("moment", ["between images", "before the manifest"])
 def test_kill_9_while_packing_leaves_the_old_state(tmp_path, images, moment):

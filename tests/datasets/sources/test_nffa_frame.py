@@ -43,6 +43,7 @@ def test_the_real_bar():
     assert not has_databar(strip[: cut_row(strip)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "expected"),
     [
@@ -86,6 +87,7 @@ def test_a_saturated_specimen_loses_rows_and_nothing_more(grey):
     assert read_frame(nffa_archives.jpeg(bright, 95)).pixels.shape == (552 // 12 * 12, 1020)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "why"),
     [

@@ -12,6 +12,7 @@ def scenes():
     return datasets.open("sem_synthetic:small")
 
 
+@pytest.mark.slow
 def test_the_twin_has_the_same_lr_and_other_pixels(scenes):
     image = scenes.split("test")[0].id
     import torch
