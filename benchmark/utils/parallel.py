@@ -21,12 +21,13 @@ from concurrent.futures import TimeoutError as NotYet
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from srbench.utils.errors import DatasetError
 from srbench.utils.files import writing_to
 
 Tag = TypeVar("Tag")
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 # For each process one input in work, one ready to follow, one result to be fetched.
@@ -34,14 +35,14 @@ _AHEAD = 3
 _PROBE_SECONDS = 5.0
 
 
-class ProcessPool(Generic[Result]):
-    """Processes that apply one function (of a module) to bytes; they leave Ctrl+C to the caller.
+class ProcessPool(Generic[Argument, Result]):
+    """Processes that apply one function (of a module); they leave Ctrl+C to the caller.
 
     Attributes:
         ahead: inputs that are read ahead of the result that is given next.
     """
 
-    def __init__(self, function: Callable[[bytes], Result], count: int | None = None) -> None:
+    def __init__(self, function: Callable[[Argument], Result], count: int | None = None) -> None:
         """Start ``count`` processes, as many as there are cores when None; 1: the work is done here."""
         count = count or os.cpu_count() or 1
         self.ahead = _AHEAD * count
@@ -55,7 +56,7 @@ class ProcessPool(Generic[Result]):
             self._reader, self._writer = context.Pipe(duplex=False)
             self._executor = ProcessPoolExecutor(count, context, _initialise, (self._reader, self._folder))
 
-    def __enter__(self) -> ProcessPool[Result]:
+    def __enter__(self) -> ProcessPool[Argument, Result]:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -65,15 +66,15 @@ class ProcessPool(Generic[Result]):
             self._reader.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def map(self, inputs: Iterable[tuple[Tag, bytes]]) -> Iterator[tuple[Tag, Result]]:
-        """``(tag, function(data))`` for each ``(tag, data)``, in their order.
+    def map(self, inputs: Iterable[tuple[Tag, Argument]]) -> Iterator[tuple[Tag, Result]]:
+        """``(tag, function(argument))`` for each ``(tag, argument)``, in their order.
 
         Memory holds one result, the disk ``ahead`` inputs or results, however many there are. When
         ``inputs`` fails with a DatasetError, the results of all before it are given first.
 
         Raises:
-            DatasetError: a process died, or the disk is full.
-            RuntimeError: the function failed in a process.
+            DatasetError: a process died, the disk is full, or the function raised one.
+            RuntimeError: the function raised anything else in a process.
         """
         waiting: deque[tuple[Tag, Callable[[], Result]]] = deque()
         failure: DatasetError | None = None
@@ -81,13 +82,13 @@ class ProcessPool(Generic[Result]):
         try:
             while True:
                 try:
-                    tag, data = next(source)
+                    tag, argument = next(source)
                 except StopIteration:
                     break
                 except DatasetError as error:
                     failure = error
                     break
-                waiting.append((tag, self._submit(data)))
+                waiting.append((tag, self._submit(argument)))
                 if len(waiting) >= self.ahead:
                     tag, result = waiting.popleft()
                     yield tag, result()
@@ -102,15 +103,15 @@ class ProcessPool(Generic[Result]):
         if failure is not None:
             raise failure
 
-    def _submit(self, data: bytes) -> Callable[[], Result]:
-        """Begin ``function(data)``; what is returned waits for its result."""
+    def _submit(self, argument: Argument) -> Callable[[], Result]:
+        """Begin ``function(argument)``; what is returned waits for its result."""
         if self._executor is None:
-            done = self._function(data)
+            done = self._function(argument)
             return lambda: done
         path = self._folder / str(self._submitted)
         self._submitted += 1
         with writing_to(self._folder):
-            path.write_bytes(data)
+            _store(path, argument)
         future = self._execute(_apply, self._function, str(path))
 
         def wait() -> Result:
@@ -121,8 +122,7 @@ class ProcessPool(Generic[Result]):
                 except NotYet:
                     # An executor that breaks forgets what is submitted at that moment; asking again tells.
                     self._execute(os.getpid)
-            with path.open("rb") as file:
-                result: Result = pickle.load(file)
+            result: Result = _load(path)
             path.unlink()
             return result
 
@@ -154,13 +154,24 @@ def _end_with_pool(reader: Connection, folder: Path) -> None:
         os._exit(1)
 
 
-def _apply(function: Callable[[bytes], object], file: str) -> None:
-    """Replace the input in a file by its result."""
+def _apply(function: Callable[[Any], object], file: str) -> None:
+    """Replace the argument in a file by the result."""
     path = Path(file)
     try:
-        result = function(path.read_bytes())
+        result = function(_load(path))
+    # With their text only: not every exception can be sent to another process.
+    except DatasetError as error:
+        raise DatasetError(str(error)) from None
     except Exception as error:
-        # Its text only: not every exception can be sent to another process.
         raise RuntimeError(f"{type(error).__name__} in a worker process: {error}") from None
-    with path.open("wb") as stream:
-        pickle.dump(result, stream, pickle.HIGHEST_PROTOCOL)
+    _store(path, result)
+
+
+def _store(path: Path, value: object) -> None:
+    with path.open("wb") as file:
+        pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
+
+
+def _load(path: Path) -> Any:
+    with path.open("rb") as file:
+        return pickle.load(file)

@@ -115,6 +115,7 @@ def test_products_of_descriptors_are_exact(seed):
     assert abs(np.linalg.norm(one.astype(float)) - 4000) < 10
 
 
+@pytest.mark.slow
 def test_candidates_do_not_depend_on_tiles(scenes, monkeypatch):
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(90, 96))

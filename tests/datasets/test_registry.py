@@ -18,6 +18,7 @@ def test_names_and_cards():
     assert all(card.title and card.summary and card.licence for card in cards.values())
 
 
+@pytest.mark.slow
 def test_listing_imports_nothing_heavy(tmp_path):
     code = (
         "import sys, srbench.datasets as d; d.list_datasets()\n"

@@ -40,6 +40,7 @@ def test_the_order_does_not_matter(categories, random):
     assert split_images(images) == expected
 
 
+@pytest.mark.slow
 @given(CATEGORIES)
 def test_shares_of_every_category(categories):
     images = images_of(categories)
@@ -60,6 +61,7 @@ def test_shares_of_every_category(categories):
         assert found["train"] > 0
 
 
+@pytest.mark.slow
 @given(st.lists(st.just(1), min_size=20, max_size=400))
 def test_groups_of_one_image_give_the_shares_exactly(sizes):
     found = Counter(split_images(images_of({"Tips": sizes})).values())

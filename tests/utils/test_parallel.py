@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from srbench.datasets.sources.nffa.b2share import parse_id
 from srbench.utils.errors import DatasetError
 from srbench.utils.parallel import ProcessPool
 
@@ -56,6 +57,8 @@ def test_an_exception_in_a_process_is_raised_here_and_no_file_is_left(monkeypatc
         with pytest.raises(RuntimeError, match="UnicodeDecodeError"):
             list(pool.map([(0, b"\xff")]))
         assert list(pool.map([(0, b"still there")])) == [(0, "still there")]
+    with ProcessPool(parse_id, 2) as pool, pytest.raises(DatasetError, match="no record"):
+        list(pool.map([(0, "?")]))
     assert list(tmp_path.iterdir()) == []
 
 

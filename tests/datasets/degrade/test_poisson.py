@@ -28,6 +28,7 @@ def near_a_step(counts, mean, u, tolerance=1e-12):
     return np.abs(steps - u).min(0) < tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", MEANS)
 def test_counts_are_scipys_quantiles(mean):
     u = every_part_of_the_interval()
@@ -65,6 +66,7 @@ def test_the_search_that_other_devices_use_gives_the_same(mean):
     assert near_a_step(fast.numpy()[differing], mean, u.numpy()[differing]).all()
 
 
+@pytest.mark.slow
 def test_the_expansion_is_never_further_off_than_it_says():
     """Against SciPy's gamma function; above the median its complement, for float64 ends next to 1."""
     normal = torch.linspace(-7, 7, 1401, dtype=torch.float64)

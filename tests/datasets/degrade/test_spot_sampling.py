@@ -151,6 +151,7 @@ def test_astigmatism_by_the_second_moments_of_a_point(angle):
     assert np.abs(moments(lr) - ellipse(1.5, 1.0, math.radians(angle))).max() < 2e-3
 
 
+@pytest.mark.slow
 def test_without_an_angle_each_image_has_its_own():
     point = torch.zeros(8, 1, 31 * 3, 31 * 3, dtype=torch.float64)
     point[..., 46, 46] = 1.0

@@ -151,6 +151,7 @@ def test_a_compressed_bomb_is_stopped_before_it_fills_the_memory(tmp_path, modul
     assert came == 3 and peak < 12 << 20
 
 
+@pytest.mark.slow
 def test_zip_bombs_of_one_and_of_many_members(tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -292,6 +293,7 @@ def test_whatever_is_damaged_only_whole_members_come_and_only_one_kind_of_error(
         assert path.name in str(error)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_one_member(tmp_path):
     big = random.Random(0).randbytes(1 << 20)
     few = nffa_archives.write_tar(tmp_path / "few.tar", {f"A/{n}.jpg": big for n in range(3)})

@@ -222,6 +222,7 @@ def test_splits_are_deterministic_and_never_without_test(groups):
     assert counts["val"] > 0 or len(groups) < 3
 
 
+@pytest.mark.slow
 @given(st.sets(st.integers(0, 10**6), min_size=5, max_size=60))
 def test_one_more_group_moves_few_others(numbers):
     groups = [str(number) for number in numbers]

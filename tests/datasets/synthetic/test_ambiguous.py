@@ -80,6 +80,7 @@ def test_without_the_adjustment_the_two_phases_would_differ_in_lr():
     assert differences > 0
 
 
+@pytest.mark.slow
 def test_little_else_is_touched():
     bare = scenery(8)
     image, patches = inserted(8)

@@ -190,6 +190,7 @@ def test_pixels_are_generated_once_and_cannot_be_changed(small):
         pixels[0, 0] = 0
 
 
+@pytest.mark.slow
 def test_truth_is_json_and_a_fresh_copy(small):
     truth = small.truth(FIRST[1])
     truth["lines"].clear()
@@ -242,6 +243,7 @@ def test_it_needs_nothing_on_disk(small):
     assert small.skipped == {}
 
 
+@pytest.mark.slow
 def test_contact_sheet_shows_scenes_and_scans(tmp_path, monkeypatch):
     grey = SyntheticScene("films", 0, 192).pixels().repeat(2, 0).repeat(2, 1)
     monkeypatch.setattr(

@@ -60,6 +60,7 @@ def test_a_file_with_other_truth_is_replaced(opened, srbench_home):
     assert load_scene(IMAGE, opened._entry(IMAGE)) is not None
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
@@ -67,6 +68,7 @@ def test_a_home_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
     assert srbench.datasets.open("sem_synthetic:small").pixels(IMAGE).shape == (192, 192)
 
 
+@pytest.mark.slow
 def test_a_scene_that_is_not_the_published_one_is_not_kept(opened, monkeypatch, srbench_home):
     entry = {**opened._entry(IMAGE), "pixels": "0" * 64}
     with pytest.raises(DatasetError, match="came out different from the published"):
