@@ -372,8 +372,8 @@ def _check_room(request: FetchRequest, tars: Mapping[str, Tar]) -> None:
     )
     raise DatasetError(
         f"The disk of {request.folder} has {human_bytes(free)} free; {human_bytes(missing)} are needed for "
-        f"the tars{both}. Nothing was downloaded. Free some space, or set SRBENCH_HOME to a folder on a larger "
-        f"disk.{alone}"
+        f"the tars{both}. Nothing was downloaded. Free some space, or set SRBENCH_HOME to a folder on a "
+        f"larger disk.{alone}"
     )
 
 

@@ -334,7 +334,6 @@ class Sem100(NffaSource):
         "21,169 micrographs of ten kinds of specimen: version 2.0",
         V2_RECORD,
         OLDER_RECORD,
-        RECORDS,
         download_bytes=V2.size,
     )
     sources = (V2_RECORD,)
