@@ -57,6 +57,7 @@ def test_means_of_one_tensor_may_differ_as_they_like():
     assert near_a_step(expected[differing], mean.numpy()[differing], u.numpy()[differing]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", MEANS)
 def test_the_search_that_other_devices_use_gives_the_same(mean):
     u = every_part_of_the_interval()
