@@ -48,7 +48,7 @@ _CACHED = 2048
 
 
 @dataclass(frozen=True)
-class Clusters:
+class DuplicateGroups:
     """Which images belong together.
 
     Attributes:
@@ -129,7 +129,7 @@ def cluster(
     most: int | None = None,
     progress: ProgressCallback = silent,
     threads: int | None = None,
-) -> Clusters:
+) -> DuplicateGroups:
     """Group the images that show the same field of view.
 
     Args:
@@ -154,7 +154,7 @@ def cluster(
                 labels[members] = comparison.group(members, stricter, silent)
                 tightened.append((len(members), stricter, len(np.unique(labels[members]))))
     largest = max(Counter(labels.tolist()).values(), default=0)
-    return Clusters(labels, comparison.candidates, comparison.agreeing, largest, tuple(tightened))
+    return DuplicateGroups(labels, comparison.candidates, comparison.agreeing, largest, tuple(tightened))
 
 
 class _Comparison:

@@ -1,170 +1,177 @@
 """A function applied to many inputs by several processes: results in order, few of them waiting at a time.
 
-Every process has a pipe of its own and a thread here that serves it. ``concurrent.futures`` may wait for ever
-when its processes die while a large input is on the way (seen with 5 MB inputs on Python 3.11.7), and its
-processes outlive a caller that is killed.
+Inputs and results lie in files; the queues of ``concurrent.futures`` carry their paths only. A pipe that
+nobody reads any more blocks its writer once it is full, and half a message blocks its reader: with megabytes
+in its queues, an executor whose processes were killed could wait for ever (seen on Python 3.11.7).
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import shutil
 import signal
+import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from queue import SimpleQueue
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from srbench.utils.errors import DatasetError
+from srbench.utils.files import writing_to
 
 Tag = TypeVar("Tag")
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 # For each process one input in work, one ready to follow, one result to be fetched.
-_WAITING = 3
-_JOIN_SECONDS = 10.0
+_AHEAD = 3
+_PROBE_SECONDS = 5.0
 
 
-class ProcessPool(Generic[Result]):
-    """Processes that apply one function; made by :func:`processes`.
+class ProcessPool(Generic[Argument, Result]):
+    """Processes that apply one function (of a module); they leave Ctrl+C to the caller.
 
     Attributes:
-        most: inputs that it makes sense to have on the way.
+        ahead: inputs that are read ahead of the result that is given next.
     """
 
-    def __init__(self, function: Callable[[bytes], Result], count: int) -> None:
-        """Start ``count`` processes; with 1 there are none, and the caller's own does the work."""
-        self.most = _WAITING * count
+    def __init__(self, function: Callable[[Argument], Result], count: int | None = None) -> None:
+        """Start ``count`` processes, as many as there are cores when None; 1: the work is done here."""
+        count = count or os.cpu_count() or 1
+        self.ahead = _AHEAD * count
         self._function = function
-        self._processes: list[BaseProcess] = []
-        self._idle: SimpleQueue[Connection] = SimpleQueue()
-        self._connections: list[Connection] = []
-        self._threads = ThreadPoolExecutor(count)
-        for _ in range(count if count > 1 else 0):
-            self._start()
+        self._executor: ProcessPoolExecutor | None = None
+        self._submitted = 0
+        if count > 1:
+            self._folder = Path(tempfile.mkdtemp(prefix="srbench-"))
+            # Spawned, not forked, so that threads of the caller are no danger.
+            context = multiprocessing.get_context("spawn")
+            self._reader, self._writer = context.Pipe(duplex=False)
+            self._executor = ProcessPoolExecutor(count, context, _initialise, (self._reader, self._folder))
 
-    def submit(self, data: bytes) -> Future[Result]:
-        """Have ``function(data)`` computed.
+    def __enter__(self) -> ProcessPool[Argument, Result]:
+        return self
 
-        The future's result raises DatasetError when the process has died.
+    def __exit__(self, *error: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+            self._writer.close()
+            self._reader.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def map(self, inputs: Iterable[tuple[Tag, Argument]]) -> Iterator[tuple[Tag, Result]]:
+        """``(tag, function(argument))`` for each ``(tag, argument)``, in their order.
+
+        Memory holds one result, the disk ``ahead`` inputs or results, however many there are. When
+        ``inputs`` fails with a DatasetError, the results of all before it are given first.
+
+        Raises:
+            DatasetError: a process died, the disk is full, or the function raised one.
+            RuntimeError: the function raised anything else in a process.
         """
-        if self._processes:
-            return self._threads.submit(self._request, data)
-        done: Future[Result] = Future()
-        done.set_result(self._function(data))
-        return done
-
-    def close(self) -> None:
-        """End the processes once they are done with what they are doing."""
-        self._threads.shutdown(cancel_futures=True)
-        for connection in self._connections:
-            connection.close()
-        for process in self._processes:
-            process.join(_JOIN_SECONDS)
-            if process.is_alive():
-                process.kill()
-                process.join()
-
-    def _start(self) -> None:
-        # Spawned, not forked: threads of the caller are no danger, and no other pipe's end is inherited, so
-        # that each process sees its own pipe end when this process is gone.
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(there, self._function), daemon=True)
-        process.start()
-        there.close()
-        self._processes.append(process)
-        self._connections.append(here)
-        self._idle.put(here)
-
-    def _request(self, data: bytes) -> Result:
-        connection = self._idle.get()
+        waiting: deque[tuple[Tag, Callable[[], Result]]] = deque()
+        failure: DatasetError | None = None
+        source = iter(inputs)
         try:
-            connection.send_bytes(data)
-            failure, result = connection.recv()
-        except (EOFError, OSError) as error:
+            while True:
+                try:
+                    tag, argument = next(source)
+                except StopIteration:
+                    break
+                except DatasetError as error:
+                    failure = error
+                    break
+                waiting.append((tag, self._submit(argument)))
+                if len(waiting) >= self.ahead:
+                    tag, result = waiting.popleft()
+                    yield tag, result()
+            while waiting:
+                tag, result = waiting.popleft()
+                yield tag, result()
+        except BrokenProcessPool as error:
             raise DatasetError(
                 "A worker process has died; the system may have stopped it for want of memory. Run the same "
                 "command again, it goes on from here; with one worker there are no other processes."
             ) from error
-        finally:
-            # That of a dead process too: who asks it next is told the same, instead of waiting for another.
-            self._idle.put(connection)
-        if failure:
-            raise RuntimeError(failure)
-        answer: Result = result
-        return answer
+        if failure is not None:
+            raise failure
 
+    def _submit(self, argument: Argument) -> Callable[[], Result]:
+        """Begin ``function(argument)``; what is returned waits for its result."""
+        if self._executor is None:
+            done = self._function(argument)
+            return lambda: done
+        path = self._folder / str(self._submitted)
+        self._submitted += 1
+        with writing_to(self._folder):
+            _store(path, argument)
+        future = self._execute(_apply, self._function, str(path))
 
-@contextmanager
-def processes(function: Callable[[bytes], Result], count: int | None) -> Iterator[ProcessPool[Result]]:
-    """Start processes that apply ``function`` (of a module); they leave Ctrl+C to the caller.
+        def wait() -> Result:
+            while True:
+                try:
+                    future.result(_PROBE_SECONDS)
+                    break
+                except NotYet:
+                    # An executor that breaks forgets what is submitted at that moment; asking again tells.
+                    self._execute(os.getpid)
+            result: Result = _load(path)
+            path.unlink()
+            return result
 
-    Args:
-        function: what to apply.
-        count: as many as there are cores when None; 1: none, the work is done here.
-    """
-    workers = ProcessPool(function, count or os.cpu_count() or 1)
-    try:
-        yield workers
-    finally:
-        workers.close()
+        return wait
 
-
-def in_order(
-    workers: ProcessPool[Result], inputs: Iterable[tuple[Tag, bytes]]
-) -> Iterator[tuple[Tag, Result]]:
-    """``(tag, function(data))`` for each ``(tag, data)``, in their order.
-
-    Memory holds a few inputs and results for each process, however many there are. When ``inputs`` fails with
-    a DatasetError, the results of all before it are given first.
-
-    Raises:
-        DatasetError: a process died.
-    """
-    waiting: deque[tuple[Tag, Future[Result]]] = deque()
-    failure: DatasetError | None = None
-    source = iter(inputs)
-    while True:
+    def _execute(self, function: Callable[..., object], *arguments: object) -> Future[object]:
+        assert self._executor is not None
         try:
-            tag, data = next(source)
-        except StopIteration:
-            break
-        except DatasetError as error:
-            failure = error
-            break
-        waiting.append((tag, workers.submit(data)))
-        if len(waiting) >= workers.most:
-            yield _result(*waiting.popleft())
-    while waiting:
-        yield _result(*waiting.popleft())
-    if failure is not None:
-        raise failure
+            return self._executor.submit(function, *arguments)
+        except OSError as error:
+            # It broke while it was starting another process.
+            raise BrokenProcessPool(str(error)) from error
 
 
-def _result(tag: Tag, future: Future[Result]) -> tuple[Tag, Result]:
-    return tag, future.result()
-
-
-def _serve(connection: Connection, function: Callable[[bytes], object]) -> None:
-    """What a process does: answers until the other end is closed, by ``close`` or by its process's end."""
+def _initialise(reader: Connection, folder: Path) -> None:
     import cv2
 
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_pool, args=(reader, folder), daemon=True).start()
+
+
+def _end_with_pool(reader: Connection, folder: Path) -> None:
+    # An idle process of an executor notices neither its parent being killed nor a broken pool forgetting it.
     try:
-        while True:
-            connection.send(_answer(function, connection.recv_bytes()))
+        reader.recv_bytes()
     except (EOFError, OSError):
-        return
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
 
 
-def _answer(function: Callable[[bytes], object], data: bytes) -> tuple[str, object]:
+def _apply(function: Callable[[Any], object], file: str) -> None:
+    """Replace the argument in a file by the result."""
+    path = Path(file)
     try:
-        return "", function(data)
+        result = function(_load(path))
+    # With their text only: not every exception can be sent to another process.
+    except DatasetError as error:
+        raise DatasetError(str(error)) from None
     except Exception as error:
-        return f"{type(error).__name__} in a worker process: {error}", None
+        raise RuntimeError(f"{type(error).__name__} in a worker process: {error}") from None
+    _store(path, result)
+
+
+def _store(path: Path, value: object) -> None:
+    with path.open("wb") as file:
+        pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
+
+
+def _load(path: Path) -> Any:
+    with path.open("rb") as file:
+        return pickle.load(file)

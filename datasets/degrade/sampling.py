@@ -132,13 +132,14 @@ class _Lines:
         return result
 
 
-def _normalised(distance: Tensor, spot: Spot) -> Tensor:
+def _gaussian_weights(distance: Tensor, spot: Spot) -> Tensor:
+    """``exp(-d^2 / 2 sigma^2)`` within the support, of sum 1."""
     weights = torch.exp(distance.square() * (-0.5 / spot.sigma**2)) * (distance.abs() <= spot.support)
     return weights / weights.sum(-1, keepdim=True)
 
 
 def _separable(lines: _Lines, down: _Taps, right: _Taps, spot: Spot, scale: int) -> Tensor:
-    vertical, horizontal = (_normalised(taps.distance / scale, spot) for taps in (down, right))
+    vertical, horizontal = (_gaussian_weights(taps.distance / scale, spot) for taps in (down, right))
     rows = torch.zeros_like(lines.rows(0))
     for tap in range(vertical.shape[-1]):
         rows = torch.addcmul(rows, lines.rows(tap), vertical[:, None, :, None, tap])

@@ -245,7 +245,7 @@ def read_images(
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _ArchiveEntry:
     """One member as its archive describes it.
 
     Attributes:
@@ -279,7 +279,7 @@ def _unsafe_name(name: str, parts: list[str]) -> str:
     return ""
 
 
-def _unfit(name: str, entry: _Entry, suffixes: Collection[str], limits: Limits) -> str:
+def _unfit(name: str, entry: _ArchiveEntry, suffixes: Collection[str], limits: Limits) -> str:
     """Why a member is not taken for an image; empty where it is."""
     last = name.rpartition("/")[2]
     if entry.kind != "file":
@@ -299,7 +299,7 @@ class _DamagedMember(Exception):
     """One member of a zip cannot be unpacked; the others can."""
 
 
-def _zip_entries(path: Path, limits: Limits) -> Iterator[_Entry]:
+def _zip_entries(path: Path, limits: Limits) -> Iterator[_ArchiveEntry]:
     size = path.stat().st_size
     try:
         archive = zipfile.ZipFile(path)
@@ -324,7 +324,7 @@ def _zip_entries(path: Path, limits: Limits) -> Iterator[_Entry]:
             yield _zip_entry(archive, info)
 
 
-def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
+def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _ArchiveEntry:
     def read() -> bytes:
         try:
             with archive.open(info) as member:
@@ -337,7 +337,7 @@ def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
             raise _DamagedMember(f"cut short: {len(data):,} of {info.file_size:,} bytes")
         return data
 
-    return _Entry(
+    return _ArchiveEntry(
         info.filename, _zip_kind(info), info.file_size, info.header_offset, read, info.compress_size
     )
 
@@ -380,7 +380,7 @@ class _CheckedTar(tarfile.TarFile):
     encoding = "utf-8"
 
 
-def _tar_entries(path: Path, limits: Limits) -> Iterator[_Entry]:
+def _tar_entries(path: Path, limits: Limits) -> Iterator[_ArchiveEntry]:
     """Every member of the archive in its order.
 
     Raises:
@@ -409,7 +409,7 @@ def _tar_entries(path: Path, limits: Limits) -> Iterator[_Entry]:
             except _TAR_DAMAGE as error:
                 raise damaged(f"cannot be unpacked ({error})") from error
 
-        def entry_of(info: tarfile.TarInfo) -> _Entry:
+        def entry_of(info: tarfile.TarInfo) -> _ArchiveEntry:
             kind = "other" if info.issparse() else _TAR_KINDS.get(info.type, "other")
             claimed = info.pax_headers.get("size", "0")
             if info.size < 0 or not claimed.isdecimal():
@@ -430,7 +430,7 @@ def _tar_entries(path: Path, limits: Limits) -> Iterator[_Entry]:
                         raise EOFError(f"cut short within {info.name}")
                     return data
 
-            return _Entry(info.name, kind, info.size, info.offset, read)
+            return _ArchiveEntry(info.name, kind, info.size, info.offset, read)
 
         with damage_named():
             # A plain tar can be skipped through; the check sums of a compressed one are those of its module.

@@ -65,7 +65,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Record:
+class IndexEntry:
     """One line of the index: the micrograph, where it is stored, and what comes with it.
 
     Attributes:
@@ -205,7 +205,7 @@ class PackedSet(MicrographSet):
         """Where the pixels of an image lie, and their hash."""
         return self._record(image_id).stored
 
-    def _record(self, image_id: str) -> Record:
+    def _record(self, image_id: str) -> IndexEntry:
         if image_id not in self._records:
             raise DatasetError(f"{self.name} has no image {image_id!r}; it has {len(self._records)} images.")
         return self._records[image_id]
@@ -264,7 +264,7 @@ def read_manifest(folder: Path) -> PackManifest:
 _AGAIN = "delete its manifest.json and import, fetch, prepare or open the dataset again."
 
 
-def read_index(folder: Path, manifest: PackManifest) -> tuple[Record, ...]:
+def read_index(folder: Path, manifest: PackManifest) -> tuple[IndexEntry, ...]:
     """The index of a packed folder, after checking that it and the shards are those of the manifest.
 
     Sizes are checked here and hashes in ``verify_packed``: hashing every byte takes seconds.
@@ -287,7 +287,7 @@ def read_index(folder: Path, manifest: PackManifest) -> tuple[Record, ...]:
     return tuple(_record_of(line) for line in json.loads(data))
 
 
-def fingerprint(records: Sequence[Record]) -> str:
+def fingerprint(records: Sequence[IndexEntry]) -> str:
     """sha256 (hex) over ids, splits, groups and hashes, in the order of the ids.
 
     Truths are left out: what was measured may differ in its last digit from machine to machine.
@@ -304,7 +304,7 @@ def fingerprint(records: Sequence[Record]) -> str:
     return digest.hexdigest()
 
 
-def index_bytes(records: Sequence[Record]) -> bytes:
+def index_bytes(records: Sequence[IndexEntry]) -> bytes:
     """The index file; of mask, acquisitions and truth only what there is."""
     lines = []
     for record in records:
@@ -319,8 +319,8 @@ def index_bytes(records: Sequence[Record]) -> bytes:
     return canonical_json(lines)
 
 
-def _record_of(line: dict[str, Any]) -> Record:
+def _record_of(line: dict[str, Any]) -> IndexEntry:
     stored, mask = Stored(**line.pop("stored")), line.pop("mask", None)
     acquisitions = tuple(Stored(**scan) for scan in line.pop("acquisitions", ()))
     truth = line.pop("truth", None)
-    return Record(Micrograph(**line), stored, Stored(**mask) if mask else None, acquisitions, truth)
+    return IndexEntry(Micrograph(**line), stored, Stored(**mask) if mask else None, acquisitions, truth)

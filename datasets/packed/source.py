@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from srbench.datasets.base import DatasetSource, DatasetState, VerifyReport
+from srbench.datasets.base import DatasetSource, DatasetState, ImportReport, VerifyReport
+from srbench.datasets.download import Remote, RetryPolicy, download_all
 from srbench.datasets.packed.format import PackedSet, read_manifest
-from srbench.datasets.packed.writer import verify_packed
+from srbench.datasets.packed.writer import PackWriter, packing, verify_packed
 from srbench.utils.errors import DatasetError, DatasetMissing
+from srbench.utils.files import locked
 from srbench.utils.paths import dataset_folder
 from srbench.utils.progress import ProgressCallback, silent
 
@@ -18,9 +23,11 @@ class PackedSource(DatasetSource):
     Attributes:
         rules: raised whenever the same files would give other pixels, groups or splits; the version of a pack
             begins with it.
+        retry: how often and how long a download is tried.
     """
 
     rules: str = "1"
+    retry: RetryPolicy = RetryPolicy()
 
     @property
     def obtain(self) -> str:
@@ -80,6 +87,43 @@ class PackedSource(DatasetSource):
         """Hash every byte on disk and compare with the hashes taken when it was packed."""
         self.open()
         return verify_packed(self.folder, progress)
+
+    def packing(self, source: str) -> AbstractContextManager[PackWriter]:
+        """Pack this dataset; ``source`` says where the files came from."""
+        return packing(
+            self.folder,
+            name=self.card.name,
+            version=self.rules,
+            licence=self.card.licence,
+            terms=self.card.terms,
+            source=source,
+        )
+
+    def download_and_pack(
+        self,
+        remotes: Sequence[Remote],
+        pack: Callable[[], ImportReport],
+        progress: ProgressCallback,
+        *,
+        keep: bool = False,
+    ) -> ImportReport:
+        """Download what is missing and pack it, unless the dataset is on disk without a fault.
+
+        Args:
+            remotes: files, below ``downloads``.
+            pack: packs them.
+            progress: called while they arrive.
+            keep: whether the files stay after packing.
+        """
+        if self.intact():
+            packed = self.open()
+            return ImportReport(len(packed), packed.skipped, self.folder)
+        with locked(self.downloads):
+            download_all(remotes, progress, retry=self.retry)
+            report = pack()
+        if not keep:
+            shutil.rmtree(self.downloads, ignore_errors=True)
+        return report
 
     def intact(self, progress: ProgressCallback = silent) -> bool:
         """Whether it is on disk without a fault."""

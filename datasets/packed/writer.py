@@ -19,8 +19,8 @@ from srbench.datasets.packed.format import (
     ALIGNMENT,
     FORMAT,
     MANIFEST,
+    IndexEntry,
     PackManifest,
-    Record,
     Stored,
     fingerprint,
     index_bytes,
@@ -333,13 +333,13 @@ class PackWriter:
         number = str(len(self._shards) - 1)
         return Stored(number, offset, height, width, pixels.dtype.name, pixel_hash(pixels), channels)
 
-    def _record(self, image: Micrograph, shards: list[str]) -> Record:
+    def _record(self, image: Micrograph, shards: list[str]) -> IndexEntry:
         added = self._added[image.id]
 
         def named(stored: Stored) -> Stored:
             return replace(stored, shard=shards[int(stored.shard)])
 
-        return Record(
+        return IndexEntry(
             replace(
                 image,
                 channels=added.stored.channels,

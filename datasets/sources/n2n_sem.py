@@ -10,22 +10,21 @@ the HR image is the page with the least noise.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from srbench.datasets.base import DatasetCard, ImportReport, Micrograph, Split
-from srbench.datasets.download import Remote, RetryPolicy, download_all
+from srbench.datasets.download import Remote, RetryPolicy
 from srbench.datasets.images.archives import image_names, read_images
 from srbench.datasets.images.decode import BadImage, read_pages
 from srbench.datasets.images.stack import Stack, decode_stack, noise_level, shift_between
 from srbench.datasets.packed.source import PackedSource
-from srbench.datasets.packed.writer import PackWriter, packing
+from srbench.datasets.packed.writer import PackWriter
 from srbench.datasets.registry import register_dataset
 from srbench.utils.errors import DatasetError
-from srbench.utils.files import hash_file, locked
+from srbench.utils.files import hash_file
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 URL_VARIABLE = "SRBENCH_N2N_SEM_URL"
@@ -90,27 +89,18 @@ class N2nSem(PackedSource):
         Raises:
             DatasetError: it cannot be had, or is another file.
         """
-        if self.intact():
-            return ImportReport(len(self.open()), {}, self.folder)
         archive = self.downloads / ARCHIVE
-        with locked(self.downloads):
-            download_all([Remote(self.url, archive, SHA256)], progress, retry=self.retry)
-            report = self._pack(archive, f"{_URL} (sha256 {SHA256})", progress)
-        shutil.rmtree(self.downloads, ignore_errors=True)
-        return report
+
+        def pack() -> ImportReport:
+            return self._pack(archive, f"{_URL} (sha256 {SHA256})", progress)
+
+        return self.download_and_pack([Remote(self.url, archive, SHA256)], pack, progress)
 
     def _pack(self, container: Path, source: str, progress: ProgressCallback) -> ImportReport:
         skipped: dict[str, str] = {}
         names = image_names(container, skipped, _TIFF)
         images = []
-        with packing(
-            self.folder,
-            name=self.card.name,
-            version=self.rules,
-            licence=self.card.licence,
-            terms=self.card.terms,
-            source=source,
-        ) as writer:
+        with self.packing(source) as writer:
             for done, field in enumerate(_fields(container, names, skipped), start=1):
                 try:
                     images.append(self._add(field, writer, progress))

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from srbench.datasets.base import ImportReport, Micrograph, Split
-from srbench.datasets.download import Remote, RetryPolicy, download_all
+from srbench.datasets.download import Remote, RetryPolicy
 from srbench.datasets.images.archives import image_names, read_images
 from srbench.datasets.images.decode import BadImage, decode_bytes
 from srbench.datasets.packed.source import PackedSource
-from srbench.datasets.packed.writer import PackWriter, packing
+from srbench.datasets.packed.writer import PackWriter
 from srbench.utils.errors import DatasetError
-from srbench.utils.files import hash_file, locked, pixel_hash
+from srbench.utils.files import hash_file, pixel_hash
 from srbench.utils.paths import home
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
@@ -204,8 +203,6 @@ class PhotographSource(PackedSource):
         """
         if not self.photos.archives:
             return super().fetch(progress)
-        if self.intact():
-            return ImportReport(len(self.open()), {}, self.folder)
         remotes = [
             Remote(
                 f"{self.base_url.rstrip('/')}/{archive.file}" if self.base_url else archive.url,
@@ -215,15 +212,15 @@ class PhotographSource(PackedSource):
             )
             for archive in self.photos.archives
         ]
-        with locked(self.downloads):
-            download_all(remotes, progress, retry=self.retry)
-            source = "; ".join(f"{archive.url} (md5 {archive.md5})" for archive in self.photos.archives)
+        source = "; ".join(f"{archive.url} (md5 {archive.md5})" for archive in self.photos.archives)
+
+        def pack() -> ImportReport:
             report = self._pack([remote.path for remote in remotes], source, progress)
-        if self.photos.shared:
-            progress(f"{remotes[0].path} is kept: it holds other sets too. Delete it when done.")
-        else:
-            shutil.rmtree(self.downloads, ignore_errors=True)
-        return report
+            if self.photos.shared:
+                progress(f"{remotes[0].path} is kept: it holds other sets too. Delete it when done.")
+            return report
+
+        return self.download_and_pack(remotes, pack, progress, keep=self.photos.shared)
 
     def _containers(self, path: Path) -> list[Path]:
         """The folder or archive to read, or the published archives that lie in the folder."""
@@ -283,14 +280,7 @@ class PhotographSource(PackedSource):
         total = sum(len(part.files) for part in photos)
         if not total:
             raise self._nothing(containers[0])
-        with packing(
-            self.folder,
-            name=self.card.name,
-            version=self.rules,
-            licence=self.card.licence,
-            terms=self.card.terms,
-            source=source,
-        ) as writer:
+        with self.packing(source) as writer:
             packer = _PhotoPacker(self, writer)
             done = 0
             for container, part in zip(containers, photos, strict=True):

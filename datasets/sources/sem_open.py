@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +18,12 @@ from importlib import resources
 from pathlib import Path
 
 from srbench.datasets.base import DatasetCard, DatasetState, ImportReport, Micrograph, Split, VerifyReport
-from srbench.datasets.download import Remote, RetryPolicy, download_all
+from srbench.datasets.download import Remote, RetryPolicy
 from srbench.datasets.images.decode import BadImage, decode
 from srbench.datasets.packed.source import PackedSource
-from srbench.datasets.packed.writer import packing
 from srbench.datasets.registry import register_dataset
 from srbench.utils.errors import DatasetError
-from srbench.utils.files import locked, pixel_hash, sha256_file
+from srbench.utils.files import pixel_hash, sha256_file
 from srbench.utils.image import Pixels
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
@@ -100,7 +98,7 @@ def catalogue() -> Catalogue:
     Raises:
         DatasetError: its split is not the frozen one.
     """
-    raw = json.loads(resources.files("srbench.datasets").joinpath("sem_open.json").read_bytes())
+    raw = json.loads(resources.files("srbench.datasets.sources").joinpath("sem_open.json").read_bytes())
     images = tuple(CatalogueImage(**image) for image in raw["images"])
     manifest = Catalogue(raw["version"], raw["sources"], images)
     lines = "".join(f"{image.id}\t{image.group}\t{image.split}\n" for image in manifest.included)
@@ -172,8 +170,6 @@ class SemOpen(PackedSource):
         Raises:
             DatasetError: some files could not be had, or have other content; run it again to go on.
         """
-        if self.intact():
-            return ImportReport(len(catalogue().included), catalogue().dropped, self.folder)
         files = {
             image.id: self.downloads / f"{image.id}{Path(image.path).suffix}"
             for image in catalogue().included
@@ -181,11 +177,7 @@ class SemOpen(PackedSource):
         remotes = [
             Remote(self._url(image), files[image.id], image.source_sha256) for image in catalogue().included
         ]
-        with locked(self.downloads):
-            download_all(remotes, progress, retry=self.retry)
-        report = self._pack(files, progress)
-        shutil.rmtree(self.downloads, ignore_errors=True)
-        return report
+        return self.download_and_pack(remotes, lambda: self._pack(files, progress), progress)
 
     def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
         """Hash every byte on disk and compare with the packaged manifest."""
@@ -208,14 +200,8 @@ class SemOpen(PackedSource):
     def _pack(self, files: Mapping[str, Path], progress: ProgressCallback) -> ImportReport:
         manifest = catalogue()
         problems: list[str] = []
-        with packing(
-            self.folder,
-            name=self.card.name,
-            version=manifest.version,
-            licence=self.card.licence,
-            terms=self.card.terms,
-            source="GitHub: " + ", ".join(sorted(source["repo"] for source in manifest.sources.values())),
-        ) as writer:
+        repositories = sorted(source["repo"] for source in manifest.sources.values())
+        with self.packing(f"GitHub: {', '.join(repositories)}") as writer:
             for done, image in enumerate(manifest.included, start=1):
                 try:
                     writer.add(image.id, _read(files[image.id], image))

@@ -5,14 +5,14 @@ for tests. ``pixels`` is the noise-free image; ``acquisition`` a noisy scan of i
 need of its geometry. The hashes of all images are packaged; an image that differs is refused.
 
 Each scene has small features of half to one and a half LR pixels at x4, and lamellae that no LR can hold
-(``twin`` has them in the opposite phase, with the same LR).
+(``opposite_phase`` gives the image with the others, of the same LR).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 HASHES = Path(__file__).with_name("sem_synthetic.json")
 LICENCE = "CC0-1.0"
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
@@ -193,8 +194,7 @@ class SyntheticSource(DatasetSource):
             for suite in _published()["suites"].values()
             for image_id, entry in suite["images"].items()
         ]
-        for _ in _in_processes(_render_quietly, work, workers, "scenes", progress):
-            pass
+        _in_processes(_render, work, workers, "scenes", progress)
         return ImportReport(len(work), folder=home() / "cache" / "sem_synthetic")
 
     def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
@@ -204,34 +204,35 @@ class SyntheticSource(DatasetSource):
             for name in sorted(_published()["suites"])
             for image in self.open(name).images
         ]
-        differing = _in_processes(_described_differences, work, None, "verify sem_synthetic", progress)
+        differing = _in_processes(_named_differences, work, None, "verify sem_synthetic", progress)
         return VerifyReport(len(work), {name: problem for name, problem in differing if problem})
 
 
 def _in_processes(
-    function: Callable[..., Result],
-    work: Sequence[tuple[Any, ...]],
+    function: Callable[[Argument], Result],
+    work: Sequence[Argument],
     workers: int | None,
     label: str,
     progress: ProgressCallback,
-) -> Iterator[Result]:
-    """``function(*arguments)`` of each entry, on all cores, as they finish."""
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from multiprocessing import get_context
+) -> list[Result]:
+    """``function`` of each entry, on all cores."""
+    from srbench.utils.parallel import ProcessPool
 
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(function, *arguments) for arguments in work]
-        for done, job in enumerate(as_completed(jobs), start=1):
-            yield job.result()
-            progress(ProgressEvent(label, done, len(jobs), "images"))
+    results = []
+    with ProcessPool(function, workers) as pool:
+        for _, result in pool.map((None, entry) for entry in work):
+            results.append(result)
+            progress(ProgressEvent(label, len(results), len(work), "images"))
+    return results
 
 
-def _render_quietly(image_id: str, entry: Mapping[str, Any], size: int) -> None:
+def _render(scene: tuple[str, Mapping[str, Any], int]) -> None:
     """In a worker: the scene itself need not travel."""
-    stored_or_rendered(image_id, entry, size)
+    stored_or_rendered(*scene)
 
 
-def _described_differences(opened: SyntheticSet, image_id: str) -> tuple[str, str]:
+def _named_differences(scene: tuple[SyntheticSet, str]) -> tuple[str, str]:
+    opened, image_id = scene
     suite = opened.name.partition(":")[2] or "default"
     return f"{suite}/{image_id}", differences(opened, image_id)
 

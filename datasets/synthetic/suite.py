@@ -96,6 +96,7 @@ class SyntheticScene:
         return insert(self._unpatched[0], self._stream(LAMELLAE))
 
     def _signal(self, scene: Scene) -> Array:
+        """What the detector sees of a scene, before the grey levels are chosen."""
         grid = FineGrid(self.size)
         return detector_signal(scene.layers(grid), scene.optics, grid, self._stream(SURFACE))
 

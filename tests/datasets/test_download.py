@@ -119,6 +119,7 @@ def test_failures_are_named_and_lose_nothing_else(server, tmp_path):
     check(tmp_path)
 
 
+@pytest.mark.slow
 def test_several_at_a_time_but_not_more_than_asked(server, tmp_path):
     server.script = {path: ["stall"] for path in CONTENT}
     with pytest.raises(DatasetError):
@@ -341,6 +342,7 @@ def test_a_server_that_is_closed_for_long_is_not_waited_for(server, tmp_path):
         download_all(remotes(server, tmp_path, ["/file1"]), retry=QUICK)
 
 
+@pytest.mark.slow
 def test_a_server_that_always_truncates_is_outlived_while_it_brings_something(server, tmp_path):
     """Four broken connections in a row with two attempts allowed: each brought more than a megabyte."""
     body = bytes(range(256)) * 4096 * 26
@@ -410,6 +412,7 @@ def test_an_interrupted_call_ends_at_once_and_keeps_what_arrived(server, tmp_pat
     check(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_bytes_are_right_whatever_the_server_does(server, tmp_path):
     """Forty files against seeded sequences of every misbehaviour that may pass."""
     dice = random.Random(5)
@@ -433,6 +436,7 @@ def test_the_bytes_are_right_whatever_the_server_does(server, tmp_path):
     assert len(list(tmp_path.iterdir())) == len(bodies)
 
 
+@pytest.mark.slow
 def test_what_downloads_nothing_does_not_load_the_http_client():
     code = (
         "import sys; from srbench.datasets import list_datasets; list_datasets(); "

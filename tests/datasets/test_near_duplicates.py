@@ -41,6 +41,7 @@ def further(grey):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -58,6 +59,7 @@ def test_repetitions_are_found_and_different_fields_are_not_merged(scenes, name)
     assert found.largest == 2 and found.agreeing == 5 and not found.tightened
 
 
+@pytest.mark.slow
 def test_featureless_frames_are_not_merged():
     generator = np.random.default_rng(0)
     down, right = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
@@ -87,6 +89,7 @@ def test_too_small_or_coloured(shape):
         descriptor(np.zeros(shape, np.uint8))
 
 
+@pytest.mark.slow
 def test_agreement_is_the_correlation_of_the_overlap_at_the_best_shift(scenes):
     whole = thumbnail(scenes[0])
     for down, right in ((0, 0), (3, -5), (-8, 8)):
@@ -112,6 +115,7 @@ def test_products_of_descriptors_are_exact(seed):
     assert abs(np.linalg.norm(one.astype(float)) - 4000) < 10
 
 
+@pytest.mark.slow
 def test_candidates_do_not_depend_on_tiles(scenes, monkeypatch):
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(90, 96))
@@ -142,6 +146,7 @@ def chain(length):
     ]
 
 
+@pytest.mark.slow
 def test_chains_are_broken_up_at_higher_thresholds():
     images = chain(60)
     loose = grouped(images, most=60)
@@ -155,12 +160,14 @@ def test_chains_are_broken_up_at_higher_thresholds():
         assert len(set(loose.labels[tight.labels == label].tolist())) == 1
 
 
+@pytest.mark.slow
 def test_a_large_group_of_true_repetitions_stays_whole(scenes):
     images = [scenes[0]] * 30 + scenes[1:5]
     found = grouped(images, most=10)
     assert found.largest == 30 and [item[2] for item in found.tightened] == [1, 1]
 
 
+@pytest.mark.slow
 def test_threads_do_not_change_the_groups(scenes):
     images = [*scenes[:6], *(nffa_archives.near_duplicates(grey, 1)["gamma"] for grey in scenes[:6])]
     descriptors = np.array([descriptor(image) for image in images])
@@ -171,6 +178,7 @@ def test_threads_do_not_change_the_groups(scenes):
     assert labels[0] == labels[1]
 
 
+@pytest.mark.slow
 def test_groups_do_not_depend_on_the_order(scenes):
     images = [*scenes[:8], *(nffa_archives.near_duplicates(grey, 1)["shift"] for grey in scenes[:8])]
     order = np.random.default_rng(0).permutation(16)
@@ -179,6 +187,7 @@ def test_groups_do_not_depend_on_the_order(scenes):
     assert pairs == {(order[i], order[j]) for i in range(16) for j in range(16) if mixed[i] == mixed[j]}
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_square_of_the_images():
     def peak(count):
         vectors = np.random.default_rng(0).normal(size=(count, 96))
@@ -194,6 +203,7 @@ def test_memory_does_not_grow_with_the_square_of_the_images():
     assert peak(6000) < peak(1500) + (8 << 20)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not REAL.is_dir(), reason="set SRBENCH_TEST_SEM_OPEN to the folder of the real micrographs"
 )

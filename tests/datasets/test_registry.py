@@ -19,6 +19,7 @@ def test_names_and_cards():
     assert all(card.title and card.summary and card.licence for card in cards.values())
 
 
+@pytest.mark.slow
 def test_listing_imports_nothing_heavy(tmp_path):
     code = (
         "import sys, srbench.datasets as d; d.list_datasets()\n"
@@ -42,7 +43,7 @@ def test_a_name_belongs_to_one_file(monkeypatch):
 
     Other.__module__ = "elsewhere"
     with pytest.raises(
-        DatasetError, match=r"registered twice: by srbench\.datasets\.sem_open and by elsewhere"
+        DatasetError, match=r"registered twice: by srbench\.datasets\.sources\.sem_open and by elsewhere"
     ):
         registry.register_dataset(Other)
 

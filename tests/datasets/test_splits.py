@@ -31,6 +31,7 @@ def images_of(categories):
     ]
 
 
+@pytest.mark.slow
 @given(CATEGORIES, st.randoms())
 def test_the_order_does_not_matter(categories, random):
     images = images_of(categories)
@@ -39,6 +40,7 @@ def test_the_order_does_not_matter(categories, random):
     assert split_images(images) == expected
 
 
+@pytest.mark.slow
 @given(CATEGORIES)
 def test_shares_of_every_category(categories):
     images = images_of(categories)
@@ -59,6 +61,7 @@ def test_shares_of_every_category(categories):
         assert found["train"] > 0
 
 
+@pytest.mark.slow
 @given(st.lists(st.just(1), min_size=20, max_size=400))
 def test_groups_of_one_image_give_the_shares_exactly(sizes):
     found = Counter(split_images(images_of({"Tips": sizes})).values())
@@ -93,6 +96,7 @@ def test_few_groups(groups, expected):
     assert Counter(split_images(images_of({"A": [1] * groups})).values()) == expected
 
 
+@pytest.mark.slow
 def test_seeds_give_other_splits_and_other_interpreters_the_same():
     images = images_of({"Tips": [1] * 60})
     assert split_images(images) != split_images(images, seed=2)

@@ -1,6 +1,6 @@
 """Tools for who changes the synthetic scenes: their file of hashes, and a picture of them.
 
-    python tests/helpers/synthetic_tools.py freeze datasets/sem_synthetic.json
+    python tests/helpers/synthetic_tools.py freeze datasets/sources/sem_synthetic.json
     python tests/helpers/synthetic_tools.py sheet docs/sem_synthetic.png --real path/to/sem-open
 
 ``freeze`` after a change of truth or to add a kind; raise ``suite.VERSION`` first if pixels shall change.
@@ -84,14 +84,14 @@ def contact_sheet(real: Path | None = None) -> Picture:
     Raises:
         DatasetError: a file of ``REAL`` is not in the folder.
     """
+    micrographs = [_read(real / name) for name in REAL] if real is not None else []
     kinds = tuple(scene_kinds())
     scenes = [SyntheticScene(kind, SHOWN.get(kind, 0), 384) for kind in kinds]
     clean = [scene.pixels() for scene in scenes]
     noisy = [noisy_scan(image, s.kind.name, s.index, 0) for image, s in zip(clean, scenes, strict=True)]
     rows = _rows(clean, [f"{kind}, noise-free" for kind in kinds])
     rows += _rows(noisy, [f"{kind}, acquisition" for kind in kinds])
-    if real is not None:
-        rows += _rows([_read(real / name) for name in REAL], [f"real: {Path(n).stem[:20]}" for n in REAL])
+    rows += _rows(micrographs, [f"real: {Path(name).stem[:20]}" for name in REAL[: len(micrographs)]])
     return np.vstack(rows)
 
 

@@ -1,13 +1,19 @@
-"""Workers: results in order, little read ahead, failures told; nothing waits for a process that is gone."""
+"""The process pool: results in order, little read ahead, failures raised, no process left behind."""
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import zlib
+from pathlib import Path
 
+import psutil
 import pytest
 
+from srbench.datasets.sources.nffa.b2share import parse_id
 from srbench.utils.errors import DatasetError
-from srbench.utils.parallel import in_order, processes
+from srbench.utils.parallel import ProcessPool
 
 
 def numbered(count, seen=None, fail_at=None):
@@ -19,51 +25,81 @@ def numbered(count, seen=None, fail_at=None):
         yield number, bytes([number]) * (1 + 40_000 * (number % 5))
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_results_come_in_order(count):
-    with processes(zlib.crc32, count) as workers:
-        found = list(in_order(workers, numbered(40)))
-    assert found == [(number, zlib.crc32(data)) for number, data in numbered(40)]
+COUNTS = [1, pytest.param(2, marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_inputs_are_read_only_a_little_ahead(count):
-    seen = []
-    with processes(zlib.crc32, count) as workers:
-        for number, _ in in_order(workers, numbered(60, seen)):
-            assert len(seen) <= number + workers.most <= number + 6
+@pytest.mark.parametrize("count", COUNTS)
+def test_results_come_in_order_and_inputs_are_read_only_a_little_ahead(count):
+    seen, results = [], []
+    with ProcessPool(zlib.crc32, count) as pool:
+        for number, result in pool.map(numbered(60, seen)):
+            assert len(seen) <= number + pool.ahead <= number + 6
+            results.append((number, result))
+        processes = [] if pool._executor is None else list(pool._executor._processes.values())
+    assert results == [(number, zlib.crc32(data)) for number, data in numbered(60)]
+    assert [process.exitcode for process in processes] == [0] * (count if count > 1 else 0)
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", COUNTS)
 def test_what_came_before_a_failure_is_given_first(count):
-    found = []
-    with processes(zlib.crc32, count) as workers, pytest.raises(DatasetError, match="damaged"):
-        for number, _ in in_order(workers, numbered(60, fail_at=23)):
-            found.append(number)
-    assert found == list(range(23))
+    results = []
+    with ProcessPool(zlib.crc32, count) as pool, pytest.raises(DatasetError, match="damaged"):
+        for number, _ in pool.map(numbered(60, fail_at=23)):
+            results.append(number)
+    assert results == list(range(23))
 
 
-def test_an_exception_in_a_process_is_raised_here():
-    with processes(bytes.decode, 2) as workers:
-        assert workers.submit(b"fine").result() == "fine"
-        with pytest.raises(RuntimeError, match="UnicodeDecodeError in a worker process"):
-            workers.submit(b"\xff").result()
-        assert workers.submit(b"still there").result() == "still there"
+@pytest.mark.slow
+def test_an_exception_in_a_process_is_raised_here_and_no_file_is_left(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with ProcessPool(bytes.decode, 2) as pool:
+        assert list(pool.map([(0, b"fine")])) == [(0, "fine")]
+        with pytest.raises(RuntimeError, match="UnicodeDecodeError"):
+            list(pool.map([(0, b"\xff")]))
+        assert list(pool.map([(0, b"still there")])) == [(0, "still there")]
+    with ProcessPool(parse_id, 2) as pool, pytest.raises(DatasetError, match="no record"):
+        list(pool.map([(0, "?")]))
+    assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [10, 5_000_000])
-def test_dead_processes_are_told_whatever_is_on_the_way(size):
-    with processes(zlib.crc32, 2) as workers:
-        assert workers.submit(b"x").result() == zlib.crc32(b"x")
-        for process in workers._processes:
+def test_dead_processes_raise_whatever_is_on_the_way(size):
+    with ProcessPool(bytes, 2) as pool:
+        assert list(pool.map([(0, b"x")])) == [(0, b"x")]
+        results = pool.map((number, bytes(size)) for number in range(40))
+        next(results)
+        for process in list(pool._executor._processes.values()):
             os.kill(process.pid, signal.SIGKILL)
-        for _ in range(4):
-            with pytest.raises(DatasetError, match="died"):
-                workers.submit(bytes(size)).result()
+        with pytest.raises(DatasetError, match="died"):
+            list(results)
+        with pytest.raises(DatasetError, match="died"):
+            list(pool.map([(0, bytes(size))]))
 
 
-def test_processes_end_when_they_are_not_needed():
-    with processes(zlib.crc32, 2) as workers:
-        started = list(workers._processes)
-        assert all(process.is_alive() for process in started)
-    assert [process.exitcode for process in started] == [0, 0]
+KILLED = """
+import os, signal, zlib
+from srbench.utils.parallel import ProcessPool
+if __name__ == "__main__":
+    with ProcessPool(zlib.crc32, 2) as pool:
+        list(pool.map([(n, b"x") for n in range(40)]))
+        print(*pool._executor._processes, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_processes_and_files_end_with_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    with subprocess.Popen(
+        [sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        alive = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+        parent.wait()
+    _, alive = psutil.wait_procs(alive, timeout=20)
+    assert len(pids) == 2 and alive == []
+    assert list(Path(tmp_path / "tmp").iterdir()) == []

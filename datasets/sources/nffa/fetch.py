@@ -27,7 +27,7 @@ from srbench.datasets.sources.nffa.b2share import B2Share, Listing, RecordUnavai
 from srbench.datasets.sources.nffa.releases import CLASSES, V2, Identity, Source, Tar, identify
 from srbench.utils.errors import DatasetError
 from srbench.utils.files import FileHash, hash_file, locked, read_checksummed, write_checksummed
-from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
+from srbench.utils.progress import ProgressCallback, ProgressEvent, human_bytes, silent
 
 INVENTORY = "archives.json"
 # The pack holds the frames above their databars, grey and not compressed: 14.5 GB for 13.6 GB of JPEG.
@@ -225,11 +225,6 @@ def verify_archives(
     return len(contents), problems
 
 
-def in_words(count: float) -> str:
-    """``13.6 GB`` or ``49.3 MB``."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
 @dataclass(frozen=True)
 class FetchRequest:
     """What to fetch, and where to.
@@ -371,16 +366,16 @@ def _check_room(request: FetchRequest, tars: Mapping[str, Tar]) -> None:
     free = shutil.disk_usage(request.archives).free
     if missing + pack <= free:
         return
-    both = f" and about {in_words(pack)} for the prepared data" if pack else ""
+    both = f" and about {human_bytes(pack)} for the prepared data" if pack else ""
     alone = (
         f" The download alone would fit: srbench data fetch {request.name} --no-prepare."
         if pack and missing <= free
         else ""
     )
     raise DatasetError(
-        f"The disk of {request.folder} has {in_words(free)} free; {in_words(missing)} are needed for the tars"
-        f"{both}. Nothing was downloaded. Free some space, or set SRBENCH_HOME to a folder on a larger "
-        f"disk.{alone}"
+        f"The disk of {request.folder} has {human_bytes(free)} free; {human_bytes(missing)} are needed for "
+        f"the tars{both}. Nothing was downloaded. Free some space, or set SRBENCH_HOME to a folder on a "
+        f"larger disk.{alone}"
     )
 
 

@@ -40,14 +40,14 @@ from srbench.datasets.packed.writer import SHARD_BYTES, Definition, PackWriter, 
 from srbench.datasets.splits import check_groups, split_hash, split_images
 from srbench.utils.errors import DatasetError
 from srbench.utils.files import canonical_json, locked, pixel_hash, write_bytes
-from srbench.utils.image import Pixels
-from srbench.utils.parallel import ProcessPool, in_order, processes
+from srbench.utils.parallel import ProcessPool
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 STAGING = ".staging"
 SUMMARY = "preparation.json"
-# Raised whenever the same tars would give another pack, beside the rules of the steps.
-_RULES = "1"
+# Each is raised with its part: whenever the same tars would give another pack, the same bytes other pixels.
+_PACK_RULES = "1"
+FRAME_RULES = "1"
 _LIMITS = Limits(member_bytes=1 << 26)
 # The digit in ``L<digit>_<32 hex>.jpg``, as measured on version 2.0 of the set.
 DIGITS: Mapping[str, int] = {
@@ -63,17 +63,15 @@ DIGITS: Mapping[str, int] = {
     "Fibres": 9,
 }
 
-# Raised whenever the same bytes would give other pixels.
-FRAME_RULES = "1"
 MULTIPLE = 12
-# Rows of a frame of this height: of the blanket cut, from which bars are searched, between bar and cut.
-_HEIGHT = 768
-_BLANKET = 624
-_SEARCH_FROM = 512
-_MARGIN = 8
+# Rows of a frame of 768: of the blanket cut, from which bars are searched, between bar and cut.
+_FRAME_ROWS = 768
+_BLANKET_ROW = 624
+_SEARCH_FROM_ROW = 512
+_MARGIN_ROWS = 8
 _BRIGHT, _BRIGHT_SHARE, _BRIGHT_ROWS = 240, 0.6, 3
 # Chroma of the bar's logo reaches up to a block of 16 rows above it, faintly.
-_FAINT = 16
+_FAINT_CHROMA = 16
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def prepare_nffa(
 
 
 def _rules() -> str:
-    return f"{_RULES}.{FRAME_RULES}.{near_duplicates.RULES}"
+    return f"{_PACK_RULES}.{FRAME_RULES}.{near_duplicates.RULES}"
 
 
 def _packed_already(folder: Path, definition: Definition) -> PackManifest | None:
@@ -163,7 +161,7 @@ def _stage_all(
     """Stage every archive; what is wrong with one is raised after the others are done."""
     sizes = {archive.category: archive.path.stat().st_size for archive in archives}
     done, problems = 0, []
-    with processes(examine, workers) as pool:
+    with ProcessPool(examine, workers) as pool:
         for archive in archives:
             category, size = archive.category, sizes[archive.category]
             key = {"category": category, "md5": archive.md5, "size": str(size), "rules": _rules()}
@@ -185,7 +183,7 @@ def _stage_all(
         )
 
 
-def _stage(archive: ClassArchive, staging: Staging, pool: ProcessPool[Examined]) -> Iterator[int]:
+def _stage(archive: ClassArchive, staging: Staging, pool: ProcessPool[bytes, Examined]) -> Iterator[int]:
     """Stage the members that are not staged yet; gives positions in the archive as it proceeds."""
     if staging.complete:
         return
@@ -194,7 +192,7 @@ def _stage(archive: ClassArchive, staging: Staging, pool: ProcessPool[Examined])
     stream = members(archive.path, refused, select=lambda name: name not in done, limits=_LIMITS)
     inputs = (((member.name, member.position), member.data) for member in stream)
     try:
-        for (member, position), examined in in_order(pool, inputs):
+        for (member, position), examined in pool.map(inputs):
             staging.add(
                 Staged(member, examined.reason, None, examined.descriptor, examined.notes),
                 examined.pixels,
@@ -267,7 +265,7 @@ def read_frame(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN
         raise BadImage("something like a databar, or a nearly white band of 12 rows, is left after the cut")
     if notes and array.ndim == 3:
         spread = above[..., :3].max(axis=2).astype(np.int32) - above[..., :3].min(axis=2)
-        coloured = int((spread > _FAINT).sum())
+        coloured = int((spread > _FAINT_CHROMA).sum())
         note = f"{coloured:,} coloured pixels above the cut, converted to BT.601 luma"
         notes = (note,) if coloured else ()
     # A copy: what is left of a plain grey file is a part of a larger array.
@@ -283,15 +281,15 @@ def cut_row(pixels: Pixels) -> int:
     height above, since JPEG smears the edge. What was measured of both is in docs/datasets.md.
     """
     height = int(pixels.shape[0])
-    margin = -(-_MARGIN * height // _HEIGHT)
+    margin = -(-_MARGIN_ROWS * height // _FRAME_ROWS)
     bar = find_databar(pixels)
     tops = [row for row in (bar.top if bar else None, _first_bright(pixels)) if row is not None]
-    return max(min([height * _BLANKET // _HEIGHT, *(top - margin for top in tops)]), 0)
+    return max(min([height * _BLANKET_ROW // _FRAME_ROWS, *(top - margin for top in tops)]), 0)
 
 
 def _first_bright(pixels: Pixels) -> int | None:
     """The first of three rows running that are mostly near white, in the part where bars begin."""
-    first = pixels.shape[0] * _SEARCH_FROM // _HEIGHT
+    first = pixels.shape[0] * _SEARCH_FROM_ROW // _FRAME_ROWS
     limit = _BRIGHT if pixels.dtype == np.uint8 else _BRIGHT * 257
     bright = (pixels[first:] > limit).mean(axis=1) > _BRIGHT_SHARE
     runs = np.convolve(bright, np.ones(_BRIGHT_ROWS), "valid") == _BRIGHT_ROWS
@@ -352,7 +350,9 @@ class _Packing:
             self._adopt(writer)
             summary = _summary(micrographs, clusters, self.skipped)
             write_bytes(self.folder / SUMMARY, canonical_json(summary))
-            return writer.finish(micrographs, skipped=self.skipped, notes=self._notes())
+            notes = {image.id: "; ".join([*image.staged.notes, *_label_note(image)]) for image in self.images}
+            notes = {image_id: note for image_id, note in notes.items() if note}
+            return writer.finish(micrographs, skipped=self.skipped, notes=notes)
 
     def _staged(self) -> Iterator[_Image]:
         for archive in self.archives:
@@ -377,7 +377,7 @@ class _Packing:
                 by_id[image.id] = by_hash[image.stored.sha256] = image
         return list(by_id.values())
 
-    def _cluster(self, progress: ProgressCallback) -> near_duplicates.Clusters:
+    def _cluster(self, progress: ProgressCallback) -> near_duplicates.DuplicateGroups:
         joined = b"".join(image.staged.descriptor for image in self.images)
         descriptors = np.frombuffer(joined, "<i2").reshape(-1, near_duplicates.DIMENSIONS)
 
@@ -396,10 +396,6 @@ class _Packing:
                 if inside:
                     writer.adopt(shard, inside)
 
-    def _notes(self) -> Mapping[str, str]:
-        notes = {image.id: "; ".join([*image.staged.notes, *_label_note(image)]) for image in self.images}
-        return {image_id: note for image_id, note in notes.items() if note}
-
 
 def _source(archive: ClassArchive, member: str) -> str:
     return f"{archive.path.name}:{member}"
@@ -417,7 +413,7 @@ def _label_note(image: _Image) -> list[str]:
 
 def _summary(
     images: Sequence[Micrograph],
-    clusters: near_duplicates.Clusters,
+    clusters: near_duplicates.DuplicateGroups,
     skipped: Mapping[str, str],
 ) -> Mapping[str, Any]:
     """Counts for ``preparation.json``."""

@@ -128,7 +128,7 @@ CSM_SR = Source(
 V2_RECORD = Source(Record("100% SEM Dataset v2.0", ("zja8y-53j14", "80df8606fcdb4b2bae1656f0dc6db8ba")), V2)
 OLDER_RECORD = Source(Record("100% SEM Dataset", ("862nr-cn036", "f1aa0f5ad38c456eaf7b04d47a65af53")), OLDER)
 MAJORITY = Source(Record("Majority SEM Dataset", ("e344a8afef08463a855ada08aadbf352",)), None)
-KNOWN = (CSM_SR, V2_RECORD, OLDER_RECORD, MAJORITY)
+RECORDS = (CSM_SR, V2_RECORD, OLDER_RECORD, MAJORITY)
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def release_of(category: str, md5: str) -> Release | None:
 
 def known_source(record: str) -> Source:
     """The record with an identifier, with all that is known of it."""
-    for source in KNOWN:
+    for source in RECORDS:
         if record in source.record.ids:
             return source
     return Source(Record("named by the user", (record,)), None)

@@ -22,7 +22,6 @@ from srbench.datasets.sources.nffa.fetch import (
     Inventory,
     fetch_archives,
     hash_tars,
-    in_words,
     inventory_entries,
     locate,
     read_inventory,
@@ -32,9 +31,9 @@ from srbench.datasets.sources.nffa.fetch import (
 from srbench.datasets.sources.nffa.releases import (
     CLASSES,
     CSM_SR,
-    KNOWN,
     MAJORITY,
     OLDER_RECORD,
+    RECORDS,
     V2,
     V2_RECORD,
     Source,
@@ -44,9 +43,7 @@ from srbench.datasets.sources.nffa.releases import (
 from srbench.utils.errors import DatasetError, DatasetMissing
 from srbench.utils.files import locked
 from srbench.utils.paths import dataset_folder
-from srbench.utils.progress import ProgressCallback, silent
-
-# The base of the four NFFA-EUROPE SEM sets: fetched or imported tars, prepared, opened, verified.
+from srbench.utils.progress import ProgressCallback, human_bytes, silent
 
 LICENCE = "CC-BY-4.0"
 TERMS = (
@@ -96,7 +93,7 @@ class NffaSource(DatasetSource):
             DatasetError: no identifier of a record, or the record of another set.
         """
         source = known_source(parse_id(record))
-        if source in KNOWN and source not in self.accepted:
+        if source in RECORDS and source not in self.accepted:
             raise DatasetError(
                 f'Record {record} is "{source.record.title}", which is not {self.card.name}. Type: '
                 f"srbench data fetch {'sem_majority' if source is MAJORITY else 'sem_100'}"
@@ -284,7 +281,7 @@ def _no_longer_needed(inventory: Inventory) -> str:
     ours = [archive for archive in inventory.archives if archive.downloaded]
     if not ours:
         return "The tars are no longer needed by srbench; they are where you keep them."
-    size = in_words(sum(archive.size for archive in ours))
+    size = human_bytes(sum(archive.size for archive in ours))
     return f"The tars in {ours[0].path.parent} may be deleted now; that frees {size}."
 
 

@@ -15,6 +15,7 @@ from srbench.datasets.degrade.noise import GAUSSIAN_DOSE, SPREAD_NODES, DoseNois
 GREYS = [0.0, 0.003, 0.1, 0.3333, 0.5, 0.8, 0.97, 1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pedestal", [0.0, 0.15])
 @pytest.mark.parametrize("read", [0.0, 0.05])
 @pytest.mark.parametrize("dose", [3.0, 20.0, 60.0, 400.0])

@@ -87,6 +87,7 @@ def shrunk_line(line, scale):
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_bicubic_legacy_is_two_rounded_passes_over_replicated_lines(scale):
     for pixels in pictures(scale):
@@ -103,6 +104,7 @@ def test_bicubic_legacy_shrinks_down_the_columns_first():
     assert not torch.equal(lr(as_tensor(pixels), 3), lr(as_tensor(pixels.T.copy()), 3).mT)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(scale=st.sampled_from([2, 3, 4]), rows=st.integers(1, 9), seed=st.integers(0, 99), dark=st.booleans())
 def test_replicated_borders_need_the_size_of_the_image_only_at_its_edge(scale, rows, seed, dark):

@@ -55,6 +55,7 @@ def any_settings(draw):
     return card, given_ones
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=300, deadline=None)
 @given(case=any_settings(), order=st.randoms(use_true_random=False))
 def test_ids_round_trip_and_the_order_of_settings_does_not_matter(case, order):

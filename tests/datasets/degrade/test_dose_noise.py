@@ -20,6 +20,7 @@ def field(level, size=(256, 256)):
     return torch.full((1, 1, *size), level / 255.0, dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dose", DOSES)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", ["sem_pixel", "sem_defocus"])

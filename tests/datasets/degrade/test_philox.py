@@ -44,6 +44,7 @@ def test_published_vectors(counter, key, expected):
     assert tuple(word.item() for word in philox(words(counter), words(key))) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(counter=st.tuples(WORD, WORD, WORD, WORD), key=st.tuples(WORD, WORD))
 def test_int64_operations_are_those_of_unbounded_integers(counter, key):
@@ -84,6 +85,7 @@ def assert_uniform(sample):
     assert 1e-4 < stats.chisquare(observed).pvalue < 1 - 1e-4
 
 
+@pytest.mark.slow
 def test_numbers_are_uniform_over_pixels_keys_and_channels():
     assert_uniform(numbers()[0])
     assert_uniform(numbers()[1])
@@ -92,6 +94,7 @@ def test_numbers_are_uniform_over_pixels_keys_and_channels():
     assert_uniform(numbers()[0].double().mul(2**20).frac())  # the lower bits too
 
 
+@pytest.mark.slow
 def test_pairs_are_uniform_on_the_square():
     """Neighbours, channels, neighbouring keys, the two numbers of a pixel, and streams are independent."""
     field = numbers(shape=(2, 2, 256, 256))
@@ -116,6 +119,7 @@ def test_pairs_are_uniform_on_the_square():
         assert abs(correlation) < 4 / math.sqrt(a.numel()), name
 
 
+@pytest.mark.slow
 def test_the_spectrum_of_the_numbers_is_white():
     normal = torch.special.ndtri(numbers(key=4)[0, 0, 0]).numpy()
     power = np.abs(np.fft.fft2(normal)) ** 2 / normal.size
@@ -126,6 +130,7 @@ def test_the_spectrum_of_the_numbers_is_white():
     assert power.max() < math.log(power.size / 2) + 12  # no line: the maximum of exponential variables
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     top=st.integers(-20, 40),

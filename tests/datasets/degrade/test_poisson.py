@@ -28,6 +28,7 @@ def near_a_step(counts, mean, u, tolerance=1e-12):
     return np.abs(steps - u).min(0) < tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", MEANS)
 def test_counts_are_scipys_quantiles(mean):
     u = every_part_of_the_interval()
@@ -38,6 +39,7 @@ def test_counts_are_scipys_quantiles(mean):
     assert differing.mean() < 0.02
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(mean=st.floats(0, 3000), u=st.floats(2.0**-54, 1 - 2.0**-53))
 def test_the_count_is_the_first_that_reaches_the_uniform_number(mean, u):
@@ -55,6 +57,7 @@ def test_means_of_one_tensor_may_differ_as_they_like():
     assert near_a_step(expected[differing], mean.numpy()[differing], u.numpy()[differing]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", MEANS)
 def test_the_search_that_other_devices_use_gives_the_same(mean):
     u = every_part_of_the_interval()
@@ -64,6 +67,7 @@ def test_the_search_that_other_devices_use_gives_the_same(mean):
     assert near_a_step(fast.numpy()[differing], mean, u.numpy()[differing]).all()
 
 
+@pytest.mark.slow
 def test_the_expansion_is_never_further_off_than_it_says():
     """Against SciPy's gamma function; above the median its complement, for float64 ends next to 1."""
     normal = torch.linspace(-7, 7, 1401, dtype=torch.float64)
@@ -78,6 +82,7 @@ def test_the_expansion_is_never_further_off_than_it_says():
             assert (sign * (gammainc(bound, mean) - rest)[large] >= -1e-9 * rest[large] - 1e-16).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", [0.3, 3.0, 9.0, 60.0, 600.0])
 def test_counts_are_distributed_as_poisson_said(mean):
     zero = torch.zeros(400_000, dtype=torch.int64)

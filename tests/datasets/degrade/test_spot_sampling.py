@@ -75,6 +75,7 @@ def test_a_spot_sits_in_the_middle_of_its_pixel(scale):
     assert torch.allclose(made(image.flip(-1), scale).flip(-1), made(image, scale), atol=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     scale=st.sampled_from([1, 2, 3, 4, 8]),
@@ -93,6 +94,7 @@ def test_lines_in_place_are_a_resize(scale, sigma, rows, columns):
     assert torch.allclose(almost, lines, rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     scale=st.sampled_from([3, 4, 8]),
@@ -149,6 +151,7 @@ def test_astigmatism_by_the_second_moments_of_a_point(angle):
     assert np.abs(moments(lr) - ellipse(1.5, 1.0, math.radians(angle))).max() < 2e-3
 
 
+@pytest.mark.slow
 def test_without_an_angle_each_image_has_its_own():
     point = torch.zeros(8, 1, 31 * 3, 31 * 3, dtype=torch.float64)
     point[..., 46, 46] = 1.0

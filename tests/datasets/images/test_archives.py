@@ -128,6 +128,7 @@ def test_a_member_beyond_the_limit_is_refused_alone(tmp_path, ending):
     assert refused == {"A/big.jpg": "40,000 bytes; at most 10,000 are taken"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [gzip, bz2, lzma])
 def test_a_compressed_bomb_is_stopped_before_it_fills_the_memory(tmp_path, module):
     plain = io.BytesIO()
@@ -150,6 +151,7 @@ def test_a_compressed_bomb_is_stopped_before_it_fills_the_memory(tmp_path, modul
     assert came == 3 and peak < 12 << 20
 
 
+@pytest.mark.slow
 def test_zip_bombs_of_one_and_of_many_members(tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -271,6 +273,7 @@ def test_files_that_are_no_archives(tmp_path, content):
         taken(tmp_path / "a.tar")
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_whatever_is_damaged_only_whole_members_come_and_only_one_kind_of_error(tmp_path_factory, data):
@@ -290,6 +293,7 @@ def test_whatever_is_damaged_only_whole_members_come_and_only_one_kind_of_error(
         assert path.name in str(error)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_one_member(tmp_path):
     big = random.Random(0).randbytes(1 << 20)
     few = nffa_archives.write_tar(tmp_path / "few.tar", {f"A/{n}.jpg": big for n in range(3)})

@@ -38,6 +38,7 @@ def test_real_bars(name):
     assert len(cut) == expected[0] - 8 and not has_databar(cut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [255, 250, 0, 4, 128, 211])
 @pytest.mark.parametrize("frame", [None, 0, 255])
 @pytest.mark.parametrize("below", [0, 18])

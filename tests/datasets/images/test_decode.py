@@ -172,6 +172,7 @@ def test_the_first_of_several_pages_is_taken_and_said(tmp_path, picture):
     assert np.array_equal(decoded.pixels, picture(1)) and decoded.notes == ("first of 3 pages",)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.data(), suffix=st.sampled_from([".png", ".tif", ".bmp", ".jpg"]))
 def test_damaged_files_never_do_more_than_be_refused(data, suffix):

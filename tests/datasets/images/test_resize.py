@@ -28,6 +28,7 @@ def test_equals_basicsr_imresize(case):
     assert np.abs(found.numpy() - expected).max() < tolerance
 
 
+@pytest.mark.slow
 def test_equals_installed_basicsr():
     transforms = pytest.importorskip("torchvision.transforms._functional_tensor")
     sys.modules.setdefault("torchvision.transforms.functional_tensor", transforms)
@@ -133,6 +134,7 @@ def test_enlarging_keeps_a_ramp(kernel):
     assert torch.allclose(steps, torch.full_like(steps, 1 / 39 / 4), atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_gradient_is_the_transpose(kernel):
     image = torch.rand(1, 1, 7, 9, dtype=torch.float64, requires_grad=True)

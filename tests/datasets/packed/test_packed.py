@@ -68,6 +68,7 @@ def test_round_trip_of_mixed_sizes_and_depths(tmp_path, images, shard_bytes):
     assert not leftovers(tmp_path)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40), st.booleans()), min_size=1, max_size=6),
@@ -394,7 +395,7 @@ KILLED = """
     import sys, time
     from pathlib import Path
     import numpy as np
-    from srbench.datasets import pack_writer, storage
+    from srbench.datasets.packed import writer
     from srbench.datasets.base import Micrograph
 
     folder, moment = Path(sys.argv[1]), sys.argv[2]
@@ -404,23 +405,24 @@ KILLED = """
         time.sleep(60)
 
     if moment == "before the manifest":
-        real = storage.write_bytes
-        pack_writer.write_bytes = lambda path, data: (
+        real = writer.write_bytes
+        writer.write_bytes = lambda path, data: (
             hang() if path.name == "manifest.json" else real(path, data)
         )
-    with pack_writer.packing(folder, name="toy", version="2", shard_bytes=5000) as writer:
+    with writer.packing(folder, name="toy", version="2", shard_bytes=5000) as pack:
         images = []
         for index in range(6):
             pixels = np.full((64, 64), index, np.uint8)
             pixels[0, 0] = 200
-            writer.add(f"n{index}", pixels)
+            pack.add(f"n{index}", pixels)
             images.append(Micrograph(f"n{index}", "g", "c", "test", 64, 64))
             if index == 4 and moment == "between images":
                 hang()
-        writer.finish(images)
+        pack.finish(images)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 @pytest.mark.parametrize("moment", ["between images", "before the manifest"])
 def test_kill_9_while_packing_leaves_the_old_state(tmp_path, images, moment):

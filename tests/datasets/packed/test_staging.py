@@ -93,6 +93,7 @@ def undisturbed(tmp_path_factory):
     return state(folder)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_torn_tail_ends_in_the_same_bytes(tmp_path, undisturbed, data):

@@ -136,6 +136,7 @@ def test_the_pack_is_reused_until_a_file_changes(mine, picture, monkeypatch):
     assert np.array_equal(open_dataset(f"folder:{mine}").pixels("a.png"), picture(2))  # damaged: made again
 
 
+@pytest.mark.slow
 def test_several_processes_open_a_new_folder_at_once(mine, picture, tmp_path):
     for seed in range(8):
         write(mine / f"{seed}.png", picture(seed, 300, 400))
@@ -210,6 +211,7 @@ def test_a_group_in_two_split_folders_is_refused(mine, picture):
         open_dataset(f"folder:{mine}")
 
 
+@pytest.mark.slow
 @given(st.sets(st.text(max_size=8), min_size=1, max_size=60))
 def test_splits_are_deterministic_and_never_without_test(groups):
     splits = split_groups(sorted(groups))
@@ -220,6 +222,7 @@ def test_splits_are_deterministic_and_never_without_test(groups):
     assert counts["val"] > 0 or len(groups) < 3
 
 
+@pytest.mark.slow
 @given(st.sets(st.integers(0, 10**6), min_size=5, max_size=60))
 def test_one_more_group_moves_few_others(numbers):
     groups = [str(number) for number in numbers]

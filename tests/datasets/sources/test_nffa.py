@@ -54,7 +54,7 @@ def published(monkeypatch):
     release = release_of(TARS)
     known = Source(V2_RECORD.record, release)
     monkeypatch.setattr(nffa_releases, "RELEASES", (release,))
-    monkeypatch.setattr(nffa_releases, "KNOWN", (CSM_SR, known, MAJORITY))
+    monkeypatch.setattr(nffa_releases, "RECORDS", (CSM_SR, known, MAJORITY))
     monkeypatch.setattr(Sem, "sources", (CSM_SR, known))
     monkeypatch.setattr(Sem, "accepted", (CSM_SR, known))
     monkeypatch.setattr(Sem100, "sources", (known,))

@@ -12,6 +12,8 @@ import pytest
 
 from srbench.datasets.sources.nffa.releases import CLASSES, CSM_SR, V2_RECORD
 
+pytestmark = pytest.mark.slow
+
 OLD, SHORT = CSM_SR.record.ids[0], V2_RECORD.record.ids[0]
 BUCKET = CSM_SR.record.bucket
 DICE = random.Random(21)
@@ -127,7 +129,6 @@ def start_and_wait_for_bytes(command, server, arguments):
     return process
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("listed", [True, False])
 def test_killed_ten_times_it_still_ends_with_the_right_bytes(command, repository, archives, listed):
     """SIGKILL at seeded random moments, with and without checksums to rely on."""

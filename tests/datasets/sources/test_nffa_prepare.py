@@ -29,6 +29,8 @@ from srbench.datasets.splits import split_hash
 from srbench.utils.errors import DatasetError
 from srbench.utils.files import locked
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 CARD = DatasetCard("sem", "NFFA", "real", "tests", "CC-BY-4.0")
 SIZE = (384, 288)
@@ -189,7 +191,7 @@ PROGRAM = textwrap.dedent(
     """
     import sys
     from pathlib import Path
-    from srbench.datasets import staging
+    from srbench.datasets.packed import staging
     from srbench.datasets.sources.nffa.prepare import ClassArchive, prepare_nffa
     staging._AT_ONCE = 5
 
@@ -234,7 +236,6 @@ def kill_after(process, lines, pause):
     return process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_runs_end_in_the_same_bytes(built, reference, tmp_path, seed):
     moments = random.Random(seed)
@@ -419,7 +420,6 @@ def few_and_many(tmp_path_factory):
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_memory_does_not_grow_with_the_number_of_images(few_and_many, tmp_path, workers):
     script = tmp_path / "measure.py"

@@ -12,6 +12,7 @@ def scenes():
     return datasets.open("sem_synthetic:small")
 
 
+@pytest.mark.slow
 def test_the_twin_has_the_same_lr_and_other_pixels(scenes):
     image = scenes.split("test")[0].id
     import torch
@@ -24,6 +25,7 @@ def test_the_twin_has_the_same_lr_and_other_pixels(scenes):
     assert scenes.opposite_phase(image, 5) is None
 
 
+@pytest.mark.slow
 def test_scenes_lie_in_the_cache_and_in_what_draws_them(scenes, tmp_path, monkeypatch):
     monkeypatch.setenv("SRBENCH_HOME", str(tmp_path))
     drawing, cache = scenes.hr_paths()

@@ -28,6 +28,7 @@ def test_field_has_zero_mean_and_unit_variance():
     assert np.array_equal(field, np.round(field, 9))
 
 
+@pytest.mark.slow
 def test_smooth_field_has_the_gaussian_autocorrelation():
     fields = np.stack(
         [gaussian_field(RandomStream(2, k), 480, STEP, smooth_spectrum(3.0)) for k in range(30)]
@@ -51,6 +52,7 @@ def test_edge_psd_integrates_to_the_variance(hurst):
     assert 2 * total == pytest.approx(1.3**2, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sigma", "xi", "hurst"), [(0.4, 8.0, 0.5), (1.5, 25.0, 0.8)])
 def test_edges_have_the_sigma_asked_for(sigma, xi, hurst):
     found = edges(300, sigma, xi, hurst)
@@ -58,6 +60,7 @@ def test_edges_have_the_sigma_asked_for(sigma, xi, hurst):
     assert abs(found.mean()) < 0.1 * sigma
 
 
+@pytest.mark.slow
 def test_edges_of_hurst_one_half_have_an_exponential_autocorrelation():
     found = edges(400, xi=10.0)
     variance = (found**2).mean()
@@ -67,6 +70,7 @@ def test_edges_of_hurst_one_half_have_an_exponential_autocorrelation():
         assert correlation == pytest.approx(np.exp(-distance / 10.0), abs=0.05)
 
 
+@pytest.mark.slow
 def test_edges_are_rougher_at_short_distance_for_a_smaller_hurst_exponent():
     """Structure function ~ distance^(2 H) below xi: its log slope gives H back."""
     for hurst in (0.4, 0.7):
@@ -76,12 +80,14 @@ def test_edges_are_rougher_at_short_distance_for_a_smaller_hurst_exponent():
         assert slope / 2 == pytest.approx(hurst, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_two_ends_of_an_edge_are_not_tied_together():
     found = edges(400, xi=10.0, points=300)
     correlation = np.corrcoef(found[:, 0], found[:, -1])[0, 1]
     assert abs(correlation) < 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("xi", "hurst"), [(6.0, 0.4), (15.0, 0.7), (40.0, 0.9)])
 def test_the_relief_has_the_spectrum_of_a_self_affine_surface(xi, hurst):
     """Periodogram of many fields, ring by ring, over 1 / (1 + (2 pi f xi)^2)^(1 + H): constant."""

@@ -49,6 +49,7 @@ def test_area_average_is_the_mean_of_each_pixel():
     np.testing.assert_allclose(area_average(fine), expected, rtol=1e-14)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     minor=st.floats(2, 30),
@@ -127,6 +128,7 @@ def test_angles_have_the_concentration_asked_for(kappa):
     assert np.degrees(np.angle(mean)) == pytest.approx(70, abs=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(-40, 40), st.integers(-40, 40)), min_size=4, max_size=12, unique=True))
 def test_hulls_and_their_areas_are_those_of_qhull(points):

@@ -39,6 +39,7 @@ def test_log_normal_says_when_its_bounds_are_hopeless():
         RandomStream(5).log_normal(20, 1.1, 1000, 2000)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**31), st.integers(-50, 50), st.integers(0, 40))
 def test_integers_stay_in_their_range(seed, low, extent):
     assert low <= RandomStream(seed).integer(low, low + extent) <= low + extent
@@ -50,6 +51,7 @@ def test_integers_reach_both_ends_equally_often():
     assert stats.chisquare(counts).pvalue > 0.01
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4))
 def test_equal_keys_give_equal_streams_and_unequal_keys_do_not(key):
     assert np.array_equal(RandomStream(*key).uniforms(8), RandomStream(*key).uniforms(8))

@@ -14,19 +14,9 @@ from srbench.datasets.synthetic.rng import RandomStream
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene, scene_hashes, truth_text
 
+pytestmark = pytest.mark.slow
+
 KINDS = tuple(scene_kinds())
-CODES = {
-    "biological": 0,
-    "fibres": 1,
-    "films": 2,
-    "mems": 3,
-    "nanowires": 4,
-    "particles": 5,
-    "patterned": 6,
-    "porous": 7,
-    "powder": 8,
-    "tips": 9,
-}
 SIZE = 192
 MAPS = ("emission", "height", "distance", "depth", "grain", "roughness")
 REACH = 40
@@ -42,10 +32,6 @@ def numbered(kind, index):
     return SyntheticScene(kind, index, SIZE)
 
 
-def test_kinds_have_the_codes_that_enter_their_seeds():
-    assert {name: kind.code for name, kind in scene_kinds().items()} == CODES
-
-
 @pytest.mark.parametrize("size", [192, 384])
 @pytest.mark.parametrize("kind", KINDS)
 def test_truth_is_json_without_nan_and_its_features_are_small(kind, size):
@@ -59,7 +45,7 @@ def test_truth_is_json_without_nan_and_its_features_are_small(kind, size):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(index=st.integers(0, 10**6))
 def test_every_scene_has_several_small_features_apart_from_each_other(kind, index):
     features = drawn(kind, index).truth()["small_features"]
@@ -72,15 +58,14 @@ def test_every_scene_has_several_small_features_apart_from_each_other(kind, inde
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_numbers_give_equal_bytes_and_other_numbers_another_scene(kind):
     assert truth_text(drawn(kind, 4).truth()) == truth_text(drawn(kind, 4).truth())
-    hashes = scene_hashes(numbered(kind, 2004))
-    assert scene_hashes(SyntheticScene(kind, 2004, SIZE)) == hashes
-    assert not set(scene_hashes(numbered(kind, 2005)).values()) & set(hashes.values())
+    hashes = scene_hashes(numbered(kind, 2000))
+    assert scene_hashes(SyntheticScene(kind, 2000, SIZE)) == hashes
+    assert not set(scene_hashes(numbered(kind, 2001)).values()) & set(hashes.values())
 
 
-@pytest.mark.parametrize("index", range(2))
 @pytest.mark.parametrize("kind", KINDS)
-def test_leaving_out_a_feature_changes_the_maps_around_it_and_nowhere_else(kind, index):
-    grid, scene = FineGrid(SIZE), drawn(kind, index)
+def test_leaving_out_a_feature_changes_the_maps_around_it_and_nowhere_else(kind):
+    grid, scene = FineGrid(SIZE), drawn(kind, 0)
     features = scene.truth()["small_features"]
     with_it = scene.layers(grid)
     for number in range(0, len(features), max(1, len(features) // 3)):
@@ -100,11 +85,13 @@ def distance_ranges(grid, feature):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_pair_differs_only_around_the_feature_and_along_its_rows(kind):
-    for index in (2000, 2001):
+def test_a_small_feature_leaves_a_trace_around_it_and_along_its_rows_only(kind):
+    """All leave a trace, and most can be seen."""
+    traces = []
+    for index, numbers in ((2002, (0, 1, 2, -1)), (2003, (0, -1))):
         scene = numbered(kind, index)
-        for number in (0, -1):
-            features = scene.truth()["small_features"]
+        features = scene.truth()["small_features"]
+        for number in numbers:
             feature = features[number]
             pair = pixels_without(scene, number).astype(int)
             changed = np.abs(scene.pixels().astype(int) - pair)
@@ -112,22 +99,11 @@ def test_the_pair_differs_only_around_the_feature_and_along_its_rows(kind):
             far = np.hypot(rows - feature["y"], columns - feature["x"]) > REACH + 5
             # Where the specimen charges, what a feature leaves behind trails along the rows scanned with it.
             trail = (np.abs(rows - feature["y"]) < REACH + 5) & (scene.scene.optics.charging > 0)
-            assert changed.max() >= 8
+            traces.append(changed.max())
             assert changed[far & ~trail].max() == 0
             assert changed[far].max() <= 25
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_most_small_features_can_be_seen_and_all_leave_a_trace(kind):
-    for index in (2002, 2003):
-        scene = numbered(kind, index)
-        pixels = scene.pixels().astype(int)
-        traces = [
-            np.abs(pixels - pixels_without(scene, number)).max()
-            for number in range(len(scene.truth()["small_features"]))[:4]
-        ]
-        assert min(traces) >= 8
-        assert np.median(traces) >= 20
+    assert min(traces) >= 8
+    assert np.median(traces) >= 20
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -142,6 +118,6 @@ def test_contrast_and_brightness_are_those_of_the_optics(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_scenes_of_a_kind_differ_in_contrast_and_brightness(kind):
-    images = [numbered(kind, index).pixels() for index in range(2000, 2006)]
+    images = [numbered(kind, index).pixels() for index in range(2000, 2004)]
     assert np.std([image.mean() for image in images]) > 3
     assert np.std([image.std() for image in images]) > 2

@@ -19,6 +19,8 @@ from srbench.datasets.synthetic.rng import RandomStream
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
 
+pytestmark = pytest.mark.slow
+
 SIZE = 192
 GRID = FineGrid(SIZE)
 

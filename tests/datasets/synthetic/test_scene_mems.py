@@ -13,6 +13,8 @@ from srbench.datasets.synthetic.rng import RandomStream
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
 
+pytestmark = pytest.mark.slow
+
 SIZE = 192
 GRID = FineGrid(SIZE)
 INDICES = (0, 2, 4, 7, 16, 19)

@@ -53,6 +53,7 @@ def at(image, spot):
 # Particles
 
 
+@pytest.mark.slow
 def test_every_particle_is_drawn_with_its_diameter(particles):
     share = drawn_share(particles)
     alone = [p for p in particles.truth()["particles"] if not p["touching"] and not p["border"]]
@@ -76,6 +77,7 @@ def at_inside(region, particle):
     return 0 <= y < SIZE and 0 <= x < SIZE and bool(region[y, x])
 
 
+@pytest.mark.slow
 def test_there_are_as_many_particles_as_the_truth_lists(particles):
     fine = GRID.interior(particles.scene.layers(GRID).distance) < 0
     listed = [p for p in particles.truth()["particles"] if not p["border"]]
@@ -91,6 +93,7 @@ def labels_at_border(labels):
     return set(np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])).tolist())
 
 
+@pytest.mark.slow
 def test_particles_do_not_overlap(particles):
     drawn = drawn_share(particles).sum()
     inside = [p for p in particles.truth()["particles"] if not p["border"]]
@@ -98,12 +101,14 @@ def test_particles_do_not_overlap(particles):
     assert drawn > 0.985 * alone
 
 
+@pytest.mark.slow
 def test_fine_particles_have_half_to_one_and_a_half_lr_pixels_at_x4(particles):
     small = particles.truth()["small_features"]
     assert len(small) >= 8
     assert all(2.0 <= p["diameter"] <= 6.0 for p in small)
 
 
+@pytest.mark.slow
 def test_some_particles_touch_and_most_do_not():
     entries = [
         p
@@ -114,6 +119,7 @@ def test_some_particles_touch_and_most_do_not():
     assert 0.1 < np.mean([p["touching"] for p in entries]) < 0.45
 
 
+@pytest.mark.slow
 def test_diameters_are_log_normal_with_the_habits_spread():
     scene = SyntheticScene("particles", 1, 768)
     habit = scene.scene.habit
@@ -124,6 +130,7 @@ def test_diameters_are_log_normal_with_the_habits_spread():
     assert math.exp(logs.std()) == pytest.approx(habit.gsd, rel=0.2)
 
 
+@pytest.mark.slow
 def test_particles_are_brighter_than_the_ground_and_brightest_at_the_rim(particles):
     pixels = particles.pixels().astype(float)
     share = drawn_share(particles)
@@ -135,6 +142,7 @@ def test_particles_are_brighter_than_the_ground_and_brightest_at_the_rim(particl
 # Lines
 
 
+@pytest.mark.slow
 def test_line_widths_are_those_of_the_truth(patterned):
     """Area of each line, row by row, from the drawn shares: no optics, no threshold."""
     share = drawn_share_without_spots(patterned)
@@ -169,6 +177,7 @@ def threshold_edges(pixels, lines):
             yield left[row], right[row], max(low, 0) + first - 1 + rise, max(low, 0) + last + fall
 
 
+@pytest.mark.slow
 def test_threshold_cd_of_the_micrograph_is_the_truth_within_its_sidewalls(patterned):
     """The outer 50 % crossings lie on the sloping sides: too wide by less than one sidewall in all."""
     lines = [line for line in patterned.truth()["lines"] if line["complete"] and not line["defective"]]
@@ -181,6 +190,7 @@ def test_threshold_cd_of_the_micrograph_is_the_truth_within_its_sidewalls(patter
     assert np.median(np.abs(found[:, 3] - found[:, 1])) < sidewall / 2 + 0.1
 
 
+@pytest.mark.slow
 def test_measured_roughness_follows_the_true_edges(patterned):
     lines = [line for line in patterned.truth()["lines"] if line["complete"] and not line["defective"]]
     found = np.array(list(threshold_edges(patterned.pixels(), lines)))
@@ -191,6 +201,7 @@ def test_measured_roughness_follows_the_true_edges(patterned):
     assert left_error[near].std() < max(0.75 * sigma, 0.35)
 
 
+@pytest.mark.slow
 def test_pitch_and_edges_of_the_truth_agree_with_the_design(patterned):
     truth, design = patterned.truth(), patterned.scene.grating
     edges = [(np.array(line["left"]), np.array(line["right"])) for line in truth["lines"]]
@@ -200,6 +211,7 @@ def test_pitch_and_edges_of_the_truth_agree_with_the_design(patterned):
     assert np.mean([right - left for left, right in edges]) == pytest.approx(truth["cd"], abs=tolerance)
 
 
+@pytest.mark.slow
 def test_breaks_bridges_and_residues_are_where_the_truth_says(patterned):
     with_spots, without = drawn_share(patterned), drawn_share_without_spots(patterned)
     spots = patterned.truth()["small_features"]
@@ -212,6 +224,7 @@ def test_breaks_bridges_and_residues_are_where_the_truth_says(patterned):
         assert 2.0 <= spot["length"] <= 6.0
 
 
+@pytest.mark.slow
 def test_defective_lines_are_flagged():
     flagged = {"break": 0, "bridge": 0}
     for scene in gratings(0, 6):
@@ -229,6 +242,7 @@ def test_defective_lines_are_flagged():
 # Sponges
 
 
+@pytest.mark.slow
 def test_pore_fraction_is_that_of_the_label_map_and_near_the_target(porous):
     truth = porous.truth()
     share = porous.scene.pore_share()
@@ -238,6 +252,7 @@ def test_pore_fraction_is_that_of_the_label_map_and_near_the_target(porous):
     assert truth["fraction"] - holes == pytest.approx(porous.scene.sponge.fraction, abs=0.004)
 
 
+@pytest.mark.slow
 def test_pinholes_are_separate_pores_in_the_solid(porous):
     share = porous.scene.pore_share()
     pinholes = porous.truth()["small_features"]
@@ -251,6 +266,7 @@ def test_pinholes_are_separate_pores_in_the_solid(porous):
         assert share[region].sum() == pytest.approx(math.pi / 4 * hole["diameter"] ** 2, rel=0.05, abs=0.3)
 
 
+@pytest.mark.slow
 def test_an_analyst_finds_the_pores_in_the_micrograph(porous):
     """Otsu's threshold, as anyone would use it, agrees with the label map."""
     pixels = porous.pixels()
@@ -259,6 +275,7 @@ def test_an_analyst_finds_the_pores_in_the_micrograph(porous):
     assert 2 * (dark & truth).sum() / (dark.sum() + truth.sum()) > 0.85
 
 
+@pytest.mark.slow
 def test_deeper_pores_are_darker(porous):
     pixels = porous.pixels().astype(float)
     depth = area_average(GRID.interior(porous.scene.layers(GRID).depth))
@@ -271,6 +288,7 @@ def test_deeper_pores_are_darker(porous):
 # All kinds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["particles", "patterned", "porous"])
 def test_every_scene_uses_the_grey_scale_without_clipping_it_away(kind):
     for index in range(3):

@@ -6,11 +6,13 @@ import os
 import pickle
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import srbench.datasets
+from helpers import synthetic_tools
 from helpers.synthetic_tools import SUITES, contact_sheet
 from srbench.datasets import DatasetError
 from srbench.datasets.sources import sem_synthetic
@@ -83,6 +85,7 @@ def test_all_published_pixels_differ(default, small):
     assert len(set(hashes)) == len(hashes) == len(default) + len(small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_id", FIRST)
 def test_generated_scene_equals_the_published_hashes(small, image_id):
     kind, index = image_id.split("-")
@@ -90,6 +93,7 @@ def test_generated_scene_equals_the_published_hashes(small, image_id):
     assert found == {name: small._entries[image_id][name] for name in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_id", ["particles-0000", "patterned-0000", "porous-0000"])
 def test_generated_scene_of_the_default_suite_equals_the_published_hash(default, image_id):
     assert pixel_hash(default.pixels(image_id)) == default._entries[image_id]["pixels"]
@@ -113,6 +117,7 @@ print(json.dumps({kind: scene_hashes(SyntheticScene(kind, 1000, 192)) for kind i
 """
 
 
+@pytest.mark.slow
 def test_a_processor_without_vector_units_gives_the_same_scenes(small, tmp_path):
     """A fresh process that uses none of numpy's processor-specific loops."""
     features = np._core._multiarray_umath.__cpu_dispatch__ if hasattr(np, "_core") else []
@@ -132,6 +137,7 @@ def test_a_processor_without_vector_units_gives_the_same_scenes(small, tmp_path)
         assert found == {name: entry[name] for name in found}
 
 
+@pytest.mark.slow
 def test_the_global_random_state_plays_no_part(small):
     np.random.seed(1)
     kind, index = FIRST[0].split("-")
@@ -153,6 +159,7 @@ def test_fingerprint_depends_on_every_hash_and_split(field, small, monkeypatch):
     assert srbench.datasets.open("sem_synthetic:small").fingerprint != small.fingerprint
 
 
+@pytest.mark.slow
 def test_pixels_that_are_not_as_published_are_refused_with_the_cure(monkeypatch):
     published = json.loads(json.dumps(sem_synthetic._published()))
     published["suites"]["small"]["images"][FIRST[0]]["pixels"] = "0" * 64
@@ -163,6 +170,7 @@ def test_pixels_that_are_not_as_published_are_refused_with_the_cure(monkeypatch)
     assert opened.pixels(FIRST[1]).shape == (192, 192)
 
 
+@pytest.mark.slow
 def test_verify_names_what_is_wrong(monkeypatch):
     published = json.loads(json.dumps(sem_synthetic._published()))
     images = published["suites"]["small"]["images"]
@@ -173,6 +181,7 @@ def test_verify_names_what_is_wrong(monkeypatch):
     assert report.problems == {f"small/{FIRST[1]}": "truth not as published"}
 
 
+@pytest.mark.slow
 def test_pixels_are_generated_once_and_cannot_be_changed(small):
     pixels = small.pixels(FIRST[2])
     assert small.pixels(FIRST[2]) is pixels
@@ -181,6 +190,7 @@ def test_pixels_are_generated_once_and_cannot_be_changed(small):
         pixels[0, 0] = 0
 
 
+@pytest.mark.slow
 def test_truth_is_json_and_a_fresh_copy(small):
     truth = small.truth(FIRST[1])
     truth["lines"].clear()
@@ -190,6 +200,7 @@ def test_truth_is_json_and_a_fresh_copy(small):
     assert {"kind", "coordinates", "small_features", "ambiguous"} <= set(again)
 
 
+@pytest.mark.slow
 def test_truth_does_not_depend_on_whether_pixels_came_first():
     fresh = srbench.datasets.open("sem_synthetic:small")
     before = fresh.truth(FIRST[2])
@@ -199,6 +210,7 @@ def test_truth_does_not_depend_on_whether_pixels_came_first():
     assert before == fresh.truth(FIRST[2]) == other.truth(FIRST[2])
 
 
+@pytest.mark.slow
 def test_acquisitions_are_repeatable_and_independent(small):
     clean = small.pixels(FIRST[0]).astype(float)
     first, second = small.acquisition(FIRST[0], 0), small.acquisition(FIRST[0], 1)
@@ -209,6 +221,7 @@ def test_acquisitions_are_repeatable_and_independent(small):
     assert 20 < -10 * np.log10(((first - clean) ** 2).mean() / 255**2) < 27
 
 
+@pytest.mark.slow
 def test_an_opened_suite_survives_pickling(small):
     """Data-loader workers started by spawn get a copy."""
     copy = pickle.loads(pickle.dumps(small))
@@ -230,7 +243,14 @@ def test_it_needs_nothing_on_disk(small):
     assert small.skipped == {}
 
 
-def test_contact_sheet_shows_scenes_and_scans(tmp_path):
+@pytest.mark.slow
+def test_contact_sheet_shows_scenes_and_scans(tmp_path, monkeypatch):
+    grey = SyntheticScene("films", 0, 192).pixels().repeat(2, 0).repeat(2, 1)
+    monkeypatch.setattr(
+        synthetic_tools,
+        "SyntheticScene",
+        lambda kind, index, size: SimpleNamespace(kind=scene_kinds()[kind], index=index, pixels=lambda: grey),
+    )
     sheet = contact_sheet()
     assert sheet.dtype == np.uint8
     assert sheet.shape == (4 * 222, 5 * 204)

@@ -29,6 +29,7 @@ def test_a_second_process_does_not_draw_again(opened, monkeypatch):
     assert not again.pixels(IMAGE).flags.writeable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "other", "noise", "empty"])
 def test_a_damaged_file_is_drawn_again(opened, damage, srbench_home):
     pixels = opened.pixels(IMAGE)
@@ -49,6 +50,7 @@ def test_a_damaged_file_is_drawn_again(opened, damage, srbench_home):
     assert load_scene(IMAGE, entry) is not None
 
 
+@pytest.mark.slow
 def test_a_file_with_other_truth_is_replaced(opened, srbench_home):
     """As a version of srbench with other truth has stored it: the pixels are right."""
     pixels = opened.pixels(IMAGE)
@@ -58,6 +60,7 @@ def test_a_file_with_other_truth_is_replaced(opened, srbench_home):
     assert load_scene(IMAGE, opened._entry(IMAGE)) is not None
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
@@ -65,6 +68,7 @@ def test_a_home_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
     assert srbench.datasets.open("sem_synthetic:small").pixels(IMAGE).shape == (192, 192)
 
 
+@pytest.mark.slow
 def test_a_scene_that_is_not_the_published_one_is_not_kept(opened, monkeypatch, srbench_home):
     entry = {**opened._entry(IMAGE), "pixels": "0" * 64}
     with pytest.raises(DatasetError, match="came out different from the published"):
@@ -72,6 +76,7 @@ def test_a_scene_that_is_not_the_published_one_is_not_kept(opened, monkeypatch, 
     assert not list(srbench_home.rglob("*.npz"))
 
 
+@pytest.mark.slow
 def test_prepare_draws_everything_in_worker_processes(srbench_home, monkeypatch):
     published = sem_synthetic._published()
     few = dict(list(published["suites"]["small"]["images"].items())[:3])
