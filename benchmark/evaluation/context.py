@@ -19,6 +19,7 @@ from srbench.metrics.protocol import default_for, named
 from srbench.store import Manifest, RunKey, Status
 from srbench.utils.paths import cache_folder
 from srbench.utils.progress import ProgressCallback, silent
+from srbench.version import __version__
 
 HR_CACHE_BYTES = 1 << 30
 """A thousand micrographs of a megapixel; the others are read anew for every model."""
@@ -193,10 +194,9 @@ def versions() -> dict[str, str]:
     import scipy
     import torch
 
-    import srbench
-
-    modules = {"srbench": srbench, "numpy": numpy, "scipy": scipy, "torch": torch, "opencv": cv2}
+    modules = {"numpy": numpy, "scipy": scipy, "torch": torch, "opencv": cv2}
     return {
+        "srbench": __version__,
         "python": platform.python_version(),
         **{name: str(module.__version__) for name, module in modules.items()},
     }
