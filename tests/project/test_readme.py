@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from srbench.cli.app import cli
@@ -15,11 +16,11 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_command_in_the_readme_exists() -> None:
-    known = {" ".join(path) for path in command_paths()}
+    commands = {" ".join(path) for path in command_paths()}
     shown = set(
         re.findall(r"srbench ((?:data|models|datasets) \w+|train|infer|eval|report|doctor|demo)\b", README)
     )
-    assert shown and shown <= known | {"data import", "data fetch"}
+    assert shown and shown <= commands | {"data import", "data fetch"}
 
 
 def command_paths() -> list[tuple[str, ...]]:
@@ -36,6 +37,7 @@ def test_every_command_has_help() -> None:
         assert outcome.exit_code == 0 and "Usage:" in outcome.output, path
 
 
+@pytest.mark.slow
 def test_the_one_file_model_of_the_readme_trains_a_step(tmp_path: Path) -> None:
     """The code block is taken as printed, registered through a plug-in module, and run."""
     block = re.search(r"```python\n(# models/baselines/mine.py.*?)```", README, re.S)
@@ -52,6 +54,7 @@ def test_the_one_file_model_of_the_readme_trains_a_step(tmp_path: Path) -> None:
     assert done.stdout.split("\n")[:2] == ["(1, 1, 36, 28)", "regression"]
 
 
+@pytest.mark.slow
 def test_the_model_of_the_docs_is_one_file_and_nothing_else(tmp_path: Path) -> None:
     """As printed, installed as a plug-in through its entry point, then shown by the command line."""
     text = (Path(__file__).parents[2] / "docs" / "adding_a_model.md").read_text(encoding="utf-8")
