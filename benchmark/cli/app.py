@@ -17,6 +17,7 @@ from srbench.cli.models import models
 from srbench.cli.report import report
 from srbench.cli.train import train
 from srbench.cli.weights import weights
+from srbench.utils.errors import DatasetError, ModelError, SrbenchError
 from srbench.version import __version__
 
 INTERRUPTED = 130
@@ -39,20 +40,9 @@ def cli() -> None:
     """Super-resolution of SEM micrographs, measured: which results preserve structure, which invent it."""
 
 
-for command in (
-    demo,
-    models,
-    datasets,
-    degradations,
-    data,
-    weights,
-    train,
-    infer,
-    evaluate,
-    report,
-    compare,
-    doctor,
-):
+for command in (demo, models, datasets, degradations, data, weights, train, infer):
+    cli.add_command(command)
+for command in (evaluate, report, compare, doctor):
     cli.add_command(command)
 
 
@@ -66,19 +56,5 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except Exception as error:
-        if not isinstance(error, _user_errors()):
-            raise
+    except (SrbenchError, DatasetError, ModelError) as error:
         fail(str(error), 1)
-
-
-def _user_errors() -> tuple[type[Exception], ...]:
-    """Error classes written for the user; only a module already imported can have raised one."""
-    classes = {
-        "srbench.utils.errors": "SrbenchError",
-        "srbench.models.base": "ModelError",
-        "srbench.datasets.base": "DatasetError",
-    }
-    return tuple(
-        getattr(sys.modules[module], name) for module, name in classes.items() if module in sys.modules
-    )

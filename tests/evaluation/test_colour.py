@@ -13,9 +13,8 @@ import pytest
 import torch
 
 import srbench
-from helpers.evaluations import workers_here
+from helpers.evaluations import registered, workers_here
 from helpers.fake_set import ColourSet
-from helpers.loading import registered
 from srbench import weights
 from srbench.datasets import degrade
 from srbench.datasets import lr_images as lr_cache

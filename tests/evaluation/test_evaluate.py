@@ -17,9 +17,9 @@ import pytest
 import torch
 
 import srbench
-from helpers.evaluations import FAILING, Finished, run_worker_here, save_gain
+from helpers.evaluations import FAILING, Finished, registered, run_worker_here, save_gain
 from helpers.fake_set import FakeSet
-from helpers.loading import HELPERS, registered
+from helpers.loading import HELPERS
 from srbench import datasets, models
 from srbench.config import EvaluationConfig
 from srbench.datasets import DatasetError, degrade

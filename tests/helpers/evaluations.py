@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +14,13 @@ import torch
 
 import srbench
 from helpers.fake_set import FakeSet
-from helpers.loading import registered
+from helpers.loading import load
 from srbench import weights
 from srbench.evaluation import worker
 from srbench.evaluation.evaluate import EvaluationSummary
 from srbench.evaluation.messages import Message, Ready, WorkerJob, decode, encode
 from srbench.evaluation.worker_client import WorkerFailed
+from srbench.models import registry
 from srbench.sandbox import IsolationLevel
 from srbench.store import Manifest, ScoreStore
 
@@ -39,6 +40,17 @@ class Finished:
     def scores(self, model: str) -> Any:
         table = self.store.scores()
         return table[table["model"] == model]
+
+
+@contextlib.contextmanager
+def registered(name: str) -> Iterator[ModuleType]:
+    """The models of a file of helpers, its ``NAMES``, as long as the block runs."""
+    module = load(name)
+    try:
+        yield module
+    finally:
+        for model in module.NAMES:
+            registry._registered.pop(model, None)
 
 
 def finished(folder: Path) -> Finished:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -20,16 +18,3 @@ def load(name: str, folder: Path = HELPERS) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-@contextlib.contextmanager
-def registered(name: str) -> Iterator[ModuleType]:
-    """The models of a file, its ``NAMES``, as long as the block runs."""
-    from srbench.models import registry
-
-    module = load(name)
-    try:
-        yield module
-    finally:
-        for model in module.NAMES:
-            registry._registered.pop(model, None)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import srbench
+from helpers.evaluations import registered
 from helpers.landlock import has_landlock
-from helpers.loading import load
 from srbench import models
 from srbench.datasets import DatasetCard, Micrograph, MicrographSet
 from srbench.datasets import lr_images as lr_cache
@@ -23,7 +23,6 @@ from srbench.evaluation import worker_client
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.messages import Finished, ImageDone, Isolated, Ready, Warm, WorkerJob
 from srbench.evaluation.worker_client import run_worker
-from srbench.models import registry
 from srbench.sandbox import SandboxPolicy, apply, policy_for_job
 from srbench.store import ScoreStore
 
@@ -32,10 +31,8 @@ needs_landlock = pytest.mark.skipif(not has_landlock(), reason="this kernel offe
 
 @pytest.fixture(scope="module", autouse=True)
 def _thieves() -> Iterator[ModuleType]:
-    module = load("sandbox_models")
-    yield module
-    for name in module.NAMES:
-        registry._registered.pop(name)
+    with registered("sandbox_models") as module:
+        yield module
 
 
 class OnDisk(MicrographSet):
