@@ -27,7 +27,7 @@ from srbench.cli.options import device_option, rgb_to_grey_option, weights_optio
 @device_option
 @click.pass_context
 def infer(
-    context: click.Context, model: str | None, images: tuple[Path, ...], out: Path, **options: Any
+    context: click.Context, /, model: str | None, images: tuple[Path, ...], out: Path, **options: Any
 ) -> None:
     """Super-resolve IMAGES (files or folders) with MODEL; lossless PNGs go into --out.
 

@@ -162,6 +162,7 @@ def test_infer_takes_what_it_can_and_names_the_rest(srbench: Srbench, tmp_path: 
     assert deep.dtype == np.uint16
 
 
+@pytest.mark.slow
 def test_unwritable_output_is_refused_before_any_work(srbench: Srbench, tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file, no folder")
