@@ -14,7 +14,7 @@ from srbench.version import __version__
 
 if TYPE_CHECKING:
     from srbench import metrics
-    from srbench.evaluation import evaluate
+    from srbench.evaluation.evaluate import evaluate
     from srbench.inference.predict import infer
     from srbench.reporting import report
     from srbench.statistics.compare import compare
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _VERBS = {
     "compare": "srbench.statistics.compare",
-    "evaluate": "srbench.evaluation",
+    "evaluate": "srbench.evaluation.evaluate",
     "infer": "srbench.inference.predict",
     "load_scores": "srbench.store",
     "report": "srbench.reporting",

@@ -4,7 +4,7 @@
 scenes of 1024 x 624 with their truth and a second acquisition, so that nearly every metric has a value;
 bicubic x4 is scored on one thread, so that a busy machine changes little.
 
-``... bench_all_metrics.py values OUT.json [FOLDER]`` writes every value of bicubic x4 on scenes of
+``... all_metrics.py values OUT.json [FOLDER]`` writes every value of bicubic x4 on scenes of
 ``sem_synthetic:small`` and on the PNG files of a folder; ``... differ A.json B.json`` prints the largest
 differences of two such files, written by two versions of srbench.
 """

@@ -1,9 +1,15 @@
 """What holds for every test: the user's own home is left alone, CUDA tests run only where there is CUDA."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from helpers.evaluations import Finished
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,3 +30,20 @@ def _home_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
         home = tmp_path_factory.mktemp("home")
         patch.setenv("SRBENCH_HOME", str(home))
         yield home
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One stored evaluation for all tests that only read one; tests that use it are slow."""
+    from helpers.evaluations import finished as evaluate
+
+    return evaluate(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def workers_here() -> Iterator[None]:
+    """Evaluations of this test run their models in its own process."""
+    from helpers.evaluations import workers_here as here
+
+    with here():
+        yield

@@ -40,20 +40,9 @@ def cli() -> None:
     """Super-resolution of SEM micrographs, measured: which results preserve structure, which invent it."""
 
 
-for command in (
-    demo,
-    models,
-    datasets,
-    degradations,
-    data,
-    weights,
-    train,
-    infer,
-    evaluate,
-    report,
-    compare,
-    doctor,
-):
+for command in (demo, models, datasets, degradations, data, weights, train, infer):
+    cli.add_command(command)
+for command in (evaluate, report, compare, doctor):
     cli.add_command(command)
 
 

@@ -26,7 +26,7 @@ def demo(out: Path | None) -> None:
 
     Needs no data, no GPU and no network. A second call goes on where the first stopped.
     """
-    from srbench.evaluation import evaluate
+    from srbench.evaluation.evaluate import evaluate
     from srbench.reporting import report
     from srbench.utils.paths import home
 

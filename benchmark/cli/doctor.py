@@ -31,7 +31,7 @@ def doctor(context: click.Context) -> None:
 
     problems = _check_folder()
     click.echo("Machine")
-    print_fields({**_versions(), **_hardware()})
+    print_fields(_machine())
     click.echo("\nDatasets")
     states = [(card.name, source(card.name).state()) for card in list_datasets()]
     print_table(("name", "state", "next"), [(name, state.state, state.next_step) for name, state in states])
@@ -46,32 +46,23 @@ def doctor(context: click.Context) -> None:
     context.exit(1 if problems else 0)
 
 
-def _versions() -> dict[str, str]:
-    names = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless")
-    return {
-        "srbench": __version__,
-        "python": f"{platform.python_version()} ({sys.executable})",
-        **{name: importlib.metadata.version(name) for name in names},
-    }
-
-
-def _hardware() -> dict[str, str]:
+def _machine() -> dict[str, str]:
     import psutil
     import torch
 
     from srbench.utils.paths import cache_folder, home
 
-    folder = home()
-    cuda = (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else "none: training beyond smoke will be slow"
-    )
+    packages = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless")
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    free = shutil.disk_usage(_existing(home())).free
     return {
+        "srbench": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        **{name: importlib.metadata.version(name) for name in packages},
         "cpu": f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
         "memory": f"{human_bytes(psutil.virtual_memory().available)} free",
-        "cuda device": cuda,
-        "home": f"{folder} ({human_bytes(shutil.disk_usage(_existing(folder)).free)} free on that disk)",
+        "cuda device": cuda or "none: training beyond smoke will be slow",
+        "home": f"{home()} ({human_bytes(free)} free on that disk)",
         "cache": f"{cache_folder()} (may be deleted)",
     }
 

@@ -62,7 +62,7 @@ def evaluate(
         raise click.UsageError("Name the models to score, or give --all (not both), or --weights FILE.")
     if dataset is None and not every:
         raise click.UsageError("Name the dataset: --dataset NAME. Only --all runs without one.")
-    from srbench.evaluation import evaluate as run_evaluation
+    from srbench.evaluation.evaluate import evaluate as run_evaluation
 
     options["metrics"] = options["metrics"] or None
     with progress_reporter() as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,15 +27,7 @@ from srbench.cli.options import device_option, rgb_to_grey_option, weights_optio
 @device_option
 @click.pass_context
 def infer(
-    context: click.Context,
-    model: str | None,
-    images: tuple[Path, ...],
-    out: Path,
-    weights: Path | None,
-    rgb_to_grey: bool,
-    scale: int | None,
-    variant: str | None,
-    device: str,
+    context: click.Context, /, model: str | None, images: tuple[Path, ...], out: Path, **options: Any
 ) -> None:
     """Super-resolve IMAGES (files or folders) with MODEL; lossless PNGs go into --out.
 
@@ -44,23 +37,14 @@ def infer(
     from srbench.inference.predict import infer as run_inference
     from srbench.models import model_names
 
-    if weights is not None and model is not None and model not in model_names() and Path(model).exists():
+    given = options["weights"] is not None
+    if given and model is not None and model not in model_names() and Path(model).exists():
         images, model = (Path(model), *images), None
-    if model is None and weights is None:
+    if model is None and not given:
         raise click.UsageError("Name the model, or give --weights FILE.")
     if not images:
         raise click.UsageError("Name the images: files, or folders of files.")
-    outcome = run_inference(
-        model,
-        images,
-        out=out,
-        weights=weights,
-        scale=scale,
-        variant=variant,
-        device=device,
-        rgb_to_grey=rgb_to_grey,
-        tell=note,
-    )
+    outcome = run_inference(model, images, out=out, tell=note, **options)
     for file, reason in outcome.skipped.items():
         note(f"skipped {reason}" if reason.startswith(str(file)) else f"skipped {file}: {reason}")
     click.echo(f"{len(outcome.written)} images in {out}, {len(outcome.skipped)} skipped")

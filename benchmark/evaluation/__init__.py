@@ -1,22 +1,4 @@
-"""Scoring models under a pinned protocol: ``evaluate`` runs them, ``leaderboard`` reads the scores.
+"""Scoring models under a pinned protocol: :func:`srbench.evaluation.evaluate.evaluate` from start to end.
 
-Nothing heavy is imported until it is used.
+Nothing is imported here: the worker's process imports this package before it is confined.
 """
-
-from __future__ import annotations
-
-import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from srbench.evaluation.evaluate import EvaluationSummary, Outcome, evaluate
-    from srbench.statistics.leaderboard import leaderboard
-
-__all__ = ["EvaluationSummary", "Outcome", "evaluate", "leaderboard"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'srbench.evaluation' has no attribute {name!r}")
-    module = "statistics" if name == "leaderboard" else "runner"
-    return getattr(importlib.import_module(f"srbench.evaluation.{module}"), name)

@@ -20,6 +20,7 @@ from srbench.store import Manifest, RunKey, Status
 from srbench.utils.image import Pixels
 from srbench.utils.paths import cache_folder
 from srbench.utils.progress import ProgressCallback, silent
+from srbench.version import __version__
 
 HR_CACHE_BYTES = 1 << 30
 """A thousand micrographs of a megapixel; the others are read anew for every model."""
@@ -131,18 +132,13 @@ class EvaluationContext:
         return f"{data}, LR by {self.scorer.degradation.id}, protocol {protocol}"
 
     def manifest(
-        self,
-        job: Job,
-        status: Status,
-        reason: str = "",
-        device: Mapping[str, Any] | None = None,
-        cost: Mapping[str, Any] | None = None,
-        notes: Sequence[str] = (),
+        self, job: Job, status: Status, reason: str = "", notes: Sequence[str] = (), **of_run: Any
     ) -> Manifest:
-        """The manifest of a run of this job."""
+        """The manifest of a run of this job; ``of_run`` are further fields of it."""
+        micrographs, degradation = self.micrographs, self.scorer.degradation
+        card = micrographs.card
         recipe_notes = job.header.notes if job.header else ()
-        noisy = self.scorer.degradation.noise is not None
-        noise_notes = [_SHARED_NOISE] if noisy and self.micrographs.card.kind in ("real", "user") else []
+        shares_noise = degradation.noise is not None and card.kind in ("real", "user")
         return Manifest(
             key=self.key(job),
             status=status,
@@ -150,34 +146,25 @@ class EvaluationContext:
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             command=shlex.join(sys.argv),
             versions=versions(),
-            device=device or {},
-            data=self._data(),
+            data={
+                **{name: getattr(card, name) for name in ("title", "kind", "licence", "terms", "citation")},
+                "channels": channels_of(micrographs),
+                "lr_made_by": degradation.summary,
+                # those too that the id leaves out as defaults
+                "lr_settings": ", ".join(f"{k}={v:g}" for k, v in degradation.settings.items()),
+                "images": len(self.images),
+                "groups": len({image.group for image in self.images.values()}),
+                "fingerprint": micrographs.fingerprint,
+                "lr_sha256": self.lr.sha256,
+                "reference_id": self.reference_id,
+                "skipped": {**micrographs.skipped, **self.lr.unusable},
+            },
             protocol=self.scorer.protocol.describe(),
             weights=job.describe_weights(),
-            cost=cost or {},
             card=job.describe_card(),
-            notes=[*job.notes, *recipe_notes, *noise_notes, *notes],
+            notes=[*job.notes, *recipe_notes, *([_SHARED_NOISE] if shares_noise else []), *notes],
+            **of_run,
         )
-
-    def _data(self) -> dict[str, Any]:
-        card = self.micrographs.card
-        return {
-            "title": card.title,
-            "kind": card.kind,
-            "licence": card.licence,
-            "terms": card.terms,
-            "citation": card.citation,
-            "channels": channels_of(self.micrographs),
-            "lr_made_by": self.scorer.degradation.summary,
-            # those too that the id leaves out as defaults
-            "lr_settings": ", ".join(f"{k}={v:g}" for k, v in self.scorer.degradation.settings.items()),
-            "images": len(self.images),
-            "groups": len({image.group for image in self.images.values()}),
-            "fingerprint": self.micrographs.fingerprint,
-            "lr_sha256": self.lr.sha256,
-            "reference_id": self.reference_id,
-            "skipped": {**self.micrographs.skipped, **self.lr.unusable},
-        }
 
 
 def channels_of(micrographs: MicrographSet) -> int:
@@ -194,12 +181,11 @@ def versions() -> dict[str, str]:
     import scipy
     import torch
 
-    import srbench
-
-    modules = {"srbench": srbench, "numpy": numpy, "scipy": scipy, "torch": torch, "opencv": cv2}
     return {
+        "srbench": __version__,
         "python": platform.python_version(),
-        **{name: str(module.__version__) for name, module in modules.items()},
+        **{module.__name__: str(module.__version__) for module in (numpy, scipy, torch)},
+        "opencv": cv2.__version__,
     }
 
 

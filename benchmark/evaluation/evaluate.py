@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,14 +91,6 @@ class EvaluationSummary:
     outcomes: tuple[Outcome, ...]
     conditions: str = ""
     parts: tuple[EvaluationSummary, ...] = ()
-
-    @staticmethod
-    def of_datasets(parts: Sequence[EvaluationSummary]) -> EvaluationSummary:
-        """One of several, or the only one as it is."""
-        if len(parts) == 1:
-            return parts[0]
-        outcomes = tuple(outcome for part in parts for outcome in part.outcomes)
-        return EvaluationSummary(parts[0].results, outcomes, parts=tuple(parts))
 
     def of(self, status: OutcomeStatus) -> tuple[Outcome, ...]:
         """The outcomes with this status."""
@@ -185,28 +178,23 @@ def evaluate(
         progress(f"No dataset was named; evaluating on {names}.")
     else:
         opened = [dataset if isinstance(dataset, MicrographSet) else datasets.open(os.fspath(dataset))]
-    return EvaluationSummary.of_datasets(
-        [_evaluate_on(micrographs, models, config, progress) for micrographs in opened]
-    )
+    parts = [_evaluate_on(micrographs, models, config, progress) for micrographs in opened]
+    if len(parts) == 1:
+        return parts[0]
+    outcomes = tuple(outcome for part in parts for outcome in part.outcomes)
+    return EvaluationSummary(parts[0].results, outcomes, parts=tuple(parts))
 
 
 def _sem_on_disk(split: str) -> list[MicrographSet]:
     """Every set of SEM micrographs that can be read and has images in this split, else the drawn scenes."""
     opened = []
     for card in datasets.list_datasets():
-        if card.kind != "real":
-            continue
-        try:
-            if datasets.source(card.name).state().state in ("embedded", "ready"):
-                opened.append(datasets.open(card.name))
-        except DatasetError:  # damage to one dataset must not hide the others
-            continue
-    with_images = [
-        micrographs
-        for micrographs in opened
-        if any(split in ("all", image.split) for image in micrographs.images)
-    ]
-    return with_images or [datasets.open(_DRAWN_SCENES)]
+        with contextlib.suppress(DatasetError):  # damage to one dataset must not hide the others
+            if card.kind == "real" and datasets.source(card.name).state().state in ("embedded", "ready"):
+                micrographs = datasets.open(card.name)
+                if any(split in ("all", image.split) for image in micrographs.images):
+                    opened.append(micrographs)
+    return opened or [datasets.open(_DRAWN_SCENES)]
 
 
 def _evaluate_on(
@@ -324,24 +312,33 @@ class _Evaluation:
     def _complete(self, job: Job, run: _ModelRun, seconds: float) -> Outcome:
         scores = [*run.scores, *run.cost_scores()]
         guards = self._stored_guards(job, run.monitor.findings()) if run.monitor else []
-        manifest = replace(
-            self.context.manifest(
-                job, "complete", device=run.device, cost=run.cost(seconds), notes=run.notes()
-            ),
+        manifest = self.context.manifest(
+            job,
+            "complete",
+            notes=run.notes(),
+            device=run.device,
+            cost=run.cost(seconds),
             guards=guards,
             outputs=run.hashes,
             scores_sha256=sha256_of_scores(scores),
         )
-        self._write_references(run)
+        for entry in self.context.lr.entries:
+            if entry.image in run.previews:
+                hr, lr = self.context.hr(entry.image), self.context.lr.pixels(entry)
+                self.store.write_reference(self.context.reference_id, entry.image, "hr", to_uint8(hr))
+                self.store.write_reference(self.context.reference_id, entry.image, "lr", to_uint8(lr))
         self.store.write_run(manifest, scores, run.previews)
-        self._remove_missing(job)
+        # The record that this model had no weights goes, now that it has.
+        untrained = self.context.key(Job(job.model, job.variant))
+        stored = self.store.manifest(untrained)
+        if stored is not None and stored.status == "missing":
+            shutil.rmtree(self.store.root / "runs" / untrained.run_id, ignore_errors=True)
         return self._outcome(job, "scored", f"{run.done} images in {seconds:.0f} s", guards)
 
     def _failed(self, job: Job, reason: str, findings: Sequence[CheckResult] = ()) -> Outcome:
         guards = [finding.to_json() for finding in findings]
         if not self.store.is_complete(self.context.key(job)):  # an earlier complete run is still true
-            manifest = self.context.manifest(job, "failed", reason)
-            self.store.write_run(replace(manifest, guards=guards), [])
+            self.store.write_run(self.context.manifest(job, "failed", reason, guards=guards), [])
         return self._outcome(job, "failed", reason, guards)
 
     def _skipped(self, job: Job) -> Outcome:
@@ -353,55 +350,38 @@ class _Evaluation:
         run_id = self.context.key(job).run_id
         return Outcome(job.label, job.model, status, detail, run_id, tuple(guards), job.leaking)
 
-    def _write_references(self, run: _ModelRun) -> None:
-        reference_id = self.context.reference_id
-        for entry in self.context.lr.entries:
-            if entry.image in run.previews:
-                hr, lr = self.context.hr(entry.image), self.context.lr.pixels(entry)
-                self.store.write_reference(reference_id, entry.image, "hr", to_uint8(hr))
-                self.store.write_reference(reference_id, entry.image, "lr", to_uint8(lr))
 
-    def _remove_missing(self, job: Job) -> None:
-        """Remove the record that this model had no weights, now that it has."""
-        untrained = self.context.key(Job(job.model, job.variant))
-        manifest = self.store.manifest(untrained)
-        if manifest is not None and manifest.status == "missing":
-            shutil.rmtree(self.store.root / "runs" / untrained.run_id, ignore_errors=True)
-
-
+@dataclass
 class _ModelRun:
     """One model's images as they come from its worker: scored, previewed, and added up to its cost.
 
     The SR of images in ``previewed`` is stored; what no model made has no ``monitor``.
     """
 
-    def __init__(
-        self,
-        context: EvaluationContext,
-        scorer: Scorer,
-        previewed: frozenset[str],
-        label: str,
-        progress: ProgressCallback,
-        monitor: RunMonitor | None = None,
-    ) -> None:
-        self.context = context
-        self.scorer = scorer
-        self.previewed = previewed
-        self.label = label
-        self.progress = progress
-        self.monitor = monitor
-        self.done = 0
-        self.hashes: dict[str, str] = {}
-        self.scores: list[Score] = [
-            score
-            for name, reason in context.lr.unusable.items()
-            for score in scorer.without_value(context.images[name], reason)
-        ]
-        self.previews: dict[str, NDArray[np.uint8]] = {}
-        self.device: Mapping[str, Any] = {}
-        self._ready: Ready | None = None
-        self._seconds = self._megapixels = self._peak_bytes = 0.0
-        self._tilings: list[ImageTiling] = []
+    context: EvaluationContext
+    scorer: Scorer
+    previewed: frozenset[str]
+    label: str
+    progress: ProgressCallback
+    monitor: RunMonitor | None = None
+    done: int = 0
+    hashes: dict[str, str] = field(default_factory=dict)
+    scores: list[Score] = field(default_factory=list)
+    previews: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    ready: Ready | None = None
+    seconds: float = 0.0
+    megapixels: float = 0.0
+    peak_bytes: float = 0.0
+    tilings: list[ImageTiling] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name, reason in self.context.lr.unusable.items():
+            self.scores += self.scorer.without_value(self.context.images[name], reason)
+
+    @property
+    def device(self) -> Mapping[str, Any]:
+        """What the worker computes on; empty without one."""
+        return self.ready.device if self.ready else {}
 
     def on_message(self, message: Message) -> None:
         """Handle one message of the worker.
@@ -412,18 +392,18 @@ class _ModelRun:
         if self.monitor is not None:
             self.monitor.on_message(message)
         if isinstance(message, Ready):
-            self._ready, self.device = message, message.device
+            self.ready = message
         elif isinstance(message, Finished):
-            self._peak_bytes = message.peak_bytes
+            self.peak_bytes = message.peak_bytes
         elif isinstance(message, ImageDone):
             entry, sr, scale = self.context.lr.entries[message.index], message.pixels, self.scorer.scale
             expected = (entry.height * scale, entry.width * scale)
             # A grey network answers a colour image with its luma.
             if sr.shape not in (expected, (*expected, entry.channels)) or sr.dtype != np.uint8:
                 raise BadOutput(f"gave {sr.dtype} {sr.shape} for an image that must be uint8 {expected}")
-            self._seconds += message.seconds
-            self._megapixels += sr.shape[0] * sr.shape[1] / 1e6
-            self._tilings.append(message.tiling)
+            self.seconds += message.seconds
+            self.megapixels += sr.shape[0] * sr.shape[1] / 1e6
+            self.tilings.append(message.tiling)
             self.score(entry, sr)
 
     def score(self, entry: Entry, sr: NDArray[np.uint8]) -> None:
@@ -444,13 +424,13 @@ class _ModelRun:
 
     def cost_scores(self) -> list[Score]:
         """The rows without an image; none for what is not a model."""
-        if self._ready is None:
+        if self.ready is None:
             return []
         measured = {
-            "params": self._ready.params,
-            "gmacs_per_mpx": self._ready.gmacs_per_mpx,
-            "peak_mb_per_mpx": self._ready.peak_mb_per_mpx,
-            "seconds_per_mpx": self._seconds / self._megapixels if self._megapixels else math.nan,
+            "params": self.ready.params,
+            "gmacs_per_mpx": self.ready.gmacs_per_mpx,
+            "peak_mb_per_mpx": self.ready.peak_mb_per_mpx,
+            "seconds_per_mpx": self.seconds / self.megapixels if self.megapixels else math.nan,
         }
         return [
             Score(name, value, reason="" if math.isfinite(value) else "no image was run")
@@ -459,33 +439,33 @@ class _ModelRun:
 
     def cost(self, wall_seconds: float) -> dict[str, Any]:
         """For the manifest."""
-        tiling = {}
-        if self._tilings:
-            tiling = {
-                "most_tiles": max(tiling.tiles for tiling in self._tilings),
-                "smallest_tile": min(tiling.tile for tiling in self._tilings),
-                "halo": max(tiling.halo for tiling in self._tilings),
-                "exact": all(tiling.exact for tiling in self._tilings),
-                "retries": sum(tiling.retries for tiling in self._tilings),
-            }
+        tilings = self.tilings
         return {
             "wall_seconds": round(wall_seconds, 3),
-            "inference_seconds": round(self._seconds, 3),
-            "peak_mb": round(self._peak_bytes / 1e6, 1),
-            "tiling": tiling,
+            "inference_seconds": round(self.seconds, 3),
+            "peak_mb": round(self.peak_bytes / 1e6, 1),
+            "tiling": {
+                "most_tiles": max(tiling.tiles for tiling in tilings),
+                "smallest_tile": min(tiling.tile for tiling in tilings),
+                "halo": max(tiling.halo for tiling in tilings),
+                "exact": all(tiling.exact for tiling in tilings),
+                "retries": sum(tiling.retries for tiling in tilings),
+            }
+            if tilings
+            else {},
         }
 
     def outputs(self) -> RunOutputs:
         """What came out and how, for an audit that repeats it."""
-        return RunOutputs(self.hashes, tuple(tiling.settings for tiling in self._tilings), self.device)
+        return RunOutputs(self.hashes, tuple(tiling.settings for tiling in self.tilings), self.device)
 
     def notes(self) -> list[str]:
         """What a reader must know."""
-        notes = list(self._ready.notes) if self._ready else []
-        inexact = sum(not tiling.exact for tiling in self._tilings)
+        notes = list(self.ready.notes) if self.ready else []
+        inexact = sum(not tiling.exact for tiling in self.tilings)
         if inexact:
             notes.append(
-                f"{inexact} of {len(self._tilings)} images were run in tiles smaller than what the network "
+                f"{inexact} of {len(self.tilings)} images were run in tiles smaller than what the network "
                 "looks at: their pixels are an approximation of the whole-image result."
             )
         return notes

@@ -213,13 +213,7 @@ def _given(path: Path, request: EvaluationRequest, card: ModelCard | None = None
             raise
         variant = variant or card.variants[0]
         return Job(card.name, variant, card, channels, path, sha256_file(path), failure=str(error))
-    return _of_file(network, path, request)
-
-
-def _of_file(network: WeightsHeader, path: Path, request: EvaluationRequest) -> Job:
-    """Colour weights run as they are, on replicated grey images, unless they are to be converted."""
-    from srbench.weights import read_header
-
+    # Colour weights run as they are, on replicated grey images, unless they are to be converted.
     card = models.card(network.model)
     convert = request.config.rgb_to_grey and network.channels == 3 and 1 in card.channels
     return Job(
@@ -229,7 +223,7 @@ def _of_file(network: WeightsHeader, path: Path, request: EvaluationRequest) -> 
         1 if convert else network.channels,
         path,
         sha256_file(path),
-        read_header(path),
+        weights.read_header(path),
         scale=network.scale,
         rgb_to_grey=convert,
     )
@@ -239,11 +233,9 @@ def _foreign(path: Path, request: EvaluationRequest) -> Job:
     """The job of a network that spandrel knows."""
     from srbench.weights import spandrel as spandrel_adapter
 
+    config = request.config
     model = spandrel_adapter.load(
-        path,
-        scale=request.config.scale,
-        variant=request.config.variant,
-        rgb_to_grey=request.config.rgb_to_grey,
+        path, scale=config.scale, variant=config.variant, rgb_to_grey=config.rgb_to_grey
     )
     return Job(
         model.card.name,

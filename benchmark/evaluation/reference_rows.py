@@ -74,14 +74,13 @@ def _ceiling(context: EvaluationContext) -> ReferenceRow | None:
         pixels = acquire(entry.image, 1)
         return None if pixels is None else to_eight_bits(cut_to_scale(pixels, scale))
 
-    card = _card(
+    job = _job(
         NOISE_CEILING,
         "Noise ceiling",
         "second_acquisition",
         "A second recording of the same field: the noise of the reference allows no more.",
     )
-    reason = "the dataset has no second acquisition of this field"
-    return ReferenceRow(Job(NOISE_CEILING, card.variants[0], card), scan, reason)
+    return ReferenceRow(job, scan, "the dataset has no second acquisition of this field")
 
 
 def _control(context: EvaluationContext) -> ReferenceRow | None:
@@ -93,19 +92,20 @@ def _control(context: EvaluationContext) -> ReferenceRow | None:
         hr = to_eight_bits(context.hr(entry.image))
         return random_texture(hr, context.lr.pixels(entry), scale, entry.image)
 
-    card = _card(
+    job = _job(
         CONTROL,
         "Control: invented texture",
         "random_phases",
         "Bicubic with texture as strong as the true detail, nothing of it true.",
     )
-    return ReferenceRow(Job(CONTROL, card.variants[0], card), invented)
+    return ReferenceRow(job, invented)
 
 
-def _card(name: str, title: str, variant: str, summary: str) -> ModelCard:
-    return ModelCard(
+def _job(name: str, title: str, variant: str, summary: str) -> Job:
+    card = ModelCard(
         name, title, "reference", "", 2026, scales=(), variants=(variant,), trainable=False, summary=summary
     )
+    return Job(name, variant, card)
 
 
 def random_texture(
@@ -137,12 +137,26 @@ def random_texture(
         Galerne, Gousseau and Morel, Random phase textures, IEEE TIP 20(1), 2011, doi
         10.1109/TIP.2010.2052822.
     """
-    _check_sizes(hr, lr, scale)
+    if scale < 2:
+        raise SrbenchError(
+            "The control invents detail finer than the LR image can carry; at magnification 1 there is none. "
+            "Leave the control out."
+        )
+    expected = (lr.shape[0] * scale, lr.shape[1] * scale, *lr.shape[2:])
+    if hr.shape != expected:
+        raise SrbenchError(
+            f"LR {lr.shape} at scale {scale} needs HR of {expected}, found {hr.shape}; cut HR to a multiple "
+            "of the scale, and give both with the same channels."
+        )
+    import torch
+
     phases = _phases(image_id, hr.shape[0], hr.shape[1])
-    top = float(np.iinfo(hr.dtype).max)
+    images = hr / np.iinfo(hr.dtype).max, lr / 255.0
+    hr_planes, lr_planes = (np.moveaxis(np.atleast_3d(image), -1, 0).copy() for image in images)
+    # MATLAB's bicubic interpolation, in [0, 1] but for its overshoots
     planes = [
-        _enlarged(lr_plane, scale) + strength * _texture(hr_plane / top, phases, scale)
-        for hr_plane, lr_plane in zip(_channels(hr), _channels(lr), strict=True)
+        resize_by(torch.from_numpy(lr_plane), scale).numpy() + strength * _texture(hr_plane, phases, scale)
+        for hr_plane, lr_plane in zip(hr_planes, lr_planes, strict=True)
     ]
     image = planes[0] if hr.ndim == 2 else np.stack(planes, axis=-1)
     return np.floor(np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
@@ -184,29 +198,3 @@ def _phases(image_id: str, height: int, width: int) -> Spectrum:
     spectrum = np.fft.rfft2(noise)
     phases: Spectrum = spectrum / np.abs(spectrum)
     return phases
-
-
-def _enlarged(lr: Pixels, scale: int) -> Plane:
-    """MATLAB's bicubic interpolation, in [0, 1] but for its overshoots."""
-    import torch
-
-    enlarged: Plane = resize_by(torch.from_numpy(lr / 255.0), scale).numpy()
-    return enlarged
-
-
-def _channels(pixels: Pixels) -> list[Pixels]:
-    return [pixels] if pixels.ndim == 2 else [pixels[..., channel] for channel in range(pixels.shape[2])]
-
-
-def _check_sizes(hr: Pixels, lr: NDArray[np.uint8], scale: int) -> None:
-    if scale < 2:
-        raise SrbenchError(
-            "The control invents detail finer than the LR image can carry; at magnification 1 there is none. "
-            "Leave the control out."
-        )
-    expected = (lr.shape[0] * scale, lr.shape[1] * scale, *lr.shape[2:])
-    if hr.shape != expected:
-        raise SrbenchError(
-            f"LR {lr.shape} at scale {scale} needs HR of {expected}, found {hr.shape}; cut HR to a multiple "
-            "of the scale, and give both with the same channels."
-        )

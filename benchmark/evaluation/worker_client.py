@@ -146,12 +146,9 @@ class WorkerClient:
             WorkerFailed: it raised, crashed, was killed, was silent for too long, or answered out of turn.
         """
         module_file = job.source_file()
+        source = Path(module_file) if module_file else None
         policy = policy_for_job(
-            lr=request.lr,
-            weights=job.weights,
-            module_file=Path(module_file) if module_file else None,
-            scratch=scratch,
-            hidden=self.hidden,
+            lr=request.lr, weights=job.weights, module_file=source, scratch=scratch, hidden=self.hidden
         )
         worker_job = WorkerJob(
             model=job.model,

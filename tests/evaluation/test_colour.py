@@ -13,7 +13,9 @@ import pytest
 import torch
 
 import srbench
-from helpers.loading import load, models_as_before
+from helpers.evaluations import workers_here
+from helpers.fake_set import ColourSet
+from helpers.loading import registered
 from srbench import weights
 from srbench.datasets import degrade
 from srbench.datasets import lr_images as lr_cache
@@ -22,16 +24,12 @@ from srbench.models import create
 from srbench.store import ScoreStore
 
 SCALE = 4
-
-
-ColourSet: Any = load("fake_set").ColourSet
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _fakes() -> Iterator[None]:
-    with models_as_before(), pytest.MonkeyPatch.context() as patch:
-        load("fake_models")
-        patch.setenv("OMP_NUM_THREADS", "1")
+    with registered("fake_models"), workers_here():
         yield
 
 
@@ -109,11 +107,11 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[int, 
     """Bicubic, and VDSR once for colour and once for one channel."""
     folder = tmp_path_factory.mktemp("colour")
     data = ColourSet()
-    made = {channels: save(folder / "runs", "vdsr", channels) for channels in (1, 3)}
+    networks = {channels: save(folder / "runs", "vdsr", channels) for channels in (1, 3)}
     summary = srbench.evaluate(
         ["bicubic", "vdsr"], dataset=data, scale=SCALE, runs=folder / "runs", results=folder / "r", previews=3
     )
-    return data, made, folder / "r", summary
+    return data, networks, folder / "r", summary
 
 
 def test_colour_is_scored_by_luma_as_published_tables_are(evaluated: Any) -> None:
@@ -135,12 +133,12 @@ def test_the_bicubic_row_is_what_matlab_and_basicsr_would_give(evaluated: Any) -
 
 
 def test_a_network_for_colour_is_given_red_green_and_blue(evaluated: Any) -> None:
-    data, made, results, _ = evaluated
+    data, networks, results, _ = evaluated
     stored = scored(results, "vdsr", seed=3)
     for image in data.images[:2]:
         hr = reference(data, image.id)
         lr = lr_cache.lr_image(hr.astype(np.uint8), degrade.get("bicubic"), SCALE)
-        sr = made[3].infer(torch.from_numpy(lr / 255.0).float().permute(2, 0, 1)[None])
+        sr = networks[3].infer(torch.from_numpy(lr / 255.0).float().permute(2, 0, 1)[None])
         colours = eight_bits(sr[0].permute(1, 2, 0).double().numpy() * 255)
         assert stored[image.id] == pytest.approx(psnr_y(colours, hr), abs=0.002)
         swapped = psnr_y(colours[..., ::-1], hr)
@@ -148,13 +146,13 @@ def test_a_network_for_colour_is_given_red_green_and_blue(evaluated: Any) -> Non
 
 
 def test_a_network_for_one_channel_is_given_unrounded_luma(evaluated: Any) -> None:
-    data, made, results, _ = evaluated
+    data, networks, results, _ = evaluated
     stored = scored(results, "vdsr", seed=1)
     for image in data.images[:2]:
         hr = reference(data, image.id)
         lr = lr_cache.lr_image(hr.astype(np.uint8), degrade.get("bicubic"), SCALE) / 255.0
         plane = lr @ np.array([0.299, 0.587, 0.114])
-        sr = made[1].infer(torch.from_numpy(plane).float()[None, None])[0, 0].double().numpy()
+        sr = networks[1].infer(torch.from_numpy(plane).float()[None, None])[0, 0].double().numpy()
         assert stored[image.id] == pytest.approx(psnr_y(eight_bits(sr * 255), hr), abs=0.002)
 
 
@@ -186,7 +184,7 @@ def test_previews_show_the_luma_that_is_scored(evaluated: Any) -> None:
                 store.reference(manifest.data["reference_id"], image, "lr"),
             ]
             pixels = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths]
-            assert all(one.ndim == 2 for one in pixels) and pixels[0].shape == pixels[1].shape
+            assert all(plane.ndim == 2 for plane in pixels) and pixels[0].shape == pixels[1].shape
             hr = reference(data, image)
             grey = hr if hr.ndim == 2 else hr @ np.array([0.299, 0.587, 0.114])
             assert np.abs(pixels[1] - grey).max() <= 0.5 + 1e-9
@@ -198,11 +196,11 @@ def test_tiles_of_colour_equal_the_whole(evaluated: Any, tmp_path: Path) -> None
     options: dict[str, Any] = {"dataset": data, "scale": SCALE, "runs": runs, "metrics": ["psnr"]}
     srbench.evaluate("vdsr", results=tmp_path, tile=8, previews=0, **options)
     tiled = {
-        one.key.seed: one.cost["tiling"]
-        for one in ScoreStore(tmp_path).manifests()
-        if one.key.model == "vdsr"
+        stored.key.seed: stored.cost["tiling"]
+        for stored in ScoreStore(tmp_path).manifests()
+        if stored.key.model == "vdsr"
     }
-    assert all(one["most_tiles"] > 1 and one["exact"] for one in tiled.values())
+    assert all(tiling["most_tiles"] > 1 and tiling["exact"] for tiling in tiled.values())
     for seed in (1, 3):
         whole, parts = scored(results, "vdsr", seed=seed), scored(tmp_path, "vdsr", seed=seed)
         assert np.abs(whole - parts).max() < 0.002
@@ -215,8 +213,10 @@ def test_the_grey_protocol_can_be_asked_for(tmp_path: Path) -> None:
     )
     assert summary.conditions.endswith(named("sem-grey").id)
     lr = eight_bits(imresize(reference(data, "sub/0"), 1 / SCALE))
-    weigh = np.array([0.299, 0.587, 0.114])
-    sr, hr = (np.floor(one @ weigh + 0.5) for one in (lr.repeat(4, 0).repeat(4, 1), reference(data, "sub/0")))
+    shares = np.array([0.299, 0.587, 0.114])
+    sr, hr = (
+        np.floor(rgb @ shares + 0.5) for rgb in (lr.repeat(4, 0).repeat(4, 1), reference(data, "sub/0"))
+    )
     error = (sr - hr)[SCALE:-SCALE, SCALE:-SCALE]
     expected = 10 * np.log10(255**2 / np.mean(error**2))
     assert scored(tmp_path, "nearest")["sub/0"] == pytest.approx(expected, abs=0.002)
@@ -257,7 +257,7 @@ def test_a_photograph_with_a_dark_strip_is_no_micrograph_with_a_databar(tmp_path
 def test_colour_lr_survives_the_cache(tmp_path: Path) -> None:
     data = ColourSet(2)
     arguments = (data, data.images, degrade.get("bicubic"), SCALE, tmp_path, lambda event: None)
-    for _ in ("made", "read"):
+    for _ in ("prepared", "read"):
         cache = lr_cache.prepare(*arguments)
         assert [entry.channels for entry in cache.entries] == [3, 1]
         for entry in cache.entries:
@@ -265,7 +265,6 @@ def test_colour_lr_survives_the_cache(tmp_path: Path) -> None:
             assert np.array_equal(cache.pixels(entry), expected)
 
 
-@pytest.mark.slow
 def test_networks_of_every_family_take_colour(tmp_path: Path) -> None:
     names = ["vdsr", "srgan", "swinir", "dsrvae", "csm_sr"]
     for name in names:

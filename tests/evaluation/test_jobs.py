@@ -40,15 +40,15 @@ def test_all_are_those_that_offer_the_scale(tmp_path: Path) -> None:
 
 
 def test_at_magnification_one_interpolation_is_one_row_unless_named(tmp_path: Path) -> None:
-    wanted = request(1, "sem", runs=tmp_path)
-    assert [job.model for job in resolve("all", wanted) if not job.missing] == ["bicubic"]
-    assert [job.model for job in resolve(["nearest", "lanczos"], wanted)] == ["nearest", "lanczos"]
+    conditions = request(1, "sem", runs=tmp_path)
+    assert [job.model for job in resolve("all", conditions) if not job.missing] == ["bicubic"]
+    assert [job.model for job in resolve(["nearest", "lanczos"], conditions)] == ["nearest", "lanczos"]
 
 
 def test_what_has_no_weights_is_built_for_the_channels_of_the_images(tmp_path: Path) -> None:
     for channels in (1, 3):
-        wanted = request(4, "photos", runs=tmp_path, channels=channels)
-        assert [job.channels for job in resolve(["bicubic", "vdsr"], wanted)] == [channels] * 2
+        conditions = request(4, "photos", runs=tmp_path, channels=channels)
+        assert [job.channels for job in resolve(["bicubic", "vdsr"], conditions)] == [channels] * 2
     save(tmp_path, "tiny", "photos", 0)  # weights know their channels: these are for one
     (trained,) = resolve(["vdsr"], request(4, "photos", runs=tmp_path, channels=3))
     assert trained.channels == 1 and not trained.missing
@@ -60,12 +60,12 @@ def test_what_to_type_names_the_degradation(tmp_path: Path) -> None:
 
 
 def test_a_file_that_does_not_import_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = models.card
+    real_card = models.card
 
     def card(name: str) -> Any:
         if name == "vdsr":
             raise ImportError("no module named magic")
-        return known(name)
+        return real_card(name)
 
     monkeypatch.setattr(models, "card", card)
     jobs = {job.model: job for job in resolve("all", request(4, "sem", runs=tmp_path))}
@@ -79,19 +79,19 @@ def test_weights_trained_on_this_dataset_come_first(tmp_path: Path) -> None:
     assert [job.notes for job in elsewhere] == [("trained on other",)]
     save(tmp_path, "tiny", "sem", 0)
     save(tmp_path, "tiny", "sem", 1)
-    own = resolve(["vdsr"], request(4, "sem", runs=tmp_path))
-    assert sorted(job.seed for job in own) == [0, 1] and all(job.notes == () for job in own)
-    assert {job.header.dataset for job in own if job.header} == {"sem"}
+    trained_here = resolve(["vdsr"], request(4, "sem", runs=tmp_path))
+    assert sorted(job.seed for job in trained_here) == [0, 1] and all(job.notes == () for job in trained_here)
+    assert {job.header.dataset for job in trained_here if job.header} == {"sem"}
 
 
 def test_weights_trained_on_the_same_kind_of_lr_come_first(tmp_path: Path) -> None:
     save(tmp_path, "tiny", "sem", 0, degradation="sem_pixel:dose=20@1")
-    wanted = request(4, "sem", runs=tmp_path)
-    (other,) = resolve(["vdsr"], wanted)
+    conditions = request(4, "sem", runs=tmp_path)
+    (other,) = resolve(["vdsr"], conditions)
     assert other.notes == ("trained on LR made by sem_pixel:dose=20@1",)
     save(tmp_path, "tiny", "sem", 1, degradation="bicubic@1")
-    (own,) = resolve(["vdsr"], wanted)
-    assert (own.seed, own.notes) == (1, ())
+    (same_lr,) = resolve(["vdsr"], conditions)
+    assert (same_lr.seed, same_lr.notes) == (1, ())
     (noisy,) = resolve(["vdsr"], request(4, "sem", runs=tmp_path, degradation="sem_pixel:dose=20.0"))
     assert (noisy.seed, noisy.notes) == (0, ())
 
@@ -116,6 +116,7 @@ def test_repeated_names_are_run_once(tmp_path: Path) -> None:
     assert len(resolve(["bicubic", "bicubic"], request(4, "sem", runs=tmp_path))) == 1
 
 
+@pytest.mark.slow
 def test_foreign_weights_carry_no_seed(tmp_path: Path) -> None:
     path = tmp_path / "foreign.pth"
     torch.save(create("vdsr", scale=4, variant="tiny").network.state_dict(), path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from srbench.config import EvaluationConfig
-from srbench.evaluation import worker_client as errands
+from srbench.evaluation import worker_client
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.messages import WorkerJob, decode, encode
 from srbench.evaluation.worker_client import InferenceRequest, WorkerClient, WorkerFailed
@@ -27,9 +27,9 @@ Lines = list[Mapping[str, Any]]
 def answers(lines: Lines, scratch: Path, patch: pytest.MonkeyPatch) -> list[Any]:
     def worker(*_: Any) -> Iterator[Any]:
         for line in lines:
-            yield errands._parsed(json.dumps(line).encode())
+            yield worker_client._parsed(json.dumps(line).encode())
 
-    patch.setattr(errands, "run_worker", worker)
+    patch.setattr(worker_client, "run_worker", worker)
     client = WorkerClient(4, EvaluationConfig(timeout=1.0), (scratch / "hidden",))
     return list(client.run(Job("bicubic", "matlab"), TWO, scratch))
 
@@ -43,8 +43,8 @@ def save(path: Path) -> np.ndarray:
 def test_images_are_taken_from_where_they_must_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = [save(tmp_path / "0.npy"), save(tmp_path / "1.npy")]
     lines = [{**IMAGE, "index": index} for index in (0, 1)]
-    got = answers([*lines, FINISHED], tmp_path, monkeypatch)
-    assert all(np.array_equal(one.pixels, expected) for one, expected in zip(got, pixels, strict=False))
+    images = answers([*lines, FINISHED], tmp_path, monkeypatch)[:2]
+    assert all(np.array_equal(image.pixels, expected) for image, expected in zip(images, pixels, strict=True))
     assert not (tmp_path / "0.npy").exists()
 
 
@@ -105,7 +105,7 @@ def test_what_is_no_array_or_holds_code_is_refused(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("line", [b"hello\n", b"[]\n", b"{}\n", b"\xff\n", b"3\n"])
 def test_a_line_that_is_no_message_ends_the_run(line: bytes) -> None:
     with pytest.raises(WorkerFailed, match="no message"):
-        errands._parsed(line)
+        worker_client._parsed(line)
 
 
 def test_messages_and_jobs_come_back_as_they_were_sent() -> None:

@@ -33,3 +33,10 @@ def models_as_before() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "MODELS", copy.deepcopy(registry.MODELS))
         yield
+
+
+@contextlib.contextmanager
+def registered(name: str) -> Iterator[ModuleType]:
+    """The models of a file of helpers, as long as the block runs."""
+    with models_as_before():
+        yield load(name)

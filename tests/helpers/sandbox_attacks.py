@@ -17,17 +17,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 HR = os.environ.get("SRBENCH_TEST_HR", "")
-CHEATS: dict[str, Callable[[], bytes]] = {}
-UNHEARD = {"native_open", "opencv", "parent_memory_call", "bind_mount", "native_child"}
+ATTACKS: dict[str, Callable[[], bytes]] = {}
+NATIVE = {"native_open", "opencv", "parent_memory_call", "bind_mount", "native_child"}
 """What Python is not told of: only the kernel stops it."""
 SOME_SYSTEMS = {"bind_mount", "parent_files", "parent_root", "parent_memory", "parent_memory_call"}
 """What some systems forbid to every program."""
-UNSEEN = UNHEARD | {"forked", "server", "local_service", "other_runs"}
-"""What is in no record: unheard, heard in another process, or no place with HR."""
+UNSEEN = NATIVE | {"forked", "server", "local_service", "other_runs"}
+"""What is in no record: native, seen in another process only, or no path with HR."""
 
 
-def cheat(function: Callable[[], bytes]) -> Callable[[], bytes]:
-    CHEATS[function.__name__] = function
+def attack(function: Callable[[], bytes]) -> Callable[[], bytes]:
+    ATTACKS[function.__name__] = function
     return function
 
 
@@ -40,19 +40,19 @@ def must(done: bool) -> None:
         raise OSError(ctypes.get_errno(), "refused")
 
 
-@cheat
+@attack
 def plain_open() -> bytes:
     return Path(HR).read_bytes()
 
 
-@cheat
+@attack
 def numpy_fromfile() -> bytes:
     import numpy as np
 
     return np.fromfile(HR, dtype=np.uint8).tobytes()
 
 
-@cheat
+@attack
 def opencv() -> bytes:
     import cv2
 
@@ -62,7 +62,7 @@ def opencv() -> bytes:
     return bytes(image.tobytes())
 
 
-@cheat
+@attack
 def native_open() -> bytes:
     return _libc_read(HR)
 
@@ -73,24 +73,24 @@ def _libc_read(path: str) -> bytes:
     return os.read(handle, 1 << 16)
 
 
-@cheat
+@attack
 def child() -> bytes:
     return subprocess.check_output(["cat", HR], stderr=subprocess.DEVNULL)
 
 
-@cheat
+@attack
 def shell() -> bytes:
     os.system(f"cat '{HR}' > copied 2> /dev/null")
     return Path("copied").read_bytes()
 
 
-@cheat
+@attack
 def native_child() -> bytes:
     libc().system(f"cat '{HR}' > copied 2> /dev/null".encode())
     return Path("copied").read_bytes()
 
 
-@cheat
+@attack
 def forked() -> bytes:
     read, write = os.pipe()
     if os.fork() == 0:
@@ -102,57 +102,57 @@ def forked() -> bytes:
     return os.read(read, 1 << 16)
 
 
-@cheat
+@attack
 def later_thread() -> bytes:
-    found: list[bytes] = []
+    contents: list[bytes] = []
 
     def steal() -> None:
-        found.append(Path(HR).read_bytes())
+        contents.append(Path(HR).read_bytes())
 
     threading.excepthook = lambda _: None
     thread = threading.Thread(target=steal)
     thread.start()
     thread.join()
-    return b"".join(found)
+    return b"".join(contents)
 
 
-@cheat
+@attack
 def symbolic_link() -> bytes:
     Path("link.png").unlink(missing_ok=True)
     Path("link.png").symlink_to(HR)
     return Path("link.png").read_bytes()
 
 
-@cheat
+@attack
 def linked_folder() -> bytes:
     Path("folder").symlink_to(Path(HR).parent)
     return Path("folder", Path(HR).name).read_bytes()
 
 
-@cheat
+@attack
 def hard_link() -> bytes:
     os.link(HR, "hard.png")
     return Path("hard.png").read_bytes()
 
 
-@cheat
+@attack
 def listing() -> bytes:
     return " ".join(path.name for path in Path(HR).parent.iterdir()).encode()
 
 
-@cheat
+@attack
 def scanning() -> bytes:
     with os.scandir(Path(HR).parent) as entries:
         return " ".join(entry.name for entry in entries).encode()
 
 
-@cheat
+@attack
 def other_runs() -> bytes:
     """The folder for temporary files, where runs beside this one keep theirs."""
     return " ".join(path.name for path in Path(os.environ["SRBENCH_TEST_TEMPORARY"]).iterdir()).encode()
 
 
-@cheat
+@attack
 def moved() -> bytes:
     Path(HR).rename("moved.png")
     try:
@@ -161,24 +161,24 @@ def moved() -> bytes:
         Path("moved.png").rename(HR)
 
 
-@cheat
+@attack
 def through_own_root() -> bytes:
     return Path(f"/proc/self/root{HR}").read_bytes()
 
 
-@cheat
+@attack
 def parent_files() -> bytes:
     """The parent of a worker has files open."""
     folder = Path(f"/proc/{os.getppid()}/fd")
     return " ".join(str(link.readlink()) for link in folder.iterdir()).encode()
 
 
-@cheat
+@attack
 def parent_root() -> bytes:
     return Path(f"/proc/{os.getppid()}/root{HR}").read_bytes()
 
 
-@cheat
+@attack
 def parent_memory() -> bytes:
     parent = Path(f"/proc/{os.getppid()}")
     start = _first_region(parent)
@@ -189,13 +189,13 @@ def parent_memory() -> bytes:
 
 def _first_region(parent: Path) -> int:
     for line in (parent / "maps").read_text().splitlines():
-        place, rights = line.split()[:2]
+        region, rights = line.split()[:2]
         if rights.startswith("r"):
-            return int(place.partition("-")[0], 16)
+            return int(region.partition("-")[0], 16)
     raise OSError("nothing mapped")
 
 
-@cheat
+@attack
 def parent_memory_call() -> bytes:
     """Our parent's memory at an address of ours: the same program lies there without randomisation."""
     start = int(os.environ["SRBENCH_TEST_ADDRESS"])
@@ -206,7 +206,7 @@ def parent_memory_call() -> bytes:
     return buffer.raw
 
 
-@cheat
+@attack
 def bind_mount() -> bytes:
     """In a name space of its own, where anyone may mount."""
     new_user, new_mounts, bind = 0x10000000, 0x00020000, 4096
@@ -216,13 +216,13 @@ def bind_mount() -> bytes:
     return _libc_read(f"mounted/{Path(HR).name}")
 
 
-@cheat
+@attack
 def server() -> bytes:
     with socket.create_connection(("127.0.0.1", int(os.environ["SRBENCH_TEST_PORT"])), 5) as connection:
         return connection.recv(64)
 
 
-@cheat
+@attack
 def local_service() -> bytes:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5)
@@ -230,7 +230,7 @@ def local_service() -> bytes:
         return connection.recv(64)
 
 
-@cheat
+@attack
 def the_dataset() -> bytes:
     from srbench import datasets
 
@@ -238,7 +238,7 @@ def the_dataset() -> bytes:
     return opened.pixels(opened.images[0].id).tobytes()
 
 
-@cheat
+@attack
 def drawn_again() -> bytes:
     """The synthetic scenes follow from their names: the drawing code is as good as the images."""
     from srbench import datasets
@@ -247,7 +247,7 @@ def drawn_again() -> bytes:
     return opened.pixels(opened.images[0].id).tobytes()
 
 
-@cheat
+@attack
 def raw_disk() -> bytes:
     """With the rights of root every file can be read from the disk itself."""
     for disk in Path("/sys/class/block").iterdir():
@@ -262,7 +262,7 @@ def _start_of(device: Path) -> bytes:
         return disk.read(512)
 
 
-@cheat
+@attack
 def kernel_memory() -> bytes:
     with Path("/proc/kcore").open("rb", buffering=0) as memory:
         return memory.read(64)

@@ -27,7 +27,7 @@ METHODS = (
 )
 
 
-def _cheats() -> ModuleType:
+def _attacks() -> ModuleType:
     spec = importlib.util.spec_from_file_location(
         "sandbox_attacks", Path(__file__).with_name("sandbox_attacks.py")
     )
@@ -54,10 +54,10 @@ class Thief(nn.Module):
     def steal(self) -> None:
         assert Path(tempfile.gettempdir()).is_relative_to(Path.cwd()), tempfile.gettempdir()
         assert Path.home().is_relative_to(Path.cwd()), Path.home()
-        cheats, got = _cheats(), []
+        attacks, got = _attacks(), []
         for name in METHODS:
             try:
-                if cheats.CHEATS[name]():
+                if attacks.ATTACKS[name]():
                     got.append(name)
             except Exception:
                 continue

@@ -18,11 +18,11 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_command_in_the_readme_exists() -> None:
-    known = {" ".join(path) for path in command_paths()}
+    commands = {" ".join(path) for path in command_paths()}
     shown = set(
         re.findall(r"srbench ((?:data|models|datasets) \w+|train|infer|eval|report|doctor|demo)\b", README)
     )
-    assert shown and shown <= known | {"data import", "data fetch"}
+    assert shown and shown <= commands | {"data import", "data fetch"}
 
 
 def command_paths() -> list[tuple[str, ...]]:
@@ -39,6 +39,7 @@ def test_every_command_has_help() -> None:
         assert outcome.exit_code == 0 and "Usage:" in outcome.output, path
 
 
+@pytest.mark.slow
 def test_the_one_file_model_of_the_readme_trains_a_step(tmp_path: Path) -> None:
     """The code block is taken as printed, registered through a plug-in module, and run."""
     block = re.search(r"```python\n(# models/baselines/mine.py.*?)```", README, re.S)
@@ -75,6 +76,7 @@ def plugged_in(folder: Path, group: str, name: str, source: str, code: str, **va
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_model_of_the_docs_is_one_file_and_nothing_else(tmp_path: Path) -> None:
     code = (
         "import sys; from srbench.cli import main; "
@@ -103,6 +105,7 @@ def test_the_dataset_of_the_docs_is_scored(tmp_path: Path) -> None:
     assert printed.split() == ["0", "a"]
 
 
+@pytest.mark.slow
 def test_the_metric_of_the_docs_is_a_plug_in(tmp_path: Path) -> None:
     code = (
         "import numpy as np; from srbench.metrics import registry; Case = registry.Case; "

@@ -1,8 +1,9 @@
-"""A hidden HR image, and a process that is confined as a worker is, without what makes workers slow."""
+"""A hidden HR image, and processes that are confined as workers are, without what makes workers slow."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import socketserver
@@ -19,98 +20,110 @@ import numpy as np
 import pytest
 
 from helpers.loading import HELPERS
-from srbench.sandbox import apply as applying
-from srbench.sandbox.policy import SandboxPolicy, policy_for_job
+from srbench.sandbox import apply
+from srbench.sandbox.policy import policy_for_job
+
+ATTACKS = HELPERS / "sandbox_attacks.py"
 
 RUN = """
-import sys; sys.path = [entry for entry in sys.path if entry]
-import importlib.util, json
+import importlib.util, json, os, sys
+sys.path = [entry for entry in sys.path if entry]
 from pathlib import Path
-from srbench.sandbox import apply as applying
-if sys.argv[3:] == ["deaf"]:
-    applying.AuditHook.install = lambda watch: None
-confined = applying.apply_policy_file(Path("confinement.json"))
-spec = importlib.util.spec_from_file_location("cheats", sys.argv[1])
-cheats = importlib.util.module_from_spec(spec)
-sys.modules["cheats"] = cheats
-spec.loader.exec_module(cheats)
-try:
-    got, error = cheats.CHEATS[sys.argv[2]](), ""
-except BaseException as found:
-    got, error = b"", f"{type(found).__name__}: {found}"
-attempts = confined.attempts()
-print(json.dumps({"got": got.hex(), "error": error, "attempts": attempts, **confined.isolation.to_json()}))
+from srbench.sandbox import apply
+file, names, without_hook = sys.argv[1], sys.argv[2].split(","), sys.argv[3:] == ["without_hook"]
+if without_hook:
+    apply.AuditHook.install = lambda hook: None
+sandbox = apply.apply_policy_file(Path("confinement.json"))
+spec = importlib.util.spec_from_file_location("attacks", file)
+attacks = importlib.util.module_from_spec(spec)
+sys.modules["attacks"] = attacks
+spec.loader.exec_module(attacks)
+scratch, results = Path.cwd(), {}
+for name in names:
+    Path(scratch, name).mkdir()
+    os.chdir(scratch / name)
+    if sandbox.hook:
+        sandbox.hook.forget()
+    try:
+        got, error = attacks.ATTACKS[name](), ""
+    except BaseException as problem:
+        got, error = b"", f"{type(problem).__name__}: {problem}"
+    results[name] = {"got": got.hex(), "error": error, "attempts": sandbox.attempts()}
+print(json.dumps({**sandbox.isolation.to_json(), "attacks": results}))
 """
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a confined process said: its strength, what a cheat got, and what was heard of it."""
+class Attack:
+    """What an attack got, why it got nothing, and what was recorded of it."""
 
-    level: str
-    mechanism: str
-    words: str
     got: str
     error: str
     attempts: list[str]
 
 
+@dataclass(frozen=True)
+class AttackedProcess:
+    """The isolation that a process says it has, and how each attack went in it."""
+
+    level: str
+    mechanism: str
+    words: str
+    attacks: dict[str, Attack]
+
+
 @dataclass
 class Stage:
-    """A hidden folder with an HR image, a scratch folder, and servers that would tell."""
+    """A hidden folder with an HR image, and servers that would give it away."""
 
+    folder: Path
     hidden: Path
-    scratch: Path
     variables: dict[str, str]
 
     @property
     def hr(self) -> Path:
         return self.hidden / "hr.png"
 
-    def confinement(self) -> SandboxPolicy:
-        return policy_for_job(
-            lr=self.hidden / "cache" / "lr.bin",
-            weights=None,
-            module_file=HELPERS / "sandbox_attacks.py",
-            scratch=self.scratch,
-            hidden=[self.hidden, _drawing_code()],
-        )
-
-    def try_cheat(self, name: str, mode: str, *, deaf: bool = False, before: Sequence[str] = ()) -> Told:
-        """Run a cheat in a process of its own.
+    @functools.cache  # noqa: B019 - one stage a session
+    def run(
+        self, names: tuple[str, ...], mode: str, *, hook: bool = True, before: Sequence[str] = ()
+    ) -> AttackedProcess:
+        """Run attacks one after the other in one process.
 
         Args:
-            name: of the cheat.
-            mode: of the isolation.
-            deaf: without the interpreter's hook, so that the kernel is alone.
+            names: of the attacks.
+            mode: of the isolation: ``on``, ``interpreter`` or ``off``.
+            hook: False leaves the kernel alone, without the interpreter's hook.
             before: a command that runs the process.
         """
-        with applying.canary_files(self.confinement()) as (guarded, tried):
-            (self.scratch / applying.POLICY_FILE).write_text(applying.policy_json(guarded, tried))
+        scratch = Path(tempfile.mkdtemp(dir=self.folder))
+        import srbench.datasets
+
+        policy = policy_for_job(
+            lr=self.hidden / "cache" / "lr.bin",
+            weights=None,
+            module_file=ATTACKS,
+            scratch=scratch,
+            hidden=[self.hidden, Path(srbench.datasets.__file__).parent / "synthetic"],
+        )
+        arguments = [str(ATTACKS), ",".join(names), *([] if hook else ["without_hook"])]
+        with apply.canary_files(policy) as (extended, canaries):
+            (scratch / apply.POLICY_FILE).write_text(apply.policy_json(extended, canaries))
             done = subprocess.run(
-                [
-                    *before,
-                    sys.executable,
-                    "-c",
-                    RUN,
-                    str(HELPERS / "sandbox_attacks.py"),
-                    name,
-                    *(["deaf"] if deaf else []),
-                ],
-                cwd=self.scratch,
-                env={**os.environ, **self.variables, applying.SWITCH: mode},
+                [*before, sys.executable, "-c", RUN, *arguments],
+                cwd=scratch,
+                env={**os.environ, **self.variables, apply.SWITCH: mode},
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=120,
             )
         assert done.returncode == 0, done.stderr
-        return Told(**json.loads(done.stdout.splitlines()[-1]))
+        said = json.loads(done.stdout.splitlines()[-1])
+        attacks = {name: Attack(**result) for name, result in said.pop("attacks").items()}
+        return AttackedProcess(**said, attacks=attacks)
 
-
-def _drawing_code() -> Path:
-    import srbench.datasets
-
-    return Path(srbench.datasets.__file__).parent / "synthetic"
+    def __hash__(self) -> int:
+        return id(self)
 
 
 class _Answer(socketserver.BaseRequestHandler):
@@ -120,30 +133,30 @@ class _Answer(socketserver.BaseRequestHandler):
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    place = tmp_path_factory.mktemp("service") / "s"
+    path = tmp_path_factory.mktemp("service") / "s"
     network = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Answer)
-    local = socketserver.ThreadingUnixStreamServer(str(place), _Answer)
-    for one in (network, local):
-        threading.Thread(target=one.serve_forever, daemon=True).start()
-    yield {"SRBENCH_TEST_PORT": str(network.server_address[1]), "SRBENCH_TEST_SOCKET": str(place)}
-    for one in (network, local):
-        one.shutdown()
-        one.server_close()
+    local = socketserver.ThreadingUnixStreamServer(str(path), _Answer)
+    for server in (network, local):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield {"SRBENCH_TEST_PORT": str(network.server_address[1]), "SRBENCH_TEST_SOCKET": str(path)}
+    for server in (network, local):
+        server.shutdown()
+        server.server_close()
 
 
-@pytest.fixture
-def stage(servers: dict[str, str], tmp_path: Path) -> Iterator[Stage]:
-    hidden, scratch = tmp_path / "home", tmp_path / "scratch"
+@pytest.fixture(scope="session")
+def stage(servers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("stage")
+    hidden = folder / "home"
     (hidden / "cache").mkdir(parents=True)
-    scratch.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
     assert cv2.imwrite(str(hidden / "hr.png"), pixels)
     (hidden / "cache" / "lr.bin").write_bytes(pixels[::4, ::4].tobytes())
     (hidden / "cache" / "index.json").write_text("{}")
-    kept = ctypes.create_string_buffer(b"what the harness holds in memory", 64)
+    memory = ctypes.create_string_buffer(b"what the harness holds in memory", 64)
     variables = {
         "SRBENCH_TEST_HR": str(hidden / "hr.png"),
         "SRBENCH_TEST_TEMPORARY": tempfile.gettempdir(),
-        "SRBENCH_TEST_ADDRESS": str(ctypes.addressof(kept)),
+        "SRBENCH_TEST_ADDRESS": str(ctypes.addressof(memory)),
     }
-    yield Stage(hidden, scratch, {**servers, **variables})
+    yield Stage(folder, hidden, {**servers, **variables})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -14,110 +13,98 @@ from typing import Any
 import pytest
 
 from helpers import sandbox_attacks
-from srbench.sandbox import linux as linux_means
-from srbench.sandbox.linux import Unavailable
-
-
-def _has_landlock() -> bool:
-    try:
-        return linux_means.landlock_version() > 0 and platform.machine() in linux_means.ARCHITECTURES
-    except Unavailable:
-        return False
-
+from helpers.landlock import has_landlock
 
 OF_ROOT = ("raw_disk", "kernel_memory")
-NAMES = [name for name in sandbox_attacks.CHEATS if name not in OF_ROOT]
-needs_landlock = pytest.mark.skipif(not _has_landlock(), reason="this kernel offers no Landlock")
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the cheats are written for Linux")
-pytestmark = linux
+NAMES = tuple(name for name in sandbox_attacks.ATTACKS if name not in OF_ROOT)
+needs_landlock = pytest.mark.skipif(not has_landlock(), reason="this kernel offers no Landlock")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the attacks are written for Linux")
+pytestmark = [linux, pytest.mark.slow]
 
 
 @needs_landlock
 @pytest.mark.parametrize("name", NAMES)
 def test_the_kernel_alone_refuses(stage: Any, name: str) -> None:
-    told = stage.try_cheat(name, "on", deaf=True)
-    assert told.level == "kernel" and told.mechanism.startswith("landlock-")
-    assert not told.got, "HR was read"
+    process = stage.run(NAMES, "on", hook=False)
+    assert process.level == "kernel" and process.mechanism.startswith("landlock-")
+    assert not process.attacks[name].got, "HR was read"
 
 
 @needs_landlock
 @pytest.mark.parametrize("name", NAMES)
 def test_with_the_hook_what_goes_through_python_is_recorded(stage: Any, name: str) -> None:
-    told = stage.try_cheat(name, "on")
-    assert told.level == "kernel" and not told.got
-    assert bool(told.attempts) == (name not in sandbox_attacks.UNSEEN), told.attempts
+    process = stage.run(NAMES, "on")
+    attack = process.attacks[name]
+    assert process.level == "kernel" and not attack.got
+    assert bool(attack.attempts) == (name not in sandbox_attacks.UNSEEN), attack.attempts
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_interpreter_alone_refuses_what_it_hears_of(stage: Any, name: str) -> None:
-    told = stage.try_cheat(name, "interpreter")
-    assert told.level == "interpreter" and "native code was not stopped" in told.words
+def test_the_interpreter_alone_refuses_what_python_is_told_of(stage: Any, name: str) -> None:
+    process = stage.run(NAMES, "interpreter")
+    assert process.level == "interpreter" and "native code was not stopped" in process.words
     if name not in sandbox_attacks.SOME_SYSTEMS:
-        assert bool(told.got) == (name in sandbox_attacks.UNHEARD)
-    elif name not in sandbox_attacks.UNHEARD:
-        assert not told.got
+        assert bool(process.attacks[name].got) == (name in sandbox_attacks.NATIVE)
+    elif name not in sandbox_attacks.NATIVE:
+        assert not process.attacks[name].got
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_isolation_the_cheat_works_and_that_is_said(stage: Any, name: str) -> None:
-    told = stage.try_cheat(name, "off")
-    assert told.got or name in sandbox_attacks.SOME_SYSTEMS, told.error
-    assert told.level == "none" and "SRBENCH_ISOLATION=off" in told.words and not told.attempts
+def test_without_isolation_the_attack_works_and_that_is_said(stage: Any, name: str) -> None:
+    process = stage.run(NAMES, "off")
+    attack = process.attacks[name]
+    assert attack.got or name in sandbox_attacks.SOME_SYSTEMS, attack.error
+    assert process.level == "none" and "SRBENCH_ISOLATION=off" in process.words and not attack.attempts
 
 
 @needs_landlock
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root could read them without isolation")
-@pytest.mark.parametrize("name", OF_ROOT)
-def test_root_is_confined_too(stage: Any, name: str) -> None:
-    assert not stage.try_cheat(name, "on", deaf=True).got
+def test_root_is_confined_too(stage: Any) -> None:
+    process = stage.run(OF_ROOT, "on", hook=False)
+    assert not any(attack.got for attack in process.attacks.values())
 
 
 def test_a_refusal_is_an_ordinary_permission_error_that_names_the_file(stage: Any) -> None:
-    told = stage.try_cheat("plain_open", "interpreter")
-    assert told.error == f"PermissionError: [Errno 13] hidden from models: '{stage.hr}'"
-    assert told.attempts == [str(stage.hr)]
+    attack = stage.run(NAMES, "interpreter").attacks["plain_open"]
+    assert attack.error == f"PermissionError: [Errno 13] hidden from models: '{stage.hr}'"
+    assert attack.attempts == [str(stage.hr)]
 
 
 @needs_landlock
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv to give up privileges with")
 def test_no_privilege_is_needed(stage: Any) -> None:
-    if os.geteuid() == 0:
-        before = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
-        told = stage.try_cheat("native_open", "on", before=before)
-    else:
-        told = stage.try_cheat("native_open", "on")
-    assert told.level == "kernel" and not told.got
+    before = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+    process = stage.run(("native_open",), "on", before=before)
+    assert process.level == "kernel" and not process.attacks["native_open"].got
 
 
 AS_ANOTHER = """
 import sys
 from pathlib import Path
-from srbench.sandbox import SandboxPolicy
-from srbench.sandbox import apply as applying
+from srbench.sandbox import SandboxPolicy, apply
 here = Path(sys.argv[1])
 assert (here / "hidden" / "hr").read_bytes() == b"pixels"
-confinement = SandboxPolicy((), (here / "scratch",), (here / "hidden",))
-confined = applying.apply_policy(confinement, [here / "hidden" / "hr"])
+policy = SandboxPolicy((), (here / "scratch",), (here / "hidden",))
+sandbox = apply.apply_policy(policy, [here / "hidden" / "hr"])
 (here / "scratch" / "out").write_text("written")
-print(confined.isolation.level)
+print(sandbox.isolation.level)
 print(open(here / "hidden" / "hr").read())
 """
 
 
 @pytest.fixture
 def package_for_all(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
-    """Copies what isolation needs to where every user can read it."""
+    """Copies what the sandbox needs to where every user can read it."""
     import srbench
 
     source = Path(srbench.__file__).parent
 
     def copy(folder: Path) -> None:
-        for part in ("__init__.py", "errors.py", "evaluation/__init__.py"):
-            (folder / "srbench" / part).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "srbench" / "utils").mkdir(parents=True)
+        for part in ("__init__.py", "version.py", "utils/__init__.py", "utils/errors.py"):
             shutil.copy(source / part, folder / "srbench" / part)
-        isolation = "evaluation/isolation"
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(source / isolation, folder / "srbench" / isolation, ignore=ignored)
+        shutil.copytree(source / "sandbox", folder / "srbench" / "sandbox", ignore=ignored)
 
     return copy
 

@@ -1,4 +1,4 @@
-"""The hook of the interpreter: what counts as asking for a hidden place, and what does not."""
+"""The hook of the interpreter: what counts as asking for a hidden path, and what does not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from srbench.sandbox.audit_hook import MOST, AuditHook
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> tuple[Path, Path]:
+def folders(tmp_path: Path) -> tuple[Path, Path]:
     hidden, free = (tmp_path / "real").resolve() / "data", (tmp_path / "real").resolve() / "free"
     for folder in (hidden / "sub", free):
         folder.mkdir(parents=True)
@@ -20,90 +20,90 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     return hidden, free
 
 
-def tell(watch: AuditHook, event: str, *arguments: object) -> bool:
+def refuses(hook: AuditHook, event: str, *arguments: object) -> bool:
     """Whether the hook refuses; called directly, for a hook cannot be taken out of the test process."""
     try:
-        watch._hear(event, arguments)
+        hook._check(event, arguments)
     except PermissionError:
         return True
     return False
 
 
-def test_only_hidden_places_are_refused_and_counted(places: tuple[Path, Path]) -> None:
-    hidden, free = places
-    watch = AuditHook([hidden / "weights.pth", free], [hidden])
-    assert tell(watch, "open", str(hidden / "hr.png"), "r", 0)
-    assert tell(watch, "open", bytes(hidden / "hr.png"), "r", 0)
-    assert tell(watch, "open", hidden / "sub" / ".." / "hr.png", "r", 0)
-    assert tell(watch, "os.scandir", str(hidden))
+def test_only_hidden_paths_are_refused_and_counted(folders: tuple[Path, Path]) -> None:
+    hidden, free = folders
+    hook = AuditHook([hidden / "weights.pth", free], [hidden])
+    assert refuses(hook, "open", str(hidden / "hr.png"), "r", 0)
+    assert refuses(hook, "open", bytes(hidden / "hr.png"), "r", 0)
+    assert refuses(hook, "open", hidden / "sub" / ".." / "hr.png", "r", 0)
+    assert refuses(hook, "os.scandir", str(hidden))
     for path in (hidden / "weights.pth", free / "x", hidden.parent, hidden.with_name("data2")):
-        assert not tell(watch, "open", str(path), "r", 0), path
-    assert not tell(watch, "os.listdir", hidden.parent)
-    assert watch.attempts == [str(hidden / "hr.png"), str(hidden)]
+        assert not refuses(hook, "open", str(path), "r", 0), path
+    assert not refuses(hook, "os.listdir", hidden.parent)
+    assert hook.attempts == [str(hidden / "hr.png"), str(hidden)]
 
 
-def test_links_relative_paths_and_renames_lead_to_the_place(
-    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+def test_links_relative_paths_and_renames_lead_to_the_hidden_path(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hidden, free = places
+    hidden, free = folders
     (free / "link").symlink_to(hidden)
     monkeypatch.chdir(free)
-    watch = AuditHook([free], [hidden])
-    assert tell(watch, "open", "link/hr.png", "r", 0)
-    assert tell(watch, "open", "../data/hr.png", "r", 0)
-    assert tell(watch, "os.rename", "../data", "mine", -1, -1)
-    assert tell(watch, "os.link", "x", "../data/y", -1, -1)
-    assert not tell(watch, "os.rename", "a", "b", -1, -1)
+    hook = AuditHook([free], [hidden])
+    assert refuses(hook, "open", "link/hr.png", "r", 0)
+    assert refuses(hook, "open", "../data/hr.png", "r", 0)
+    assert refuses(hook, "os.rename", "../data", "mine", -1, -1)
+    assert refuses(hook, "os.link", "x", "../data/y", -1, -1)
+    assert not refuses(hook, "os.rename", "a", "b", -1, -1)
 
 
-def test_what_is_no_path_is_no_attempt(places: tuple[Path, Path]) -> None:
-    watch = AuditHook([], [places[0]], alone=True)
+def test_what_is_no_path_is_no_attempt(folders: tuple[Path, Path]) -> None:
+    hook = AuditHook([], [folders[0]], alone=True)
     for path in (3, None, "", ":memory:", "a\0b"):
-        assert not tell(watch, "open", path, "r", 0)
-    assert not tell(watch, "ctypes.dlopen", None) and not tell(watch, "import", "os", None)
-    assert watch.attempts == []
+        assert not refuses(hook, "open", path, "r", 0)
+    assert not refuses(hook, "ctypes.dlopen", None) and not refuses(hook, "import", "os", None)
+    assert hook.attempts == []
 
 
-def test_closed_places_are_refused_and_nobody_is_blamed(places: tuple[Path, Path]) -> None:
-    hidden, free = places
-    watch = AuditHook([free], [hidden], [free.parent])
-    assert tell(watch, "open", str(free.parent / "other"), "r", 0)
-    assert not tell(watch, "open", str(free / "mine"), "r", 0)
-    assert watch.attempts == []
+def test_closed_paths_are_refused_and_nobody_is_blamed(folders: tuple[Path, Path]) -> None:
+    hidden, free = folders
+    hook = AuditHook([free], [hidden], [free.parent])
+    assert refuses(hook, "open", str(free.parent / "other"), "r", 0)
+    assert not refuses(hook, "open", str(free / "mine"), "r", 0)
+    assert hook.attempts == []
 
 
-def test_a_program_that_is_told_of_a_hidden_place_is_counted(places: tuple[Path, Path]) -> None:
-    hidden, _ = places
+def test_a_program_that_names_a_hidden_path_is_counted(folders: tuple[Path, Path]) -> None:
+    hidden, _ = folders
     beside = AuditHook([], [hidden])
-    assert not tell(beside, "subprocess.Popen", "cat", ["cat", str(hidden / "hr.png")], None, None)
-    assert not tell(beside, "os.system", f"cat {hidden}/hr.png".encode())
-    assert not tell(beside, "os.system", b"gcc kernel.c")
+    assert not refuses(beside, "subprocess.Popen", "cat", ["cat", str(hidden / "hr.png")], None, None)
+    assert not refuses(beside, "os.system", f"cat {hidden}/hr.png".encode())
+    assert not refuses(beside, "os.system", b"gcc kernel.c")
     assert beside.attempts == [str(hidden)]
 
 
-def test_alone_it_lets_no_program_start_and_no_network_be_used(places: tuple[Path, Path]) -> None:
-    alone = AuditHook([], [places[0]], alone=True)
-    assert tell(alone, "subprocess.Popen", "uname", ["uname", "-p"], None, None)
-    assert tell(alone, "socket.connect", object(), ("127.0.0.1", 80))
-    assert not tell(AuditHook([], [places[0]]), "socket.connect", object(), ("127.0.0.1", 80))
+def test_alone_it_lets_no_program_start_and_no_network_be_used(folders: tuple[Path, Path]) -> None:
+    alone = AuditHook([], [folders[0]], alone=True)
+    assert refuses(alone, "subprocess.Popen", "uname", ["uname", "-p"], None, None)
+    assert refuses(alone, "socket.connect", object(), ("127.0.0.1", 80))
+    assert not refuses(AuditHook([], [folders[0]]), "socket.connect", object(), ("127.0.0.1", 80))
     assert alone.attempts == []
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")
-def test_the_files_and_the_memory_of_the_parent_are_hidden(places: tuple[Path, Path]) -> None:
-    watch = AuditHook([Path("/proc")], [places[0]])
+def test_the_files_and_the_memory_of_the_parent_are_hidden(folders: tuple[Path, Path]) -> None:
+    hook = AuditHook([Path("/proc")], [folders[0]])
     parent = Path("/proc") / str(os.getppid())
-    assert tell(watch, "open", parent / "mem", "rb", 0)
-    assert tell(watch, "os.listdir", parent / "fd")
+    assert refuses(hook, "open", parent / "mem", "rb", 0)
+    assert refuses(hook, "os.listdir", parent / "fd")
     for honest in ("/proc/self/maps", "/proc/cpuinfo", str(parent / "stat"), f"/proc/{os.getpid()}/fd"):
-        assert not tell(watch, "open", honest, "r", 0), honest
+        assert not refuses(hook, "open", honest, "r", 0), honest
 
 
-def test_no_more_than_a_screenful_is_kept(places: tuple[Path, Path]) -> None:
-    hidden, _ = places
-    watch = AuditHook([], [hidden])
+def test_no_more_than_a_screenful_is_kept(folders: tuple[Path, Path]) -> None:
+    hidden, _ = folders
+    hook = AuditHook([], [hidden])
     for number in range(3 * MOST):
-        assert tell(watch, "open", str(hidden / f"{number}.png"), "r", 0)
-    assert watch.attempts == [str(hidden / f"{number}.png") for number in range(MOST)]
-    watch.forget()
-    assert watch.attempts == []
+        assert refuses(hook, "open", str(hidden / f"{number}.png"), "r", 0)
+    assert hook.attempts == [str(hidden / f"{number}.png") for number in range(MOST)]
+    hook.forget()
+    assert hook.attempts == []

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from srbench.sandbox import apply as applying
-from srbench.sandbox import linux as linux_means
+from srbench.sandbox import apply, linux
 from srbench.sandbox.linux import Unavailable
 from srbench.sandbox.policy import IsolationLevel, SandboxPolicy, policy_for_job
 from srbench.utils.errors import SrbenchError
@@ -31,7 +30,7 @@ def test_an_older_landlock_is_asked_only_for_what_it_knows(
     version: int, rights: int, tcp: bool, scoped: bool, size: int
 ) -> None:
     """Rights by version: Documentation/userspace-api/landlock.rst, "Previous limitations"."""
-    can = linux_means.landlock_rights(version)
+    can = linux.landlock_rights(version)
     assert can.files == 2**rights - 1 and (can.tcp, can.scoped, can.size) == (tcp, scoped, size)
 
 
@@ -39,67 +38,67 @@ def test_an_older_landlock_is_asked_only_for_what_it_knows(
 def test_a_process_with_threads_is_not_confined_half(monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
-    monkeypatch.setattr(linux_means, "landlock_version", lambda: 7)
+    monkeypatch.setattr(linux, "landlock_version", lambda: 7)
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()
     try:
         with pytest.raises(Unavailable, match="threads run already"):
-            linux_means.restrict_files([], [], [])
+            linux.restrict_files([], [], [])
     finally:
         done.set()
         thread.join()
 
 
-def run(program: list[linux_means.Instruction], number: int, audit: int) -> int:
+def run(program: list[linux.Instruction], number: int, audit: int) -> int:
     """What the kernel's interpreter of filters returns (Documentation/networking/filter.rst)."""
     data = {0: number, 4: audit}
-    place = accumulator = 0
+    position = accumulator = 0
     while True:
-        code, if_true, if_false, operand = program[place]
+        code, if_true, if_false, operand = program[position]
         if code == 0x06:
             return operand
         if code == 0x20:
             accumulator = data[operand]
-            place += 1
+            position += 1
         else:
             holds = accumulator == operand if code == 0x15 else accumulator >= operand
-            place += 1 + (if_true if holds else if_false)
+            position += 1 + (if_true if holds else if_false)
 
 
-@pytest.mark.parametrize("name", sorted(linux_means.ARCHITECTURES))
+@pytest.mark.parametrize("name", sorted(linux.ARCHITECTURES))
 def test_the_filter_refuses_sockets_and_nothing_else(name: str) -> None:
-    known = linux_means.ARCHITECTURES[name]
-    program = linux_means.socket_filter(known)
-    refused = {known.socket, known.connect, 425}
+    architecture = linux.ARCHITECTURES[name]
+    program = linux.socket_filter(architecture)
+    refused = {architecture.socket, architecture.connect, 425}
     for number in range(600):
         expected = 0x00050000 | errno.EACCES if number in refused else 0x7FFF0000
-        assert run(program, number, known.audit) == expected, number
-    assert run(program, 0x40000000 + 41, known.audit) != 0x7FFF0000
+        assert run(program, number, architecture.audit) == expected, number
+    assert run(program, 0x40000000 + 41, architecture.audit) != 0x7FFF0000
     assert run(program, 0, 0x40000003) != 0x7FFF0000  # calls of 32 bit programs have other numbers
 
 
 def test_an_architecture_without_a_filter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(Unavailable, match="not written for riscv64"):
-        linux_means.forbid_sockets()
+        linux.forbid_sockets()
 
 
 def test_the_switch_is_spelt_right_or_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(applying.SWITCH, "no")
+    monkeypatch.setenv(apply.SWITCH, "no")
     with (
         pytest.raises(SrbenchError, match="must be on, interpreter or off, found 'no'"),
-        applying.policy_file(tmp_path, SandboxPolicy((), (), ())),
+        apply.policy_file(tmp_path, SandboxPolicy((), (), ())),
     ):
         pass
 
 
 def test_nothing_asked_for_is_no_isolation(tmp_path: Path) -> None:
-    with applying.policy_file(tmp_path, None):
-        assert not (tmp_path / applying.POLICY_FILE).exists()
-    confined = applying.apply_policy_file(tmp_path / applying.POLICY_FILE)
-    assert confined.isolation.level == "none" and "no confinement was asked for" in confined.isolation.words
-    assert IsolationLevel.from_json(confined.isolation.to_json()) == confined.isolation
+    with apply.policy_file(tmp_path, None):
+        assert not (tmp_path / apply.POLICY_FILE).exists()
+    sandbox = apply.apply_policy_file(tmp_path / apply.POLICY_FILE)
+    assert sandbox.isolation.level == "none" and "no confinement was asked for" in sandbox.isolation.words
+    assert IsolationLevel.from_json(sandbox.isolation.to_json()) == sandbox.isolation
 
 
 def job(folder: Path, module_file: Path | None, hidden: list[Path]) -> SandboxPolicy:
@@ -116,16 +115,16 @@ def test_a_job_may_read_its_files_and_the_package_of_its_model(
     for package in ("theirs", "theirs/nets"):
         (tmp_path / package / "__init__.py").touch()
     module = tmp_path / "theirs" / "nets" / "model.py"
-    found = job(tmp_path, module, [tmp_path / "home"])
-    assert found.readable == (tmp_path / "lr.bin", module, tmp_path / "theirs")
-    assert found.closed == (Path("/elsewhere"),)
-    assert SandboxPolicy.from_json(found.to_json()) == found
+    policy = job(tmp_path, module, [tmp_path / "home"])
+    assert policy.readable == (tmp_path / "lr.bin", module, tmp_path / "theirs")
+    assert policy.closed == (Path("/elsewhere"),)
+    assert SandboxPolicy.from_json(policy.to_json()) == policy
 
 
 def test_of_a_model_beside_the_data_only_its_file_can_be_read(tmp_path: Path) -> None:
     for folder in (tmp_path / "data", tmp_path / "data" / "sub"):
-        found = job(tmp_path, folder / "model.py", [tmp_path / "data"])
-        assert found.readable == (tmp_path / "lr.bin", folder / "model.py")
+        policy = job(tmp_path, folder / "model.py", [tmp_path / "data"])
+        assert policy.readable == (tmp_path / "lr.bin", folder / "model.py")
 
 
 def test_a_script_in_the_home_folder_does_not_open_it(
@@ -133,8 +132,8 @@ def test_a_script_in_the_home_folder_does_not_open_it(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     for folder in (tmp_path / "me", tmp_path):
-        found = job(tmp_path, folder / "model.py", [])
-        assert found.readable == (tmp_path / "lr.bin", folder / "model.py")
+        policy = job(tmp_path, folder / "model.py", [])
+        assert policy.readable == (tmp_path / "lr.bin", folder / "model.py")
     assert tmp_path / "me" / "project" in job(tmp_path, tmp_path / "me" / "project" / "m.py", []).readable
 
 
@@ -143,9 +142,9 @@ def test_the_software_is_this_interpreter_and_never_a_whole_disk() -> None:
 
     import srbench
 
-    found = applying.software()
-    everything = (*found.always, *found.unless_hidden)
+    software = apply.software()
+    everything = (*software.always, *software.unless_hidden)
     for file in (numpy.__file__, srbench.__file__, platform.__file__):
-        assert any(place in Path(file).resolve().parents for place in everything), file
-    assert Path("/") not in everything and Path("/dev") not in (*everything, *found.devices)
-    assert Path("/tmp") not in everything and Path.home() not in found.always
+        assert any(folder in Path(file).resolve().parents for folder in everything), file
+    assert Path("/") not in everything and Path("/dev") not in (*everything, *software.devices)
+    assert Path("/tmp") not in everything and Path.home() not in software.always

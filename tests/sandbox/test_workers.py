@@ -13,36 +13,26 @@ import numpy as np
 import pytest
 
 import srbench
-from helpers.loading import load, models_as_before
+from helpers.landlock import has_landlock
+from helpers.loading import registered
 from srbench import models
 from srbench.datasets import DatasetCard, Micrograph, MicrographSet
 from srbench.datasets import lr_images as lr_cache
-from srbench.evaluation import worker_client as errands
+from srbench.evaluation import worker_client
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.messages import Finished, ImageDone, Isolated, Ready, Warm, WorkerJob
 from srbench.evaluation.worker_client import run_worker
-from srbench.sandbox import apply as applying
-from srbench.sandbox import linux as linux_means
-from srbench.sandbox import policy_for_job
-from srbench.sandbox.linux import Unavailable
+from srbench.sandbox import SandboxPolicy, apply, policy_for_job
 from srbench.store import ScoreStore
 from srbench.utils.image import Pixels
 
-
-def _has_landlock() -> bool:
-    try:
-        return linux_means.landlock_version() > 0
-    except Unavailable:
-        return False
-
-
-needs_landlock = pytest.mark.skipif(not _has_landlock(), reason="this kernel offers no Landlock")
+needs_landlock = pytest.mark.skipif(not has_landlock(), reason="this kernel offers no Landlock")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _thieves() -> Iterator[ModuleType]:
-    with models_as_before():
-        yield load("sandbox_models")
+    with registered("sandbox_models") as module:
+        yield module
 
 
 class OnDisk(MicrographSet):
@@ -75,14 +65,14 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.messages: list[Any] = []
-        self.failure: errands.WorkerFailed | None = None
+        self.failure: worker_client.WorkerFailed | None = None
 
-    def listen(self, *arguments: Any) -> Iterator[Any]:
+    def record(self, *arguments: Any) -> Iterator[Any]:
         try:
             for message in run_worker(*arguments):
                 self.messages.append(message)
                 yield message
-        except errands.WorkerFailed as error:
+        except worker_client.WorkerFailed as error:
             self.failure = error
             raise
 
@@ -102,17 +92,18 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    found = Scene(tmp_path)
+    evaluation = Scene(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("SRBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SRBENCH_TEST_HR", str(tmp_path / "data" / "hr.png"))
     monkeypatch.setenv("SRBENCH_TEST_TEMPORARY", tempfile.gettempdir())
-    monkeypatch.setattr("srbench.evaluation.worker_client.run_worker", found.listen)
-    return found
+    monkeypatch.setattr("srbench.evaluation.worker_client.run_worker", evaluation.record)
+    return evaluation
 
 
+@pytest.mark.slow
 @needs_landlock
-def test_a_model_that_tries_everything_gets_nothing_and_is_found_out(scene: Scene) -> None:
+def test_a_model_that_tries_everything_gets_nothing_and_is_recorded(scene: Scene) -> None:
     summary = scene.evaluate("fake_thief")
     assert summary.scored, summary.text()
     assert scene.message(Ready).isolation["level"] == "kernel"
@@ -126,12 +117,13 @@ def test_a_model_that_tries_everything_gets_nothing_and_is_found_out(scene: Scen
 def test_the_same_model_without_isolation_gets_everything(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, _thieves: ModuleType
 ) -> None:
-    monkeypatch.setenv(applying.SWITCH, "off")
+    monkeypatch.setenv(apply.SWITCH, "off")
     summary = scene.evaluate("fake_thief")
     assert f"stole by {', '.join(_thieves.METHODS)}" in summary.failed[0].detail
     assert scene.failure is not None and scene.failure.isolation.level == "none"
 
 
+@pytest.mark.slow
 def test_a_refusal_is_in_the_record_of_the_run(scene: Scene) -> None:
     """Whatever this system's means: Python's own call is refused by all of them."""
     summary = scene.evaluate("fake_thief_at_import")
@@ -149,21 +141,20 @@ def test_what_a_model_says_of_its_isolation_does_not_count() -> None:
     forged = {"level": "kernel", "mechanism": "lies", "words": "closed"}
     ready = Ready({}, (), 1, 1, 1)
     sent = [Isolated(true), Isolated(forged), ready, Warm()]
-    assert list(errands._with_isolation(iter(sent))) == [replace(ready, isolation=true), Warm()]
+    assert list(worker_client._with_isolation(iter(sent))) == [replace(ready, isolation=true), Warm()]
 
 
-def test_the_note_with_the_hidden_places_is_gone_before_the_model_runs(tmp_path: Path) -> None:
-    from srbench.sandbox import SandboxPolicy
+def test_the_policy_file_is_gone_before_the_model_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / apply.POLICY_FILE
+    file.write_text(apply.policy_json(SandboxPolicy((), (), ()), []))
+    monkeypatch.setattr(apply, "apply_policy", lambda *_: "applied")
+    apply.apply_policy_file(file)
+    assert not file.exists()
 
-    place = tmp_path / applying.POLICY_FILE
-    place.write_text(applying.policy_json(SandboxPolicy((), (), ()), []))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(applying, "confine", lambda *_: "confined")
-        applying.apply_policy_file(place)
-    assert not place.exists()
 
-
-HONEST = ("nearest", "edsr", "swinir", "hmanet", "csm_sr")
+HONEST = ("swinir", "csm_sr")
 """One of each kind of code: every other test of an evaluation runs its networks confined too."""
 
 
@@ -173,9 +164,6 @@ def test_an_honest_model_runs_as_before_and_asks_for_nothing_hidden(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    card = models.card(name)
-    if 4 not in card.scales:
-        pytest.skip(f"{name} has no scale 4")
     data = OnDisk(tmp_path / "data")
     degradation = srbench.datasets.degrade.get("bicubic")
     cache = lr_cache.prepare(data, data.images, degradation, 4, tmp_path / "home", lambda event: None)
@@ -203,7 +191,7 @@ def test_a_confined_worker_computes_on_the_gpu(tmp_path: Path) -> None:
 def run(
     name: str, cache: lr_cache.LrCache, scratch: Path, hidden: list[Path] | None, device: str = "cpu"
 ) -> dict[str, Any]:
-    """The raw outputs of a worker with the smallest variant of a model, and what it told."""
+    """The raw outputs of a worker with the smallest variant of a model, and what it said."""
     scratch.mkdir()
     card = models.card(name)
     variant = "tiny" if "tiny" in card.variants else card.variants[0]
@@ -225,13 +213,13 @@ def run(
         confinement = policy_for_job(
             lr=cache.file, weights=None, module_file=Path(module_file), scratch=scratch, hidden=hidden
         )
-    found: dict[str, Any] = {"pixels": []}
+    said: dict[str, Any] = {"pixels": []}
     for message in run_worker(job, scratch, 300.0, confinement):
         if isinstance(message, Ready):
             assert message.isolation is not None
-            found["level"] = message.isolation["level"]
+            said["level"] = message.isolation["level"]
         elif isinstance(message, ImageDone):
-            found["pixels"].append((scratch / f"{message.index}.npy").read_bytes())
+            said["pixels"].append((scratch / f"{message.index}.npy").read_bytes())
         elif isinstance(message, Finished):
-            found |= {"attempts": list(message.attempts), "peak": message.peak_bytes}
-    return found
+            said |= {"attempts": list(message.attempts), "peak": message.peak_bytes}
+    return said

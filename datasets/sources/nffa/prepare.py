@@ -40,6 +40,7 @@ from srbench.datasets.packed.writer import SHARD_BYTES, Definition, PackWriter, 
 from srbench.datasets.splits import check_groups, split_hash, split_images
 from srbench.utils.errors import DatasetError
 from srbench.utils.files import canonical_json, locked, pixel_hash, write_bytes
+from srbench.utils.image import Pixels
 from srbench.utils.parallel import ProcessPool
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
