@@ -247,7 +247,8 @@ def test_check_looks_at_every_file_whatever_the_others_are(tmp_path: Path, conte
     spoiled = {name: torch.full_like(tensor, torch.nan) for name, tensor in state.items()}
     torch.save(spoiled, folder / "nan.pth")
     torch.save({"a": torch.zeros(2)}, folder / "strange.pth")
-    problems = {found.path.name: " ".join(found.problems) for found in map(published.check_file, folder.iterdir())}
+    results = map(published.check_file, folder.iterdir())
+    problems = {result.path.name: " ".join(result.problems) for result in results}
     del problems["readme.txt"]
     assert problems.pop("good.pth") == "" and problems.pop("strange.pth") == ""
     expected = {
