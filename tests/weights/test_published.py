@@ -233,6 +233,7 @@ def test_commands_list_fetch_check(
     assert checked.exit_code == 1 and "has changed" in checked.output
 
 
+@pytest.mark.usefixtures("few_models")
 def test_check_looks_at_every_file_whatever_the_others_are(tmp_path: Path, content: bytes) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
