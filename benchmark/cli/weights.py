@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,7 +29,8 @@ def list_command(model: str | None, as_json: bool) -> None:
 
     entries = select(model) if model else all_published()
     if as_json:
-        print_json([_described(entry) for entry in entries])
+        extra = [{"state": _state(entry), "path": str(entry.path or "")} for entry in entries]
+        print_json([{**asdict(entry), **more} for entry, more in zip(entries, extra, strict=True)])
         return
     released = [entry for entry in entries if entry.network is not None]
     if released:
@@ -78,24 +79,24 @@ def check_command(context: click.Context, paths: tuple[Path, ...]) -> None:
     """
     from srbench.utils.paths import runs_folder, weights_folder
     from srbench.weights.find import locate
-    from srbench.weights.published import check, weights_files
+    from srbench.weights.published import check_file, weights_files
 
-    places = [locate(path) for path in paths] or [
+    paths_to_check = [locate(path) for path in paths] or [
         weights_folder(),
         *runs_folder().glob("*/weights.safetensors"),
     ]
     checked = bad = 0
-    for path in weights_files(place for place in places if paths or place.exists()):
-        finding = check(path)
+    for path in weights_files(path for path in paths_to_check if paths or path.exists()):
+        result = check_file(path)
         checked += 1
-        bad += bool(finding.problems)
-        click.echo(f"{'bad' if finding.problems else 'ok '}  {path}")
-        for fact in (finding.network, finding.origin, f"sha256 {finding.hash}" if finding.hash else ""):
+        bad += bool(result.problems)
+        click.echo(f"{'bad' if result.problems else 'ok '}  {path}")
+        for fact in (result.network, result.origin, f"sha256 {result.hash}" if result.hash else ""):
             if fact:
                 click.echo(f"     {fact}")
-        for problem in finding.problems:
+        for problem in result.problems:
             click.echo("     problem: " + problem.replace("\n", "\n     "))
-    where = "" if checked else f" (no weights files in {', '.join(map(str, places))})"
+    where = "" if checked else f" (no weights files in {', '.join(map(str, paths_to_check))})"
     click.echo(f"{checked} checked, {bad} bad{where}")
     context.exit(1 if bad else 0)
 
@@ -122,10 +123,6 @@ def _state(entry: Published) -> str:
     if path is None:
         return "not on disk" if entry.direct else "not on disk, by hand"
     return "on disk, pinned" if lock_file(path).is_file() else "on disk"
-
-
-def _described(entry: Published) -> dict[str, Any]:
-    return {**asdict(entry), "state": _state(entry), "path": str(entry.path or "")}
 
 
 def _next_step(entry: Published) -> str:

@@ -94,19 +94,17 @@ class CropSampler:
             patch: HR side of a crop.
             draw: number of the batch within the step (a discriminator may need several).
         """
-        random = self._generator(step, draw)
+        sequence = np.random.SeedSequence([_STREAM, self._seed, step, draw])
+        random = np.random.Generator(np.random.Philox(sequence))
         usable, ends = self._pile(patch)
         # A uniform pixel of the pile, its image: images in proportion to their area, exactly.
         images = usable[np.searchsorted(ends, random.integers(0, ends[-1], size), side="right")]
-        tops, lefts = self._corners(random, self._sizes[images], patch).T
+        positions = (self._sizes[images] - patch) // self._scale + 1
+        tops, lefts = (random.integers(0, positions) * self._scale).T
         symmetries = random.integers(0, SYMMETRIES, size)
         # Drawn last: what a degradation without noise trains on does not depend on it.
         acquisitions = random.integers(1, _ACQUISITIONS, size)
         return Crops(images, tops, lefts, symmetries, acquisitions)
-
-    def _generator(self, step: int, draw: int) -> np.random.Generator:
-        sequence = np.random.SeedSequence([_STREAM, self._seed, step, draw])
-        return np.random.Generator(np.random.Philox(sequence))
 
     def _pile(self, patch: int) -> tuple[Columns, Columns]:
         """The images that hold a patch, and where each ends in the pile of their pixels."""
@@ -114,11 +112,6 @@ class CropSampler:
             usable = np.flatnonzero((self._sizes >= patch).all(axis=1))
             self._piles[patch] = usable, np.cumsum(self._sizes[usable].prod(axis=1))
         return self._piles[patch]
-
-    def _corners(self, random: np.random.Generator, sizes: Columns, patch: int) -> Columns:
-        positions = (sizes - patch) // self._scale + 1
-        corners: Columns = random.integers(0, positions) * self._scale
-        return corners
 
 
 _CACHE_BYTES = 512 << 20
@@ -312,7 +305,7 @@ class DevicePixels:
         images: those that ``Crops.image`` counts.
         scale: magnification; images end at a multiple of it.
         device: where to.
-        progress: told how far the upload is.
+        progress: given how far the upload is.
     """
 
     def __init__(

@@ -74,7 +74,8 @@ class StageForward(nn.Module):
         """The stage's outputs for a batch."""
         with torch.autocast(lr.device.type, torch.bfloat16, enabled=self._autocast):
             outputs = self._forward(self.network, Batch(lr, hr, self._scale))
-        return {name: _at_least_float32(value) for name, value in outputs.items()}
+        low = (torch.bfloat16, torch.float16)
+        return {name: value.float() if value.dtype in low else value for name, value in outputs.items()}
 
 
 def select_parameters(network: nn.Module, stage: Stage, learnable: frozenset[str]) -> list[nn.Parameter]:
@@ -154,10 +155,6 @@ def _problems(stage: Stage, scale: int, processes: int) -> Iterator[str]:
             f"stage {stage.name!r}: batch {stage.batch} cannot be shared by {processes} processes; "
             f"--set stages.{stage.name}.batch={nearest}"
         )
-
-
-def _at_least_float32(value: Tensor) -> Tensor:
-    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
 def _modules_in(holder: object, seen: set[int]) -> Iterator[nn.Module]:

@@ -95,8 +95,8 @@ class Buffers:
             buffer.copy_(before)
 
 
-class Guard:
-    """Counts skipped updates.
+class NonFiniteGuard:
+    """Counts updates skipped because a gradient was not finite, and ends a run that makes no other.
 
     Args:
         limit: steps with a skipped update, in a row, after which :meth:`after_step` raises.
@@ -183,7 +183,7 @@ class TrainingState:
         guard: counts skipped updates.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, seed: int, guard: Guard) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe, seed: int, guard: NonFiniteGuard) -> None:
         self.network = network
         self.guard = guard
         self.discriminators: dict[str, DiscriminatorState] = {}

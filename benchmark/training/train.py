@@ -32,7 +32,7 @@ from srbench.training.reproducibility import repeatable, sensible_threads
 from srbench.training.run_folder import CONFIG, WEIGHTS, RunFolder, run_folder_name
 from srbench.training.signals import StopRequest, stop_requests
 from srbench.training.stage import check_recipe, move_loss_modules
-from srbench.training.state import Guard, TrainingState
+from srbench.training.state import NonFiniteGuard, TrainingState
 from srbench.training.validation import Validator
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import write_text
@@ -380,7 +380,8 @@ def _execute(
     stop: StopRequest,
 ) -> TrainResult | None:
     task, processes = prepared.task, prepared.task.processes
-    state = TrainingState(task.model.network, task.recipe, config.seed, Guard(config.train.bad_updates))
+    guard = NonFiniteGuard(config.train.bad_updates)
+    state = TrainingState(task.model.network, task.recipe, config.seed, guard)
     if going_on:
         _restore(folder, prepared, state, progress)
     manifest, log = None, None

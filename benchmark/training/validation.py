@@ -25,7 +25,7 @@ from srbench.utils.image import rgb_to_luma, to_channels
 
 
 @dataclass(frozen=True)
-class Case:
+class ValidationCrop:
     """A crop to validate: its position in the set, LR and HR ``(1, C, H, W)`` on the CPU, bicubic's PSNR."""
 
     index: int
@@ -87,7 +87,7 @@ class Validator:
         enlarged, hr = (to_channels(i, sr.shape[1]) for i in (resize_by(case.lr, self._scale), case.hr))
         return torch.cat([quantise(enlarged), sr, hr], dim=-1)[0]
 
-    def _super_resolve(self, model: SRModel, case: Case) -> Tensor:
+    def _super_resolve(self, model: SRModel, case: ValidationCrop) -> Tensor:
         """``(1, C, H, W)`` on the CPU: grey of grey data, whatever the network's channels."""
         like = next(model.network.parameters())
         seen = [case.lr, case.hr] if model.leaking else [case.lr]
@@ -96,7 +96,7 @@ class Validator:
         sr: Tensor = model.infer(lr, oracle_hr=oracle[0] if oracle else None)
         return sr.float().cpu()
 
-    def _case(self, index: int, image: Micrograph) -> Case:
+    def _case(self, index: int, image: Micrograph) -> ValidationCrop:
         pixels, scale = self._pixels[image.id], self._scale
         context = self._degradation.context(scale)
         height, width = (min(side, cut_side(self._patch, scale)) for side in pixels.shape[:2])
@@ -110,7 +110,7 @@ class Validator:
         position = LrPosition(*(torch.tensor([entry]) for entry in (noise_key(image.id), origin, size)))
         lr = make_lr(around, self._degradation, scale, context, position)
         hr = inner(around, context)
-        return Case(index, lr, hr, rounded_psnr(resize_by(lr, scale), hr, scale))
+        return ValidationCrop(index, lr, hr, rounded_psnr(resize_by(lr, scale), hr, scale))
 
 
 def rounded_psnr(sr: Tensor, hr: Tensor, border: int) -> float:
@@ -120,10 +120,10 @@ def rounded_psnr(sr: Tensor, hr: Tensor, border: int) -> float:
     """
     if border and min(hr.shape[-2:]) > 2 * border:
         sr, hr = inner(sr, border), inner(hr, border)
-    return psnr(_grey_levels(sr)[0, 0].numpy(), _grey_levels(hr)[0, 0].numpy())
+    return psnr(_eight_bit_luma(sr)[0, 0].numpy(), _eight_bit_luma(hr)[0, 0].numpy())
 
 
-def _grey_levels(image: Tensor) -> Tensor:
+def _eight_bit_luma(image: Tensor) -> Tensor:
     """One channel in 8-bit levels, from colour that has been rounded before."""
     return (
         quantise(rgb_to_luma(quantise(image))).double() if image.shape[1] == 3 else quantise(image).double()

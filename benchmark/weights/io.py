@@ -1,4 +1,4 @@
-"""What a weights file says of itself: the header srbench writes into its safetensors."""
+"""Weights files: written as safetensors with a header, read in the forms the field uses (tensors only)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WeightsHeader:
         data: fingerprint of the training dataset.
         notes: departures and fallbacks of the recipe.
         version: srbench version that wrote it.
-        degradation: id of what made the LR it was trained on; empty where that is not names.
+        degradation: id of what made the LR it was trained on; empty where it is not known.
     """
 
     model: str
@@ -55,7 +55,7 @@ class WeightsHeader:
 
     @property
     def budget_rank(self) -> int:
-        """The larger the more training: 0 for ``smoke`` to 2 for ``paper``, -1 where no budget is names."""
+        """The larger the more training: 0 for ``smoke`` to 2 for ``paper``, -1 where no budget is known."""
         return _BUDGET_RANK.get(self.budget, -1)
 
     @property
@@ -108,11 +108,6 @@ def read_header(path: Path) -> WeightsHeader | None:
     except TypeError:  # a header without a network says nothing
         return None
 
-
-# Reading other people's weights files without running anything that is in them.
-#
-# Safetensors and torch files (tensors only: a file that holds code is refused), in the wrappers the field uses
-# (``params_ema``, ``params``, ``state_dict``, ``model``, ``module.``).
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 """Endings of files that may hold weights."""
@@ -185,7 +180,7 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
 
 
 def _refusal(path: Path, error: str) -> SrbenchError:
-    """What to do about a file that is not tensors alone; one that is no torch file at all is told so."""
+    """What to do about a file that is not tensors alone; one that is no torch file at all is damaged."""
     start = path.read_bytes()[:512]
     if not (start.startswith((b"PK\x03\x04", b"\x80")) or b"ustar" in start):
         return DamagedWeights(

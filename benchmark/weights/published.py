@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srbench.utils.errors import DatasetError, SrbenchError, unknown_name
+from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.files import sha256_file
 from srbench.utils.paths import weights_folder
 from srbench.utils.progress import ProgressCallback, silent
@@ -186,10 +186,7 @@ def trust(entry: Published, path: Path) -> str:
     if first is not None:
         return f"sha256 {begin} is the one seen before; nobody published one."
     read_state(path)  # a page that says "not found" is not worth remembering
-    try:
-        add_lock_entry(lock_file(path), path.name, content, entry.url)
-    except DatasetError as error:
-        raise SrbenchError(str(error)) from error
+    add_lock_entry(lock_file(path), path.name, content, entry.url)
     return (
         f"Nobody published a hash of {path.name}: what it is cannot be verified. Its sha256 {begin} "
         f"is remembered in {lock_file(path).name}, so that a later change is noticed."
@@ -249,7 +246,7 @@ def _download(entry: Published, path: Path, progress: ProgressCallback) -> None:
     by_hand = f"Or open {entry.url} in a browser and put the file at {path}."
     try:
         download_all([Remote(entry.url, path, expected)], progress)
-    except DatasetError as error:
+    except SrbenchError as error:
         hint = ""
         if first is not None and not entry.sha256:
             hint = (
@@ -271,9 +268,6 @@ def _download(entry: Published, path: Path, progress: ProgressCallback) -> None:
         return  # whole, but in need of being saved anew: the check says how
 
 
-# Looking at weights files one by one: readable, safe, whose they are, and still the file they were.
-
-
 @dataclass(frozen=True)
 class FileCheck:
     """What is known of one weights file.
@@ -293,10 +287,12 @@ class FileCheck:
     problems: tuple[str, ...] = ()
 
 
-def check(path: Path) -> FileCheck:
+def check_file(path: Path) -> FileCheck:
     """Check one file; whatever is wrong with it is among the problems."""
+    if not path.is_file():
+        return FileCheck(path, problems=(f"there is no file {path}",))
     try:
-        return _checked(path)
+        return _check_content(path)
     except (SrbenchError, OSError) as error:
         return FileCheck(path, problems=(str(error),))
 
@@ -310,9 +306,7 @@ def weights_files(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _checked(path: Path) -> FileCheck:
-    if not path.is_file():
-        return FileCheck(path, problems=(f"there is no file {path}",))
+def _check_content(path: Path) -> FileCheck:
     header, entry, digest = read_header(path), known_file(path.name), sha256_file(path)
     first = read_lock_entry(path)
     published = entry.sha256 if entry else ""
@@ -321,7 +315,10 @@ def _checked(path: Path) -> FileCheck:
     try:
         state = read_state(path)
         network, misfit = _network(state, header, entry)
-        problems += [misfit, _not_finite(state)]
+        bad = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
+        problems.append(misfit)
+        if bad:
+            problems.append(f"NaN or infinity in {len(bad)} of {len(state)} tensors, {bad[0]!r} first")
     except SrbenchError as error:
         problems.append(str(error))
     return FileCheck(
@@ -387,8 +384,3 @@ def _origin(header: WeightsHeader | None, entry: Published | None) -> str:
     if entry is not None:
         return f"published, licence {entry.licence}{f'; {entry.note}' if entry.note else ''}"
     return ""
-
-
-def _not_finite(state: Mapping[str, Tensor]) -> str:
-    bad = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
-    return f"NaN or infinity in {len(bad)} of {len(state)} tensors, {bad[0]!r} first" if bad else ""

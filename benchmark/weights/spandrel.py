@@ -25,7 +25,7 @@ from srbench.weights.io import read_state
 PREFIX = "spandrel-"
 INSTALL = 'pip install "srbench[spandrel]"'
 
-_KNOWN: Mapping[str, tuple[str, str, int]] = {
+_ARCHITECTURES: Mapping[str, tuple[str, str, int]] = {
     "ATD": ("attention", "https://arxiv.org/abs/2401.08209", 2024),
     "Compact": ("adversarial", "https://arxiv.org/abs/2107.10833", 2021),
     "DAT": ("attention", "https://arxiv.org/abs/2308.03364", 2023),
@@ -94,11 +94,11 @@ def load(
         path: weights file.
         scale: the magnification it must have, if any.
         variant: the variant it must be, if any.
-        rgb_to_grey: refused for colour networks, of which there is no grey twin to build.
+        rgb_to_grey: refused for colour networks, of which there is no grey version to build.
 
     Raises:
-        SrbenchError: spandrel is not installed, does not know the network, it is another one than asked
-            for, or not one that enlarges grey or colour images.
+        SrbenchError: spandrel is not installed, does not know the network, it is another one than
+            requested, or not one that enlarges grey or colour images.
     """
     if not available():
         raise SrbenchError(
@@ -159,7 +159,7 @@ def _check_purpose(descriptor: Any, path: Path) -> None:
 
 def _card(descriptor: Any) -> ModelCard:
     architecture = descriptor.architecture
-    family, paper, year = _KNOWN.get(str(architecture.id), ("regression", "", 0))
+    family, paper, year = _ARCHITECTURES.get(str(architecture.id), ("regression", "", 0))
     return ModelCard(
         PREFIX + _slug(str(architecture.id)),
         str(architecture.name),

@@ -36,11 +36,10 @@ from srbench.models.recipe import (
     StepRate,
 )
 from srbench.models.registry import register_model
+from srbench.utils.image import LUMA_WEIGHTS
 
 RGB_RANGE = 255.0
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
-LUMA = (0.299, 0.587, 0.114)
-"""ITU-R BT.601 weights of red, green and blue."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def edsr_mean(channels: int) -> tuple[float, ...]:
     """Mean of DIV2K for three channels; its luminance for one."""
     if channels == 3:
         return DIV2K_MEAN
-    return (sum(weight * mean for weight, mean in zip(LUMA, DIV2K_MEAN, strict=True)),)
+    return (sum(weight * mean for weight, mean in zip(LUMA_WEIGHTS, DIV2K_MEAN, strict=True)),)
 
 
 def mean_shift() -> GreyShift:

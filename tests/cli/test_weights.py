@@ -121,6 +121,7 @@ def test_errors_say_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "model_names", lambda: ["edsr", "srgan", "vdsr"])
     saved(tmp_path / "edsr.pth", "edsr")
     saved(tmp_path / "vdsr.pth", "vdsr")
     done = run(*arguments, "--dataset", "sem_synthetic:small")

@@ -152,6 +152,7 @@ def test_masks_made_while_inferring_serve_training():
     assert qkv.grad.isfinite().all()
 
 
+@pytest.mark.slow
 def test_masks_follow_the_device_and_a_copy_of_the_network():
     masks = copy.deepcopy(ShiftMasks(4))
     assert masks(8, 8, torch.device("meta")).is_meta

@@ -59,6 +59,7 @@ def test_parameters_are_those_of_the_description(scale, channels):
     assert f"{expected:,}" in module.Cascade.__doc__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_multiply_adds_are_those_of_the_description(scale):
     height, width = 720 // scale, 1280 // scale
@@ -120,6 +121,7 @@ def test_block_adds_its_band_and_passes_on_what_is_left(scale, resolution):
     assert [part.shape[1] for part in new_maps] == [before, resolution**2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["paper", "tiny"])
 @pytest.mark.parametrize("scale", SCALES)
 def test_full_depth_looks_as_far_as_it_says(scale, variant, probe):

@@ -51,6 +51,7 @@ def test_the_coarse_discriminators_see_only_the_averaged_image() -> None:
         torch.testing.assert_close(of_image[coarse], of_grey[coarse])
 
 
+@pytest.mark.slow
 def test_a_discriminator_learns_to_tell_two_distributions_apart() -> None:
     discriminator, generator = small(), torch.Generator().manual_seed(1)
     optimiser = torch.optim.Adam(discriminator.parameters(), lr=3e-3)
@@ -91,6 +92,7 @@ def test_undecided_discriminators_pay_two_log_two_and_confident_right_ones_nothi
     assert paid(-10, -10) > 9
 
 
+@pytest.mark.slow
 def test_the_generator_is_pulled_towards_what_the_discriminator_calls_real() -> None:
     discriminator, generator = small(), torch.Generator().manual_seed(1)
     optimiser = torch.optim.Adam(discriminator.parameters(), lr=3e-3)

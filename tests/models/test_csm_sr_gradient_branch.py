@@ -158,6 +158,7 @@ def test_the_gradient_loss_compares_gradient_maps():
     assert float(gradient_image_loss(exact)) == 0
 
 
+@pytest.mark.slow
 def test_a_few_steps_bring_the_gradient_image_closer_and_use_it(scenes):
     data, stage = scenes(4), create("csm_sr", scale=4, variant="gradient_branch").recipe("smoke").stages[1]
     made = network(4, untrained=True)

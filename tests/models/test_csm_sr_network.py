@@ -43,7 +43,7 @@ def test_untrained_it_is_bicubic_at_any_size(scale, channels) -> None:
     assert expected.shape == (2, channels, 13 * scale, 18 * scale)
 
 
-@pytest.mark.parametrize("variant", ["tiny", "published"])
+@pytest.mark.parametrize("variant", ["tiny", pytest.param("published", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("scale", "channels"), [(2, 1), (3, 3), (4, 1), (8, 3)])
 def test_forward_and_backward_reach_every_parameter(variant, scale, channels) -> None:
     made = network(scale, channels, variant)
@@ -179,6 +179,7 @@ def encoder(stages: int = 3) -> ConditioningEncoder:
     return ConditioningEncoder(16, stages).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [1, 2, 3])
 def test_backbone_equals_timm_where_the_windows_cover_the_image(stages) -> None:
     import timm
@@ -204,6 +205,7 @@ def test_backbone_equals_torchvision_where_the_windows_cover_the_image() -> None
         torch.testing.assert_close(made.backbone(image)[-1], whole.features[:4](image), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_windowed_squeeze_differs_from_the_global_one_on_large_images() -> None:
     import timm
 
@@ -216,6 +218,7 @@ def test_windowed_squeeze_differs_from_the_global_one_on_large_images() -> None:
         assert not torch.allclose(made.backbone(image)[-1], whole(image)[2], rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["missing", "reshaped", "foreign"])
 def test_wrong_pretrained_weights_are_refused_and_change_nothing(broken) -> None:
     made, state = encoder(), timm_state()
@@ -255,6 +258,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("scale", [2, 3])
 def test_nothing_beyond_the_receptive_radius_matters(name, scale) -> None:
@@ -289,6 +293,7 @@ def test_a_tile_with_its_surroundings_equals_the_whole() -> None:
     torch.testing.assert_close(bottom, whole[:, :, 2 * (20 + halo) :], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["tiny", "published"])
 def test_weights_survive_saving(variant, tmp_path) -> None:
     made = network(variant=variant)

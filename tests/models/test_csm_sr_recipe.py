@@ -44,7 +44,7 @@ def random_efficientnet() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("variant", ["published", "gradient_branch", "tiny"])
+@pytest.mark.parametrize("variant", [pytest.param("published", marks=pytest.mark.slow), "tiny"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_every_budget_has_the_three_stages_on_whole_lr_pixels(budget, variant, scale) -> None:
     made = recipe(budget, variant, scale)
@@ -145,6 +145,7 @@ def test_without_weights_on_disk_the_notes_say_what_is_missing() -> None:
     assert "LR image only" in notes
 
 
+@pytest.mark.slow
 def test_with_weights_on_disk_the_features_are_vggs_and_the_encoder_starts_from_imagenet() -> None:
     states = {"vgg19": random_vgg19(), "efficientnet_b0": random_efficientnet()}
     model = create("csm_sr", scale=4, variant="tiny")

@@ -47,6 +47,7 @@ def encoder() -> EfficientNetFeatures:
     return EfficientNetFeatures()
 
 
+@pytest.mark.slow
 @every_graph
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_the_graph_reproduces_the_authors_in_double_precision(golden, variant, suffix):
@@ -61,6 +62,7 @@ def test_the_graph_reproduces_the_authors_in_double_precision(golden, variant, s
     torch.testing.assert_close(found, fixture.output(f"y{suffix}"), atol=rounding, rtol=0)
 
 
+@pytest.mark.slow
 @every_graph
 def test_the_graph_has_the_canonical_keys_and_the_released_size(golden, variant):
     network = on_meta(variant)
@@ -70,6 +72,7 @@ def test_the_graph_has_the_canonical_keys_and_the_released_size(golden, variant)
     assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[variant]
 
 
+@pytest.mark.slow
 @every_graph
 def test_multiply_adds_at_720p(variant):
     network = on_meta(variant)
@@ -148,6 +151,7 @@ class BeforeTanh(nn.Module):
         return self.network.before_tanh(2 * lr - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_shallow_copy_without_condition_looks_exactly_as_far_as_it_says(scale, probe):
     size = ReleasedConfig(depth=2, blocks=2, layers=2, growth=3, width=16, conditioned=False, stem=4)
@@ -167,12 +171,14 @@ def test_arch7_at_full_depth_looks_exactly_as_far_as_it_says(probe):
     assert probe(BeforeTanh(narrow), 4, int(stated) + 2) == stated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["released", "released_arch8", "oracle"])
 def test_a_conditioned_graph_is_global(variant):
     with torch.device("meta"):
         assert math.isinf(create("csm_sr", scale=4, variant=variant).receptive_radius)
 
 
+@pytest.mark.slow
 def test_the_encoder_is_torchvisions_efficientnet_b7_on_normalised_images(encoder):
     from torchvision.models import efficientnet_b7
 
@@ -188,6 +194,7 @@ def test_the_encoder_is_torchvisions_efficientnet_b7_on_normalised_images(encode
     assert sum(parameter.numel() for parameter in encoder.parameters()) == 63_786_960
 
 
+@pytest.mark.slow
 def test_the_encoder_never_learns_nor_moves(encoder):
     encoder.train()
     assert not any(module.training for module in encoder.modules())
@@ -200,6 +207,7 @@ def test_the_encoder_never_learns_nor_moves(encoder):
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
+@pytest.mark.slow
 def test_without_imagenet_every_build_has_the_same_encoder_with_a_live_signal(encoder):
     torch.manual_seed(99)
     again = EfficientNetFeatures()
@@ -212,6 +220,7 @@ def test_without_imagenet_every_build_has_the_same_encoder_with_a_live_signal(en
         assert float((features[0] - features[1]).std()) > 0.02
 
 
+@pytest.mark.slow
 def test_building_the_encoder_does_not_use_up_the_callers_random_numbers():
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -225,6 +234,7 @@ def imagenet_state(encoder: EfficientNetFeatures) -> dict[str, torch.Tensor]:
     return {**state, "classifier.1.weight": torch.zeros(1000, 2560), "classifier.1.bias": torch.zeros(1000)}
 
 
+@pytest.mark.slow
 def test_imagenet_weights_are_taken_over_whole_or_not_at_all(encoder):
     made, state = copy.deepcopy(encoder), imagenet_state(encoder)
     short = {name: value for name, value in state.items() if name != "features.8.0.weight"}
@@ -236,6 +246,7 @@ def test_imagenet_weights_are_taken_over_whole_or_not_at_all(encoder):
     assert all(torch.equal(made.state_dict()[name], state[name]) for name in state if "features" in name)
 
 
+@pytest.mark.slow
 def test_lr_is_seen_four_times_enlarged_so_that_the_condition_has_its_size(encoder):
     network = ConditionedOnLR(2, 1, NARROW)
     lr = torch.rand(1, 1, 16, 24)
@@ -246,6 +257,7 @@ def test_lr_is_seen_four_times_enlarged_so_that_the_condition_has_its_size(encod
     assert features.shape[-2:] == (2, 3)
 
 
+@pytest.mark.slow
 def test_state_dict_is_the_canonical_one_and_the_encoder():
     with torch.device("meta"):
         network = create("csm_sr", scale=4, channels=3, variant="released_arch8").network
@@ -255,6 +267,7 @@ def test_state_dict_is_the_canonical_one_and_the_encoder():
     assert added and all(name.startswith("encoder.features.") for name in added)
 
 
+@pytest.mark.slow
 def test_only_the_oracle_can_be_given_the_answer():
     for variant in card("csm_sr").variants:
         with torch.device("meta"):
@@ -263,6 +276,7 @@ def test_only_the_oracle_can_be_given_the_answer():
         assert takes == (["lr", "hr"] if variant in card("csm_sr").leaking else ["lr"]), variant
 
 
+@pytest.mark.slow
 def test_the_oracle_sees_the_answer_and_released_does_not():
     oracle = create("csm_sr", scale=4, variant="oracle")
     honest = create("csm_sr", scale=4, variant="released")

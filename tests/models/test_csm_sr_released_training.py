@@ -172,6 +172,7 @@ def test_the_discriminator_refuses_sides_it_cannot_quarter():
         ReleasedDiscriminator(1)(torch.rand(1, 1, 24, 26))
 
 
+@pytest.mark.slow
 def test_trained_as_released_the_discriminator_calls_everything_fake():
     discriminator = ReleasedDiscriminator(1, base=16, widths=(8, 16))
     optimiser = torch.optim.Adam(discriminator.parameters(), lr=3e-3)
@@ -214,6 +215,7 @@ def test_the_rate_falls_in_steps_of_a_hundred_thousand():
     assert staircase(3_000)(1.0) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", RELEASED)
 def test_the_paper_recipe_is_the_released_one(variant, vgg_state):
     model = create("csm_sr", scale=4, variant=variant)
@@ -242,6 +244,7 @@ def test_without_weights_there_is_no_perceptual_part_and_the_notes_say_so():
     assert "x4" in notes
 
 
+@pytest.mark.slow
 def test_imagenet_weights_reach_the_encoder_through_the_recipe():
     model = create("csm_sr", scale=4, variant="released_arch8")
     own = model.network.encoder.state_dict()
@@ -253,6 +256,7 @@ def test_imagenet_weights_reach_the_encoder_through_the_recipe():
     assert torch.equal(model.network.encoder.state_dict()[stem], given[stem])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["released_arch8", "oracle"])
 def test_training_moves_generator_and_discriminator_and_leaves_the_encoder(variant, scenes, train):
     model = create("csm_sr", scale=4, variant=variant)

@@ -24,6 +24,7 @@ def let_learn(network: nn.Module, stage: Stage) -> dict[str, nn.Parameter]:
     return {name: p for name, p in network.named_parameters() if p.requires_grad}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1, 2])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_parameter_a_stage_trains_gets_a_gradient_and_no_other(index, channels) -> None:
@@ -116,6 +117,7 @@ def test_the_smoke_recipe_beats_bicubic_on_scenes_it_has_not_seen(scale, scenes,
     assert psnr(sr, data.held_out) > psnr(bicubic, data.held_out) + 0.5
 
 
+@pytest.mark.slow
 def test_the_encoder_stage_lowers_its_loss_through_the_preview(scenes) -> None:
     torch.manual_seed(0)
     model, data = create("csm_sr", scale=4, variant="tiny"), scenes(4)

@@ -53,6 +53,7 @@ def small():
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_srsn_reproduces_the_authors(golden, suffix):
     fixture = golden("dsrvae_srsn_x4")
@@ -91,6 +92,7 @@ def test_srsn_looks_as_far_as_it_says(scale, probe):
     assert probe(narrow, scale, int(stated) + 2) == stated
 
 
+@pytest.mark.slow
 def test_denoiser_reproduces_the_authors(golden):
     fixture = golden("dsrvae_denoiser")
     denoiser = Denoiser(3, DenoiserConfig())
@@ -138,6 +140,7 @@ def test_other_state_dicts_pass_unchanged(variant):
     assert model.convert({}) == {}
 
 
+@pytest.mark.slow
 def test_discriminator_reproduces_the_authors(golden):
     fixture = golden("dsrvae_d")
     discriminator = DSRVAEDiscriminator(3)

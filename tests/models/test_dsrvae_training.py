@@ -82,6 +82,7 @@ def test_fidelity_counts_both_outputs():
     torch.testing.assert_close(fidelity(inputs), sum(errors) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "channels"), [(2, 1), (3, 3)])
 def test_vgg_cycle_compares_features_before_the_last_activation(vgg_state, scale, channels):
     from torchvision.models.vgg import cfgs, make_layers
@@ -152,6 +153,7 @@ def test_noise_comes_from_the_global_generator_and_stays_in_range():
     assert first.min() >= 0 and first.max() <= 1
 
 
+@pytest.mark.slow
 def test_encoder_sees_vgg_down_to_its_last_pooling(vgg_state):
     from torchvision.models.vgg import cfgs, make_layers
 
@@ -192,6 +194,7 @@ def test_thumbnail_is_the_mean_of_squares():
     torch.testing.assert_close(Thumbnail(4)(patch), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["full", "srsn"])
 def test_paper_recipe_is_the_authors_scripts(variant, vgg_state):
     with torch.device("meta"):
@@ -228,7 +231,10 @@ def test_without_vgg_weights_the_recipe_says_what_replaces_them(variant, terms):
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
-@pytest.mark.parametrize("variant", ["full", "srsn", "tiny"])
+@pytest.mark.parametrize(
+    "variant",
+    [pytest.param("full", marks=pytest.mark.slow), pytest.param("srsn", marks=pytest.mark.slow), "tiny"],
+)
 def test_discriminator_of_every_recipe_judges_its_patches(scale, budget, variant, vgg_state):
     with torch.device("meta"):
         model = create("dsrvae", scale=scale, variant=variant)
@@ -247,6 +253,7 @@ def trained_parts(model, scenes, train, index, iterations):
     return {key for key, value in model.network.state_dict().items() if not torch.equal(value, before[key])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("index", "part"), [(0, "denoiser."), (1, "srsn.")])
 def test_each_stage_trains_its_half(index, part, scenes, train):
     model = create("dsrvae", scale=4, variant="tiny")
@@ -256,6 +263,7 @@ def test_each_stage_trains_its_half(index, part, scenes, train):
     assert ours - {"srsn.body.LR_feat.act.weight"} <= moved <= ours
 
 
+@pytest.mark.slow
 def test_discriminator_learns(scenes):
     stage = create("dsrvae", scale=4, variant="tiny").recipe("smoke").stages[1]
     data, discriminator = scenes(4), stage.discriminators[0].build()
@@ -272,6 +280,7 @@ def test_discriminator_learns(scenes):
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
+@pytest.mark.slow
 def test_denoiser_learns_to_denoise(scenes, train):
     model, data = create("dsrvae", scale=4, variant="tiny"), scenes(4)
     recipe = model.recipe("smoke")

@@ -31,6 +31,7 @@ def build(golden, variant, scale):
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "suffix"), [(2, ""), (2, "_b"), (4, ""), (4, "_b")], ids=["x2", "x2 odd", "x4", "x4 odd"]
 )
@@ -43,6 +44,7 @@ def test_baseline_reproduces_the_authors_network(golden, scale, suffix):
     torch.testing.assert_close(output, expected, atol=1e-6 * expected.std().item(), rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 4])
 def test_full_network_reproduces_the_authors_in_float32(golden, scale):
     fixture = golden(f"edsr_full_x{scale}")
@@ -113,6 +115,7 @@ def test_untrained_tiny_is_bicubic():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["baseline", "full"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_full_depth_looks_as_far_as_it_says(variant, scale, probe):

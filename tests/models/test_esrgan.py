@@ -44,6 +44,7 @@ def published(golden):
     return network.double()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_generator_reproduces_the_authors(golden, published, suffix):
     fixture = golden("esrgan_x4")
@@ -71,6 +72,7 @@ def test_size_at_x2_is_that_of_basicsr():
     assert sum(value.numel() for value in on_meta(2).state_dict().values()) == 16_703_171
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "expected"), [(4, 1032.5864448), (2, 1032.9)])
 def test_multiply_adds_at_720p(scale, expected):
     with torch.device("meta"):
@@ -253,7 +255,7 @@ def test_perceptual_loss_is_l1_on_conv5_4_before_activation(vgg_state):
     assert any("before activation" in note for note in recipe.notes)
 
 
-@pytest.mark.parametrize("variant", ["paper", "tiny"])
+@pytest.mark.parametrize("variant", [pytest.param("paper", marks=pytest.mark.slow), "tiny"])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_discriminator_of_every_recipe_judges_its_patches(scale, budget, variant):

@@ -13,11 +13,12 @@ from srbench.models.base import pad_to_multiple
 from srbench.models.recipe import Batch
 
 CARDS = list_models()
-VARIANTS = [(card.name, variant) for card in CARDS for variant in card.variants]
-SMALLEST = [(card.name, card.variants[-1], scale) for card in CARDS for scale in card.scales]
-TRAINABLE = [(card.name, variant) for card in CARDS if card.trainable for variant in card.variants]
+SMALLEST = [(card.name, card.variants[-1]) for card in CARDS]
+FULL = [(card.name, variant) for card in CARDS for variant in card.variants[:-1]]
+TRAINABLE = {card.name for card in CARDS if card.trainable}
 
-every_variant = pytest.mark.parametrize(("name", "variant"), VARIANTS)
+every_model = pytest.mark.parametrize(("name", "variant"), SMALLEST)
+every_full_variant = pytest.mark.parametrize(("name", "variant"), FULL)
 
 
 def build(name, variant, channels=1):
@@ -48,10 +49,43 @@ def test_card_is_complete(card):
     assert 1 in card.channels
     assert set(card.leaking) <= set(card.variants)
     assert card.module.startswith("srbench.models.")
-    assert not card.trainable or "tiny" in card.variants
+    assert not card.trainable or card.variants[-1] == "tiny"
 
 
-@every_variant
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param(*entry, marks=[pytest.mark.slow] if entry[0] in ("csm_sr", "hmanet", "spsr") else [])
+        for entry in FULL
+    ],
+)
+def test_full_variants_enlarge_odd_sizes(name, variant):
+    """Shapes alone, without memory for the numbers."""
+    with torch.device("meta"):
+        model = build(name, variant, channels=3)
+        lr = pad_to_multiple(lr_like(model), model.size_multiple)
+        images = [image for image in (lr, answer_to(model, lr)) if image is not None]
+        with torch.no_grad():
+            sr = model.network.eval()(*images)
+    assert sr.shape == (1, 3, lr.shape[-2] * model.scale, lr.shape[-1] * model.scale)
+
+
+@pytest.mark.slow
+@every_full_variant
+def test_full_variants_infer(name, variant):
+    """What the tests below ask of the smallest variants, of one network built once."""
+    model = build(name, variant)
+    before = {key: value.clone() for key, value in model.network.state_dict().items()}
+    lr = lr_like(model, batch=2)
+    sr = infer(model, lr)
+    assert sr.isfinite().all() and sr.min() >= 0 and sr.max() <= 1
+    torch.testing.assert_close(infer(model, lr[1:]), sr[1:], atol=1e-5, rtol=0)
+    assert all(torch.equal(value, before[key]) for key, value in model.network.state_dict().items())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (infer(model, lr).float() - sr).abs().mean() < 0.02
+
+
+@every_model
 @pytest.mark.parametrize("channels", [1, 3])
 def test_infers_odd_sizes(name, variant, channels):
     model = build(name, variant, channels)
@@ -62,13 +96,13 @@ def test_infers_odd_sizes(name, variant, channels):
     assert sr.min() >= 0 and sr.max() <= 1
 
 
-@pytest.mark.parametrize(("name", "variant", "scale"), SMALLEST)
-def test_every_scale_enlarges_by_it(name, variant, scale):
-    model = create(name, scale=scale, variant=variant)
+@pytest.mark.parametrize(("name", "scale"), [(card.name, scale) for card in CARDS for scale in card.scales])
+def test_every_scale_enlarges_by_it(name, scale):
+    model = create(name, scale=scale, variant=dict(SMALLEST)[name])
     assert infer(model, lr_like(model, 7, 10)).shape == (1, 1, 7 * scale, 10 * scale)
 
 
-@every_variant
+@every_model
 def test_images_of_a_batch_do_not_see_each_other(name, variant):
     model = build(name, variant)
     lr = lr_like(model, batch=3)
@@ -76,7 +110,7 @@ def test_images_of_a_batch_do_not_see_each_other(name, variant):
     torch.testing.assert_close(infer(model, lr), one_by_one, atol=1e-5, rtol=0)
 
 
-@every_variant
+@every_model
 def test_inference_leaves_the_network_as_it_was(name, variant):
     model = build(name, variant)
     before = {key: value.clone() for key, value in model.network.state_dict().items()}
@@ -88,7 +122,14 @@ def test_inference_leaves_the_network_as_it_was(name, variant):
     assert torch.equal(infer(model, lr), first)
 
 
-@pytest.mark.parametrize(("name", "variant"), TRAINABLE)
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param(*entry, marks=[pytest.mark.slow] if entry in FULL else [])
+        for entry in SMALLEST + FULL
+        if entry[0] in TRAINABLE
+    ],
+)
 def test_training_reaches_every_parameter(name, variant):
     model = build(name, variant)
     network = model.network.train()
@@ -127,7 +168,7 @@ def untouched(parameter: nn.Parameter) -> bool:
     return parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any()
 
 
-@every_variant
+@every_model
 def test_state_dict_round_trip(name, variant):
     torch.manual_seed(1)
     source = build(name, variant)
@@ -138,7 +179,7 @@ def test_state_dict_round_trip(name, variant):
     assert torch.equal(infer(target, lr), infer(source, lr))
 
 
-@every_variant
+@every_model
 def test_runs_under_bfloat16_autocast(name, variant):
     model = build(name, variant)
     lr = lr_like(model)
@@ -149,13 +190,9 @@ def test_runs_under_bfloat16_autocast(name, variant):
     assert (rounded.float() - exact).abs().mean() < 0.02
 
 
-# Tracing thousands of layers takes a minute, so that of each model only the default and the smallest are.
-COMPILED = sorted(
-    {(card.name, variant) for card in CARDS for variant in (card.variants[0], card.variants[-1])}
-)
-
-
-@pytest.mark.parametrize(("name", "variant"), COMPILED)
+# Tracing thousands of layers takes a minute.
+@pytest.mark.slow
+@every_model
 def test_compiles_into_one_graph(name, variant):
     model = build(name, variant)
     network = model.network.eval()
@@ -176,6 +213,7 @@ def test_only_leaking_variants_are_given_the_answer():
 LEAKING = [(card.name, variant) for card in CARDS for variant in card.leaking]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "variant"), LEAKING)
 def test_leaking_variants_want_the_answer_explicitly(name, variant):
     model = build(name, variant)

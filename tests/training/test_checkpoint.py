@@ -118,6 +118,7 @@ except SrbenchError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_leaves_the_earlier_checkpoints(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)],

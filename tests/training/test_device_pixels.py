@@ -68,7 +68,7 @@ def test_batches_are_those_of_the_memory_maps(kind, degradation, scale):
     assert symmetries == set(range(8))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_surroundings_larger_than_the_image_are_mirrored_alike(data):
     sizes = data.draw(st.lists(st.tuples(st.integers(4, 12), st.integers(4, 12)), min_size=1, max_size=4))
@@ -136,7 +136,7 @@ def test_positions_beyond_two_to_the_31_are_found():
 
 
 @pytest.mark.parametrize(
-    ("wish", "needed", "device", "free", "expected"),
+    ("requested", "needed", "device", "free", "expected"),
     [
         ("auto", 13, "cuda", 40, True),
         ("auto", 13, "cuda", 38, False),
@@ -148,9 +148,9 @@ def test_positions_beyond_two_to_the_31_are_found():
         ("device", 13, "mps", None, True),
     ],
 )
-def test_where_pixels_belong(wish, needed, device, free, expected, monkeypatch):
+def test_where_pixels_belong(requested, needed, device, free, expected, monkeypatch):
     monkeypatch.setattr("srbench.training.crops.free_bytes", lambda _: free)
-    assert belongs_on_device(wish, needed, torch.device(device)) is expected
+    assert belongs_on_device(requested, needed, torch.device(device)) is expected
 
 
 def test_pixels_that_do_not_fit_where_they_are_wanted_are_refused(train, monkeypatch, tmp_path):
@@ -166,6 +166,7 @@ def test_the_memory_of_this_machine_is_known():
     assert free_bytes(torch.device("mps")) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "kind"), [("tiny_gan", "textures"), ("tiny_gan", "textures:mixed"), ("tiny_sr", "textures:zoo")]
 )

@@ -51,6 +51,9 @@ def whole_lr(hr: np.ndarray, degradation, scale: int, key: int) -> np.ndarray:
     return quantise(degradation(cut[None], scale, LrPosition.whole(key)))[0].numpy()
 
 
+NOISIEST = "sem_pixel:dose=20,jitter=0.5,drift=3,vibration=0.5,charging=0.3"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("name", "scale"),
@@ -62,8 +65,8 @@ def whole_lr(hr: np.ndarray, degradation, scale: int, key: int) -> np.ndarray:
         ("hashed", 2),
         ("hashed", 1),
         ("cv2_cubic", 2),
-        ("sem_pixel:dose=20,jitter=0.5,drift=3,vibration=0.5,charging=0.3", 2),
-        ("sem_lowdose:dose=20", 1),
+        pytest.param(NOISIEST, 2, marks=pytest.mark.slow, id="sem_pixel"),
+        pytest.param("sem_lowdose:dose=20", 1, marks=pytest.mark.slow),
     ],
 )
 def test_lr_of_a_training_crop_is_the_crop_of_the_evaluation_lr(name, scale, kind):

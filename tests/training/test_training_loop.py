@@ -125,6 +125,7 @@ def test_a_game_equals_a_loop_written_out_by_hand(train):
         torch.testing.assert_close(saved["network"][name], tensor, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_learns(train):
     register("learns", replace(PIXEL, iterations=120, batch=8, optimiser=replace(PIXEL.optimiser, lr=1e-2)))
     result = train("learns", "train.validate_every=20")
@@ -292,6 +293,7 @@ def test_channels_last_trains_the_same_network(train):
         torch.testing.assert_close(last[name], tensor, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_trains_the_same_weights(train, monkeypatch):
     """Traced by torch.compile as ever, without the minutes of code generation."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))

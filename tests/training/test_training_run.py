@@ -65,17 +65,13 @@ def test_the_configuration_is_kept_and_can_be_used_again(train):
     assert json.loads((again.folder / "manifest.json").read_text())["settings"]["train"]["batch"] == 2
 
 
+@pytest.mark.slow
 def test_two_runs_are_equal_bit_for_bit_and_seeds_differ(train, tmp_path):
-    bytes_of = {}
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        bytes_of[name] = train("tiny_gan", seed=seed, out=tmp_path / name).weights.read_bytes()
-    assert bytes_of["a"] == bytes_of["b"] != bytes_of["c"]
-
-
-@pytest.mark.parametrize("setting", ["train.prefetch=0", "train.prefetch=7", "train.log_every=3"])
-def test_settings_of_convenience_do_not_change_the_weights(train, tmp_path, setting):
+    """Whatever settings of convenience they have."""
     plain = train("tiny_gan", out=tmp_path / "plain").weights.read_bytes()
-    assert train("tiny_gan", setting, out=tmp_path / "other").weights.read_bytes() == plain
+    for settings in (["train.prefetch=0"], ["train.prefetch=7", "train.log_every=3"]):
+        assert train("tiny_gan", *settings, out=tmp_path / settings[0]).weights.read_bytes() == plain
+    assert train("tiny_gan", seed=1, out=tmp_path / "other").weights.read_bytes() != plain
 
 
 def test_the_callers_random_numbers_are_not_touched(train):

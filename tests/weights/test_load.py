@@ -14,6 +14,8 @@ from srbench.utils.files import sha256_file
 from srbench.weights import WeightsHeader
 from srbench.weights import imagenet as pretrained
 
+pytestmark = pytest.mark.usefixtures("few_models")
+
 HEADER = WeightsHeader("vdsr", "tiny", 4, 1, "sem_synthetic", 7, "smoke", 10, "ff", ("a note",), "0.1.0")
 
 

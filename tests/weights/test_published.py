@@ -23,7 +23,6 @@ from srbench.datasets import download
 from srbench.utils.errors import SrbenchError
 from srbench.weights import WeightsHeader, published
 from srbench.weights import imagenet as pretrained
-from srbench.weights import published as checking
 from srbench.weights.published import Published
 
 
@@ -234,6 +233,7 @@ def test_commands_list_fetch_check(
     assert checked.exit_code == 1 and "has changed" in checked.output
 
 
+@pytest.mark.usefixtures("few_models")
 def test_check_looks_at_every_file_whatever_the_others_are(tmp_path: Path, content: bytes) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
@@ -248,7 +248,8 @@ def test_check_looks_at_every_file_whatever_the_others_are(tmp_path: Path, conte
     spoiled = {name: torch.full_like(tensor, torch.nan) for name, tensor in state.items()}
     torch.save(spoiled, folder / "nan.pth")
     torch.save({"a": torch.zeros(2)}, folder / "strange.pth")
-    problems = {found.path.name: " ".join(found.problems) for found in map(checking.check, folder.iterdir())}
+    results = map(published.check_file, folder.iterdir())
+    problems = {result.path.name: " ".join(result.problems) for result in results}
     del problems["readme.txt"]
     assert problems.pop("good.pth") == "" and problems.pop("strange.pth") == ""
     expected = {
@@ -274,7 +275,7 @@ def test_a_published_name_on_another_network_is_noticed(
     path = home / "weights" / "edsr_tiny.pth"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    (problem,) = checking.check(path).problems
+    (problem,) = published.check_file(path).problems
     assert problem == "the tensors do not fit edsr variant full, x2, 3 channels, which it is published as"
 
 
@@ -314,6 +315,7 @@ def test_what_the_cards_say_of_published_weights_is_sound() -> None:
             assert one.network.scale in card.scales and one.network.channels in card.channels
 
 
+@pytest.mark.slow
 def test_the_lines_for_a_pickled_network_work(tmp_path: Path) -> None:
     """What the refusal says is run as printed, where the file is trusted."""
     torch.manual_seed(0)

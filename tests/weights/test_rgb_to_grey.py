@@ -205,7 +205,13 @@ def test_colour_weights_in_a_grey_model_need_a_word(tmp_path: Path, header: bool
 
 
 @pytest.mark.parametrize(
-    ("name", "variant"), [("edsr", "baseline"), ("edsr", "tiny"), ("srgan", "srresnet"), ("swinir", "tiny")]
+    ("name", "variant"),
+    [
+        pytest.param("edsr", "baseline", marks=pytest.mark.slow),
+        ("edsr", "tiny"),
+        pytest.param("srgan", "srresnet", marks=pytest.mark.slow),
+        ("swinir", "tiny"),
+    ],
 )
 def test_networks_of_the_benchmark_become_grey(tmp_path: Path, name: str, variant: str) -> None:
     path = saved(tmp_path / "w.pth", name, variant)
@@ -220,6 +226,7 @@ def test_networks_of_the_benchmark_become_grey(tmp_path: Path, name: str, varian
     assert float((ours - theirs).abs().max()) < 0.5
 
 
+@pytest.mark.slow
 def test_swift_srgan_is_refused_honestly(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.pth", "swift_srgan", "paper")
     with pytest.raises(SrbenchError, match=r"channels=3"):

@@ -123,6 +123,7 @@ def test_how_far_it_looks_can_be_measured(fake: Any, path: Path) -> None:
     assert measured_radius(spandrel_adapter.load(path)) == 0
 
 
+@pytest.mark.usefixtures("few_models")
 def test_a_file_alone_becomes_a_job(fake: Any, path: Path) -> None:
     (job,) = resolve([], request(None, weights=path))
     assert job.foreign and job.card is not None and job.card.name == "spandrel-swinir"

@@ -298,6 +298,7 @@ def spans(length: int, patch: int, overlap: int, scale: int, like: Tensor) -> li
 
 
 def _profile(length: int, fade: int, like: Tensor) -> Tensor:
+    """Trapezium: rises over ``fade`` pixels, stays at 1, falls likewise."""
     rising = torch.linspace(FAINTEST, 1.0, fade, dtype=like.dtype, device=like.device)
     return torch.cat([rising, like.new_ones(length - 2 * fade), rising.flip(0)])
 
