@@ -16,9 +16,9 @@ from srbench.datasets.lr_images import cut_to_scale, position_of
 from srbench.metrics import registry
 from srbench.metrics.consistency import ROUNDING_VARIANCE
 from srbench.metrics.protocol import Protocol
-from srbench.metrics.registry import Case, Metric, MetricUnavailable, Plane
+from srbench.metrics.registry import Case, Metric, MetricUnavailable
 from srbench.store import Score
-from srbench.utils.image import Pixels
+from srbench.utils.image import Pixels, Plane
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -103,7 +103,12 @@ class Registry(Generic[T]):
         if self._index is None:
             self._index = {}
             for module, source in self._sources():
-                names = [node.name for node in ast.parse(source).body if self._registers(node)]
+                names = [
+                    node.name
+                    for node in ast.parse(source).body
+                    if isinstance(node, ast.FunctionDef)
+                    and any(f"@{ast.unparse(d)}".startswith(f"{self.marker}(") for d in node.decorator_list)
+                ]
                 self._index.update(dict.fromkeys(names, module))
                 if not names:
                     self._unnamed.append(module)
@@ -120,7 +125,3 @@ class Registry(Generic[T]):
                 if self.marker in source:
                     parts = file.relative_to(root).with_suffix("").parts
                     yield ".".join([self.package, *parts]).removesuffix(".__init__"), source
-
-    def _registers(self, node: ast.stmt) -> bool:
-        decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
-        return any(f"@{ast.unparse(d)}".startswith(f"{self.marker}(") for d in decorators)
