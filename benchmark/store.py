@@ -3,7 +3,7 @@
 ``runs/<run id>/`` holds ``manifest.json`` (what was run, on what, by which versions; status and reasons),
 ``scores.parquet`` (one row a value, columns ``COLUMNS``) and ``previews/*.png``; ``references/<id>/*.png``
 the HR and LR of previewed images, shared by all runs on that data. A run folder is written under another name
-and renamed when whole, so that it is complete or absent. Aggregates are recomputed from the rows, never stored.
+and renamed when whole, so that it is complete or absent. Aggregates are recomputed from rows, never stored.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import srbench
 from helpers.fake_set import FakeSet
 from srbench.datasets import DatasetError, degrade
 from srbench.datasets import lr_images as lr_cache
-from srbench.evaluation.jobs import check_task
+from srbench.datasets.degrade import check_task
 from srbench.evaluation.scorer import Scorer
 from srbench.metrics import registry
 from srbench.metrics.protocol import named
