@@ -1,8 +1,8 @@
 """The score store: tidy rows (parquet), a manifest (json) and preview images for each run.
 
 ``runs/<run id>/`` holds ``manifest.json`` (what was run, on what, by which versions; status and reasons),
-``scores.parquet`` (one row a value, columns ``COLUMNS``) and ``previews/*.png``; ``references/<id>/*.png`` has
-the HR and LR of previewed images, shared by all runs on that data. A run folder is written beside its place
+``scores.parquet`` (one row a value, ``COLUMNS``) and ``previews/*.png``; ``references/<id>/*.png`` the
+HR and LR of previewed images, shared by all runs on that data. A run folder is written beside its place
 and renamed when whole, so that it is complete or absent. Aggregates are recomputed, never stored.
 """
 
