@@ -1,9 +1,9 @@
 """The score store: tidy rows (parquet), a manifest (json) and preview images for each run.
 
 ``runs/<run id>/`` holds ``manifest.json`` (what was run, on what, by which versions; status and reasons),
-``scores.parquet`` (one row a value, columns ``COLUMNS``) and ``previews/*.png``; ``references/<id>/*.png``
-the HR and LR of previewed images, shared by all runs on that data. A run folder is written under another name
-and renamed when whole, so that it is complete or absent. Aggregates are recomputed from rows, never stored.
+``scores.parquet`` (one row a value, ``COLUMNS``) and ``previews/*.png``; ``references/<id>/*.png`` the
+HR and LR of previewed images, shared by all runs on that data. A run folder is written beside its place
+and renamed when whole, so that it is complete or absent. Aggregates are recomputed, never stored.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class Manifest:
         card: title, family, year, paper and ``leaking`` of the model.
         previews: image ids that have a preview.
         notes: anything a reader must know (fallback losses, ...).
-        guards: results of the run's checks: ``guard`` (id of the check), ``status`` and ``detail`` of each.
+        guards: results of the checks: ``guard`` (id of the check), ``status`` and ``detail`` of each.
         outputs: image id to the sha256 of its super-resolved pixels (shape, type and bytes).
         scores_sha256: of the rows as they were written; other rows are not those of this run.
     """

@@ -212,6 +212,7 @@ def test_badges_and_warnings_stand_in_the_page(page: Page) -> None:
         assert words in page.text
 
 
+@pytest.mark.slow
 def test_no_paired_test_can_succeed_with_few_groups(fabricator: Any, players: Any) -> None:
     for name in ("bicubic", "nearest", "edsr"):
         fabricator.add(players[name], metrics=("psnr",), previews=0)
@@ -284,6 +285,7 @@ def test_a_block_without_a_complete_run_says_so(fabricator: Any) -> None:
     assert result.tables == ()
 
 
+@pytest.mark.slow
 def test_runs_alike_but_for_their_weights_are_told_apart(fabricator: Any, players: Any) -> None:
     fabricator.add(players["edsr"], metrics=("psnr",), previews=0)
     made = fabricator.key

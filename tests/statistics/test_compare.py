@@ -147,6 +147,7 @@ def test_lines_fit(stored: Path) -> None:
         assert max(map(len, lines(compared, width, ()))) <= width
 
 
+@pytest.mark.slow
 def test_models_are_named_by_variant_and_hash_too(root: Path) -> None:
     digest = key("edsr", 1).weights
     add(root, key("edsr", 0, variant="tiny", weights="f" * 64), about(25.5, 30))
@@ -195,6 +196,7 @@ def test_what_differs_is_refused_and_named(root: Path, field: str, value: Any) -
     assert message.count("\n  ") == 1 and "srbench eval other" in message
 
 
+@pytest.mark.slow
 def test_several_common_conditions_ask_for_a_choice(root: Path) -> None:
     for model in ("bicubic", "vdsr"):
         seed = 0 if model == "vdsr" else -1
@@ -253,6 +255,7 @@ def test_points_of_curves_and_properties_of_the_reference_are_told_when_asked_fo
     assert {one.metric for one in asked} == {"frc_03", "cd_bias_hr"}
 
 
+@pytest.mark.slow
 def test_cautions(root: Path) -> None:
     add(root, key("copy"), about(25, 0), about(0.5, 10, 0.0001))
     add(root, key("oracle"), about(40, 3), card={"title": "Oracle", "leaking": True})
@@ -260,6 +263,7 @@ def test_cautions(root: Path) -> None:
     assert "sees the HR image: not ranked" in run(root, "oracle", "bicubic").output
 
 
+@pytest.mark.slow
 def test_equal_previews_are_noticed_where_scores_differ(root: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8), dtype=np.uint8)
     for name, seed in (("a", 5), ("b", 6)):

@@ -104,7 +104,8 @@ def test_nothing_and_one_are_rankings_too() -> None:
     assert (only.rank, only.low, only.high) == (1.0, 1.0, 1.0)
 
 
-@settings(max_examples=10, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None)
 @given(values=matrices, categories=st.integers(1, 2))
 def test_contrasts_are_antisymmetric(values: np.ndarray, categories: int) -> None:
     matrix = matrix_of_values(values, categories)

@@ -54,6 +54,7 @@ def test_the_truth_is_dark_and_texture_bright_everywhere(constructed: Any) -> No
     assert float((invented > 0.3).mean()) > 0.95
 
 
+@pytest.mark.slow
 def test_interpolation_omits_and_invents_little(constructed: Any) -> None:
     sr, hr = constructed.images["bicubic"], constructed.images["truth"]
     assert float(hallucination_map(sr, hr, SCALE).mean()) < 0.15
