@@ -116,7 +116,7 @@ def test_hr_on_disk_is_out_of_reach_and_the_attempt_is_told(
     folder.mkdir()
     for image, pixels in data.store.items():
         np.save(folder / image.replace("/", "-"), lr_cache.cut_to_scale(pixels, SCALE))
-    data.places = lambda: (folder,)
+    data.hr_paths = lambda: (folder,)
     monkeypatch.setenv("SRBENCH_TEST_HR", str(folder))
     results = tmp_path / "results"
     _, run = evaluated("cheat_on_disk", data, results)

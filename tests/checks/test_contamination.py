@@ -27,6 +27,7 @@ Bytes = NDArray[np.uint8]
 HEADER = WeightsHeader("vdsr", "tiny", 4, 1, seed=0, budget="short")
 
 
+@functools.cache
 def scene(seed: int, height: int = 240, width: int = 320) -> Bytes:
     """Grains of many sizes under some noise: what micrographs of one specimen have in common."""
     generator = np.random.default_rng(seed)
@@ -34,7 +35,9 @@ def scene(seed: int, height: int = 240, width: int = 320) -> Bytes:
     layers = [cv2.GaussianBlur(noise, (0, 0), s) * s for s in (1.5, 4.0, 11.0, 30.0)]
     waves = sum(np.roll(layer, 37 * i, axis=1) for i, layer in enumerate(layers))
     grey = 120 + 32 * waves / np.std(waves) + generator.normal(0, 3, (height, width))
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    pixels = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    pixels.setflags(write=False)
+    return pixels
 
 
 class Drawn(MicrographSet):

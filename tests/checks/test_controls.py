@@ -202,7 +202,7 @@ def test_amount_is_right_and_all_of_it_invented(bench: Any) -> None:
 @pytest.mark.slow
 def test_the_table_tells_the_liar_from_an_honest_blur_where_ssim_does_not(bench: Any) -> None:
     names = ["psnr", "ssim", "recovered_hf", "hallucinated_hf", "gained_hf", "frc_cutoff"]
-    scorer = bench.scorer_of("sem_synthetic", 4, names)
+    scorer = bench.scorer_of("sem_synthetic:small", 4, names)
     images = over_categories(scorer.micrographs.split("test"), 6)
     # At full strength a blur as low in SSIM shows nothing at all.
     values, _ = bench.measured(images, scorer, strength=0.25)

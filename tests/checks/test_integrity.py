@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from srbench.checks import CheckResult
 from srbench.checks import base as cards
 from srbench.checks import integrity as table
 from srbench.checks.integrity import sha256_of_frame, sha256_of_scores
-from srbench.store import CONTROL, NOISE_CEILING, Manifest, RunKey, Score, ScoreStore
+from srbench.store import CONTROL, NOISE_CEILING, READ_COLUMNS, Manifest, RunKey, Score, ScoreStore
 
 IMAGES = ("a", "b", "c")
 BASELINES = (*table.BASELINES, CONTROL)
@@ -47,24 +48,26 @@ def manifest(model: str, number: int, **changes: Any) -> Manifest:
 class Table:
     """A table whose runs keep every rule; tests break one of them."""
 
-    def __init__(self, tmp_path: Any) -> None:
-        self.store = ScoreStore(tmp_path)
+    def __init__(self) -> None:
         self.rows: dict[str, list[Score]] = {}
         self.manifests: dict[str, Manifest] = {}
         for number, model in enumerate((*BASELINES, NOISE_CEILING, "mine", "other")):
             self.manifests[model], self.rows[model] = manifest(model, number), scores(number)
 
     def findings(self) -> dict[str, dict[str, CheckResult]]:
-        for model, one in self.manifests.items():
-            self.store.write_run(one, self.rows[model])
-        frame = self.store.scores()
-        found = table.check_table(list(self.manifests.values()), frame)
+        found = table.check_table(list(self.manifests.values()), self.frame(*self.manifests))
         return {run.model: {one.guard: one for one in own} for run, own in found.items()}
+
+    def frame(self, *models: str) -> pd.DataFrame:
+        """The rows of these models as the store gives them."""
+        keys = {model: asdict(self.manifests[model].key) for model in models}
+        rows = [{**keys[model], **asdict(score)} for model in models for score in self.rows[model]]
+        return pd.DataFrame(rows)[list(READ_COLUMNS)]
 
 
 @pytest.fixture
-def made(tmp_path: Any) -> Table:
-    return Table(tmp_path)
+def made() -> Table:
+    return Table()
 
 
 def test_a_table_that_keeps_the_rules_passes(made: Table) -> None:
@@ -142,9 +145,11 @@ def test_runs_of_earlier_versions_are_unchecked_not_failed(made: Table) -> None:
     assert "--force" in found["pinned_protocol"].detail
 
 
-def test_the_fingerprint_of_rows_is_that_of_the_stored_frame(made: Table) -> None:
-    made.findings()
-    rows = made.store.scores([made.manifests["mine"].key])
+def test_the_fingerprint_of_rows_is_that_of_the_stored_frame(made: Table, tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path)
+    store.write_run(made.manifests["mine"], made.rows["mine"])
+    rows = store.scores()
+    pd.testing.assert_frame_equal(rows, made.frame("mine"), check_dtype=False)
     shuffled = rows.sample(frac=1.0, random_state=0)
     assert sha256_of_frame(shuffled) == made.manifests["mine"].scores_sha256
     assert sha256_of_frame(pd.concat([rows, rows.iloc[:1]])) != sha256_of_frame(rows)

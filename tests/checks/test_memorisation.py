@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
@@ -23,7 +23,6 @@ from srbench.checks.memorisation import (
     scenes_needed,
 )
 from srbench.datasets import degrade
-from srbench.datasets.synthetic.suite import SyntheticScene
 
 SCALE = 4
 Pixels8 = NDArray[np.uint8]
@@ -50,6 +49,7 @@ def test_hr_itself_its_twin_and_their_mean_lie_where_they_must(
     assert preference(hr, hr, hr, SCALE) == 0.0
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_twins_that_change_places_change_the_sign_and_nothing_else(seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -127,6 +127,7 @@ def test_honest_leanings_of_all_sizes_are_below_the_limit_as_rarely_as_it_says()
             assert 0.8 * limit < (chances < limit).mean() < limit + 0.03
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.data())
 def test_of_equal_leanings_it_is_the_binomial_test(scenes: int, data: st.DataObject) -> None:
     right = data.draw(st.integers(0, scenes))
@@ -134,6 +135,7 @@ def test_of_equal_leanings_it_is_the_binomial_test(scenes: int, data: st.DataObj
     assert by_chance(preferences) == pytest.approx(float(stats.binom.sf(right - 1, scenes, 0.5)), rel=1e-9)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=30, unique=True), st.randoms())
 def test_of_different_leanings_it_is_scipys_exact_test(sizes: list[int], lots: random.Random) -> None:
     preferences = [size * lots.choice((-1.0, 1.0)) for size in sizes]
@@ -187,9 +189,9 @@ def test_twins_count_only_where_their_lr_is_one(
 
 
 def test_a_twin_whose_lr_differs_is_noticed_and_nobody_accused() -> None:
-    image = SyntheticScene("films", 0, 96).pixels()
+    image = np.random.default_rng(0).integers(60, 190, (48, 48), dtype=np.uint8)
     other = image.copy()
-    other[40:48, 40:48] += 30
+    other[40:48, 40:48] += 30  # a square of four LR pixels
     test = MemorisationTest(SCALE, degrade.get("bicubic"))
     for scene in range(20):
         test.add(f"scene {scene}", image, image, other)

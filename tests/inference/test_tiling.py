@@ -84,7 +84,7 @@ def image(height: int, width: int, channels: int = 1) -> Tensor:
     return torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(3))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     height=st.integers(1, 47),
     width=st.integers(1, 47),
@@ -100,7 +100,7 @@ def test_tiles_equal_the_whole_image(height: int, width: int, tile: int, depth: 
     torch.testing.assert_close(tiled.sr, model.infer(lr), atol=1e-5, rtol=0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(height=st.integers(1, 41), width=st.integers(1, 41), tile=st.integers(1, 30))
 def test_tiles_of_a_windowed_network_keep_its_grid(height: int, width: int, tile: int) -> None:
     model = model_of(Windowed())
