@@ -304,7 +304,7 @@ def _unit_vector(angle: Tensor) -> Tensor:
     return torch.stack((torch.sin(angle), torch.cos(angle)), -1)
 
 
-_DEPTH = 65535.0
+_TOP_LEVEL = 65535.0
 # Sums of 8-bit levels lie on multiples of 2**-16 or coarser; ties must not depend on the order of a sum.
 _LEVEL_TIE = 1e-7
 
@@ -401,7 +401,7 @@ def sixteen_bits(hr: Tensor) -> Tensor:
     """
     image = hr.cpu() if hr.device.type == "mps" else hr
     image = image if image.dtype in (torch.float32, torch.float64) else image.to(torch.float32)
-    rounded = (image.detach() * _DEPTH).round_().to(torch.float64).div_(_DEPTH)
+    rounded = (image.detach() * _TOP_LEVEL).round_().to(torch.float64).div_(_TOP_LEVEL)
     return _with_gradient(rounded, image)
 
 

@@ -19,13 +19,11 @@ from torch import Tensor
 
 from srbench.utils.errors import DatasetError, unknown_name
 
-# Crops of an image with their surroundings, mirrored where it ends: LR made from a crop is then exact.
-
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def read_crop(pixels: NDArray[Scalar], top: int, left: int, height: int, width: int) -> NDArray[Scalar]:
-    """Cut ``(height, width)`` at (top, left), which may lie outside the image in part.
+    """Cut ``(height, width)`` at (top, left), which may lie outside the image in part: it is mirrored there.
 
     A training pair of ``size`` HR pixels at (top, left), both multiples of ``scale``::
 

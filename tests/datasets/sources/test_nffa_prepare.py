@@ -236,7 +236,7 @@ def kill_after(process, lines, pause):
     return process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_runs_end_in_the_same_bytes(built, reference, tmp_path, seed):
     moments = random.Random(seed)
     folder = tmp_path / "pack"
@@ -252,7 +252,7 @@ def test_killed_runs_end_in_the_same_bytes(built, reference, tmp_path, seed):
     assert PackedSet(folder, CARD).fingerprint == PackedSet(reference[0], CARD).fingerprint
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.004, 0.02])
+@pytest.mark.parametrize("pause", [0.0, 0.01])
 def test_killed_while_the_pack_is_made(built, reference, tmp_path, pause):
     folder = tmp_path / "pack"
     process = start(tmp_path, built, folder, workers=1)
@@ -420,13 +420,13 @@ def few_and_many(tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_memory_does_not_grow_with_the_number_of_images(few_and_many, tmp_path, workers):
+def test_memory_does_not_grow_with_the_number_of_images(few_and_many, tmp_path):
+    """Neither of the process that writes nor of its workers."""
     script = tmp_path / "measure.py"
     script.write_text(MEASURE, encoding="utf-8")
     peaks = {}
     for count, path in few_and_many.items():
-        command = [sys.executable, str(script), str(path), str(tmp_path / f"pack{count}"), str(workers)]
+        command = [sys.executable, str(script), str(path), str(tmp_path / f"pack{count}"), "2"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
