@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from srbench.reporting import report
     from srbench.statistics.compare import compare
     from srbench.store import load_scores
-    from srbench.training import train
+    from srbench.training.train import train
 
 _VERBS = {
     "compare": "srbench.statistics.compare",
@@ -27,7 +27,7 @@ _VERBS = {
     "infer": "srbench.inference.predict",
     "load_scores": "srbench.store",
     "report": "srbench.reporting",
-    "train": "srbench.training",
+    "train": "srbench.training.train",
 }
 _PACKAGES = {
     "datasets": "srbench.datasets",

@@ -27,8 +27,7 @@ from srbench.datasets.lr_images import cut_to_scale, lr_image, position_of
 from srbench.evaluation.context import over_categories
 from srbench.evaluation.reference_rows import random_texture
 from srbench.evaluation.scorer import Scorer
-from srbench.metrics import fidelity
-from srbench.metrics import registry
+from srbench.metrics import fidelity, registry
 from srbench.metrics.protocol import named
 from srbench.statistics.bootstrap import cluster, interval
 
