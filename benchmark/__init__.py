@@ -27,7 +27,7 @@ _VERBS = {
     "infer": "srbench.inference.predict",
     "load_scores": "srbench.store",
     "report": "srbench.reporting",
-    "train": "srbench.training",
+    "train": "srbench.training.train",
 }
 _PACKAGES = {
     "datasets": "srbench.datasets",

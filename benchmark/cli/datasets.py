@@ -17,7 +17,6 @@ from srbench.utils.progress import human_bytes, progress_reporter
 if TYPE_CHECKING:
     from srbench.datasets import DatasetCard, Micrograph
     from srbench.datasets.base import DatasetSource, DatasetState, ImportReport
-    from srbench.datasets.degrade.base import Setting
 
 _KINDS = ("real", "synthetic", "user", "photographs")
 _SHOWN = 10
@@ -48,18 +47,11 @@ def list_datasets_command(as_json: bool) -> None:
     if as_json:
         print_json([{**asdict(card), **asdict(state)} for card, state in entries])
         return
-    rows = [
-        (
-            card.name,
-            card.kind,
-            state.state,
-            str(state.images or ""),
-            _size(card, state),
-            card.licence.partition(" (")[0],
-            _step(card, state),
-        )
-        for card, state in entries
-    ]
+    rows = []
+    for card, state in entries:
+        count, licence = str(state.images or ""), card.licence.partition(" (")[0]
+        facts = (card.name, card.kind, state.state, count, _size(card, state), licence)
+        rows.append((*facts, _step(card, state)))
     columns = ("name", "kind", "state", "images", "size", "licence", "next")
     print_table(columns, rows, folding=("licence",))
     click.echo("Sizes in parentheses are to be downloaded. Next: srbench data <next> <name>, for instance")
@@ -88,11 +80,7 @@ def show_dataset_command(name: str, skipped: bool, as_json: bool) -> None:
         print_json({**asdict(card), **asdict(state), "splits": splits})
         return
     fields = {
-        "name": card.name,
-        "title": card.title,
-        "summary": card.summary,
-        "licence": card.licence,
-        "terms": card.terms,
+        **{name: getattr(card, name) for name in ("name", "title", "summary", "licence", "terms")},
         "cite": card.citation,
         "from": " ".join(card.urls),
         "state": state.state,
@@ -314,12 +302,9 @@ def show_degradation_command(name: str, as_json: bool) -> None:
     print_fields({"name": card.name, "id": degradation.id, "LR is": card.summary, "scales": scales})
     if card.settings:
         click.echo()
-        print_table(
-            ("setting", "default", "range", "meaning"), [_setting_row(entry) for entry in card.settings]
-        )
-
-
-def _setting_row(setting: Setting) -> tuple[str, str, str, str]:
-    default = "by image" if setting.default is None else f"{setting.default:g}"
-    limits = f"{setting.low:g} to {setting.high:g}" + (" or inf" if setting.infinite else "")
-    return setting.name, default, limits, setting.meaning
+        rows = []
+        for setting in card.settings:
+            default = "by image" if setting.default is None else f"{setting.default:g}"
+            limits = f"{setting.low:g} to {setting.high:g}" + (" or inf" if setting.infinite else "")
+            rows.append((setting.name, default, limits, setting.meaning))
+        print_table(("setting", "default", "range", "meaning"), rows)

@@ -174,8 +174,7 @@ def evaluate(
                 "Name the dataset: --dataset NAME (dataset=NAME). Only --all (models='all') runs without one."
             )
         opened = _sem_on_disk(config.split)
-        names = ", ".join(micrographs.name for micrographs in opened)
-        progress(f"No dataset was named; evaluating on {names}.")
+        progress(f"No dataset was named; evaluating on {', '.join(data.name for data in opened)}.")
     else:
         opened = [dataset if isinstance(dataset, MicrographSet) else datasets.open(os.fspath(dataset))]
     parts = [_evaluate_on(micrographs, models, config, progress) for micrographs in opened]
@@ -239,7 +238,10 @@ class _Evaluation:
         monitor = RunMonitor(self.context, job)
         scorer = self._scorer_of_open_work(self.context.key(job))
         if scorer is None:
-            return self._audited_later(job, monitor)
+            stored = self.store.manifest(self.context.key(job))
+            if not self.config.audit or stored is None or is_audited(stored):
+                return self._skipped(job)
+            return self._audited(job, monitor, None, self._skipped(job))
         start = time.monotonic()
         run = _ModelRun(self.context, scorer, self.previewed, job.label, self.progress, monitor)
         try:
@@ -267,13 +269,6 @@ class _Evaluation:
             else:
                 run.score(entry, pixels)
         return self._complete(row.job, run, time.monotonic() - start)
-
-    def _audited_later(self, job: Job, monitor: RunMonitor) -> Outcome:
-        """Audit a run that was scored earlier, unless it was audited as well."""
-        stored = self.store.manifest(self.context.key(job))
-        if not self.config.audit or stored is None or is_audited(stored):
-            return self._skipped(job)
-        return self._audited(job, monitor, None, self._skipped(job))
 
     def _audited(
         self, job: Job, monitor: RunMonitor, outputs: RunOutputs | None, outcome: Outcome

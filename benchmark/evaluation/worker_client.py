@@ -38,7 +38,7 @@ from srbench.evaluation.messages import (
     WorkerJob,
     decode,
 )
-from srbench.sandbox import IsolationLevel, SandboxPolicy, apply, policy_for_job
+from srbench.sandbox import SandboxPolicy, apply, policy_for_job
 from srbench.utils.errors import SrbenchError
 
 # No entry of the path may be the current folder: models/ and datasets/ of a checkout would shadow packages.
@@ -61,20 +61,12 @@ class WorkerFailed(SrbenchError):
     """The worker did not finish; the message says why.
 
     Attributes:
-        isolation: what had been applied to it.
         attempts: hidden files it had asked for, as far as it could still say.
         bad_output: whether it ended because its output was no image of the right size with finite values.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        isolation: IsolationLevel | None = None,
-        attempts: Sequence[str] = (),
-        bad_output: bool = False,
-    ) -> None:
+    def __init__(self, reason: str, attempts: Sequence[str] = (), bad_output: bool = False) -> None:
         super().__init__(reason)
-        self.isolation = isolation or IsolationLevel.none("its process ended before it was confined")
         self.attempts = tuple(attempts)
         self.bad_output = bad_output
 
@@ -100,9 +92,9 @@ class InferenceRequest:
     hr: Path | None = None
 
     @staticmethod
-    def of(lr: LrCache, hr: Path | None = None, tilings: tuple[TileSettings, ...] = ()) -> InferenceRequest:
+    def of(lr: LrCache, hr: Path | None = None) -> InferenceRequest:
         """All images of an evaluation."""
-        return InferenceRequest(lr.file, tuple(entry.layout for entry in lr.entries), tilings, hr)
+        return InferenceRequest(lr.file, tuple(entry.layout for entry in lr.entries), hr=hr)
 
     def reordered(self, order: Sequence[int]) -> InferenceRequest:
         """The same images in another order."""
@@ -225,17 +217,14 @@ def _with_isolation(messages: Iterator[Message]) -> Iterator[Message]:
 
     A second such message may come from the model and does not count.
     """
-    isolation: IsolationLevel | None = None
-    try:
-        for message in messages:
-            if isinstance(message, Isolated):
-                isolation = isolation or IsolationLevel.from_json(message.isolation)
-            elif isinstance(message, Ready) and isolation is not None:
-                yield replace(message, isolation=isolation.to_json())
-            else:
-                yield message
-    except WorkerFailed as error:
-        raise WorkerFailed(str(error), isolation, error.attempts, error.bad_output) from error
+    isolation: Mapping[str, Any] | None = None
+    for message in messages:
+        if isinstance(message, Isolated):
+            isolation = isolation or message.isolation
+        elif isinstance(message, Ready) and isolation is not None:
+            yield replace(message, isolation=isolation)
+        else:
+            yield message
 
 
 def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> Iterator[Message]:
@@ -253,7 +242,7 @@ def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> It
             raise WorkerFailed(_death(process, log))
         message = _parsed(line)
         if isinstance(message, Failed):
-            raise WorkerFailed(message.reason, attempts=message.attempts, bad_output=message.bad_output)
+            raise WorkerFailed(message.reason, message.attempts, message.bad_output)
         yield message
         if isinstance(message, Finished):
             return

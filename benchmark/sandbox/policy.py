@@ -62,11 +62,6 @@ class IsolationLevel:
         return asdict(self)
 
     @staticmethod
-    def from_json(stored: Mapping[str, Any]) -> IsolationLevel:
-        """From :meth:`to_json`."""
-        return IsolationLevel(stored["level"], str(stored["mechanism"]), str(stored["words"]))
-
-    @staticmethod
     def none(reason: str) -> IsolationLevel:
         """No isolation, and why."""
         return IsolationLevel("none", "", f"The model could read every file of this user: {reason}.")

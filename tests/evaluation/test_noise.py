@@ -13,9 +13,10 @@ import pytest
 
 import srbench
 from helpers.fake_set import FakeSet
+from srbench.config import EvaluationConfig
 from srbench.datasets import DatasetError, degrade
 from srbench.datasets import lr_images as lr_cache
-from srbench.datasets.degrade import check_task
+from srbench.evaluation.context import EvaluationContext
 from srbench.evaluation.scorer import Scorer
 from srbench.metrics import registry
 from srbench.metrics.protocol import named
@@ -166,9 +167,10 @@ def test_what_has_nothing_to_restore_is_refused_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
-def test_blur_without_magnification_is_a_task() -> None:
-    check_task(degrade.get("sem_defocus:dose=inf"), 1)
-    check_task(degrade.get("sem_pixel"), 1)
+@pytest.mark.parametrize("name", ["sem_defocus:dose=inf", "sem_pixel"])
+def test_blur_without_magnification_is_a_task(name: str) -> None:
+    config = EvaluationConfig(degradation=name)
+    assert EvaluationContext.create(FakeSet(1, name="blur"), config, 1).scorer.scale == 1
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from srbench.sandbox import apply, linux
 from srbench.sandbox.linux import Unavailable
-from srbench.sandbox.policy import IsolationLevel, SandboxPolicy, policy_for_job
+from srbench.sandbox.policy import SandboxPolicy, policy_for_job
 from srbench.utils.errors import SrbenchError
 
 
@@ -98,7 +98,6 @@ def test_nothing_asked_for_is_no_isolation(tmp_path: Path) -> None:
         assert not (tmp_path / apply.POLICY_FILE).exists()
     sandbox = apply.apply_policy_file(tmp_path / apply.POLICY_FILE)
     assert sandbox.isolation.level == "none" and "no confinement was asked for" in sandbox.isolation.words
-    assert IsolationLevel.from_json(sandbox.isolation.to_json()) == sandbox.isolation
 
 
 def job(folder: Path, module_file: Path | None, hidden: list[Path]) -> SandboxPolicy:

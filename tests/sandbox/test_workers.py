@@ -120,7 +120,6 @@ def test_the_same_model_without_isolation_gets_everything(
     monkeypatch.setenv(apply.SWITCH, "off")
     summary = scene.evaluate("fake_thief")
     assert f"stole by {', '.join(_thieves.METHODS)}" in summary.failed[0].detail
-    assert scene.failure is not None and scene.failure.isolation.level == "none"
 
 
 @pytest.mark.slow
@@ -133,7 +132,6 @@ def test_a_refusal_is_in_the_record_of_the_run(scene: Scene) -> None:
     manifest = next(one for one in manifests if one.key.model == "fake_thief_at_import")
     assert manifest.status == "failed" and str(hr) in manifest.reason
     assert scene.failure is not None and scene.failure.attempts == (str(hr),)
-    assert scene.failure.isolation.level in ("kernel", "interpreter")
 
 
 def test_what_a_model_says_of_its_isolation_does_not_count() -> None:
