@@ -6,6 +6,7 @@ left of a continued download is true.
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import time
@@ -54,9 +55,12 @@ class ProgressReporter:
 
     Args:
         clock: seconds that only go forward.
+        write: takes a line; stderr when None.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, write: Callable[[str], None] | None = None
+    ) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
@@ -68,6 +72,7 @@ class ProgressReporter:
             get_time=clock,
         )
         self._clock = clock
+        self._write = write or _to_stderr
         self._lock = threading.Lock()
         self._tasks: dict[str, TaskID] = {}
 
@@ -75,7 +80,7 @@ class ProgressReporter:
         """Show an event, or a text."""
         with self._lock:
             if isinstance(event, str):
-                self._message(event)
+                self._write(event)
                 return
             if event.label not in self._tasks:
                 self._tasks[event.label] = self._progress.add_task(event.label, total=event.total, state="")
@@ -85,9 +90,6 @@ class ProgressReporter:
             self._progress.update(number, state=state_of(task, event))
             self._shown(task)
 
-    def _message(self, text: str) -> None:
-        raise NotImplementedError
-
     def _shown(self, task: Task) -> None:
         """The task's numbers are new."""
 
@@ -95,15 +97,17 @@ class ProgressReporter:
 class RichReporter(ProgressReporter):
     """Bars in a terminal, texts above them; to be entered."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        printed = self._progress.console.print
+        self._write = functools.partial(printed, highlight=False, markup=False, soft_wrap=True)
+
     def __enter__(self) -> RichReporter:
         self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
-
-    def _message(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class PlainReporter(ProgressReporter):
@@ -117,8 +121,7 @@ class PlainReporter(ProgressReporter):
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, write: Callable[[str], None] | None = None
     ) -> None:
-        super().__init__(clock)
-        self._write = write or _to_stderr
+        super().__init__(clock, write)
         self._last: dict[TaskID, tuple[float, float]] = {}
 
     def _shown(self, task: Task) -> None:
@@ -127,9 +130,6 @@ class PlainReporter(ProgressReporter):
         if done != task.completed and (task.finished or now - when >= SECONDS_BETWEEN_LINES):
             self._last[task.id] = (now, task.completed)
             self._write(f"{task.description}: {task.fields['state']}")
-
-    def _message(self, text: str) -> None:
-        self._write(text)
 
 
 @contextmanager
