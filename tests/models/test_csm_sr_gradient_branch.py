@@ -123,6 +123,7 @@ def test_tiles_equal_the_whole_image():
     torch.testing.assert_close(tile[..., middle], expected)
 
 
+@pytest.mark.slow
 def test_its_size_is_published_and_the_branch():
     with torch.device("meta"):
         model = create("csm_sr", scale=4, variant="gradient_branch")
@@ -136,6 +137,7 @@ def test_its_size_is_published_and_the_branch():
     assert type(published.network) is CSMSR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 def test_its_recipe_is_the_published_one_and_the_gradient_image(budget):
     guided = create("csm_sr", scale=4, variant="gradient_branch").recipe(budget)

@@ -64,6 +64,7 @@ def test_all_three_outputs_are_the_authors(golden, published, suffix):
     torch.testing.assert_close(restored.lr_gradient, fixture.output(f"y{suffix}_lr_grad"), atol=1e-7, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradients", [True, False])
 def test_forward_is_the_image_of_restore(gradients):
     network, lr = SPSR(4, 1, CONFIGS["tiny"]).double(), torch.rand(2, 1, 6, 5, dtype=torch.float64)
@@ -216,6 +217,7 @@ def test_paper_recipe_is_the_released_option_file():
     assert any("RRDB_PSNR_x4" in note for note in recipe.notes)
 
 
+@pytest.mark.slow
 def test_fusion_trains_the_layers_whose_names_hold_f_():
     network = on_meta()
     for variant in ("paper", "tiny"):
@@ -232,6 +234,7 @@ def test_fusion_trains_the_layers_whose_names_hold_f_():
         }
 
 
+@pytest.mark.slow
 def test_discriminators_of_the_paper_see_the_image_and_a_gradient_map_of_130():
     stage = create("spsr", scale=4, channels=3).recipe("paper").stages[2]
     for discriminator, side in zip(stage.discriminators, (128, 130), strict=True):

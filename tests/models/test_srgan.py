@@ -31,6 +31,7 @@ def test_generator_reproduces_the_reference(golden, suffix):
     torch.testing.assert_close(output, fixture.output(f"y{suffix}_preclamp"), atol=3e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_inference_clamps_as_the_reference(golden):
     fixture = golden("srresnet_x4")
     model = create("srgan", scale=4, channels=3, variant="srresnet")

@@ -85,6 +85,7 @@ def test_msrresnet_is_initialised_a_tenth_of_he():
             assert not module.bias.any()
 
 
+@pytest.mark.slow
 def test_small5_reproduces_the_port(golden):
     fixture = golden("srgan_leftthomas_x4")
     network = load(create("srgan", scale=4, channels=3, variant="small5").network, fixture.state())

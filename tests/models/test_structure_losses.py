@@ -258,6 +258,7 @@ def test_contextual_loss_bounds_its_affinity_matrix(positions, monkeypatch) -> N
     assert rows > positions / 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_vgg_content_losses_work_on_grey_and_colour(channels) -> None:
     state = random_vgg19()

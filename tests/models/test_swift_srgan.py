@@ -28,6 +28,7 @@ def load(network, state):
     return network.double().eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_generator_reproduces_the_authors_network(golden, suffix):
     fixture = golden("swiftsrgan_x4")
