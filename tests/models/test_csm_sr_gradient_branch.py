@@ -33,6 +33,7 @@ def network(scale: int = 4, channels: int = 1, untrained: bool = False) -> Gradi
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_untrained_it_gives_the_bicubic_image_and_its_gradient(scale, channels):
@@ -86,6 +87,7 @@ def test_snapshots_are_the_features_after_each_block():
     torch.testing.assert_close(snapshots[-1], made.branches.same_size(shallow))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3])
 def test_it_looks_no_farther_than_it_says(scale, probe):
     made = GradientGuidedCSMSR(scale, 1, SMALL)

@@ -266,6 +266,7 @@ def test_a_file_that_has_changed_is_read_again(monkeypatch):
     assert card("edsr") == registry.registered_card("edsr")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["models", "list"], ["models", "show", "swinir"], ["models", "list", "--json"]]
 )

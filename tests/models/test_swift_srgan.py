@@ -163,6 +163,7 @@ def test_without_mobilenet_there_is_no_perceptual_term_and_a_note():
     assert any("no MobileNetV2 weights" in note for note in recipe.notes)
 
 
+@pytest.mark.slow
 def test_losses_are_the_released_ones(mobilenet_state):
     """Every term derived once more, by hand, from the features of torchvision's own network."""
     from torchvision.models import mobilenet_v2

@@ -93,6 +93,7 @@ def test_discriminator_has_the_published_size_and_judges_every_pixel():
         discriminator(torch.rand(1, 3, 16, 20))
 
 
+@pytest.mark.slow
 def test_discriminator_normalises_all_but_its_first_and_last_layer():
     discriminator = UNetDiscriminator(1, 4).train()
     for _ in range(300):  # each pass refines the estimate of the largest singular value
