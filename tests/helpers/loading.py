@@ -29,10 +29,15 @@ def load(name: str, folder: Path = HELPERS) -> ModuleType:
 
 @contextlib.contextmanager
 def models_as_before() -> Iterator[None]:
-    """Models registered inside are unknown afterwards."""
+    """Models that are not srbench's and were registered inside are unknown afterwards."""
+    before, inside = registry.MODELS, copy.deepcopy(registry.MODELS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "MODELS", copy.deepcopy(registry.MODELS))
+        patch.setattr(registry, "MODELS", inside)
         yield
+    # A module is imported once only: what it registered inside must stay.
+    for name, module in inside._modules.items():
+        if module.startswith("srbench."):
+            before.register(name, inside.get(name), module)
 
 
 @contextlib.contextmanager

@@ -48,6 +48,7 @@ def draw_small_weights(network):
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("scale", SCALES)
 def test_parameters_are_those_of_the_description(scale, channels):

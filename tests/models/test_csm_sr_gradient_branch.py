@@ -33,6 +33,7 @@ def network(scale: int = 4, channels: int = 1, untrained: bool = False) -> Gradi
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_untrained_it_gives_the_bicubic_image_and_its_gradient(scale, channels):
@@ -86,6 +87,7 @@ def test_snapshots_are_the_features_after_each_block():
     torch.testing.assert_close(snapshots[-1], made.branches.same_size(shallow))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3])
 def test_it_looks_no_farther_than_it_says(scale, probe):
     made = GradientGuidedCSMSR(scale, 1, SMALL)
@@ -123,6 +125,7 @@ def test_tiles_equal_the_whole_image():
     torch.testing.assert_close(tile[..., middle], expected)
 
 
+@pytest.mark.slow
 def test_its_size_is_published_and_the_branch():
     with torch.device("meta"):
         model = create("csm_sr", scale=4, variant="gradient_branch")
@@ -136,6 +139,7 @@ def test_its_size_is_published_and_the_branch():
     assert type(published.network) is CSMSR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 def test_its_recipe_is_the_published_one_and_the_gradient_image(budget):
     guided = create("csm_sr", scale=4, variant="gradient_branch").recipe(budget)

@@ -194,6 +194,7 @@ def test_backbone_equals_timm_where_the_windows_cover_the_image(stages) -> None:
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_backbone_equals_torchvision_where_the_windows_cover_the_image() -> None:
     from torchvision.models import efficientnet_b0
 
@@ -314,6 +315,7 @@ def test_building_uses_the_callers_seed_and_leaves_no_trace_of_calibration() -> 
         torch.testing.assert_close(value, states[1][name], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_it_can_be_built_without_memory() -> None:
     with torch.device("meta"):
         made = create("csm_sr", scale=4, variant="published").network

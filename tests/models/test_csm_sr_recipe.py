@@ -43,8 +43,9 @@ def random_efficientnet() -> dict[str, Tensor]:
     return timm.create_model("efficientnet_b0", pretrained=False).state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("variant", [pytest.param("published", marks=pytest.mark.slow), "tiny"])
+@pytest.mark.parametrize("variant", ["published", "tiny"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_every_budget_has_the_three_stages_on_whole_lr_pixels(budget, variant, scale) -> None:
     made = recipe(budget, variant, scale)
@@ -77,6 +78,7 @@ def test_each_stage_has_its_losses_and_only_the_last_a_discriminator() -> None:
     assert [len(stage.discriminators) for stage in (encoder, generator, joint)] == [0, 0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["published", "gradient_branch", "tiny"])
 def test_the_stages_train_parts_that_exist_and_together_all_of_the_network(variant) -> None:
     network = create("csm_sr", scale=4, variant=variant).network
@@ -168,6 +170,7 @@ def test_a_smoke_run_does_without_vgg_and_says_so() -> None:
     assert "no VGG-19" in " ".join(made.notes)
 
 
+@pytest.mark.slow
 def test_the_discriminator_fits_the_channels() -> None:
     for channels in (1, 3):
         made = create("csm_sr", scale=4, channels=channels, variant="tiny").recipe("smoke")

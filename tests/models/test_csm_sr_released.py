@@ -115,6 +115,7 @@ def test_the_condition_fits_any_lr_size():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("width", [16, 64, 128])

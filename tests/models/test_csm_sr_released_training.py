@@ -132,6 +132,7 @@ def load(discriminator: nn.Module, state) -> nn.Module:
     return discriminator.double().eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_the_discriminator_reproduces_the_authors(golden, suffix):
     fixture = golden("csmsr_discriminator")

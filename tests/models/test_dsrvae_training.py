@@ -168,6 +168,7 @@ def test_encoder_sees_vgg_down_to_its_last_pooling(vgg_state):
     assert expected.shape == (1, create("dsrvae", scale=4).network.denoiser.config.code)
 
 
+@pytest.mark.slow
 def test_untrained_vgg_tells_patches_apart_and_is_always_the_same():
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -229,6 +230,7 @@ def test_without_vgg_weights_the_recipe_says_what_replaces_them(variant, terms):
     assert "epoch" in recipe.notes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize(

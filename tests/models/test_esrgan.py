@@ -61,6 +61,7 @@ def test_small_generator_reproduces_basicsr_with_and_without_gradients(golden, g
         close_to(network.double()(fixture.input()), fixture.output())
 
 
+@pytest.mark.slow
 def test_keys_and_size_are_the_authors(golden):
     spec = golden("esrgan_x4").spec
     state = on_meta().state_dict()
@@ -68,6 +69,7 @@ def test_keys_and_size_are_the_authors(golden):
     assert sum(value.numel() for value in state.values()) == spec["params"] == 16_697_987
 
 
+@pytest.mark.slow
 def test_size_at_x2_is_that_of_basicsr():
     assert sum(value.numel() for value in on_meta(2).state_dict().values()) == 16_703_171
 
@@ -113,6 +115,7 @@ def test_layers_of_the_old_code_are_told_apart_at_every_scale(scale, numbers):
     assert {key: id(value) for key, value in converted.items()} == {key: id(v) for key, v in ours.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "variant"), [("esrgan", "paper"), ("esrgan", "tiny"), ("spsr", "paper"), ("srgan", "tiny")]
 )
@@ -235,6 +238,7 @@ def test_perceptual_loss_falls_back_to_pixels_and_says_so():
     assert any("no VGG-19 weights" in note for note in recipe.notes)
 
 
+@pytest.mark.slow
 def test_perceptual_loss_is_l1_on_conv5_4_before_activation(vgg_state):
     asked = []
 
@@ -255,6 +259,7 @@ def test_perceptual_loss_is_l1_on_conv5_4_before_activation(vgg_state):
     assert any("before activation" in note for note in recipe.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [pytest.param("paper", marks=pytest.mark.slow), "tiny"])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
@@ -273,6 +278,7 @@ def test_other_magnifications_are_noted():
     assert any("129 instead of 128" in note for note in model.recipe("paper").notes)
 
 
+@pytest.mark.slow
 def test_the_adversarial_stage_moves_generator_and_discriminator(scenes, train):
     model, data = create("esrgan", scale=4, variant="tiny"), scenes(4)
     recipe = model.recipe("smoke")

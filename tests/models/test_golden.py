@@ -16,6 +16,7 @@ def test_there_are_fixtures():
     assert {"vdsr", "edsr_baseline_x4", "srresnet_x4", "srgan_d96"} <= set(TAGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tag", TAGS)
 def test_fill_has_the_recorded_checksum(golden, tag):
     fixture = golden(tag)

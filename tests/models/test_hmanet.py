@@ -35,6 +35,7 @@ def build(tag):
     return create("hmanet", scale=scale, channels=3).network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tag", "size"),
     [
@@ -54,6 +55,7 @@ def test_reproduces_the_authors_network(golden, tag, size):
     torch.testing.assert_close(output, fixture.output(f"y_{size}"), atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_reproduces_the_authors_x2_in_float32(golden):
     fixture = golden("hmanet_x2")
     network = build("x2").eval()
@@ -64,6 +66,7 @@ def test_reproduces_the_authors_x2_in_float32(golden):
     torch.testing.assert_close(output, fixture.output("y_net32"), atol=tolerance, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tag", TAGS)
 def test_keys_and_counts_are_the_authors(golden, tag):
     spec = golden(f"hmanet_{tag}").spec
@@ -80,6 +83,7 @@ def test_x3_has_the_published_size():
     assert sum(parameter.numel() for parameter in network.parameters()) == 69_907_315
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width", "gmac"), [(64, 64, 217.362861828), (192, 320, 3735.78368922)])
 def test_multiply_adds_are_the_authors(height, width, gmac):
     with torch.device("meta"):

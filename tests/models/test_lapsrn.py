@@ -148,6 +148,7 @@ def test_paper_recipe_is_section_3_4_and_the_authors_options():
     assert any("1000 iterations" in note for note in recipe.notes)
 
 
+@pytest.mark.slow
 def test_a_published_step_lowers_the_loss(scenes, train):
     """The paper's rate on the paper's sum over pixels: neither standstill nor divergence."""
     model, data = create("lapsrn", scale=4), scenes(4)
@@ -175,6 +176,7 @@ def test_tiny_smoke_run_beats_bicubic_on_a_scene_it_has_not_seen(scale, scenes, 
     assert psnr(model.infer(lr), hr) > psnr(bicubic.infer(lr), hr) + 0.5
 
 
+@pytest.mark.slow
 def test_start_of_the_tiny_smoke_run_lowers_the_loss(scenes, train):
     model = create("lapsrn", scale=4, variant="tiny")
     recipe = model.recipe("smoke").replace_stages(iterations=80)
@@ -182,6 +184,7 @@ def test_start_of_the_tiny_smoke_run_lowers_the_loss(scenes, train):
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
 
+@pytest.mark.slow
 def test_default_variant_smoke_run_lowers_the_loss(scenes, train):
     model = create("lapsrn", scale=4)
     losses = train(model, model.recipe("smoke"), scenes(4)).losses["pyramid"]

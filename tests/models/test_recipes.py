@@ -26,7 +26,12 @@ from srbench.models.recipe import (
 
 CARDS = [card for card in list_models() if card.trainable]
 EVERY = [
-    (card.name, variant, scale)
+    pytest.param(
+        card.name,
+        variant,
+        scale,
+        marks=[] if variant == "tiny" and scale == card.scales[0] else [pytest.mark.slow],
+    )
     for card in CARDS
     for variant in card.variants
     for scale in (card.scales if variant == "tiny" else card.scales[-1:])
@@ -59,6 +64,7 @@ def test_recipe_is_well_formed(name, variant, scale, budget):
         assert all(any(key.startswith(prefix) for key in own) for prefix in stage.trainable)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 def test_budgets_grow(card):
     for variant in card.variants:
@@ -68,6 +74,7 @@ def test_budgets_grow(card):
         assert smoke <= 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 def test_smoke_is_gentle_with_the_network_trained_by_default(card):
     recipe = described(card.name, card.scales[-1]).recipe("smoke")
@@ -75,6 +82,7 @@ def test_smoke_is_gentle_with_the_network_trained_by_default(card):
     assert all(stage.batch <= 8 for stage in recipe.stages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OURS)
 def test_the_start_of_a_tiny_smoke_run_lowers_its_loss(name, scenes, train):
     model, data = create(name, scale=4, variant="tiny"), scenes(4)
@@ -91,6 +99,7 @@ def loss_on_all_crops(model, stage, data) -> float:
     return sum(float(term.loss(inputs)) for term in stage.terms)
 
 
+@pytest.mark.slow
 def test_an_adversarial_stage_moves_generator_and_discriminator(scenes, train):
     model, data = create("srgan", scale=4, variant="tiny"), scenes(4)
     recipe = model.recipe("smoke")
@@ -131,6 +140,7 @@ def test_default_variant_smoke_run_lowers_the_loss(name, scenes, train):
     assert np.mean(losses[-5:]) < 0.7 * losses[0]
 
 
+@pytest.mark.slow
 def test_colour_networks_train_too(scenes, train):
     model = create("edsr", scale=2, channels=3, variant="tiny")
     recipe = model.recipe("smoke").replace_stages(iterations=40, batch=2)
@@ -172,6 +182,7 @@ def test_pixel_loss_compares_output_with_truth():
     assert loss.item() == pytest.approx((sr - hr).abs().mean().item())
 
 
+@pytest.mark.slow
 def test_default_recipe_learns(scenes, train):
     from srbench.models.recipe import RecipeRequest, default_recipe
 

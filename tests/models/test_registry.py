@@ -54,6 +54,7 @@ def test_names_are_those_of_the_files():
     assert model_names() == sorted(model_names())
 
 
+@pytest.mark.slow
 def test_names_are_found_without_importing_anything_heavy():
     code = """
 import sys
@@ -64,6 +65,7 @@ print(sorted(name for name in sys.modules if name.startswith("srbench.models.bas
     assert run_python(code) == "[]"
 
 
+@pytest.mark.slow
 def test_creating_a_model_imports_only_its_own_file():
     code = """
 import sys
@@ -264,6 +266,7 @@ def test_a_file_that_has_changed_is_read_again(monkeypatch):
     assert card("edsr") == registry.registered_card("edsr")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["models", "list"], ["models", "show", "swinir"], ["models", "list", "--json"]]
 )

@@ -99,6 +99,7 @@ def test_the_generator_learns_from_its_own_images_only():
     assert of_gain.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_discriminator_learns_to_tell_them_apart():
     discriminator = Brightness(0.0)
     (of_gain,) = torch.autograd.grad(

@@ -44,6 +44,7 @@ def reach(network: nn.Module, scale: int, position: int, axis: int) -> int:
     return int((seen.nonzero() - position).abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [2, 3])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("name", NETWORKS)

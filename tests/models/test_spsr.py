@@ -53,6 +53,7 @@ def kernels(network):
     return {key: value for key, value in network.state_dict().items() if key in KERNELS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_all_three_outputs_are_the_authors(golden, published, suffix):
     fixture = golden("spsr_x4")
@@ -63,6 +64,7 @@ def test_all_three_outputs_are_the_authors(golden, published, suffix):
     torch.testing.assert_close(restored.lr_gradient, fixture.output(f"y{suffix}_lr_grad"), atol=1e-7, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradients", [True, False])
 def test_forward_is_the_image_of_restore(gradients):
     network, lr = SPSR(4, 1, CONFIGS["tiny"]).double(), torch.rand(2, 1, 6, 5, dtype=torch.float64)
@@ -71,6 +73,7 @@ def test_forward_is_the_image_of_restore(gradients):
     torch.testing.assert_close(network(lr), network.restore(lr).sr.detach(), atol=1e-13, rtol=0)
 
 
+@pytest.mark.slow
 def test_keys_and_counts_are_the_authors(golden):
     spec = golden("spsr_x4").spec
     network = on_meta()
@@ -82,6 +85,7 @@ def test_keys_and_counts_are_the_authors(golden):
     assert sum(learned) == spec["params_trainable"] == spec["params"] - 18
 
 
+@pytest.mark.slow
 def test_multiply_adds_are_the_authors(golden):
     lr = torch.empty(1, 3, 180, 320, device="meta")
     counter = FlopCounterMode(display=False)
@@ -93,6 +97,7 @@ def test_multiply_adds_are_the_authors(golden):
     assert (counter.get_total_flops() / 2 + gradient_kernels) / 1e9 == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_a_file_with_both_names_loads_strictly(scale):
     """In the authors' files the last layer of ``model`` is stored a second time, as ``HR_conv0_new``."""
@@ -110,6 +115,7 @@ def test_a_file_with_both_names_loads_strictly(scale):
         assert all(torch.equal(value, state[key]) for key, value in fresh.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "variant"), [("spsr", "tiny"), ("esrgan", "paper"), ("edsr", "tiny")])
 def test_what_is_no_other_layout_comes_back_as_it_is(name, variant):
     with torch.device("meta"):
@@ -176,6 +182,7 @@ def test_untrained_tiny_is_bicubic_and_predicts_a_gradient_map():
     assert isinstance(model.network, BicubicResidual) and restored.gradient_sr.std() > 0
 
 
+@pytest.mark.slow
 def test_image_branch_is_the_generator_of_the_old_esrgan(golden):
     """What RRDB_PSNR_x4 would initialise: the authors load it by name, as far as names agree."""
     theirs, ours = golden("esrgan_x4").spec, on_meta().state_dict()
@@ -210,6 +217,7 @@ def test_paper_recipe_is_the_released_option_file():
     assert any("RRDB_PSNR_x4" in note for note in recipe.notes)
 
 
+@pytest.mark.slow
 def test_fusion_trains_the_layers_whose_names_hold_f_():
     network = on_meta()
     for variant in ("paper", "tiny"):
@@ -226,6 +234,7 @@ def test_fusion_trains_the_layers_whose_names_hold_f_():
         }
 
 
+@pytest.mark.slow
 def test_discriminators_of_the_paper_see_the_image_and_a_gradient_map_of_130():
     stage = create("spsr", scale=4, channels=3).recipe("paper").stages[2]
     for discriminator, side in zip(stage.discriminators, (128, 130), strict=True):
@@ -237,6 +246,7 @@ def test_discriminators_of_the_paper_see_the_image_and_a_gradient_map_of_130():
     assert wide_gradient_map(torch.rand(1, 3, 128, 128)).shape == (1, 3, 130, 130)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["paper", "tiny"])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
@@ -305,6 +315,7 @@ def test_training_forward_gives_image_and_gradient():
     assert torch.equal(outputs["sr"], model.network(batch.lr))
 
 
+@pytest.mark.slow
 def test_perceptual_loss_falls_back_to_pixels_and_says_so(vgg_state):
     def terms(pretrained):
         recipe = create("spsr", scale=4).recipe("short", pretrained=pretrained)
@@ -317,6 +328,7 @@ def test_perceptual_loss_falls_back_to_pixels_and_says_so(vgg_state):
     assert any("before activation" in note for note in notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("index", "moved"), [(1, "f_"), (2, "")])
 def test_guided_stages_move_what_they_should_and_both_discriminators(index, moved, scenes, train):
     model, data = create("spsr", scale=4, variant="tiny"), scenes(4)

@@ -21,6 +21,7 @@ def load(network, state):
     return network.double().eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_generator_reproduces_the_reference(golden, suffix):
     fixture = golden("srresnet_x4")
@@ -30,6 +31,7 @@ def test_generator_reproduces_the_reference(golden, suffix):
     torch.testing.assert_close(output, fixture.output(f"y{suffix}_preclamp"), atol=3e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_inference_clamps_as_the_reference(golden):
     fixture = golden("srresnet_x4")
     model = create("srgan", scale=4, channels=3, variant="srresnet")
@@ -46,6 +48,7 @@ def test_generator_has_the_reference_keys_and_size(golden):
     assert sum(parameter.numel() for parameter in at_x2.parameters()) == 1_399_637
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "expected"), [(4, 127.7669376), (2, 332.2)])
 def test_generator_multiply_adds_at_720p(scale, expected):
     with torch.device("meta"):
@@ -57,6 +60,7 @@ def test_generator_multiply_adds_at_720p(scale, expected):
     assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=2e-4)
 
 
+@pytest.mark.slow
 def test_discriminator_reproduces_the_reference(golden):
     fixture = golden("srgan_d96")
     discriminator = load(SRGANDiscriminator(3), fixture.state())
@@ -81,6 +85,7 @@ def test_discriminator_refuses_patches_it_cannot_halve(patch):
         SRGANDiscriminator(1, patch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_full_depth_looks_as_far_as_it_says(scale, probe):
     narrow = SRResNet(scale, channels=1, features=1)
@@ -132,6 +137,7 @@ def test_content_uses_vgg_features_where_there_are_weights(vgg_state):
     assert any("VGG-19" in note for note in recipe.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("variant", ["srresnet", "tiny"])

@@ -44,6 +44,7 @@ def giga_multiply_adds(variant, scale):
     return counter.get_total_flops() / 2e9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 4])
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_msrresnet_reproduces_basicsr(golden, scale, suffix):
@@ -84,6 +85,7 @@ def test_msrresnet_is_initialised_a_tenth_of_he():
             assert not module.bias.any()
 
 
+@pytest.mark.slow
 def test_small5_reproduces_the_port(golden):
     fixture = golden("srgan_leftthomas_x4")
     network = load(create("srgan", scale=4, channels=3, variant="small5").network, fixture.state())
@@ -100,6 +102,7 @@ def test_small5_has_the_ports_keys_and_size(golden):
     assert giga_multiply_adds("small5", 4) == pytest.approx(fixture.spec["macs"]["GMAC"], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_pooled_discriminator_reproduces_the_port(golden):
     fixture = golden("srgan_leftthomas_d")
     discriminator = load(PooledDiscriminator(3), fixture.state())
@@ -110,6 +113,7 @@ def test_pooled_discriminator_reproduces_the_port(golden):
     assert parameters(discriminator) == 5_215_425
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize(("variant", "build"), [("msrresnet", MSRResNet), ("small5", FiveBlockSRResNet)])
 def test_full_depth_looks_as_far_as_it_says(variant, build, scale, probe, monkeypatch):
@@ -215,6 +219,7 @@ def test_paper_recipe_of_small5_is_the_ports_script(vgg16_state):
     assert parameters(discriminator.build()) == 5_215_425
 
 
+@pytest.mark.slow
 def test_losses_of_small5_are_the_ports(vgg16_state):
     """Every term once more, by hand, from torchvision's VGG-16 on images that are not normalised."""
     from torchvision.models.vgg import cfgs, make_layers
@@ -249,6 +254,7 @@ def test_small5_without_vgg_has_no_perceptual_term_and_a_note():
     assert any("no VGG-16 weights" in note for note in recipe.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("variant", ["msrresnet", "small5"])
@@ -260,6 +266,7 @@ def test_discriminator_of_every_recipe_judges_its_patches(scale, budget, variant
         assert discriminator(torch.empty(2, 1, stage.patch, stage.patch)).shape[0] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["msrresnet", "small5"])
 def test_smoke_run_lowers_the_loss(variant, scenes, train):
     model, data = create("srgan", scale=4, variant=variant), scenes(4)

@@ -223,6 +223,7 @@ def test_contextual_loss_forgives_a_shift_that_a_pixelwise_loss_punishes() -> No
     assert punished > 0.4 * float(colour_loss(unrelated, inner))
 
 
+@pytest.mark.slow
 def test_descending_the_contextual_loss_brings_back_the_edges_of_a_blurred_grey_image() -> None:
     """Up to contrast, to which the angle between patches is blind."""
     hr = texture(16, side=20)
@@ -257,6 +258,7 @@ def test_contextual_loss_bounds_its_affinity_matrix(positions, monkeypatch) -> N
     assert rows > positions / 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_vgg_content_losses_work_on_grey_and_colour(channels) -> None:
     state = random_vgg19()

@@ -28,6 +28,7 @@ def load(network, state):
     return network.double().eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_generator_reproduces_the_authors_network(golden, suffix):
     fixture = golden("swiftsrgan_x4")
@@ -56,6 +57,7 @@ def test_generator_has_the_authors_keys_and_size(golden):
     assert numbers(create("swift_srgan", scale=2, channels=3).network.state_dict()) == 183_865
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "expected"), [(4, 18.7445952), (2, 44.5)])
 def test_generator_multiply_adds_at_720p(scale, expected):
     with torch.device("meta"):
@@ -67,6 +69,7 @@ def test_generator_multiply_adds_at_720p(scale, expected):
     assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=1e-9 if scale == 4 else 2e-3)
 
 
+@pytest.mark.slow
 def test_discriminator_reproduces_the_authors_network(golden):
     fixture = golden("swiftsrgan_d")
     discriminator = load(SwiftDiscriminator(3), fixture.state())
@@ -85,6 +88,7 @@ def test_pooling_is_adaptive_average_pooling(side):
     assert torch.equal(PoolTo(6)(x), F.adaptive_avg_pool2d(x, 6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_full_depth_looks_as_far_as_it_says(scale, probe):
     narrow = LinearGenerator(scale, channels=1, features=1)  # a saturated tanh would hide what it sees
@@ -159,6 +163,7 @@ def test_without_mobilenet_there_is_no_perceptual_term_and_a_note():
     assert any("no MobileNetV2 weights" in note for note in recipe.notes)
 
 
+@pytest.mark.slow
 def test_losses_are_the_released_ones(mobilenet_state):
     """Every term derived once more, by hand, from the features of torchvision's own network."""
     from torchvision.models import mobilenet_v2
@@ -183,6 +188,7 @@ def test_losses_are_the_released_ones(mobilenet_state):
     torch.testing.assert_close(of_discriminator, 1 - real.mean() + fake.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("budget", ["smoke", "short", "paper"])
 @pytest.mark.parametrize("variant", ["paper", "tiny"])
@@ -193,6 +199,7 @@ def test_discriminator_of_every_recipe_judges_its_patches(scale, budget, variant
         assert discriminator(torch.empty(2, 1, stage.patch, stage.patch)).shape == (2, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("budget", ["short", "paper"])
 def test_longer_recipes_leave_nothing_to_pool(scale, budget):
@@ -217,6 +224,7 @@ def test_tiny_smoke_run_beats_bicubic_on_a_scene_it_has_not_seen(scale, scenes, 
     assert psnr(model.infer(lr), hr) > psnr(create("bicubic", scale=scale).infer(lr), hr) + 0.3
 
 
+@pytest.mark.slow
 def test_discriminator_learns_to_tell_the_two_apart(scenes, train):
     model, data = create("swift_srgan", scale=4, variant="tiny"), scenes(4)
     recipe = model.recipe("smoke")

@@ -36,6 +36,7 @@ def build(tag):
     return create("swinir", scale=int(scale), channels=3, variant=variant).network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tag", ["tiny_x4", *FULL])
 def test_reproduces_the_authors_network(golden, tag):
     fixture = golden(f"swinir_{tag}")
@@ -56,6 +57,7 @@ def test_inference_pads_as_the_authors_network_does(golden):
     torch.testing.assert_close(model.infer(fixture.input("x_b")), expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tag", ["tiny_x4", *FULL])
 def test_keys_and_counts_are_the_authors(golden, tag):
     spec = golden(f"swinir_{tag}").spec
@@ -66,6 +68,7 @@ def test_keys_and_counts_are_the_authors(golden, tag):
     assert sum(parameter.numel() for parameter in network.parameters()) == spec["params_trainable"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "scale", "count", "gmac"),
     [
@@ -92,6 +95,7 @@ def test_parameters_and_multiply_adds_at_720p(variant, scale, count, gmac):
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, rel=precision)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tag", ["tiny_x4", "classical_x4"])
 def test_checkpoints_with_masks_and_tables_are_converted(golden, tag):
     fixture = golden(f"swinir_{tag}")
@@ -120,6 +124,7 @@ NARROW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "scale"), [("classical", 4), ("light", 4), ("real", 4), ("tiny", 2)])
 def test_full_depth_looks_as_far_as_it_says(variant, scale, probe):
     """The farthest reach over all places in a window, since windows lie on a fixed grid."""
@@ -214,6 +219,7 @@ def test_untrained_tiny_is_bicubic():
     )
 
 
+@pytest.mark.slow
 def test_released_weights_fit_what_they_are_listed_for():
     released = card("swinir").released
     assert len(released) == 15

@@ -21,6 +21,7 @@ def recipe(variant, budget, scale=4, **sources):
     return model.recipe(budget, **sources)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "batch", "lr_patch"), [("classical", 32, 48), ("light", 64, 64)])
 def test_paper_recipe_is_the_published_one(variant, batch, lr_patch):
     (stage,) = recipe(variant, "paper").stages
@@ -39,6 +40,7 @@ def test_paper_recipe_is_the_published_one(variant, batch, lr_patch):
     ]
 
 
+@pytest.mark.slow
 def test_real_world_recipe_is_the_authors_two_option_files():
     pixels, adversarial = recipe("real", "paper").stages
     assert (pixels.iterations, pixels.batch, pixels.patch, pixels.optimiser.lr) == (1_000_000, 32, 256, 2e-4)
@@ -69,6 +71,7 @@ def test_real_world_recipe_is_the_authors_two_option_files():
     )  # one channel
 
 
+@pytest.mark.slow
 def test_perceptual_loss_compares_the_authors_layers_or_says_that_it_cannot(vgg_state):
     with_vgg = recipe("real", "short", pretrained=lambda name: vgg_state if name == "vgg19" else None)
     (loss,) = (term.loss for term in with_vgg.stages[1].terms if term.name == "perceptual")
@@ -81,6 +84,7 @@ def test_perceptual_loss_compares_the_authors_layers_or_says_that_it_cannot(vgg_
     assert any("BSRGAN" in note for note in without.notes)
 
 
+@pytest.mark.slow
 def test_discriminator_has_the_published_size_and_judges_every_pixel():
     discriminator = UNetDiscriminator(3)
     assert sum(parameter.numel() for parameter in discriminator.parameters()) == 4_376_897
@@ -89,6 +93,7 @@ def test_discriminator_has_the_published_size_and_judges_every_pixel():
         discriminator(torch.rand(1, 3, 16, 20))
 
 
+@pytest.mark.slow
 def test_discriminator_normalises_all_but_its_first_and_last_layer():
     discriminator = UNetDiscriminator(1, 4).train()
     for _ in range(300):  # each pass refines the estimate of the largest singular value
@@ -119,6 +124,7 @@ def test_discriminator_adds_what_was_there_before_at_each_size():
         torch.testing.assert_close(discriminator(image), discriminator.conv9(x))
 
 
+@pytest.mark.slow
 def test_discriminator_learns_to_tell_apart():
     (discriminator,) = recipe("real", "smoke").stages[1].discriminators
     network = discriminator.build()
@@ -150,6 +156,7 @@ def test_generator_is_paid_for_fooling_the_discriminator():
     assert F.cosine_similarity(of_generator.flatten(), of_discriminator.flatten(), dim=0) < -0.99
 
 
+@pytest.mark.slow
 def test_adversarial_stage_moves_generator_and_discriminator(scenes, train):
     model = create("swinir", scale=4, variant="tiny")
     real = recipe("real", "smoke")

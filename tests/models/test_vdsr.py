@@ -19,6 +19,7 @@ def published(golden):
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_reproduces_the_reference_network(golden, published, suffix):
     fixture = golden("vdsr")
@@ -33,6 +34,7 @@ def test_has_the_reference_keys_and_parameters(golden):
     assert sum(value.numel() for value in state.values()) == 664_704
 
 
+@pytest.mark.slow
 def test_multiply_adds_are_the_published_612_g(golden):
     with torch.device("meta"):
         network = create("vdsr", scale=4).network
@@ -63,6 +65,7 @@ def test_initial_weights_have_the_variance_of_he_et_al():
     assert deviation == pytest.approx(math.sqrt(2 / (9 * 64)), rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 4])
 def test_full_depth_looks_as_far_as_it_says(scale, probe):
     network = VDSR(scale, channels=1, depth=18, features=2)
@@ -71,6 +74,7 @@ def test_full_depth_looks_as_far_as_it_says(scale, probe):
     assert probe(network, scale, int(stated) + 3) == stated
 
 
+@pytest.mark.slow
 def test_full_depth_at_x3_looks_no_farther_than_it_says(probe):
     stated = create("vdsr", scale=3).receptive_radius
     assert stated - 1 <= probe(VDSR(3, 1, features=2), 3, int(stated) + 3) <= stated

@@ -76,6 +76,7 @@ def alike(tensor: torch.Tensor, before: torch.Tensor) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_an_interrupted_regression_ends_with_the_same_weights(tmp_path):
     state = resumed("vdsr", tmp_path / "run")
     expected = load_file(FIXTURES / "vdsr_resumed.safetensors")
@@ -86,6 +87,7 @@ def test_an_interrupted_regression_ends_with_the_same_weights(tmp_path):
     assert not all(alike(state[name], before[name]) for name in before), "nothing was learned after it"
 
 
+@pytest.mark.slow
 def test_an_interrupted_gan_ends_with_the_same_weights(tmp_path):
     """In its second stage: discriminator, both optimisers and the averaged weights go on."""
     state = resumed("srgan", tmp_path / "run")
@@ -124,7 +126,13 @@ def imagenet(name: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
-@pytest.mark.parametrize("name", sorted({entry.rsplit(" ", 2)[0] for entry in stored_recipes()}))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name.endswith(" tiny") else [pytest.mark.slow])
+        for name in sorted({entry.rsplit(" ", 2)[0] for entry in stored_recipes()})
+    ],
+)
 def test_every_interrupted_run_finds_its_recipe(name):
     """The identities of all trainable models and variants, as runs of 0.1.0 stored them."""
     model, variant = name.split()

@@ -138,6 +138,7 @@ def test_a_file_alone_becomes_a_job(fake: Any, path: Path) -> None:
             resolve([], request(**{"scale": None, "weights": path, **typed}))
 
 
+@pytest.mark.usefixtures("few_models")
 def test_conversion_to_grey_is_refused_not_ignored(fake: Any, path: Path) -> None:
     with pytest.raises(SrbenchError, match="Leave --rgb-to-grey out"):
         resolve([], request(None, weights=path, rgb_to_grey=True))
@@ -228,6 +229,7 @@ def test_a_row_is_scored_and_reported(tmp_path: Path) -> None:
     assert "SwinIR" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("few_models")
 def test_registered_networks_come_first(tmp_path: Path) -> None:
     """A file that a network of srbench fits is run by it, though spandrel may know it too."""
     torch.save(

@@ -12,6 +12,7 @@ FORMS = [(VGGDiscriminator, "esrgan_vgg128_d"), (BiasedVGGDiscriminator, "spsr_v
 KINDS = [VGGDiscriminator, BiasedVGGDiscriminator]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "tag"), FORMS)
 def test_logits_are_the_reference(golden, kind, tag):
     fixture = golden(tag)
@@ -67,6 +68,7 @@ def test_images_of_another_size_are_refused(kind, size):
         discriminator(torch.rand(1, 1, *size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_learns_to_tell_noise_from_a_ramp(kind):
     discriminator = kind(1, 32, features=4, hidden=8).train()
