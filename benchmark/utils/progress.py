@@ -55,19 +55,12 @@ class ProgressReporter:
 
     Args:
         clock: seconds that only go forward.
-<<<<<<< HEAD
-        write: takes a text.
-    """
-
-    def __init__(self, clock: Callable[[], float], write: Callable[[str], None]) -> None:
-=======
         write: takes a line; stderr when None.
     """
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, write: Callable[[str], None] | None = None
     ) -> None:
->>>>>>> p2
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
@@ -79,11 +72,7 @@ class ProgressReporter:
             get_time=clock,
         )
         self._clock = clock
-<<<<<<< HEAD
-        self._write = write
-=======
         self._write = write or _to_stderr
->>>>>>> p2
         self._lock = threading.Lock()
         self._tasks: dict[str, TaskID] = {}
 
@@ -109,13 +98,9 @@ class RichReporter(ProgressReporter):
     """Bars in a terminal, texts above them; to be entered."""
 
     def __init__(self) -> None:
-<<<<<<< HEAD
-        super().__init__(time.monotonic, self._print)
-=======
         super().__init__()
         printed = self._progress.console.print
         self._write = functools.partial(printed, highlight=False, markup=False, soft_wrap=True)
->>>>>>> p2
 
     def __enter__(self) -> RichReporter:
         self._progress.start()
@@ -124,12 +109,6 @@ class RichReporter(ProgressReporter):
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
-<<<<<<< HEAD
-    def _print(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-=======
->>>>>>> p2
 
 class PlainReporter(ProgressReporter):
     """One line a job every few seconds, its first and its last event, and every text.
@@ -142,11 +121,7 @@ class PlainReporter(ProgressReporter):
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, write: Callable[[str], None] | None = None
     ) -> None:
-<<<<<<< HEAD
-        super().__init__(clock, write or _to_stderr)
-=======
         super().__init__(clock, write)
->>>>>>> p2
         self._last: dict[TaskID, tuple[float, float]] = {}
 
     def _shown(self, task: Task) -> None:
