@@ -510,7 +510,7 @@ def read_chunks(response: requests.Response) -> Iterator[bytes]:
 
 def is_page(response: requests.Response, start: bytes = b"") -> bool:
     """Whether an answer is a web page, by its headers or its first bytes."""
-    kind = response.headers.get("FileHash-Type", "").partition(";")[0].strip().lower()
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return kind == "text/html" or _PAGE.match(start) is not None
 
 
@@ -594,7 +594,7 @@ def _expected_size(response: requests.Response, part: PartialFile) -> int | None
         Refused: the server's file is larger than the one expected.
     """
     _, total = _content_range(response)
-    length = response.headers.get("FileHash-Length", "")
+    length = response.headers.get("Content-Length", "")
     if total is None and length.isdigit():
         total = part.size + int(length)
     published = part.remote.size
@@ -607,7 +607,7 @@ def _expected_size(response: requests.Response, part: PartialFile) -> int | None
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
     """First byte and total of ``bytes 100-199/200``."""
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("FileHash-Range", "").strip())
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
     if match is None:
         return None, None
     return int(match[1]), None if match[2] == "*" else int(match[2])

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from srbench import datasets
 from srbench.checks.base import CheckResult
-from srbench.datasets import DatasetError, Micrograph, MicrographSet, near_duplicates
+from srbench.datasets import Micrograph, MicrographSet, near_duplicates
 from srbench.datasets.base import SPLITS, Split
+from srbench.utils.errors import SrbenchError
 from srbench.utils.files import pixel_hash, write_text
 from srbench.utils.image import Pixels, to_uint8
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
@@ -133,7 +134,7 @@ def _training_set(header: WeightsHeader) -> MicrographSet | str:
                 "srbench datasets show with it."
             )
         trained = datasets.open(header.dataset)
-    except DatasetError as error:
+    except SrbenchError as error:
         return f"{absent} {error}"
     if trained.fingerprint != header.data:
         return (
@@ -243,7 +244,7 @@ def _cached(cache: Path, what: Sequence[str], make: Callable[[], CheckResult]) -
         pass  # there is none, or it is damaged
     try:
         result = make()
-    except (DatasetError, OSError) as error:
+    except (SrbenchError, OSError) as error:
         return _result("unchecked", f"The splits could not be compared: {error}")
     write_text(path, json.dumps(result.to_json()))
     return result

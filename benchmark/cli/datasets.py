@@ -102,11 +102,11 @@ def show_dataset_command(name: str, skipped: bool, as_json: bool) -> None:
 def _state(entry: DatasetSource) -> DatasetState:
     """What is on disk; damage to one dataset must not hide the others."""
     from srbench.datasets.base import DatasetState
-    from srbench.utils.errors import DatasetError
+    from srbench.utils.errors import SrbenchError
 
     try:
         return entry.state()
-    except DatasetError as error:
+    except SrbenchError as error:
         return DatasetState("partial", next_step=str(error))
 
 

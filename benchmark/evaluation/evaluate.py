@@ -19,7 +19,7 @@ from srbench import datasets
 from srbench.checks import CheckResult, merge_by_check
 from srbench.checks.integrity import sha256_of_scores
 from srbench.config import EvaluationConfig
-from srbench.datasets import DatasetError, MicrographSet
+from srbench.datasets import MicrographSet
 from srbench.datasets.lr_images import Entry
 from srbench.evaluation.audit import Audit, is_audited
 from srbench.evaluation.context import EvaluationContext, channels_of
@@ -188,7 +188,7 @@ def _sem_on_disk(split: str) -> list[MicrographSet]:
     """Every set of SEM micrographs that can be read and has images in this split, else the drawn scenes."""
     opened = []
     for card in datasets.list_datasets():
-        with contextlib.suppress(DatasetError):  # damage to one dataset must not hide the others
+        with contextlib.suppress(SrbenchError):  # damage to one dataset must not hide the others
             if card.kind == "real" and datasets.source(card.name).state().state in ("embedded", "ready"):
                 micrographs = datasets.open(card.name)
                 if any(split in ("all", image.split) for image in micrographs.images):

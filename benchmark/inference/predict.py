@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.utils.errors import DatasetError, SrbenchError
+from srbench.utils.errors import SrbenchError
 from srbench.utils.files import atomic_write
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def infer(
         try:
             pixels, exact = _enlarge(tiler, decode(file, min_side=1).pixels)
             _write_png(target, pixels)
-        except DatasetError as error:
+        except SrbenchError as error:
             skipped[file] = str(error)
             continue
         written.append(target)

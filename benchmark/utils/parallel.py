@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from srbench.utils.errors import DatasetError
+from srbench.utils.errors import DatasetError, SrbenchError
 from srbench.utils.files import writing_to
 
 Tag = TypeVar("Tag")
@@ -77,7 +77,7 @@ class ProcessPool(Generic[Argument, Result]):
             RuntimeError: the function raised anything else in a process.
         """
         waiting: deque[tuple[Tag, Callable[[], Result]]] = deque()
-        failure: DatasetError | None = None
+        failure: SrbenchError | None = None
         source = iter(inputs)
         try:
             while True:
@@ -85,7 +85,7 @@ class ProcessPool(Generic[Argument, Result]):
                     tag, argument = next(source)
                 except StopIteration:
                     break
-                except DatasetError as error:
+                except SrbenchError as error:
                     failure = error
                     break
                 waiting.append((tag, self._submit(argument)))
@@ -160,7 +160,7 @@ def _apply(function: Callable[[Any], object], file: str) -> None:
     try:
         result = function(_load(path))
     # With their text only: not every exception can be sent to another process.
-    except DatasetError as error:
+    except SrbenchError as error:
         raise DatasetError(str(error)) from None
     except Exception as error:
         raise RuntimeError(f"{type(error).__name__} in a worker process: {error}") from None

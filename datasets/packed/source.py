@@ -11,7 +11,7 @@ from srbench.datasets.base import DatasetSource, DatasetState, ImportReport, Ver
 from srbench.datasets.download import Remote, RetryPolicy, download_all
 from srbench.datasets.packed.format import PackedSet, read_manifest
 from srbench.datasets.packed.writer import PackWriter, packing, verify_packed
-from srbench.utils.errors import DatasetError, DatasetMissing
+from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError
 from srbench.utils.files import locked
 from srbench.utils.paths import dataset_folder
 from srbench.utils.progress import ProgressCallback, silent
@@ -79,7 +79,7 @@ class PackedSource(DatasetSource):
             waiting = [file for file in self.downloads.glob("[!.]*") if file.is_file()]
             size = sum(file.stat().st_size for file in waiting)
             return DatasetState("partial" if size else "absent", 0, size, self.obtain)
-        except DatasetError:
+        except SrbenchError:
             return DatasetState("partial", next_step=self.obtain)
         return DatasetState("ready", manifest.images, manifest.nbytes)
 
@@ -129,5 +129,5 @@ class PackedSource(DatasetSource):
         """Whether it is on disk without a fault."""
         try:
             return not self.verify(progress).problems
-        except DatasetError:
+        except SrbenchError:
             return False

@@ -29,7 +29,7 @@ from srbench.datasets.packed.format import (
     read_manifest,
     view_of,
 )
-from srbench.utils.errors import DatasetError, DatasetMissing
+from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError
 from srbench.utils.files import (
     canonical_json,
     flush,
@@ -398,7 +398,7 @@ def _clear_leftovers(folder: Path) -> None:
         manifest = read_manifest(folder)
     except DatasetMissing:
         manifest = None
-    except DatasetError:
+    except SrbenchError:
         return  # damaged, or of another version: what it needs is unknown, finish() removes it
     _remove_unused(folder, manifest)
 

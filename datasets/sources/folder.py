@@ -21,7 +21,7 @@ from srbench.datasets.packed.format import PackedSet, Stored
 from srbench.datasets.packed.writer import PackWriter, packing
 from srbench.datasets.registry import register_dataset
 from srbench.datasets.splits import check_groups, split_groups
-from srbench.utils.errors import DatasetError, DatasetMissing
+from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError
 from srbench.utils.files import pixel_hash
 from srbench.utils.image import Pixels
 from srbench.utils.paths import home
@@ -137,7 +137,7 @@ def _is_packed(cache: Path, version: str) -> bool:
     """Whether a whole pack of these very files is there."""
     try:
         return PackedSet(cache, Folder.card).manifest.version == version
-    except DatasetError:
+    except SrbenchError:
         return False
 
 

@@ -47,7 +47,7 @@ class N2nSem(PackedSource):
         kind="real",
         summary="two fields, each scanned seven times at growing dwell times: real noise and its ceiling",
         licence="CC-BY-4.0",
-        citation="Buchholz, Krull, Shahidi, Pigino, Jekely and Jug, FileHash-aware image restoration for "
+        citation="Buchholz, Krull, Shahidi, Pigino, Jekely and Jug, Content-aware image restoration for "
         "electron microscopy, Methods in Cell Biology 152, 277-289",
         obtain=("fetch", "import"),
         urls=(_URL,),

@@ -14,7 +14,7 @@ import requests
 
 from srbench.datasets import download
 from srbench.datasets.download import PartialFile, Remote, RetryPolicy, download_all
-from srbench.utils.errors import DatasetError
+from srbench.utils.errors import DatasetError, StorageError
 from srbench.utils.files import FileHash
 
 QUICK = RetryPolicy(attempts=4, backoff=0.0, timeout=2.0)
@@ -150,7 +150,7 @@ def test_a_full_disk_keeps_what_arrived(server, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(PartialFile, "append", full)
-    with pytest.raises(DatasetError, match=r"No space left.*SRBENCH_HOME"):
+    with pytest.raises(StorageError, match=r"No space left.*SRBENCH_HOME"):
         download_all(remotes(server, tmp_path), retry=QUICK)
     monkeypatch.undo()
     left = sum(file.stat().st_size for file in tmp_path.glob("*.part"))
@@ -201,7 +201,7 @@ def test_a_file_too_short_on_the_server_is_kept_for_a_better_day(server, tmp_pat
 
 
 def test_short_answers_are_put_together(server, tmp_path):
-    """FileHash-Length is of what the server believes, half of the rest each time: no failure it would see."""
+    """Content-Length is of what the server believes, half of the rest each time: no failure it would see."""
     server.script = {"/file1": ["short", "short", "short"]}
     body = CONTENT["/file1"]
     download_all([Remote(server.url("/file1"), tmp_path / "file1", size=len(body))], retry=QUICK)

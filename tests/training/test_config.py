@@ -108,7 +108,7 @@ def test_clip_and_ema_can_be_set_and_switched_off():
 
 
 def test_an_unknown_stage_names_the_stages_there_are():
-    with pytest.raises(SrbenchError, match=r"(?s)'gna'.*did you mean 'gan'.*gan, pixel"):
+    with pytest.raises(SrbenchError, match=r"(?s)'gna'.*did you mean 'gan'.*pixel, gan"):
         applied("stages.gna.lr=1e-3")
 
 

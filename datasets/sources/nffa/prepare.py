@@ -38,7 +38,7 @@ from srbench.datasets.packed.format import PackManifest, Stored, read_manifest
 from srbench.datasets.packed.staging import Staged, Staging, finished_shards, read_pixels, staged_members
 from srbench.datasets.packed.writer import SHARD_BYTES, Definition, PackWriter, packing
 from srbench.datasets.splits import check_groups, split_hash, split_images
-from srbench.utils.errors import DatasetError
+from srbench.utils.errors import DatasetError, SrbenchError
 from srbench.utils.files import canonical_json, locked, pixel_hash, write_bytes
 from srbench.utils.image import Pixels
 from srbench.utils.parallel import ProcessPool
@@ -146,7 +146,7 @@ def _rules() -> str:
 def _packed_already(folder: Path, definition: Definition) -> PackManifest | None:
     try:
         manifest = read_manifest(folder)
-    except DatasetError:
+    except SrbenchError:
         return None
     packed = (manifest.name, manifest.version, manifest.source)
     return manifest if packed == (definition.name, definition.version, definition.source) else None

@@ -40,7 +40,7 @@ from srbench.datasets.sources.nffa.releases import (
     known_source,
     release_of,
 )
-from srbench.utils.errors import DatasetError, DatasetMissing
+from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError
 from srbench.utils.files import locked
 from srbench.utils.paths import dataset_folder
 from srbench.utils.progress import ProgressCallback, human_bytes, silent
@@ -123,7 +123,7 @@ class NffaSource(DatasetSource):
         """What is on disk, without reading an image."""
         try:
             inventory, manifest = read_inventory(self.folder), self._manifest()
-        except DatasetError as error:
+        except SrbenchError as error:
             return DatasetState("partial", next_step=str(error))
         if manifest is not None and (inventory is None or _packed_from(manifest, inventory)):
             return DatasetState("ready", manifest.images, manifest.nbytes, _incomplete(inventory))

@@ -23,7 +23,7 @@ from srbench.datasets.packed import writer as pack_writer
 from srbench.datasets.packed.format import PackedSet, read_index, read_manifest
 from srbench.datasets.packed.writer import packing, verify_packed
 from srbench.utils import files as storage
-from srbench.utils.errors import DatasetError, DatasetMissing
+from srbench.utils.errors import DatasetError, DatasetMissing, StorageError
 from srbench.utils.files import pixel_hash
 
 CARD = DatasetCard("toy", "Toy", "user", "for tests", "none")
@@ -329,7 +329,7 @@ def test_a_full_disk_keeps_the_old_state_and_says_what_to_do(tmp_path, images, p
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pack_writer.Shard, "append", full)
-    with pytest.raises(DatasetError, match=r"No space left.*SRBENCH_HOME"):
+    with pytest.raises(StorageError, match=r"No space left.*SRBENCH_HOME"):
         pack(tmp_path, {"z": picture(9)})
     monkeypatch.undo()
     assert read_manifest(tmp_path) == before and not leftovers(tmp_path)
@@ -351,7 +351,7 @@ def test_a_disk_that_fills_at_the_very_end_keeps_the_old_state(
         real_flush(file)
 
     monkeypatch.setattr(storage, "flush", full)  # the shard is flushed by pack_writer's own name
-    with pytest.raises(DatasetError, match="No space left"):
+    with pytest.raises(StorageError, match="No space left"):
         pack(tmp_path, {"z": picture(9)})
     assert read_manifest(tmp_path) == before
     assert not verify_packed(tmp_path).problems
@@ -369,7 +369,7 @@ def test_a_really_full_device(tmp_path, images, monkeypatch):
             self.file = Path("/dev/full").open("wb")  # noqa: SIM115
 
     monkeypatch.setattr(pack_writer, "Shard", OnFullDevice)
-    with pytest.raises(DatasetError, match="No space left"):
+    with pytest.raises(StorageError, match="No space left"):
         pack(tmp_path, {"z": np.zeros((400, 400), np.uint8)})
     assert read_manifest(tmp_path) == before
 
@@ -377,14 +377,14 @@ def test_a_really_full_device(tmp_path, images, monkeypatch):
 def test_a_folder_that_cannot_be_written(tmp_path, images):
     blocker = tmp_path / "file"
     blocker.write_text("not a folder")
-    with pytest.raises(DatasetError, match=r"Cannot write to .*SRBENCH_HOME"):
+    with pytest.raises(StorageError, match=r"Cannot write to .*SRBENCH_HOME"):
         pack(blocker / "pack", images)
 
 
 def test_a_second_writer_is_told_to_wait(tmp_path, images):
     with (
         packing(tmp_path, name="toy", version="1"),
-        pytest.raises(DatasetError, match="Another srbench is writing"),
+        pytest.raises(StorageError, match="Another srbench is writing"),
         packing(tmp_path, name="toy", version="1"),
     ):
         pass

@@ -15,7 +15,7 @@ from srbench.datasets.packed.staging import (
     read_pixels,
     staged_members,
 )
-from srbench.utils.errors import DatasetError
+from srbench.utils.errors import StorageError
 from srbench.utils.files import pixel_hash
 
 KEY = {"archive": "a", "rules": "1"}
@@ -161,7 +161,7 @@ def test_a_full_disk_is_told(tmp_path):
 
     staging._shard.close()
     staging._shard = Full()
-    with pytest.raises(DatasetError, match="Free some space"):
+    with pytest.raises(StorageError, match="Free some space"):
         feed(staging)
     staging.close()
     assert whole(tmp_path) == 80

@@ -14,6 +14,7 @@ from srbench.datasets import DatasetError, Micrograph
 from srbench.datasets import open as open_dataset
 from srbench.datasets.sources import folder
 from srbench.datasets.splits import check_groups, split_groups
+from srbench.utils.errors import StorageError
 
 
 @pytest.fixture
@@ -242,5 +243,5 @@ def test_an_unwritable_home_is_explained(mine, picture, monkeypatch, tmp_path):
     blocker = tmp_path / "blocker"
     blocker.write_text("")
     monkeypatch.setenv("SRBENCH_HOME", str(blocker))
-    with pytest.raises(DatasetError, match=r"Cannot write to .*SRBENCH_HOME"):
+    with pytest.raises(StorageError, match=r"Cannot write to .*SRBENCH_HOME"):
         open_dataset(f"folder:{mine}")

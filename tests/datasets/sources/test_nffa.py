@@ -25,7 +25,7 @@ from srbench.datasets.sources.nffa.releases import (
     Tar,
 )
 from srbench.datasets.sources.nffa.sets import Sem, Sem100, SemHierarchical, SemMajority
-from srbench.utils.errors import DatasetError, DatasetMissing
+from srbench.utils.errors import DatasetError, DatasetMissing, StorageError
 from srbench.utils.files import sha256_file
 
 OLD = CSM_SR.record.ids[0]
@@ -363,7 +363,7 @@ def test_a_disk_that_fills_up_keeps_what_arrived(make, csm_sr, monkeypatch):
 
     monkeypatch.setattr(PartialFile, "append", full)
     entry = make(Sem)
-    with pytest.raises(DatasetError, match=r"No space left.*Free some space"):
+    with pytest.raises(StorageError, match=r"No space left.*Free some space"):
         entry.fetch()
     assert entry.state().state == "partial" and entry.state().bytes >= 1500
     monkeypatch.undo()
