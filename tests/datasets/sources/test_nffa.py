@@ -25,7 +25,7 @@ from srbench.datasets.sources.nffa.releases import (
     Tar,
 )
 from srbench.datasets.sources.nffa.sets import Sem, Sem100, SemHierarchical, SemMajority
-from srbench.utils.errors import DatasetError, DatasetMissing, StorageError
+from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError, StorageError
 from srbench.utils.files import sha256_file
 
 OLD = CSM_SR.record.ids[0]
@@ -482,7 +482,7 @@ def test_one_flipped_byte_anywhere_is_found_and_named(make, csm_sr, tmp_path):
         flipped(path, dice.randrange(path.stat().st_size))
         try:
             named = " ".join(entry.verify().problems)
-        except DatasetError as error:
+        except SrbenchError as error:
             named = str(error)
         if path.name != "record.json":  # asked for in the next fetch only
             assert str(path) in named, path
