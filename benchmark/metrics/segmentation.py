@@ -265,6 +265,8 @@ def smoothed(image: Plane, sigma: float = SMOOTHING) -> Plane:
 def otsu(image: Plane, levels: int = LEVELS) -> tuple[float, float]:
     """Otsu's threshold by scikit-image, and how well it separates two phases.
 
+    Between phases without a pixel between them the threshold lies in the middle.
+
     Otsu, "A threshold selection method from gray-level histograms", IEEE Trans. SMC 9(1), 1979.
 
     Args:
@@ -282,8 +284,11 @@ def otsu(image: Plane, levels: int = LEVELS) -> tuple[float, float]:
     upper_edges = np.arange(1, levels + 1) / levels
     if np.count_nonzero(counts) < 2:
         return float(upper_edges[bins[0]]), 0.0
-    threshold = float(threshold_otsu(hist=(counts, upper_edges)))
-    above = upper_edges > threshold
+    first = threshold_otsu(hist=(counts, upper_edges))
+    above = upper_edges > first
+    # Where no pixel lies between several thresholds they separate equally well: the middle is taken.
+    lower = counts.cumsum()
+    threshold = float(upper_edges[lower == counts[~above].sum()].mean())
     share, mean = counts[above].sum() / bins.size, upper_edges @ counts / bins.size
     variance = counts @ (upper_edges - mean) ** 2 / bins.size
     difference = (upper_edges * counts)[above].sum() / bins.size / share - mean
