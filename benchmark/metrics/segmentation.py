@@ -263,9 +263,10 @@ def smoothed(image: Plane, sigma: float = SMOOTHING) -> Plane:
 
 
 def otsu(image: Plane, levels: int = LEVELS) -> tuple[float, float]:
-    """Otsu's threshold by scikit-image, and how well it separates two phases.
+    """Otsu's threshold, and how well it separates two phases.
 
-    Between phases without a pixel between them the threshold lies in the middle.
+    Where several thresholds separate equally well (no pixel lies between them) their mean is taken.
+    scikit-image's function computes in single precision, which decides near ties by rounding.
 
     Otsu, "A threshold selection method from gray-level histograms", IEEE Trans. SMC 9(1), 1979.
 
@@ -277,22 +278,16 @@ def otsu(image: Plane, levels: int = LEVELS) -> tuple[float, float]:
         The threshold in (0, 1), and the share of the variance that lies between the phases, eta of Otsu's
         eq. 19: 0 for a constant image, 0.64 for Gaussian grey levels, 1 for two levels.
     """
-    from skimage.filters import threshold_otsu
-
     bins = np.clip(image * levels, 0, levels - 1).astype(np.int64).ravel()
-    counts = np.bincount(bins, minlength=levels)
-    upper_edges = np.arange(1, levels + 1) / levels
-    if np.count_nonzero(counts) < 2:
-        return float(upper_edges[bins[0]]), 0.0
-    first = threshold_otsu(hist=(counts, upper_edges))
-    above = upper_edges > first
-    # Where no pixel lies between several thresholds they separate equally well: the middle is taken.
-    lower = counts.cumsum()
-    threshold = float(upper_edges[lower == counts[~above].sum()].mean())
-    share, mean = counts[above].sum() / bins.size, upper_edges @ counts / bins.size
-    variance = counts @ (upper_edges - mean) ** 2 / bins.size
-    difference = (upper_edges * counts)[above].sum() / bins.size / share - mean
-    return threshold, float(share / (1.0 - share) * difference**2 / variance)
+    counts = np.bincount(bins, minlength=levels) / bins.size
+    centres = (np.arange(levels) + 0.5) / levels
+    share, moment = counts.cumsum()[:-1], (counts * centres).cumsum()[:-1]
+    mean = counts @ centres
+    variance = counts @ (centres - mean) ** 2
+    between = (mean * share - moment) ** 2 / np.maximum(share * (1 - share), 1e-12)
+    best = between >= between.max() * (1 - 1e-9)
+    threshold = (np.arange(1, levels) / levels)[best].mean()
+    return float(threshold), float(min(between.max() / max(variance, 1e-12), 1.0))
 
 
 def phase_contrast(image: Plane, mask: Mask) -> float:

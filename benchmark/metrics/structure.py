@@ -107,7 +107,6 @@ def mask_dice(case: Case) -> float:
 
 @register_metric(
     title="Mask Dice, HR threshold",
-    version=2,
     direction="higher",
     bounds=(0.0, 1.0),
     explanation="The same overlap with the threshold of the true image used for both: wrong grey levels cost "
@@ -135,7 +134,6 @@ def mask_iou(case: Case) -> float:
 
 @register_metric(
     title="Mask IoU, HR threshold",
-    version=2,
     direction="higher",
     bounds=(0.0, 1.0),
     default=False,
