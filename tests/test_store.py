@@ -172,6 +172,7 @@ def test_pictures_of_earlier_results_are_found_under_their_names(tmp_path: Path)
     assert kept.read_bytes() == b"png" and len(list((tmp_path / "references").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_two_states_of_a_dataset_are_not_averaged(tmp_path: Path) -> None:
     from srbench.statistics.leaderboard import leaderboard
 

@@ -109,6 +109,7 @@ def test_an_exact_copy_under_another_name(tmp_path: Path) -> None:
     assert "1 pair with equal pixels: train/z (train) and test/e (test)" in found.detail
 
 
+@pytest.mark.slow
 def test_the_same_field_again_is_recognised_however_it_was_changed() -> None:
     others = {name: pixels for name, pixels in set_of().store.items() if name != "test/e"}
     changed, given = (
@@ -153,6 +154,7 @@ def test_colour_images_are_compared_by_their_grey(tmp_path: Path) -> None:
     assert judge(Drawn(copied), tmp_path).status == "failed"  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rough", [0, 5, 25])
 def test_gratings_of_one_pitch_are_not_one_field(tmp_path: Path, rough: int) -> None:
     """Same pitch and direction, edges rough in other places or not at all: what misleads a correlation."""
@@ -263,6 +265,7 @@ def folder(root: Path, images: Mapping[str, Bytes]) -> MicrographSet:
 CLEAN = {"train/a": scene(0), "train/b": scene(1), "val/c": scene(2), "test/d": scene(3), "test/e": scene(4)}
 
 
+@pytest.mark.slow
 def test_folder_sets(home: Path) -> None:
     assert judge(folder(home / "clean", CLEAN), home).status == "passed"
     # A copy in every pixel never gets in: opening leaves it out of train.
@@ -285,6 +288,7 @@ def test_weights_trained_on_the_train_split_of_the_scored_set(home: Path) -> Non
         assert "those images are among the scored ones" in found.detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["copies", "JPEG"])
 def test_weights_trained_on_a_folder_that_holds_the_test_split(home: Path, how: str) -> None:
     micrographs = folder(home / "mine", CLEAN)
@@ -297,6 +301,7 @@ def test_weights_trained_on_a_folder_that_holds_the_test_split(home: Path, how: 
     assert ("with equal pixels" in found.detail) == (how == "copies")
 
 
+@pytest.mark.slow
 def test_weights_trained_on_another_set(home: Path) -> None:
     micrographs = folder(home / "mine", CLEAN)
     other = folder(home / "other", {"train/x": scene(30), "train/y": scene(31), "test/d": CLEAN["test/d"]})
@@ -332,6 +337,7 @@ def test_drawn_scenes_are_drawn_for_an_audit_only(home: Path, monkeypatch: pytes
     assert contamination.check(scenes, "test", None, cache=home, every=False).status == "failed"
 
 
+@pytest.mark.slow
 def test_no_folder_is_read_on_the_word_of_a_weights_file(home: Path) -> None:
     micrographs = folder(home / "mine", CLEAN)
     theirs = folder(home / "theirs", CLEAN)

@@ -52,6 +52,7 @@ def repack(pack: LrCache, change: Callable[[int, Any], Any]) -> LrCache:
     return replace(pack, sha256=digest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bicubic", "area", "sem_pixel:dose=20,jitter=0.3"])
 @pytest.mark.parametrize("every", [False, True])
 def test_honest_lr_passes(fake: Any, tmp_path: Path, name: str, every: bool) -> None:

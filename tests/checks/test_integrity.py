@@ -70,6 +70,7 @@ def made() -> Table:
     return Table()
 
 
+@pytest.mark.slow
 def test_a_table_that_keeps_the_rules_passes(made: Table) -> None:
     found = made.findings()
     assert {one.status for own in found.values() for one in own.values()} == {"passed"}
@@ -86,6 +87,7 @@ def test_a_row_that_was_changed_later_is_found(made: Table) -> None:
     assert found["other"]["pinned_protocol"].status == "passed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["versions", "protocol", "data"])
 def test_a_number_without_its_conditions_is_found(made: Table, missing: str) -> None:
     made.manifests["mine"] = replace(made.manifests["mine"], **{missing: {}})
@@ -145,6 +147,7 @@ def test_runs_of_earlier_versions_are_unchecked_not_failed(made: Table) -> None:
     assert "--force" in found["pinned_protocol"].detail
 
 
+@pytest.mark.slow
 def test_the_fingerprint_of_rows_is_that_of_the_stored_frame(made: Table, tmp_path: Path) -> None:
     store = ScoreStore(tmp_path)
     store.write_run(made.manifests["mine"], made.rows["mine"])

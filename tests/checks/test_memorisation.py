@@ -37,6 +37,7 @@ def watched(scenes: Scenes, results: list[Pixels8]) -> MemorisationTest:
     return test
 
 
+@pytest.mark.slow
 def test_hr_itself_its_twin_and_their_mean_lie_where_they_must(
     scenes: Scenes,
 ) -> None:
@@ -49,6 +50,7 @@ def test_hr_itself_its_twin_and_their_mean_lie_where_they_must(
     assert preference(hr, hr, hr, SCALE) == 0.0
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_twins_that_change_places_change_the_sign_and_nothing_else(seed: int) -> None:
@@ -66,6 +68,7 @@ def test_the_right_phase_is_found_and_the_twin_itself_is_not_held_against_a_mode
     assert watched(scenes, [opposite for _, opposite in scenes]).result().status == "passed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["nearest", "bilinear", "bicubic", "lanczos"])
 def test_interpolations_guess(kernel: str, scenes: Scenes, to_lr: Enlarge, enlarge: Enlarge) -> None:
     test = watched(scenes, [enlarge(to_lr(hr), SCALE, kernel) for hr, _ in scenes])
@@ -127,6 +130,7 @@ def test_honest_leanings_of_all_sizes_are_below_the_limit_as_rarely_as_it_says()
             assert 0.8 * limit < (chances < limit).mean() < limit + 0.03
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.integers(1, 60), st.data())
 def test_of_equal_leanings_it_is_the_binomial_test(scenes: int, data: st.DataObject) -> None:
@@ -135,6 +139,7 @@ def test_of_equal_leanings_it_is_the_binomial_test(scenes: int, data: st.DataObj
     assert by_chance(preferences) == pytest.approx(float(stats.binom.sf(right - 1, scenes, 0.5)), rel=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=30, unique=True), st.randoms())
 def test_of_different_leanings_it_is_scipys_exact_test(sizes: list[int], lots: random.Random) -> None:

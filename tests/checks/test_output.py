@@ -146,6 +146,7 @@ def test_hr_that_was_a_jpeg_itself_is_not_held_against_a_model(
     assert lossless(given).status != "failed"
 
 
+@pytest.mark.slow
 def test_a_jpeg_of_a_result_is_found_also_where_hr_was_a_jpeg_of_the_same_quality(
     images: list[Pixels8], to_lr: Change, enlarge: Change, through_jpeg: Change
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_jpeg_of_a_result_is_found_also_where_hr_was_a_jpeg_of_the_same_qualit
     assert lossless(given).status == "failed"
 
 
+@pytest.mark.slow
 def test_a_jpeg_in_colour_is_found(to_lr: Change, enlarge: Change, through_jpeg: Change) -> None:
     photographs = [photograph(seed) for seed in range(5)]
     given = [(through_jpeg(enlarge(to_lr(hr)), 75), hr, to_lr(hr)) for hr in photographs]
@@ -176,6 +178,7 @@ def honest(images: list[Pixels8], to_lr: Change, enlarge: Change) -> list[tuple[
     return [(enlarge(to_lr(hr)), hr, to_lr(hr)) for hr in images]
 
 
+@pytest.mark.slow
 def test_an_even_grey_is_found_but_not_where_the_sample_is_even(
     images: list[Pixels8], to_lr: Change, enlarge: Change
 ) -> None:
@@ -187,11 +190,13 @@ def test_an_even_grey_is_found_but_not_where_the_sample_is_even(
     assert lossless([*given, (flat, flat, flat[::4, ::4])]).status == "passed"
 
 
+@pytest.mark.slow
 def test_exchanged_black_and_white_are_found(images: list[Pixels8], to_lr: Change, enlarge: Change) -> None:
     found = lossless([(255 - sr, hr, lr) for sr, hr, lr in honest(images, to_lr, enlarge)])
     assert (found.status, "Black and white are exchanged" in found.detail) == ("failed", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mixed_up",
     [
@@ -214,6 +219,7 @@ def test_a_range_mixed_up_is_found(
     assert lossless(given).status == "failed"
 
 
+@pytest.mark.slow
 def test_a_slightly_brighter_result_passes_and_the_shift_is_told(
     images: list[Pixels8], to_lr: Change, enlarge: Change
 ) -> None:
@@ -243,6 +249,7 @@ def test_a_run_that_ended_for_its_output_is_told_of() -> None:
 # --- colours ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [(2, 1, 0), (1, 2, 0), (0, 2, 1)])
 def test_another_order_of_the_channels_is_found(
     order: tuple[int, int, int], to_lr: Change, enlarge: Change
@@ -257,6 +264,7 @@ def test_another_order_of_the_channels_is_found(
     assert f"read as {''.join('RGB'[channel] for channel in undone)} " in found.detail
 
 
+@pytest.mark.slow
 def test_photographs_without_colour_have_no_order(
     to_lr: Change, enlarge: Change, images: list[Pixels8]
 ) -> None:
@@ -296,6 +304,7 @@ def test_the_mean_colour_of_div2k_subtracted_in_one_order_and_added_in_another_i
     assert result_for_spread(float("nan")).status == "failed"
 
 
+@pytest.mark.slow
 def test_what_the_worker_says_of_the_tint_is_judged(
     images: list[Pixels8], to_lr: Change, enlarge: Change
 ) -> None:
@@ -347,6 +356,7 @@ def micrographs() -> list[Pixels8]:
     return [np.clip(one + generator.normal(0, 8, one.shape), 0, 255).astype(np.uint8) for one in smooth]
 
 
+@pytest.mark.slow
 def test_a_databar_that_the_model_drew_is_found(
     micrographs: list[Pixels8], to_lr: Change, enlarge: Change
 ) -> None:
@@ -366,6 +376,7 @@ def test_a_databar_that_the_model_drew_is_found(
     )
 
 
+@pytest.mark.slow
 def test_a_databar_that_the_reference_has_is_not_the_models(
     micrographs: list[Pixels8], to_lr: Change, enlarge: Change
 ) -> None:

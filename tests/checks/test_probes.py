@@ -83,12 +83,14 @@ def images(scenes: Scenes) -> list[Pixels8]:
     return [hr for hr, _ in scenes[::2]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["nearest", "bilinear", "bicubic", "lanczos"])
 def test_what_restores_loses_nothing(kernel: str, images: list[Pixels8], enlarge: Enlarge) -> None:
     found = probed(lambda lr: enlarge(lr, 4, kernel), enlarge, images)
     assert (found.guard, found.status) == ("memorisation", "passed"), found.detail
 
 
+@pytest.mark.slow
 def test_a_network_that_learned_elsewhere_loses_nothing(
     scenes: Scenes, images: list[Pixels8], enlarge: Enlarge
 ) -> None:
@@ -110,6 +112,7 @@ def test_a_table_keyed_by_the_lr_image_is_found(images: list[Pixels8], enlarge: 
     assert "10 by more than 6 dB" in found.detail
 
 
+@pytest.mark.slow
 def test_a_table_that_forgives_a_grey_level_is_found_by_mirroring(
     images: list[Pixels8], enlarge: Enlarge
 ) -> None:
@@ -125,6 +128,7 @@ def test_a_model_that_remembers_one_image_of_ten_is_found(images: list[Pixels8],
     assert (found.status, "(1 by more than" in found.detail) == ("failed", True)
 
 
+@pytest.mark.slow
 def test_a_model_that_mixes_in_a_third_of_what_it_remembers_is_found(
     images: list[Pixels8], enlarge: Enlarge
 ) -> None:
@@ -154,6 +158,7 @@ OFFERED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "scale"), OFFERED)
 def test_mirroring_before_and_after_every_degradation_is_the_same(name: str, scale: int) -> None:
     degradation = degrade.get(name)

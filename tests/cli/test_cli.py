@@ -98,6 +98,7 @@ def test_all_models_need_no_dataset(srbench: Srbench, monkeypatch: pytest.Monkey
     assert result.returncode == 1 and result.stdout.startswith("sem, test, x4\nedsr tiny  failed   no\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -87,6 +87,7 @@ def test_eval_of_a_colour_file_alone(tmp_path: Path) -> None:
     assert float(means.max() - means.min()) < 0.05  # the same network, up to borders and rounding
 
 
+@pytest.mark.slow
 def test_a_named_model_takes_variant_and_channels_from_the_file(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.pth", "srgan", scale=4, channels=3, variant="msrresnet")
     (job,) = resolve(["srgan"], request(4, weights=path))
@@ -96,6 +97,7 @@ def test_a_named_model_takes_variant_and_channels_from_the_file(tmp_path: Path) 
     assert job.weights_id != job.sha256 and len(job.weights_id) == 64
 
 
+@pytest.mark.slow
 def test_the_scale_of_the_file_counts_unless_typed(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.pth", "edsr", scale=3)
     wanted = request(None, weights=path)
@@ -105,6 +107,7 @@ def test_the_scale_of_the_file_counts_unless_typed(tmp_path: Path) -> None:
     assert resolve_scale(resolve(["bicubic"], request(None)), request(None)) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -133,6 +136,7 @@ def test_eval_needs_a_model_or_a_file() -> None:
     assert done.exit_code == 2 and "--weights FILE" in done.output
 
 
+@pytest.mark.slow
 def test_infer_with_a_file_alone(tmp_path: Path, image: Path) -> None:
     path = saved(tmp_path / "w.pth", "edsr", channels=3)
     done = run("infer", "--weights", path, image, "--out", tmp_path / "out")
@@ -169,6 +173,7 @@ def trained(home: Path, variant: str, budget: str, seed: int = 0) -> None:
     weights.save(path, state, WeightsHeader("edsr", variant, 4, 1, "sem", seed, budget))
 
 
+@pytest.mark.slow
 def test_the_models_default_variant_is_preferred(home: Path, image: Path, tmp_path: Path) -> None:
     """Neither the alphabet nor a longer training of another variant decides; only the card's order does."""
     said: list[str] = []

@@ -67,6 +67,7 @@ def test_a_partial_file_is_continued_not_repeated(server, tmp_path):
     check(tmp_path, ["/file1"])
 
 
+@pytest.mark.slow
 def test_truncation_5xx_and_stalls_are_outlived(server, tmp_path):
     server.script = {
         "/file0": ["truncate", "truncate"],
@@ -209,6 +210,7 @@ def test_short_answers_are_put_together(server, tmp_path):
     assert server.sent["/file1"] == len(body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", [{"ETag": '"v1"'}, {"Last-Modified": "Wed, 01 Jan 2020 00:00:00 GMT"}])
 @pytest.mark.parametrize("honest", [True, False])
 def test_a_file_that_changed_meanwhile_is_started_over(server, tmp_path, mark, honest):
@@ -391,6 +393,7 @@ def test_nothing_is_hashed_twice(server, tmp_path, monkeypatch):
     check(tmp_path, ["/file1", "/file2"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_ends_at_once_and_keeps_what_arrived(server, tmp_path):
     """Ctrl-C while a thread waits for a server that says nothing for much longer."""
     server.rate = 200_000

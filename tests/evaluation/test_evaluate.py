@@ -321,6 +321,7 @@ def run_models_on(cache: lr_cache.LrCache, folder: Path) -> list[bytes]:
     ]
 
 
+@pytest.mark.slow
 def test_noise_in_the_place_of_the_references_changes_no_output(tmp_path: Path) -> None:
     data = FakeSet(2, name="swap")
     degradation = degrade.get("bicubic")
@@ -334,6 +335,7 @@ def test_noise_in_the_place_of_the_references_changes_no_output(tmp_path: Path) 
     assert run_models_on(again, tmp_path / "second") == before
 
 
+@pytest.mark.slow
 def test_a_worker_is_told_no_name_and_no_place_of_the_references(tmp_path: Path) -> None:
     jobs: list[WorkerJob] = []
 

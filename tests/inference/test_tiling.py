@@ -84,6 +84,7 @@ def image(height: int, width: int, channels: int = 1) -> Tensor:
     return torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(3))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     height=st.integers(1, 47),
@@ -173,6 +174,7 @@ class Scarce(nn.Module):
         return sr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

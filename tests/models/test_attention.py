@@ -61,6 +61,7 @@ def test_windows_and_pixels_are_in_raster_order():
     assert windows[3].tolist() == [[2, 0], [2, 1], [3, 0], [3, 1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("learning", [False, True])
 def test_attention_is_its_definition(masked, learning):

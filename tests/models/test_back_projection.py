@@ -46,6 +46,7 @@ def test_shrinks_to_the_lr_image_where_bicubic_does_not(scale):
     assert psnr(resize(rounded, size), lr) > 58.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_limit_is_the_exact_solution(scale):
     """In the range of grey the iteration ends at U (D U)^-1 lr, which a linear system gives at once."""

@@ -76,6 +76,7 @@ def test_multiply_adds_are_those_of_the_description(scale):
     assert f"{GIGA_MULTIPLY_ADDS[scale]} G" in module.Cascade.__doc__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "cycle"), [(2, (2,) * 12), (4, (4, 2) * 6), (8, (8, 4, 2) * 4)], ids=["x2", "x4", "x8"]
 )
@@ -85,6 +86,7 @@ def test_resolutions_are_cycled(scale, cycle):
     assert tuple(block.enlarge.shuffle.upscale_factor for block in network.blocks) == cycle
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["paper", "tiny"])
 @pytest.mark.parametrize("scale", SCALES)
 def test_untrained_network_is_bicubic(scale, variant):
@@ -152,6 +154,7 @@ def test_loss_is_mse_and_dssim():
     assert values["dssim"] == pytest.approx(1 - ssim(sr, hr).item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_paper_recipe_is_the_description(scale):
     with torch.device("meta"):

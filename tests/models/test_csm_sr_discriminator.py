@@ -27,6 +27,7 @@ def inputs(hr: Tensor, sr: Tensor, discriminator: MultiScaleDiscriminator) -> Lo
     return LossInputs(Batch(hr[..., ::4, ::4], hr, 4), {"sr": sr}, {DISCRIMINATOR: discriminator})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("side", [24, 48, 96, 100])
 def test_one_logit_map_for_each_resolution(channels, side) -> None:

@@ -54,6 +54,7 @@ def test_the_gradient_map_is_signed_down_then_right():
     torch.testing.assert_close(found[:, 1], torch.full((1, 4, 5), -1.6))
 
 
+@pytest.mark.slow
 def test_inference_and_training_give_the_same_image():
     made = network()
     lr = torch.rand(1, 1, 11, 9)
@@ -62,6 +63,7 @@ def test_inference_and_training_give_the_same_image():
     torch.testing.assert_close(outputs["sr"], made(lr))
 
 
+@pytest.mark.slow
 def test_the_branches_exchange_features_both_ways():
     made = network()
     lr = torch.rand(1, 1, 12, 12)
@@ -77,6 +79,7 @@ def test_the_branches_exchange_features_both_ways():
     assert float((other - gradient).detach().abs().max()) > 1e-6
 
 
+@pytest.mark.slow
 def test_snapshots_are_the_features_after_each_block():
     made = network()
     shallow = torch.rand(1, 8, 8, 8)
@@ -95,6 +98,7 @@ def test_it_looks_no_farther_than_it_says(scale, probe):
     assert probe(made, scale, int(stated) + 2) <= stated
 
 
+@pytest.mark.slow
 def test_the_gradient_branch_alone_looks_as_far_as_it_says(probe):
     """Everything but the guidance is silenced, so that its own reach shows."""
 
@@ -113,6 +117,7 @@ def test_the_gradient_branch_alone_looks_as_far_as_it_says(probe):
     assert found == stated
 
 
+@pytest.mark.slow
 def test_tiles_equal_the_whole_image():
     made = network(2).double().eval()
     halo = -(-int(made.receptive_radius) // made.size_multiple) * made.size_multiple

@@ -32,6 +32,7 @@ def network(scale: int = 4, channels: int = 1, variant: str = "tiny", untrained:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_untrained_it_is_bicubic_at_any_size(scale, channels) -> None:
@@ -55,6 +56,7 @@ def test_forward_and_backward_reach_every_parameter(variant, scale, channels) ->
     assert silent == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 5), (7, 3), (15, 17)])
 def test_infer_takes_any_size(height, width) -> None:
     model = create("csm_sr", scale=4, variant="tiny")
@@ -63,6 +65,7 @@ def test_infer_takes_any_size(height, width) -> None:
     assert 0 <= float(sr.min()) <= float(sr.max()) <= 1
 
 
+@pytest.mark.slow
 def test_the_network_and_its_encoder_take_the_lr_image_and_nothing_else() -> None:
     for method in (CSMSR.forward, CSMSR.preview, ConditioningEncoder.forward):
         assert list(inspect.signature(method).parameters) == ["self", "lr"]
@@ -73,6 +76,7 @@ def test_the_network_and_its_encoder_take_the_lr_image_and_nothing_else() -> Non
     torch.testing.assert_close(made(lr), first, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 def test_an_image_does_not_depend_on_its_batch(training) -> None:
     made = network().train(training)
@@ -82,6 +86,7 @@ def test_an_image_does_not_depend_on_its_batch(training) -> None:
         torch.testing.assert_close(made(batch[index : index + 1]), together[index : index + 1])
 
 
+@pytest.mark.slow
 def test_stored_statistics_do_not_move_in_training() -> None:
     made = network().train()
     before = {name: buffer.clone() for name, buffer in made.named_buffers()}
@@ -92,6 +97,7 @@ def test_stored_statistics_do_not_move_in_training() -> None:
     assert not made.encoder.backbone.training
 
 
+@pytest.mark.slow
 def test_alpha_and_beta_weigh_the_two_kinds_of_features() -> None:
     made = network()
     lr = torch.rand(1, 1, 12, 12)
@@ -110,6 +116,7 @@ def test_alpha_and_beta_weigh_the_two_kinds_of_features() -> None:
     torch.testing.assert_close(made.fusion(a, b), 0.5 * a + 0.5 * b)
 
 
+@pytest.mark.slow
 def test_without_beta_the_condition_is_ignored_and_without_alpha_the_branches_are() -> None:
     made = network()
     lr = torch.rand(1, 1, 12, 12)
@@ -236,6 +243,7 @@ def test_wrong_pretrained_weights_are_refused_and_change_nothing(broken) -> None
         torch.testing.assert_close(value, before[name])
 
 
+@pytest.mark.slow
 def test_a_random_encoder_starts_with_a_signal_of_sensible_size_at_every_stride() -> None:
     made = encoder()
     with torch.no_grad():
@@ -246,6 +254,7 @@ def test_a_random_encoder_starts_with_a_signal_of_sensible_size_at_every_stride(
             assert float((layer.running_var - 1).abs().max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_grey_is_seen_as_colour_by_the_encoder() -> None:
     made = encoder()
     grey = torch.rand(1, 1, 16, 16)
@@ -280,6 +289,7 @@ def test_nothing_beyond_the_receptive_radius_matters(name, scale) -> None:
         assert int((reached - row).abs().max()) > radius // 3
 
 
+@pytest.mark.slow
 def test_a_tile_with_its_surroundings_equals_the_whole() -> None:
     made = CSMSR(2, 1, SMALL["tiny"]).eval()
     nn.init.normal_(made.reconstruction[-1].weight, std=0.1)
@@ -306,6 +316,7 @@ def test_weights_survive_saving(variant, tmp_path) -> None:
     torch.testing.assert_close(other(lr), made(lr), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_building_uses_the_callers_seed_and_leaves_no_trace_of_calibration() -> None:
     states = []
     for _ in range(2):
@@ -322,6 +333,7 @@ def test_it_can_be_built_without_memory() -> None:
         assert made(torch.empty(1, 1, 16, 16)).shape == (1, 1, 64, 64)
 
 
+@pytest.mark.slow
 def test_published_size_is_what_the_card_says() -> None:
     parameters = {
         variant: sum(p.numel() for p in network(variant=variant).parameters())
@@ -330,6 +342,7 @@ def test_published_size_is_what_the_card_says() -> None:
     assert parameters == {"published": 5_486_355, "tiny": 160_947}
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_close() -> None:
     made = network(variant="tiny").eval()
     lr = torch.rand(1, 1, 16, 16)

@@ -57,12 +57,14 @@ def test_every_budget_has_the_three_stages_on_whole_lr_pixels(budget, variant, s
     assert "aaivu/CSM-SR" in made.source
 
 
+@pytest.mark.slow
 def test_the_published_lengths_are_one_to_one_to_four() -> None:
     lengths = [stage.iterations for stage in recipe("paper", "published").stages]
     assert lengths[0] == lengths[1]
     assert lengths[2] == 4 * lengths[0]
 
 
+@pytest.mark.slow
 def test_a_smoke_run_of_the_published_network_is_short() -> None:
     made = recipe("smoke", "published")
     assert 40 <= made.iterations <= 80
@@ -70,6 +72,7 @@ def test_a_smoke_run_of_the_published_network_is_short() -> None:
     assert {stage.patch for stage in made.stages} == {96}
 
 
+@pytest.mark.slow
 def test_each_stage_has_its_losses_and_only_the_last_a_discriminator() -> None:
     encoder, generator, joint = recipe().stages
     assert set(terms(encoder)) == {"gradient", "contextual"}
@@ -94,6 +97,7 @@ def test_the_stages_train_parts_that_exist_and_together_all_of_the_network(varia
     assert set(names) - joint == {name for name in names if name.startswith("preview_head.")}
 
 
+@pytest.mark.slow
 def test_weights_go_from_early_to_late_over_the_joint_stage() -> None:
     _, generator, joint = recipe().stages
     start, end = Progress(0, 100), Progress(100, 100)
@@ -123,6 +127,7 @@ def test_feedback_runs_ahead_of_the_ramp_where_the_metric_does() -> None:
     assert weight(Progress(1, 10, {"psnr": 0.0})) == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 @given(
     step=st.integers(0, 50),
     psnr=st.floats(0, 60),
@@ -138,6 +143,7 @@ def test_feedback_stays_between_its_ends_and_follows_the_metric(step, psnr, bett
     assert abs(then - end) <= abs(now - end) + 1e-9
 
 
+@pytest.mark.slow
 def test_without_weights_on_disk_the_notes_say_what_is_missing() -> None:
     made = recipe("short")
     assert made.initialise is None
@@ -163,6 +169,7 @@ def test_with_weights_on_disk_the_features_are_vggs_and_the_encoder_starts_from_
     torch.testing.assert_close(stem, states["efficientnet_b0"]["conv_stem.weight"])
 
 
+@pytest.mark.slow
 def test_a_smoke_run_does_without_vgg_and_says_so() -> None:
     asked: list[str] = []
     made = recipe("smoke", pretrained=lambda name: asked.append(name))

@@ -126,6 +126,7 @@ def test_other_scales_repeat_the_released_steps(scale, channels, width):
     assert [name for name, _ in network.named_children()][-2:] == [f"up{len(network.steps)}", "out"]
 
 
+@pytest.mark.slow
 def test_odd_sides_and_wrong_features_are_refused():
     network = ReleasedGraph(4, 1, NARROW)
     features = torch.rand(1, 2560, 1, 1)

@@ -105,6 +105,7 @@ def test_the_contextual_loss_is_a_constant_on_grey_images():
     assert float(gradient.abs().max()) < 1e-9
 
 
+@pytest.mark.slow
 def test_the_perceptual_loss_prepares_images_as_keras_does(vgg_state):
     loss = caffe_perceptual_loss(vgg_state)
     sr, hr = torch.rand(2, 1, 3, 32, 32)
@@ -236,6 +237,7 @@ def test_the_paper_recipe_is_the_released_one(variant, vgg_state):
     assert "VGG-19 weights not on disk" not in notes
 
 
+@pytest.mark.slow
 def test_without_weights_there_is_no_perceptual_part_and_the_notes_say_so():
     recipe = create("csm_sr", scale=2, variant="released_arch7").recipe("short")
     assert {term.name for term in recipe.stages[0].terms} == set(WEIGHTS) - {"perceptual"}

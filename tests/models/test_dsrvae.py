@@ -64,6 +64,7 @@ def test_srsn_reproduces_the_authors(golden, suffix):
     torch.testing.assert_close(output, fixture.output(f"y{suffix}"), atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_srsn_has_the_authors_keys_size_and_cost(golden):
     spec = golden("dsrvae_srsn_x4").spec
     with torch.device("meta"):
@@ -153,6 +154,7 @@ def test_discriminator_reproduces_the_authors(golden):
     assert size_of(discriminator) == fixture.spec["params"] == 7_915_281
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("patch", "pool"), [(8, 1), (48, 1), (32, 2), (192, 2), (128, 4), (384, 4)])
 def test_discriminator_gives_one_logit_an_image(patch, pool):
     assert largest_pool(patch) == pool
@@ -180,6 +182,7 @@ def test_starts_of_patches_are_the_authors():
     assert patch_starts(300, 128, 8) == Counter({0: 1, 120: 1, 172: 1})
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(length=st.integers(1, 150), feat_size=st.integers(1, 3), scale=st.sampled_from([2, 3, 4, 8]))
 def test_patches_cover_every_pixel_with_weight_one(length, feat_size, scale):
@@ -213,6 +216,7 @@ def blend_like_the_authors(network, lr, patch, overlap, scale):
     return total / weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (40, 53), (75, 33)])
 def test_patches_are_blended_like_the_authors(small, height, width):
     lr = torch.rand(2, 1, height, width, dtype=torch.float64)

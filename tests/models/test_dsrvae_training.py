@@ -181,6 +181,7 @@ def test_untrained_vgg_tells_patches_apart_and_is_always_the_same():
     assert float((code[0] - code[1]).abs().mean()) > 0.1 * float(code.std())
 
 
+@pytest.mark.slow
 def test_smaller_patches_are_mirrored_for_the_encoder(vgg_state):
     code = VGGCode(vgg_state, 32)
     patch = torch.rand(1, 1, 20, 20)
@@ -212,6 +213,7 @@ def test_paper_recipe_is_the_authors_scripts(variant, vgg_state):
     assert sum(parameter.numel() for parameter in discriminator.build().parameters()) == 7_915_281
 
 
+@pytest.mark.slow
 def test_denoiser_learns_pixels_and_divergence_at_equal_weight():
     with torch.device("meta"):
         model = create("dsrvae", scale=4)
@@ -219,6 +221,7 @@ def test_denoiser_learns_pixels_and_divergence_at_equal_weight():
     assert [(term.name, term.weight) for term in terms] == [("l1", 1.0), ("divergence", 1.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "terms"), [("full", ["cycle", "adversarial"]), ("srsn", ["l1"])])
 def test_without_vgg_weights_the_recipe_says_what_replaces_them(variant, terms):
     with torch.device("meta"):

@@ -55,6 +55,7 @@ def test_full_network_reproduces_the_authors_in_float32(golden, scale):
     torch.testing.assert_close(output.double(), fixture.output(), atol=tolerance, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "scale"), FIXTURES)
 def test_keys_and_counts_are_the_authors(golden, variant, scale):
     spec = golden(f"edsr_{variant}_x{scale}").spec
@@ -73,6 +74,7 @@ def test_x3_has_the_published_size(variant, count):
     assert sum(value.numel() for value in state.values()) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "scale"), FIXTURES)
 def test_multiply_adds_are_the_authors(golden, variant, scale):
     height, width = LR_AT_720P[scale]
@@ -156,6 +158,7 @@ def in_basicsr_layout(state):
     return renamed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_weights_in_basicsr_layout_give_the_same_output(scale):
     source = create("edsr", scale=scale, channels=3, variant="baseline")

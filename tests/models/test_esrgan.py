@@ -52,6 +52,7 @@ def test_generator_reproduces_the_authors(golden, published, suffix):
         close_to(published(fixture.input(f"x{suffix}")), fixture.output(f"y{suffix}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradients", [True, False])
 def test_small_generator_reproduces_basicsr_with_and_without_gradients(golden, gradients):
     fixture = golden("esrgan_tiny_x4")
@@ -155,6 +156,7 @@ def test_dense_block_is_the_formula_of_the_paper():
     torch.testing.assert_close(block(x), expected, atol=1e-14, rtol=0)
 
 
+@pytest.mark.slow
 def test_gradients_are_right():
     network = RRDBNet(2, 1, ESRGANConfig(1, 2, 2)).double()
     lr = torch.rand(1, 1, 4, 4, dtype=torch.float64, requires_grad=True)
@@ -224,6 +226,7 @@ def test_paper_recipe_is_section_4_1():
     assert (discriminator.steps, discriminator.optimiser) == (1, adversarial.optimiser)
 
 
+@pytest.mark.slow
 def test_paper_discriminator_is_the_published_one():
     stage = create("esrgan", scale=4, channels=3).recipe("paper").stages[1]
     with torch.device("meta"):
@@ -232,6 +235,7 @@ def test_paper_discriminator_is_the_published_one():
     assert sum(parameter.numel() for parameter in discriminator.parameters()) == 14_499_401
 
 
+@pytest.mark.slow
 def test_perceptual_loss_falls_back_to_pixels_and_says_so():
     recipe = create("esrgan", scale=4).recipe("short", pretrained=lambda name: None)
     assert [term.name for term in recipe.stages[1].terms] == ["pixels", "adversarial", "l1"]
@@ -272,6 +276,7 @@ def test_discriminator_of_every_recipe_judges_its_patches(scale, budget, variant
     assert stage.patch % (scale * model.size_multiple) == 0
 
 
+@pytest.mark.slow
 def test_other_magnifications_are_noted():
     assert not any("Published for x4" in note for note in create("esrgan", scale=4).recipe("smoke").notes)
     model = create("esrgan", scale=3, variant="tiny")

@@ -88,6 +88,7 @@ def test_full_variants_infer(name, variant):
         assert (infer(model, lr).float() - sr).abs().mean() < 0.02
 
 
+@pytest.mark.slow
 @every_model
 @pytest.mark.parametrize("channels", [1, 3])
 def test_infers_odd_sizes(name, variant, channels):
@@ -99,12 +100,14 @@ def test_infers_odd_sizes(name, variant, channels):
     assert sr.min() >= 0 and sr.max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "scale"), [(card.name, scale) for card in CARDS for scale in card.scales])
 def test_every_scale_enlarges_by_it(name, scale):
     model = create(name, scale=scale, variant=dict(SMALLEST)[name])
     assert infer(model, lr_like(model, 7, 10)).shape == (1, 1, 7 * scale, 10 * scale)
 
 
+@pytest.mark.slow
 @every_model
 def test_images_of_a_batch_do_not_see_each_other(name, variant):
     model = build(name, variant)
@@ -113,6 +116,7 @@ def test_images_of_a_batch_do_not_see_each_other(name, variant):
     torch.testing.assert_close(infer(model, lr), one_by_one, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @every_model
 def test_inference_leaves_the_network_as_it_was(name, variant):
     model = build(name, variant)
@@ -171,6 +175,7 @@ def untouched(parameter: nn.Parameter) -> bool:
     return parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any()
 
 
+@pytest.mark.slow
 @every_model
 def test_state_dict_round_trip(name, variant):
     torch.manual_seed(1)
@@ -182,6 +187,7 @@ def test_state_dict_round_trip(name, variant):
     assert torch.equal(infer(target, lr), infer(source, lr))
 
 
+@pytest.mark.slow
 @every_model
 def test_runs_under_bfloat16_autocast(name, variant):
     model = build(name, variant)

@@ -77,6 +77,7 @@ def test_keys_and_counts_are_the_authors(golden, tag):
     assert sum(parameter.numel() for parameter in network.parameters()) == spec["params_trainable"]
 
 
+@pytest.mark.slow
 def test_x3_has_the_published_size():
     with torch.device("meta"):
         network = build("x3")
@@ -179,6 +180,7 @@ def test_channel_attention_is_its_definition():
     torch.testing.assert_close(module(x), x * gate[:, None, None])
 
 
+@pytest.mark.slow
 def test_every_pixel_depends_on_every_other():
     model = create("hmanet", scale=2, variant="tiny")
     assert math.isinf(model.receptive_radius)
@@ -193,6 +195,7 @@ def test_every_pixel_depends_on_every_other():
     assert (lr.grad != 0).all()
 
 
+@pytest.mark.slow
 def test_grey_shift_and_dropped_branches_are_those_of_swinir():
     with torch.device("meta"):
         colour, grey = (create("hmanet", scale=4, channels=channels).network for channels in (3, 1))
@@ -203,6 +206,7 @@ def test_grey_shift_and_dropped_branches_are_those_of_swinir():
     assert rates == pytest.approx([0.1 * block / 35 for block in range(36)])
 
 
+@pytest.mark.slow
 def test_paper_recipe_is_the_authors_two_option_files():
     with torch.device("meta"):
         pretraining, fine_tuning = create("hmanet", scale=4).recipe("paper").stages

@@ -24,6 +24,7 @@ from srbench.models.recipe import Batch, LossInputs
 SCALES = (2, 4, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", "_b"], ids=["square", "odd"])
 def test_both_levels_reproduce_the_reference_network(golden, suffix):
     fixture = golden("lapsrn_x4")
@@ -100,6 +101,7 @@ def test_initial_weights_are_the_authors():
     assert torch.equal(image_branch, torch.eye(3)[:, :, None, None] * bilinear_kernel())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["paper", "tiny"])
 @pytest.mark.parametrize("scale", SCALES)
 def test_full_depth_looks_as_far_as_it_says(variant, scale, probe):

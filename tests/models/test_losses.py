@@ -58,6 +58,7 @@ def test_ssim_of_an_image_with_itself_is_one_and_it_is_symmetric():
     assert ssim(sr, hr).item() == pytest.approx(ssim(hr, sr).item(), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_ssim_has_the_right_gradient():
     sr, hr = (image[:1, :, :12, :12] for image in pair())
     assert torch.autograd.gradcheck(lambda x: ssim(x, hr), (sr.clone().requires_grad_(),))
@@ -119,6 +120,7 @@ def test_certain_logits_stay_finite():
 TAPS = ("conv1_2", "relu1_2", "pool2", "conv3_3", "relu5_4")
 
 
+@pytest.mark.slow
 def test_vgg_features_equal_torchvision(vgg_state):
     from torchvision.models.vgg import cfgs, make_layers
 
@@ -172,6 +174,7 @@ def test_vgg_refuses_other_weights(vgg_state):
         VGGFeatures(vgg_state, ("relu6_1",))
 
 
+@pytest.mark.slow
 def test_content_loss_is_the_weighted_sum_of_feature_distances(vgg_state):
     sr, hr = (image.float() for image in pair(1, 32, 32))
     inputs = LossInputs(Batch(hr, hr, 1), {"sr": sr.requires_grad_()})

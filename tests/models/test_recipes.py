@@ -45,6 +45,7 @@ def described(name, scale, variant=None):
         return create(name, scale=scale, variant=variant)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize(("name", "variant", "scale"), EVERY)
 def test_recipe_is_well_formed(name, variant, scale, budget):

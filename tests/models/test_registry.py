@@ -246,6 +246,7 @@ def test_training_mode_survives_a_failing_network():
     assert network.training
 
 
+@pytest.mark.slow
 def test_the_stored_cards_are_those_that_the_files_register():
     """After a change of a model's file: ``srbench models index``."""
     from srbench.cli.models import measured_sizes

@@ -60,6 +60,7 @@ def test_full_depth_looks_as_far_as_it_says(name, scale, axis):
     assert max(reach(narrow, scale, position, axis) for position in positions) == stated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [(1,), (2,), (1, 2)])
 def test_the_gradient_branch_may_look_farther_than_the_image_branch(shared, probe):
     network = SPSR(4, 1, SPSRConfig(2, 1, 1, shared))

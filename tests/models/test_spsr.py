@@ -261,6 +261,7 @@ def test_discriminators_of_every_recipe_judge_its_patches(scale, budget, variant
             assert discriminator.build()(view(image)).shape == (2, 1)
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_the_option_file():
     """Every term derived again, with torch's own losses and gradient maps by convolution."""
     stage = create("spsr", scale=4, variant="tiny").recipe("smoke").stages[2]

@@ -101,6 +101,7 @@ def test_untrained_tiny_is_bicubic():
     )
 
 
+@pytest.mark.slow
 def test_paper_recipe_is_section_3_2():
     recipe = create("srgan", scale=4, channels=3).recipe("paper")
     pixels, adversarial = recipe.stages
@@ -121,6 +122,7 @@ def test_content_falls_back_to_pixels_and_says_so():
     assert any("SRGAN-MSE" in note for note in recipe.notes)
 
 
+@pytest.mark.slow
 def test_content_uses_vgg_features_where_there_are_weights(vgg_state):
     asked = []
 

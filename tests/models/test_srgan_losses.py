@@ -82,6 +82,7 @@ def mobilenet():
     return network.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_mobilenet_content_is_the_distance_of_torchvisions_features(mobilenet, channels):
     sr, hr = torch.rand(2, channels, 64, 64), torch.rand(2, channels, 64, 64)
@@ -93,6 +94,7 @@ def test_mobilenet_content_is_the_distance_of_torchvisions_features(mobilenet, c
     assert loss(inputs(sr, hr)).item() == pytest.approx((of_sr - of_hr).pow(2).mean().item(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_mobilenet_is_frozen_but_lets_the_gradient_of_sr_through(mobilenet):
     loss = MobileNetContentLoss(mobilenet.state_dict()).train()
     before = {key: value.clone() for key, value in loss.state_dict().items()}
@@ -124,6 +126,7 @@ def vgg16():
     return layers
 
 
+@pytest.mark.slow
 def test_vgg16_content_without_normalisation_is_torchvisions(vgg16):
     state = {f"features.{key}": value for key, value in vgg16.state_dict().items()}
     sr, hr = torch.rand(1, 1, 32, 48), torch.rand(1, 1, 32, 48)

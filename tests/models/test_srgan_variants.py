@@ -56,6 +56,7 @@ def test_msrresnet_reproduces_basicsr(golden, scale, suffix):
     torch.testing.assert_close(output, expected, atol=1e-6 * expected.std().item(), rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "count", "macs"), [(2, 1_369_859, 341.72928), (4, 1_517_571, 146.0809728)])
 def test_msrresnet_has_basicsrs_keys_and_size(golden, scale, count, macs):
     network = create("srgan", scale=scale, channels=3, variant="msrresnet").network
@@ -125,6 +126,7 @@ def test_full_depth_looks_as_far_as_it_says(variant, build, scale, probe, monkey
     assert probe(narrow, scale, int(stated) + 2) == stated
 
 
+@pytest.mark.slow
 def test_paper_recipe_of_msrresnet_is_basicsrs_option_files(vgg_state):
     recipe = create("srgan", scale=4, channels=3, variant="msrresnet").recipe(
         "paper", {"vgg19": vgg_state}.get
@@ -158,6 +160,7 @@ def test_paper_recipe_of_msrresnet_is_basicsrs_option_files(vgg_state):
     }
 
 
+@pytest.mark.slow
 def test_msrgan_losses_are_cross_entropy_and_absolute_differences():
     recipe = create("srgan", scale=4, variant="msrresnet").recipe("smoke")
     stage = recipe.stages[1]
@@ -201,6 +204,7 @@ def vgg16_state():
     return {f"features.{key}": value for key, value in layers.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_paper_recipe_of_small5_is_the_ports_script(vgg16_state):
     recipe = create("srgan", scale=4, channels=3, variant="small5").recipe(
         "paper", {"vgg16": vgg16_state}.get

@@ -171,6 +171,7 @@ def test_second_order_gradient_sees_every_channel() -> None:
     assert costs[0] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [gradient_loss, texture_loss, second_order_gradient_loss])
 def test_gradient_losses_pass_gradcheck(loss) -> None:
     sr, hr = texture(10, side=7).requires_grad_(), texture(11, side=7)

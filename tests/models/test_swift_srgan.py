@@ -131,6 +131,7 @@ def mobilenet_state():
     return network.state_dict()
 
 
+@pytest.mark.slow
 def test_paper_recipe_is_the_released_script(mobilenet_state):
     asked = []
 

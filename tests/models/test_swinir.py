@@ -49,6 +49,7 @@ def test_reproduces_the_authors_network(golden, tag):
         torch.testing.assert_close(output, expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_inference_pads_as_the_authors_network_does(golden):
     fixture = golden("swinir_light_x4")
     model = create("swinir", scale=4, channels=3, variant="light")
@@ -141,6 +142,7 @@ def test_radius_of_a_single_block_by_hand():
     assert swin_radius((1,), 8, 0) == 2 + 7 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_enlarging_looks_as_far_as_it_says(scale, probe):
     for upsampler in get_args(Upsampler):
@@ -149,6 +151,7 @@ def test_enlarging_looks_as_far_as_it_says(scale, probe):
         assert probe(network, scale, 10) == upsampler_radius(upsampler, scale) + 2
 
 
+@pytest.mark.slow
 def test_training_after_inference_and_inference_after_training():
     model = create("swinir", scale=2, variant="light")
     lr = torch.rand(1, 1, 16, 24)
@@ -168,6 +171,7 @@ def test_sizes_that_windows_do_not_tile_are_refused():
         network(torch.rand(1, 1, 8, 12))
 
 
+@pytest.mark.slow
 def test_branches_are_left_out_more_often_with_depth_and_only_in_training():
     network = create("swinir", scale=2, variant="light").network
     rates = [module.rate for module in network.modules() if isinstance(module, DropPath)]
@@ -177,6 +181,7 @@ def test_branches_are_left_out_more_often_with_depth_and_only_in_training():
     assert torch.equal(network.eval()(lr), network(lr))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["classical", "light", "real"])
 def test_grey_shift_names_the_layers_that_carry_the_mean(variant):
     with torch.device("meta"):
@@ -189,6 +194,7 @@ def test_grey_shift_names_the_layers_that_carry_the_mean(variant):
     assert grey.grey_shift is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("upsampler", get_args(Upsampler))
 def test_grey_shift_turns_the_colour_network_into_a_grey_one(upsampler):
     """Biases folded as stated: away from the zero padding, the grey network is the colour one averaged."""

@@ -144,6 +144,7 @@ def test_discriminator_learns_to_tell_apart():
     assert network(hr).mean() > network(sr).mean()
 
 
+@pytest.mark.slow
 def test_generator_is_paid_for_fooling_the_discriminator():
     stage = recipe("real", "smoke").stages[1]
     discriminator = stage.discriminators[0].build().eval()

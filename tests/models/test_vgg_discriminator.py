@@ -34,6 +34,7 @@ def test_keys_and_size_are_the_reference(golden, kind, tag):
     assert sum(parameter.numel() for parameter in discriminator.parameters()) == spec["params"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("patch", [32, 48, 128, 130])
 def test_one_logit_an_image(kind, patch):
@@ -88,6 +89,7 @@ def test_it_learns_to_tell_noise_from_a_ramp(kind):
     assert logits[:4].min() > logits[4:].max()
 
 
+@pytest.mark.slow
 def test_weights_of_the_older_form_keep_the_variance():
     """He et al. 2015: the variance of a weight is 2 over the inputs of its unit; biases start at zero."""
     discriminator = BiasedVGGDiscriminator(3)

@@ -83,6 +83,7 @@ def test_the_oldest_supported_python_parses_the_sources() -> None:
             ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
 
 
+@pytest.mark.slow
 def test_no_unsafe_loading() -> None:
     """Nothing untrusted is unpickled, and nothing is executed from text."""
     for path, nodes in calls().items():

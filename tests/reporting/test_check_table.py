@@ -53,6 +53,7 @@ def fail(name: str, detail: str = "It did.") -> Callable[[dict[str, Any]], None]
     return lambda content: content["guards"].append({"guard": name, "status": "failed", "detail": detail})
 
 
+@pytest.mark.slow
 def test_a_failed_check_stands_beside_the_row_and_it_is_not_ranked(board: Leaderboard) -> None:
     row = row_of(board, "srgan")
     assert row.kind == "unranked"
@@ -221,6 +222,7 @@ def test_the_control_has_a_section_of_its_own_and_marks_what_it_fools(
     assert re.search(r"<dt>LPIPS[^<]*</dt><dd>[^<]*" + re.escape(sentence), glossary)
 
 
+@pytest.mark.slow
 def test_a_control_that_wins_by_chance_marks_nothing(fabricator: Any, players: Any) -> None:
     texture = replace(players["bicubic"], model="random_texture", title="Control", family="")
 

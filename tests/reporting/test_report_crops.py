@@ -35,6 +35,7 @@ def shown(filled: Path, filled_board: Leaderboard) -> list[Panel]:
     return panels_shown
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(40, 200), st.integers(40, 200), st.sampled_from([2, 3, 4]), st.integers(0, 9))
 def test_regions_lie_inside_on_whole_lr_pixels_and_apart(h: int, w: int, scale: int, seed: int) -> None:

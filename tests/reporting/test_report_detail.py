@@ -157,6 +157,7 @@ def test_only_outputs_of_models_have_maps(shown: list[Panel]) -> None:
         assert len(tile.maps) == len(tile.unexplained)
 
 
+@pytest.mark.slow
 def test_at_the_same_size_no_detail_can_be_invented(fabricator: Any, players: Any) -> None:
     fabricator.scale = 1
     fabricator.add(players["bicubic"], ("psnr",))

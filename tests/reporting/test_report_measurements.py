@@ -120,11 +120,13 @@ def test_what_is_not_ranked_is_marked_in_the_table_of_verdicts(text: str) -> Non
     assert "ranked: 1 trusted, 1 undecided, 2 not trusted" in body.group(0)
 
 
+@pytest.mark.slow
 def test_without_measurements_there_is_no_table(filled_report: ReportResult) -> None:
     assert '<table class="trust">' not in filled_report.page.read_text(encoding="utf-8")
     assert not [path for path in filled_report.tables if "trust" in path.name]
 
 
+@pytest.mark.slow
 def test_few_images_are_said_to_be_few(fabricator: Any, players: Any) -> None:
     fabricator.add(players["edsr"], ("psnr",), 0, more=lambda *_: {"cd_bias": 0.1, "cd_bias_hr": 0.0})
     board = leaderboard(collect(fabricator.store)[0])

@@ -53,6 +53,7 @@ def test_decimals_follow_the_width_of_the_interval(half_widths: list[float], dec
     assert decimals_for(half_widths) == decimals
 
 
+@pytest.mark.slow
 @given(st.text("aZ09-_. /\\:<é\n"))
 def test_slug_is_safe_in_file_names(text: str) -> None:
     made = slug(text)
@@ -60,6 +61,7 @@ def test_slug_is_safe_in_file_names(text: str) -> None:
     assert all(c.isascii() and (c.isalnum() or c in "-_") for c in made)
 
 
+@pytest.mark.slow
 @given(st.lists(finite, min_size=1, max_size=12), st.integers(3, 8))
 def test_linear_axis_holds_all_values_and_round_ticks(values: list[float], count: int) -> None:
     axis = linear_axis(values, 0.0, 100.0, count)
@@ -70,6 +72,7 @@ def test_linear_axis_holds_all_values_and_round_ticks(values: list[float], count
         assert float(label.replace("\N{MINUS SIGN}", "-")) == pytest.approx(tick, abs=1e-9 + abs(tick) * 1e-6)
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(1e-3, 1e13), min_size=1, max_size=12))
 def test_log_axis_holds_all_values_in_order(values: list[float]) -> None:
     axis = log_axis(values, 10.0, 90.0)
@@ -91,6 +94,7 @@ points = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(points)
 def test_labels_stay_in_the_frame_and_apart(content: list[tuple[float, float, str]]) -> None:

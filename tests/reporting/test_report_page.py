@@ -122,6 +122,7 @@ def test_style_and_script_stay_small() -> None:
         assert len((folder / name).read_text(encoding="utf-8").splitlines()) <= 300
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(fabricator: Any, players: Any) -> None:
     fabricator.dataset = HOSTILE
     fabricator.images = [
@@ -230,12 +231,14 @@ def test_a_missing_baseline_and_ceiling_are_said(fabricator: Any, players: Any) 
     assert "No noise ceiling" in warnings
 
 
+@pytest.mark.slow
 def test_synthetic_scenes_are_called_so(fabricator: Any, players: Any) -> None:
     fabricator.dataset = "sem_synthetic:small"
     fabricator.add(players["bicubic"], metrics=("psnr",), previews=0)
     assert any("Synthetic scenes" in warning for warning in warnings_of(fabricator))
 
 
+@pytest.mark.slow
 def test_the_same_output_under_two_names_is_noticed(fabricator: Any, players: Any) -> None:
     fabricator.add(players["edsr"], metrics=("psnr",), previews=0)
     fabricator.add(replace(players["edsr"], model="copy", title="Copy"), metrics=("psnr",), previews=0)
@@ -276,6 +279,7 @@ def test_different_conditions_never_share_a_table(fabricator: Any, players: Any)
     assert len({path.name for path in result.tables if path.suffix == ".csv"}) == 1 + len(changes)
 
 
+@pytest.mark.slow
 def test_a_block_without_a_complete_run_says_so(fabricator: Any) -> None:
     fabricator.fail("swinir", "CUDA ran out of memory")
     result = report(fabricator.store.root)

@@ -51,6 +51,7 @@ def own_statistics(root: Path) -> list[LeaderboardRow]:
     return metric_leaderboard(ranked, "psnr", trainings={run: run.model for run in runs})
 
 
+@pytest.mark.slow
 def test_csv_reads_back_to_the_statistics(filled: Path, table: pd.DataFrame) -> None:
     expected = own_statistics(filled)
     read = table[table["metric"] == "psnr"].set_index("model")
@@ -75,6 +76,7 @@ def test_csv_has_every_run_with_its_conditions_and_costs(table: pd.DataFrame) ->
     assert float(table[(table.model == "edsr") & (table.metric == "params")]["mean"].iloc[0]) == 1.5e6
 
 
+@pytest.mark.slow
 def test_what_must_not_be_ranked_is_never_best_and_does_not_hide_the_best(board: Leaderboard) -> None:
     rows = {row.run[0]: row for row in board.rows}
     assert rows["oracle"].cells["psnr"].mean > rows["edsr"].cells["psnr"].mean
@@ -148,6 +150,7 @@ def test_escaped_text_cannot_end_a_cell_or_start_a_command(text: str) -> None:
     assert not set(bare) & set("_%&$#{}~^\\[]<>|")
 
 
+@pytest.mark.slow
 def test_foreign_names_survive_in_all_tables(fabricator: Any, players: Any) -> None:
     from dataclasses import replace
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def children(folder: Path) -> Iterable[Path]:
     return [folder / name for name in "ab"] if depth < 4 else [folder / "file"] if depth == 4 else []
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(sets, sets)
 def test_grants_cover_exactly_what_is_readable_and_not_hidden(
@@ -42,6 +44,7 @@ def test_grants_cover_exactly_what_is_readable_and_not_hidden(
         assert any(inside(leaf, grant) for grant in granted) == expected, leaf
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(sets, sets)
 def test_no_grant_holds_a_hidden_path_that_does_not_exist_yet(
@@ -52,6 +55,7 @@ def test_no_grant_holds_a_hidden_path_that_does_not_exist_yet(
         assert not any(inside(path, grant) for path in later)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(paths, sets, sets)
 def test_the_deepest_path_decides_and_a_tie_hides(
@@ -62,6 +66,7 @@ def test_the_deepest_path_decides_and_a_tie_hides(
     assert is_hidden(path, readable, hidden) == (met in hidden)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(sets, sets)
 def test_split_folders_are_the_readable_ones_that_are_not_granted_whole(

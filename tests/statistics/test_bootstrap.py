@@ -59,6 +59,7 @@ def test_bca_of_two_samples_is_that_of_scipy() -> None:
     assert found == pytest.approx(tuple(reference.confidence_interval), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_whole_interval_agrees_with_scipys(seed: int) -> None:
     values = skewed(seed, 150)
@@ -118,6 +119,7 @@ def test_small_strata_keep_the_standard_error(size: int) -> None:
     assert found == pytest.approx(expected, rel=0.05)  # n draws instead of n - 1 would give (n - 1) / n of it
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     values=st.lists(st.floats(-10, 10), min_size=2, max_size=40),

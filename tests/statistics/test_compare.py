@@ -84,6 +84,7 @@ def refused(root: Path, *arguments: str) -> str:
     return str(done.exception)
 
 
+@pytest.mark.slow
 def test_the_story_is_told_in_words_and_a_table(root: Path) -> None:
     done = run(root, "edsr", "bicubic")
     assert done.exit_code == 0, done.output
@@ -98,6 +99,7 @@ def test_the_story_is_told_in_words_and_a_table(root: Path) -> None:
         assert (word in text) == (word != "params")
 
 
+@pytest.mark.slow
 def test_numbers_in_json_are_those_of_the_rows(root: Path) -> None:
     found = json.loads(run(root, "edsr", "vdsr", "--json").output)
     psnr = next(one for one in found["metrics"] if one["metric"] == "psnr")
@@ -119,6 +121,7 @@ def test_numbers_in_json_are_those_of_the_rows(root: Path) -> None:
     assert min(one["p_holm"] for one in ps.values()) == pytest.approx(min(1.0, 2 * smallest))
 
 
+@pytest.mark.slow
 def test_equivalence_and_a_margin_of_ones_own(root: Path) -> None:
     ssim = {one.metric: one for one in compare("edsr", "vdsr", results=root).metrics}["ssim"]
     assert ssim.verdict == "equivalent"
@@ -129,6 +132,7 @@ def test_equivalence_and_a_margin_of_ones_own(root: Path) -> None:
     assert "finite number" in refused(root, "edsr", "vdsr", "--margin", "psnr=-1")
 
 
+@pytest.mark.slow
 def test_swapping_the_models_swaps_the_story(root: Path) -> None:
     there, back = compare("edsr", "bicubic", results=root), compare("bicubic", "edsr", results=root)
     for one, other in zip(there.metrics, back.metrics, strict=True):
@@ -141,6 +145,7 @@ def test_swapping_the_models_swaps_the_story(root: Path) -> None:
         assert [image.image for image in other.images] == [image.image for image in one.images][::-1]
 
 
+@pytest.mark.slow
 def test_lines_fit(stored: Path) -> None:
     compared = compare("edsr", "vdsr", results=stored)
     for width in (80, 100, 120):
@@ -221,6 +226,7 @@ def test_different_lr_images_under_one_name_are_refused(root: Path) -> None:
     assert "different LR images" in message and "111111111111" in message
 
 
+@pytest.mark.slow
 def test_missing_images_leave_it_undecided(root: Path) -> None:
     add(root, key("holes"), lambda i: float("nan") if i < 4 else about(29, 5)(i))
     found = compare("holes", "bicubic", metrics=("psnr",), results=root).metrics[0]
@@ -230,6 +236,7 @@ def test_missing_images_leave_it_undecided(root: Path) -> None:
     assert "holes has no value for 4 images" in text and "not scored on the same images" in text
 
 
+@pytest.mark.slow
 def test_a_metric_of_one_alone_is_said_to_be_missing(root: Path) -> None:
     add(root, key("only_psnr"), about(26, 5))
     found = compare("only_psnr", "bicubic", results=root)
@@ -306,6 +313,7 @@ def test_comparing_needs_no_torch(root: Path) -> None:
     assert done.stdout.strip().splitlines()[-1] == "False"
 
 
+@pytest.mark.slow
 def test_conditions_by_name_only(root: Path) -> None:
     found = compare("edsr", "bicubic", results=str(root), dataset="sem_made_up", split="test")
     assert found.conditions.dataset == "sem_made_up" and found.n_groups == 12

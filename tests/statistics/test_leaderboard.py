@@ -92,6 +92,7 @@ def test_means_go_from_tile_to_image_to_group_to_category() -> None:
     assert (found.n_images, found.n_groups) == (4, 3)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     places=st.lists(
@@ -138,6 +139,7 @@ def test_categories_are_kept_when_resampling() -> None:
     assert means == pytest.approx(30.0)  # the spread between categories is no uncertainty
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_table() -> None:
     table = frame(rows("bicubic", float, range(40)), rows("m", lambda i: i + noise(1)[i], range(40)))
     first, second = leaderboard(table, "psnr"), leaderboard(table, "psnr")
@@ -163,6 +165,7 @@ def test_differences_are_paired() -> None:
     assert np.isnan(own.diff) and np.isnan(own.p_holm)
 
 
+@pytest.mark.slow
 def test_wilcoxon_is_that_of_scipy_with_pratts_zeros() -> None:
     values = np.array([0.3, -0.1, 0.4, 0.0, 0.9, 1.3, 0.2, 0.8, 0.25])
     assert wilcoxon_p(values) == pytest.approx(wilcoxon(values, zero_method="pratt").pvalue)
@@ -178,6 +181,7 @@ def test_holm_is_the_step_down_procedure() -> None:
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
 
 
+@pytest.mark.slow
 def test_p_values_are_corrected_over_the_whole_table() -> None:
     def model(name: str) -> list[dict[str, Any]]:
         return rows(name, lambda i: i + 1.0 + noise(3)[i], range(24))
@@ -194,6 +198,7 @@ def bests(table: pd.DataFrame, **options: Any) -> list[str]:
     return [row.run.model for row in leaderboard(table, "psnr", **options) if row.best]
 
 
+@pytest.mark.slow
 def test_best_needs_a_paired_test_against_every_other_model() -> None:
     base = rows("bicubic", float, range(40))
     clear = rows("clear", lambda i: i + 1 + noise(1)[i], range(40))
@@ -203,6 +208,7 @@ def test_best_needs_a_paired_test_against_every_other_model() -> None:
     assert bests(frame(base)) == []
 
 
+@pytest.mark.slow
 def test_best_follows_the_direction() -> None:
     table = frame(rows("bicubic", float, range(40)), rows("m", lambda i: i + 1 + noise(1)[i], range(40)))
     assert bests(table, direction="lower") == ["bicubic"]

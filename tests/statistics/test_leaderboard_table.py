@@ -81,6 +81,7 @@ def test_holm_counts_every_different_comparison_once(three: pd.DataFrame) -> Non
     assert [of(table, model).p_holm for model in ("good", "close")] == pytest.approx(adjusted[:2])
 
 
+@pytest.mark.slow
 def test_the_margin_decides_and_can_be_chosen(three: pd.DataFrame) -> None:
     assert of(leaderboard(three, "psnr", margin=2.0), "good").verdict == "equivalent"
     edge = float(of(leaderboard(three, "psnr"), "good").diff)
@@ -130,6 +131,7 @@ def test_an_image_without_a_value_for_anybody_is_nobodys_omission() -> None:
     assert not of(table, "noise_ceiling").ranked
 
 
+@pytest.mark.slow
 def test_one_output_under_two_names_is_flagged() -> None:
     table = frame(rows("bicubic", gain(0, 0)), rows("copy", gain(0, 0)), rows("m", gain(1, 1)))
     found = leaderboard(table, "psnr")
@@ -154,6 +156,7 @@ def seeded(spread: float, count: int) -> tuple[pd.DataFrame, dict[Run, str]]:
     return frame(rows("bicubic", gain(0, 9)), *parts), trainings
 
 
+@pytest.mark.slow
 def test_seeds_of_a_training_become_one_row() -> None:
     table, trainings = seeded(0.3, 3)
     assert len(leaderboard(table, "psnr")) == 4

@@ -30,6 +30,7 @@ def brute_force(values: np.ndarray) -> float:
     return float(np.median([(x + y) / 2 for i, x in enumerate(values) for y in values[i:]]))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(values=differences)
 def test_the_median_difference_is_that_of_all_pairwise_means(values: np.ndarray) -> None:
@@ -89,6 +90,7 @@ def test_the_search_copes_with_ties(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hodges_lehmann(values).value == brute_force(values)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(values=differences)
 def test_swapping_the_models_mirrors_everything(values: np.ndarray) -> None:
@@ -122,6 +124,7 @@ def test_probability_of_improvement_counts_pairs_of_seeds() -> None:
 bounds = st.tuples(st.floats(-2, 2), st.floats(0, 2)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(ends=bounds, margin=st.floats(0, 1), p=st.floats(0, 1), groups=st.integers(0, 40))
 def test_a_verdict_means_what_it_says(

@@ -29,6 +29,7 @@ matrices = st.tuples(st.integers(6, 11), st.integers(2, 5), st.integers(0, 10_00
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(values=matrices, categories=st.integers(1, 3))
 def test_rank_intervals_hold_the_observed_rank(values: np.ndarray, categories: int) -> None:

@@ -112,6 +112,7 @@ def test_an_unknown_stage_names_the_stages_there_are():
         applied("stages.gna.lr=1e-3")
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=6), st.integers(1, 10**6))
 def test_total_iterations_keep_the_proportions(lengths, total):
     stages = tuple(

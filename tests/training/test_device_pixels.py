@@ -48,6 +48,7 @@ def uploaded(micrographs, images, scale=2, device=CPU, progress=silent) -> Devic
     return DevicePixels(micrographs, images, scale, device, progress)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degradation", [get("bicubic"), get("area"), HASHED], ids=lambda one: one.name)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scale", [2, 3])
@@ -68,6 +69,7 @@ def test_batches_are_those_of_the_memory_maps(kind, degradation, scale):
     assert symmetries == set(range(8))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_surroundings_larger_than_the_image_are_mirrored_alike(data):

@@ -36,6 +36,7 @@ def test_steps_and_draws_do_not_repeat_each_other():
     assert len(set(batches)) == len(batches)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(24, 300), st.integers(24, 300)), min_size=1, max_size=5),

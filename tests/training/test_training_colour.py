@@ -89,6 +89,7 @@ def test_equal_channels_are_exactly_their_luma():
     torch.testing.assert_close(pure, torch.tensor([0.299, 0.587, 0.114]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "options", "expected"),
     [
@@ -110,6 +111,7 @@ def test_runs_record_their_channels(train, dataset, options, expected):
     assert result.best["psnr"] > 5
 
 
+@pytest.mark.slow
 def test_channels_a_model_does_not_offer_are_refused_and_not_defaulted_to(train, tmp_path):
     register_network("grey_only", PlainSR, one_stage, channels=(1,))
     header = weights.read_header(train("grey_only", dataset="textures:colour").weights)
@@ -124,6 +126,7 @@ def stop(event) -> None:
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_with_other_channels(train, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(TrainingInterrupted):

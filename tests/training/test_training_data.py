@@ -185,6 +185,7 @@ def test_the_eight_symmetries_are_those_of_the_square():
         assert not torch.equal(one, other)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_a_window_anywhere_is_that_of_the_image_mirrored_without_end(data):

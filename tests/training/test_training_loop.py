@@ -49,6 +49,7 @@ def register(name: str, *stages, network=PlainSR, **recipe) -> None:
     register_network(name, network, lambda request: Recipe(stages, "tests", **recipe))
 
 
+@pytest.mark.slow
 def test_one_stage_equals_a_loop_written_out_by_hand(train):
     """Same crops, plain torch: forward, loss, backward, clip, cosine rate, average."""
     stage = replace(PIXEL, iterations=6, ema=0.5, clip=Clip("norm", 0.2), schedule=CosineRate(0.1))
@@ -77,6 +78,7 @@ def test_one_stage_equals_a_loop_written_out_by_hand(train):
         torch.testing.assert_close(trained[name], tensor, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_game_equals_a_loop_written_out_by_hand(train):
     """Generator first against the frozen discriminator, then that on the same detached images."""
     discriminator_spec = DiscriminatorSpec(
@@ -133,11 +135,13 @@ def test_training_learns(train):
     assert result.best["psnr"] == max(values) > values[0] + 5
 
 
+@pytest.mark.slow
 def test_validation_comes_before_the_first_step_and_after_the_last(train):
     result = train("tiny_sr", "train.validate_every=5")
     assert [row["step"] for row in log(result, "val")] == [0, 5, 8]
 
 
+@pytest.mark.slow
 def test_stages_run_in_order_each_with_its_own_parts_and_schedule(train):
     first = replace(PIXEL, iterations=3, trainable=("tail.",), ema=None, schedule=CosineRate(0.5))
     second = replace(first, name="second", iterations=2, trainable=("head.",))
@@ -162,6 +166,7 @@ def test_frozen_batch_normalisation_keeps_its_statistics(train):
     assert torch.equal(weights["head.1.running_mean"], torch.zeros(8))
 
 
+@pytest.mark.slow
 def test_a_discriminator_goes_on_in_a_later_stage_of_the_same_name(train):
     later = replace(GAN, name="later", discriminators=(replace(GAN.discriminators[0], steps=1),))
     other = replace(later, name="other", discriminators=(replace(later.discriminators[0], name="fresh"),))
@@ -230,6 +235,7 @@ class Poisoned(TinySR):
         return super().forward(lr)
 
 
+@pytest.mark.slow
 def test_a_bad_update_is_skipped_and_leaves_no_trace(train, progress):
     class Once(Poisoned):
         calls = frozenset({3, 5})
@@ -246,6 +252,7 @@ def test_a_bad_update_is_skipped_and_leaves_no_trace(train, progress):
     assert manifest["progress"]["skipped_updates"] == state["skipped"]
 
 
+@pytest.mark.slow
 def test_too_many_bad_updates_end_the_run_and_keep_what_was_learned(train, tmp_path):
     class Lost(Poisoned):
         calls = frozenset(range(5, 99))
@@ -263,6 +270,7 @@ def test_too_many_bad_updates_end_the_run_and_keep_what_was_learned(train, tmp_p
     assert all(tensor.isfinite().all() for tensor in state["network"].values())
 
 
+@pytest.mark.slow
 def test_bf16_runs_the_forward_pass_and_leaves_the_loss_in_float32(train):
     seen = []
 
@@ -285,6 +293,7 @@ def test_bf16_runs_the_forward_pass_and_leaves_the_loss_in_float32(train):
     assert all(tensor.dtype == torch.float32 for tensor in load_file(result.weights).values())
 
 
+@pytest.mark.slow
 def test_channels_last_trains_the_same_network(train):
     register("layout", replace(PIXEL, optimiser=SGD))
     plain = load_file(train("layout").weights)

@@ -123,6 +123,7 @@ def test_with_noise_a_resumed_run_draws_what_it_would_have_drawn(train, tmp_path
     assert resumed.best == straight.best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("now", "line"),
     [
@@ -156,6 +157,7 @@ def test_resume_without_anything_to_resume_starts(train):
     assert train("tiny_sr", resume=True).iterations == 8
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_with_the_differences(train, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(TrainingInterrupted):
@@ -196,6 +198,7 @@ def test_a_damaged_checkpoint_names_the_one_before_and_that_one_works(train, tmp
     assert resumed.weights.read_bytes() == straight.weights.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_died_before_its_first_checkpoint_starts_again(train, tmp_path):
     out = tmp_path / "run"
     train("tiny_sr", out=out)

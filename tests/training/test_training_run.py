@@ -23,6 +23,7 @@ from srbench.utils.errors import SrbenchError
 from srbench.utils.paths import runs_folder
 
 
+@pytest.mark.slow
 def test_a_run_leaves_weights_that_load_and_say_what_they_are(train):
     result = train("tiny_sr", seed=4)
     assert result.folder == runs_folder() / "tiny_sr-plain-textures-x2-short-s4"
@@ -37,6 +38,7 @@ def test_a_run_leaves_weights_that_load_and_say_what_they_are(train):
     assert result.iterations == 8 and result.seconds > 0 and result.best["psnr"] > 10
 
 
+@pytest.mark.slow
 def test_the_manifest_says_how_the_run_was_made(train):
     result = train("tiny_gan", "train.batch=2")
     manifest = json.loads((result.folder / "manifest.json").read_text())
@@ -56,6 +58,7 @@ def test_the_manifest_says_how_the_run_was_made(train):
     assert manifest["progress"]["step"] == manifest["progress"]["total"] == 15
 
 
+@pytest.mark.slow
 def test_the_configuration_is_kept_and_can_be_used_again(train):
     result = train("tiny_sr", "train.batch=2")
     path = result.folder / "config.yaml"
@@ -74,6 +77,7 @@ def test_two_runs_are_equal_bit_for_bit_and_seeds_differ(train, tmp_path):
     assert train("tiny_gan", seed=1, out=tmp_path / "other").weights.read_bytes() != plain
 
 
+@pytest.mark.slow
 def test_the_callers_random_numbers_are_not_touched(train):
     torch.manual_seed(11)
     expected = torch.rand(2)
@@ -82,6 +86,7 @@ def test_the_callers_random_numbers_are_not_touched(train):
     assert torch.equal(torch.rand(2), expected)
 
 
+@pytest.mark.slow
 def test_notes_of_the_recipe_are_shown(train, progress):
     train("tiny_sr")
     assert "Note: a note of the recipe" in progress.messages
@@ -97,6 +102,7 @@ def test_without_validation_images_there_is_a_note_and_no_best(train):
     assert any("no validation images" in note for note in manifest["notes"])
 
 
+@pytest.mark.slow
 def test_small_images_are_listed_in_the_manifest(train):
     result = train("tiny_sr", "train.patch=48")
     manifest = json.loads((result.folder / "manifest.json").read_text())
@@ -104,10 +110,12 @@ def test_small_images_are_listed_in_the_manifest(train):
     assert "30x200" in manifest["dataset"]["skipped"]["train3"]
 
 
+@pytest.mark.slow
 def test_sixteen_bit_images_train(train):
     assert train("tiny_sr", dataset="textures:mixed").best["psnr"] > 10
 
 
+@pytest.mark.slow
 def test_a_colour_network_trains_on_grey(train):
     recipe = Recipe((PIXEL,), "tests")
     register_network("colour", PlainSR, lambda request: recipe, channels=(3,))
@@ -115,6 +123,7 @@ def test_a_colour_network_trains_on_grey(train):
     assert weights.read_header(result.weights).channels == 3
 
 
+@pytest.mark.slow
 def test_tensorboard_files_hold_the_scalars(train):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -226,6 +235,7 @@ def test_names_of_folders():
     assert name == "edsr-tiny-sem-sem_pixel_dose_30_jitter_0.3-x4-c3-short-s0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("degradation", "settings", "identity", "named"),
     [
@@ -247,6 +257,7 @@ def test_settings_of_a_degradation_are_recorded_and_name_the_folder(
     assert header is not None and header.iterations == 8
 
 
+@pytest.mark.slow
 def test_degradations_have_folders_of_their_own_however_they_are_written(train):
     one = train("tiny_sr", degradation="sem_pixel:dose=30,jitter=0.3").folder
     assert train("tiny_sr", "train.degradation=sem_pixel:dose=90").folder != one
@@ -254,6 +265,7 @@ def test_degradations_have_folders_of_their_own_however_they_are_written(train):
         train("tiny_sr", degradation="sem_pixel:jitter=0.3,dose=30.0")
 
 
+@pytest.mark.slow
 def test_noise_at_scale_1_is_something_to_train_on(train):
     register_network("denoiser", PlainSR, lambda request: Recipe((PIXEL,), "tests"), scales=(1, 2))
     result = train("denoiser", scale=1, degradation="sem_lowdose")

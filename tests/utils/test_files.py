@@ -58,6 +58,7 @@ def test_names_that_are_read_again(text: str, expected: str) -> None:
     assert safe_name(text) == expected
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_no_text_makes_a_name_that_some_system_refuses(text: str) -> None:
     name = safe_name(text)
@@ -142,6 +143,7 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_who_waits_comes_next(tmp_path: Path) -> None:
     order = []
     released = threading.Event()
@@ -212,6 +214,7 @@ def test_checksummed_json_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert canonical_json(again) == canonical_json(CONTENT) != canonical_json({**CONTENT, "size": 13})
 
 
+@pytest.mark.slow
 def test_every_changed_byte_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_checksummed(path, CONTENT)

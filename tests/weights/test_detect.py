@@ -177,6 +177,7 @@ def basicsr_edsr(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+@pytest.mark.slow
 def test_basicsr_names_load_and_are_detected(tmp_path: Path) -> None:
     torch.manual_seed(0)
     made = models.create("edsr", scale=4, channels=3, variant="baseline")
@@ -216,6 +217,7 @@ def test_esrgan_of_the_old_layout_is_recognised() -> None:
     assert ("esrgan", "paper", 4, 3) in networks(weights.detect(state, only=["esrgan"]))
 
 
+@pytest.mark.slow
 def test_batch_counters_may_be_missing(tmp_path: Path) -> None:
     """PyTorch before 0.4.1 did not write them."""
     made = models.create("srgan", scale=4, variant="srresnet")
@@ -234,6 +236,7 @@ def saved(path: Path, name: str, **options: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_models")
 def test_what_was_typed_must_agree(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.pth", "edsr", scale=2, variant="tiny")

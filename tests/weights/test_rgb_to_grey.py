@@ -52,6 +52,7 @@ class Stack(nn.Module):
         return sr + lr.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**20),

@@ -173,6 +173,7 @@ def test_spandrel_not_knowing_and_failing_are_told_apart(fake: Any, path: Path) 
         spandrel_adapter.load(path)
 
 
+@pytest.mark.slow
 def test_without_the_extra_the_command_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spandrel_adapter.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SrbenchError, match=r'pip install "srbench\[spandrel\]"'):
@@ -229,6 +230,7 @@ def test_a_row_is_scored_and_reported(tmp_path: Path) -> None:
     assert "SwinIR" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_models")
 def test_registered_networks_come_first(tmp_path: Path) -> None:
     """A file that a network of srbench fits is run by it, though spandrel may know it too."""

@@ -98,6 +98,7 @@ def test_gradients_flow_through_the_expected_lr(name):
     assert image.grad.sum().item() == pytest.approx(2 * 64 * (1 - charging), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_a_batch_is_its_images_one_by_one_and_inference_mode_changes_nothing(name):
     degradation = degrade.get(name)
@@ -131,6 +132,7 @@ def test_float32_pixels_give_what_float64_pixels_give(name, bits):
         assert (mean - degradation.expected(exact, scale, LrPosition.whole(trial))).abs().max() < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in ALL if degrade.get(n).stochastic])
 def test_random_ones_need_a_key_and_another_key_is_another_acquisition(name):
     degradation = degrade.get(name)
@@ -191,6 +193,7 @@ def test_cuda_is_never_waited_for(name):
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.slow
 @given(st.integers(-60, 60), st.integers(-60, 60), st.integers(1, 40), st.integers(1, 40))
 @settings(max_examples=100, deadline=None)
 def test_read_crop_is_numpy_symmetric_padding(top, left, height, width):

@@ -81,6 +81,7 @@ def test_the_spectrum_of_the_noise_is_white():
         assert abs(ring.mean() - 1) < 4 / math.sqrt(ring.size / 2)
 
 
+@pytest.mark.slow
 def test_acquisitions_of_one_image_are_independent():
     made = degrade.get("sem_pixel:dose=20")
     keys = [noise_key("image", acquisition) for acquisition in range(4)]

@@ -47,6 +47,7 @@ def measured(name, key=KEY, rows=600):
     return phases(lr, 0.1) - phases(still, 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jitter", [0.1, 0.3, 0.6])
 def test_the_jitter_of_the_lines_of_an_image(jitter):
     """600 lines: chi-square interval of the standard deviation; lines are independent of one another."""
@@ -67,6 +68,7 @@ def test_jitter_is_cut_at_four_standard_deviations():
     assert shift.std().item() == pytest.approx(0.5, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [1, 2, 3])
 def test_drift_by_phase_correlation_of_bands(key):
     """From the first line to the last the specimen moves by ``drift``, in the direction the key says."""
@@ -91,6 +93,7 @@ def test_drift_is_spread_over_the_whole_image_whatever_crop_is_given():
     assert torch.equal(Scan(drift=3).displacement(place, (10, 50))[0], whole[40:50])
 
 
+@pytest.mark.slow
 def test_vibration_is_bounded_and_made_of_sines():
     """Six sines of equal amplitude in random directions have a variance of amplitude^2 / 24 along an axis."""
     shift = Scan(vibration=0.6).displacement(LrPosition.whole(*range(500)), (400, 1))

@@ -141,6 +141,7 @@ def ellipse(long, short, angle):
     return turn @ np.diag([long**2, short**2]) @ turn.T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("angle", [0, 30, 90, 135])
 def test_astigmatism_by_the_second_moments_of_a_point(angle):
     """A spot of sigma 1 is sampled finely enough for its moments to be exact."""

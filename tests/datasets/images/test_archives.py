@@ -186,6 +186,7 @@ def test_odd_members_of_a_zip(tmp_path):
     assert "link" in refused["A/link.jpg"] and "damaged at byte" in refused["A/y.jpg"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.55, 0.8, 0.97])
 def test_a_tar_cut_short_gives_what_came_before_and_says_where_it_ends(tmp_path, ending, share):

@@ -53,6 +53,7 @@ def test_drawn_bars_of_every_style(picture, level, frame, below):
     assert not has_databar(cut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [255, 0])
 @pytest.mark.parametrize("quality", [70, 90])
 def test_bars_in_jpeg_files(picture, level, quality):

@@ -72,6 +72,7 @@ def test_colour_becomes_bt601_luma(picture):
     assert "luma" in decoded.notes[0]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 255))
 def test_luma_of_grey_is_grey(level):
     pixels, _ = to_grey(np.full((2, 2, 3), level, np.uint8))

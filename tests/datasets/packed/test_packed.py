@@ -450,6 +450,7 @@ def test_kill_9_while_packing_leaves_the_old_state(tmp_path, images, moment):
     assert not leftovers(tmp_path)
 
 
+@pytest.mark.slow
 def test_opening_does_not_read_the_pixels(tmp_path):
     pack(tmp_path, {"big": np.zeros((4000, 4000), np.uint8)})
     manifest = read_manifest(tmp_path)

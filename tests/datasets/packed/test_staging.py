@@ -64,6 +64,7 @@ def state(folder):
     return list(staged_members(folder)), shards
 
 
+@pytest.mark.slow
 def test_what_was_given_is_found_again(tmp_path):
     assert whole(tmp_path) == 80
     found, shards = state(tmp_path)
@@ -122,6 +123,7 @@ def test_only_the_torn_part_is_done_again(tmp_path):
     assert 0 < whole(tmp_path) <= 80 - 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["shorter", "gone", "other pixels"])
 def test_shards_that_do_not_hold_what_the_journal_says_are_thrown_away(tmp_path, undisturbed, damage):
     staging = Staging(tmp_path, KEY, SHARD)

@@ -39,6 +39,7 @@ def fetched(listing, folder):
     return {name: (folder / name).read_bytes() for name in FILES}
 
 
+@pytest.mark.slow
 def test_the_old_interface(repository, b2share, tmp_path):
     repository.old(OLD, BUCKET, FILES)
     listing = b2share.find(record(OLD), "Fibres.tar")
@@ -64,6 +65,7 @@ def test_the_link_of_the_page_where_the_content_address_gives_a_page(repository,
     assert fetched(listing, tmp_path) == FILES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [404, 410, "page", 500, 403])
 def test_without_a_list_the_files_are_still_found(repository, b2share, tmp_path, answer):
     """No list, but the bucket is known from elsewhere: what is in it has no checksums then."""
@@ -114,6 +116,7 @@ def test_links_of_an_answer_are_never_followed(repository, b2share):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -135,6 +138,7 @@ def test_a_damaged_list_is_named(repository, b2share, body, words):
     assert "404" in str(caught.value)  # what the other addresses answered
 
 
+@pytest.mark.slow
 def test_a_damaged_list_does_not_stand_in_the_way_of_the_files(repository, b2share, tmp_path):
     repository.new(SHORT, FILES)
     repository.server.content[f"/api/records/{SHORT}/files"] = b"{"

@@ -33,6 +33,7 @@ def splits_of(opened):
     return {image.id: image.split for image in opened.images}
 
 
+@pytest.mark.slow
 def test_files_below_are_found_and_taken_exactly(mine, picture):
     write(mine / "a.png", picture(1))
     write(mine / "Powder" / "deep" / "b.TIF", picture(2, dtype=np.uint16))
@@ -75,6 +76,7 @@ def test_what_cannot_be_used_is_listed_with_its_reason(mine, picture):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
 def test_odd_names_and_broken_links(mine, picture):
     write(mine / "a.png", picture(1))

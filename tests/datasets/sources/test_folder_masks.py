@@ -33,6 +33,7 @@ def write(path, pixels):
     assert cv2.imwrite(str(path), pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("image", "mask"),
     [

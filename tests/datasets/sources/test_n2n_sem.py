@@ -72,6 +72,7 @@ def remarks_of(call, *arguments):
     return report, [event for event in events if isinstance(event, str)]
 
 
+@pytest.mark.slow
 def test_the_published_layout(srbench_home, archive, fields):
     report, remarks = remarks_of(N2nSem().import_from, archive)
     assert report.images == 2 and "is not the published file" in remarks[0]
@@ -190,6 +191,7 @@ def test_nothing_usable_lists_what_was_found(tmp_path, srbench_home, picture):
         open_dataset("n2n_sem")
 
 
+@pytest.mark.slow
 def test_fetch_checks_the_hash_resumes_and_leaves_no_download(
     file_server, srbench_home, archive_bytes, monkeypatch
 ):

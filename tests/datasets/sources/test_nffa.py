@@ -164,6 +164,7 @@ def test_the_release_is_recognised_by_md5(make, csm_sr, published):
     assert "These are: 100% SEM Dataset, version 2.0." in remarks(events)
 
 
+@pytest.mark.slow
 def test_sem_falls_back_to_version_2_and_says_so(make, repository, published):
     repository.new(SHORT, TARS)
     entry, events = make(Sem), []
@@ -173,6 +174,7 @@ def test_sem_falls_back_to_version_2_and_says_so(make, repository, published):
     assert f"Record {OLD}" in remarks(events) and f"Instead: Record {SHORT}" in remarks(events)
 
 
+@pytest.mark.slow
 def test_an_interrupted_fallback_goes_on_with_its_own_record(make, repository, csm_sr, published):
     repository.new(SHORT, TARS)
     repository.server.script = {
@@ -204,6 +206,7 @@ def test_no_connection_is_no_reason_for_another_record(srbench_home):
         Sem("http://127.0.0.1:9", QUICK).fetch()
 
 
+@pytest.mark.slow
 def test_what_has_no_checksum_is_pinned_aloud(make, csm_sr, repository):
     csm_sr(listed=False)
     entry, events = make(Sem), []
@@ -230,6 +233,7 @@ def test_what_has_no_checksum_is_pinned_aloud(make, csm_sr, repository):
         entry.fetch()
 
 
+@pytest.mark.slow
 def test_what_arrived_before_a_failure_is_pinned_all_the_same(make, csm_sr, repository):
     csm_sr(listed=False)
     repository.server.script = {f"/api/files/{CSM_SR.record.bucket}/Tips.tar": [403]}
@@ -242,6 +246,7 @@ def test_what_arrived_before_a_failure_is_pinned_all_the_same(make, csm_sr, repo
     assert on_disk(entry) == TARS
 
 
+@pytest.mark.slow
 def test_a_list_that_contradicts_a_pin_is_refused(make, csm_sr):
     csm_sr(listed=False)
     entry = make(Sem)
@@ -260,6 +265,7 @@ def test_a_list_that_contradicts_what_is_published_is_refused(make, repository, 
     assert not [path for path in whole if path.endswith("content")]  # not one tar was asked for
 
 
+@pytest.mark.slow
 def test_a_wrong_tar_is_discarded_and_named(make, repository, published):
     repository.new(SHORT, TARS)
     broken = bytearray(TARS["Powder.tar"])
@@ -272,12 +278,14 @@ def test_a_wrong_tar_is_discarded_and_named(make, repository, published):
     assert not list((entry.folder / "archives").glob("*.part"))
 
 
+@pytest.mark.slow
 def test_a_record_that_lacks_a_class_is_refused(make, csm_sr):
     csm_sr({name: data for name, data in TARS.items() if name not in ("Tips.tar", "Powder.tar")})
     with pytest.raises(DatasetError, match=r"has no Powder.tar, Tips.tar; it holds: Biological.tar"):
         make(Sem).fetch()
 
 
+@pytest.mark.slow
 def test_files_that_are_none_of_the_ten_are_left_alone_and_named(make, csm_sr):
     csm_sr({**TARS, "README.txt": b"hello", "Extra.tar": b"x"})
     entry, events = make(Sem), []
@@ -286,6 +294,7 @@ def test_files_that_are_none_of_the_ten_are_left_alone_and_named(make, csm_sr):
     assert on_disk(entry) == TARS
 
 
+@pytest.mark.slow
 def test_what_is_whole_is_not_asked_for_again(make, csm_sr, repository):
     csm_sr()
     entry = make(Sem)
@@ -295,6 +304,7 @@ def test_what_is_whole_is_not_asked_for_again(make, csm_sr, repository):
     assert not repository.asked()
 
 
+@pytest.mark.slow
 def test_a_record_that_the_user_names(make, repository, csm_sr):
     repository.new("abcd1-23456", TARS)
     entry = make(SemHierarchical)
@@ -316,6 +326,7 @@ def test_a_known_record_of_another_set_is_refused(make):
     assert make(Sem100).from_record(LONG).sources == (V2_RECORD,)  # either identifier
 
 
+@pytest.mark.slow
 def test_tars_of_two_records_are_not_mixed_where_nothing_tells_them_apart(make, csm_sr, repository):
     csm_sr(listed=False)
     repository.server.script = {f"/api/files/{CSM_SR.record.bucket}/Tips.tar": [403]}
@@ -333,6 +344,7 @@ def test_tars_of_two_records_are_not_mixed_where_nothing_tells_them_apart(make, 
 Disk = namedtuple("Disk", "total used free")
 
 
+@pytest.mark.slow
 def test_too_small_a_disk_is_noticed_before_a_byte_is_asked_for(make, csm_sr, repository, monkeypatch):
     csm_sr()
     size = sum(map(len, TARS.values()))
@@ -466,6 +478,7 @@ def flipped(path, position):
     path.write_bytes(bytes(data))
 
 
+@pytest.mark.slow
 def test_one_flipped_byte_anywhere_is_found_and_named(make, csm_sr, tmp_path):
     csm_sr(listed=False)
     entry = make(Sem)
@@ -531,6 +544,7 @@ def real_tars(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_from_tars_to_images(make, real_tars, tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(real_tars, mine)

@@ -30,6 +30,7 @@ def through_jpeg(image, quality=100):
     return cv2.imdecode(np.frombuffer(nffa_archives.jpeg(image, quality), np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top", [512, 529, 590, 629, 640, 663, 677, 690])
 @pytest.mark.parametrize("quality", [70, 95])
 def test_floating_bars_go_with_all_that_is_below_them(grey, top, quality):

@@ -87,6 +87,7 @@ def remarks_of(call, *arguments):
     return report, [event for event in events if isinstance(event, str)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "tar", "zip", "folder with the archive"])
 def test_set5_from_every_container(tmp_path, srbench_home, benchmark_files, photo, kind):
     place = tmp_path / "given"
@@ -264,6 +265,7 @@ def served(file_server, benchmark_files, monkeypatch):
     return file_server
 
 
+@pytest.mark.slow
 def test_one_download_serves_four_sets(served, srbench_home):
     for kind, count in ((Set5, 5), (Set14, 3), (B100, 2), (Urban100, 2)):
         report, remarks = remarks_of(kind(retry=QUICK).fetch)

@@ -36,6 +36,7 @@ def test_axis_has_pixel_centres_at_whole_numbers():
     np.testing.assert_allclose(pixels, np.arange(-MARGIN, 48 + MARGIN), atol=1e-12)
 
 
+@pytest.mark.slow
 @given(st.floats(-70, 70), st.floats(0, 40))
 def test_span_selects_exactly_the_points_between_its_ends(low, extent):
     expected = np.flatnonzero((GRID.axis >= low - 1e-9) & (GRID.axis <= low + extent + 1e-9))
@@ -118,6 +119,7 @@ def test_crossings_of_known_lines():
     assert crossings(first, second + np.array([0, 30])) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kappa", [0.5, 4.0, 40.0])
 def test_angles_have_the_concentration_asked_for(kappa):
     """The mean resultant length of a von Mises distribution is I1(kappa) / I0(kappa)."""

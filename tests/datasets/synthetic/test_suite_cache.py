@@ -20,6 +20,7 @@ def refuse(*_):
     pytest.fail("a scene was drawn")
 
 
+@pytest.mark.slow
 def test_a_second_process_does_not_draw_again(opened, monkeypatch):
     first, truth = opened.pixels(IMAGE), opened.truth(IMAGE)
     monkeypatch.setattr(SyntheticScene, "__init__", refuse)

@@ -71,6 +71,7 @@ def test_chi_square_of_the_truth_is_one_in_dark_scenes_too(name: str, scale: int
         assert chi(one) == pytest.approx(1.0, abs=4 * 2.5 / math.sqrt(one.lr.size))
 
 
+@pytest.mark.slow
 def test_the_truth_is_one_whatever_the_luma_of_the_protocol(scene: Any) -> None:
     values = [chi(case("sem_pixel", scene.truth, scene.truth, protocol=p)) for p in ("sem-grey", "matlab-y")]
     assert values[1] == pytest.approx(values[0], rel=1e-4)

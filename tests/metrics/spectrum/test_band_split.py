@@ -94,6 +94,7 @@ def test_without_detail_there_is_no_share_of_it() -> None:
     assert not math.isfinite(split(truth, flat).gained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("invented", [0.0, 0.5])
 @pytest.mark.parametrize("noise", [0.15, 0.3])
 def test_two_noisy_recordings_tell_what_the_truth_would(invented: float, noise: float) -> None:

@@ -27,6 +27,7 @@ def away_from(discs: list[Disc], shape: tuple[int, ...], distance: float) -> np.
     return far
 
 
+@pytest.mark.slow
 def test_invented_particles_light_up_and_deleted_ones_in_the_companion(constructed: Any) -> None:
     sr, hr = constructed.images["swapped"], constructed.images["truth"]
     invented, omitted = hallucination_map(sr, hr, SCALE), omission_map(sr, hr, SCALE)
@@ -39,6 +40,7 @@ def test_invented_particles_light_up_and_deleted_ones_in_the_companion(construct
     assert float(invented[elsewhere].max()) < 0.1 and float(omitted[elsewhere].max()) < 0.1
 
 
+@pytest.mark.slow
 def test_blur_lights_up_neither(constructed: Any) -> None:
     sr, hr = constructed.images["blur"], constructed.images["truth"]
     assert float(hallucination_map(sr, hr, SCALE).max()) < 0.3
@@ -73,6 +75,7 @@ def test_inverted_detail_is_invented(constructed: Any) -> None:
     assert float(found.mean()) == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(96, 96), (41, 60), (20, 33)])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_any_size_and_scale(shape: tuple[int, int], scale: int) -> None:

@@ -39,6 +39,7 @@ def test_known_shift_of_a_field_that_goes_on_outside(dy: float, dx: float, rim: 
     assert y == pytest.approx(dy, abs=0.02) and x == pytest.approx(dx, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("shape", [(128, 128), (101, 140)])
 def test_a_photograph_with_any_whitening(whitening: float, shape: tuple[int, int]) -> None:
@@ -49,6 +50,7 @@ def test_a_photograph_with_any_whitening(whitening: float, shape: tuple[int, int
     np.testing.assert_allclose(result, shift, atol=0.02)
 
 
+@pytest.mark.slow
 def test_smooth_images_are_not_held_back_by_the_window() -> None:
     """Grains of 6 px in 280 px: with a fixed window the peak lies at 1.25 of 1.3 px."""
     white = np.random.default_rng(2).normal(size=(300, 300))
@@ -69,6 +71,7 @@ def test_identical_images_are_not_shifted_and_order_gives_the_sign() -> None:
     np.testing.assert_allclose(back, [-2.3, 0.4], atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["blur", "dilated", "swapped", "liar", "bicubic", "second"])
 def test_other_errors_are_not_taken_for_shifts(constructed: Any, name: str) -> None:
     y, x = registration_shift(constructed.images[name], constructed.images["truth"], max_frequency=1 / 8)

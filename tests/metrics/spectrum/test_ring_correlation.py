@@ -65,6 +65,7 @@ def test_independent_noise_correlates_by_chance_only() -> None:
     assert 0.95 < spread.mean() < 1.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.2, 1.0, 5.0])
 def test_known_signal_to_noise_gives_the_theoretical_curve(ratio: float) -> None:
     """Signal with a Gaussian spectrum, white noise of its own in each recording: S / (S + N) in each ring."""
@@ -77,6 +78,7 @@ def test_known_signal_to_noise_gives_the_theoretical_curve(ratio: float) -> None
     np.testing.assert_allclose(mean_correlation(pairs)[2:], expected[2:], atol=0.03)
 
 
+@pytest.mark.slow
 def test_against_a_clean_truth_one_half_is_what_one_seventh_is_between_recordings() -> None:
     between, mean_of_both = [], []
     for seed in range(60):
@@ -130,6 +132,7 @@ def test_coherence_of_chance_is_near_zero_and_of_inversion_zero() -> None:
     np.testing.assert_allclose(coherence(np.ones(50), independent), 1.0)
 
 
+@pytest.mark.slow
 def test_coherence_of_a_known_share_is_that_share() -> None:
     shares = []
     for seed in range(200):

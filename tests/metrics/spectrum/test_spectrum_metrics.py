@@ -98,6 +98,7 @@ def test_at_magnification_one_the_cut_off_is_given_and_the_band_is_empty(constru
     assert value("shift", case) < 0.02
 
 
+@pytest.mark.slow
 def test_images_without_anything_in_common_have_no_shift(constructed: Any) -> None:
     case = constructed.case("truth")
     far = replace(case, sr=np.roll(case.hr, 40, axis=1), cache={})
@@ -115,6 +116,7 @@ def test_small_images_say_how_large_they_must_be() -> None:
         value("edge_f1", tiny)
 
 
+@pytest.mark.slow
 def test_even_grey_gives_reasons_and_no_crash(constructed: Any) -> None:
     flat = np.full((248, 248), 0.5)
     case = replace(constructed.case("truth"), sr=flat, cache={})

@@ -35,6 +35,7 @@ def positions(found: list[Edges]) -> np.ndarray:
     return np.array([side for pair in found for side in (pair.left, pair.right)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bright", [True, False])
 def test_width_and_every_edge_of_a_drawn_grating(bright: bool) -> None:
     left, right, image, lines = grating()
@@ -56,6 +57,7 @@ def test_width_under_noise() -> None:
     assert np.mean(errors) == pytest.approx(0.0, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.1])
 @pytest.mark.parametrize("xi", [10.0, 25.0])
 def test_roughness_without_the_noise(noise: float, xi: float) -> None:
@@ -69,6 +71,7 @@ def test_roughness_without_the_noise(noise: float, xi: float) -> None:
         assert measured.biased > true * 1.02  # what the noise would have added
 
 
+@pytest.mark.slow
 def test_denoising_lowers_roughness() -> None:
     """Pitfall: a smooth image has smooth edges, and no correction brings them back."""
     _, _, image, lines = grating(1.2, 6.0, 0.4)

@@ -29,6 +29,7 @@ def reason(metric: Any, case: Case) -> str:
 # Particles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_diameter_of_drawn_discs(seed: int) -> None:
     radii = np.random.default_rng(seed).uniform(8, 20, 40)
@@ -40,6 +41,7 @@ def test_diameter_of_drawn_discs(seed: int) -> None:
     assert m.diameter_bias_hr(case) == m.diameter_bias(case)
 
 
+@pytest.mark.slow
 def test_one_pixel_of_dilation_is_two_of_diameter(particle_field: list, particle_truth: dict) -> None:
     hr = draw_discs(particle_field, 512)
     grown = draw_discs([(y, x, r + 1) for y, x, r in particle_field], 512)

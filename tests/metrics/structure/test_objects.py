@@ -124,6 +124,7 @@ def test_nothing_matches_nothing() -> None:
     assert match_points(points, np.ones(3), points + 9).shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_many_objects_are_matched_with_themselves() -> None:
     discs = [(y, x, 4.0) for y in range(8, 600, 14) for x in range(8, 600, 14)]
     found = find_objects(draw_discs(discs, 608) > 0.5)

@@ -34,6 +34,7 @@ def two_phases(share: float) -> Plane:
     return np.clip(modes + NOISE.normal(0, 0.09, modes.shape), 0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
 def test_no_other_threshold_separates_better(share: float) -> None:
     """Otsu's definition, tried at every edge of a bin."""
@@ -69,6 +70,7 @@ def test_a_constant_image_has_a_threshold_and_no_phases(level: float) -> None:
     assert separation == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.booleans(), min_size=12, max_size=12), st.lists(st.booleans(), min_size=12, max_size=12))
 def test_overlap_by_counting(one: list[bool], other: list[bool]) -> None:

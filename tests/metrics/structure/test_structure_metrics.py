@@ -51,6 +51,7 @@ def exchanged(particle_field: list) -> np.ndarray:
     return draw_discs([*kept, *fakes], 512) + texture(512, 0)
 
 
+@pytest.mark.slow
 def test_the_same_image_is_perfect(hr: np.ndarray) -> None:
     case = make_case(hr, hr)
     for name in PERFECT_IS_ONE:
@@ -59,6 +60,7 @@ def test_the_same_image_is_perfect(hr: np.ndarray) -> None:
         assert registry.get(name).compute(case) == 0.0
 
 
+@pytest.mark.slow
 def test_exchanged_particles_are_seen_by_matching_only(hr: np.ndarray, exchanged: np.ndarray) -> None:
     """The blind spots of SSIM, of counts, of the size distribution and of the two-point correlation."""
     case = make_case(exchanged, hr)
@@ -181,6 +183,7 @@ def test_reasons_why_there_is_no_value() -> None:
     assert "32 x 32" in reason("mask_dice", make_case(tiny, tiny))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_a_constant_result_is_a_bad_one(hr: np.ndarray, level: float) -> None:
     case = make_case(np.full_like(hr, level), hr)
@@ -221,6 +224,7 @@ def test_registered_metrics_explain_themselves() -> None:
         )
 
 
+@pytest.mark.slow
 def test_one_segmentation_serves_all(hr: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     from srbench.metrics import segmentation as segmented
 
