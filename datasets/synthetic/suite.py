@@ -75,7 +75,7 @@ class SyntheticScene:
     def truth(self) -> dict[str, Any]:
         """The geometry that measurements read, the ``kind`` and the ``coordinates`` it is given in.
 
-        ``ambiguous``: the lamellae inserted for scales 2, 3 and 4, see ``undecidable.AmbiguousPatch``.
+        ``ambiguous``: the lamellae inserted for scales 2, 3 and 4, see ``ambiguous.AmbiguousPatch``.
         """
         return {
             "kind": self.kind.name,
