@@ -34,7 +34,7 @@ from srbench.datasets.synthetic.imaging import (
 )
 from srbench.datasets.synthetic.rng import Array, RandomStream
 from srbench.datasets.synthetic.scene import Scene, SceneKind, scene_kinds
-from srbench.utils.errors import DatasetError
+from srbench.utils.errors import StorageError
 from srbench.utils.files import pixel_hash, write_bytes
 from srbench.utils.paths import home
 
@@ -151,7 +151,7 @@ def store_scene(image_id: str, scene: StoredScene) -> None:
     """Store a scene for other processes; where the home cannot be written, they render it themselves."""
     content = io.BytesIO()
     np.savez(content, pixels=scene.pixels, truth=np.frombuffer(scene.truth.encode(), dtype=np.uint8))
-    with suppress(DatasetError):
+    with suppress(StorageError):
         write_bytes(cache_folder() / f"{image_id}.npz", content.getvalue())
 
 

@@ -26,7 +26,7 @@ from srbench.datasets.packed.writer import verify_packed
 from srbench.datasets.sources.nffa import prepare as nffa_prepare
 from srbench.datasets.sources.nffa.prepare import ClassArchive, prepare_nffa
 from srbench.datasets.splits import split_hash
-from srbench.utils.errors import DatasetError
+from srbench.utils.errors import DatasetError, StorageError
 from srbench.utils.files import locked
 
 pytestmark = pytest.mark.slow
@@ -379,7 +379,7 @@ def test_what_is_wrong_is_said_at_once(built, tmp_path):
     path = nffa_archives.write_tar(tmp_path / "Tips.tar", {"Tips/L5_a.jpg": b"none"})
     with pytest.raises(DatasetError, match="no images"):
         prepare([nffa_archives.Built("Tips", path, "md5", ())], tmp_path / "pack")
-    with locked(tmp_path / "busy" / ".staging"), pytest.raises(DatasetError, match="Another srbench"):
+    with locked(tmp_path / "busy" / ".staging"), pytest.raises(StorageError, match="Another srbench"):
         prepare(built, tmp_path / "busy")
 
 
