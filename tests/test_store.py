@@ -30,6 +30,7 @@ def scores() -> list[Score]:
     ]
 
 
+@pytest.mark.slow
 def test_round_trip(tmp_path: Path) -> None:
     store = ScoreStore(tmp_path / "new" / "results")
     preview = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -65,6 +66,7 @@ def test_the_key_is_the_identity() -> None:
         assert other.run_id != KEY.run_id, name
 
 
+@pytest.mark.slow
 def test_rewriting_replaces_and_failed_runs_hold_no_rows(tmp_path: Path) -> None:
     store = ScoreStore(tmp_path)
     store.write_run(Manifest(KEY, "failed", reason="crashed"), [])
@@ -185,6 +187,7 @@ def test_two_states_of_a_dataset_are_not_averaged(tmp_path: Path) -> None:
     assert len(leaderboard(rows[rows["data"] == KEY.data], "psnr")) == 1
 
 
+@pytest.mark.slow
 def test_scores_are_loaded_from_a_path_as_text_or_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,7 @@ AGAIN = {
 }
 
 
+@pytest.mark.slow
 def test_clean_splits_pass(tmp_path: Path) -> None:
     found = judge(set_of(), tmp_path)
     assert found.status == "passed"
@@ -121,6 +122,7 @@ def test_the_same_field_again_is_recognised_however_it_was_changed() -> None:
     assert {pair.first for pair in contamination.repetitions(changed, given)} == set(AGAIN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["train", "val"])
 def test_the_same_field_in_another_split_is_named(tmp_path: Path, side: str) -> None:
     found = judge(set_of(**{f"{side}__z": AGAIN["moved, paler, JPEG 70"]}), tmp_path)
@@ -147,6 +149,7 @@ def test_one_group_in_two_splits(tmp_path: Path) -> None:
     assert "groups on both sides: wafer 7 in test and train" in found.detail
 
 
+@pytest.mark.slow
 def test_colour_images_are_compared_by_their_grey(tmp_path: Path) -> None:
     colour = {name: np.stack([px, px, px // 2], axis=-1) for name, px in set_of().store.items()}
     assert judge(Drawn(colour), tmp_path).status == "passed"  # type: ignore[arg-type]
@@ -173,6 +176,7 @@ def test_gratings_of_one_pitch_are_not_one_field(tmp_path: Path, rough: int) -> 
     assert judge(Drawn({**store, "train/d": jpeg(grating(3), 80)}), tmp_path).status == "failed"
 
 
+@pytest.mark.slow
 def test_featureless_images_are_not_one_field(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     light = 100 + 40 * np.hypot(*np.mgrid[-1:1:240j, -1:1:320j])
@@ -237,6 +241,7 @@ def test_plain_words_count_when_most_of_a_set_is_there() -> None:
     assert not names_of_test_sets(names[:2])
 
 
+@pytest.mark.slow
 def test_a_test_image_of_urban100_in_the_training_folder(tmp_path: Path) -> None:
     found = judge(set_of(**{"train__Urban100_img_079_SRF_4_HR.png": scene(20)}), tmp_path)
     assert found.status == "failed"
@@ -277,6 +282,7 @@ def test_folder_sets(home: Path) -> None:
     assert "train/other name.png (train) and test/e.png (test)" in found.detail
 
 
+@pytest.mark.slow
 def test_weights_trained_on_the_train_split_of_the_scored_set(home: Path) -> None:
     micrographs = folder(home / "mine", CLEAN)
     header = replace(HEADER, dataset=micrographs.name, data=micrographs.fingerprint)
@@ -311,6 +317,7 @@ def test_weights_trained_on_another_set(home: Path) -> None:
     assert "none of the 2 scored ones" in found.detail
 
 
+@pytest.mark.slow
 def test_weights_whose_training_data_are_not_here(home: Path) -> None:
     micrographs = folder(home / "mine", CLEAN)
     gone = replace(HEADER, dataset=f"folder:{home / 'gone'}", data="0" * 64)
@@ -349,6 +356,7 @@ def test_no_folder_is_read_on_the_word_of_a_weights_file(home: Path) -> None:
     assert len(list((datasets.home() / "cache" / "folder").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_foreign_weights_are_unchecked_and_no_weights_are_not(home: Path) -> None:
     micrographs = folder(home / "mine", CLEAN)
     assert judge(micrographs, home, foreign=True).status == "unchecked"
@@ -357,6 +365,7 @@ def test_foreign_weights_are_unchecked_and_no_weights_are_not(home: Path) -> Non
     assert judge(mixed, home, foreign=True).status == "failed"
 
 
+@pytest.mark.slow
 def test_answers_are_kept_until_the_data_change(tmp_path: Path) -> None:
     micrographs = set_of()
     first = judge(micrographs, tmp_path)
@@ -385,6 +394,7 @@ def test_images_that_cannot_be_read_leave_the_question_open(
     assert judge(set_of(), tmp_path).status == "passed"  # it was not kept
 
 
+@pytest.mark.slow
 def test_tiles_of_the_comparison_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures: list[Picture] = [(str(seed), functools.partial(scene, seed)) for seed in range(5)]
     again: list[Picture] = [(f"{seed} again", functools.partial(jpeg, scene(seed), 80)) for seed in (1, 4, 8)]

@@ -73,6 +73,7 @@ def test_what_is_added_has_no_mean_and_nothing_that_lr_could_hold() -> None:
     assert power[frequency > 0.13].sum() > 50 * rounding
 
 
+@pytest.mark.slow
 def test_no_detail_is_in_its_place() -> None:
     hr, correlations = field(3), []
     lr = lr_image(hr, BICUBIC, 4)

@@ -74,6 +74,7 @@ def test_colour_passes(fake: Any, tmp_path: Path) -> None:
     assert judge(micrographs, prepare(micrographs, tmp_path), every=True).status == "passed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [False, True])
 def test_opencvs_cubic_under_the_name_of_bicubic(fake: Any, tmp_path: Path, every: bool) -> None:
     micrographs = fake.FakeSet(5)

@@ -79,6 +79,7 @@ def test_a_table_that_keeps_the_rules_passes(made: Table) -> None:
     assert "noise ceiling" in found["mine"]["baselines"].detail
 
 
+@pytest.mark.slow
 def test_a_row_that_was_changed_later_is_found(made: Table) -> None:
     first, *others = made.rows["mine"]
     made.rows["mine"] = [replace(first, value=first.value + 1e-9), *others]
@@ -95,11 +96,13 @@ def test_a_number_without_its_conditions_is_found(made: Table, missing: str) -> 
     assert found.status == "failed" and missing in found.detail
 
 
+@pytest.mark.slow
 def test_another_protocol_than_the_rows_say_is_found(made: Table) -> None:
     made.manifests["mine"] = replace(made.manifests["mine"], protocol={"id": "mine"})
     assert made.findings()["mine"]["pinned_protocol"].status == "failed"
 
 
+@pytest.mark.slow
 def test_images_left_out_are_found_in_every_metric(made: Table) -> None:
     rows = [one for one in made.rows["mine"] if not (one.metric == "ssim" and one.image == "b")]
     made.rows["mine"] = rows
@@ -110,6 +113,7 @@ def test_images_left_out_are_found_in_every_metric(made: Table) -> None:
     assert "2 of 3 images of the split have rows in ssim" in found["completeness"].detail
 
 
+@pytest.mark.slow
 def test_a_value_that_is_missing_with_its_reason_is_a_row(made: Table) -> None:
     rows = [replace(one, value=np.nan, reason="too small") for one in made.rows["mine"]]
     made.rows["mine"] = rows
@@ -117,6 +121,7 @@ def test_a_value_that_is_missing_with_its_reason_is_a_row(made: Table) -> None:
     assert {one.status for one in made.findings()["mine"].values()} == {"passed"}
 
 
+@pytest.mark.slow
 def test_one_output_under_two_names_is_found_in_both(made: Table) -> None:
     made.manifests["mine"] = replace(made.manifests["mine"], outputs=made.manifests["other"].outputs)
     found = made.findings()
@@ -124,6 +129,7 @@ def test_one_output_under_two_names_is_found_in_both(made: Table) -> None:
     assert "Same pixels as other v" in found["mine"]["completeness"].detail
 
 
+@pytest.mark.slow
 def test_an_interpolation_under_another_name_is_the_copys_fault(made: Table) -> None:
     made.manifests["mine"] = replace(made.manifests["mine"], outputs=made.manifests["bicubic"].outputs)
     found = made.findings()
@@ -131,6 +137,7 @@ def test_an_interpolation_under_another_name_is_the_copys_fault(made: Table) -> 
     assert found["bicubic"]["completeness"].status == "passed"
 
 
+@pytest.mark.slow
 def test_a_table_without_baselines_states_no_gain(made: Table) -> None:
     for name in (CONTROL, "lanczos"):
         del made.manifests[name]
@@ -140,6 +147,7 @@ def test_a_table_without_baselines_states_no_gain(made: Table) -> None:
     assert made.findings()["mine"]["baselines"].status == "failed"
 
 
+@pytest.mark.slow
 def test_runs_of_earlier_versions_are_unchecked_not_failed(made: Table) -> None:
     made.manifests["mine"] = replace(made.manifests["mine"], outputs={}, scores_sha256="")
     found = made.findings()["mine"]

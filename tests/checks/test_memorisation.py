@@ -76,6 +76,7 @@ def test_interpolations_guess(kernel: str, scenes: Scenes, to_lr: Enlarge, enlar
     assert 3 <= sum(one > 0 for one in test.preferences.values()) <= 17
 
 
+@pytest.mark.slow
 def test_a_share_of_hr_in_the_output_is_found(scenes: Scenes, to_lr: Enlarge, enlarge: Enlarge) -> None:
     def mixed(share: float) -> MemorisationTest:
         honest = [enlarge(to_lr(hr)) for hr, _ in scenes]
@@ -103,6 +104,7 @@ def test_a_model_that_draws_one_phase_with_confidence_is_as_right_as_the_publish
             assert by_chance([float(constant[axis] * phase) for axis, phase in lots]) > 0.05
 
 
+@pytest.mark.slow
 def test_of_honest_guessers_at_most_one_in_ten_thousand_is_accused() -> None:
     # A guesser draws lamellae of full contrast in phases by lot: |preference| 1, right by chance alone.
     hr, opposite = np.full((8, 8), 120, np.uint8), np.full((8, 8), 120, np.uint8)

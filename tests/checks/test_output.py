@@ -123,6 +123,7 @@ def test_checkerboards_and_windows_of_untrained_networks_have_no_comb(
     assert "JPEG" not in found.detail or found.status == "passed", found.detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("period", [4, 8, 16, 32])
 def test_gratings_on_the_block_grid_have_no_comb(period: int) -> None:
     # Nothing but a few patterns again and again: near some multiple by chance, and so left out.
@@ -164,6 +165,7 @@ def test_a_jpeg_in_colour_is_found(to_lr: Change, enlarge: Change, through_jpeg:
     assert lossless(clean, colour=True).status == "passed"
 
 
+@pytest.mark.slow
 def test_of_flat_images_nothing_is_said() -> None:
     flat = np.full((64, 64), 120, np.uint8)
     assert comb(flat, flat) == Comb(0, 0.0)
@@ -275,6 +277,7 @@ def test_photographs_without_colour_have_no_order(
     assert lossless([(sr[..., ::-1], hr, lr) for sr, hr, lr in given], colour=True).status == "passed"
 
 
+@pytest.mark.slow
 def test_the_luma_of_a_grey_network_on_colour_data_has_no_order(to_lr: Change, enlarge: Change) -> None:
     hr = photograph(0)
     assert lossless([(enlarge(to_lr(hr))[..., 1], hr, to_lr(hr))], colour=True).status == "passed"
@@ -315,6 +318,7 @@ def test_what_the_worker_says_of_the_tint_is_judged(
     assert (check.results()[0].status, "40.0 grey levels" in check.results()[0].detail) == ("failed", True)
 
 
+@pytest.mark.slow
 def test_the_worker_measures_the_tint_of_colour_networks_on_grey_data_alone(
     tmp_path: Path, images: list[Pixels8], to_lr: Change
 ) -> None:
@@ -384,6 +388,7 @@ def test_a_databar_that_the_reference_has_is_not_the_models(
     assert examined([(hr, hr, to_lr(hr)) for hr in marked]).results()[1].status == "passed"
 
 
+@pytest.mark.slow
 def test_a_bright_foot_that_loses_its_noise_is_no_databar(to_lr: Change, enlarge: Change) -> None:
     generator = np.random.default_rng(5)
     hr = np.clip(generator.normal(120, 20, (128, 128)), 0, 255)

@@ -106,6 +106,7 @@ def test_a_network_that_learned_elsewhere_loses_nothing(
     assert probed(network, enlarge, images).status == "passed"
 
 
+@pytest.mark.slow
 def test_a_table_keyed_by_the_lr_image_is_found(images: list[Pixels8], enlarge: Enlarge) -> None:
     found = probed(Hashed(images, enlarge), enlarge, images)
     assert found.status == "failed"
@@ -123,6 +124,7 @@ def test_a_table_that_forgives_a_grey_level_is_found_by_mirroring(
         assert (found.status, "with one grey level" in found.detail) == ("failed", False), found.detail
 
 
+@pytest.mark.slow
 def test_a_model_that_remembers_one_image_of_ten_is_found(images: list[Pixels8], enlarge: Enlarge) -> None:
     found = probed(Hashed(images[3:4], enlarge), enlarge, images)
     assert (found.status, "(1 by more than" in found.detail) == ("failed", True)
@@ -141,6 +143,7 @@ def test_a_model_that_mixes_in_a_third_of_what_it_remembers_is_found(
     assert (found.status, "certainty" in found.detail) == ("failed", True), found.detail
 
 
+@pytest.mark.slow
 def test_memory_with_flips_escapes_as_the_module_says(images: list[Pixels8], enlarge: Enlarge) -> None:
     moved = [
         np.asarray(perturbed_reference(name, hr), dtype=np.uint8)

@@ -61,6 +61,7 @@ def test_lists(srbench: Srbench) -> None:
     assert states["sem_synthetic"] == "embedded" and states["sem_open"] == "absent"
 
 
+@pytest.mark.slow
 def test_show(srbench: Srbench) -> None:
     shown = json.loads(srbench("models", "show", "edsr", "--json").stdout)
     assert set(shown["sizes"]) == {"baseline", "full", "tiny"}
@@ -136,6 +137,7 @@ def test_errors_say_what_to_do(srbench: Srbench, arguments: tuple[str, ...], wor
         assert word in done.stderr.replace("\n", " "), done.stderr
 
 
+@pytest.mark.slow
 def test_infer_takes_what_it_can_and_names_the_rest(srbench: Srbench, tmp_path: Path) -> None:
     import cv2
 

@@ -161,6 +161,7 @@ def test_infer_tells_a_model_from_an_image(tmp_path: Path, image: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_fetched_file_needs_no_folder(tmp_path: Path, home: Path, image: Path) -> None:
     saved(home / "weights" / "published.pth", "edsr")
     done = run("infer", "--weights", "published.pth", image, "--out", tmp_path / "out")

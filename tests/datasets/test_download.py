@@ -41,6 +41,7 @@ def check(folder, paths=tuple(CONTENT)):
     assert not list(folder.glob("*.part"))
 
 
+@pytest.mark.slow
 def test_everything_arrives_with_progress(server, tmp_path):
     events = []
     download_all(remotes(server, tmp_path), events.append, retry=QUICK)
@@ -51,6 +52,7 @@ def test_everything_arrives_with_progress(server, tmp_path):
     assert received == sorted(received) and received[-1] == sum(map(len, CONTENT.values()))
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_asked_for_again(server, tmp_path):
     download_all(remotes(server, tmp_path), retry=QUICK)
     server.requests.clear()
@@ -82,6 +84,7 @@ def test_truncation_5xx_and_stalls_are_outlived(server, tmp_path):
     assert server.requests["/file1"] == 3
 
 
+@pytest.mark.slow
 def test_a_server_without_ranges_starts_over(server, tmp_path):
     (tmp_path / "file1.part").write_bytes(CONTENT["/file1"][:50_000])
     server.script = {"/file1": ["no ranges"]}
@@ -89,6 +92,7 @@ def test_a_server_without_ranges_starts_over(server, tmp_path):
     check(tmp_path, ["/file1"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [b"another file's bytes", CONTENT["/file1"] + b"too long"])
 def test_a_partial_file_of_something_else_is_discarded(server, tmp_path, left):
     (tmp_path / "file1.part").write_bytes(left)
@@ -102,6 +106,7 @@ def test_a_complete_partial_file_needs_no_bytes(server, tmp_path):
     check(tmp_path, ["/file1"])
 
 
+@pytest.mark.slow
 def test_failures_are_named_and_lose_nothing_else(server, tmp_path):
     server.script = {"/file0": ["wrong"] * 9, "/file1": [404], "/file2": [503] * 9}
     with pytest.raises(DatasetError) as caught:
@@ -143,6 +148,7 @@ def test_only_http(tmp_path):
         download_all([Remote(secret.as_uri(), tmp_path / "copy", "0" * 64)], retry=QUICK)
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_arrived(server, tmp_path, monkeypatch):
     append = PartialFile.append
 
@@ -162,6 +168,7 @@ def test_a_full_disk_keeps_what_arrived(server, tmp_path, monkeypatch):
     check(tmp_path)
 
 
+@pytest.mark.slow
 def test_md5_and_size_decide_where_they_are_what_is_known(server, tmp_path):
     seen = {}
 
@@ -265,6 +272,7 @@ def test_a_shifted_range_is_not_joined(server, tmp_path):
     check(tmp_path, ["/file1"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["page", "unlabelled page"])
 def test_a_web_page_is_not_the_file(server, tmp_path, page):
     server.script = {"/file1": [page]}
@@ -355,6 +363,7 @@ def test_a_server_that_always_truncates_is_outlived_while_it_brings_something(se
     assert server.requests["/large"] == 5 and (tmp_path / "large").read_bytes() == body
 
 
+@pytest.mark.slow
 def test_what_is_there_counts_from_the_start(server, tmp_path):
     """Rate and time left are right only where the first event already knows what earlier calls left."""
     sizes = {path: len(body) for path, body in CONTENT.items()}
@@ -379,6 +388,7 @@ def test_what_is_there_counts_from_the_start(server, tmp_path):
     assert server.sent["/file0"] == 0 and server.sent["/file1"] == sizes["/file1"] - 50_000
 
 
+@pytest.mark.slow
 def test_nothing_is_hashed_twice(server, tmp_path, monkeypatch):
     """Whatever the number of attempts, a file left by an earlier call is read once, a new one never."""
     read = []

@@ -103,6 +103,7 @@ def test_agreement_is_the_correlation_of_the_overlap_at_the_best_shift(scenes):
     assert agreement(whole, -whole) < 0.3
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_products_of_descriptors_are_exact(seed):

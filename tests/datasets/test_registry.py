@@ -48,6 +48,7 @@ def test_a_name_belongs_to_one_file(monkeypatch):
         registry.register_dataset(Other)
 
 
+@pytest.mark.slow
 def test_entry_points_of_other_distributions_are_loaded(monkeypatch, tmp_path):
     module = tmp_path / "their_dataset.py"
     module.write_text(

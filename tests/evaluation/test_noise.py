@@ -34,6 +34,7 @@ def lr_of(data: Any, images: Any, folder: Path, degradation: str, scale: int = 4
     return {entry.image: cache.pixels(entry) for entry in cache.entries}
 
 
+@pytest.mark.slow
 def test_noise_belongs_to_the_image_and_not_to_its_place_in_the_list(tmp_path: Path) -> None:
     data = FakeSet(3, name="noisy")
     whole = lr_of(data, data.images, tmp_path, NOISY)
@@ -79,6 +80,7 @@ def case(name: str, protocol: str = "sem-grey", sr: Any = None, scale: int = 4) 
     return held[0], hr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["sem-grey", "matlab-y"])
 @pytest.mark.parametrize("name", [NOISY, "sem_pixel:dose=40,read=0.05", "bicubic"])
 def test_the_truth_is_as_far_from_its_lr_as_the_variance_says(name: str, protocol: str) -> None:
@@ -92,6 +94,7 @@ def test_the_truth_is_as_far_from_its_lr_as_the_variance_says(name: str, protoco
     assert chi.mean() == pytest.approx(1.0, abs=5 * math.sqrt(2.0 / inside.sum()))
 
 
+@pytest.mark.slow
 def test_consistency_compares_with_the_expected_lr_of_the_same_scan() -> None:
     """A scan that is distorted but not noisy is reproduced to within its rounding."""
     recorded, hr = case("sem_pixel:dose=inf,jitter=0.5,vibration=0.5")

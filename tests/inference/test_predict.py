@@ -115,6 +115,7 @@ def test_a_network_without_weights_says_how_to_get_them(
         infer("vdsr", [tmp_path], out=tmp_path)
 
 
+@pytest.mark.slow
 def test_scale_and_variant_come_from_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SRBENCH_HOME", str(tmp_path))
     image = write(tmp_path / "a.png", pixels(np.uint8, 12, 12))
@@ -128,6 +129,7 @@ def test_scale_and_variant_come_from_the_weights(tmp_path: Path, monkeypatch: py
     assert sr is not None and np.array_equal(sr, super_resolve(network, cv2.imread(str(image), 0)))
 
 
+@pytest.mark.slow
 def test_the_best_trained_weights_are_found_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

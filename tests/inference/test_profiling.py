@@ -66,6 +66,7 @@ def test_matrix_products_of_attention_are_counted() -> None:
     assert multiply_adds(model_of(Attention()), 6, 7) == 2 * 5 * 42**2
 
 
+@pytest.mark.slow
 def test_counts_agree_with_torchs_own_counter_on_a_real_network() -> None:
     model = create("edsr", scale=4, variant="tiny")
     with FlopCounterMode(display=False) as counter:

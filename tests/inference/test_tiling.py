@@ -101,6 +101,7 @@ def test_tiles_equal_the_whole_image(height: int, width: int, tile: int, depth: 
     torch.testing.assert_close(tiled.sr, model.infer(lr), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(height=st.integers(1, 41), width=st.integers(1, 41), tile=st.integers(1, 30))
 def test_tiles_of_a_windowed_network_keep_its_grid(height: int, width: int, tile: int) -> None:
@@ -111,6 +112,7 @@ def test_tiles_of_a_windowed_network_keep_its_grid(height: int, width: int, tile
     torch.testing.assert_close(tiled.sr, model.infer(lr), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_declared_radius_is_trusted_and_a_missing_one_measured() -> None:
     assert measured_radius(model_of(Net(depth=3))) == 3
     assert measured_radius(model_of(Net(depth=3, dilation=2))) == 5
@@ -121,6 +123,7 @@ def test_a_declared_radius_is_trusted_and_a_missing_one_measured() -> None:
     assert Tiler(model_of(declared)).radius == 9
 
 
+@pytest.mark.slow
 def test_a_memory_limit_makes_tiles_and_the_same_image() -> None:
     model = model_of(Net())
     lr = image(120, 90)
@@ -146,6 +149,7 @@ def test_a_chain_of_operations_keeps_only_what_is_alive() -> None:
     assert counter.peak == 2 * pixels
 
 
+@pytest.mark.slow
 def test_a_global_network_is_whole_where_it_fits_and_flagged_where_not() -> None:
     model = model_of(Normalised())
     lr = image(200, 200)

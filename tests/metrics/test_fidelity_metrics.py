@@ -35,6 +35,7 @@ def case_of(sr: Plane, hr: Plane) -> Case:
     return Case(sr=sr, hr=hr, full_sr=sr, full_hr=hr, lr=hr[::2, ::2], scale=2)
 
 
+@pytest.mark.slow
 @given(error=st.floats(1e-4, 1.0))
 def test_psnr_of_a_constant_error_is_its_logarithm(error: float) -> None:
     hr = np.zeros((9, 7))
@@ -56,6 +57,7 @@ def test_psnr_of_identical_images_is_finite_and_the_largest() -> None:
     assert math.isfinite(np.mean([psnr(hr, hr), psnr(one_level_in_one_pixel, hr)]))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     height=st.integers(11, 60), width=st.integers(11, 60), noise=st.floats(0.5, 80), seed=st.integers(0, 99)

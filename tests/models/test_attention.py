@@ -36,6 +36,7 @@ def reference(query, key, value, logits_bias):
     return weights @ value
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     st.integers(1, 3),

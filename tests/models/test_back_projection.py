@@ -24,6 +24,7 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(-10 * torch.log10((a - b).square().mean()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_is_the_iteration_written_with_the_resize_of_the_data_side(scale):
     lr = torch.rand(1, 1, 9, 7, dtype=torch.float64)
@@ -35,6 +36,7 @@ def test_is_the_iteration_written_with_the_resize_of_the_data_side(scale):
     torch.testing.assert_close(found, expected, atol=1e-6 if scale == 3 else 1e-12, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_shrinks_to_the_lr_image_where_bicubic_does_not(scale):
     lr = smooth_lr(scale)
@@ -70,6 +72,7 @@ def test_iterations_contract_as_stated(scale):
     assert values.max() < 1 + 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_reaches_as_far_as_it_says(scale):
     network = create("back_projection", scale=scale, channels=1).network

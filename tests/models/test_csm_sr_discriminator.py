@@ -38,10 +38,12 @@ def test_one_logit_map_for_each_resolution(channels, side) -> None:
     assert all(logits.shape[:2] == (2, 1) for logits in maps)
 
 
+@pytest.mark.slow
 def test_names_in_checkpoints_are_those_of_older_runs() -> None:
     assert {name.partition(".")[0] for name in small().state_dict()} == {"critics"}
 
 
+@pytest.mark.slow
 def test_the_coarse_discriminators_see_only_the_averaged_image() -> None:
     discriminator = small().eval()
     checkerboard = (torch.arange(32)[:, None] + torch.arange(32)) % 2 * 1.0
@@ -111,6 +113,7 @@ def test_the_generator_is_pulled_towards_what_the_discriminator_calls_real() -> 
     assert float(after) < float(before.detach())
 
 
+@pytest.mark.slow
 def test_its_weights_survive_saving() -> None:
     discriminator = small()
     discriminator(torch.rand(1, 1, 32, 32))

@@ -84,6 +84,7 @@ def test_multiply_adds_at_720p(variant):
     assert counter.get_total_flops() / 2e9 == pytest.approx(MULTIPLY_ADDS[variant], rel=2e-4)
 
 
+@pytest.mark.slow
 def test_images_are_in_unit_range_outside():
     network = ReleasedGraph(4, 3, NARROW).double()
     lr, features = torch.rand(1, 3, 8, 8).double(), torch.randn(1, 2560, 1, 1).double()

@@ -144,6 +144,7 @@ def test_the_discriminator_reproduces_the_authors(golden, suffix):
     torch.testing.assert_close(logits, fixture.output(f"y{suffix}"), atol=2 * rounding, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_discriminator_has_the_canonical_keys_and_the_released_size(golden):
     discriminator = ReleasedDiscriminator(3)
     state = {k: list(v.shape) for k, v in discriminator.state_dict().items() if "num_batches" not in k}
@@ -169,6 +170,7 @@ def test_same_padding_gives_ceil_of_the_share_and_the_odd_pixel_behind(kernel, s
     assert after - before in (0, 1)
 
 
+@pytest.mark.slow
 def test_the_discriminator_refuses_sides_it_cannot_quarter():
     with pytest.raises(ModelError, match="multiples of 4"):
         ReleasedDiscriminator(1)(torch.rand(1, 1, 24, 26))
@@ -190,6 +192,7 @@ def test_trained_as_released_the_discriminator_calls_everything_fake():
     assert float(real.mean()) < -1 and float(fake.mean()) < -1
 
 
+@pytest.mark.slow
 def test_the_generator_is_still_pushed_towards_what_the_discriminator_calls_real():
     discriminator = ReleasedDiscriminator(1, base=16, widths=(8, 16)).eval()
     hr, sr = torch.rand(2, 2, 1, 16, 16)

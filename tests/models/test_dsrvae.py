@@ -85,6 +85,7 @@ def test_shortcut_of_a_block_is_rectified():
     assert torch.equal(x, kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_srsn_looks_as_far_as_it_says(scale, probe):
     narrow = SRSN(scale, channels=1, features=1)
@@ -103,6 +104,7 @@ def test_denoiser_reproduces_the_authors(golden):
     torch.testing.assert_close(output, fixture.output(), atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_denoiser_has_the_authors_keys_size_and_cost(golden):
     spec = golden("dsrvae_denoiser").spec
     with torch.device("meta"):
@@ -122,6 +124,7 @@ def test_training_denoiser_of_the_authors_is_understood(golden):
     assert shapes(from_authors(theirs)) == expected
 
 
+@pytest.mark.slow
 def test_both_networks_of_the_authors_in_one_file_are_the_full_variant(golden):
     specs = (golden("dsrvae_denoiser").spec, golden("dsrvae_srsn_x4").spec)
     theirs = {key: torch.empty(shape) for spec in specs for key, shape in spec["keys"].items()}
@@ -131,6 +134,7 @@ def test_both_networks_of_the_authors_in_one_file_are_the_full_variant(golden):
     assert shapes(model.convert(theirs)) == shapes(model.network.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["full", "srsn", "tiny"])
 def test_other_state_dicts_pass_unchanged(variant):
     with torch.device("meta"):
@@ -239,6 +243,7 @@ def test_denoiser_refuses_what_exceeds_a_patch(small):
         small.denoiser(torch.rand(1, 1, 8, 33), small.z)
 
 
+@pytest.mark.slow
 def test_output_is_not_random():
     first, second = (create("dsrvae", scale=2, variant="tiny") for _ in range(2))
     nn.init.normal_(first.network.denoiser.SR_mu[0].weight)
@@ -253,6 +258,7 @@ def test_output_is_not_random():
     assert not torch.allclose(other.eval()(lr), first.network.eval()(lr))
 
 
+@pytest.mark.slow
 def test_code_is_standard_normal():
     with torch.device("meta"):
         assert create("dsrvae", scale=4).network.z.device.type == "meta"

@@ -67,6 +67,7 @@ def test_keys_and_counts_are_the_authors(golden, variant, scale):
     assert sum(parameter.numel() for parameter in network.parameters()) == spec["params_trainable"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "count"), [("baseline", 1_554_523), ("full", 43_680_027)])
 def test_x3_has_the_published_size(variant, count):
     with torch.device("meta"):
@@ -102,6 +103,7 @@ def test_grey_mean_is_the_luminance_of_the_colour_mean():
     assert edsr_mean(1) == pytest.approx((0.43683,), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_output_stays_fine_grained_under_autocast():
     model = create("edsr", scale=2, variant="baseline")
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -130,6 +132,7 @@ def test_full_depth_looks_as_far_as_it_says(variant, scale, probe):
     assert probe(narrow, scale, int(stated) + 2) == stated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["baseline", "full"])
 def test_paper_recipe_is_the_authors_option_file(variant):
     with torch.device("meta"):
@@ -170,12 +173,14 @@ def test_weights_in_basicsr_layout_give_the_same_output(scale):
     assert torch.equal(target.infer(lr), source.infer(lr))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_converted_means_follow_the_dtype_of_the_weights(dtype):
     state = create("edsr", scale=2, channels=3, variant="baseline").network.to(dtype).state_dict()
     assert {value.dtype for value in from_basicsr(in_basicsr_layout(state)).values()} == {dtype}
 
 
+@pytest.mark.slow
 def test_unknown_weights_come_back_as_they_are():
     own = create("edsr", scale=2, channels=3, variant="baseline").network.state_dict()
     grey = in_basicsr_layout(create("edsr", scale=2, variant="baseline").network.state_dict())
@@ -208,6 +213,7 @@ def test_grey_shift_turns_the_colour_network_into_a_grey_one():
     torch.testing.assert_close(grey(lr)[inside], averaged[inside], atol=1e-7, rtol=0)
 
 
+@pytest.mark.slow
 def test_only_networks_with_colour_means_have_a_grey_shift():
     with torch.device("meta"):
         colour = create("edsr", scale=2, channels=3, variant="full").network

@@ -169,6 +169,7 @@ def test_dense_blocks_start_small():
     assert not block.conv5.bias.any()
 
 
+@pytest.mark.slow
 def test_x2_is_the_x4_network_on_an_unshuffled_image():
     """The channel order of BasicSR's ``pixel_unshuffle``: colour, row within the cell, column within it."""
     network = RRDBNet(2, 3, SMALL).double()

@@ -28,6 +28,7 @@ def test_fill_has_the_recorded_checksum(golden, tag):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tag", TAGS)
 def test_inputs_follow_the_input_rule(golden, tag):
     fixture = golden(tag)

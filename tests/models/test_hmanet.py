@@ -95,6 +95,7 @@ def test_multiply_adds_are_the_authors(height, width, gmac):
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_checkpoints_with_an_index_table_are_converted(golden):
     fixture = golden("hmanet_tiny_x4")
     stored = {**fixture.state(), "relative_position_index_SA": torch.zeros(256, 256)}

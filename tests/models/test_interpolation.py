@@ -89,6 +89,7 @@ def test_equals_the_resize_of_the_data_side(kernel, scale):
     torch.testing.assert_close(ours, resize(image, (17 * scale, 23 * scale), kernel), atol=1e-12, rtol=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     kernel=st.sampled_from(sorted(DENSE_KERNELS)),

@@ -49,6 +49,7 @@ def test_three_by_three_enlargement_would_have_the_812_k_of_the_tables():
     assert sum(parameter.numel() for parameter in network.parameters()) - fewer == 812_768
 
 
+@pytest.mark.slow
 def test_multiply_adds_are_those_of_the_reference(golden):
     with torch.device("meta"):
         network = create("lapsrn", scale=4).network
@@ -60,6 +61,7 @@ def test_multiply_adds_are_those_of_the_reference(golden):
     assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_levels_double_and_the_last_is_the_output(scale):
     network = create("lapsrn", scale=scale, channels=3, variant="tiny").network
@@ -71,6 +73,7 @@ def test_levels_double_and_the_last_is_the_output(scale):
     assert torch.equal(network(lr), levels[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("scale", SCALES)
 def test_untrained_tiny_is_bilinear_doubling(scale, channels):
@@ -85,6 +88,7 @@ def test_untrained_tiny_is_bilinear_doubling(scale, channels):
     torch.testing.assert_close(sr, expected)
 
 
+@pytest.mark.slow
 def test_untrained_paper_network_is_nearly_bilinear():
     lr = torch.rand(1, 1, 16, 16)
     start = create("lapsrn", scale=4, variant="tiny").network(lr)
@@ -126,6 +130,7 @@ def test_loss_compares_every_level_with_hr_at_its_size(scale):
     assert loss.item() == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_training_sees_every_level_under_its_name(scale):
     network = create("lapsrn", scale=scale, variant="tiny").network

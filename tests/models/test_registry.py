@@ -153,6 +153,7 @@ def guest(scale: int, channels: int, variant: str) -> nn.Module:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loaded_late", [False, True])
 def test_other_distributions_add_models_by_entry_point(empty_registry, monkeypatch, tmp_path, loaded_late):
     module = f"guest_of_srbench_{loaded_late}"

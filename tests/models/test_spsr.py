@@ -160,6 +160,7 @@ def test_gradient_map_of_a_ramp_and_of_a_constant():
     assert gradient_map(ramp).shape == (1, 1, 8, 8) and gradient_map(ramp, 2).shape == (1, 1, 10, 10)
 
 
+@pytest.mark.slow
 def test_gradient_map_has_a_finite_gradient_on_flat_images():
     flat = torch.full((1, 1, 6, 6), 0.5, requires_grad=True)
     (of_image,) = torch.autograd.grad(gradient_map(flat, 2).sum(), flat)
@@ -168,11 +169,13 @@ def test_gradient_map_has_a_finite_gradient_on_flat_images():
     assert torch.autograd.gradcheck(lambda x: gradient_map(x, 2), (image,))
 
 
+@pytest.mark.slow
 def test_grey_images_have_one_gradient_map():
     restored = SPSR(4, 1, CONFIGS["tiny"]).restore(torch.rand(2, 1, 6, 5))
     assert [tuple(output.shape) for output in restored] == [(2, 1, 24, 20), (2, 1, 24, 20), (2, 1, 6, 5)]
 
 
+@pytest.mark.slow
 def test_untrained_tiny_is_bicubic_and_predicts_a_gradient_map():
     model, lr = create("spsr", scale=4, variant="tiny"), torch.rand(1, 1, 9, 8)
     bicubic = create("bicubic", scale=4).infer(lr)
@@ -308,6 +311,7 @@ def relativistic(discriminator, real, fake, label_of_real):
     return (entropy(real - fake.mean(), labels) + entropy(fake - real.mean(), 1 - labels)) / 2
 
 
+@pytest.mark.slow
 def test_training_forward_gives_image_and_gradient():
     model = create("spsr", scale=4, variant="tiny")
     batch = Batch(torch.rand(2, 1, 5, 4), torch.rand(2, 1, 20, 16), 4)

@@ -39,6 +39,7 @@ def test_inference_clamps_as_the_reference(golden):
     torch.testing.assert_close(model.infer(fixture.input()), fixture.output("y_clamped"), atol=3e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_generator_has_the_reference_keys_and_size(golden):
     spec = golden("srresnet_x4").spec
     network = create("srgan", scale=4, channels=3).network
@@ -73,6 +74,7 @@ def test_discriminator_reproduces_the_reference(golden):
     assert sum(parameter.numel() for parameter in discriminator.parameters()) == 23_563_649
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", [16, 48, 96])
 def test_discriminator_gives_one_logit_an_image(patch):
     discriminator = SRGANDiscriminator(1, patch, features=4, hidden=8)
@@ -152,6 +154,7 @@ def test_discriminator_of_every_recipe_judges_its_patches(scale, budget, variant
         assert discriminator(torch.empty(2, 1, stage.patch, stage.patch)).shape == (2, 1)
 
 
+@pytest.mark.slow
 def test_adversarial_terms_pull_in_opposite_directions():
     stage = create("srgan", scale=4, variant="tiny").recipe("smoke").stages[1]
     discriminator = stage.discriminators[0].build()

@@ -106,6 +106,7 @@ def test_mobilenet_is_frozen_but_lets_the_gradient_of_sr_through(mobilenet):
     assert all(torch.equal(value, before[key]) for key, value in loss.state_dict().items())
 
 
+@pytest.mark.slow
 def test_mobilenet_refuses_other_weights(mobilenet):
     state = mobilenet.state_dict()
     del state["features.3.conv.0.0.weight"]
@@ -137,6 +138,7 @@ def test_vgg16_content_without_normalisation_is_torchvisions(vgg16):
     assert loss(inputs(sr, hr)).item() == pytest.approx(F.mse_loss(of_sr, of_hr).item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_vgg16_has_fewer_convolutions_and_says_which(vgg16):
     assert vgg_layers("vgg16")["pool5"] == 30 and vgg_layers("vgg19")["pool5"] == 36
     with pytest.raises(ModelError, match=r"VGG-16 has no layers.*conv5_4"):

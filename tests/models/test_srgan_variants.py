@@ -65,11 +65,13 @@ def test_msrresnet_has_basicsrs_keys_and_size(golden, scale, count, macs):
     assert giga_multiply_adds("msrresnet", scale) == pytest.approx(macs, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_x8_is_one_more_doubling_of_msrresnet():
     keys = {scale: create("srgan", scale=scale, variant="msrresnet").network.state_dict() for scale in (4, 8)}
     assert set(keys[8]) - set(keys[4]) == {"upconv3.weight", "upconv3.bias"}
 
 
+@pytest.mark.slow
 def test_msrresnet_starts_close_to_the_bilinear_image():
     lr = torch.rand(1, 1, 12, 12)
     sr = create("srgan", scale=4, variant="msrresnet").infer(lr)
@@ -77,6 +79,7 @@ def test_msrresnet_starts_close_to_the_bilinear_image():
     torch.testing.assert_close(sr, bilinear, atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_msrresnet_is_initialised_a_tenth_of_he():
     network = create("srgan", scale=4, channels=3, variant="msrresnet").network
     for module in network.modules():
@@ -95,6 +98,7 @@ def test_small5_reproduces_the_port(golden):
     torch.testing.assert_close(output, fixture.output(), atol=3e-7, rtol=0)
 
 
+@pytest.mark.slow
 def test_small5_has_the_ports_keys_and_size(golden):
     fixture = golden("srgan_leftthomas_x4")
     network = create("srgan", scale=4, channels=3, variant="small5").network

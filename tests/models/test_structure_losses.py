@@ -123,6 +123,7 @@ def test_a_replicated_grey_image_costs_what_the_grey_image_costs(name) -> None:
     assert float(three) == pytest.approx(float(LOSSES[name](sr, hr)), rel=0.02)
 
 
+@pytest.mark.slow
 @given(offset=st.floats(-0.5, 0.5))
 @settings(max_examples=20, deadline=None)
 def test_gradients_do_not_see_a_constant(offset) -> None:
@@ -138,6 +139,7 @@ def test_a_ramp_has_gradient_eight_times_its_slope() -> None:
     torch.testing.assert_close(found[:, :, 1], torch.full_like(found[:, :, 1], 0.8))
 
 
+@pytest.mark.slow
 @given(down=st.floats(-0.1, 0.1), right=st.floats(-0.1, 0.1))
 @settings(max_examples=20, deadline=None)
 def test_a_plane_has_no_second_order_gradient(down, right) -> None:
@@ -212,6 +214,7 @@ def test_contextual_loss_ignores_brightness() -> None:
     assert brighter == pytest.approx(float(patch_contextual_loss(sr, hr)), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_contextual_loss_forgives_a_shift_that_a_pixelwise_loss_punishes() -> None:
     hr = texture(14, side=38)
     inner, shifted, unrelated = hr[..., 1:37, 1:37], hr[..., 2:38, 2:38], texture(15, side=36)

@@ -45,6 +45,7 @@ def numbers(state):
     return sum(value.numel() for key, value in state.items() if "running" not in key and "num_b" not in key)
 
 
+@pytest.mark.slow
 def test_generator_has_the_authors_keys_and_size(golden):
     spec = golden("swiftsrgan_x4").spec
     network = create("swift_srgan", scale=4, channels=3).network
@@ -101,6 +102,7 @@ def test_x8_enlarges_by_eight_not_sixteen():
     assert len(create("swift_srgan", scale=8).network.upsampler) == 3
 
 
+@pytest.mark.slow
 def test_output_needs_no_clamping():
     network = create("swift_srgan", scale=2).network.eval()
     with torch.no_grad():

@@ -46,6 +46,7 @@ def test_multiply_adds_are_the_published_612_g(golden):
     assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_enlarges_before_refining(published):
     lr = torch.rand(1, 1, 7, 6, dtype=torch.float64)
     bicubic = create("bicubic", scale=2).network

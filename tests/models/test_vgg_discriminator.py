@@ -42,6 +42,7 @@ def test_one_logit_an_image(kind, patch):
     assert discriminator(torch.rand(3, 1, patch, patch)).shape == (3, 1)
 
 
+@pytest.mark.slow
 def test_a_gradient_map_of_130_fits_the_discriminator_for_128():
     """SPSR's gradient maps are two pixels larger than its patches; halving rounds that away."""
     with torch.device("meta"):

@@ -148,6 +148,7 @@ def test_every_interrupted_run_finds_its_recipe(name):
                 assert differences({"recipe": before}, {"recipe": now}) == [], entry
 
 
+@pytest.mark.slow
 def test_weights_load_and_infer_the_same():
     path = FIXTURES / "edsr_tiny.safetensors"
     header = weights.read_header(path)

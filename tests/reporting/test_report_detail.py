@@ -58,6 +58,7 @@ def grey(image: Any) -> Any:
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 23), st.integers(1, 9), st.integers(0, 99))
 def test_png_is_read_by_others(width: int, height: int, seed: int) -> None:

@@ -224,6 +224,7 @@ def test_no_paired_test_can_succeed_with_few_groups(fabricator: Any, players: An
     assert 'class="bestmark"' not in result.page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_missing_baseline_and_ceiling_are_said(fabricator: Any, players: Any) -> None:
     fabricator.add(players["edsr"], metrics=("psnr",), previews=0)
     warnings = " ".join(warnings_of(fabricator))

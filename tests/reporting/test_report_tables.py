@@ -99,6 +99,7 @@ def test_a_metric_nobody_has_a_value_of_is_no_column(board: Leaderboard) -> None
     assert [column.id for column in board.empty_columns] == ["lpips-alex-0.1"]
 
 
+@pytest.mark.slow
 def test_categories_are_means_over_their_own_groups(filled: Path, board: Leaderboard) -> None:
     scores = ScoreStore(filled).scores()
     own = scores[(scores.model == "edsr") & (scores.metric == "ssim") & (scores.category == "fibres")]
@@ -142,6 +143,7 @@ def test_latex_escapes_every_special_character() -> None:
     assert latex_escape("{~^\\}") == r"\{\textasciitilde{}\textasciicircum{}\textbackslash{}\}"
 
 
+@pytest.mark.slow
 @given(st.text("abc_%&$#{}~^\\<>|[]\n\t ", max_size=30))
 def test_escaped_text_cannot_end_a_cell_or_start_a_command(text: str) -> None:
     made = latex_escape(text)

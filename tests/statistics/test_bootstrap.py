@@ -106,6 +106,7 @@ def test_a_pole_of_the_correction_gives_no_interval() -> None:
     assert bca(np.arange(100.0), 50.0, lopsided, level=1 - 1e-10) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_small_strata_keep_the_standard_error(size: int) -> None:
     """The variance of a stratified mean is sum W_s^2 s_s^2 / n_s with the unbiased s_s^2."""

@@ -163,6 +163,7 @@ def test_models_are_named_by_variant_and_hash_too(root: Path) -> None:
     assert "different trainings" in message and "edsr:tiny" in message and "ffffffff" in message
 
 
+@pytest.mark.slow
 def test_different_budgets_are_not_seeds_of_each_other(root: Path) -> None:
     add(root, key("edsr", 3), about(26, 40), weights={"budget": "short", "iterations": 10})
     assert "4 runs of different trainings" in refused(root, "edsr", "bicubic")
@@ -170,6 +171,7 @@ def test_different_budgets_are_not_seeds_of_each_other(root: Path) -> None:
     assert len(compared.first.runs) == len(compared.second.runs) == 1
 
 
+@pytest.mark.slow
 def test_names_nobody_knows_get_a_suggestion(root: Path) -> None:
     assert "did you mean 'edsr'" in refused(root, "esdr", "bicubic")
     assert "did you mean 'edsr:paper'" in refused(root, "edsr:papr", "bicubic")
@@ -184,6 +186,7 @@ def test_a_failed_run_says_why_it_has_no_scores(root: Path) -> None:
     assert "out of memory; give --tile 256" in refused(root, "swinir", "bicubic")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -281,6 +284,7 @@ def test_equal_previews_are_noticed_where_scores_differ(root: Path) -> None:
     assert compare("edsr", "vdsr", results=root).warnings == ()
 
 
+@pytest.mark.slow
 def test_few_groups_never_get_a_verdict(tmp_path: Path) -> None:
     for name, level in (("a", 30.0), ("b", 20.0)):
         values = about(level, 1)

@@ -67,6 +67,7 @@ def noise(seed: int, size: int = 100) -> list[float]:
     return [float(value) for value in np.random.default_rng(seed).normal(0, 0.05, size)]
 
 
+@pytest.mark.slow
 def test_rows_make_a_frame_of_their_values() -> None:
     table = frame(rows("bicubic", float))
     (row,) = leaderboard(table, "psnr")
@@ -108,6 +109,7 @@ def test_cluster_weights_reproduce_the_macro_average(places: list[tuple[int, int
     assert clusters.weights.sum() == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_the_interval_matches_the_standard_error_of_independent_groups() -> None:
     values = np.random.default_rng(0).normal(30, 2, 400)
     names = [f"g{index}" for index in range(400)]
@@ -148,6 +150,7 @@ def test_the_same_seed_gives_the_same_table() -> None:
     assert row_of(other, "m").low != row_of(first, "m").low
 
 
+@pytest.mark.slow
 def test_the_order_of_rows_changes_nothing() -> None:
     table = frame(rows("bicubic", float), rows("m", lambda i: i + noise(1)[i]))
     shuffled = table.sample(frac=1.0, random_state=0)
@@ -155,6 +158,7 @@ def test_the_order_of_rows_changes_nothing() -> None:
     pd.testing.assert_frame_equal(ordered, other)
 
 
+@pytest.mark.slow
 def test_differences_are_paired() -> None:
     table = frame(rows("bicubic", lambda i: 10.0 * i), rows("m", lambda i: 10.0 * i + 0.5 + noise(2)[i]))
     found = row_of(leaderboard(table, "psnr"), "m")
@@ -217,6 +221,7 @@ def test_best_follows_the_direction() -> None:
     assert models(leaderboard(table, "psnr")) == ["m", "bicubic"]
 
 
+@pytest.mark.slow
 def test_leaking_variants_and_the_noise_ceiling_are_never_best_and_spoil_nobodys_rank() -> None:
     table = frame(
         rows("bicubic", float, range(40)),
@@ -229,6 +234,7 @@ def test_leaking_variants_and_the_noise_ceiling_are_never_best_and_spoil_nobodys
     assert [row.ranked for row in found] == [False, False, True, True]
 
 
+@pytest.mark.slow
 def test_seeds_of_one_model_do_not_compete_with_each_other() -> None:
     table = frame(
         rows("bicubic", float, range(40)),
@@ -238,6 +244,7 @@ def test_seeds_of_one_model_do_not_compete_with_each_other() -> None:
     assert bests(table) == ["m"]
 
 
+@pytest.mark.slow
 def test_missing_values_are_left_out_counted_and_explained() -> None:
     good = rows("m", lambda i: i + 1 + noise(1)[i], range(40))
     for row in good[:3]:
@@ -261,6 +268,7 @@ def test_a_model_without_any_value_stands_last_without_numbers() -> None:
     )
 
 
+@pytest.mark.slow
 def test_one_group_has_no_interval_and_says_why() -> None:
     found = row_of(leaderboard(frame(rows("m", float, range(2))), "psnr"), "m")
     assert np.isnan(found.low) and np.isnan(found.high)

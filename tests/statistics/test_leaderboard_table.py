@@ -62,6 +62,7 @@ def three() -> pd.DataFrame:
     return frame(rows("bicubic", gain(0, 0)), rows("good", gain(1, 1)), rows("close", gain(0.97, 2)))
 
 
+@pytest.mark.slow
 def test_every_ranked_row_is_compared_with_the_next(three: pd.DataFrame) -> None:
     table = leaderboard(three, "psnr")
     assert models(table) == ["good", "close", "bicubic"]
@@ -72,6 +73,7 @@ def test_every_ranked_row_is_compared_with_the_next(three: pd.DataFrame) -> None
     assert not any(row.best for row in table)  # equivalent to the runner-up, so nobody is best
 
 
+@pytest.mark.slow
 def test_holm_counts_every_different_comparison_once(three: pd.DataFrame) -> None:
     table = leaderboard(three, "psnr")
     values = {model: part.set_index("image")["value"] for model, part in three.groupby("model")}
@@ -94,6 +96,7 @@ def test_the_margin_decides_and_can_be_chosen(three: pd.DataFrame) -> None:
         leaderboard(pair, "psnr", margin=-1.0)
 
 
+@pytest.mark.slow
 def test_a_lower_metric_turns_everything_round(three: pd.DataFrame) -> None:
     table = leaderboard(three, "psnr", direction="lower")
     assert models(table) == ["bicubic", "close", "good"]
@@ -102,6 +105,7 @@ def test_a_lower_metric_turns_everything_round(three: pd.DataFrame) -> None:
     assert of(table, "bicubic").best and of(table, "bicubic").verdict_next == "better"
 
 
+@pytest.mark.slow
 def test_a_metric_without_a_better_side_has_no_ranks_and_only_equivalence(three: pd.DataFrame) -> None:
     table = leaderboard(three, "psnr", direction="none")
     assert all(np.isnan(row.rank) and not row.best and not row.next for row in table)
@@ -110,6 +114,7 @@ def test_a_metric_without_a_better_side_has_no_ranks_and_only_equivalence(three:
     assert of(wide, "good").verdict == "equivalent"
 
 
+@pytest.mark.slow
 def test_what_lacks_an_image_is_shown_but_not_ranked() -> None:
     short = [row for row in rows("short", gain(9, 3)) if row["image"] >= "i04"]
     table = leaderboard(frame(rows("bicubic", gain(0, 0)), rows("m", gain(1, 1)), short), "psnr")
@@ -121,6 +126,7 @@ def test_what_lacks_an_image_is_shown_but_not_ranked() -> None:
     assert of(table, "m").next == "bicubic:v"
 
 
+@pytest.mark.slow
 def test_an_image_without_a_value_for_anybody_is_nobodys_omission() -> None:
     both = [rows("bicubic", gain(0, 0)), rows("m", gain(1, 1))]
     for part in both:
@@ -141,6 +147,7 @@ def test_one_output_under_two_names_is_flagged() -> None:
     assert duplicate_runs(pd.concat([table, frame(other)])) == {}  # another metric tells them apart
 
 
+@pytest.mark.slow
 def test_counts_that_agree_are_no_evidence_of_one_output() -> None:
     counts = frame(rows("a", lambda i: float(i % 3)), rows("b", lambda i: float(i % 3)))
     assert duplicate_runs(counts) == {}
@@ -168,6 +175,7 @@ def test_seeds_of_a_training_become_one_row() -> None:
     assert 0.4 < found.diff_high - found.diff_low < 0.8
 
 
+@pytest.mark.slow
 def test_two_seeds_are_averaged_and_not_resampled() -> None:
     table, trainings = seeded(0.3, 2)
     found = of(leaderboard(table, "psnr", trainings=trainings), "m")
@@ -175,6 +183,7 @@ def test_two_seeds_are_averaged_and_not_resampled() -> None:
     assert found.diff_high - found.diff_low < 0.1
 
 
+@pytest.mark.slow
 def test_ranks_come_with_intervals(three: pd.DataFrame) -> None:
     table = leaderboard(three, "psnr")
     assert [row.rank for row in table] == [1.0, 2.0, 3.0]

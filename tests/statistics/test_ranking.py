@@ -44,6 +44,7 @@ def test_rank_intervals_hold_the_observed_rank(values: np.ndarray, categories: i
     assert order == sorted(order, reverse=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(values=matrices, data=st.data())
 def test_the_order_of_images_and_models_changes_nothing(values: np.ndarray, data: st.DataObject) -> None:

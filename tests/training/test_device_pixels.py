@@ -87,6 +87,7 @@ def test_surroundings_larger_than_the_image_are_mirrored_alike(data):
     assert torch.equal(uploaded(micrographs, images).cut(crops, 4, context), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("staging", [1, 10_000, 1 << 30])
 def test_an_upload_in_pieces_is_the_upload_in_one(kind, staging, monkeypatch):
@@ -155,6 +156,7 @@ def test_where_pixels_belong(requested, needed, device, free, expected, monkeypa
     assert belongs_on_device(requested, needed, torch.device(device)) is expected
 
 
+@pytest.mark.slow
 def test_pixels_that_do_not_fit_where_they_are_wanted_are_refused(train, monkeypatch, tmp_path):
     monkeypatch.setattr("srbench.training.crops.free_bytes", lambda _: 1_000)
     with pytest.raises(SrbenchError, match=r"0\.00 GB are free on cpu; use --set train\.pixels=mapped"):

@@ -20,6 +20,7 @@ def test_the_same_seed_and_step_give_the_same_batch_in_any_order():
     assert [list(sampler.batch(step, 5, 32)) for step in reversed(range(6))] == forward[::-1]
 
 
+@pytest.mark.slow
 def test_seeds_differ_in_images_corners_and_symmetries():
     def column(seed: int, name: str) -> list[int]:
         sampler = CropSampler(SIZES, 2, seed)

@@ -155,6 +155,7 @@ def validator(micrographs, degradation, patch=512) -> Validator:
     return Validator(micrographs, micrographs.split("val"), degradation, 2, 8, patch, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize("degradation", [get("bicubic"), HASHED], ids=["bicubic", "hashed"])
 def test_validation_is_on_the_lr_of_the_evaluation(degradation, colour):

@@ -120,6 +120,7 @@ def test_lr_has_eight_bits_in_float32():
     assert batch.lr.dtype == torch.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("degradation", [get("bicubic"), HASHED], ids=["bicubic", "hashed"])
 def test_the_shares_of_the_processes_make_up_the_global_batch(kind, degradation):

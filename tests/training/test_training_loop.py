@@ -159,6 +159,7 @@ def test_stages_run_in_order_each_with_its_own_parts_and_schedule(train):
     )
 
 
+@pytest.mark.slow
 def test_frozen_batch_normalisation_keeps_its_statistics(train):
     register("frozen", replace(PIXEL, trainable=("tail.",), ema=None), network=TinySR)
     weights = load_file(train("frozen").weights)
@@ -180,6 +181,7 @@ def test_a_discriminator_goes_on_in_a_later_stage_of_the_same_name(train):
     assert steps == {"discriminator": 7 * 2 + 7, "fresh": 7}
 
 
+@pytest.mark.slow
 def test_schedules_see_the_latest_validation(train):
     seen = []
 
@@ -194,6 +196,7 @@ def test_schedules_see_the_latest_validation(train):
     assert [metrics["psnr"] for _, _, metrics in seen] == [values[0], values[0], values[2], values[2]]
 
 
+@pytest.mark.slow
 def test_a_term_of_no_weight_is_not_computed(train):
     def explode(inputs):
         raise AssertionError("computed")
@@ -202,6 +205,7 @@ def test_a_term_of_no_weight_is_not_computed(train):
     assert "loss/idle" not in log(train("silent_term"))[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "words"),
     [

@@ -138,6 +138,7 @@ def test_another_degradation_is_refused(train, tmp_path, now, line):
         train("tiny_sr", *EVERY, *now, out=tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 def test_the_callers_signal_handlers_come_back(train):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(TrainingInterrupted) as raised:
@@ -146,6 +147,7 @@ def test_the_callers_signal_handlers_come_back(train):
     assert raised.value.step == 3 and raised.value.exit_code == 130
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_not_started_over_by_accident(train):
     with pytest.raises(TrainingInterrupted):
         train("tiny_sr", *EVERY, progress=Stopper(4))
@@ -153,6 +155,7 @@ def test_an_interrupted_run_is_not_started_over_by_accident(train):
         train("tiny_sr", *EVERY)
 
 
+@pytest.mark.slow
 def test_resume_without_anything_to_resume_starts(train):
     assert train("tiny_sr", resume=True).iterations == 8
 

@@ -95,6 +95,7 @@ def test_notes_of_the_recipe_are_shown(train, progress):
     assert "images/s" in progress.events[-1].detail
 
 
+@pytest.mark.slow
 def test_without_validation_images_there_is_a_note_and_no_best(train):
     result = train("tiny_sr", dataset="textures:noval")
     assert result.best == {} and not (result.folder / "best.safetensors").exists()
@@ -135,6 +136,7 @@ def test_tensorboard_files_hold_the_scalars(train):
     assert "train/loss/l1" in events.Tags()["scalars"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_overwritten(train, progress):
     first = train("tiny_sr")
     stamp = first.weights.stat().st_mtime_ns
@@ -273,6 +275,7 @@ def test_noise_at_scale_1_is_something_to_train_on(train):
     assert header is not None and header.scale == 1 and result.iterations == 8
 
 
+@pytest.mark.slow
 def test_weights_without_averaging_are_those_of_the_last_step(train):
     recipe = Recipe((replace(PIXEL, ema=None),), "tests")
     register_network("plain_weights", PlainSR, lambda request: recipe)

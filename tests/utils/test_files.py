@@ -67,6 +67,7 @@ def test_no_text_makes_a_name_that_some_system_refuses(text: str) -> None:
     assert safe_name(name) in (name, f"_{name}", name.strip("_.") or "_")
 
 
+@pytest.mark.slow
 @given(st.text(), st.text())
 def test_different_texts_have_different_unique_names_whatever_case_counts_for(one: str, other: str) -> None:
     names = [unique_name(text) for text in (one, other)]

@@ -23,6 +23,7 @@ def download(done: int, total: int | None = 4600) -> ProgressEvent:
     return ProgressEvent("download", done, total, "B")
 
 
+@pytest.mark.slow
 def test_a_line_now_and_then_with_a_speed_that_counts_only_what_came_in_its_time() -> None:
     """The first 1000 bytes were there before."""
     assert lines_of([(float(second), download(1000 + 100 * second)) for second in range(37)]) == [

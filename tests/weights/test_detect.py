@@ -149,6 +149,7 @@ def test_the_same_tensors_at_every_scale_are_all_named() -> None:
     assert networks(found) == {("vdsr", "paper", scale, 1) for scale in (1, 2, 3, 4)}
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_import_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     known = models.card
 

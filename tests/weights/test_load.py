@@ -64,6 +64,7 @@ def test_averaged_weights_win_over_raw_ones(tmp_path: Path) -> None:
     assert_holds(model, averaged)
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_recognised(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     other = models.create("edsr", scale=2, variant="baseline", channels=3)

@@ -108,6 +108,7 @@ def command(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["weights", *arguments])
 
 
+@pytest.mark.slow
 def test_a_published_hash_is_checked(server: Server, content: bytes, home: Path) -> None:
     server.files["/w.pth"] = content
     said: list[str] = []
@@ -149,6 +150,7 @@ def test_nothing_at_the_address(server: Server) -> None:
         published.fetch(entry(server), lambda _: None)
 
 
+@pytest.mark.slow
 def test_an_unknown_hash_is_remembered_and_a_change_noticed(
     server: Server, content: bytes, home: Path
 ) -> None:
@@ -171,6 +173,7 @@ def test_an_unknown_hash_is_remembered_and_a_change_noticed(
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_a_lock_file_of_an_earlier_version_still_counts(server: Server, content: bytes, home: Path) -> None:
     server.files["/w.pth"] = content
     path = published.fetch(entry(server), lambda _: None)
@@ -203,6 +206,7 @@ def test_what_only_a_person_can_get_is_said_and_pinned_once_there(
     assert published.lock_file(target).is_file()
 
 
+@pytest.mark.slow
 def test_commands_list_fetch_check(
     server: Server, content: bytes, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +237,7 @@ def test_commands_list_fetch_check(
     assert checked.exit_code == 1 and "has changed" in checked.output
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_models")
 def test_check_looks_at_every_file_whatever_the_others_are(tmp_path: Path, content: bytes) -> None:
     folder = tmp_path / "files"
@@ -279,6 +284,7 @@ def test_a_published_name_on_another_network_is_noticed(
     assert problem == "the tensors do not fit edsr variant full, x2, 3 channels, which it is published as"
 
 
+@pytest.mark.slow
 def test_imagenet_networks_are_fetched_the_same_way(
     server: Server, content: bytes, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ class Shifted(nn.Module):
         return sr
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**20), step=st.sampled_from([1, 2]))
 def test_colour_means_are_exact_inside_and_reported_at_the_border(seed: int, step: int) -> None:
@@ -142,6 +143,7 @@ class Depthwise(nn.Module):
         return sr
 
 
+@pytest.mark.slow
 def test_depthwise_first_layers_are_refused() -> None:
     torch.manual_seed(0)
     colour = wrapped(Depthwise(3), 3, 1)
@@ -164,6 +166,7 @@ class Transposed(nn.Module):
         return sr
 
 
+@pytest.mark.slow
 def test_transposed_convolutions_are_summed_over_their_inputs() -> None:
     torch.manual_seed(0)
     colour = wrapped(Transposed(3), 3, 2)
@@ -192,6 +195,7 @@ def saved(path: Path, name: str, variant: str, header: bool = False) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", [False, True])
 def test_colour_weights_in_a_grey_model_need_a_word(tmp_path: Path, header: bool) -> None:
     path = saved(tmp_path / "w.safetensors" if header else tmp_path / "w.pth", "vdsr", "tiny", header)

@@ -198,6 +198,7 @@ def real(path: Path, name: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SwinIR", "ESRGAN"])
 def test_spandrels_own_answer_is_ours(tmp_path: Path, name: str) -> None:
     path = real(tmp_path / "w.pth", name)

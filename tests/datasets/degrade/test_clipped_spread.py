@@ -41,6 +41,7 @@ def test_many_electrons_are_gaussian(dose: float) -> None:
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_two_ways_of_counting_meet() -> None:
     greys = torch.linspace(0.0, 1.0, 37, dtype=torch.float64)
     counted, gaussian = (

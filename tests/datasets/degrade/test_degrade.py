@@ -86,6 +86,7 @@ def test_the_context_is_enough_and_not_too_much(name):
     assert rows.min() < middle.start - context + scale  # one LR pixel less would cut weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_gradients_flow_through_the_expected_lr(name):
     degradation = degrade.get(name)
@@ -217,6 +218,7 @@ def test_quantise_rounds_half_up_and_clamps():
     assert torch.allclose(found, found.round(), atol=1e-4)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 65535))
 @settings(max_examples=50, deadline=None)
 def test_quantise_keeps_levels(level):
@@ -245,6 +247,7 @@ def test_modcrop_cuts_arrays_and_tensors():
     assert np.shares_memory(degrade.modcrop(array, 4), array)
 
 
+@pytest.mark.slow
 def test_lr_hash_of_a_fixed_image_is_pinned():
     # A change of these numbers is a new version of the degradation, never an edit of this test alone.
     rows, columns = np.mgrid[0:96, 0:120]

@@ -38,6 +38,7 @@ def test_mean_and_variance_by_dose_and_grey_level(name, dose, level):
     assert abs(lr.var() / variance - 1) < interval
 
 
+@pytest.mark.slow
 def test_read_noise_and_pedestal_enter_the_variance():
     for read, pedestal in ((0.0, 0.0), (0.05, 0.0), (0.0, 0.4), (0.1, 0.3)):
         made = degrade.get(f"sem_lowdose:dose=40,read={read},pedestal={pedestal}")
@@ -60,6 +61,7 @@ def test_what_is_counted_are_whole_electrons_of_poissons_law():
     assert 1e-4 < stats.chisquare(observed, expected).pvalue < 1 - 1e-4
 
 
+@pytest.mark.slow
 def test_the_noise_is_that_of_the_synthetic_acquisitions():
     """Same law as ``synthetic.noise.acquire``, from other random numbers: two samples, Kolmogorov-Smirnov."""
     from srbench.datasets.synthetic.rng import RandomStream
@@ -70,6 +72,7 @@ def test_the_noise_is_that_of_the_synthetic_acquisitions():
     assert stats.ks_2samp(theirs, ours.round().flatten().numpy()).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_the_spectrum_of_the_noise_is_white():
     made = degrade.get("sem_pixel:dose=60")
     residue = (made(field(140, (512, 512)), 2, LrPosition.whole(KEY)) - 140 / 255.0)[0, 0].numpy()
@@ -93,6 +96,7 @@ def test_acquisitions_of_one_image_are_independent():
     )
 
 
+@pytest.mark.slow
 def test_channels_of_a_colour_image_are_independent():
     made = degrade.get("sem_lowdose:dose=20")
     noise = made(field(128).expand(-1, 3, -1, -1), 1, LrPosition.whole(KEY)) - 128 / 255
@@ -100,6 +104,7 @@ def test_channels_of_a_colour_image_are_independent():
     assert np.abs(correlation - np.eye(3)).max() < 4 / 256
 
 
+@pytest.mark.slow
 def test_chi_square_of_an_honest_result_is_one():
     """What the consistency of a noisy LR image is judged by: (LR - expected)^2 over the variance."""
     made = degrade.get("sem_pixel:dose=60")

@@ -52,6 +52,7 @@ def test_int64_operations_are_those_of_unbounded_integers(counter, key):
     assert found == philox_of_integers(counter, key)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(key=st.integers(0, 2**63 - 1), row=st.integers(-5000, 5000), column=st.integers(-5000, 5000))
 def test_uniforms_are_53_bits_of_the_counter_at_their_place(key, row, column):

@@ -49,6 +49,7 @@ def test_the_count_is_the_first_that_reaches_the_uniform_number(mean, u):
     assert count == 0 or torch.special.gammaincc(count, mean) < u + 1e-12
 
 
+@pytest.mark.slow
 def test_means_of_one_tensor_may_differ_as_they_like():
     u = every_part_of_the_interval(5000)
     mean = torch.rand(len(u), dtype=torch.float64, generator=torch.Generator().manual_seed(1)) ** 4 * 2000

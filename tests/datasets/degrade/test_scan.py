@@ -62,6 +62,7 @@ def test_the_jitter_of_the_lines_of_an_image(jitter):
     assert asked[:, 0].abs().max() == 0
 
 
+@pytest.mark.slow
 def test_jitter_is_cut_at_four_standard_deviations():
     shift = Scan(jitter=0.5).displacement(LrPosition.whole(*range(200)), (1000, 1))[..., 1]
     assert 1.9 < shift.abs().max() <= 2.0
@@ -106,6 +107,7 @@ def test_vibration_is_bounded_and_made_of_sines():
     assert np.abs(found - asked)[4:-4].max() < 1e-3
 
 
+@pytest.mark.slow
 def test_displacements_add_up_and_differ_between_images():
     place = LrPosition.whole(1, 2)
     parts = [Scan(jitter=0.2), Scan(drift=1.0), Scan(vibration=0.3)]
@@ -116,6 +118,7 @@ def test_displacements_add_up_and_differ_between_images():
     assert not torch.allclose(total[0], total[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strength", "tau"), [(0.05, 2.0), (0.3, 5.0), (0.5, 20.0)])
 def test_charging_is_the_recursive_filter_of_its_definition(strength, tau):
     """s_i = rho s_(i-1) + (1 - rho) I_i from long before the image; what is cut off is a thousandth."""

@@ -34,6 +34,7 @@ def until_error(path):
     return came, caught.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [*ENDINGS, ".zip"])
 def test_members_come_in_order_with_their_bytes(tmp_path, ending):
     write = nffa_archives.write_zip if ending == ".zip" else nffa_archives.write_tar
@@ -53,6 +54,7 @@ def test_long_and_foreign_names(tmp_path, format):
     assert taken(path) == {name: name.encode() for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("format", FORMATS)
 def test_evil_members_are_refused_and_nothing_else_is_lost(tmp_path, ending, format):
@@ -251,6 +253,7 @@ def test_absurd_sizes_in_extended_headers(tmp_path, size):
         taken(tmp_path / "a.tar", limits=Limits(member_bytes=1 << 90))
 
 
+@pytest.mark.slow
 def test_xz_may_not_ask_for_gigabytes(tmp_path):
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29, "mode": lzma.MODE_FAST, "mf": lzma.MF_HC3}]
     compressor = lzma.LZMACompressor(lzma.FORMAT_XZ, filters=[{**filters[0], "dict_size": 1 << 28}])

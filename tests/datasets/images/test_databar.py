@@ -64,6 +64,7 @@ def test_bars_in_jpeg_files(picture, level, quality):
     assert bar is not None and abs(bar.top - 415) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", [0, 5, 18])
 @pytest.mark.parametrize("quality", [85, 95])
 def test_a_real_bar_shrunk_and_compressed(picture, tail, quality):
@@ -77,6 +78,7 @@ def test_a_real_bar_shrunk_and_compressed(picture, tail, quality):
     assert bar is not None and abs(bar.top - top) <= 3 and not has_databar(cut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("above", "below"), [(36, 56), (120, 4), (90, 250)])
 @pytest.mark.parametrize("softness", [0.01, 6])
 def test_a_straight_interface_to_a_smooth_layer_or_a_void_is_no_bar(above, below, softness):
@@ -87,6 +89,7 @@ def test_a_straight_interface_to_a_smooth_layer_or_a_void_is_no_bar(above, below
     assert find_databar(scene) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0, 4, 8])
 def test_bars_in_16_and_12_bit_images(picture, shift):
     drawn = draw_bar(picture(3, 480, 640), 430, 50, 255).astype(np.uint16) << shift
@@ -98,6 +101,7 @@ def test_no_bar_where_there_is_none(picture, seed):
     assert not has_databar(picture(seed, 240, 320))
 
 
+@pytest.mark.slow
 def test_black_and_white_regions_of_a_specimen_are_no_bars(picture):
     scene = picture(1, 300, 400)
     rows = np.arange(300)[:, None]

@@ -20,6 +20,7 @@ def encode(array, suffix=".png", *parameters):
     return data.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
 def test_lossless_containers_keep_every_pixel(tmp_path, picture, suffix):
     path = tmp_path / f"image{suffix}"

@@ -113,6 +113,7 @@ def test_nearest_repeats_pixels():
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     old=st.integers(1, 40),

@@ -109,6 +109,7 @@ def test_a_file_cut_within_a_later_page_is_refused(pages):
         decode_stack([data[: len(data) * 3 // 4]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moved", [(0, 0), (3, -5), (-2.4, 1.3)])
 def test_a_known_shift_is_measured(moved):
     generator = np.random.default_rng(3)

@@ -260,6 +260,7 @@ def test_a_pack_of_the_first_format_is_refused_and_replaced(tmp_path, images):
     assert len(PackedSet(tmp_path, CARD)) == 3 and not leftovers(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["truncate", "remove", "index", "manifest", "format"])
 def test_damage_is_an_error_at_opening(tmp_path, images, harm):
     manifest = pack(tmp_path, images)

@@ -116,6 +116,7 @@ def test_any_torn_tail_ends_in_the_same_bytes(tmp_path, undisturbed, data):
     assert state(folder) == undisturbed
 
 
+@pytest.mark.slow
 def test_only_the_torn_part_is_done_again(tmp_path):
     staging = Staging(tmp_path, KEY, SHARD)
     feed(staging, count=70)
@@ -140,6 +141,7 @@ def test_shards_that_do_not_hold_what_the_journal_says_are_thrown_away(tmp_path,
     assert state(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_another_archive_or_other_rules_begin_anew(tmp_path):
     whole(tmp_path)
     other = Staging(tmp_path, {**KEY, "rules": "2"}, SHARD)
@@ -151,6 +153,7 @@ def test_another_archive_or_other_rules_begin_anew(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told(tmp_path):
     staging = Staging(tmp_path, KEY, SHARD)
 

@@ -48,6 +48,7 @@ def test_the_old_interface(repository, b2share, tmp_path):
     assert fetched(listing, tmp_path) == FILES
 
 
+@pytest.mark.slow
 def test_the_new_interface(repository, b2share, tmp_path):
     repository.new(SHORT, FILES)
     listing = b2share.find(record(SHORT), "Fibres.tar")
@@ -56,6 +57,7 @@ def test_the_new_interface(repository, b2share, tmp_path):
     assert repository.asked()[0] == f"/api/records/{SHORT}/files"
 
 
+@pytest.mark.slow
 def test_the_link_of_the_page_where_the_content_address_gives_a_page(repository, b2share, tmp_path):
     """Old software answers every unknown address with its page and success."""
     repository.new(SHORT, FILES, download=True)
@@ -78,11 +80,13 @@ def test_without_a_list_the_files_are_still_found(repository, b2share, tmp_path,
     assert listing.files == {} and fetched(listing, tmp_path) == FILES
 
 
+@pytest.mark.slow
 def test_the_other_identifier_is_tried(repository, b2share):
     repository.old(OLD, BUCKET, FILES)
     assert b2share.find(record(SHORT, OLD), "Fibres.tar").files["Tips.tar"].size == 320
 
 
+@pytest.mark.slow
 def test_an_old_identifier_that_leads_to_a_new_record(repository, b2share, tmp_path):
     """After the move the old address redirects, and the record lists its files as a mapping."""
     repository.new(SHORT, FILES, listed=False)
@@ -159,6 +163,7 @@ def test_a_record_without_the_file_says_what_it_holds(repository, b2share):
         b2share.find(record(OLD), "Powder.tar")
 
 
+@pytest.mark.slow
 def test_5xx_is_outlived(repository, b2share):
     repository.old(OLD, BUCKET, FILES)
     repository.server.script = {f"/api/records/{OLD}": [503], f"/api/files/{BUCKET}/Fibres.tar": [502]}
@@ -177,6 +182,7 @@ def test_no_server_is_not_a_missing_record(tmp_path):
     assert not isinstance(caught.value, RecordUnavailable)
 
 
+@pytest.mark.slow
 def test_the_environment_names_a_mirror(repository, monkeypatch):
     monkeypatch.setenv("SRBENCH_B2SHARE_URL", repository.url + "/")
     repository.old(OLD, BUCKET, FILES)

@@ -48,11 +48,13 @@ def test_files_below_are_found_and_taken_exactly(mine, picture):
     assert all(image.group == image.id for image in opened.images)
 
 
+@pytest.mark.slow
 def test_the_path_alone_is_enough(mine, picture):
     write(mine / "a.png", picture(1))
     assert len(open_dataset(str(mine))) == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_listed_with_its_reason(mine, picture):
     write(mine / "good.png", picture(1))
     write(mine / "again.png", picture(1))
@@ -94,6 +96,7 @@ def test_odd_names_and_broken_links(mine, picture):
     assert odd in {image.id for image in open_dataset(f"folder:{mine}").images}
 
 
+@pytest.mark.slow
 def test_databars_are_cut_and_noted(mine, picture):
     drawn = picture(1, 300, 400)
     drawn[250:] = 255
@@ -124,6 +127,7 @@ def test_a_folder_without_usable_images_says_why(mine):
         open_dataset("folder")
 
 
+@pytest.mark.slow
 def test_the_pack_is_reused_until_a_file_changes(mine, picture, monkeypatch):
     write(mine / "a.png", picture(1))
     first = open_dataset(f"folder:{mine}")

@@ -79,6 +79,7 @@ def with_bar(grey):
     return np.vstack([grey, bar])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_mask_is_cut_with_the_databar(mine, picture, labels, dtype):
     whole = with_bar(picture(1, 160, 200))
@@ -92,6 +93,7 @@ def test_a_mask_is_cut_with_the_databar(mine, picture, labels, dtype):
     assert np.array_equal(pixels, whole[: pixels.shape[0]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -123,6 +125,7 @@ def test_masks_without_an_image_or_whose_image_was_skipped_are_told(mine, pictur
     assert [image.id for image in opened.images] == ["a.png"]
 
 
+@pytest.mark.slow
 def test_a_mask_counts_as_data(mine, picture, labels):
     write(mine / "a.png", picture(1))
     plain = open_dataset(f"folder:{mine}").fingerprint

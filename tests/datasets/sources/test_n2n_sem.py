@@ -88,6 +88,7 @@ def test_the_published_layout(srbench_home, archive, fields):
     assert opened.manifest.licence == "CC-BY-4.0" and "SEM.zip (sha256 " in opened.manifest.source
 
 
+@pytest.mark.slow
 def test_truth_tells_dwell_times_noise_and_measured_shifts(srbench_home, archive, fields):
     N2nSem().import_from(archive)
     truth = open_dataset("n2n_sem").truth("SEM/train")
@@ -104,6 +105,7 @@ def test_truth_tells_dwell_times_noise_and_measured_shifts(srbench_home, archive
     assert noise[0] == pytest.approx(6 / np.sqrt(0.2), rel=0.15)
 
 
+@pytest.mark.slow
 def test_from_the_folder_that_holds_the_archive_or_its_files(tmp_path, srbench_home, archive, fields):
     N2nSem().import_from(archive.parent)
     first = open_dataset("n2n_sem").fingerprint
@@ -116,6 +118,7 @@ def test_from_the_folder_that_holds_the_archive_or_its_files(tmp_path, srbench_h
     assert opened.fingerprint == first and opened.manifest.source == "a folder"
 
 
+@pytest.mark.slow
 def test_a_folder_of_single_pages_is_a_field_whose_dwell_times_nobody_knows(tmp_path, srbench_home, fields):
     for name, pages in fields.items():
         folder = tmp_path / "given" / name
@@ -207,6 +210,7 @@ def test_fetch_checks_the_hash_resumes_and_leaves_no_download(
     assert source.fetch().images == 2 and file_server.requests["/SEM.zip"] == requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["pixels", "acquisition 3"])
 def test_a_flipped_byte_in_any_scan_is_found(srbench_home, archive, part):
     N2nSem().import_from(archive)

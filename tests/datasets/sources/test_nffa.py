@@ -139,6 +139,7 @@ def test_all_four_are_registered():
 # Fetching
 
 
+@pytest.mark.slow
 def test_sem_from_the_record_that_csm_sr_links(make, csm_sr):
     entry, events = make(Sem), []
     assert entry.state().state == "absent" and "srbench data fetch sem" in entry.state().next_step
@@ -156,6 +157,7 @@ def test_sem_from_the_record_that_csm_sr_links(make, csm_sr):
         entry.open()
 
 
+@pytest.mark.slow
 def test_the_release_is_recognised_by_md5(make, csm_sr, published):
     csm_sr()
     entry, events = make(Sem), []
@@ -193,6 +195,7 @@ def test_an_interrupted_fallback_goes_on_with_its_own_record(make, repository, c
     assert on_disk(entry) == TARS and not any(OLD in path for path in repository.asked())
 
 
+@pytest.mark.slow
 def test_neither_record_can_be_had(make):
     with pytest.raises(DatasetError) as caught:
         make(Sem).fetch()
@@ -257,6 +260,7 @@ def test_a_list_that_contradicts_a_pin_is_refused(make, csm_sr):
         entry.fetch()
 
 
+@pytest.mark.slow
 def test_a_list_that_contradicts_what_is_published_is_refused(make, repository, published):
     repository.new(SHORT, {**TARS, "Nanowires.tar": OTHERS["Nanowires.tar"]})
     with pytest.raises(DatasetError, match=rf"lists Nanowires.tar with md5 {md5(OTHERS['Nanowires.tar'])}"):
@@ -365,6 +369,7 @@ def test_too_small_a_disk_is_noticed_before_a_byte_is_asked_for(make, csm_sr, re
         entry.fetch()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_keeps_what_arrived(make, csm_sr, monkeypatch):
     csm_sr()
     append = PartialFile.append
@@ -408,6 +413,7 @@ def test_a_part_of_the_classes_may_be_imported_and_is_called_so(make, tmp_path, 
     assert inventory(entry)["version"] == "nffa-100-v2.0" and "missing" not in entry.state().next_step
 
 
+@pytest.mark.slow
 def test_fetch_completes_an_import(make, repository, tmp_path, published):
     """Tars of the right md5 that lie elsewhere are not downloaded once more."""
     some = {name: TARS[name] for name in ("Nanowires.tar", "Tips.tar")}
@@ -457,6 +463,7 @@ def test_the_command_for_unpacked_folders_works(make, tmp_path):
     assert [item["category"] for item in inventory(entry)["archives"]] == ["Fibres", "Tips"]
 
 
+@pytest.mark.slow
 def test_data_are_never_taken_for_what_they_are_not(make, tmp_path, published):
     theirs, unknown = folder_of(tmp_path / "theirs", TARS), folder_of(tmp_path / "unknown", OTHERS)
     with pytest.raises(DatasetError, match=r"Of no release of the 100% set.*Biological.tar.*import sem"):
@@ -503,6 +510,7 @@ def test_one_flipped_byte_anywhere_is_found_and_named(make, csm_sr, tmp_path):
     assert entry.verify().problems == {}
 
 
+@pytest.mark.slow
 def test_a_tar_that_has_gone_is_missed_until_it_is_prepared(make, csm_sr):
     csm_sr()
     entry = make(Sem)
@@ -514,6 +522,7 @@ def test_a_tar_that_has_gone_is_missed_until_it_is_prepared(make, csm_sr):
         entry.prepare()
 
 
+@pytest.mark.slow
 def test_a_damaged_inventory_hides_no_other_dataset(make, csm_sr):
     csm_sr()
     entry = make(Sem)
@@ -582,6 +591,7 @@ def test_nothing_to_prepare(make):
         make(Sem).prepare()
 
 
+@pytest.mark.slow
 def test_hashes_are_of_the_files(make, csm_sr):
     csm_sr()
     entry = make(Sem)

@@ -75,6 +75,7 @@ def test_without_a_bar_only_the_blanket_is_cut(grey):
     assert frame.pixels.flags.c_contiguous and frame.pixels.base is None
 
 
+@pytest.mark.slow
 def test_the_colour_of_the_bar_is_not_the_images(grey):
     image = nffa_archives.with_bar(grey, top=640)
     assert np.ptp(image[640:], axis=2).max() > 100
@@ -86,6 +87,7 @@ def test_the_colour_of_the_bar_is_not_the_images(grey):
     assert 9_000 < int(note.split()[0].replace(",", "")) < 12_000
 
 
+@pytest.mark.slow
 def test_a_saturated_specimen_loses_rows_and_nothing_more(grey):
     bright = grey.copy()
     bright[560:640] = 255
@@ -118,6 +120,7 @@ def test_claims_of_size_are_checked_before_decoding():
         read_frame(bytes(data))
 
 
+@pytest.mark.slow
 def test_sixteen_bit_files_too(grey):
     done, data = cv2.imencode(
         ".png", nffa_archives.with_bar(grey, top=600)[..., 1].astype(np.uint16) * 256 + 7

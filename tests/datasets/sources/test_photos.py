@@ -110,6 +110,7 @@ def test_set5_from_every_container(tmp_path, srbench_home, benchmark_files, phot
     assert not Set5().verify().problems and Set5().state().state == "ready"
 
 
+@pytest.mark.slow
 def test_equal_data_from_any_container_has_one_fingerprint(tmp_path, monkeypatch, benchmark_files):
     found = set()
     for kind, make in (("tar", tar_bytes), ("zip", zip_bytes)):
@@ -163,6 +164,7 @@ def test_bad_files_and_duplicates_are_skipped_with_their_reason(tmp_path, srbenc
     assert "cut short" in report.skipped["cut.png"] and "too small" in report.skipped["tiny.png"]
 
 
+@pytest.mark.slow
 def test_an_archive_that_tries_to_leave_its_folder(tmp_path, srbench_home, benchmark_files, photo):
     archive = tmp_path / "evil.zip"
     archive.write_bytes(zip_bytes({**benchmark_files, "../../Set5/HR/out.png": photo(70)[1]}))
@@ -171,6 +173,7 @@ def test_an_archive_that_tries_to_leave_its_folder(tmp_path, srbench_home, bench
     assert not list(tmp_path.rglob("out.png"))
 
 
+@pytest.mark.slow
 def test_a_damaged_archive_changes_nothing(tmp_path, srbench_home, benchmark_files):
     whole = tmp_path / "benchmark.tar"
     whole.write_bytes(tar_bytes(benchmark_files))
@@ -277,6 +280,7 @@ def test_one_download_serves_four_sets(served, srbench_home):
     assert served.requests["/mirror/benchmark.tar"] == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_download_goes_on(served, srbench_home):
     served.script["/mirror/benchmark.tar"] = ["truncate", 404]
     with pytest.raises(DatasetError, match=r"benchmark\.tar"):
@@ -287,6 +291,7 @@ def test_an_interrupted_download_goes_on(served, srbench_home):
     assert served.ranges[-1][1] > 0
 
 
+@pytest.mark.slow
 def test_a_wrong_md5_is_refused(file_server, srbench_home, benchmark_files):
     file_server.content["/benchmark.tar"] = tar_bytes(benchmark_files)
     with pytest.raises(DatasetError, match=r"md5 .*expected 4ace41d33c23"):
@@ -294,6 +299,7 @@ def test_a_wrong_md5_is_refused(file_server, srbench_home, benchmark_files):
     assert Set5().state().state == "absent"
 
 
+@pytest.mark.slow
 def test_a_set_with_an_archive_of_its_own_leaves_no_download(file_server, srbench_home, photo, monkeypatch):
     bodies = {
         "DIV2K_train_HR.zip": zip_bytes({"DIV2K_train_HR/0001.png": photo(1)[1]}),
@@ -328,6 +334,7 @@ def test_missing_sets_say_what_to_type_and_take_no_argument(srbench_home):
         open_dataset("set5:x4")
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_is_found_and_a_fetch_repairs_it(served, srbench_home):
     Set5(retry=QUICK).fetch()
     opened = open_dataset("set5")

@@ -202,6 +202,7 @@ def test_import_finds_files_by_name_and_takes_other_encodings(small, dataset, tm
     check(dataset, grey)
 
 
+@pytest.mark.slow
 def test_import_and_fetch_give_the_same_data(small, dataset):
     dataset.import_from(small[1])
     imported = dataset.open().fingerprint
@@ -234,6 +235,7 @@ def test_files_with_other_pixels_are_named_and_change_nothing(small, dataset, pi
     check(dataset, grey)
 
 
+@pytest.mark.slow
 def test_fetch_downloads_converts_and_cleans_up(small, dataset):
     grey, _ = small
     report = dataset.fetch()
@@ -242,6 +244,7 @@ def test_fetch_downloads_converts_and_cleans_up(small, dataset):
     assert not dataset.downloads.exists()
 
 
+@pytest.mark.slow
 def test_fetch_asks_for_nothing_when_all_is_there(small, dataset, file_server):
     dataset.fetch()
     file_server.requests.clear()
@@ -249,6 +252,7 @@ def test_fetch_asks_for_nothing_when_all_is_there(small, dataset, file_server):
     assert not file_server.requests
 
 
+@pytest.mark.slow
 def test_an_interrupted_fetch_goes_on(small, dataset, file_server):
     grey, _ = small
     paths = sorted(file_server.content)
@@ -264,6 +268,7 @@ def test_an_interrupted_fetch_goes_on(small, dataset, file_server):
     check(dataset, grey)
 
 
+@pytest.mark.slow
 def test_fetch_repairs_what_verify_found(small, dataset):
     grey, _ = small
     dataset.fetch()

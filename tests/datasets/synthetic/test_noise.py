@@ -44,6 +44,7 @@ def test_counts_follow_the_poisson_law():
     assert stats.chisquare(observed, expected).pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_two_acquisitions_share_the_signal_and_nothing_else():
     truth = (np.add.outer(np.arange(300), np.arange(300)) % 140 + 60).astype(np.uint8)
     first, second = (acquire(truth, RandomStream(5, stage)).astype(float) - truth for stage in (0, 1))

@@ -27,6 +27,7 @@ def test_samples_follow_their_distribution(sample, distribution):
     assert stats.kstest(values, distribution).pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_log_normal_has_the_median_and_gsd_asked_for():
     stream = RandomStream(5)
     logs = np.log([stream.log_normal(20, 1.5, 0.1, 4000) for _ in range(4000)])

@@ -21,6 +21,7 @@ def plane(height: int = 20, width: int = 31, seed: int = 0) -> Plane:
     return np.random.default_rng(seed).random((height, width))
 
 
+@pytest.mark.slow
 @given(error=st.floats(1e-4, 1.0), data_range=st.sampled_from([1.0, 219.0 / 255.0, 255.0]))
 def test_psnr_of_a_constant_error_is_its_logarithm(error: float, data_range: float) -> None:
     hr = plane()

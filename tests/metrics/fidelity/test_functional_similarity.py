@@ -81,6 +81,7 @@ def mean_similarity(x: Plane, y: Plane, luminance: bool) -> float:
     return float(wanted[5:-5, 5:-5].mean())
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     height=st.integers(11, 60), width=st.integers(11, 60), noise=st.floats(0.01, 0.5), seed=st.integers(0, 99)

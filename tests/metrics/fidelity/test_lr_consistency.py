@@ -77,6 +77,7 @@ def test_the_truth_is_one_whatever_the_luma_of_the_protocol(scene: Any) -> None:
     assert values[1] == pytest.approx(values[0], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_copied_noise_is_far_below_one_and_a_contradiction_above(scene: Any) -> None:
     hr = scene.truth
     lr = recording(degrade.get("sem_pixel:dose=150"), hr, 4)
@@ -98,6 +99,7 @@ def test_at_magnification_one_the_noisy_image_itself_has_chi_square_zero(scene: 
     assert all(math.isnan(measure(registry.get("lr_psnr"), one)[0]) for one in (copied, perfect))
 
 
+@pytest.mark.slow
 def test_a_result_cannot_buy_forgiveness_by_being_bright(scene: Any) -> None:
     """Counting noise grows with the grey level: at the result, too bright would weigh less than too dark."""
     hr = np.clip(scene.truth + 0.1, 0.15, 0.7)

@@ -22,6 +22,7 @@ def edges_of(image: Floats, sigma: float = SIGMA) -> tuple[NDArray[np.bool_], fl
     return canny(image, lower, upper, sigma), lower, upper
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(angle=st.floats(0, 2 * math.pi), offset=st.floats(-8, 8), sigma=st.sampled_from([1.0, SIGMA, 1.5]))
 def test_a_straight_edge_is_a_line_of_pixels_on_it(angle: float, offset: float, sigma: float) -> None:
@@ -54,6 +55,7 @@ def test_gradient_of_a_ramp_is_its_slope(slope: float) -> None:
     np.testing.assert_allclose(result.y[8:-8, 8:-8], 2 * slope, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_thresholds_are_a_quantile_of_the_reference_and_half_of_it() -> None:
     result = gradient(data.camera()[100:357, 60:301] / 255.0)
     lower, upper = thresholds(result)

@@ -48,6 +48,7 @@ def test_blur_lights_up_neither(constructed: Any) -> None:
     assert float(omission_map(sr, hr, SCALE).mean()) < 0.2
 
 
+@pytest.mark.slow
 def test_the_truth_is_dark_and_texture_bright_everywhere(constructed: Any) -> None:
     hr = constructed.images["truth"]
     assert float(hallucination_map(hr, hr, SCALE).max()) < 0.01
@@ -63,12 +64,14 @@ def test_interpolation_omits_and_invents_little(constructed: Any) -> None:
     assert float(omission_map(sr, hr, SCALE).mean()) > 0.5
 
 
+@pytest.mark.slow
 def test_contrast_and_brightness_play_no_part(constructed: Any) -> None:
     hr = constructed.images["truth"]
     y = np.linspace(0.0, 0.2, hr.shape[0])[:, None]
     assert float(hallucination_map(0.5 * hr + 0.1 + y, hr, SCALE).max()) < 0.02
 
 
+@pytest.mark.slow
 def test_inverted_detail_is_invented(constructed: Any) -> None:
     hr = constructed.images["truth"]
     found = hallucination_map(1.0 - hr, hr, SCALE)
@@ -86,6 +89,7 @@ def test_any_size_and_scale(shape: tuple[int, int], scale: int) -> None:
     np.testing.assert_allclose(single, result, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_white_noise_against_white_noise_has_about_unit_power() -> None:
     sr, hr = 0.1 * np.random.default_rng(0).normal(size=(2, 200, 200))
     assert hallucination_map(sr, hr, 4).mean() == pytest.approx(1.0, abs=0.1)

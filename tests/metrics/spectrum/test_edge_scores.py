@@ -30,6 +30,7 @@ def random_edges(height: int, width: int, share: float, seed: int) -> Edges:
     return np.random.default_rng(seed).random((height, width)) < share
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     height=st.integers(1, 25),
@@ -101,6 +102,7 @@ def moved(sr: NDArray[np.float64], hr: NDArray[np.float64]) -> Displacement:
     return displacement(of_sr, of_hr, canny(hr, lower, upper), lower)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(shift=st.floats(-2.5, 2.5), angle=st.floats(0, 2 * math.pi))
 def test_a_straight_edge_is_displaced_by_its_shift(shift: float, angle: float) -> None:

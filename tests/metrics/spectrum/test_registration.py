@@ -60,6 +60,7 @@ def test_smooth_images_are_not_held_back_by_the_window() -> None:
     assert y == pytest.approx(1.3, abs=0.02) and x == pytest.approx(-1.3, abs=0.02)
 
 
+@pytest.mark.slow
 def test_identical_images_are_not_shifted_and_order_gives_the_sign() -> None:
     image = texture(81, 64)
     assert registration_shift(image, image) == (0.0, 0.0)
@@ -78,6 +79,7 @@ def test_other_errors_are_not_taken_for_shifts(constructed: Any, name: str) -> N
     assert abs(y) < 0.15 and abs(x) < 0.15
 
 
+@pytest.mark.slow
 def test_noise_beyond_the_highest_frequency_plays_no_part() -> None:
     image = texture(seed=1)
     white = np.random.default_rng(5).normal(size=image.shape)

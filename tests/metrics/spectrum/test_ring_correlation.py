@@ -57,6 +57,7 @@ def test_gain_and_offset_change_nothing_and_inversion_the_sign() -> None:
     np.testing.assert_allclose(ring_correlation(sums(-a, b))[1:], -correlation[1:], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_independent_noise_correlates_by_chance_only() -> None:
     results = [sums(noise(seed), noise(seed + 1000)) for seed in range(100)]
     correlation = np.array([ring_correlation(result)[1:] for result in results])
@@ -95,6 +96,7 @@ def test_an_empty_image_agrees_on_nothing() -> None:
     assert np.abs(correlation[1:]).max() == 0.0
 
 
+@pytest.mark.slow
 @given(cut=st.floats(0.03, 0.47), threshold=st.floats(0.1, 0.9))
 def test_cut_off_lies_between_the_rings(cut: float, threshold: float) -> None:
     """A straight line from 1 at frequency 0 through the threshold at the cut is met exactly."""

@@ -84,6 +84,7 @@ def test_brightness_leaves_no_trace() -> None:
     assert np.abs(windowed_spectrum(np.full((40, 56), 0.3))).max() == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (50, 120)])
 def test_noise_power_is_variance_times_window_energy(height: int, width: int) -> None:
     layout = ring_layout(height, width)

@@ -58,6 +58,7 @@ def test_a_second_acquisition_is_what_the_result_is_held_to(constructed: Any) ->
     assert value("frc_09", leaking) < 0.5
 
 
+@pytest.mark.slow
 def test_two_recordings_tell_nearly_what_the_truth_tells(constructed: Any) -> None:
     for name in ("blur", "swapped", "dilated"):
         seen, known = noisy(constructed, name, second=True, dose=3000.0), constructed.case(name)
@@ -90,6 +91,7 @@ def test_resolution_is_the_period_at_the_cut_off(constructed: Any) -> None:
         value("frc_resolution", constructed.case("dilated"))
 
 
+@pytest.mark.slow
 def test_at_magnification_one_the_cut_off_is_given_and_the_band_is_empty(constructed: Any) -> None:
     case = replace(constructed.case("blur"), scale=1, lr=constructed.images["truth"], cache={})
     assert 0.0 < value("frc_cutoff", case) <= 1.0

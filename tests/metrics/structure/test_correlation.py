@@ -68,6 +68,7 @@ def test_random_dots_are_independent() -> None:
     assert found[1:] == pytest.approx(np.full(32, found[0] ** 2), abs=0.002)
 
 
+@pytest.mark.slow
 def test_boolean_discs_follow_the_covariance_of_their_union() -> None:
     """Poisson discs: the pore phase has S2(r) = exp(-lambda |union of two discs at distance r|)."""
     generator, size, radius, density = np.random.default_rng(4), 700, 8.0, 0.002

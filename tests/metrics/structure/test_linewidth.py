@@ -49,6 +49,7 @@ def test_width_and_every_edge_of_a_drawn_grating(bright: bool) -> None:
         assert np.abs(found.right - right[number]).max() < 0.1
 
 
+@pytest.mark.slow
 def test_width_under_noise() -> None:
     left, right, image, lines = grating()
     noisy = image + np.random.default_rng(1).normal(0, 0.08, image.shape)
@@ -123,6 +124,7 @@ def test_an_edge_missing_in_many_rows_is_not_measured() -> None:
     assert measure_line(many, line) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bright_edges", [False, True])
 def test_a_grating_is_found(bright_edges: bool) -> None:
     _, _, image, lines = grating()

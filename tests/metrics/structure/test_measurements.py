@@ -52,12 +52,14 @@ def test_one_pixel_of_dilation_is_two_of_diameter(particle_field: list, particle
     assert m.diameter_bias_hr(make_case(grown, hr, truth=particle_truth)) == pytest.approx(0.0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_mild_blur_changes_little(particle_field: list, particle_truth: dict) -> None:
     hr = draw_discs(particle_field, 512)
     case = make_case(gaussian_filter(hr, 1.2), hr, truth=particle_truth)
     assert abs(m.diameter_bias(case)) < 0.25
 
 
+@pytest.mark.slow
 def test_noise_is_no_bias(particle_field: list, particle_truth: dict) -> None:
     hr = draw_discs(particle_field, 512)
     scan = np.random.default_rng(0).poisson(60 * hr) / 60
@@ -74,6 +76,7 @@ def test_without_truth_a_second_acquisition_gives_the_error_on_hr(particle_field
     assert m.diameter_bias(alone) == pytest.approx(m.diameter_bias(both), abs=0.1)
 
 
+@pytest.mark.slow
 def test_touching_border_and_small_particles_do_not_count() -> None:
     good = [(60 + 50.3 * j, 60 + 50.7 * k, 10.3) for j in range(3) for k in range(4)]
     pair_of_two = [(220, 60, 10.0), (220, 79, 10.0)]
@@ -90,6 +93,7 @@ def test_touching_border_and_small_particles_do_not_count() -> None:
         assert m.diameter_bias(make_case(grown, image, truth=truth)) == pytest.approx(2.0, abs=0.15)
 
 
+@pytest.mark.slow
 def test_particles_that_only_hr_resolves_are_left_out_of_both(
     particle_field: list, particle_truth: dict
 ) -> None:
@@ -99,6 +103,7 @@ def test_particles_that_only_hr_resolves_are_left_out_of_both(
     )
 
 
+@pytest.mark.slow
 def test_a_result_without_particles_is_lost_and_hr_still_measured(
     particle_field: list, particle_truth: dict
 ) -> None:
@@ -110,6 +115,7 @@ def test_a_result_without_particles_is_lost_and_hr_still_measured(
     assert reason(m.diameter_w1, case).startswith(LOST)
 
 
+@pytest.mark.slow
 def test_reasons_why_nothing_can_be_measured(particle_field: list) -> None:
     hr = draw_discs(particle_field, 512)
     assert "'fibres'" in reason(m.diameter_bias, make_case(hr, hr, category="fibres"))
@@ -151,6 +157,7 @@ def grating(sigma: float = 1.0) -> tuple[np.ndarray, dict[str, Any], np.ndarray,
     return draw_lines(left, right, 320), truth, left, right
 
 
+@pytest.mark.slow
 def test_lines_against_geometry() -> None:
     hr, truth, left, right = grating()
     wider = draw_lines(left - 0.6, right + 0.6, 320)
@@ -175,6 +182,7 @@ def test_lines_against_hr(across: bool) -> None:
     assert abs(m.ler_bias_hr(make_case(wider, hr, second=second))) < 0.1
 
 
+@pytest.mark.slow
 def test_denoising_lowers_the_measured_roughness() -> None:
     hr, truth, _, _ = grating()
     smooth = gaussian_filter(hr, (4.0, 0.5))
@@ -185,12 +193,14 @@ def test_denoising_lowers_the_measured_roughness() -> None:
         assert abs(m.cd_bias(case)) < 0.1  # CD does not see it
 
 
+@pytest.mark.slow
 def test_added_noise_does_not_raise_the_measured_roughness_much() -> None:
     hr, truth, _, _ = grating()
     scan = hr + np.random.default_rng(2).normal(0, 0.08, hr.shape)
     assert m.ler_bias(make_case(scan, hr, truth=truth)) == pytest.approx(0.0, abs=0.2)
 
 
+@pytest.mark.slow
 def test_lines_that_vanished_are_lost() -> None:
     hr, truth, _, _ = grating()
     case = make_case(np.full_like(hr, 0.5), hr, truth=truth)
@@ -232,6 +242,7 @@ def test_fingers_are_measured_where_nothing_crosses_them() -> None:
 # Pores
 
 
+@pytest.mark.slow
 def test_pore_fraction() -> None:
     pores = place_discs(2, np.random.default_rng(2).uniform(8, 22, 50), 448)
     area = sum(math.pi * r * r for _, _, r in pores) / 448**2

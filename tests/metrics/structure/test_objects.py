@@ -30,6 +30,7 @@ def blobs(seed: int, threshold: float = 0.1, size: int = 90) -> np.ndarray:
     return gaussian_filter(np.random.default_rng(seed).normal(size=(size, size)), 2.0) > threshold
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_objects_are_those_of_opencv(seed: int) -> None:
     mask = blobs(seed)

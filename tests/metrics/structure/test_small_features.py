@@ -102,6 +102,7 @@ def test_the_image_itself_and_a_noisy_scan_invent_nothing(kind: str) -> None:
     assert len(invented(contrast_maps(noisy(image)), reference, seen)) <= max(1, 0.15 * len(seen))
 
 
+@pytest.mark.slow
 def test_blobs_and_holes_added_by_hand() -> None:
     small = [(40 + 30 * k, 60, 1.5 + 0.3 * k) for k in range(5)]
     fakes = [(50 + 40 * k, 150, 2.2) for k in range(4)]

@@ -78,6 +78,7 @@ def test_exchanged_particles_are_seen_by_matching_only(hr: np.ndarray, exchanged
     assert structure.mask_dice(case) > 0.93
 
 
+@pytest.mark.slow
 def test_dilation_is_seen_by_masks_not_by_matching(hr: np.ndarray, particle_field: list) -> None:
     grown = draw_discs([(y, x, r + 1) for y, x, r in particle_field], 512) + texture(512, 0)
     case = make_case(grown, hr)
@@ -132,6 +133,7 @@ def test_holes_are_counted() -> None:
     assert structure.b1_error(case) == pytest.approx(4 / 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("category", "truth", "bright"),
     [
@@ -237,6 +239,7 @@ def test_one_segmentation_serves_all(hr: np.ndarray, monkeypatch: pytest.MonkeyP
     assert len(calls) == 1
 
 
+@pytest.mark.slow
 def test_shifted_structure_is_seen_by_dice_only(hr: np.ndarray) -> None:
     case = make_case(np.roll(hr, (2, 2), (0, 1)), hr)
     assert structure.mask_dice(case) < 0.95
