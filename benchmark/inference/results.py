@@ -54,10 +54,15 @@ class ResultRecord:
         # A dataset may be called after a folder whose name is no text.
         return [line.encode("utf-8", "backslashreplace").decode("utf-8") for line in lines]
 
-    def differs_in(self, lines: list[str]) -> list[str]:
-        """Names of the values that the lines of another record do not have; the version may differ."""
-        names = (line.partition("=")[0] for line in self.lines[1:-1] if line not in lines)
-        return [name.removesuffix("_sha256").replace("_", " ") for name in names]
+    def conflict(self, target: Path) -> str:
+        """Why the file that is there is not the result that would be written; empty where it is."""
+        lines = read_record(target)
+        if not lines:
+            return f"{target} is there and is no result of srbench; --force replaces it"
+        names = [line.partition("=")[0] for line in self.lines[1:-1] if line not in lines]
+        if not names:
+            return ""
+        return f"{target} is there from another {', '.join(names)}; --force replaces it"
 
 
 def read_record(path: Path) -> list[str]:
