@@ -212,7 +212,8 @@ class MicrographSet(ABC):
         lines = [f"{kind}: {count_of(count, 'image')}" for kind, count in counts.most_common()]
         lines += self.reading.remarks()
         if self.card.kind in ("real", "user"):
-            lines += pixel_size_remarks((image.pixel_size_nm, image.pixel_size_source) for image in self.images)
+            sizes = ((image.pixel_size_nm, image.pixel_size_source) for image in self.images)
+            lines += pixel_size_remarks(sizes)
         return lines + ([_skips(self.skipped)] if self.skipped else [])
 
     def __len__(self) -> int:

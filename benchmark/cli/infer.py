@@ -72,6 +72,8 @@ def infer(
         raise click.UsageError("Name the images: files, or folders of files.")
     with progress_reporter() as progress:
         outcome = run_inference(model, images, out=out, tell=progress, on_progress=progress, **options)
+    for remark in outcome.remarks:
+        note(remark)
     for file, reason in outcome.skipped.items():
         note(f"skipped {reason}" if reason.startswith(str(file)) else f"skipped {file}: {reason}")
     there = f"{len(outcome.existing)} already there (--force does them again), " if outcome.existing else ""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from srbench.datasets.base import count_of
-from srbench.datasets.images.decode import SUFFIXES, ValueRange, read_raw
+from srbench.datasets.images.databar import without_databar
+from srbench.datasets.images.decode import SUFFIXES, BadImage, ValueRange, read_raw
 from srbench.datasets.images.depth import Depth, common_depth
 from srbench.datasets.images.walk import image_files
 from srbench.datasets.sources.folder import pair_masks
@@ -42,7 +42,7 @@ class Inputs:
             paths: files and folders; a file that is given twice is read once.
             out: where results go; no input where it lies in a folder of images.
         """
-        files: dict[str, InputFile] = {}
+        files: dict[Path, InputFile] = {}
         left_out: Counter[str] = Counter()
         for path in paths:
             if path.is_dir():
@@ -50,12 +50,14 @@ class Inputs:
             else:
                 listed = [InputFile(path, PurePosixPath(path.name), path.parent)]
             for file in listed:
-                files.setdefault(os.path.abspath(file.path), file)
+                files.setdefault(file.path.absolute(), file)
         return cls(tuple(files.values()), left_out)
 
     def remarks(self) -> list[str]:
         """One line for each kind of file that was left out."""
-        return [f"left out, {kind}: {count_of(count, 'file')}" for kind, count in self.left_out.items() if count]
+        return [
+            f"left out, {kind}: {count_of(count, 'file')}" for kind, count in self.left_out.items() if count
+        ]
 
 
 def _of_folder(root: Path, out: Path, left_out: Counter[str]) -> list[InputFile]:
@@ -96,13 +98,13 @@ class FolderDepths:
         self._bits = bits
         self._on_progress = on_progress
         self._depths: dict[Path, Depth] = {}
-        self._unusable: dict[Path, SrbenchError] = {}
+        self._unusable: dict[Path, BadImage] = {}
 
     def of(self, file: InputFile) -> Depth:
         """The depth of a file's folder.
 
         Raises:
-            BadImage: the file, or its values, cannot be read.
+            BadImage: the file cannot be read.
         """
         if file.folder not in self._depths:
             self._depths[file.folder] = self._of_folder(file.folder)
@@ -115,12 +117,10 @@ class FolderDepths:
         ranges: list[ValueRange] = []
         for number, file in enumerate(files, 1):
             try:
-                values = [raw.range for raw in read_raw(file.path, pages="all", min_side=1)]
-                common_depth(values, self._bits)
-            except SrbenchError as error:
+                # Without databars: their text may be whiter than the detector's white.
+                ranges += [without_databar(raw).range for raw in read_raw(file.path, pages="all", min_side=1)]
+            except BadImage as error:
                 self._unusable[file.path] = error
-            else:
-                ranges += values
             self._on_progress(ProgressEvent("bit depth", number, len(files), "images"))
         return common_depth(ranges, self._bits)
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srbench.datasets.base import ReadingOptions
 from srbench.datasets.images.write import ImageFormat
+from srbench.inference.inputs import FolderDepths, InputFile, Inputs, refuse_equal_names
 from srbench.inference.micrographs import DatabarChoice, FileEnlarger
 from srbench.inference.results import ResultRecord, result_name
 from srbench.utils.errors import SrbenchError
@@ -151,7 +153,7 @@ def infer(
         bits: significant bits of files that store more than 8; by their tags and values when None.
         pixel_size_nm: side of a pixel of the files; what they say when None.
         force: do again what is there already.
-        tell: called with which weights are used and, at the end, with the remarks.
+        tell: called with which weights are used.
         on_progress: called after each page.
 
     Raises:
@@ -160,10 +162,9 @@ def infer(
             have one result.
     """
     from srbench.inference.device import pick_device
-    from srbench.inference.inputs import FolderDepths, Inputs, refuse_equal_names
     from srbench.inference.tiling import Tiler
 
-    reading = ReadingOptions(bits, pixel_size_nm)
+    ReadingOptions(bits, pixel_size_nm)  # refuses what no file can have
     folder, given = Path(out), Path(weights) if weights is not None else None
     paths = [images] if isinstance(images, str | os.PathLike) else images
     loaded = load_model(
@@ -209,8 +210,6 @@ def infer(
     if pending:
         on_progress(ProgressEvent("infer", len(pending), len(pending), "images"))
     remarks = (*enlarger.remarks(), *inputs.remarks())
-    for remark in remarks:
-        tell(remark)
     return FilesOutcome(tuple(written), tuple(existing), skipped, remarks)
 
 
