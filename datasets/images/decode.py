@@ -371,7 +371,7 @@ def _bmp(data: bytes) -> Any:
             f"BMP with bit fields ({bits} bits, compression {compression}) is not read; save it as PNG"
         )
     try:
-        image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
+        image: Any = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
         decoder, _, start, arguments = image.tile[0]
     except Exception as error:  # Pillow raises whatever its parsers stumble over
         raise BadImage(f"the file is damaged or cut short: BMP, {error}") from error

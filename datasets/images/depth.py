@@ -81,8 +81,7 @@ class Depth:
         values, notes = self._levels(raw)
         pixels = self._full_scale(values, raw)
         if pixels.ndim == 2:
-            rgb: Pixels = np.repeat(pixels[..., None], 3, axis=2)
-            return rgb, (*notes, "grey, as three equal channels")
+            return np.dstack([pixels] * 3), (*notes, "grey, as three equal channels")
         return pixels, notes
 
     def stored(self, image: NDArray[np.floating], like: RawImage) -> AnyArray:
@@ -149,10 +148,10 @@ class Depth:
         if white == full:
             pixels: Pixels = values.astype(np.uint8 if narrow else np.uint16, copy=False)
             return full - pixels if raw.inverted else pixels
-        table = np.floor(np.minimum(np.arange(65536), white) * (full / white) + 0.5)
-        table = full - table if raw.inverted else table
-        scaled: Pixels = table.astype(np.uint8 if narrow else np.uint16)[values]
-        return scaled
+        levels = np.multiply(values, full / white, dtype=np.float64)
+        levels += 0.5
+        scaled: Pixels = levels.astype(np.uint8 if narrow else np.uint16)
+        return full - scaled if raw.inverted else scaled
 
 
 def common_depth(images: Iterable[RawImage | ValueRange], bits: int | None = None) -> Depth:

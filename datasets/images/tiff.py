@@ -200,6 +200,9 @@ def read_tiff(stream: IO[bytes], *, pages: Pages, max_pixels: int, min_side: int
         for number, directory in enumerate(chosen):
             page = _page(tiff, directory, max_pixels)
             array, notes = _pixels(page, _samples(page))
+            orientation = int(page.tags.valueof(274, 1))
+            if orientation > 1:
+                notes = (f"orientation tag ignored: {orientation}", *notes)
             if 8 < page.bitspersample < 16:
                 declared = page.bitspersample
             images.append(
@@ -207,7 +210,7 @@ def read_tiff(stream: IO[bytes], *, pages: Pages, max_pixels: int, min_side: int
                     array,
                     inverted=page.photometric == 0 and 262 in page.tags,
                     declared_bits=declared if array.dtype.itemsize > 1 else None,
-                    notes=(*several, *skipped, *_orientation(page), *notes),
+                    notes=(*several, *skipped, *notes),
                     page=number,
                     pages=count,
                 )
@@ -298,15 +301,19 @@ def _samples(page: TiffPage) -> AnyArray:
         raise BadImage(f"the file is damaged: a {what} of {columns}x{rows} px")
     across, down = -(-width // columns), -(-height // rows)
     count = planes * across * down
-    if min(len(page.dataoffsets), len(page.databytecounts)) < count:
-        raise BadImage(f"the file is damaged: it lists {len(page.dataoffsets)} of {count} {what}s")
+    offsets, lengths = page.dataoffsets, page.databytecounts
+    if min(len(offsets), len(lengths)) < count:
+        raise BadImage(f"the file is damaged: it lists {len(offsets)} of {count} {what}s")
+    if page.is_contiguous and planes == page.predictor == page.fillorder == 1:
+        # Instruments write a strip for each row: plain ones without gaps are read as one.
+        offsets, lengths, rows, down, count = offsets[:1], (sum(lengths),), height, 1, 1
     stream = page.parent.filehandle
     decode = _strip_decoder(page, rows, columns, samples)
     result = np.empty((planes, height, width, samples), np.dtype(page.dtype).newbyteorder("="))
     for index in range(count):
         plane, place = divmod(index, across * down)
         top, left = place // across * rows, place % across * columns
-        offset, length = int(page.dataoffsets[index]), int(page.databytecounts[index])
+        offset, length = int(offsets[index]), int(lengths[index])
         here = f"{what} {index + 1} of {count} ({name})"
         if not length or not offset:
             raise BadImage(f"{here} is missing: the file was not written to its end; export it again")
@@ -464,8 +471,3 @@ def _declared_bits(tiff: TiffFile) -> int | None:
     highest = int(np.max(tags.valueof(281, 0)))
     # Some writers put the image's largest value there, which declares nothing.
     return highest.bit_length() if highest in (1023, 4095, 16383, 65535) else None
-
-
-def _orientation(page: TiffPage) -> tuple[str, ...]:
-    orientation = page.tags.valueof(274, 1)
-    return () if orientation in (0, 1) else (f"orientation tag ignored: {int(orientation)}",)

@@ -68,7 +68,11 @@ def test_black_and_white_are_the_ends_of_the_scale(bits):
 
 
 def test_one_depth_for_all_deep_files_and_8_bits_are_left_alone():
-    dark, bright, small = RawImage(ramp(600, np.uint16)), RawImage(ramp(3000, np.uint16)), RawImage(ramp(9, np.uint8))
+    dark, bright, small = (
+        RawImage(ramp(600, np.uint16)),
+        RawImage(ramp(3000, np.uint16)),
+        RawImage(ramp(9, np.uint8)),
+    )
     depth = common_depth([dark, small, bright.range])
     assert depth.bits == 12
     assert depth.grey(dark)[0].max() == round(600 * 65535 / 4095)
@@ -110,7 +114,12 @@ def test_multiples_throughout_have_8_significant_bits(step):
 
 @pytest.mark.parametrize(
     ("low", "high", "dtype", "bits"),
-    [(-100, 100, np.int16, 8), (-2048, 2047, np.int16, 12), (-3, 3000, np.int16, 14), (-20000, 9, np.int32, 16)],
+    [
+        (-100, 100, np.int16, 8),
+        (-2048, 2047, np.int16, 12),
+        (-3, 3000, np.int16, 14),
+        (-20000, 9, np.int32, 16),
+    ],
 )
 def test_negative_values_are_offset_by_half_of_the_range(low, high, dtype, bits):
     raw = RawImage(np.linspace(low, high, 4096).reshape(64, 64).astype(dtype))
@@ -128,7 +137,9 @@ def test_signed_bytes_are_offset_too():
     assert np.array_equal(common_depth([raw]).grey(raw)[0].ravel(), np.arange(256))
 
 
-@pytest.mark.parametrize(("top", "white"), [(0.7, 1), (1, 1), (3, 255), (255, 255), (256, 65535), (65535, 65535)])
+@pytest.mark.parametrize(
+    ("top", "white"), [(0.7, 1), (1, 1), (3, 255), (255, 255), (256, 65535), (65535, 65535)]
+)
 def test_fractions_have_the_first_white_that_holds_them(top, white):
     raw = RawImage((np.linspace(0, 1, 4096) * top).reshape(64, 64).astype(np.float32))
     depth = common_depth([raw])
@@ -156,7 +167,7 @@ def test_what_are_no_grey_levels_has_no_say_and_is_refused(value):
     bad = RawImage(np.array([[0.0, value]], np.float32))
     good = RawImage(ramp(4000, np.uint16))
     assert common_depth([bad, good]) == common_depth([good])
-    with pytest.raises(BadImage, match="not numbers|no grey levels"):
+    with pytest.raises(BadImage, match=r"not numbers|no grey levels"):
         common_depth([bad]).grey(bad)
 
 

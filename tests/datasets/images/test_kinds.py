@@ -19,7 +19,9 @@ def png(samples, bits, colour_type, *extra):
     """A PNG of ``(H, W)`` or ``(H, W, C)`` samples of ``bits`` each."""
     height, width = samples.shape[:2]
     rows = samples.reshape(height, -1)
-    packed = np.packbits(((rows[..., None].astype(int) >> np.arange(bits - 1, -1, -1)) & 1).reshape(height, -1), axis=1)
+    packed = np.packbits(
+        ((rows[..., None].astype(int) >> np.arange(bits - 1, -1, -1)) & 1).reshape(height, -1), axis=1
+    )
     body = b"".join(b"\0" + row.tobytes() for row in packed)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0))
     return b"".join(
@@ -113,7 +115,9 @@ def test_a_bmp_whose_rows_end_behind_the_file_is_refused(picture):
 def test_jpeg_as_pillow_reads_it(picture, mode, progressive, subsampling):
     colour = np.dstack([picture(seed, 67, 85) for seed in range(3)])
     stream = io.BytesIO()
-    Image.fromarray(colour).convert(mode).save(stream, "JPEG", subsampling=subsampling, progressive=progressive)
+    Image.fromarray(colour).convert(mode).save(
+        stream, "JPEG", subsampling=subsampling, progressive=progressive
+    )
     if mode == "CMYK" and subsampling != "4:4:4":
         with pytest.raises(BadImage, match="unusual chroma subsampling"):
             decode_bytes(stream.getvalue())
@@ -133,6 +137,18 @@ def test_a_jpeg_with_an_end_too_early_is_refused(picture, capfd, progressive, sh
         with pytest.raises(BadImage, match="damaged or cut short"):
             decode_bytes(data[: int(len(data) * share)] + ending)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_progressive_jpeg_that_ends_between_two_scans_is_refused(picture, mode):
+    stream = io.BytesIO()
+    Image.fromarray(picture(3, 96, 96)).convert(mode).save(stream, "JPEG", progressive=True)
+    data = stream.getvalue()
+    scans = [at for at in range(len(data) - 1) if data[at : at + 2] == b"\xff\xda"]
+    assert len(scans) > 4 and decode_bytes(data).pixels.shape == (96, 96)
+    for start in scans[1:]:
+        with pytest.raises(BadImage, match="damaged"):
+            decode_bytes(data[:start] + b"\xff\xd9")
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint16", "float32"])
