@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from srbench.utils.errors import SrbenchError
 
 if TYPE_CHECKING:
+    from srbench.statistics.lengths import Lengths
     from srbench.statistics.paired_tests import Direction
 
 MISSING = "–"
@@ -189,11 +190,12 @@ class Family:
     measures: tuple[Measure, ...]
 
 
-def measures(ids: Iterable[str], family: str = "") -> list[Measure]:
+def measures(ids: Iterable[str], family: str = "", lengths: Lengths | None = None) -> list[Measure]:
     """The measures stored under these ids in the registry's order, unknown ones at the end.
 
-    ``family`` puts all of them under one heading, whatever the registry says. Points of curves are left out:
-    sixteen columns would say less than one plot.
+    ``family`` puts all of them under one heading, whatever the registry says. ``lengths`` says in which unit
+    those are shown that are stored in pixels. Points of curves are left out: sixteen columns would say less
+    than one plot.
     """
     from srbench.metrics import registry
 
@@ -206,9 +208,8 @@ def measures(ids: Iterable[str], family: str = "") -> list[Measure]:
             continue
         if metric.family != "curve":
             heading = family or metric.family
-            shown.append(
-                Measure(name, metric.title, metric.direction, metric.unit, metric.explanation, heading)
-            )
+            unit = lengths.unit_of(metric.unit) if lengths else metric.unit
+            shown.append(Measure(name, metric.title, metric.direction, unit, metric.explanation, heading))
     return shown
 
 
