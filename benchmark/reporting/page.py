@@ -25,7 +25,7 @@ from srbench.reporting.measurements import TrustTable, trust
 from srbench.reporting.notes import Field, Gap, RunRecord, conditions, gaps_of, record, warnings_of
 from srbench.reporting.plots import Plot, cost_plots, families_shown, forest_plots
 from srbench.reporting.rows import SECTIONS
-from srbench.reporting.text import Family, families, is_number, number, quantity, rank
+from srbench.reporting.text import Family, families, is_number, length, number, quantity, rank
 from srbench.statistics.lengths import Quantity
 from srbench.store import ScoreStore
 
@@ -62,7 +62,7 @@ def section(
     store: ScoreStore, board: Leaderboard, tolerances: Mapping[str, Quantity] | None = None
 ) -> Section:
     """Gather what the page says about one block; ``tolerances`` are those that the user chose."""
-    shown, notes = panels(store, board.block, board.rows)
+    shown, notes = panels(store, board.block, board.rows, board.lengths.sizes)
     curves = curve_sets(board)
     judged = trust(board, tolerances)
     absent = [record(f"{m.key.model} ({m.key.variant}), {m.status}", m) for m in board.block.absent]
@@ -120,6 +120,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         is_number=is_number,
+        nm=length,
         number=number,
         signed=lambda value, decimals: number(value, decimals, signed=True),
         quantity=quantity,

@@ -55,6 +55,14 @@ def quantity(value: float | None, *, prefixed: bool = True, digits: int = 3) -> 
     return _significant(rounded, digits)
 
 
+def length(nm: float) -> str:
+    """A length with up to four significant digits, in nm, µm or mm."""
+    for factor, unit in ((1e6, "mm"), (1e3, "µm")):
+        if nm >= factor:
+            return f"{nm / factor:.4g} {unit}"
+    return f"{nm:.4g} nm"
+
+
 def decimals_for(half_widths: Iterable[float]) -> int:
     """Decimals that show two significant digits of a typical interval's half-width, 0 to 4.
 
