@@ -208,9 +208,10 @@ def conditions(board: Leaderboard) -> list[Field]:
     shared = [(words, str(key[name])) for name, words in _KEY_WORDS.items() if name != "protocol"]
     if board.lengths_in_words:
         shared.append(("Lengths", board.lengths_in_words))
-    # What was done to the pixels, and where the pixel sizes come from: one line a kind.
-    remarks = [remark for manifest in block.complete for remark in manifest.data.get("remarks", ())]
-    shared += [("Images", str(remark)) for remark in dict.fromkeys(remarks)]
+    # Which images, what was done to their pixels, and where the pixel sizes come from: one line a kind.
+    for manifest in block.complete:
+        lines = (manifest.data.get("selection"), *manifest.data.get("remarks", ()))
+        shared += [("Images", str(line)) for line in lines if line and ("Images", str(line)) not in shared]
     protocol: dict[str, Any] = {"id": block.key.protocol}
     for manifest in (*block.complete, *block.absent):
         protocol.update({name: value for name, value in manifest.protocol.items() if name != "id"})

@@ -120,7 +120,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         is_number=is_number,
-        nm=length,
+        nm=lambda value: length(value).replace(" ", "\N{NO-BREAK SPACE}"),
         number=number,
         signed=lambda value, decimals: number(value, decimals, signed=True),
         quantity=quantity,

@@ -11,12 +11,12 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from srbench.checks.base import reasons_unranked
+from srbench.datasets.registry import full_name
 from srbench.statistics.bootstrap import SAMPLES, SEED, Interval, interval
 from srbench.statistics.leaderboard import direction_of
 from srbench.statistics.lengths import Lengths, in_nanometres, nm_per_px, unit_of
@@ -446,15 +446,8 @@ def _matches(field: str, stored: str, value: str) -> bool:
     if field == "data":
         return stored.startswith(value)
     if field == "dataset":
-        return stored == value or _folder(stored) == _folder(value)
+        return full_name(stored) == full_name(value)
     return stored == value or stored.split("@")[0] == value or re.sub(r"-[0-9a-f]{8}$", "", stored) == value
-
-
-def _folder(dataset: str) -> str | Path:
-    """The folder that a name of a dataset means; the name itself where it means none."""
-    path = dataset.removeprefix("folder:")
-    is_folder = path != dataset or os.sep in path or path in (".", "..") or Path(path).is_dir()
-    return Path(path).expanduser().resolve() if is_folder else dataset
 
 
 def _named(within: Sequence[Manifest], everything: Sequence[Manifest], name: str) -> list[Manifest]:
