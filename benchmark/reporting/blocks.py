@@ -39,13 +39,11 @@ class Block:
     newest_data: str = ""
 
     @property
-    def title(self) -> str:
-        """The conditions in words, and whether there are newer data."""
-        key = self.key
-        state = ""
-        if self.newest_data:
-            state = ", newest data" if key.data == self.newest_data else ", outdated data"
-        return f"{key.dataset}, {key.split} split, ×{key.scale}, {key.degradation}{state}"
+    def state(self) -> str:
+        """What stands behind its title: whether the dataset was scored later in another state."""
+        if not self.newest_data:
+            return ""
+        return ", newest data" if self.key.data == self.newest_data else ", outdated data"
 
     @property
     def slug(self) -> str:

@@ -89,6 +89,7 @@ def csv_table(board: Leaderboard) -> str:
 def markdown_table(board: Leaderboard, trust: TrustTable) -> str:
     """The verdicts, then a table of the metrics seen first and one for each family of the others."""
     key = board.block.key
+    title = f"{key.dataset}, {key.split}, x{key.scale}, {key.degradation}{board.block.state}"
     conditions = (
         f"Protocol {key.protocol}; data {key.data}; {board.n_images} images in {board.n_groups} groups"
         f"{board.lengths_in_words and '; '}{board.lengths_in_words}. "
@@ -96,7 +97,7 @@ def markdown_table(board: Leaderboard, trust: TrustTable) -> str:
         "margin, Δ = difference to bicubic [95 % interval]."
     )
     reading = "**Bold** = best, supported by a paired test."
-    parts = [f"# {escape(board.block.title)}", f"{escape(conditions)} {reading}"]
+    parts = [f"# {escape(title)}", f"{escape(conditions)} {reading}"]
     if trust.measurements:
         parts.append(
             _section(
@@ -297,7 +298,7 @@ def _latex_tabular(
         notes.append(f"\\textsuperscript{{\\dag}} {words}")
     key = board.block.key
     conditions = (
-        f"data: {key.dataset}, split {key.split}, fingerprint {key.data}",
+        f"data: {key.dataset}, split {key.split}, fingerprint {key.data}{board.block.state}",
         f"degradation {key.degradation}, x{key.scale}, protocol {key.protocol}",
         f"{board.n_images} images in {board.n_groups} independent groups",
         *([board.lengths_in_words] if board.lengths_in_words else []),
