@@ -367,7 +367,9 @@ def _bmp(data: bytes) -> Any:
         raise BadImage("BMP of the OS/2 kind; save it as PNG or TIFF")
     bits, compression = int.from_bytes(data[28:30], "little"), int.from_bytes(data[30:34], "little")
     if len(data) > 34 and (bits not in _BMP_PLAIN_BITS or compression > 2):
-        raise BadImage(f"BMP with bit fields ({bits} bits, compression {compression}) is not read; save it as PNG")
+        raise BadImage(
+            f"BMP with bit fields ({bits} bits, compression {compression}) is not read; save it as PNG"
+        )
     try:
         image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
         decoder, _, start, arguments = image.tile[0]

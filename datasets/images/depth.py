@@ -113,7 +113,9 @@ class Depth:
         white, offset = self._scale(array.dtype)
         values = raw.range
         if not values.finite:
-            raise BadImage("pixels that are not numbers (NaN or infinity); fill them in before giving the image")
+            raise BadImage(
+                "pixels that are not numbers (NaN or infinity); fill them in before giving the image"
+            )
         span = f"{array.dtype} values from {values.low:g} to {values.high:g}"
         if values.low + offset < 0 or values.high + offset > 65535:
             raise BadImage(f"{span} are no grey levels; save the image with 8 or 16 bits")
@@ -128,7 +130,9 @@ class Depth:
         if self.note and array.dtype.itemsize > 1:
             notes = (*notes, self.note)
         kind = np.uint8 if array.dtype.itemsize == 1 else np.uint16
-        return (array if offset == 0 else array.astype(np.int32) + int(offset)).astype(kind, copy=False), notes
+        return (array if offset == 0 else array.astype(np.int32) + int(offset)).astype(
+            kind, copy=False
+        ), notes
 
     def _full_scale(self, values: AnyArray, raw: RawImage) -> Pixels:
         dtype = raw.array.dtype
@@ -185,7 +189,9 @@ def common_depth(images: Iterable[RawImage | ValueRange], bits: int | None = Non
     else:
         integers += floats
     if not integers:
-        return Depth(16 if float_white else 8, 65535.0 if float_white else 255.0, 0.0, float_white, float_note)
+        return Depth(
+            16 if float_white else 8, 65535.0 if float_white else 255.0, 0.0, float_white, float_note
+        )
     depth = _integer_depth(integers, bits)
     note = "; ".join(filter(None, (depth.note, float_note)))
     return Depth(depth.bits, depth.white, depth.offset, float_white, note)

@@ -35,7 +35,9 @@ def decode_jpeg(data: bytes) -> AnyArray:
         kind = simplejpeg.decode_jpeg_header(data)[2]
         array: AnyArray = simplejpeg.decode_jpeg(data, colorspace="GRAY" if kind == "Gray" else "RGB")
     except ValueError as error:
-        raise BadImage(f"the file is damaged or cut short: {error}; copy it again, or export it anew") from error
+        raise BadImage(
+            f"the file is damaged or cut short: {error}; copy it again, or export it anew"
+        ) from error
     return array[..., 0] if array.shape[2] == 1 else array
 
 

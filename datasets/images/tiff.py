@@ -46,7 +46,24 @@ _CCITT, _JPEG, _JPEG_2000 = (2, 3, 4), 7, 34712
 _BITS = {"u": (1, 2, 4, 8, 10, 12, 14, 16, 32, 64), "i": (8, 16, 32, 64), "f": (16, 32, 64)}
 # Samples of each photometric interpretation that is read, without alpha.
 _PHOTOMETRIC = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_TYPE_BYTES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _INTERPRETATION, _SUB_DIRECTORIES = 254, 255, 256, 257, 262, 330
 
 
@@ -113,7 +130,9 @@ def _directories(stream: IO[bytes]) -> Iterator[Directory]:
                 elif tag == _SUB_DIRECTORIES:
                     values[tag] = number
             if claimed > size:
-                raise BadImage(f"the file is damaged or cut short: its tags claim {claimed:,} of {size:,} bytes")
+                raise BadImage(
+                    f"the file is damaged or cut short: its tags claim {claimed:,} of {size:,} bytes"
+                )
             yield Directory(
                 position,
                 values[_WIDTH],
@@ -225,7 +244,9 @@ def _page(tiff: TiffFile, directory: Directory, max_pixels: int) -> TiffPage:
     tiff.filehandle.seek(directory.offset)
     page = tifffile.TiffPage(tiff, 0)
     compression = int(page.compression)
-    if compression not in _COMPRESSIONS or (compression > 1 and compression not in tifffile.TIFF.DECOMPRESSORS):
+    if compression not in _COMPRESSIONS or (
+        compression > 1 and compression not in tifffile.TIFF.DECOMPRESSORS
+    ):
         name = getattr(page.compression, "name", "unknown").replace("_", " ")
         raise BadImage(f"TIFF compression {compression} ({name}) is not read; save it with LZW or deflate")
     kind = "" if page.dtype is None else page.dtype.kind.replace("b", "u")
@@ -431,7 +452,9 @@ def _declared_bits(tiff: TiffFile) -> int | None:
     """Significant bits of 16 by OME metadata or MaxSampleValue, where they say it."""
     tags = tiff.pages[0].tags
     description = tags.valueof(270, "")
-    stated = re.search(r'\bSignificantBits="(\d{1,2})"', description) if isinstance(description, str) else None
+    stated = (
+        re.search(r'\bSignificantBits="(\d{1,2})"', description) if isinstance(description, str) else None
+    )
     if stated and 8 <= int(stated[1]) <= 16:
         return int(stated[1])
     highest = int(np.max(tags.valueof(281, 0)))
