@@ -125,11 +125,12 @@ def trust(board: Leaderboard, chosen: Mapping[str, Quantity] | None = None) -> T
         chosen: tolerances in place of the defaults, as ``chosen_tolerances`` gives them. One in nm is not
             used where the pixel size of an image is unknown.
     """
+    rows: pd.DataFrame = board.block.scores[board.block.scores["image"] != ""]
     judged: dict[str, dict[Run, Judgement]] = {}
     columns = []
     refused = {}
     for name in TOLERANCES:
-        bias, on_hr = (_rows_of(board.block.scores, metric) for metric in (name, f"{name}_hr"))
+        bias, on_hr = (rows[rows["metric"] == registry.get(metric).id] for metric in (name, f"{name}_hr"))
         images = bias.loc[bias["value"].notna(), "image"].unique()
         if not len(images):
             continue
@@ -141,16 +142,11 @@ def trust(board: Leaderboard, chosen: Mapping[str, Quantity] | None = None) -> T
         judged[name] = _judged(board, name, tolerance, bias, on_hr)
         ranked = [judgement for run, judgement in judged[name].items() if run in board.group.ranked]
         columns.append(_measurement(name, tolerance, ranked))
-    rows = {
+    judgements = {
         row.run: {name: by_row[row.run] for name, by_row in judged.items() if row.run in by_row}
         for row in board.rows
     }
-    return TrustTable(tuple(columns), rows, refused)
-
-
-def _rows_of(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    rows: pd.DataFrame = scores[(scores["metric"] == registry.get(metric).id) & (scores["image"] != "")]
-    return rows
+    return TrustTable(tuple(columns), judgements, refused)
 
 
 def csv_trust(board: Leaderboard, table: TrustTable) -> str:

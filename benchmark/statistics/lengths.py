@@ -81,8 +81,8 @@ def _pixel_sizes(scores: pd.DataFrame) -> tuple[dict[str, float], int]:
     if "pixel_size_nm" not in scores:
         return {}, 0
     stored = scores["pixel_size_nm"].astype(float)
-    known = scores[(scores["image"] != "") & np.isfinite(stored) & (stored > 0)]
-    by_image = known.groupby("image")["pixel_size_nm"].agg(["min", "max"])
+    valid = scores[(scores["image"] != "") & np.isfinite(stored) & (stored > 0)]
+    by_image = valid.groupby("image")["pixel_size_nm"].agg(["min", "max"])
     alike = by_image[by_image["max"] <= by_image["min"] * (1.0 + EQUAL)]
     return {str(image): float(size) for image, size in alike["min"].items()}, len(by_image) - len(alike)
 
