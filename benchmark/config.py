@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from srbench.models.recipe import Clip, Recipe, Stage
 
 Count = int | None
+TrainingBudget = Literal["smoke", "laptop", "short", "paper"]
 _CLIP = r"^(none|(norm|value|adjustable):[0-9.]+([eE][-+]?[0-9]+)?)$"
 
 
@@ -105,7 +106,7 @@ class TrainConfig(BaseModel):
         scale: magnification.
         variant: of the model; its first when None.
         channels: of the network: 1 (grey) or 3 (RGB); those of the dataset when None.
-        budget: ``smoke``, ``short`` or ``paper``.
+        budget: ``smoke``, ``laptop`` (the same multiply-adds for every network), ``short`` or ``paper``.
         seed: decides initial weights, order of the data, crops and augmentation.
         degradation: how LR is made from HR: a name, with settings if any (``sem_pixel:dose=60``).
         reading: what the user says of the files of a folder.
@@ -120,7 +121,7 @@ class TrainConfig(BaseModel):
     scale: int = Field(default=4, ge=1)
     variant: str | None = None
     channels: Count = Field(default=None, ge=1)
-    budget: Literal["smoke", "short", "paper"] = "short"
+    budget: TrainingBudget = "short"
     seed: int = Field(default=0, ge=0)
     degradation: str = "bicubic"
     reading: ReadingOptions = ReadingOptions()

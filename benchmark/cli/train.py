@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--budget",
-    type=click.Choice(("smoke", "short", "paper")),
-    help="smoke: a minute or two on a CPU. short: up to an hour on a GPU. paper: as published. "
+    type=click.Choice(("smoke", "laptop", "short", "paper")),
+    help="smoke: a minute or two on a CPU. laptop: the same computation for every network, about 15 "
+    "minutes on two cores. short: up to an hour on a GPU. paper: as published. "
     "[default: short]",
 )
 @click.option("--seed", type=click.IntRange(0), help="[default: 0]")

@@ -56,8 +56,11 @@ def megabytes_per_megapixel(model: SRModel) -> float:
     return activation_bytes(model, COUNTED_SIDE, COUNTED_SIDE) / output_pixels
 
 
-class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Context manager: ``flops`` of the convolutions and matrix products, by torch's own formulas."""
+class CountedOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Context manager: ``flops`` of the convolutions and matrix products, by torch's own formulas.
+
+    Backward passes inside count too.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -82,7 +85,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _count(model: SRModel, height: int, width: int) -> int:
-    counter = _Operations()
+    counter = CountedOperations()
     infer_blank(model, height, width, counter)
     return counter.flops // 2
 

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 
 from srbench import datasets, models
-from srbench.config import StageSettings, TrainConfig, apply
+from srbench.config import StageSettings, TrainConfig, TrainingBudget, apply
 from srbench.datasets import degrade
 from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.models import ModelCard, ModelError, Recipe, SRModel
-from srbench.models.recipe import Budget
 from srbench.training import reproducibility
 from srbench.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint
+from srbench.training.compute import LAPTOP_MULTIPLY_ADDS, within
 from srbench.training.crops import DevicePixels, MappedPixels, PixelSource, belongs_on_device, bytes_needed
 from srbench.training.data import CropReader, large_enough
 from srbench.training.distributed import Processes, join
@@ -80,7 +80,7 @@ def train(
     scale: int | None = None,
     variant: str | None = None,
     channels: int | None = None,
-    budget: Budget | None = None,
+    budget: TrainingBudget | None = None,
     seed: int | None = None,
     degradation: str | None = None,
     reading: datasets.ReadingOptions | None = None,
@@ -163,6 +163,12 @@ def _checked(config: TrainConfig) -> TrainConfig:
     if not card.trainable:
         raise ModelError(f"{card.name} has no parameters to train; evaluate it directly.")
     degrade.check_task(degrade.get(config.degradation), config.scale)
+    counts = [config.train.iterations, *(stage.iterations for stage in config.stages.values())]
+    if config.budget == "laptop" and any(counts):
+        raise SrbenchError(
+            "The budget laptop decides the iterations by their multiply-adds; leave iterations out, or "
+            "choose --budget short."
+        )
     return config.model_copy(
         update={
             "model": card.name,
@@ -227,7 +233,7 @@ def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallbac
     """
     micrographs = datasets.open(config.dataset, config.reading)
     channels = choose_channels(config.channels, micrographs.card.channels, models.card(config.model))
-    model, recipe = _build(config, channels, processes)
+    model, recipe, multiply_adds = _build(config, channels, processes)
     degradation = degrade.get(config.degradation)
     images = micrographs.split("train")
     if not images:
@@ -277,6 +283,7 @@ def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallbac
             notes=tuple(notes),
             version=__version__,
             degradation=degradation.id,
+            multiply_adds=multiply_adds,
         ),
         facts={
             "model": {
@@ -305,6 +312,7 @@ def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallbac
             "degradation_settings": dict(degradation.settings),
             "seed": config.seed,
             "budget": config.budget,
+            "multiply_adds": multiply_adds or None,
             "settings": config.model_dump(exclude_none=True, include={"train", "stages"}),
             "recipe": described,
             "pixels": "device" if isinstance(source, DevicePixels) else "mapped",
@@ -354,17 +362,22 @@ def _pixel_source(
     return MappedPixels(micrographs, images, config.scale, pinned=device.type == "cuda")
 
 
-def _build(config: TrainConfig, channels: int, processes: Processes) -> tuple[SRModel, Recipe]:
+def _build(config: TrainConfig, channels: int, processes: Processes) -> tuple[SRModel, Recipe, int]:
+    """Network, recipe, and its multiply-adds where they are the budget, else 0."""
     reproducibility.seed_streams(_INITIAL_STREAM, config.seed)
     model = models.create(config.model, scale=config.scale, channels=channels, variant=config.variant)
-    recipe = apply(config, model.recipe(config.budget, pretrained))
+    laptop = config.budget == "laptop"
+    recipe = apply(config, model.recipe("short" if laptop else config.budget, pretrained))
     check_recipe(recipe, config.scale, processes.world)
     if recipe.initialise is not None:
         recipe.initialise(model.network)
+    multiply_adds = 0
+    if laptop:
+        recipe, multiply_adds = within(recipe, model, LAPTOP_MULTIPLY_ADDS)
     layout = torch.channels_last if config.train.channels_last else torch.preserve_format
     model.network.to(processes.device, memory_format=layout)  # type: ignore[call-overload]
     move_loss_modules(recipe, processes.device)
-    return model, recipe
+    return model, recipe, multiply_adds
 
 
 def _validator(config: TrainConfig, micrographs: MicrographSet, processes: Processes) -> Validator | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from srbench.models import SRModel
 
 _METADATA_KEY = "srbench"
-_BUDGET_RANK = {"paper": 2, "short": 1, "smoke": 0}
+_BUDGET_RANK = {"paper": 3, "short": 2, "laptop": 1, "smoke": 0}
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,13 @@ class WeightsHeader:
         channels: image channels.
         dataset: what it was trained on, as typed.
         seed: training seed.
-        budget: ``smoke``, ``short`` or ``paper``.
+        budget: ``smoke``, ``laptop``, ``short`` or ``paper``.
         iterations: generator updates done.
         data: fingerprint of the training dataset.
         notes: departures and fallbacks of the recipe.
         version: srbench version that wrote it.
         degradation: id of what made the LR it was trained on; empty where it is not known.
+        multiply_adds: of the whole training, where they were its budget; else 0.
     """
 
     model: str
@@ -52,10 +53,11 @@ class WeightsHeader:
     notes: tuple[str, ...] = ()
     version: str = ""
     degradation: str = ""
+    multiply_adds: int = 0
 
     @property
     def budget_rank(self) -> int:
-        """The larger the more training: 0 for ``smoke`` to 2 for ``paper``, -1 where no budget is known."""
+        """The larger the more training: 0 for ``smoke`` to 3 for ``paper``, -1 where no budget is known."""
         return _BUDGET_RANK.get(self.budget, -1)
 
     @property
