@@ -89,6 +89,16 @@ class ReadingOptions:
         if unknown := sorted(set(self.measure) - set(MEASURES)):
             raise DatasetError(f"Measured are {', '.join(MEASURES)}; found {', '.join(unknown)}.")
 
+    @property
+    def arguments(self) -> list[str]:
+        """The options of the command line that say this."""
+        chosen = {"--bits": self.bits, "--pixel-size-nm": self.pixel_size_nm}
+        given = [
+            word for option, value in chosen.items() if value is not None for word in (option, f"{value:g}")
+        ]
+        pages = ["--pages", "all"] if self.pages == "all" else []
+        return given + pages + [word for item in self.measure for word in ("--measure", item)]
+
     def remarks(self) -> Iterator[str]:
         """What was chosen, one line each; nothing where nothing was."""
         if self.bits is not None:

@@ -250,9 +250,9 @@ def _read_labels(root: Path, files: Iterable[str]) -> _Labels:
                 categories[file] = category
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read as UTF-8 text with commas: {error}") from error
-    missing = sorted(file for file in groups if not (root / file).is_file())
-    if missing:
-        raise DatasetError(f"{path} names files that are not there: {', '.join(missing[:5])}. Correct it.")
+    absent = sorted(file for file in groups if not (root / file).is_file())
+    if absent:
+        raise DatasetError(f"{path} names files that are not there: {', '.join(absent[:5])}. Correct it.")
     return _Labels(groups, categories)
 
 
@@ -514,7 +514,7 @@ def pair_masks(files: Iterable[str]) -> Masks:
     pairs = {
         image: mask
         for image, ranked in candidates.items()
-        if (mask := next((mask for _, mask in ranked if nearest[mask] == (image,)), None))
+        for mask in [mask for _, mask in ranked if nearest[mask] == (image,)][:1]
     }
     return Masks(
         pairs,

@@ -172,6 +172,9 @@ def test_options_are_checked_and_are_for_folders_alone(mine):
             ReadingOptions(**wrong)
     with pytest.raises(DatasetError, match="folders of your own"):
         open_dataset("sem_synthetic", ReadingOptions(bits=12))
+    options = ReadingOptions(12, 5.8, "all", ("lines", "pores"))
+    words = "--bits 12 --pixel-size-nm 5.8 --pages all --measure lines --measure pores"
+    assert options.arguments == words.split() and ReadingOptions().arguments == []
     assert open_dataset("sem_synthetic", ReadingOptions()).card.name == "sem_synthetic"
 
 
