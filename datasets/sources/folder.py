@@ -445,7 +445,7 @@ def _unused(masks: Masks, accounted: Collection[str]) -> Iterator[tuple[str, str
             name = PurePosixPath(last).name
             yield (
                 mask,
-                f"ambiguous: it may be of {', '.join(others)} or {last}; a name with the suffix says it, as "
+                f"an ambiguous mask: it may be of {', '.join(others)} or {last}; a name with the suffix says it, as "
                 f"{name}{_MASK_ENDING}.png or {_MASK_FOLDER}/{name}.png",
             )
         else:
@@ -469,7 +469,12 @@ def _nothing_usable(root: Path, skipped: Mapping[str, str]) -> DatasetError:
         return DatasetError(f"{root} holds no files. Put PNG, TIFF, JPEG or BMP micrographs in it.")
     listed = "\n".join(f"  {file}: {reason}" for file, reason in sorted(skipped.items())[:10])
     more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-    return DatasetError(f"None of the {len(skipped)} files in {root} can be used:\n{listed}{more}")
+    which = (
+        f"None of the {len(skipped)} files in {root} can"
+        if len(skipped) > 1
+        else f"The file in {root} cannot"
+    )
+    return DatasetError(f"{which} be used:\n{listed}{more}")
 
 
 @dataclass(frozen=True)
