@@ -68,15 +68,16 @@ def find_databar(pixels: AnyArray) -> Databar | None:
 
     Four things make a bar: at least two blank rows of one level right across, a straight edge above them, no
     fewer than 12 rows in which text leaves a third of the width at this level, and that text. The level is of
-    256 of the scale that the search used: the picture's, and if it fails under a picture much darker than the
-    bar's text, one on which the upper part of the picture has half of the levels.
+    256 of the scale of the search: the picture's; where the upper part is much darker than the bar's text,
+    first one that leaves it half of the levels.
     """
     first = int(pixels.shape[0] * _SEARCH_FROM)
-    bar = _search(_eight_bit(pixels[first:]), pixels.shape[0])
-    if bar is None and first and pixels.shape[0] > first:
-        specimen, brightest = pixels[:first].max(), pixels[first:].max()
+    bar = None
+    if first:
+        specimen, brightest = float(pixels[:first].max()), float(pixels[first:].max())
         if 0 < specimen < brightest / _DARK:
-            bar = _search(_spread(pixels[first:], float(specimen), float(brightest)), pixels.shape[0])
+            bar = _search(_spread(pixels[first:], specimen, brightest), pixels.shape[0])
+    bar = bar or _search(_eight_bit(pixels[first:]), pixels.shape[0])
     return None if bar is None else Databar(bar.top + first, bar.bottom + first, bar.level)
 
 
@@ -163,20 +164,20 @@ def image_region(raw: RawImage) -> ImageRegion:
         # Lines of one level beside the frame are drawn too.
         top = _past_lines(array[top:inner, left:right], top)
         left = _past_lines(array[top:inner, left:right].swapaxes(0, 1), left)
-        kept_below = inner - _past_lines(array[top:inner, left:right][::-1], 0)
+        end = inner - _past_lines(array[top:inner, left:right][::-1], 0)
         right -= _past_lines(array[top:inner, left:right].swapaxes(0, 1)[::-1], 0)
-        edges = f"{top} px above, {left} left, {width - right} right, {bottom - kept_below} below"
+        edges = f"{top} px above, {left} left, {width - right} right, {bottom - end} below"
         notes = (f"coloured frame cut: {edges}",)
     else:
-        kept_below = bottom
+        end = bottom
     if bottom == height:
         channel = array if array.ndim == 2 else array[..., 1]
-        kept, bar = cut_databar(channel[top:kept_below, left:right])
+        above, bar = cut_databar(channel[top:end, left:right])
         if bar is not None:
-            bottom = kept_below = top + len(kept)
+            bottom = end = top + len(above)
     if bottom < height:
         notes = (*notes, f"databar cut: rows {bottom} to {height} dropped")
-    return ImageRegion(slice(top, kept_below), slice(left, right), notes)
+    return ImageRegion(slice(top, end), slice(left, right), notes)
 
 
 def without_databar(raw: RawImage) -> RawImage:
@@ -211,7 +212,8 @@ def crop_micrograph(
             "looks as if a databar remains (text in a picture would leak into training and scores); "
             "cut it off by hand"
         )
-    return DecodedMicrograph(pixels, notes, *raw.array.shape[:2], region.rows, region.columns)
+    height, width = raw.array.shape[:2]
+    return DecodedMicrograph(pixels, notes, height, width, region.rows, region.columns)
 
 
 def decode_micrograph(
@@ -248,7 +250,7 @@ def decode_micrograph(
 
 def _framed_rows(array: AnyArray) -> int:
     """Rows of the part that a one-pixel frame of one colour surrounds, the frame included; 0 without one."""
-    if array.ndim == 2 or min(array.shape[:2]) < _FRAME_ROWS:
+    if array.ndim == 2 or min(array.shape[:2]) < _FEWEST_ROWS:
         return 0
     colour = array[0, 0]
     if np.ptp(colour) == 0 or not (array[0] == colour).all():
@@ -325,7 +327,8 @@ def _eight_bit(pixels: AnyArray) -> Grey:
         return (pixels >> spare).astype(np.uint8)
     values = np.nan_to_num(pixels.astype(np.float64))
     low, high = values.min(), values.max()
-    return ((values - low) * (255.0 / max(high - low, 1e-30))).astype(np.uint8)
+    eight: Grey = ((values - low) * (255.0 / max(high - low, 1e-30))).astype(np.uint8)
+    return eight
 
 
 def _spread(pixels: AnyArray, specimen: float, brightest: float) -> Grey:
@@ -333,4 +336,5 @@ def _spread(pixels: AnyArray, specimen: float, brightest: float) -> Grey:
     values = pixels.astype(np.float64)
     below = values * (127.0 / specimen)
     above = 128.0 + (values - specimen) * (127.0 / (brightest - specimen))
-    return np.clip(np.where(values <= specimen, below, above), 0, 255).astype(np.uint8)
+    spread: Grey = np.clip(np.where(values <= specimen, below, above), 0, 255).astype(np.uint8)
+    return spread

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +81,11 @@ class Depth:
         values, notes = self._levels(raw)
         pixels = self._full_scale(values, raw)
         if pixels.ndim == 2:
-            return np.repeat(pixels[..., None], 3, axis=2), (*notes, "grey, as three equal channels")
+            return np.dstack([pixels] * 3), (*notes, "grey, as three equal channels")
         return pixels, notes
 
     def stored(self, image: NDArray[np.floating], like: RawImage) -> AnyArray:
-        """The inverse: ``(H, W)`` or ``(H, W, 3)`` in [0, 1] as numbers of the depth and dtype of ``like``."""
+        """The inverse: an image in [0, 1] as numbers of the depth and dtype of ``like``, shape kept."""
         white, offset = self._scale(like.array.dtype)
         light = np.clip(image.astype(np.float64), 0.0, 1.0)
         if like.inverted:
@@ -95,7 +96,7 @@ class Depth:
         top = 2.0**self.bits - 1 if white == self.white else white
         return (np.floor(light * top + 0.5) * (white / top) - offset).astype(like.array.dtype)
 
-    def _scale(self, dtype: np.dtype[AnyArray]) -> tuple[float, float]:
+    def _scale(self, dtype: np.dtype[Any]) -> tuple[float, float]:
         """The number of white after the offset, and the offset."""
         if dtype.itemsize == 1:
             return 255.0, 128.0 if dtype.kind == "i" else 0.0
@@ -147,10 +148,10 @@ class Depth:
         if white == full:
             pixels: Pixels = values.astype(np.uint8 if narrow else np.uint16, copy=False)
             return full - pixels if raw.inverted else pixels
-        table = np.floor(np.minimum(np.arange(65536), white) * (full / white) + 0.5)
-        table = full - table if raw.inverted else table
-        scaled: Pixels = table.astype(np.uint8 if narrow else np.uint16)[values]
-        return scaled
+        levels = np.multiply(values, full / white, dtype=np.float64)
+        levels += 0.5
+        scaled: Pixels = levels.astype(np.uint8 if narrow else np.uint16)
+        return full - scaled if raw.inverted else scaled
 
 
 def common_depth(images: Iterable[RawImage | ValueRange], bits: int | None = None) -> Depth:

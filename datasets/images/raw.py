@@ -1,8 +1,9 @@
-"""One page of an image file as it is stored, what its numbers span, and the error of a file that is no use."""
+"""One page of an image file as it is stored, what its numbers span, and the error of an unusable file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,17 +67,20 @@ class RawImage:
     pages: int = 1
     rows_above_databar: int | None = None
 
-    @property
+    @cached_property
     def range(self) -> ValueRange:
         """What the stored numbers span."""
         array, dtype = self.array, str(self.array.dtype)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if not array.size or (array.dtype.kind == "f" and not np.isfinite(array).all()):
             return ValueRange(dtype, 0.0, 0.0, finite=False, declared_bits=self.declared_bits)
         low, high = float(array.min()), float(array.max())
         whole = array.dtype.kind != "f" or bool((array == np.floor(array)).all())
         multiples: tuple[int, ...] = ()
         if array.dtype.kind in "iu" and array.dtype.itemsize > 1 and low >= 0:
-            multiples = tuple(step for step in (256, 257) if not (array % step).any())
+            # One row settles nearly every file.
+            multiples = tuple(
+                step for step in (256, 257) if not (array[0] % step).any() and not (array % step).any()
+            )
         return ValueRange(dtype, low, high, whole, True, multiples, self.declared_bits)
 
 

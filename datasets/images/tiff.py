@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Directory:
 
 
 def full_pages(stream: IO[bytes]) -> tuple[list[Directory], tuple[str, ...]]:
-    """The full-resolution pages, without thumbnails, reduced copies and masks, and a note on what was left out.
+    """The full-resolution pages, without thumbnails and masks, and a note on what was left out.
 
     A file of nothing but reduced pages gives the largest of them.
 
@@ -191,7 +191,7 @@ def read_tiff(stream: IO[bytes], *, pages: Pages, max_pixels: int, min_side: int
     total = sum(directory.width * directory.height for directory in chosen)
     if total > max_pixels:
         raise BadImage(
-            f"{len(chosen)} pages of {total:,} pixels together are more than the limit of {max_pixels:,} pixels"
+            f"{len(chosen)} pages of {total:,} pixels are more than the limit of {max_pixels:,} pixels"
         )
     several = (f"first of several pages: 1 of {count}",) if count > 1 and pages == "first" else ()
     images = []
@@ -200,6 +200,9 @@ def read_tiff(stream: IO[bytes], *, pages: Pages, max_pixels: int, min_side: int
         for number, directory in enumerate(chosen):
             page = _page(tiff, directory, max_pixels)
             array, notes = _pixels(page, _samples(page))
+            orientation = int(page.tags.valueof(274, 1))
+            if orientation > 1:
+                notes = (f"orientation tag ignored: {orientation}", *notes)
             if 8 < page.bitspersample < 16:
                 declared = page.bitspersample
             images.append(
@@ -207,7 +210,7 @@ def read_tiff(stream: IO[bytes], *, pages: Pages, max_pixels: int, min_side: int
                     array,
                     inverted=page.photometric == 0 and 262 in page.tags,
                     declared_bits=declared if array.dtype.itemsize > 1 else None,
-                    notes=(*several, *skipped, *_orientation(page), *notes),
+                    notes=(*several, *skipped, *notes),
                     page=number,
                     pages=count,
                 )
@@ -253,8 +256,8 @@ def _page(tiff: TiffFile, directory: Directory, max_pixels: int) -> TiffPage:
     if not isinstance(page.bitspersample, int) or page.bitspersample not in _BITS.get(kind, ()):
         form = getattr(page.sampleformat, "name", page.sampleformat)
         raise BadImage(
-            f"TIFF samples of {page.bitspersample} bits (sample format {form}) are not read; save it with 8 or "
-            "16 bits"
+            f"TIFF samples of {page.bitspersample} bits (sample format {form}) are not read; "
+            "save it with 8 or 16 bits"
         )
     if 262 not in page.tags:
         page.photometric = tifffile.PHOTOMETRIC(2 if page.samplesperpixel > 2 else 1)
@@ -298,21 +301,26 @@ def _samples(page: TiffPage) -> AnyArray:
         raise BadImage(f"the file is damaged: a {what} of {columns}x{rows} px")
     across, down = -(-width // columns), -(-height // rows)
     count = planes * across * down
-    if min(len(page.dataoffsets), len(page.databytecounts)) < count:
-        raise BadImage(f"the file is damaged: it lists {len(page.dataoffsets)} of {count} {what}s")
+    offsets, lengths = page.dataoffsets, page.databytecounts
+    if min(len(offsets), len(lengths)) < count:
+        raise BadImage(f"the file is damaged: it lists {len(offsets)} of {count} {what}s")
+    if page.is_contiguous and planes == page.predictor == page.fillorder == 1:
+        # Instruments write a strip for each row: plain ones without gaps are read as one.
+        offsets, lengths, rows, down, count = offsets[:1], (sum(lengths),), height, 1, 1
     stream = page.parent.filehandle
     decode = _strip_decoder(page, rows, columns, samples)
     result = np.empty((planes, height, width, samples), np.dtype(page.dtype).newbyteorder("="))
     for index in range(count):
         plane, place = divmod(index, across * down)
         top, left = place // across * rows, place % across * columns
-        offset, length = int(page.dataoffsets[index]), int(page.databytecounts[index])
+        offset, length = int(offsets[index]), int(lengths[index])
         here = f"{what} {index + 1} of {count} ({name})"
         if not length or not offset:
             raise BadImage(f"{here} is missing: the file was not written to its end; export it again")
         if offset + length > stream.size:
             raise BadImage(
-                f"the file is cut short: {here} ends at byte {offset + length:,} of {stream.size:,}; copy it again"
+                f"the file is cut short: {here} ends at byte {offset + length:,} of {stream.size:,}; "
+                "copy it again"
             )
         stream.seek(offset)
         data = stream.read(length)
@@ -320,7 +328,7 @@ def _samples(page: TiffPage) -> AnyArray:
             if page.compression != 1 and not any(data):
                 raise ValueError("nothing but zeros")
             block = decode(data, index, min(rows, height - top))
-            if block.dtype != result.dtype:
+            if block.dtype != result.dtype and result.dtype != bool:
                 raise ValueError(f"{block.dtype} values instead of {result.dtype}")
         except (MemoryError, OSError):
             raise
@@ -364,9 +372,10 @@ def _strip_decoder(
         raise BadImage(f"TIFF predictor {predictor} with {page.dtype} is not read; save it without")
     row_bytes = (columns * samples * bits + 7) // 8
 
-    def strip(data: bytes, index: int, needed: int) -> AnyArray:
+    def strip(encoded: bytes, index: int, needed: int) -> AnyArray:
         if page.is_tiled:
             needed = rows
+        data: bytes | bytearray = encoded
         if page.fillorder == 2:
             data = imagecodecs.bitorder_decode(data)
         if decompress is not None:
@@ -379,7 +388,9 @@ def _strip_decoder(
             raise ValueError(f"{len(data):,} bytes instead of {expected:,}")
         data = data[:expected]
         if bits % 8:
-            unpacked = imagecodecs.packints_decode(data, dtype, bits, runlen=columns * samples)
+            unpacked = imagecodecs.packints_decode(
+                data, dtype.newbyteorder("="), bits, runlen=columns * samples
+            )
             return np.asarray(unpacked).reshape(needed, columns, samples)
         if predictor == 3:
             raw = np.frombuffer(data, dtype.newbyteorder("=")).reshape(needed, columns, samples)
@@ -460,8 +471,3 @@ def _declared_bits(tiff: TiffFile) -> int | None:
     highest = int(np.max(tags.valueof(281, 0)))
     # Some writers put the image's largest value there, which declares nothing.
     return highest.bit_length() if highest in (1023, 4095, 16383, 65535) else None
-
-
-def _orientation(page: TiffPage) -> tuple[str, ...]:
-    orientation = page.tags.valueof(274, 1)
-    return () if orientation in (0, 1) else (f"orientation tag ignored: {int(orientation)}",)
