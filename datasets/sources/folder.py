@@ -445,8 +445,8 @@ def _unused(masks: Masks, accounted: Collection[str]) -> Iterator[tuple[str, str
             name = PurePosixPath(last).name
             yield (
                 mask,
-                f"an ambiguous mask: it may be of {', '.join(others)} or {last}; a name with the suffix says it, as "
-                f"{name}{_MASK_ENDING}.png or {_MASK_FOLDER}/{name}.png",
+                f"an ambiguous mask: it may be of {', '.join(others)} or {last}; a name with the suffix says "
+                f"it, as {name}{_MASK_ENDING}.png or {_MASK_FOLDER}/{name}.png",
             )
         else:
             yield mask, "a mask without an image"
