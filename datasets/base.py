@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from srbench.utils.errors import DatasetError
 from srbench.utils.image import Pixels
-from srbench.utils.progress import ProgressCallback, silent
+from srbench.utils.progress import ProgressCallback, count_of, silent
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -88,6 +88,16 @@ class ReadingOptions:
             raise DatasetError(f"Pages are first or all, found {self.pages!r}.")
         if unknown := sorted(set(self.measure) - set(MEASURES)):
             raise DatasetError(f"Measured are {', '.join(MEASURES)}; found {', '.join(unknown)}.")
+
+    @property
+    def arguments(self) -> list[str]:
+        """The options of the command line that say this."""
+        chosen = {"--bits": self.bits, "--pixel-size-nm": self.pixel_size_nm}
+        given = [
+            word for option, value in chosen.items() if value is not None for word in (option, f"{value:g}")
+        ]
+        pages = ["--pages", "all"] if self.pages == "all" else []
+        return given + pages + [word for item in self.measure for word in ("--measure", item)]
 
     def remarks(self) -> Iterator[str]:
         """What was chosen, one line each; nothing where nothing was."""
@@ -232,11 +242,6 @@ def _spread(images: Sequence[Micrograph], count: int) -> tuple[Micrograph, ...]:
         members[image.group] += 1
     chosen = set(sorted(ranks, key=lambda name: ranks[name])[:count])
     return tuple(image for image in images if image.id in chosen)
-
-
-def count_of(number: int, noun: str) -> str:
-    """``1 image``, ``2 images``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def pixel_size_remarks(sizes_nm: Iterable[tuple[float | None, str]]) -> Iterator[str]:

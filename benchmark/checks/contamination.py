@@ -27,7 +27,7 @@ from srbench.datasets.base import SPLITS
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import pixel_hash, write_text
 from srbench.utils.image import Pixels, to_uint8
-from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
+from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, silent
 from srbench.weights import WeightsHeader
 
 CONTAMINATION = "contamination"
@@ -106,7 +106,9 @@ def _check_weights(
 ) -> CheckResult:
     if header.dataset and header.data == micrographs.fingerprint:
         count = len(micrographs.split("train"))
-        trained_on = f"The weights were trained on the train split of this very data ({count} images)"
+        trained_on = (
+            f"The weights were trained on the train split of this very data ({count_of(count, 'image')})"
+        )
         if split.partition("-")[0] in ("train", "all"):
             detail = f"{trained_on}, and those images are among the scored ones (split {split})."
             return _result("failed", detail)
@@ -177,7 +179,7 @@ def _compare_with_training(
         describe(_pictures(trained, training, f"train of {trained.name}"), progress),
     )
     problems += _test_names(trained, training)
-    what = f"The weights were trained on the {len(training)} train images of {trained.name}"
+    what = f"The weights were trained on {count_of(len(training), 'train image')} of {trained.name}"
     if problems:
         return _result("failed", f"{what}. {'. '.join(problems)}.")
     detail = f"{what}; none of the {len(scored)} scored ones is among them.{_too_small(scored)}"
@@ -186,7 +188,7 @@ def _compare_with_training(
 
 def _too_small(images: Sequence[Micrograph]) -> str:
     count = sum(min(image.height, image.width) < SMALLEST for image in images)
-    return f" {count} images under {SMALLEST} pixels were only compared bit by bit." if count else ""
+    return f" {count_of(count, 'image')} under {SMALLEST} pixels: only compared bit by bit." if count else ""
 
 
 def _pictures(micrographs: MicrographSet, images: Sequence[Micrograph], side: str) -> list[Picture]:

@@ -81,4 +81,5 @@ def train(
     command = ["srbench", "eval", model, "bicubic", "--dataset", config.dataset, "--scale", str(config.scale)]
     if config.degradation != "bicubic":
         command += ["--degradation", config.degradation]
+    command += config.reading.arguments
     click.echo(f"Next: {shlex.join(command)}")

@@ -42,7 +42,7 @@ from srbench.utils.errors import SrbenchError
 from srbench.utils.files import pixel_hash
 from srbench.utils.image import to_uint8
 from srbench.utils.paths import home, results_folder
-from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
+from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, silent
 
 OutcomeStatus = Literal["scored", "skipped", "failed", "missing"]
 _STATUSES: tuple[OutcomeStatus, ...] = ("scored", "skipped", "failed", "missing")
@@ -347,7 +347,7 @@ class _Evaluation:
         stored = self.store.manifest(untrained)
         if stored is not None and stored.status == "missing":
             shutil.rmtree(self.store.root / "runs" / untrained.run_id, ignore_errors=True)
-        return self._outcome(job, "scored", f"{run.done} images in {seconds:.0f} s", guards)
+        return self._outcome(job, "scored", f"{count_of(run.done, 'image')} in {seconds:.0f} s", guards)
 
     def _failed(self, job: Job, reason: str, findings: Sequence[CheckResult] = ()) -> Outcome:
         guards = [finding.to_json() for finding in findings]

@@ -310,4 +310,5 @@ def _untrained(card: ModelCard, channels: int, request: EvaluationRequest) -> Jo
         command += ["--variant", variant]
     if request.config.degradation != DEFAULT_DEGRADATION:
         command += ["--degradation", request.config.degradation]
+    command += request.config.reading.arguments
     return Job(card.name, variant, card, channels, missing=f"no trained weights; type: {shlex.join(command)}")

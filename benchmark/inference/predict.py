@@ -200,11 +200,12 @@ def infer(
     enlarger = FileEnlarger(Tiler(loaded.model, device=pick_device(device)), databar, pixel_size_nm)
     written: list[Path] = []
     for number, (file, target, record) in enumerate(pending):
-        on_progress(ProgressEvent("infer", number, len(pending), "images"))
         try:
-            enlarger(file.path, depths.of(file), target, record)
-        except (SrbenchError, OSError) as error:
-            skipped[file.path] = str(error)
+            depth = depths.of(file)
+            on_progress(ProgressEvent("infer", number, len(pending), "images"))
+            enlarger(file.path, depth, target, record)
+        except (SrbenchError, OSError, MemoryError) as error:
+            skipped[file.path] = f"{error}" or "not enough memory"
         else:
             written.append(target)
     if pending:

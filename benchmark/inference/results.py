@@ -61,11 +61,11 @@ class ResultRecord:
         """Why the file that is there is not the result that would be written; empty where it is."""
         lines = read_record(target)
         if not lines:
-            return f"{target} is there and is no result of srbench; --force replaces it"
+            return f"{target} is there already and is no result of srbench; --force replaces it"
         names = [line.partition("=")[0] for line in self.lines[1:-1] if line not in lines]
         if not names:
             return ""
-        return f"{target} is there from another {', '.join(names)}; --force replaces it"
+        return f"{target} is there already, of other {', '.join(names)}; --force replaces it"
 
 
 def read_record(path: Path) -> list[str]:

@@ -66,8 +66,8 @@ _KEEP_FIRST: Mapping[Split | None, int] = {"test": 0, "val": 1, "train": 2, None
 class Folder(DatasetSource):
     """The user's own images, with segmentations by hand where there are some.
 
-    ``folder:/path/to/images``, or the path alone, takes every PNG, TIFF, JPEG or BMP file in the folder and
-    below it as a grey image (colour files too: micrographs are grey) and cuts its databar off (noted in
+    ``folder:/path/to/images``, or the path alone, takes every PNG, TIFF, JPEG, BMP or MRC file in the folder
+    and below it as a grey image (colour files too: micrographs are grey) and cuts its databar off (noted in
     ``.notes``). Links to folders are followed. What cannot be used is listed in ``.skipped`` with its reason,
     exact duplicates too. Of a file with several pages the first is taken, or with ``--pages all`` each, as
     ``name.tif#2``; they are one group.
@@ -155,7 +155,8 @@ class Folder(DatasetSource):
         version = _version(root, files, self.options)
         if not _is_packed(self.cache, version):
             _pack(root, files, self.cache, version, self.options)
-        opened = PackedSet(self.cache, self.card, self.full_name, sources=[root], reading=self.options)
+        sources = [root, *_linked(root, files)]
+        opened = PackedSet(self.cache, self.card, self.full_name, sources, self.options)
         opened.has_splits = any(_split_folder(image.id) for image in opened.images)
         return opened
 
@@ -182,6 +183,19 @@ class Folder(DatasetSource):
         """Hash what was packed of the folder; what has changed in it is packed first."""
         self.open()
         return verify_packed(self.cache, progress)
+
+
+def _linked(root: Path, files: Iterable[str]) -> list[Path]:
+    """Folders and files outside of ``root`` that links in it lead to: the pixels can be read there too."""
+    below = {root / path for file in files for path in (file, *map(str, PurePosixPath(file).parents))} - {
+        root
+    }
+    targets = {path.resolve() for path in below if path.is_symlink()}
+    outside = {path for path in targets if not path.is_relative_to(root)}
+    # A folder around all of this would be hidden with everything that a worker needs.
+    around = {path for path in outside if root.is_relative_to(path)}
+    files_there = {path.resolve() for path in below if around and path.is_file()}
+    return sorted(outside - around | {path for path in files_there if not path.is_relative_to(root)})
 
 
 def _cache_folder(root: Path) -> Path:
@@ -241,8 +255,8 @@ def _read_labels(root: Path, files: Iterable[str]) -> _Labels:
             if not (file and group):
                 missing, given = ("file", group) if group else ("group", file)
                 raise DatasetError(
-                    f"{path}, line {reader.line_num}: no {missing} beside {given!r}. Fill it in, or remove the "
-                    "line: a file that is not listed is a group of its own."
+                    f"{path}, line {reader.line_num}: no {missing} beside {given!r}. Fill it in, or remove "
+                    "the line: a file that is not listed is a group of its own."
                 )
             file = file.replace("\\", "/").removeprefix("./")
             groups[file] = group
@@ -250,9 +264,9 @@ def _read_labels(root: Path, files: Iterable[str]) -> _Labels:
                 categories[file] = category
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read as UTF-8 text with commas: {error}") from error
-    missing = sorted(file for file in groups if not (root / file).is_file())
-    if missing:
-        raise DatasetError(f"{path} names files that are not there: {', '.join(missing[:5])}. Correct it.")
+    absent = sorted(file for file in groups if not (root / file).is_file())
+    if absent:
+        raise DatasetError(f"{path} names files that are not there: {', '.join(absent[:5])}. Correct it.")
     return _Labels(groups, categories)
 
 
@@ -426,14 +440,12 @@ def _pack(root: Path, files: Sequence[str], cache: Path, version: str, options: 
         skipped.update(_unused(masks, packer.masks | skipped.keys()))
         if not packer.micrographs:
             raise _nothing_usable(root, skipped)
-        micrographs = packer.micrographs if split_folders else _split_by_hash(packer.micrographs)
+        micrographs = packer.micrographs
+        if not split_folders:
+            by_hash = split_groups(image.group for image in micrographs)
+            micrographs = [replace(image, split=by_hash[image.group]) for image in micrographs]
         check_groups(micrographs)
         writer.finish(micrographs, skipped=skipped, notes=packer.notes)
-
-
-def _split_by_hash(images: Sequence[Micrograph]) -> list[Micrograph]:
-    splits = split_groups(image.group for image in images)
-    return [replace(image, split=splits[image.group]) for image in images]
 
 
 def _unused(masks: Masks, accounted: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -447,8 +459,8 @@ def _unused(masks: Masks, accounted: Collection[str]) -> Iterator[tuple[str, str
             name = PurePosixPath(last).name
             yield (
                 mask,
-                f"ambiguous: it may be of {', '.join(others)} or {last}; a name with the suffix says it, as "
-                f"{name}{_MASK_ENDING}.png or {_MASK_FOLDER}/{name}.png",
+                f"an ambiguous mask: it may be of {', '.join(others)} or {last}; a name with the suffix says "
+                f"it, as {name}{_MASK_ENDING}.png or {_MASK_FOLDER}/{name}.png",
             )
         else:
             yield mask, "a mask without an image"
@@ -471,7 +483,12 @@ def _nothing_usable(root: Path, skipped: Mapping[str, str]) -> DatasetError:
         return DatasetError(f"{root} holds no files. Put PNG, TIFF, JPEG or BMP micrographs in it.")
     listed = "\n".join(f"  {file}: {reason}" for file, reason in sorted(skipped.items())[:10])
     more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-    return DatasetError(f"None of the {len(skipped)} files in {root} can be used:\n{listed}{more}")
+    which = (
+        f"None of the {len(skipped)} files in {root} can"
+        if len(skipped) > 1
+        else f"The file in {root} cannot"
+    )
+    return DatasetError(f"{which} be used:\n{listed}{more}")
 
 
 @dataclass(frozen=True)
@@ -505,18 +522,18 @@ def pair_masks(files: Iterable[str]) -> Masks:
         else:
             images.append(path)
     candidates = {
-        str(image): [(place, mask) for place, key in _mask_keys(image) for mask in masks.get(key, ())]
+        str(image): [(rank, mask) for rank, key in _mask_keys(image) for mask in masks.get(key, ())]
         for image in images
     }
     claims: dict[str, dict[int, list[str]]] = {}
-    for image, places in candidates.items():
-        for place, mask in places:
-            claims.setdefault(mask, {}).setdefault(place, []).append(image)
-    nearest = {mask: tuple(dict.fromkeys(by_place[min(by_place)])) for mask, by_place in claims.items()}
+    for image, ranked in candidates.items():
+        for rank, mask in ranked:
+            claims.setdefault(mask, {}).setdefault(rank, []).append(image)
+    nearest = {mask: tuple(dict.fromkeys(by_rank[min(by_rank)])) for mask, by_rank in claims.items()}
     pairs = {
         image: mask
-        for image, places in candidates.items()
-        if (mask := next((mask for _, mask in places if nearest[mask] == (image,)), None))
+        for image, ranked in candidates.items()
+        for mask in [mask for _, mask in ranked if nearest[mask] == (image,)][:1]
     }
     return Masks(
         pairs,
@@ -526,17 +543,17 @@ def pair_masks(files: Iterable[str]) -> Masks:
 
 
 def _mask_keys(image: PurePosixPath) -> Iterator[tuple[int, str]]:
-    """What the mask of an image may be called, without its suffix, and how near that place is."""
+    """What the mask of an image may be called, without its suffix, the nearest with the lowest rank."""
     folder = image.parent
     folders = [folder / _MASK_FOLDER, folder]
     if folder.name.lower() == "images":
         folders.append(folder.parent / _MASK_FOLDER)
     folders.append(PurePosixPath(_MASK_FOLDER) / folder)
-    for place, candidate in enumerate(folders):
+    for rank, candidate in enumerate(folders):
         for name in (image.name, image.stem):
             if candidate != folder:
-                yield place, _key(candidate / name)
-            yield place, _key(candidate / f"{name}{_MASK_ENDING}")
+                yield rank, _key(candidate / name)
+            yield rank, _key(candidate / f"{name}{_MASK_ENDING}")
 
 
 def _key(path: PurePosixPath) -> str:

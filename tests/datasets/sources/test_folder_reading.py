@@ -53,7 +53,7 @@ def test_every_spelling_is_one_dataset(mine, monkeypatch, tmp_path):
         "folder:./mine/.",
         "link",
     ]
-    spellings += [f"folder:../{tmp_path.name}/mine", os.path.join("mine", "..", "mine")]
+    spellings += [f"folder:../{tmp_path.name}/mine", "mine/../mine"]
     assert {datasets.full_name(name) for name in spellings} == {whole}
     assert {open_dataset(name).name for name in spellings[:4]} == {whole}
     monkeypatch.chdir(mine)
@@ -109,6 +109,12 @@ def test_linked_split_folders_are_followed(mine, tmp_path):
         "test/b.tif": "test",
     }
     assert opened.has_splits
+    # What is hidden from models: also where the links lead to, but for folders around everything.
+    (mine / "test" / "up").symlink_to(tmp_path)
+    write(tmp_path / "z" / "c.tif", scene(3))
+    hidden = open_dataset(str(mine)).hr_paths()
+    assert {mine, tmp_path / "x", tmp_path / "y", tmp_path / "z" / "c.tif"} <= set(hidden)
+    assert tmp_path not in hidden
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
@@ -116,7 +122,7 @@ def test_a_folder_and_files_of_any_bytes(tmp_path, srbench_home):
     odd = tmp_path / os.fsdecode(b"prob\xe9")
     name = os.fsdecode(b"b\xff.tif")
     write(odd / "a.tif", scene(1))
-    os.rename(odd / "a.tif", odd / name)
+    (odd / "a.tif").rename(odd / name)
     opened = open_dataset(f"folder:{odd}")
     assert [image.id for image in opened.images] == [name] and opened.fingerprint
     assert np.array_equal(opened.pixels(name), scene(1))
@@ -172,6 +178,9 @@ def test_options_are_checked_and_are_for_folders_alone(mine):
             ReadingOptions(**wrong)
     with pytest.raises(DatasetError, match="folders of your own"):
         open_dataset("sem_synthetic", ReadingOptions(bits=12))
+    options = ReadingOptions(12, 5.8, "all", ("lines", "pores"))
+    words = "--bits 12 --pixel-size-nm 5.8 --pages all --measure lines --measure pores"
+    assert options.arguments == words.split() and ReadingOptions().arguments == []
     assert open_dataset("sem_synthetic", ReadingOptions()).card.name == "sem_synthetic"
 
 
