@@ -59,6 +59,7 @@ def infer(
     a folder are left out. With --weights FILE the model may be left out: it is read from the file. An image
     that cannot be done is named and skipped, the others are done; the exit code is then 1.
     """
+    from srbench.datasets.base import count_of
     from srbench.inference.predict import infer as run_inference
     from srbench.models import model_names
     from srbench.utils.progress import progress_reporter
@@ -77,5 +78,6 @@ def infer(
     for file, reason in outcome.skipped.items():
         note(f"skipped {reason}" if reason.startswith(str(file)) else f"skipped {file}: {reason}")
     there = f"{len(outcome.existing)} already there (--force does them again), " if outcome.existing else ""
-    click.echo(f"{len(outcome.written)} images in {out}, {there}{len(outcome.skipped)} skipped")
+    written = count_of(len(outcome.written), "image")
+    click.echo(f"{written} in {out}, {there}{len(outcome.skipped)} skipped")
     context.exit(1 if outcome.skipped else 0)

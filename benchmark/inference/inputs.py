@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -40,6 +40,9 @@ class Inputs:
         Args:
             paths: files and folders; a file that is given twice is read once.
             out: where results go; no input where it lies in a folder of images.
+
+        Raises:
+            SrbenchError: there is no file to read.
         """
         files: dict[Path, InputFile] = {}
         left_out: Counter[str] = Counter()
@@ -50,13 +53,18 @@ class Inputs:
                 listed = [InputFile(path, PurePosixPath(path.name), path.parent)]
             for file in listed:
                 files.setdefault(file.path.absolute(), file)
+        if not files:
+            said = ", ".join(str(path) for path in paths)
+            raise SrbenchError("\n".join([f"No image to super-resolve in {said}.", *_remarks(left_out)]))
         return cls(tuple(files.values()), left_out)
 
     def remarks(self) -> list[str]:
         """One line for each kind of file that was left out."""
-        return [
-            f"left out, {kind}: {count_of(count, 'file')}" for kind, count in self.left_out.items() if count
-        ]
+        return _remarks(self.left_out)
+
+
+def _remarks(left_out: Counter[str]) -> list[str]:
+    return [f"left out, {kind}: {count_of(count, 'file')}" for kind, count in left_out.items() if count]
 
 
 def _of_folder(root: Path, out: Path, left_out: Counter[str]) -> list[InputFile]:
@@ -84,20 +92,33 @@ def _of_folder(root: Path, out: Path, left_out: Counter[str]) -> list[InputFile]
 
 
 class FolderDepths:
-    """One bit depth for all the files of a folder.
+    """One bit depth for all the files of a folder, and the number of pixels of each file.
 
     Args:
         files: all of them, also those whose results are there already: the depth must not depend on that.
+        folders: those that are read now.
         bits: significant bits, where the user said them.
-        on_progress: called after each file that was read for its range of values.
+        on_progress: called after each file.
     """
 
-    def __init__(self, files: Sequence[InputFile], bits: int | None, on_progress: ProgressCallback) -> None:
-        self._files = files
+    def __init__(
+        self, files: Sequence[InputFile], folders: Set[Path], bits: int | None, on_progress: ProgressCallback
+    ) -> None:
         self._bits = bits
-        self._on_progress = on_progress
-        self._depths: dict[Path, Depth] = {}
+        self._ranges: defaultdict[Path, list[ValueRange]] = defaultdict(list)
         self._unusable: dict[Path, BadImage] = {}
+        self.pixels: dict[Path, int] = {}
+        files = [file for file in files if file.folder in folders]
+        for number, file in enumerate(files, 1):
+            try:
+                raws = read_raw(file.path, pages="all", min_side=1)
+            except BadImage as error:
+                self._unusable[file.path] = error
+            else:
+                self.pixels[file.path] = sum(raw.array.shape[0] * raw.array.shape[1] for raw in raws)
+                # Without databars: their text may be whiter than the detector's white.
+                self._ranges[file.folder] += [without_databar(raw).range for raw in raws]
+            on_progress(ProgressEvent("bit depth", number, len(files), "images"))
 
     def of(self, file: InputFile) -> Depth:
         """The depth of a file's folder.
@@ -105,23 +126,9 @@ class FolderDepths:
         Raises:
             BadImage: the file cannot be read.
         """
-        if file.folder not in self._depths:
-            self._depths[file.folder] = self._of_folder(file.folder)
         if file.path in self._unusable:
             raise self._unusable[file.path]
-        return self._depths[file.folder]
-
-    def _of_folder(self, folder: Path) -> Depth:
-        files = [file for file in self._files if file.folder == folder]
-        ranges: list[ValueRange] = []
-        for number, file in enumerate(files, 1):
-            try:
-                # Without databars: their text may be whiter than the detector's white.
-                ranges += [without_databar(raw).range for raw in read_raw(file.path, pages="all", min_side=1)]
-            except BadImage as error:
-                self._unusable[file.path] = error
-            self._on_progress(ProgressEvent("bit depth", number, len(files), "images"))
-        return common_depth(ranges, self._bits)
+        return common_depth(self._ranges[file.folder], self._bits)
 
 
 def refuse_equal_names(named: Sequence[tuple[InputFile, PurePosixPath]]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.base import ReadingOptions
+from srbench.datasets.base import ReadingOptions, count_of
 from srbench.datasets.images.write import ImageFormat
 from srbench.inference.inputs import FolderDepths, InputFile, Inputs, refuse_equal_names
 from srbench.inference.micrographs import DatabarChoice, FileEnlarger
@@ -154,12 +154,12 @@ def infer(
         pixel_size_nm: side of a pixel of the files; what they say when None.
         force: do again what is there already.
         tell: called with which weights are used.
-        on_progress: called after each page.
+        on_progress: called after each tile.
 
     Raises:
         ModelError: no such model, scale or variant.
-        SrbenchError: no weights, weights of another network, ``out`` cannot be written, or two files would
-            have one result.
+        SrbenchError: no weights, weights of another network, no image, ``out`` cannot be written, or two
+            files would have one result.
     """
     from srbench.inference.device import pick_device
     from srbench.inference.tiling import Tiler
@@ -196,20 +196,31 @@ def infer(
             skipped[file.path] = f"{file.path}: {problem}"
         else:
             existing.append(target)
-    depths = FolderDepths(inputs.files, bits, on_progress)
-    enlarger = FileEnlarger(Tiler(loaded.model, device=pick_device(device)), databar, pixel_size_nm)
+    folders = {file.folder for file, _, _ in pending}
+    depths = FolderDepths(inputs.files, folders, bits, on_progress)
+    done, total = 0, sum(depths.pixels.get(file.path, 0) for file, _, _ in pending)
     written: list[Path] = []
-    for number, (file, target, record) in enumerate(pending):
+
+    def on_pixels(count: int) -> None:
+        nonlocal done
+        done += count
+        # Databars and frames are not run.
+        thousands = min(done, total) // 1000
+        images = f"{len(written)} of {count_of(len(pending), 'image')}"
+        on_progress(ProgressEvent("infer", thousands, total // 1000, "thousand pixels", images))
+
+    tiler = Tiler(loaded.model, device=pick_device(device), on_pixels=on_pixels)
+    enlarger = FileEnlarger(tiler, databar, pixel_size_nm)
+    for file, target, record in pending:
+        before = done
         try:
-            depth = depths.of(file)
-            on_progress(ProgressEvent("infer", number, len(pending), "images"))
-            enlarger(file.path, depth, target, record)
+            enlarger(file.path, depths.of(file), target, record)
         except (SrbenchError, OSError, MemoryError) as error:
             skipped[file.path] = f"{error}" or "not enough memory"
         else:
             written.append(target)
-    if pending:
-        on_progress(ProgressEvent("infer", len(pending), len(pending), "images"))
+        done = before
+        on_pixels(depths.pixels.get(file.path, 0))
     remarks = (*enlarger.remarks(), *inputs.remarks())
     return FilesOutcome(tuple(written), tuple(existing), skipped, remarks)
 

@@ -9,7 +9,7 @@ the tile that failed is cut into smaller ones and run again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -130,6 +130,7 @@ class Tiler:
         max_bytes: memory for the activations. When None half of what is free; on a CPU no more than
             ``ENOUGH_ON_CPU`` where that costs little, as larger tiles are no faster there.
         output: ``float32``, or ``uint8`` (rounded half up) which needs a quarter of the memory.
+        on_pixels: called after each tile with the LR pixels of its core.
     """
 
     def __init__(
@@ -140,12 +141,14 @@ class Tiler:
         tile: int | None = None,
         max_bytes: int | None = None,
         output: Output = "float32",
+        on_pixels: Callable[[int], None] | None = None,
     ) -> None:
         self.model = model
         self.device = torch.device(device)
         self.tile = tile
         self.max_bytes = max_bytes
         self.output: Output = output
+        self.on_pixels = on_pixels
         model.network.to(self.device)
         self._radius: float | None = None
         self._bytes: dict[tuple[int, int], int] = {}
@@ -283,6 +286,8 @@ class _TiledRun:
         try:
             region.times(self.scale).cut(self.sr).copy_(self._run(region))
             self.tiles += 1
+            if self.tiler.on_pixels is not None:
+                self.tiler.on_pixels(math.prod(region.sides))
             return True
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

@@ -273,6 +273,22 @@ def test_results_are_no_input_of_the_next_run(tmp_path: Path, below: str) -> Non
     assert enlarge(renamed, tmp_path / "other").written[0].name == "renamed_nearest_x2.png"
 
 
+def test_a_folder_without_an_image_is_an_error_that_says_what_was_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "masks" / "a.png", noise(255, np.uint8))
+    with pytest.raises(SrbenchError, match=r"masks: 1 file"):
+        infer("nearest", tmp_path / "in", out=tmp_path / "out", scale=2)
+
+
+def test_progress_ends_at_all_pixels_of_all_images(tmp_path: Path) -> None:
+    for name in ("a.tif", "b.tif", "c.png"):
+        write(tmp_path / "in" / name, noise(255, np.uint8, (80, 100)))
+    (tmp_path / "in" / "bad.tif").write_bytes(b"II*\0")
+    events: list[Any] = []
+    infer("nearest", tmp_path / "in", out=tmp_path / "out", scale=2, on_progress=events.append)
+    run = [(event.done, event.total) for event in events if event.label == "infer"]
+    assert run == sorted(run) and run[-1] == (24, 24)
+
+
 def test_linked_folders_are_followed(tmp_path: Path) -> None:
     messy(tmp_path / "data")
     (tmp_path / "in").mkdir()
@@ -337,7 +353,7 @@ def test_the_command_counts_and_exits_by_what_was_skipped(
     write(tmp_path / "in" / "a.tif", noise(255, np.uint8, (80, 64)), extratags=[(34682, 2, 0, FEI, True)])
     words = ["infer", "nearest", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--scale", "2"]
     done = CliRunner().invoke(cli, words)
-    assert done.exit_code == 0 and "1 images in" in done.output, done.output
+    assert done.exit_code == 0 and "1 image in" in done.output, done.output
     assert CliRunner().invoke(cli, words).exit_code == 0
     assert "1 already there" in CliRunner().invoke(cli, words).output
     (tmp_path / "in" / "b.tif").write_bytes(b"II*\0 no TIFF")
