@@ -2,7 +2,7 @@
 
 Ranked are trained networks and interpolations. Not ranked are the noise ceiling, the control, variants that
 see the HR image, weights of the smoke budget, which were trained for seconds to show that the software works,
-and every run with a failed check. The seeds of one training are one row.
+images made outside srbench, and every run with a failed check. The seeds of one training are one row.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Row:
         key, weights = manifest.key, manifest.weights
         trained_on = weights.get("dataset")
         parts = [
-            key.variant if key.weights else "",
+            key.variant if key.weights and not manifest.external else "",
             f"{weights['budget']} budget" if weights.get("budget") else "",
             seeds,
             f"trained on {trained_on}" if trained_on and trained_on != key.dataset else "",
