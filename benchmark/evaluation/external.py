@@ -1,0 +1,373 @@
+"""Images that another program made: paired with HR by their names, brought to HR's grey levels, scored.
+
+srbench saw neither the program nor what it was given. Such rows are marked as unguarded and are not ranked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbench import datasets, models
+from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
+from srbench.datasets import MicrographSet
+from srbench.datasets.base import ReadingOptions
+from srbench.datasets.images.databar import crop_micrograph
+from srbench.datasets.images.decode import SUFFIXES, BadImage, read_raw
+from srbench.datasets.images.depth import Depth, common_depth
+from srbench.datasets.images.walk import image_files
+from srbench.datasets.lr_images import Entry
+from srbench.evaluation.evaluate import EvaluationSummary, evaluate_on
+from srbench.evaluation.jobs import BASELINE, DEFAULT_SCALE, Job
+from srbench.evaluation.reference_rows import ImageRow, NoImage
+from srbench.models import ModelCard
+from srbench.store import EXTERNAL, REFERENCES
+from srbench.utils.errors import DatasetError, SrbenchError
+from srbench.utils.files import sha256_file
+from srbench.utils.image import Pixels, to_eight_bits
+from srbench.utils.progress import ProgressCallback, silent
+
+_ENDING = re.compile(r"x\d(?![^_-])|[_-].*[^\W\d_]", re.IGNORECASE)
+"""What programs add to a name: ``_x4``, ``-SR``, ``_edsr_x4``, or ``x4`` alone; numbers are other images."""
+_SCALE = re.compile(r"(?:^|[_-])(?:x([1-8])|([1-8])x)(?![^_-])", re.IGNORECASE)
+_NAMES_SHOWN = 5
+
+
+def score(
+    sr: str | os.PathLike[str],
+    hr: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    scale: int | None = None,
+    degradation: str = DEFAULT_DEGRADATION,
+    protocol: str | None = None,
+    metrics: Sequence[str] | None = None,
+    results: str | os.PathLike[str] | None = None,
+    previews: int = 6,
+    force: bool = False,
+    reading: ReadingOptions | None = None,
+    progress: ProgressCallback = silent,
+) -> EvaluationSummary:
+    """Score the images that another program made, beside bicubic and nearest interpolation.
+
+    An SR image belongs to the HR image whose name it has, alone or with an ending such as ``_SR``, ``_x4`` or
+    ``_edsr_x4``. It has HR's size, or that of HR cut to a multiple of the scale, or that of HR's file with
+    its databar, which is then cut as it was cut from HR. An HR image without such a partner gets rows without
+    a value that say why. The runs are stored as those of ``srbench.evaluate`` for ``folder:<hr>``, split
+    ``all``; the row of the program is marked as unguarded and is not ranked.
+
+    Args:
+        sr: folder with the program's images.
+        hr: folder with the HR images.
+        name: what the row is called; the name of the folder ``sr`` when None.
+        scale: magnification; the one in the names of the SR files, else 4, when None.
+        degradation: how srbench makes the LR images that metrics and previews need; what the program was
+            given is not known.
+        protocol: what a number means; ``sem-grey`` when None.
+        metrics: names of metrics; the default ones when None.
+        results: results folder; the one of the srbench home when None.
+        previews: images whose SR is kept for the report.
+        force: score again what is already scored.
+        reading: how the files of both folders are read.
+        progress: told of every image, of what is not paired, and of what was done to pixels.
+
+    Raises:
+        DatasetError: no such folder, one inside the other, no usable HR image, or no SR image that belongs to
+            one.
+        SrbenchError: the name is that of a model of srbench, the names of the files say several scales, or no
+            such degradation, protocol or metric.
+    """
+    sr_folder, hr_folder = (Path(folder).expanduser().resolve() for folder in (sr, hr))
+    for folder, words in ((sr_folder, "super-resolved"), (hr_folder, "HR")):
+        if not folder.is_dir():
+            raise DatasetError(f"{folder} is not a folder; expected the folder of the {words} images.")
+    if sr_folder.is_relative_to(hr_folder):
+        raise DatasetError(
+            f"The SR images ({sr_folder}) lie in the folder of the HR images ({hr_folder}) and would be "
+            "taken for HR; move them out of it."
+        )
+    model = row_name(sr_folder.name if name is None else name)
+    micrographs = datasets.open(f"folder:{hr_folder}")
+    files = [
+        file
+        for file in image_files(sr_folder, leave_out=[hr_folder])
+        if PurePosixPath(file).suffix.lower() in SUFFIXES
+    ]
+    pairing = pair_by_name(files, [image.id for image in micrographs.images])
+    if not pairing.of:
+        raise DatasetError(_nothing_paired(sr_folder, hr_folder, files, pairing))
+    for line in pairing.remarks():
+        progress(line)
+    chosen, words = _scale(scale, pairing)
+    progress(words)
+    config = EvaluationConfig.of(
+        {
+            "scale": chosen,
+            "split": "all",
+            "degradation": degradation,
+            "protocol": protocol,
+            "metrics": metrics,
+            "results": results,
+            "previews": previews,
+            "force": force,
+        }
+    )
+    images = _ExternalImages(sr_folder, pairing, micrographs, chosen, reading or ReadingOptions())
+    # At magnification 1 nearest gives what bicubic gives: the image itself.
+    baselines = (BASELINE, "nearest") if chosen > 1 else (BASELINE,)
+    summary = evaluate_on(micrographs, baselines, config, progress, [images.row(model)])
+    for note in images.notes():
+        progress(note)
+    return summary
+
+
+def row_name(text: str) -> str:
+    """What a row is called in the store: letters, digits, ``_``, ``.`` and ``-`` of ``text``.
+
+    Raises:
+        SrbenchError: nothing is left of it, or it is what srbench calls one of its own rows.
+    """
+    name = re.sub(r"[^\w.-]+", "_", text).strip("_.-")
+    if not name:
+        raise SrbenchError(f"No row can be called {text!r}; give --name with letters or digits.")
+    if name in (*models.model_names(), *REFERENCES):
+        raise SrbenchError(
+            f"{name} is what srbench calls a row of its own; give the other program's row another name, as "
+            f"--name {name}_other (name={name + '_other'!r})."
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Which file is the super-resolved form of which HR image.
+
+    Attributes:
+        of: HR image to SR file.
+        without: HR image to the reason why it has none.
+        unpaired: SR files that belong to no HR image.
+        endings: what follows the name of the HR image in the names of the paired files.
+    """
+
+    of: Mapping[str, str]
+    without: Mapping[str, str]
+    unpaired: tuple[str, ...]
+    endings: frozenset[str]
+
+    def remarks(self) -> list[str]:
+        """One line of what was paired, and one for each kind of what was not."""
+        endings = ", ".join(sorted(ending for ending in self.endings if ending))
+        lines = [f"{len(self.of)} SR images paired with HR by name" + (f" ({endings})" if endings else "")]
+        by_reason: dict[str, list[str]] = {}
+        for image, reason in self.without.items():
+            by_reason.setdefault(reason, []).append(image)
+        lines += [f"not scored, {reason}: {_listed(images)}" for reason, images in by_reason.items()]
+        if self.unpaired:
+            lines.append(f"not scored, no HR image of this name: {_listed(self.unpaired)}")
+        return lines
+
+
+def pair_by_name(files: Iterable[str], images: Sequence[str]) -> Pairing:
+    """Pair SR files with HR images by their relative names with forward slashes.
+
+    The longest name of an HR image that a file begins with decides; where several HR images have it, the one
+    in the same sub-folder, then the one with the same suffix. What fits several is left out and named.
+    """
+    by_stem: dict[str, list[str]] = {}
+    for image in images:
+        path = PurePosixPath(image)
+        for stem in {path.stem, path.name}:  # a.tif may have become a_x4.png or a.tif_x4.png
+            by_stem.setdefault(stem, []).append(image)
+    partners: dict[str, list[str]] = {image: [] for image in images}
+    without = dict.fromkeys(images, "no SR image of this name")
+    endings: dict[str, str] = {}
+    unpaired = []
+    for file in files:
+        path = PurePosixPath(file)
+        ends = [
+            end
+            for end in range(1, len(path.stem) + 1)
+            if path.stem[:end] in by_stem and (end == len(path.stem) or _ENDING.match(path.stem, end))
+        ]
+        if not ends:
+            unpaired.append(file)
+            continue
+        candidates, endings[file] = by_stem[path.stem[: ends[-1]]], path.stem[ends[-1] :]
+        alike = [image for image in candidates if PurePosixPath(image).parent == path.parent] or candidates
+        exact = [image for image in alike if PurePosixPath(image).name == path.name] or alike
+        if len(exact) == 1:
+            partners[exact[0]].append(file)
+            continue
+        for image in exact:
+            without[image] = (
+                f"{file} may belong to each of {_listed(exact)}; use the sub-folders of HR for SR"
+            )
+    for image, several in partners.items():
+        if len(several) > 1:
+            without[image] = f"several SR images of its name ({_listed(several)}); keep one program a folder"
+    of = {image: several[0] for image, several in partners.items() if len(several) == 1}
+    return Pairing(
+        of,
+        {image: reason for image, reason in without.items() if image not in of},
+        tuple(unpaired),
+        frozenset(endings[file] for file in of.values()),
+    )
+
+
+def _scale(given: int | None, pairing: Pairing) -> tuple[int, str]:
+    """The magnification, and a line that says why it is this one."""
+    matches = [match for ending in pairing.endings if (match := _SCALE.search(ending))]
+    named = {int(match[1] or match[2]) for match in matches}
+    if given is not None:
+        contradicts = bool(named) and named != {given}
+        words = f"scale {given}" + (f", though names say x{min(named)}" if contradicts else "")
+        return given, words
+    if len(named) > 1:
+        scales = ", ".join(f"x{scale}" for scale in sorted(named))
+        raise SrbenchError(f"The names of the SR files say {scales}; give --scale N, or one scale a folder.")
+    if named:
+        (scale,) = named
+        return scale, f"scale {scale}, by the names of the SR files; --scale N for another"
+    return DEFAULT_SCALE, f"scale {DEFAULT_SCALE}, which nothing says; --scale N for another"
+
+
+def _nothing_paired(sr: Path, hr: Path, files: Sequence[str], pairing: Pairing) -> str:
+    if not files:
+        return f"{sr} holds no PNG, TIFF, JPEG or BMP files; expected the super-resolved images of {hr}."
+    reasons = "; ".join(dict.fromkeys(pairing.without.values()))
+    return (
+        f"No file of {sr} ({_listed(files)}) belongs to an image of {hr} "
+        f"({_listed(list(pairing.without))}): {reasons}. Name each SR file as its HR file, alone or with an "
+        "ending as _x4 or _SR."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+class _ExternalImages:
+    """The paired images of one folder, each read when it is scored."""
+
+    def __init__(
+        self,
+        folder: Path,
+        pairing: Pairing,
+        micrographs: MicrographSet,
+        scale: int,
+        reading: ReadingOptions,
+    ) -> None:
+        self.folder = folder
+        self.pairing = pairing
+        self.micrographs = {image.id: image for image in micrographs.images}
+        self.scale = scale
+        self.reading = reading
+        self._notes: Counter[str] = Counter()
+
+    def row(self, name: str) -> ImageRow:
+        """The row under this name; its identity is that of the files."""
+        digest = hashlib.sha256(f"significant bits {self.reading.bits}\n".encode())
+        for image, file in sorted(self.pairing.of.items()):
+            line = f"{image}\t{sha256_file(self.folder / file)}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        card = ModelCard(
+            name,
+            f"{name} (other program)",
+            EXTERNAL,
+            paper="",
+            year=0,
+            scales=(),
+            variants=(EXTERNAL,),
+            trainable=False,
+            summary="Images that another program made; srbench saw neither it nor what it was given.",
+            licence="",
+        )
+        job = Job(
+            name,
+            EXTERNAL,
+            card,
+            weights=self.folder,
+            sha256=digest.hexdigest(),
+            notes=("Made outside srbench, which does not know the LR images that the program was given.",),
+        )
+        return ImageRow(job, self.image, self.notes)
+
+    def image(self, entry: Entry) -> NDArray[np.uint8]:
+        """SR ``(H, W)`` of one image, cut as its HR image is.
+
+        Raises:
+            NoImage: there is no file, it cannot be read, or it has another size.
+        """
+        if entry.image in self.pairing.without:
+            raise NoImage(self.pairing.without[entry.image])
+        file = self.pairing.of[entry.image]
+        try:
+            raw = read_raw(self.folder / file)[0]
+            pixels, notes = self.depth.grey(raw)
+        except BadImage as error:
+            raise NoImage(str(error)) from error
+        pixels = self._like_hr(pixels, entry)
+        self._notes.update(note.partition(": ")[0] for note in notes)
+        return to_eight_bits(pixels[: entry.height * self.scale, : entry.width * self.scale])
+
+    def notes(self) -> list[str]:
+        """What was done to the pixels of the images read so far, one line a kind."""
+        lines = [f"SR images, {kind}: {count} images" for kind, count in sorted(self._notes.items())]
+        return [*lines, f"SR images: {self.depth.note}"] if self._notes and self.depth.note else lines
+
+    @cached_property
+    def depth(self) -> Depth:
+        """That of the SR files; HR's where both store more than 8 bits and the SR files stay below its white.
+
+        A program may give a dark image of 12 bits back with values that would fit into 10.
+        """
+        own = self._depth_of([self.folder / file for file in self.pairing.of.values()], None)
+        if own.bits <= 8:
+            return own
+        hr = self._depth_of([Path(image.source) for image in self.micrographs.values()], self.reading.bits)
+        return hr if own.bits < hr.bits else own
+
+    def _like_hr(self, pixels: Pixels, entry: Entry) -> Pixels:
+        """Cut as the databar and the frame of the HR file were, where the SR image still has them."""
+        image = self.micrographs[entry.image]
+        if self._fits(pixels, (image.height, image.width)):
+            return pixels
+        raw = read_raw(Path(image.source))[0]
+        rows, columns = raw.array.shape[:2]
+        if self._fits(pixels, (rows, columns)):
+            region = crop_micrograph(raw, common_depth([raw.range]))
+            cut = pixels[region.rows, region.columns]
+            if cut.shape[0] >= entry.height * self.scale and cut.shape[1] >= entry.width * self.scale:
+                self._notes["cut as the HR file was (databar or frame)"] += 1
+                return cut
+        whole = f" (its file {columns}x{rows} px)" if (rows, columns) != (image.height, image.width) else ""
+        raise NoImage(
+            f"SR {pixels.shape[1]}x{pixels.shape[0]} px, HR {image.width}x{image.height} px{whole}: SR needs "
+            f"that size, or it cut to a multiple of the scale {self.scale}"
+        )
+
+    def _fits(self, pixels: Pixels, size: tuple[int, int]) -> bool:
+        """Whether it is of this size, or of this size cut to a multiple of the scale."""
+        return all(
+            side in (full, full - full % self.scale)
+            for side, full in zip(pixels.shape[:2], size, strict=True)
+        )
+
+    @staticmethod
+    def _depth_of(paths: Iterable[Path], bits: int | None) -> Depth:
+        ranges = []
+        for path in paths:
+            with contextlib.suppress(BadImage):  # its reason is said where it is scored
+                ranges.append(read_raw(path)[0].range)
+        return common_depth(ranges, bits)
