@@ -27,6 +27,7 @@ from srbench.datasets.images.decode import SUFFIXES, BadImage, read_raw
 from srbench.datasets.images.depth import Depth, common_depth
 from srbench.datasets.images.walk import image_files
 from srbench.datasets.lr_images import Entry
+from srbench.datasets.sources.folder import pair_masks
 from srbench.evaluation.evaluate import EvaluationSummary, evaluate_on
 from srbench.evaluation.jobs import BASELINE, DEFAULT_SCALE, Job
 from srbench.evaluation.reference_rows import ImageRow, NoImage
@@ -37,8 +38,8 @@ from srbench.utils.files import sha256_file
 from srbench.utils.image import Pixels, to_eight_bits
 from srbench.utils.progress import ProgressCallback, silent
 
-_ENDING = re.compile(r"x\d(?![^_-])|[_-].*[^\W\d_]", re.IGNORECASE)
-"""What programs add to a name: ``_x4``, ``-SR``, ``_edsr_x4``, or ``x4`` alone; numbers are other images."""
+_ENDING = re.compile(r"(?:\.(?:png|tiff?|jpe?g|bmp))?(?:$|x\d(?![^_-])|[_-].*[^\W\d_])", re.IGNORECASE)
+"""What programs add to a name: ``_x4``, ``-SR``, ``.jpg_edsr_x4``, ``x4`` alone; numbers are other images."""
 _SCALE = re.compile(r"(?:^|[_-])(?:x([1-8])|([1-8])x)(?![^_-])", re.IGNORECASE)
 _NAMES_SHOWN = 5
 
@@ -97,12 +98,11 @@ def score(
             "taken for HR; move them out of it."
         )
     model = row_name(sr_folder.name if name is None else name)
-    micrographs = datasets.open(f"folder:{hr_folder}")
-    files = [
-        file
-        for file in image_files(sr_folder, leave_out=[hr_folder])
-        if PurePosixPath(file).suffix.lower() in SUFFIXES
-    ]
+    reading = reading or ReadingOptions()
+    micrographs = datasets.open(f"folder:{hr_folder}", reading)
+    files = list(image_files(sr_folder, leave_out=[hr_folder]))
+    masks = pair_masks(files).files
+    files = [file for file in files if PurePosixPath(file).suffix.lower() in SUFFIXES and file not in masks]
     pairing = pair_by_name(files, [image.id for image in micrographs.images])
     if not pairing.of:
         raise DatasetError(_nothing_paired(sr_folder, hr_folder, files, pairing))
@@ -120,9 +120,10 @@ def score(
             "results": results,
             "previews": previews,
             "force": force,
+            "reading": reading,
         }
     )
-    images = _ExternalImages(sr_folder, pairing, micrographs, chosen, reading or ReadingOptions())
+    images = _ExternalImages(sr_folder, pairing, micrographs, chosen, reading)
     # At magnification 1 nearest gives what bicubic gives: the image itself.
     baselines = (BASELINE, "nearest") if chosen > 1 else (BASELINE,)
     summary = evaluate_on(micrographs, baselines, config, progress, [images.row(model)])
@@ -197,7 +198,7 @@ def pair_by_name(files: Iterable[str], images: Sequence[str]) -> Pairing:
         ends = [
             end
             for end in range(1, len(path.stem) + 1)
-            if path.stem[:end] in by_stem and (end == len(path.stem) or _ENDING.match(path.stem, end))
+            if path.stem[:end] in by_stem and _ENDING.match(path.stem, end)
         ]
         if not ends:
             unpaired.append(file)

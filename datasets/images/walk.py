@@ -21,26 +21,25 @@ def image_files(root: Path, *, leave_out: Collection[Path] = ()) -> Iterator[str
         leave_out: folders that are not entered, under whatever path they are reached.
     """
     barred = {identity for folder in leave_out if (identity := _identity(folder)) is not None}
-    above: dict[str, frozenset[_Identity]] = {os.fspath(root): frozenset()}
+    above: dict[Path, frozenset[_Identity]] = {root: frozenset()}
     files: list[str] = []
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for name, folders, names in os.walk(root, followlinks=True):
+        folder = Path(name)
         identity = _identity(folder)
         chain = above.pop(folder)
         if identity is None or identity in chain or identity in barred:
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
-        above.update((os.path.join(folder, name), chain | {identity}) for name in folders)
-        files += [
-            Path(folder, name).relative_to(root).as_posix() for name in names if not name.startswith(".")
-        ]
+        above.update((folder / name, chain | {identity}) for name in folders)
+        files += [(folder / name).relative_to(root).as_posix() for name in names if not name.startswith(".")]
     yield from sorted(files)
 
 
-def _identity(folder: str | Path) -> _Identity | None:
+def _identity(folder: Path) -> _Identity | None:
     """What tells one folder from another whatever links lead to it; None where there is none."""
     try:
-        status = os.stat(folder)
+        status = folder.stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino

@@ -5,26 +5,38 @@ The pixels are packed once into the cache below the srbench home and again when 
 
 from __future__ import annotations
 
+import copy
 import csv
 import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
-from srbench.datasets.base import DatasetCard, DatasetSource, DatasetState, Micrograph, Split
+from srbench.datasets.base import (
+    DatasetCard,
+    DatasetSource,
+    DatasetState,
+    Micrograph,
+    ReadingOptions,
+    Split,
+    VerifyReport,
+)
 from srbench.datasets.images.databar import DecodedMicrograph, decode_micrograph
 from srbench.datasets.images.decode import SUFFIXES, BadImage, decode_labels
-from srbench.datasets.packed.format import PackedSet, Stored
-from srbench.datasets.packed.writer import PackWriter, packing
+from srbench.datasets.images.walk import image_files
+from srbench.datasets.packed.format import PackedSet, Stored, read_manifest
+from srbench.datasets.packed.writer import PackWriter, packing, verify_packed
 from srbench.datasets.registry import register_dataset
 from srbench.datasets.splits import check_groups, split_groups
 from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError
-from srbench.utils.files import pixel_hash
+from srbench.utils.files import canonical_json, pixel_hash
 from srbench.utils.image import Pixels
 from srbench.utils.paths import home
+from srbench.utils.progress import ProgressCallback, silent
 
 GROUPS = "groups.csv"
 # Raised whenever the same files would give other pixels, groups or splits.
@@ -79,50 +91,102 @@ class Folder(DatasetSource):
         obtain=("path",),
     )
 
-    def open(self, argument: str | None = None) -> PackedSet:
+    options = ReadingOptions()
+
+    @property
+    def root(self) -> Path:
+        """The folder, resolved: whatever was typed, one folder is one dataset.
+
+        Raises:
+            DatasetMissing: none was named.
+        """
+        if not self.argument:
+            raise DatasetMissing("Say which folder: folder:/path/to/your/images")
+        return Path(self.argument).expanduser().resolve()
+
+    @property
+    def full_name(self) -> str:
+        """``folder:`` and the resolved path."""
+        return f"folder:{self.root}" if self.argument else "folder"
+
+    @property
+    def cache(self) -> Path:
+        """The folder that is packed with these options."""
+        folder = _cache_folder(self.root)
+        if self.options == ReadingOptions():
+            return folder
+        return folder.with_name(f"{folder.name}-{_hash(canonical_json(asdict(self.options)))[:6]}")
+
+    def read_with(self, options: ReadingOptions) -> Folder:
+        """The same folder, read with these options."""
+        entry = copy.copy(self)
+        entry.options = options
+        return entry
+
+    def open(self, argument: str | None = None) -> FolderSet:
         """Open the folder ``argument``, packing it first if it is new or has changed.
 
         Raises:
+            DatasetMissing: no folder was named.
             DatasetError: no such folder, no usable image in it, or one group in two splits.
         """
-        if not argument:
-            raise DatasetError("Say which folder: folder:/path/to/your/images")
-        root = Path(argument).expanduser().resolve()
+        if argument is not None:
+            return self.at(argument).open()
+        root = self.root
         if not root.is_dir():
             raise DatasetError(f"{root} is not a folder. Expected folder:/path/to/your/images")
-        cache = _cache_folder(root)
-        files = sorted(_walk(root))
-        version = _version(root, files)
-        name = f"folder:{argument}"
-        if not _is_packed(cache, version):
-            _pack(root, files, cache, version)
-        return PackedSet(cache, self.card, name, sources=[root])
+        files = list(image_files(root))
+        version = _version(root, files, self.options)
+        if not _is_packed(self.cache, version):
+            _pack(root, files, self.cache, version, self.options)
+        return FolderSet(self.cache, self.card, self.full_name, sources=[root], reading=self.options)
 
     def is_local(self, argument: str | None = None) -> bool:
         """Whether this folder was packed before, in this state or another."""
-        return bool(argument) and _cache_folder(Path(str(argument)).expanduser().resolve()).is_dir()
+        if not argument:
+            return False
+        folder = _cache_folder(Path(argument).expanduser().resolve())
+        return folder.is_dir() or any(folder.parent.glob(f"{folder.name}-*"))
 
     def state(self) -> DatasetState:
-        """Nothing is on disk under this name alone."""
-        return DatasetState("absent", next_step="Give a folder: folder:/path/to/your/images")
+        """``ready`` once it has been packed as it is now; ``absent`` without a folder or before."""
+        if not self.argument:
+            return DatasetState("absent", next_step="Give a folder: folder:/path/to/your/images")
+        root = self.root
+        if not root.is_dir():
+            return DatasetState("absent", next_step=f"{root} is not a folder; give another.")
+        if not _is_packed(self.cache, _version(root, list(image_files(root)), self.options)):
+            return DatasetState("absent", next_step=f"srbench datasets show {shlex.quote(self.full_name)}")
+        manifest = read_manifest(self.cache)
+        return DatasetState("ready", manifest.images, manifest.nbytes)
+
+    def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
+        """Hash what was packed of the folder; what has changed in it is packed first."""
+        self.open()
+        return verify_packed(self.cache, progress)
+
+
+class FolderSet(PackedSet):
+    """A user's folder, opened."""
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether it has split folders; then every image lies in one."""
+        return any(_split_folder(image.id) for image in self.images)
 
 
 def _cache_folder(root: Path) -> Path:
     name = re.sub(r"[^A-Za-z0-9]+", "-", root.name).strip("-")[:40] or "images"
-    return home() / "cache" / "folder" / f"{name}-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}"
+    return home() / "cache" / "folder" / f"{name}-{_hash(os.fsencode(root))[:12]}"
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Paths of all files relative to ``root``, with forward slashes; hidden ones are left out."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith("."):
-                yield (Path(folder) / name).relative_to(root).as_posix()
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
-def _version(root: Path, files: list[str]) -> str:
-    digest = hashlib.sha256(f"{_RULES}\n{root}\n".encode())
+def _version(root: Path, files: Sequence[str], options: ReadingOptions) -> str:
+    digest = hashlib.sha256(f"{_RULES}\n{root}\n".encode("utf-8", "surrogateescape"))
+    digest.update(canonical_json(asdict(options)))
     for file in files:
         try:
             status = (root / file).stat()
@@ -184,7 +248,7 @@ class _Packed:
         self.masks: set[str] = set()
 
 
-def _pack(root: Path, files: list[str], cache: Path, version: str) -> None:
+def _pack(root: Path, files: Sequence[str], cache: Path, version: str, options: ReadingOptions) -> None:
     labels = _read_labels(root)
     folders = {file: _split_folder(file) for file in files}
     masks = pair_masks(files)
@@ -294,7 +358,7 @@ def _category(file: str, root: Path) -> str:
 
 def _nothing_usable(root: Path, skipped: Mapping[str, str]) -> DatasetError:
     if not skipped:
-        return DatasetMissing(f"{root} holds no files. Put PNG, TIFF, JPEG or BMP micrographs in it.")
+        return DatasetError(f"{root} holds no files. Put PNG, TIFF, JPEG or BMP micrographs in it.")
     listed = "\n".join(f"  {file}: {reason}" for file, reason in sorted(skipped.items())[:10])
     more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
     return DatasetError(f"None of the {len(skipped)} files in {root} can be used:\n{listed}{more}")
