@@ -73,7 +73,7 @@ def read_instrument(path: Path) -> InstrumentFacts:
     What is damaged is left out, with a note; a file that is no image has no metadata.
     """
     parts: list[InstrumentFacts] = []
-    with _without_logging(), warnings.catch_warnings():
+    with without_logging(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with path.open("rb") as file:
@@ -87,7 +87,7 @@ def read_instrument(path: Path) -> InstrumentFacts:
 
 
 @contextmanager
-def _without_logging() -> Iterator[None]:
+def without_logging() -> Iterator[None]:
     """What tifffile logs of damaged tags stays off the terminal."""
 
     def drop(_: logging.LogRecord) -> bool:
