@@ -106,10 +106,9 @@ def score(
     pairing = pair_by_name(files, [image.id for image in micrographs.images])
     if not pairing.of:
         raise DatasetError(_nothing_paired(sr_folder, hr_folder, files, pairing))
-    for line in pairing.remarks():
-        progress(line)
     chosen, words = _scale(scale, pairing)
-    progress(words)
+    for line in (*pairing.remarks(), words):
+        progress(f"Note: {line}")
     config = EvaluationConfig.of(
         {
             "scale": chosen,
@@ -127,8 +126,8 @@ def score(
     # At magnification 1 nearest gives what bicubic gives: the image itself.
     baselines = (BASELINE, "nearest") if chosen > 1 else (BASELINE,)
     summary = evaluate_on(micrographs, baselines, config, progress, [images.row(model)])
-    for note in images.notes():
-        progress(note)
+    for line in images.notes():
+        progress(f"Note: {line}")
     return summary
 
 
