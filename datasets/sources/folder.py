@@ -303,7 +303,7 @@ def _mask(root: Path, mask: str, decoded: DecodedMicrograph, packed: _Packed) ->
     """The mask, without the rows of the databar; None, and the reason kept, where it cannot be used."""
     try:
         labels = decode_labels(root / mask)
-        expected = (decoded.file_rows, decoded.pixels.shape[1])
+        expected = (decoded.file_rows, decoded.file_columns)
         if labels.shape != expected:
             sizes = (f"{columns}x{rows}" for rows, columns in (labels.shape, expected))
             raise BadImage("a mask of {} px for an image of {} px".format(*sizes))
@@ -311,7 +311,7 @@ def _mask(root: Path, mask: str, decoded: DecodedMicrograph, packed: _Packed) ->
         packed.skipped[mask] = str(error)
         return None
     packed.masks.add(mask)
-    return labels[: decoded.pixels.shape[0]]
+    return labels[decoded.rows, decoded.columns]
 
 
 def _unused(masks: Masks, packed: _Packed) -> Iterator[tuple[str, str]]:
