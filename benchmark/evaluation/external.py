@@ -11,7 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from srbench import datasets, models
 from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
 from srbench.datasets import MicrographSet
-from srbench.datasets.base import ReadingOptions
-from srbench.datasets.images.databar import crop_micrograph
-from srbench.datasets.images.decode import SUFFIXES, BadImage, read_raw
+from srbench.datasets.base import ReadingOptions, count_of
+from srbench.datasets.images.databar import image_region
+from srbench.datasets.images.decode import SUFFIXES, read_raw
 from srbench.datasets.images.depth import Depth, common_depth
+from srbench.datasets.images.raw import BadImage, ValueRange
 from srbench.datasets.images.walk import image_files
 from srbench.datasets.lr_images import Entry
 from srbench.datasets.sources.folder import pair_masks
@@ -313,18 +314,16 @@ class _ExternalImages:
             raise NoImage(self.pairing.without[entry.image])
         file = self.pairing.of[entry.image]
         try:
-            raw = read_raw(self.folder / file)[0]
-            pixels, notes = self.depth.grey(raw)
+            pixels, notes = self.depth.grey(read_raw(self.folder / file)[0])
         except BadImage as error:
-            raise NoImage(str(error)) from error
+            raise NoImage(f"{file}: {str(error).removeprefix(f'{self.folder / file}: ')}") from error
         pixels = self._like_hr(pixels, entry)
         self._notes.update(note.partition(": ")[0] for note in notes)
         return to_eight_bits(pixels[: entry.height * self.scale, : entry.width * self.scale])
 
     def notes(self) -> list[str]:
         """What was done to the pixels of the images read so far, one line a kind."""
-        lines = [f"SR images, {kind}: {count} images" for kind, count in sorted(self._notes.items())]
-        return [*lines, f"SR images: {self.depth.note}"] if self._notes and self.depth.note else lines
+        return [f"SR: {kind}: {count_of(count, 'image')}" for kind, count in self._notes.most_common()]
 
     @cached_property
     def depth(self) -> Depth:
@@ -332,11 +331,15 @@ class _ExternalImages:
 
         A program may give a dark image of 12 bits back with values that would fit into 10.
         """
-        own = self._depth_of([self.folder / file for file in self.pairing.of.values()], None)
+        ranges = _ranges(self.folder / file for file in self.pairing.of.values())
+        own = common_depth(ranges)
         if own.bits <= 8:
             return own
-        hr = self._depth_of([Path(image.source) for image in self.micrographs.values()], self.reading.bits)
-        return hr if own.bits < hr.bits else own
+        images = self.micrographs.values()
+        hr = common_depth(_ranges(Path(image.source) for image in images), self.reading.bits)
+        if own.bits >= hr.bits:
+            return own
+        return replace(common_depth(ranges, hr.bits), note=f"{hr.bits} significant bits: those of HR")
 
     def _like_hr(self, pixels: Pixels, entry: Entry) -> Pixels:
         """Cut as the databar and the frame of the HR file were, where the SR image still has them."""
@@ -346,10 +349,10 @@ class _ExternalImages:
         raw = read_raw(Path(image.source))[0]
         rows, columns = raw.array.shape[:2]
         if self._fits(pixels, (rows, columns)):
-            region = crop_micrograph(raw, common_depth([raw.range]))
+            region = image_region(raw)
             cut = pixels[region.rows, region.columns]
             if cut.shape[0] >= entry.height * self.scale and cut.shape[1] >= entry.width * self.scale:
-                self._notes["cut as the HR file was (databar or frame)"] += 1
+                self._notes["cut as the HR file was"] += 1
                 return cut
         whole = f" (its file {columns}x{rows} px)" if (rows, columns) != (image.height, image.width) else ""
         raise NoImage(
@@ -364,10 +367,11 @@ class _ExternalImages:
             for side, full in zip(pixels.shape[:2], size, strict=True)
         )
 
-    @staticmethod
-    def _depth_of(paths: Iterable[Path], bits: int | None) -> Depth:
-        ranges = []
-        for path in paths:
-            with contextlib.suppress(BadImage):  # its reason is said where it is scored
-                ranges.append(read_raw(path)[0].range)
-        return common_depth(ranges, bits)
+
+def _ranges(paths: Iterable[Path]) -> list[ValueRange]:
+    """What the numbers of the files span, of those that can be read."""
+    ranges = []
+    for path in paths:
+        with contextlib.suppress(BadImage):  # its reason is said where it is scored
+            ranges.append(read_raw(path)[0].range)
+    return ranges
