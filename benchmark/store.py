@@ -58,6 +58,8 @@ REFERENCES = (NOISE_CEILING, CONTROL)
 """Rows that the harness makes itself: shown for orientation, never ranked."""
 EXTERNAL = "external"
 """Family and variant of rows whose images another program made."""
+OTHER_PROGRAM = "other program"
+"""What is printed beside their names."""
 
 Status = Literal["complete", "failed", "missing"]
 

@@ -104,7 +104,8 @@ def score(
     files = list(image_files(sr_folder, leave_out=[hr_folder]))
     masks = pair_masks(files).files
     files = [file for file in files if PurePosixPath(file).suffix.lower() in SUFFIXES and file not in masks]
-    pairing = pair_by_name(files, [image.id for image in micrographs.images])
+    refused = [file for file in micrographs.skipped if PurePosixPath(file).suffix.lower() in SUFFIXES]
+    pairing = pair_by_name(files, [image.id for image in micrographs.images], refused)
     if not pairing.of:
         raise DatasetError(_nothing_paired(sr_folder, hr_folder, files, pairing))
     chosen, words = _scale(scale, pairing)
@@ -157,12 +158,14 @@ class Pairing:
         of: HR image to SR file.
         without: HR image to the reason why it has none.
         unpaired: SR files that belong to no HR image.
+        refused: SR files of HR images that cannot be used.
         endings: what follows the name of the HR image in the names of the paired files.
     """
 
     of: Mapping[str, str]
     without: Mapping[str, str]
     unpaired: tuple[str, ...]
+    refused: tuple[str, ...]
     endings: frozenset[str]
 
     def remarks(self) -> list[str]:
@@ -175,21 +178,30 @@ class Pairing:
         lines += [f"not scored, {reason}: {_listed(images)}" for reason, images in by_reason.items()]
         if self.unpaired:
             lines.append(f"not scored, no HR image of this name: {_listed(self.unpaired)}")
+        if self.refused:
+            lines.append(f"not scored, their HR images cannot be used: {_listed(self.refused)}")
         return lines
 
 
-def pair_by_name(files: Iterable[str], images: Sequence[str]) -> Pairing:
+def pair_by_name(files: Iterable[str], images: Sequence[str], refused: Sequence[str] = ()) -> Pairing:
     """Pair SR files with HR images by their relative names with forward slashes.
 
     The longest name of an HR image that a file begins with decides; where several HR images have it, the one
     in the same sub-folder, then the one with the same suffix. What fits several is left out and named.
+
+    Args:
+        files: SR files.
+        images: HR images.
+        refused: HR images that cannot be used; what is theirs belongs to no other.
     """
     by_stem: dict[str, list[str]] = {}
     for image in images:
-        path = PurePosixPath(image)
-        for stem in {path.stem, path.name}:  # a.tif may have become a_x4.png or a.tif_x4.png
+        for stem in _stems(image):
             by_stem.setdefault(stem, []).append(image)
-    partners: dict[str, list[str]] = {image: [] for image in images}
+    for image in refused:
+        for stem in _stems(image):
+            by_stem.setdefault(stem, [image])
+    partners: dict[str, list[str]] = {image: [] for image in (*images, *refused)}
     without = dict.fromkeys(images, "no SR image of this name")
     endings: dict[str, str] = {}
     unpaired = []
@@ -213,16 +225,23 @@ def pair_by_name(files: Iterable[str], images: Sequence[str]) -> Pairing:
             without[image] = (
                 f"{file} may belong to each of {_listed(exact)}; use the sub-folders of HR for SR"
             )
-    for image, several in partners.items():
-        if len(several) > 1:
+    for image in images:
+        if len(several := partners[image]) > 1:
             without[image] = f"several SR images of its name ({_listed(several)}); keep one program a folder"
-    of = {image: several[0] for image, several in partners.items() if len(several) == 1}
+    of = {image: partners[image][0] for image in images if len(partners[image]) == 1}
     return Pairing(
         of,
         {image: reason for image, reason in without.items() if image not in of},
         tuple(unpaired),
+        tuple(file for image in refused for file in partners[image]),
         frozenset(endings[file] for file in of.values()),
     )
+
+
+def _stems(image: str) -> set[str]:
+    """What its SR file may begin with: ``a.tif`` may have become ``a_x4.png`` or ``a.tif_x4.png``."""
+    path = PurePosixPath(image)
+    return {path.stem, path.name}
 
 
 def _scale(given: int | None, pairing: Pairing) -> tuple[int, str]:
@@ -284,7 +303,7 @@ class _ExternalImages:
             digest.update(line.encode("utf-8", "surrogateescape"))
         card = ModelCard(
             name,
-            f"{name} (other program)",
+            name,
             EXTERNAL,
             paper="",
             year=0,

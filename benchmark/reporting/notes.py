@@ -117,8 +117,8 @@ def _limits(board: Leaderboard) -> Iterator[str]:
         )
     if unguarded := sum(UNGUARDED in row.badges for row in rows):
         yield (
-            f"{_count(unguarded, 'row is', 'rows are')} of images made outside srbench: whether the program "
-            "saw HR, these images in its training, or another LR is not known, not ranked."
+            f"{_count(unguarded, 'row is', 'rows are')} of images made outside srbench: what the program was "
+            "given and what it was trained on is not known, not ranked."
         )
     if not_evidence := [column.title for column in board.columns if column.id in board.not_evidence]:
         yield (

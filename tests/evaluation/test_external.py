@@ -288,7 +288,8 @@ def test_the_command_scores_and_says_what_is_next(data: Data, results: Path, tmp
     }
 
 
-IMAGES = ("a.tif", "a_1.tif", "sub/b.tif", "other/b.tif", "c.png", "c.tif")
+IMAGES = ("a.tif", "a_1.tif", "sub/b.tif", "other/b.tif", "c.png", "c.tif", "refused.tif", "d.tif")
+REFUSED = ("refused_1.tif", "d.png")
 
 
 @pytest.mark.parametrize(
@@ -304,6 +305,9 @@ IMAGES = ("a.tif", "a_1.tif", "sub/b.tif", "other/b.tif", "c.png", "c.tif")
         (["ax4.png"], {"a.tif": "ax4.png"}),
         (["ax4_out.png"], {"a.tif": "ax4_out.png"}),
         (["a.tif_x4.png"], {"a.tif": "a.tif_x4.png"}),
+        (["a.jpg_edsr_x4.png"], {"a.tif": "a.jpg_edsr_x4.png"}),  # of an LR image that was a JPEG
+        (["refused_1_x4.png", "refused_x4.png"], {"refused.tif": "refused_x4.png"}),
+        (["d_x4.png"], {"d.tif": "d_x4.png"}),
         (["a_2.png"], {}),  # a number is another image
         (["ab_x4.png"], {}),
         (["b_x4.png"], {}),  # of which folder?
@@ -316,7 +320,7 @@ IMAGES = ("a.tif", "a_1.tif", "sub/b.tif", "other/b.tif", "c.png", "c.tif")
     ],
 )
 def test_pairs_by_name(files: Sequence[str], pairs: dict[str, str]) -> None:
-    pairing = pair_by_name(files, IMAGES)
+    pairing = pair_by_name(files, IMAGES, REFUSED)
     assert pairing.of == pairs
     assert set(pairing.without) == set(IMAGES) - set(pairs) and all(pairing.without.values())
 
