@@ -351,13 +351,13 @@ class _ExternalImages:
         A program may give a dark image of 12 bits back with values that would fit into 10.
         """
         ranges = _ranges(self.folder / file for file in self.pairing.of.values())
-        own = common_depth(ranges)
-        if own.bits <= 8:
-            return own
+        sr = common_depth(ranges)
+        if sr.bits <= 8:
+            return sr
         images = self.micrographs.values()
         hr = common_depth(_ranges(Path(image.source) for image in images), self.reading.bits)
-        if own.bits >= hr.bits:
-            return own
+        if sr.bits >= hr.bits:
+            return sr
         return replace(common_depth(ranges, hr.bits), note=f"{hr.bits} significant bits: those of HR")
 
     def _like_hr(self, pixels: Pixels, entry: Entry) -> Pixels:
