@@ -212,7 +212,8 @@ class MicrographSet(ABC):
         lines = [f"{kind}: {count_of(count, 'image')}" for kind, count in counts.most_common()]
         lines += self.reading.remarks()
         if self.card.kind in ("real", "user"):
-            lines += _pixel_sizes(self.images)
+            sizes = ((image.pixel_size_nm, image.pixel_size_source) for image in self.images)
+            lines += pixel_size_remarks(sizes)
         return lines + ([_skips(self.skipped)] if self.skipped else [])
 
     def __len__(self) -> int:
@@ -238,15 +239,15 @@ def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _pixel_sizes(images: Iterable[Micrograph]) -> Iterator[str]:
-    """A line for each source; the range where its sizes differ."""
+def pixel_size_remarks(sizes_nm: Iterable[tuple[float | None, str]]) -> Iterator[str]:
+    """A line for each source of the pixel sizes of images; the range where its sizes differ."""
     sizes: dict[str, list[float]] = {}
     unknown = 0
-    for image in images:
-        if image.pixel_size_nm is None:
+    for size_nm, source in sizes_nm:
+        if size_nm is None:
             unknown += 1
         else:
-            sizes.setdefault(image.pixel_size_source, []).append(image.pixel_size_nm)
+            sizes.setdefault(source, []).append(size_nm)
     for source, values in sorted(sizes.items()):
         ends = dict.fromkeys(f"{value:.4g}" for value in (min(values), max(values)))
         said = f" ({source})" if source else ""

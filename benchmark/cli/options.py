@@ -76,6 +76,7 @@ _READING = (
         help="What is on the images and is to be measured [default: by the names of folders]. Repeatable.",
     ),
 )
+bits_option, pixel_size_option = _READING[:2]
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,7 +17,9 @@ from srbench.datasets.images.write import ImageFormat, read_description
 from srbench.version import __version__
 
 SOFTWARE = f"srbench {__version__}"
-TIFF_SUFFIXES = (".tif", ".tiff")
+TIFF_SUFFIXES, PNG_SUFFIXES = (".tif", ".tiff"), (".png",)
+# The rest (TIFF, MRC) may hold several pages, or numbers that a PNG has not.
+_BECOME_PNG = (*PNG_SUFFIXES, ".jpg", ".jpeg", ".bmp")
 _VERSION_LINE = "srbench="
 # What file systems allow, less what a temporary file beside the result adds to its name.
 _LONGEST_NAME_BYTES = 255 - 14
@@ -50,25 +52,26 @@ class ResultRecord:
     def lines(self) -> list[str]:
         """The record and what everybody has to know of such an image."""
         values = {name: " ".join(str(value or "none").split()) for name, value in asdict(self).items()}
-        lines = [f"{_VERSION_LINE}{__version__}", *(f"{name}={value}" for name, value in values.items()), _WARNING]
+        said = (f"{name}={value}" for name, value in values.items())
+        lines = [f"{_VERSION_LINE}{__version__}", *said, _WARNING]
         # A dataset may be called after a folder whose name is no text.
         return [line.encode("utf-8", "backslashreplace").decode("utf-8") for line in lines]
 
-    def differs_in(self, lines: list[str]) -> list[str]:
-        """Names of the values that the lines of another record do not have; the version may differ."""
-        names = (line.partition("=")[0] for line in self.lines[1:-1] if line not in lines)
-        return [name.removesuffix("_sha256").replace("_", " ") for name in names]
+    def conflict(self, target: Path) -> str:
+        """Why the file that is there is not the result that would be written; empty where it is."""
+        lines = read_record(target)
+        if not lines:
+            return f"{target} is there and is no result of srbench; --force replaces it"
+        names = [line.partition("=")[0] for line in self.lines[1:-1] if line not in lines]
+        if not names:
+            return ""
+        return f"{target} is there from another {', '.join(names)}; --force replaces it"
 
 
 def read_record(path: Path) -> list[str]:
     """The lines of the record in a file that ``infer`` wrote; none in any other file."""
     lines = read_description(path).splitlines()
     return lines if any(line.startswith(_VERSION_LINE) for line in lines) else []
-
-
-def result_format(source: PurePosixPath, chosen: ImageFormat | None) -> ImageFormat:
-    """TIFF for a TIFF and PNG for every other file, unless the user chose."""
-    return chosen or ("tiff" if source.suffix.lower() in TIFF_SUFFIXES else "png")
 
 
 def result_name(source: PurePosixPath, model: str, scale: int, chosen: ImageFormat | None) -> PurePosixPath:
@@ -80,26 +83,16 @@ def result_name(source: PurePosixPath, model: str, scale: int, chosen: ImageForm
         source: path of the source below the folder that was given, or its name.
         model: registered name.
         scale: magnification.
-        chosen: the format that the user chose, if any.
+        chosen: the format that the user chose; by the source's suffix when None.
     """
-    suffixes = TIFF_SUFFIXES if result_format(source, chosen) == "tiff" else (".png",)
+    as_png = chosen == "png" or (chosen is None and source.suffix.lower() in _BECOME_PNG)
+    suffixes = PNG_SUFFIXES if as_png else TIFF_SUFFIXES
     stem, suffix = source.stem, source.suffix
     if suffix.lower() not in suffixes or PurePosixPath(stem).suffix.lower() in SUFFIXES:
         stem, suffix = source.name, suffixes[0]
-    ending = os.fsencode(f"_{model}_x{scale}{suffix}")
-    name = os.fsencode(stem)
-    room = _LONGEST_NAME_BYTES - len(ending)
-    if len(name) > room:
-        digest = hashlib.sha256(os.fsencode(source.name)).hexdigest()[:12]
-        # Cut between characters: some file systems take no half ones.
-        start = name[: room - 1 - len(digest)].decode("utf-8", "ignore" if _is_utf8(name) else "surrogateescape")
-        name = os.fsencode(f"{start}-{digest}")
-    return source.with_name(os.fsdecode(name + ending))
-
-
-def _is_utf8(name: bytes) -> bool:
-    try:
-        name.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+    ending = f"_{model}_x{scale}{suffix}"
+    if len(os.fsencode(stem + ending)) > _LONGEST_NAME_BYTES:
+        ending = f"-{hashlib.sha256(os.fsencode(source.name)).hexdigest()[:12]}{ending}"
+        while len(os.fsencode(stem + ending)) > _LONGEST_NAME_BYTES:
+            stem = stem[:-1]  # by characters: some file systems take no part of one
+    return source.with_name(stem + ending)

@@ -211,7 +211,8 @@ def crop_micrograph(
             "looks as if a databar remains (text in a picture would leak into training and scores); "
             "cut it off by hand"
         )
-    return DecodedMicrograph(pixels, notes, *raw.array.shape[:2], region.rows, region.columns)
+    height, width = raw.array.shape[:2]
+    return DecodedMicrograph(pixels, notes, height, width, region.rows, region.columns)
 
 
 def decode_micrograph(
@@ -248,7 +249,7 @@ def decode_micrograph(
 
 def _framed_rows(array: AnyArray) -> int:
     """Rows of the part that a one-pixel frame of one colour surrounds, the frame included; 0 without one."""
-    if array.ndim == 2 or min(array.shape[:2]) < _FRAME_ROWS:
+    if array.ndim == 2 or min(array.shape[:2]) < _FEWEST_ROWS:
         return 0
     colour = array[0, 0]
     if np.ptp(colour) == 0 or not (array[0] == colour).all():
@@ -333,4 +334,5 @@ def _spread(pixels: AnyArray, specimen: float, brightest: float) -> Grey:
     values = pixels.astype(np.float64)
     below = values * (127.0 / specimen)
     above = 128.0 + (values - specimen) * (127.0 / (brightest - specimen))
-    return np.clip(np.where(values <= specimen, below, above), 0, 255).astype(np.uint8)
+    spread: Grey = np.clip(np.where(values <= specimen, below, above), 0, 255).astype(np.uint8)
+    return spread

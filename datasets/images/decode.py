@@ -105,8 +105,8 @@ def read_header(data: bytes) -> ImageHeader:
     if kind == "MRC":
         width, height, sections = struct.unpack_from("<3i" if data[212:213] != b"\x11" else ">3i", data)
         return ImageHeader(kind, width, height, sections)
-    size = {"PNG": _png_size, "JPEG": jpeg_size, "BMP": lambda data: _bmp(data).size}[kind](data)
-    return ImageHeader(kind, *size)
+    width, height = _bmp(data).size if kind == "BMP" else (_png_size if kind == "PNG" else jpeg_size)(data)
+    return ImageHeader(kind, width, height)
 
 
 def read_raw(
@@ -367,7 +367,9 @@ def _bmp(data: bytes) -> Any:
         raise BadImage("BMP of the OS/2 kind; save it as PNG or TIFF")
     bits, compression = int.from_bytes(data[28:30], "little"), int.from_bytes(data[30:34], "little")
     if len(data) > 34 and (bits not in _BMP_PLAIN_BITS or compression > 2):
-        raise BadImage(f"BMP with bit fields ({bits} bits, compression {compression}) is not read; save it as PNG")
+        raise BadImage(
+            f"BMP with bit fields ({bits} bits, compression {compression}) is not read; save it as PNG"
+        )
     try:
         image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
         decoder, _, start, arguments = image.tile[0]
@@ -401,7 +403,7 @@ def _exif_note(data: bytes) -> tuple[str, ...]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             exif.load(data[start : start + (1 << 16)])
-            orientation = exif.get(274, 1)
+            orientation = int(exif.get(274, 1))
     except Exception:  # what a camera wrote there need not be readable
         return ()
     return () if orientation in (0, 1) else (f"orientation tag ignored: {orientation}",)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +81,12 @@ class Depth:
         values, notes = self._levels(raw)
         pixels = self._full_scale(values, raw)
         if pixels.ndim == 2:
-            return np.repeat(pixels[..., None], 3, axis=2), (*notes, "grey, as three equal channels")
+            rgb: Pixels = np.repeat(pixels[..., None], 3, axis=2)
+            return rgb, (*notes, "grey, as three equal channels")
         return pixels, notes
 
     def stored(self, image: NDArray[np.floating], like: RawImage) -> AnyArray:
-        """The inverse: ``(H, W)`` or ``(H, W, 3)`` in [0, 1] as numbers of the depth and dtype of ``like``."""
+        """The inverse: an image in [0, 1] as numbers of the depth and dtype of ``like``, shape kept."""
         white, offset = self._scale(like.array.dtype)
         light = np.clip(image.astype(np.float64), 0.0, 1.0)
         if like.inverted:
@@ -95,7 +97,7 @@ class Depth:
         top = 2.0**self.bits - 1 if white == self.white else white
         return (np.floor(light * top + 0.5) * (white / top) - offset).astype(like.array.dtype)
 
-    def _scale(self, dtype: np.dtype[AnyArray]) -> tuple[float, float]:
+    def _scale(self, dtype: np.dtype[Any]) -> tuple[float, float]:
         """The number of white after the offset, and the offset."""
         if dtype.itemsize == 1:
             return 255.0, 128.0 if dtype.kind == "i" else 0.0
@@ -113,7 +115,9 @@ class Depth:
         white, offset = self._scale(array.dtype)
         values = raw.range
         if not values.finite:
-            raise BadImage("pixels that are not numbers (NaN or infinity); fill them in before giving the image")
+            raise BadImage(
+                "pixels that are not numbers (NaN or infinity); fill them in before giving the image"
+            )
         span = f"{array.dtype} values from {values.low:g} to {values.high:g}"
         if values.low + offset < 0 or values.high + offset > 65535:
             raise BadImage(f"{span} are no grey levels; save the image with 8 or 16 bits")
@@ -128,7 +132,9 @@ class Depth:
         if self.note and array.dtype.itemsize > 1:
             notes = (*notes, self.note)
         kind = np.uint8 if array.dtype.itemsize == 1 else np.uint16
-        return (array if offset == 0 else array.astype(np.int32) + int(offset)).astype(kind, copy=False), notes
+        return (array if offset == 0 else array.astype(np.int32) + int(offset)).astype(
+            kind, copy=False
+        ), notes
 
     def _full_scale(self, values: AnyArray, raw: RawImage) -> Pixels:
         dtype = raw.array.dtype
@@ -185,7 +191,9 @@ def common_depth(images: Iterable[RawImage | ValueRange], bits: int | None = Non
     else:
         integers += floats
     if not integers:
-        return Depth(16 if float_white else 8, 65535.0 if float_white else 255.0, 0.0, float_white, float_note)
+        return Depth(
+            16 if float_white else 8, 65535.0 if float_white else 255.0, 0.0, float_white, float_note
+        )
     depth = _integer_depth(integers, bits)
     note = "; ".join(filter(None, (depth.note, float_note)))
     return Depth(depth.bits, depth.white, depth.offset, float_white, note)

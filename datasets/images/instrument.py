@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -324,9 +325,22 @@ def _by_resolution(pixels: Any, unit_nm: float | None) -> float | None:
 
 
 def _read_other(path: Path, parts: list[InstrumentFacts]) -> tuple[int, int]:
-    """Append what a PNG's pHYs says; width and height of a PNG, JPEG or BMP."""
+    """Append what a PNG's pHYs or an MRC's header says; width and height of an image that is no TIFF."""
     from PIL import Image
 
+    with path.open("rb") as file:
+        header = file.read(1024)
+    if header[208:211] == b"MAP":
+        order = ">" if header[212:213] == b"\x11" else "<"
+        width, height = struct.unpack_from(f"{order}2i", header)
+        intervals, cell = (
+            struct.unpack_from(f"{order}2i", header, 28),
+            struct.unpack_from(f"{order}2f", header, 40),
+        )
+        if min(*intervals, *cell) > 0:
+            x, y = (length / count * 0.1 for length, count in zip(cell, intervals, strict=True))
+            parts.append(_facts("MRC header", x, y))
+        return width, height
     with Image.open(path) as image:
         if image.format == "PNG" and "dpi" in image.info:
             x, y = (_by_resolution(dpi, _INCH_NM) for dpi in image.info["dpi"])

@@ -1,4 +1,4 @@
-"""JPEG data, whole or refused: libjpeg fills what is missing with grey and only warns; a warning is an error here."""
+"""JPEG data, whole or refused: what is missing libjpeg fills with grey and a warning, an error here."""
 
 from __future__ import annotations
 
@@ -35,7 +35,13 @@ def decode_jpeg(data: bytes) -> AnyArray:
         kind = simplejpeg.decode_jpeg_header(data)[2]
         array: AnyArray = simplejpeg.decode_jpeg(data, colorspace="GRAY" if kind == "Gray" else "RGB")
     except ValueError as error:
-        raise BadImage(f"the file is damaged or cut short: {error}; copy it again, or export it anew") from error
+        if "subsampling" in str(error):
+            raise BadImage(
+                "a JPEG that is damaged or of an unusual chroma subsampling; save it as PNG or TIFF"
+            ) from error
+        raise BadImage(
+            f"the file is damaged or cut short: {error}; copy it again, or export it anew"
+        ) from error
     return array[..., 0] if array.shape[2] == 1 else array
 
 

@@ -1,4 +1,4 @@
-"""One page of an image file as it is stored, what its numbers span, and the error of a file that is no use."""
+"""One page of an image file as it is stored, what its numbers span, and the error of an unusable file."""
 
 from __future__ import annotations
 

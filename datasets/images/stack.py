@@ -12,7 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from srbench.datasets.images.decode import MAX_PIXELS, MIN_SIDE, BadImage, check_size, read_header, read_raw_bytes
+from srbench.datasets.images.decode import (
+    MAX_PIXELS,
+    MIN_SIDE,
+    BadImage,
+    check_size,
+    read_header,
+    read_raw_bytes,
+)
 from srbench.datasets.images.depth import common_depth
 from srbench.utils.image import Pixels
 

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -46,7 +46,24 @@ _CCITT, _JPEG, _JPEG_2000 = (2, 3, 4), 7, 34712
 _BITS = {"u": (1, 2, 4, 8, 10, 12, 14, 16, 32, 64), "i": (8, 16, 32, 64), "f": (16, 32, 64)}
 # Samples of each photometric interpretation that is read, without alpha.
 _PHOTOMETRIC = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_TYPE_BYTES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _INTERPRETATION, _SUB_DIRECTORIES = 254, 255, 256, 257, 262, 330
 
 
@@ -63,7 +80,7 @@ class Directory:
 
 
 def full_pages(stream: IO[bytes]) -> tuple[list[Directory], tuple[str, ...]]:
-    """The full-resolution pages, without thumbnails, reduced copies and masks, and a note on what was left out.
+    """The full-resolution pages, without thumbnails and masks, and a note on what was left out.
 
     A file of nothing but reduced pages gives the largest of them.
 
@@ -113,7 +130,9 @@ def _directories(stream: IO[bytes]) -> Iterator[Directory]:
                 elif tag == _SUB_DIRECTORIES:
                     values[tag] = number
             if claimed > size:
-                raise BadImage(f"the file is damaged or cut short: its tags claim {claimed:,} of {size:,} bytes")
+                raise BadImage(
+                    f"the file is damaged or cut short: its tags claim {claimed:,} of {size:,} bytes"
+                )
             yield Directory(
                 position,
                 values[_WIDTH],
@@ -172,7 +191,7 @@ def read_tiff(stream: IO[bytes], *, pages: Pages, max_pixels: int, min_side: int
     total = sum(directory.width * directory.height for directory in chosen)
     if total > max_pixels:
         raise BadImage(
-            f"{len(chosen)} pages of {total:,} pixels together are more than the limit of {max_pixels:,} pixels"
+            f"{len(chosen)} pages of {total:,} pixels are more than the limit of {max_pixels:,} pixels"
         )
     several = (f"first of several pages: 1 of {count}",) if count > 1 and pages == "first" else ()
     images = []
@@ -225,15 +244,17 @@ def _page(tiff: TiffFile, directory: Directory, max_pixels: int) -> TiffPage:
     tiff.filehandle.seek(directory.offset)
     page = tifffile.TiffPage(tiff, 0)
     compression = int(page.compression)
-    if compression not in _COMPRESSIONS or (compression > 1 and compression not in tifffile.TIFF.DECOMPRESSORS):
+    if compression not in _COMPRESSIONS or (
+        compression > 1 and compression not in tifffile.TIFF.DECOMPRESSORS
+    ):
         name = getattr(page.compression, "name", "unknown").replace("_", " ")
         raise BadImage(f"TIFF compression {compression} ({name}) is not read; save it with LZW or deflate")
     kind = "" if page.dtype is None else page.dtype.kind.replace("b", "u")
     if not isinstance(page.bitspersample, int) or page.bitspersample not in _BITS.get(kind, ()):
         form = getattr(page.sampleformat, "name", page.sampleformat)
         raise BadImage(
-            f"TIFF samples of {page.bitspersample} bits (sample format {form}) are not read; save it with 8 or "
-            "16 bits"
+            f"TIFF samples of {page.bitspersample} bits (sample format {form}) are not read; "
+            "save it with 8 or 16 bits"
         )
     if 262 not in page.tags:
         page.photometric = tifffile.PHOTOMETRIC(2 if page.samplesperpixel > 2 else 1)
@@ -291,7 +312,8 @@ def _samples(page: TiffPage) -> AnyArray:
             raise BadImage(f"{here} is missing: the file was not written to its end; export it again")
         if offset + length > stream.size:
             raise BadImage(
-                f"the file is cut short: {here} ends at byte {offset + length:,} of {stream.size:,}; copy it again"
+                f"the file is cut short: {here} ends at byte {offset + length:,} of {stream.size:,}; "
+                "copy it again"
             )
         stream.seek(offset)
         data = stream.read(length)
@@ -299,7 +321,7 @@ def _samples(page: TiffPage) -> AnyArray:
             if page.compression != 1 and not any(data):
                 raise ValueError("nothing but zeros")
             block = decode(data, index, min(rows, height - top))
-            if block.dtype != result.dtype:
+            if block.dtype != result.dtype and result.dtype != bool:
                 raise ValueError(f"{block.dtype} values instead of {result.dtype}")
         except (MemoryError, OSError):
             raise
@@ -343,9 +365,10 @@ def _strip_decoder(
         raise BadImage(f"TIFF predictor {predictor} with {page.dtype} is not read; save it without")
     row_bytes = (columns * samples * bits + 7) // 8
 
-    def strip(data: bytes, index: int, needed: int) -> AnyArray:
+    def strip(encoded: bytes, index: int, needed: int) -> AnyArray:
         if page.is_tiled:
             needed = rows
+        data: bytes | bytearray = encoded
         if page.fillorder == 2:
             data = imagecodecs.bitorder_decode(data)
         if decompress is not None:
@@ -358,7 +381,9 @@ def _strip_decoder(
             raise ValueError(f"{len(data):,} bytes instead of {expected:,}")
         data = data[:expected]
         if bits % 8:
-            unpacked = imagecodecs.packints_decode(data, dtype, bits, runlen=columns * samples)
+            unpacked = imagecodecs.packints_decode(
+                data, dtype.newbyteorder("="), bits, runlen=columns * samples
+            )
             return np.asarray(unpacked).reshape(needed, columns, samples)
         if predictor == 3:
             raw = np.frombuffer(data, dtype.newbyteorder("=")).reshape(needed, columns, samples)
@@ -431,7 +456,9 @@ def _declared_bits(tiff: TiffFile) -> int | None:
     """Significant bits of 16 by OME metadata or MaxSampleValue, where they say it."""
     tags = tiff.pages[0].tags
     description = tags.valueof(270, "")
-    stated = re.search(r'\bSignificantBits="(\d{1,2})"', description) if isinstance(description, str) else None
+    stated = (
+        re.search(r'\bSignificantBits="(\d{1,2})"', description) if isinstance(description, str) else None
+    )
     if stated and 8 <= int(stated[1]) <= 16:
         return int(stated[1])
     highest = int(np.max(tags.valueof(281, 0)))

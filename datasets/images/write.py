@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 ImageFormat = Literal["tiff", "png"]
@@ -28,10 +27,10 @@ _MAX_SAMPLE_VALUE = 281
 def write_tiff(
     file: IO[bytes],
     pages: Iterable[NDArray[Any]],
-    *,
     software: str,
-    description: Iterable[str] = (),
-    pixel_size_nm: float | None = None,
+    description: Iterable[str],
+    pixel_size_nm: float | None,
+    *,
     bits: int | None = None,
     total_bytes: int = 0,
 ) -> int:
@@ -43,7 +42,7 @@ def write_tiff(
         software: the program's name and version.
         description: lines; those of the form ``name=value`` are properties to ImageJ.
         pixel_size_nm: side of a pixel; None leaves it out.
-        bits: significant bits where fewer than the type has, for the tag MaxSampleValue.
+        bits: significant bits, for the tag MaxSampleValue; None where they are those of the type.
         total_bytes: of all pages; decides whether the file is a BigTIFF.
 
     Returns:
@@ -62,7 +61,7 @@ def write_tiff(
     with TiffWriter(file, bigtiff=total_bytes > _LARGEST_CLASSIC_TIFF) as writer:
         for page in pages:
             tags = []
-            if bits is not None and page.dtype.kind == "u" and bits < 8 * page.dtype.itemsize:
+            if bits is not None and page.dtype.kind == "u" and int(page.max()) >> bits == 0:
                 tags = [(_MAX_SAMPLE_VALUE, "H", 1, (1 << bits) - 1, True)]
             writer.write(
                 page,
@@ -79,13 +78,12 @@ def write_tiff(
 
 def write_png(
     file: IO[bytes],
-    pixels: NDArray[np.uint8] | NDArray[np.uint16],
-    *,
+    pixels: NDArray[Any],
     software: str,
-    description: Iterable[str] = (),
-    pixel_size_nm: float | None = None,
+    description: Iterable[str],
+    pixel_size_nm: float | None,
 ) -> bool:
-    """Write grey pixels ``(H, W)``.
+    """Write grey pixels ``(H, W)``, uint8 or uint16.
 
     Returns:
         Whether the pixel size is in the file: pixels under 0.466 nm are more a metre than a PNG can say.

@@ -183,6 +183,16 @@ def test_olympus_sis(tmp_path: Path) -> None:
     assert size(path) == (pytest.approx(1.75), "SIS tag")
 
 
+def test_mrc_has_its_cell_in_angstrom(tmp_path: Path) -> None:
+    header = bytearray(1024)
+    struct.pack_into("<3i", header, 0, COLUMNS, ROWS, 1)
+    struct.pack_into("<3i", header, 28, COLUMNS, ROWS, 1)
+    struct.pack_into("<3f", header, 40, COLUMNS * 15.0, ROWS * 15.0, 15.0)
+    header[208:212] = b"MAP "
+    (tmp_path / "a.mrc").write_bytes(header)
+    assert size(tmp_path / "a.mrc") == (pytest.approx(1.5), "MRC header")
+
+
 @pytest.mark.parametrize("dpi", [72, 96, 150, 200, 300, 600, 1200])
 def test_the_resolution_of_screens_and_printers_is_never_believed(tmp_path: Path, dpi: int) -> None:
     inch = write(tmp_path / "inch.tif", resolution=(dpi, dpi), resolutionunit="INCH")
