@@ -45,6 +45,7 @@ COLUMNS = (
     "protocol",
     "value",
     "reason",
+    "pixel_size_nm",
 )
 READ_COLUMNS = (*COLUMNS, "data")
 """What ``ScoreStore.scores`` gives: the stored columns, and the data fingerprint of the row's run."""
@@ -140,7 +141,8 @@ class RunKey:
 class Score:
     """One value of one metric; ``image`` is empty for a property of the model (cost rows).
 
-    ``value`` is NaN exactly when ``reason`` says why it is missing.
+    ``value`` is in the unit of the metric, lengths in HR pixels; it is NaN exactly when ``reason`` says why
+    it is missing. ``pixel_size_nm`` is the side of an HR pixel of the image, NaN where it is unknown.
     """
 
     metric: str
@@ -149,6 +151,7 @@ class Score:
     group: str = ""
     category: str = ""
     reason: str = ""
+    pixel_size_nm: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,9 @@ class Manifest:
 def load_scores(results: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     """All rows of all complete runs of a results folder, one row a value; columns ``READ_COLUMNS``.
 
-    ``image`` is empty for a property of the model; ``value`` is NaN exactly where ``reason`` says why.
+    ``image`` is empty for a property of the model; ``value`` is NaN exactly where ``reason`` says why. It is
+    in the unit of its metric, lengths in HR pixels: ``srbench.statistics.lengths.in_nanometres`` gives them
+    in nm. ``pixel_size_nm`` is the side of an HR pixel of the image, NaN where it is unknown.
 
     Args:
         results: folder of a score store; ``srbench.utils.paths.results_folder()`` when None.
@@ -331,7 +336,9 @@ class ScoreStore:
             path = self.root / "runs" / manifest.key.run_id / "scores.parquet"
             included = manifest.status == "complete" and (chosen is None or manifest.key in chosen)
             if included and path.is_file():
-                tables.append(pd.read_parquet(path).assign(data=manifest.key.data))
+                # Rows from before pixel sizes were stored have none.
+                table = pd.read_parquet(path).reindex(columns=list(COLUMNS))
+                tables.append(table.assign(data=manifest.key.data))
         empty: pd.DataFrame = pd.DataFrame(columns=list(READ_COLUMNS))
         return pd.concat(tables, ignore_index=True) if tables else empty
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from srbench.utils.errors import DatasetError
 from srbench.utils.image import Pixels
-from srbench.utils.progress import ProgressCallback, silent
+from srbench.utils.progress import ProgressCallback, count_of, silent
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -232,11 +232,6 @@ def _spread(images: Sequence[Micrograph], count: int) -> tuple[Micrograph, ...]:
         members[image.group] += 1
     chosen = set(sorted(ranks, key=lambda name: ranks[name])[:count])
     return tuple(image for image in images if image.id in chosen)
-
-
-def count_of(number: int, noun: str) -> str:
-    """``1 image``, ``2 images``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def pixel_size_remarks(sizes_nm: Iterable[tuple[float | None, str]]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from srbench.config import EvaluationConfig
 from srbench.datasets import DatasetError, Micrograph, MicrographSet, ReadingOptions, degrade, lr_images
-from srbench.datasets.base import SPLITS, count_of
+from srbench.datasets.base import SPLITS
 from srbench.datasets.lr_images import LrCache, cut_to_scale
 from srbench.evaluation.jobs import Job, is_trained_on
 from srbench.evaluation.scorer import Scorer, choose_metrics
@@ -19,7 +19,7 @@ from srbench.metrics.protocol import default_for, named
 from srbench.store import Manifest, RunKey, Status
 from srbench.utils.image import Pixels
 from srbench.utils.paths import cache_folder
-from srbench.utils.progress import ProgressCallback, silent
+from srbench.utils.progress import ProgressCallback, count_of, silent
 from srbench.version import __version__
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from srbench import datasets, models
 from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
 from srbench.datasets import MicrographSet
-from srbench.datasets.base import ReadingOptions, count_of
+from srbench.datasets.base import ReadingOptions
 from srbench.datasets.images.databar import image_region
 from srbench.datasets.images.decode import SUFFIXES, read_raw
 from srbench.datasets.images.depth import Depth, common_depth
@@ -37,7 +37,7 @@ from srbench.store import EXTERNAL, REFERENCES
 from srbench.utils.errors import DatasetError, SrbenchError
 from srbench.utils.files import sha256_file
 from srbench.utils.image import Pixels, to_eight_bits
-from srbench.utils.progress import ProgressCallback, silent
+from srbench.utils.progress import ProgressCallback, count_of, silent
 
 _ENDING = re.compile(r"(?:\.(?:png|tiff?|jpe?g|bmp))?(?:$|x\d(?![^_-])|[_-].*[^\W\d_])", re.IGNORECASE)
 """What programs add to a name: ``_x4``, ``-SR``, ``.jpg_edsr_x4``, ``x4`` alone; numbers are other images."""

@@ -85,6 +85,7 @@ class Scorer:
             truth=self.micrographs.truth(image.id) if image.has_truth else None,
             pixel_size_nm=image.pixel_size_nm,
             category=image.category,
+            measure=image.measure if self.micrographs.card.kind == "user" else None,
             clean=self.micrographs.card.kind == "synthetic",
             second=None if second is None else cut_to_scale(second, self.scale),
         )
@@ -155,4 +156,5 @@ def choose_metrics(names: Sequence[str] | None) -> list[Metric]:
 
 
 def _score(metric: Metric, value: float, reason: str, image: Micrograph) -> Score:
-    return Score(metric.id, value, image.id, image.group, image.category, reason)
+    size = math.nan if image.pixel_size_nm is None else image.pixel_size_nm
+    return Score(metric.id, value, image.id, image.group, image.category, reason, size)

@@ -16,7 +16,7 @@ import torch
 from srbench import datasets, models
 from srbench.config import StageSettings, TrainConfig, apply
 from srbench.datasets import degrade
-from srbench.datasets.base import Micrograph, MicrographSet, count_of
+from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.models import ModelCard, ModelError, Recipe, SRModel
 from srbench.models.recipe import Budget
 from srbench.training import reproducibility
@@ -37,7 +37,7 @@ from srbench.training.validation import Validator
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import write_text
 from srbench.utils.paths import runs_folder
-from srbench.utils.progress import ProgressCallback, progress_reporter, silent
+from srbench.utils.progress import ProgressCallback, count_of, progress_reporter, silent
 from srbench.version import __version__
 from srbench.weights import WeightsHeader
 from srbench.weights.imagenet import pretrained
