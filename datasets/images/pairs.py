@@ -19,7 +19,7 @@ import numpy as np
 from srbench.utils.image import Pixels
 
 RATIOS = (2, 3, 4, 8)
-Size = tuple[int, int]
+Shape = tuple[int, int]
 """Rows and columns."""
 
 # Whole words of a name: what is before and behind them is no letter.
@@ -65,7 +65,7 @@ class LrBesideHr:
 
 
 def lr_beside_hr(
-    files: Iterable[str], sizes: Mapping[str, Size], read: Callable[[str], Pixels]
+    files: Iterable[str], sizes: Mapping[str, Shape], read: Callable[[str], Pixels]
 ) -> LrBesideHr | None:
     """The first folder of LR images beside their HR, None where there is none.
 
@@ -88,11 +88,11 @@ def lr_beside_hr(
             hr, lr = sorted(files_of_one, key=lambda file: (-sizes[file][1], _is_low(file), file))
             if (ratio := _ratio(hr, lr, sizes)) is not None:
                 pairs.setdefault((_folder(hr), _folder(lr), ratio), []).append((hr, lr))
-    for (hr, lr, ratio), found in sorted(pairs.items()):
+    for (hr, lr, ratio), members in sorted(pairs.items()):
         together = folders[hr] / 2 if hr == lr else min(folders[hr], folders[lr])
-        if len(found) < together / 2:
+        if len(members) < together / 2:
             continue
-        if all(_LOW.search(low.lower()) for _, low in found) or _same_pictures(found, read):
+        if all(_LOW.search(low.lower()) for _, low in members) or _same_pictures(members, read):
             return LrBesideHr(hr, lr, ratio)
     return _by_names_alone(folders)
 
@@ -117,7 +117,7 @@ def _is_low(file: str) -> bool:
     return bool(_LOW.search(name) or _PERHAPS_LOW.search(name))
 
 
-def _ratio(hr: str, lr: str, sizes: Mapping[str, Size]) -> int | None:
+def _ratio(hr: str, lr: str, sizes: Mapping[str, Shape]) -> int | None:
     """HR over LR where both sides agree; 1 only where the names tell the faster scan from the slower."""
     (rows, columns), (lr_rows, lr_columns) = sizes[hr], sizes[lr]
     if (rows, columns) == (lr_rows, lr_columns):

@@ -241,8 +241,8 @@ def _read_labels(root: Path, files: Iterable[str]) -> _Labels:
             if not (file and group):
                 missing, given = ("file", group) if group else ("group", file)
                 raise DatasetError(
-                    f"{path}, line {reader.line_num}: no {missing} beside {given!r}. Fill it in, or remove the "
-                    "line: a file that is not listed is a group of its own."
+                    f"{path}, line {reader.line_num}: no {missing} beside {given!r}. Fill it in, or remove "
+                    "the line: a file that is not listed is a group of its own."
                 )
             file = file.replace("\\", "/").removeprefix("./")
             groups[file] = group
@@ -426,14 +426,12 @@ def _pack(root: Path, files: Sequence[str], cache: Path, version: str, options: 
         skipped.update(_unused(masks, packer.masks | skipped.keys()))
         if not packer.micrographs:
             raise _nothing_usable(root, skipped)
-        micrographs = packer.micrographs if split_folders else _split_by_hash(packer.micrographs)
+        micrographs = packer.micrographs
+        if not split_folders:
+            by_hash = split_groups(image.group for image in micrographs)
+            micrographs = [replace(image, split=by_hash[image.group]) for image in micrographs]
         check_groups(micrographs)
         writer.finish(micrographs, skipped=skipped, notes=packer.notes)
-
-
-def _split_by_hash(images: Sequence[Micrograph]) -> list[Micrograph]:
-    splits = split_groups(image.group for image in images)
-    return [replace(image, split=splits[image.group]) for image in images]
 
 
 def _unused(masks: Masks, accounted: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -505,18 +503,18 @@ def pair_masks(files: Iterable[str]) -> Masks:
         else:
             images.append(path)
     candidates = {
-        str(image): [(place, mask) for place, key in _mask_keys(image) for mask in masks.get(key, ())]
+        str(image): [(rank, mask) for rank, key in _mask_keys(image) for mask in masks.get(key, ())]
         for image in images
     }
     claims: dict[str, dict[int, list[str]]] = {}
-    for image, places in candidates.items():
-        for place, mask in places:
-            claims.setdefault(mask, {}).setdefault(place, []).append(image)
-    nearest = {mask: tuple(dict.fromkeys(by_place[min(by_place)])) for mask, by_place in claims.items()}
+    for image, ranked in candidates.items():
+        for rank, mask in ranked:
+            claims.setdefault(mask, {}).setdefault(rank, []).append(image)
+    nearest = {mask: tuple(dict.fromkeys(by_rank[min(by_rank)])) for mask, by_rank in claims.items()}
     pairs = {
         image: mask
-        for image, places in candidates.items()
-        if (mask := next((mask for _, mask in places if nearest[mask] == (image,)), None))
+        for image, ranked in candidates.items()
+        if (mask := next((mask for _, mask in ranked if nearest[mask] == (image,)), None))
     }
     return Masks(
         pairs,
@@ -526,17 +524,17 @@ def pair_masks(files: Iterable[str]) -> Masks:
 
 
 def _mask_keys(image: PurePosixPath) -> Iterator[tuple[int, str]]:
-    """What the mask of an image may be called, without its suffix, and how near that place is."""
+    """What the mask of an image may be called, without its suffix, the nearest with the lowest rank."""
     folder = image.parent
     folders = [folder / _MASK_FOLDER, folder]
     if folder.name.lower() == "images":
         folders.append(folder.parent / _MASK_FOLDER)
     folders.append(PurePosixPath(_MASK_FOLDER) / folder)
-    for place, candidate in enumerate(folders):
+    for rank, candidate in enumerate(folders):
         for name in (image.name, image.stem):
             if candidate != folder:
-                yield place, _key(candidate / name)
-            yield place, _key(candidate / f"{name}{_MASK_ENDING}")
+                yield rank, _key(candidate / name)
+            yield rank, _key(candidate / f"{name}{_MASK_ENDING}")
 
 
 def _key(path: PurePosixPath) -> str:
