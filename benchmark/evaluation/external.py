@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from srbench import datasets, models
 from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
-from srbench.datasets import MicrographSet
+from srbench.datasets import Micrograph, MicrographSet
 from srbench.datasets.base import ReadingOptions
-from srbench.datasets.images.databar import image_region
+from srbench.datasets.images.databar import image_region, without_databar
 from srbench.datasets.images.decode import SUFFIXES, read_raw
 from srbench.datasets.images.depth import Depth, common_depth
-from srbench.datasets.images.raw import BadImage, ValueRange
+from srbench.datasets.images.raw import BadImage, RawImage, ValueRange
 from srbench.datasets.images.walk import image_files
 from srbench.datasets.lr_images import Entry
 from srbench.datasets.sources.folder import pair_masks
@@ -36,7 +36,7 @@ from srbench.models import ModelCard
 from srbench.store import EXTERNAL, REFERENCES
 from srbench.utils.errors import DatasetError, SrbenchError
 from srbench.utils.files import sha256_file
-from srbench.utils.image import Pixels, to_eight_bits
+from srbench.utils.image import to_eight_bits
 from srbench.utils.progress import ProgressCallback, count_of, silent
 
 _ENDING = re.compile(r"(?:\.(?:png|tiff?|jpe?g|bmp))?(?:$|x\d(?![^_-])|[_-].*[^\W\d_])", re.IGNORECASE)
@@ -105,7 +105,8 @@ def score(
     masks = pair_masks(files).files
     files = [file for file in files if PurePosixPath(file).suffix.lower() in SUFFIXES and file not in masks]
     refused = [file for file in micrographs.skipped if PurePosixPath(file).suffix.lower() in SUFFIXES]
-    pairing = pair_by_name(files, [image.id for image in micrographs.images], refused)
+    hr_files = dict.fromkeys(_file_and_page(image)[0] for image in micrographs.images)
+    pairing = pair_by_name(files, list(hr_files), refused)
     if not pairing.of:
         raise DatasetError(_nothing_paired(sr_folder, hr_folder, files, pairing))
     chosen, words = _scale(scale, pairing)
@@ -329,15 +330,19 @@ class _ExternalImages:
         Raises:
             NoImage: there is no file, it cannot be read, or it has another size.
         """
-        if entry.image in self.pairing.without:
-            raise NoImage(self.pairing.without[entry.image])
-        file = self.pairing.of[entry.image]
+        image = self.micrographs[entry.image]
+        hr_file, page = _file_and_page(image)
+        if hr_file in self.pairing.without:
+            raise NoImage(self.pairing.without[hr_file])
+        file = self.pairing.of[hr_file]
         try:
-            pixels, notes = self.depth.grey(read_raw(self.folder / file)[0])
+            pages = read_raw(self.folder / file, pages="all" if page else "first")
+            if page >= len(pages):
+                raise BadImage(f"{count_of(len(pages), 'page')}, expected page {page + 1}")
+            pixels, notes = self.depth.grey(self._cut_like_hr(pages[page], image, page))
         except BadImage as error:
             raise NoImage(f"{file}: {str(error).removeprefix(f'{self.folder / file}: ')}") from error
-        pixels = self._like_hr(pixels, entry)
-        self._notes.update(note.partition(": ")[0] for note in notes)
+        self._notes.update(note.partition(":")[0] for note in notes)
         return to_eight_bits(pixels[: entry.height * self.scale, : entry.width * self.scale])
 
     def notes(self) -> list[str]:
@@ -350,47 +355,58 @@ class _ExternalImages:
 
         A program may give a dark image of 12 bits back with values that would fit into 10.
         """
-        ranges = _ranges(self.folder / file for file in self.pairing.of.values())
+        ranges = self._ranges(self.folder / file for file in self.pairing.of.values())
         sr = common_depth(ranges)
         if sr.bits <= 8:
             return sr
-        images = self.micrographs.values()
-        hr = common_depth(_ranges(Path(image.source) for image in images), self.reading.bits)
+        sources = dict.fromkeys(Path(image.source) for image in self.micrographs.values())
+        hr = common_depth(self._ranges(sources), self.reading.bits)
         if sr.bits >= hr.bits:
             return sr
         return replace(common_depth(ranges, hr.bits), note=f"{hr.bits} significant bits: those of HR")
 
-    def _like_hr(self, pixels: Pixels, entry: Entry) -> Pixels:
-        """Cut as the databar and the frame of the HR file were, where the SR image still has them."""
-        image = self.micrographs[entry.image]
-        if self._fits(pixels, (image.height, image.width)):
-            return pixels
-        raw = read_raw(Path(image.source))[0]
-        rows, columns = raw.array.shape[:2]
-        if self._fits(pixels, (rows, columns)):
-            region = image_region(raw)
-            cut = pixels[region.rows, region.columns]
-            if cut.shape[0] >= entry.height * self.scale and cut.shape[1] >= entry.width * self.scale:
-                self._notes["cut as the HR file was"] += 1
-                return cut
-        whole = f" (its file {columns}x{rows} px)" if (rows, columns) != (image.height, image.width) else ""
-        raise NoImage(
-            f"SR {pixels.shape[1]}x{pixels.shape[0]} px, HR {image.width}x{image.height} px{whole}: SR needs "
-            f"that size, or it cut to a multiple of the scale {self.scale}"
+    def _ranges(self, paths: Iterable[Path]) -> list[ValueRange]:
+        """What the numbers of the files span, as for the dataset of a folder: without databars."""
+        ranges = []
+        for path in paths:
+            with contextlib.suppress(BadImage):  # its reason is said where it is scored
+                images = read_raw(path, pages=self.reading.pages)
+                deep = (without_databar(image) for image in images if image.array.dtype.itemsize > 1)
+                ranges += [values for image in deep if (values := image.range).low < values.high]
+        return ranges
+
+    def _cut_like_hr(self, sr: RawImage, image: Micrograph, page: int) -> RawImage:
+        """Cut as the databar and the frame of the HR file were, where the SR image still has them.
+
+        Raises:
+            BadImage: it has neither the size of the HR image nor that of its file.
+        """
+        if self._fits(sr, (image.height, image.width)):
+            return sr
+        hr = read_raw(Path(image.source), pages="all" if page else "first")[page]
+        rows, columns = hr.array.shape[:2]
+        if self._fits(sr, (rows, columns)):
+            region = image_region(hr)
+            cut = replace(sr, array=sr.array[region.rows, region.columns])
+            needed = (side - side % self.scale for side in (image.height, image.width))
+            if all(side >= least for side, least in zip(cut.array.shape[:2], needed, strict=True)):
+                return replace(cut, notes=(*sr.notes, "cut as the HR file was"))
+        file_size = f" (its file {columns}x{rows})" if (rows, columns) != (image.height, image.width) else ""
+        height, width = sr.array.shape[:2]
+        raise BadImage(
+            f"{width}x{height} px, HR {image.width}x{image.height} px{file_size}: expected that size, or it "
+            f"cut to a multiple of the scale {self.scale}"
         )
 
-    def _fits(self, pixels: Pixels, size: tuple[int, int]) -> bool:
+    def _fits(self, raw: RawImage, size: tuple[int, int]) -> bool:
         """Whether it is of this size, or of this size cut to a multiple of the scale."""
-        return all(
-            side in (full, full - full % self.scale)
-            for side, full in zip(pixels.shape[:2], size, strict=True)
-        )
+        sides = zip(raw.array.shape[:2], size, strict=True)
+        return all(side in (full, full - full % self.scale) for side, full in sides)
 
 
-def _ranges(paths: Iterable[Path]) -> list[ValueRange]:
-    """What the numbers of the files span, of those that can be read."""
-    ranges = []
-    for path in paths:
-        with contextlib.suppress(BadImage):  # its reason is said where it is scored
-            ranges.append(read_raw(path)[0].range)
-    return ranges
+def _file_and_page(image: Micrograph) -> tuple[str, int]:
+    """The HR file of an image, as paired, and which of its pages it is, from 0."""
+    if PurePosixPath(image.id).name == Path(image.source).name:
+        return image.id, 0
+    file, _, number = image.id.rpartition("#")
+    return file, int(number) - 1

@@ -20,6 +20,7 @@ from helpers.evaluations import workers_here
 from helpers.fake_set import texture
 from srbench.checks.base import UNGUARDED
 from srbench.cli.app import cli
+from srbench.datasets import ReadingOptions
 from srbench.evaluation.evaluate import EvaluationSummary
 from srbench.evaluation.external import pair_by_name, row_name
 from srbench.reporting.blocks import collect
@@ -115,9 +116,12 @@ def status_of(summary: EvaluationSummary, model: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_the_same_pixels_have_the_same_scores(data: Data, results: Path, tmp_path: Path, suffix: str) -> None:
-    sr = written(tmp_path / "upscaled", data.bicubic, suffix=suffix)
+@pytest.mark.parametrize("case", ["grey PNG", "RGB TIFF"])
+def test_the_same_pixels_have_the_same_scores(data: Data, results: Path, tmp_path: Path, case: str) -> None:
+    images, suffix = data.bicubic, ".png"
+    if case == "RGB TIFF":
+        images, suffix = {name: np.dstack([pixels] * 3) for name, pixels in images.items()}, ".tif"
+    sr = written(tmp_path / "upscaled", images, suffix=suffix)
     summary = scored(sr, data.hr, results)
     assert status_of(summary, "upscaled") == "scored" and status_of(summary, "bicubic") == "skipped"
     assert {outcome.model for outcome in summary.outcomes} == {"upscaled", "bicubic", "nearest", CONTROL}
@@ -208,7 +212,7 @@ def ramped(pixels: Any, bits: int) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("hr_bits", "sr_bits"), [(8, 16), (12, 8), (12, 12), (12, 16)])
+@pytest.mark.parametrize(("hr_bits", "sr_bits"), [(8, 16), (12, 12), (12, 16)])
 def test_depths_of_the_two_folders_may_differ(
     data: Data, results: Path, tmp_path: Path, hr_bits: int, sr_bits: int
 ) -> None:
@@ -252,28 +256,47 @@ def test_a_dark_result_is_read_with_the_depth_of_hr(data: Data, results: Path, t
 
 
 @pytest.mark.slow
-def test_colour_of_equal_channels_is_its_grey(data: Data, results: Path, tmp_path: Path) -> None:
-    coloured = {name: np.dstack([pixels] * 3) for name, pixels in data.bicubic.items()}
-    scored(written(tmp_path / "rgb", coloured), data.hr, results)
-    assert rows_of(results, "rgb") == rows_of(results, "bicubic")
+@pytest.mark.parametrize("bits", [8, 12])
+def test_a_databar_is_cut_from_sr_as_from_hr(tmp_path: Path, bits: int) -> None:
+    """One that is painted in the white of 16 bits says nothing of the depth of what is above it."""
+    scene = texture(1, 140, 200)
+    blurred = cv2.GaussianBlur(scene, (0, 0), 1.0)
+    bar = np.full((30, 200), 255, np.uint8)
+    cv2.putText(bar, "HV 5.00 kV  mag 1 200 x", (5, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 0, 1)
+    if bits == 12:
+        scene, blurred, bar = ramped(scene, 12), ramped(blurred, 12), ramped(bar, 16)
+    (tmp_path / "hr").mkdir()
+    tifffile.imwrite(tmp_path / "hr" / "a.tif", np.vstack([scene[:110], bar]))
+    whole = written(tmp_path / "whole", {"a": np.vstack([blurred[:110], bar])}, suffix=".tif")
+    summary = scored(whole, tmp_path / "hr", tmp_path / "store")
+    height = cv2.imread(str(next((tmp_path / "store").glob("references/*/*.hr.png")))).shape[0]
+    assert status_of(summary, "whole") == "scored" and height < 110
+    cut = written(tmp_path / "cut", {"a": blurred[:height]}, suffix=".tif")
+    scored(cut, tmp_path / "hr", tmp_path / "store")
+    assert rows_of(tmp_path / "store", "whole") == rows_of(tmp_path / "store", "cut")
+    assert all(np.isfinite(value) for value, _ in rows_of(tmp_path / "store", "whole").values())
 
 
 @pytest.mark.slow
-def test_a_databar_is_cut_from_sr_as_from_hr(tmp_path: Path) -> None:
-    scene = texture(1, 140, 200)
-    scene[110:] = 255
-    cv2.putText(scene, "HV 5.00 kV  mag 1 200 x", (5, 130), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 0, 1)
-    blurred = cv2.GaussianBlur(scene, (0, 0), 1.0)
+def test_pages_are_paired_with_pages(tmp_path: Path) -> None:
+    pages = [texture(seed, 64, 64) for seed in range(3)]
+    blurred = [cv2.GaussianBlur(page, (0, 0), 1.0) for page in pages]
     (tmp_path / "hr").mkdir()
-    Image.fromarray(scene).save(tmp_path / "hr" / "a.png")
-    whole = written(tmp_path / "whole", {"a": blurred})
-    summary = scored(whole, tmp_path / "hr", tmp_path / "store")
-    height = cv2.imread(str(next((tmp_path / "store").glob("references/*/*.hr.png")))).shape[0]
-    assert height < 110
-    scored(written(tmp_path / "cut", {"a": blurred[:height]}), tmp_path / "hr", tmp_path / "store")
-    assert status_of(summary, "whole") == "scored"
-    assert rows_of(tmp_path / "store", "whole") == rows_of(tmp_path / "store", "cut")
-    assert all(np.isfinite(value) for value, _ in rows_of(tmp_path / "store", "whole").values())
+    tifffile.imwrite(tmp_path / "hr" / "a.tif", np.stack(pages), photometric="minisblack")
+    sr = written(tmp_path / "sr", {}, suffix=".tif")
+    tifffile.imwrite(sr / "a_x2.tif", np.stack(blurred[:2]), photometric="minisblack")
+    reading = ReadingOptions(pages="all")
+    scored(sr, tmp_path / "hr", tmp_path / "store", reading=reading)
+    (tmp_path / "single").mkdir()
+    for number, page in enumerate(pages, start=1):
+        Image.fromarray(page).save(tmp_path / "single" / f"p{number}.png")
+    alone = written(tmp_path / "alone", {f"p{n}": page for n, page in enumerate(blurred, start=1)})
+    scored(alone, tmp_path / "single", tmp_path / "store")
+    of_pages, of_files = rows_of(tmp_path / "store", "sr"), rows_of(tmp_path / "store", "alone")
+    for metric in METRICS:
+        for number in (1, 2):
+            assert of_pages[f"a.tif#{number}", metric] == of_files[f"p{number}.png", metric]
+        assert np.isnan(of_pages["a.tif#3", metric][0])
 
 
 @pytest.mark.slow
