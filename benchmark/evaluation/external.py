@@ -391,12 +391,17 @@ class _ExternalImages:
             needed = (side - side % self.scale for side in (image.height, image.width))
             if all(side >= least for side, least in zip(cut.array.shape[:2], needed, strict=True)):
                 return replace(cut, notes=(*sr.notes, "cut as the HR file was"))
-        file_size = f" (its file {columns}x{rows})" if (rows, columns) != (image.height, image.width) else ""
         height, width = sr.array.shape[:2]
-        raise BadImage(
-            f"{width}x{height} px, HR {image.width}x{image.height} px{file_size}: expected that size, or it "
-            f"cut to a multiple of the scale {self.scale}"
+        message = (
+            f"{width}x{height} px, HR {image.width}x{image.height} px: expected that size, or it cut to a "
+            f"multiple of the scale {self.scale}"
         )
+        if (rows, columns) != (image.height, image.width):
+            message += (
+                f", or that of the HR file with its databar, {columns}x{rows} px (srbench infer keeps it "
+                "with --databar keep)"
+            )
+        raise BadImage(message)
 
     def _fits(self, raw: RawImage, size: tuple[int, int]) -> bool:
         """Whether it is of this size, or of this size cut to a multiple of the scale."""
