@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.base import ReadingOptions, count_of
+from srbench.datasets.base import ReadingOptions
 from srbench.datasets.images.write import ImageFormat
 from srbench.inference.inputs import FolderDepths, InputFile, Inputs, refuse_equal_names
 from srbench.inference.micrographs import DatabarChoice, FileEnlarger
@@ -19,7 +19,7 @@ from srbench.inference.results import ResultRecord, result_name
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import sha256_file, writing_to
 from srbench.utils.image import Pixels
-from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
+from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, silent
 
 if TYPE_CHECKING:
     import torch

@@ -52,7 +52,8 @@ def _cost(model: SRModel, state: TrainingState, index: int) -> int:
     lr = torch.nn.functional.avg_pool2d(hr, model.scale)
     with CountedOperations() as counter:
         updater([Batch(lr, hr, model.scale)] * updater.batches_needed)
-    return counter.flops // 2 * stage.batch // _IMAGES
+    multiply_adds: int = counter.flops // 2 * stage.batch // _IMAGES
+    return multiply_adds
 
 
 def within(recipe: Recipe, model: SRModel, multiply_adds: float) -> tuple[Recipe, int]:

@@ -366,13 +366,13 @@ def _build(config: TrainConfig, channels: int, processes: Processes) -> tuple[SR
     """Network, recipe, and its multiply-adds where they are the budget, else 0."""
     reproducibility.seed_streams(_INITIAL_STREAM, config.seed)
     model = models.create(config.model, scale=config.scale, channels=channels, variant=config.variant)
-    laptop = config.budget == "laptop"
-    recipe = apply(config, model.recipe("short" if laptop else config.budget, pretrained))
+    budget = "short" if config.budget == "laptop" else config.budget
+    recipe = apply(config, model.recipe(budget, pretrained))
     check_recipe(recipe, config.scale, processes.world)
     if recipe.initialise is not None:
         recipe.initialise(model.network)
     multiply_adds = 0
-    if laptop:
+    if config.budget == "laptop":
         recipe, multiply_adds = within(recipe, model, LAPTOP_MULTIPLY_ADDS)
     layout = torch.channels_last if config.train.channels_last else torch.preserve_format
     model.network.to(processes.device, memory_format=layout)  # type: ignore[call-overload]
