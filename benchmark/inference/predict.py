@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.base import ReadingOptions, count_of
+from srbench.datasets.base import ReadingOptions
 from srbench.datasets.images.write import ImageFormat
 from srbench.inference.inputs import FolderDepths, InputFile, Inputs, refuse_equal_names
 from srbench.inference.micrographs import DatabarChoice, FileEnlarger
@@ -198,7 +198,7 @@ def infer(
             existing.append(target)
     folders = {file.folder for file, _, _ in pending}
     depths = FolderDepths(inputs.files, folders, bits, on_progress)
-    done, total = 0, sum(depths.pixels.get(file.path, 0) for file, _, _ in pending)
+    number, done, total = 0, 0, sum(depths.pixels.get(file.path, 0) for file, _, _ in pending)
     written: list[Path] = []
 
     def on_pixels(count: int) -> None:
@@ -206,12 +206,12 @@ def infer(
         done += count
         # Databars and frames are not run.
         thousands = min(done, total) // 1000
-        images = f"{len(written)} of {count_of(len(pending), 'image')}"
-        on_progress(ProgressEvent("infer", thousands, total // 1000, "thousand pixels", images))
+        current = f"image {number} of {len(pending)}"
+        on_progress(ProgressEvent("infer", thousands, total // 1000, "thousand pixels", current))
 
     tiler = Tiler(loaded.model, device=pick_device(device), on_pixels=on_pixels)
     enlarger = FileEnlarger(tiler, databar, pixel_size_nm)
-    for file, target, record in pending:
+    for number, (file, target, record) in enumerate(pending, 1):
         before = done
         try:
             enlarger(file.path, depths.of(file), target, record)

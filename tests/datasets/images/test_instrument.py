@@ -110,6 +110,16 @@ def test_tescan_header_beside_the_image(tmp_path: Path, name: str) -> None:
     assert read_instrument(path) == InstrumentFacts(pytest.approx(2.5), "TESCAN .hdr", ROWS - 8, None, 1e-6)
 
 
+def test_a_header_that_may_be_of_two_images_is_noted(tmp_path: Path) -> None:
+    paths = [write(tmp_path / "a.tif"), tmp_path / "a.png"]
+    Image.new("L", (COLUMNS, ROWS)).save(paths[1])
+    (tmp_path / "a.hdr").write_text("[MAIN]\n" + TESCAN)
+    assert [len(read_instrument(path).notes) for path in paths] == [1, 1]
+    (tmp_path / "a.hdr").rename(tmp_path / "a-tif.hdr")
+    assert [read_instrument(path).pixel_size_nm for path in paths] == [pytest.approx(2.5), None]
+    assert not read_instrument(paths[0]).notes
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 def test_hitachi_text_beside_the_image(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "a.png"
