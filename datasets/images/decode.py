@@ -282,7 +282,7 @@ def _read_labels(data: bytes, kind: str, max_pixels: int) -> AnyArray:
     if colour_type == _PNG_PALETTE:
         from PIL import PngImagePlugin
 
-        return np.asarray(_loaded(PngImagePlugin.PngImageFile(io.BytesIO(_critical_chunks(data)))))
+        return np.asarray(_loaded(PngImagePlugin.PngImageFile(io.BytesIO(_needed_chunks(data)))))
     return _decode_png(data) // (255 // ((1 << bits) - 1) if bits < 8 else 1)
 
 
@@ -341,7 +341,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         position = end
 
 
-def _critical_chunks(data: bytes) -> bytes:
+def _needed_chunks(data: bytes) -> bytes:
     return b"".join((_PNG, *(chunk for name, chunk in _png_chunks(data) if name in _PNG_CHUNKS)))
 
 
@@ -349,7 +349,7 @@ def _decode_png(data: bytes) -> AnyArray:
     import imagecodecs
 
     try:
-        return np.asarray(imagecodecs.png_decode(_critical_chunks(data)))
+        return np.asarray(imagecodecs.png_decode(_needed_chunks(data)))
     except BadImage:
         raise
     except Exception as error:

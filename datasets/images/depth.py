@@ -81,7 +81,8 @@ class Depth:
         values, notes = self._levels(raw)
         pixels = self._full_scale(values, raw)
         if pixels.ndim == 2:
-            return np.dstack([pixels] * 3), (*notes, "grey, as three equal channels")
+            rgb: AnyArray = np.dstack([pixels] * 3)
+            return rgb, (*notes, "grey, as three equal channels")
         return pixels, notes
 
     def stored(self, image: NDArray[np.floating], like: RawImage) -> AnyArray:

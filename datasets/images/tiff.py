@@ -311,8 +311,8 @@ def _samples(page: TiffPage) -> AnyArray:
     decode = _strip_decoder(page, rows, columns, samples)
     result = np.empty((planes, height, width, samples), np.dtype(page.dtype).newbyteorder("="))
     for index in range(count):
-        plane, place = divmod(index, across * down)
-        top, left = place // across * rows, place % across * columns
+        plane, position = divmod(index, across * down)
+        top, left = position // across * rows, position % across * columns
         offset, length = int(offsets[index]), int(lengths[index])
         here = f"{what} {index + 1} of {count} ({name})"
         if not length or not offset:
