@@ -7,7 +7,6 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from srbench.datasets.base import count_of
 from srbench.datasets.images.databar import without_databar
 from srbench.datasets.images.decode import SUFFIXES, BadImage, ValueRange, read_raw
 from srbench.datasets.images.depth import Depth, common_depth
@@ -15,7 +14,7 @@ from srbench.datasets.images.walk import image_files
 from srbench.datasets.sources.folder import pair_masks
 from srbench.inference.results import read_record
 from srbench.utils.errors import SrbenchError
-from srbench.utils.progress import ProgressCallback, ProgressEvent
+from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from srbench.datasets.base import count_of, pixel_size_remarks
+from srbench.datasets.base import pixel_size_remarks
 from srbench.datasets.images.databar import ImageRegion, has_databar, image_region
 from srbench.datasets.images.decode import AnyArray, BadImage, RawImage, read_raw
 from srbench.datasets.images.depth import Depth
@@ -17,6 +17,7 @@ from srbench.datasets.images.instrument import read_instrument
 from srbench.datasets.images.write import write_png, write_tiff
 from srbench.inference.results import PNG_SUFFIXES, SOFTWARE, ResultRecord
 from srbench.utils.files import atomic_write
+from srbench.utils.progress import count_of
 
 if TYPE_CHECKING:
     from srbench.inference.tiling import Tiler

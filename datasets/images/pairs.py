@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -29,6 +29,7 @@ _HIGH = re.compile(r"(?<![a-z])(?:hr|hq|gt|high[-_ ]?res(?:olution)?)(?![a-z])")
 _PERHAPS_LOW = re.compile(
     r"(?<![a-z])(?:x[2348]|[2348]x|low|small|fast|noisy|input|thumb(?:nail)?s?)(?![a-z0-9])"
 )
+_PERHAPS_HIGH = re.compile(r"(?<![a-z])(?:high|large|slow|clean|target|reference)(?![a-z0-9])")
 _ENDING = re.compile(r"(?:[-_. ](?:lr|hr|lq|hq|gt|bicubic|srf[-_]?\d)|[-_. ]?x[1-8])+$")
 _LOOKED_AT = 8
 # Correlation of block means: repetitions of one field have 0.83 and more, other fields 0.27 and less
@@ -65,13 +66,14 @@ class LrBesideHr:
 
 
 def lr_beside_hr(
-    files: Iterable[str], sizes: Mapping[str, Shape], read: Callable[[str], Pixels]
+    files: Sequence[str], sizes: Mapping[str, Shape], read: Callable[[str], Pixels]
 ) -> LrBesideHr | None:
     """The first folder of LR images beside their HR, None where there is none.
 
     Folders (or endings of names) that say LR are believed where HR of the same names, or a folder that says
     HR, lies beside them. Others are LR where at least half of their images share a name with a larger one,
-    all by one ratio, and show the same picture.
+    all by one ratio, and show the same picture; so do scans of one size in folders such as ``fast`` and
+    ``slow``.
 
     Args:
         files: the images, as relative names with forward slashes.
@@ -94,17 +96,33 @@ def lr_beside_hr(
             continue
         if all(_LOW.search(low.lower()) for _, low in members) or _same_pictures(members, read):
             return LrBesideHr(hr, lr, ratio)
-    return _by_names_alone(folders)
+    return _by_folders(files, sizes, read)
 
 
-def _by_names_alone(folders: Iterable[str]) -> LrBesideHr | None:
-    """Two folders side by side, of which one says HR and the other LR."""
-    for hr, lr in combinations(sorted(folders), 2):
-        first, second = PurePosixPath(hr.lower()), PurePosixPath(lr.lower())
-        if first.parent == second.parent and first != second:
-            for high, low, names in ((first, second, (hr, lr)), (second, first, (lr, hr))):
-                if _HIGH.search(high.name) and _LOW.search(low.name):
-                    return LrBesideHr(*names, None)
+def _by_folders(
+    files: Sequence[str], sizes: Mapping[str, Shape], read: Callable[[str], Pixels]
+) -> LrBesideHr | None:
+    """Two folders side by side, of which one says HR and the other LR, whatever their files are called."""
+    members: dict[str, list[str]] = {}
+    for file in sorted(files):
+        members.setdefault(_folder(file), []).append(file)
+    named = {folder: PurePosixPath(folder.lower()) for folder in members}
+    highs, lows = (
+        [folder for folder, path in named.items() if sure.search(path.name) or perhaps.search(path.name)]
+        for sure, perhaps in ((_HIGH, _PERHAPS_HIGH), (_LOW, _PERHAPS_LOW))
+    )
+    for hr, lr in product(highs, lows):
+        if named[hr].parent != named[lr].parent or named[hr] == named[lr]:
+            continue
+        if _HIGH.search(named[hr].name) and _LOW.search(named[lr].name):
+            return LrBesideHr(hr, lr, None)
+        if _PERHAPS_HIGH.search(named[hr].name) and _PERHAPS_LOW.search(named[lr].name):
+            # Scans of the same fields in one order, as 30us_001.tif and 100ns_001.tif.
+            pairs = list(zip(members[hr], members[lr], strict=False))
+            ratios = {_ratio(*pair, sizes) if sizes.keys() >= set(pair) else None for pair in pairs}
+            same = len(members[hr]) == len(members[lr]) and len(ratios) == 1 and None not in ratios
+            if same and _same_pictures(pairs, read):
+                return LrBesideHr(hr, lr, ratios.pop())
     return None
 
 

@@ -66,8 +66,8 @@ _KEEP_FIRST: Mapping[Split | None, int] = {"test": 0, "val": 1, "train": 2, None
 class Folder(DatasetSource):
     """The user's own images, with segmentations by hand where there are some.
 
-    ``folder:/path/to/images``, or the path alone, takes every PNG, TIFF, JPEG or BMP file in the folder and
-    below it as a grey image (colour files too: micrographs are grey) and cuts its databar off (noted in
+    ``folder:/path/to/images``, or the path alone, takes every PNG, TIFF, JPEG, BMP or MRC file in the folder
+    and below it as a grey image (colour files too: micrographs are grey) and cuts its databar off (noted in
     ``.notes``). Links to folders are followed. What cannot be used is listed in ``.skipped`` with its reason,
     exact duplicates too. Of a file with several pages the first is taken, or with ``--pages all`` each, as
     ``name.tif#2``; they are one group.
@@ -155,7 +155,8 @@ class Folder(DatasetSource):
         version = _version(root, files, self.options)
         if not _is_packed(self.cache, version):
             _pack(root, files, self.cache, version, self.options)
-        opened = PackedSet(self.cache, self.card, self.full_name, sources=[root], reading=self.options)
+        sources = [root, *_linked(root, files)]
+        opened = PackedSet(self.cache, self.card, self.full_name, sources, self.options)
         opened.has_splits = any(_split_folder(image.id) for image in opened.images)
         return opened
 
@@ -182,6 +183,19 @@ class Folder(DatasetSource):
         """Hash what was packed of the folder; what has changed in it is packed first."""
         self.open()
         return verify_packed(self.cache, progress)
+
+
+def _linked(root: Path, files: Iterable[str]) -> list[Path]:
+    """Folders and files outside of ``root`` that links in it lead to: the pixels can be read there too."""
+    below = {root / path for file in files for path in (file, *map(str, PurePosixPath(file).parents))} - {
+        root
+    }
+    targets = {path.resolve() for path in below if path.is_symlink()}
+    outside = {path for path in targets if not path.is_relative_to(root)}
+    # A folder around all of this would be hidden with everything that a worker needs.
+    around = {path for path in outside if root.is_relative_to(path)}
+    files_there = {path.resolve() for path in below if around and path.is_file()}
+    return sorted(outside - around | {path for path in files_there if not path.is_relative_to(root)})
 
 
 def _cache_folder(root: Path) -> Path:
@@ -445,8 +459,8 @@ def _unused(masks: Masks, accounted: Collection[str]) -> Iterator[tuple[str, str
             name = PurePosixPath(last).name
             yield (
                 mask,
-                f"an ambiguous mask: it may be of {', '.join(others)} or {last}; a name with the suffix says it, as "
-                f"{name}{_MASK_ENDING}.png or {_MASK_FOLDER}/{name}.png",
+                f"an ambiguous mask: it may be of {', '.join(others)} or {last}; a name with the suffix says "
+                f"it, as {name}{_MASK_ENDING}.png or {_MASK_FOLDER}/{name}.png",
             )
         else:
             yield mask, "a mask without an image"

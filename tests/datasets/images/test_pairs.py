@@ -19,7 +19,7 @@ def shrunk(picture):
 
 def found(images):
     sizes = {file: pixels.shape for file, pixels in images.items()}
-    return lr_beside_hr(images, sizes, lambda file: images[file])
+    return lr_beside_hr(list(images), sizes, lambda file: images[file])
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,12 @@ def test_scans_of_one_size_are_told_by_their_names_and_pictures(picture):
     slow = {f"slow/{n}.png": picture(n, 192, 240) for n in range(3)}
     fast = {f"fast/{n}.png": np.clip(picture(n, 192, 240) + noise, 0, 255).astype(np.uint8) for n in range(3)}
     assert found(slow | fast) == LrBesideHr("slow", "fast", 1)
+    # Names that say the dwell time: the scans of the fields follow each other in one order.
+    timed = {name.replace("fast/", "low/100ns_"): pixels for name, pixels in fast.items()}
+    high = {name.replace("slow/", "high/30us_"): pixels for name, pixels in slow.items()}
+    assert found(high | timed) == LrBesideHr("high", "low", 1)
+    timed["low/100ns_7"] = timed.pop("low/100ns_0.png")
+    assert found(high | timed) is None  # another order: other fields
     # Another magnification of the same specimens, numbered alike.
     other = {f"low/{n}.png": picture(n + 50, 192, 240) for n in range(3)}
     assert found({name.replace("slow", "high"): pixels for name, pixels in slow.items()} | other) is None

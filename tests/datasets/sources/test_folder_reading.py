@@ -109,6 +109,12 @@ def test_linked_split_folders_are_followed(mine, tmp_path):
         "test/b.tif": "test",
     }
     assert opened.has_splits
+    # What is hidden from models: also where the links lead to, but for folders around everything.
+    (mine / "test" / "up").symlink_to(tmp_path)
+    write(tmp_path / "z" / "c.tif", scene(3))
+    hidden = open_dataset(str(mine)).hr_paths()
+    assert {mine, tmp_path / "x", tmp_path / "y", tmp_path / "z" / "c.tif"} <= set(hidden)
+    assert tmp_path not in hidden
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
