@@ -59,10 +59,9 @@ def infer(
     a folder are left out. With --weights FILE the model may be left out: it is read from the file. An image
     that cannot be done is named and skipped, the others are done; the exit code is then 1.
     """
-    from srbench.datasets.base import count_of
     from srbench.inference.predict import infer as run_inference
     from srbench.models import model_names
-    from srbench.utils.progress import progress_reporter
+    from srbench.utils.progress import count_of, progress_reporter
 
     given = options["weights"] is not None
     if given and model is not None and model not in model_names() and Path(model).exists():

@@ -162,6 +162,17 @@ def test_all_pages_of_a_stack_are_done(tmp_path: Path) -> None:
     assert "3 pages" in as_png.skipped[source] and not as_png.written
 
 
+def test_pages_of_different_sizes_are_whole(tmp_path: Path) -> None:
+    pages = [noise(255, np.uint8), noise(255, np.uint8, (50, 40))]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for page in pages:
+            writer.write(page)
+    (result,) = enlarge(tmp_path / "a.tif", tmp_path / "out").written
+    with tifffile.TiffFile(result) as tiff:
+        for page, stored in zip(pages, tiff.pages, strict=True):
+            assert np.array_equal(stored.asarray(), repeated(page))
+
+
 @pytest.mark.parametrize(
     ("name", "chosen", "expected", "dtype"),
     [
