@@ -220,6 +220,16 @@ def test_a_databar_is_cut_or_laid_below_with_readable_text(tmp_path: Path, top: 
         assert (tiff.imagej_metadata or {})["databar_from_row"] == 160
 
 
+def test_a_text_beside_a_bmp_says_where_its_databar_is(tmp_path: Path) -> None:
+    image = barred(200, np.uint8)
+    source = write(tmp_path / "a.bmp", image)
+    (tmp_path / "a.txt").write_text("[SemImageFile]\nImageName=a.bmp\nDataSize=64x80\nPixelSize=24.8\n")
+    outcome = enlarge(source, tmp_path / "out")
+    with Image.open(outcome.written[0]) as stored:
+        assert np.array_equal(np.asarray(stored), repeated(image[:80]))
+        assert 1e9 / (stored.info["dpi"][0] / 0.0254) == pytest.approx(12.4, rel=1e-6)
+
+
 def test_colour_becomes_grey_and_stays_so(tmp_path: Path) -> None:
     grey = noise(255, np.uint8)
     source = write(tmp_path / "equal.tif", np.repeat(grey[..., None], 3, axis=2), photometric="rgb")

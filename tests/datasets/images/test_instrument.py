@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,6 @@ from PIL import Image
 
 from srbench.datasets.images.instrument import InstrumentFacts, read_instrument
 
-KRISS = next(
-    (path for above in Path(__file__).resolve().parents if (path := above / "shared/data/kriss").is_dir()),
-    None,
-)
 ROWS, COLUMNS = 40, 64
 FEI = (
     "[User]\r\nUserText=x\r\n[Beam]\r\nBeam=EBeam\r\n[EBeam]\r\nHFW=6.4e-07\r\n[Scan]\r\nDwelltime=3e-06\r\n"
@@ -247,12 +244,15 @@ def test_damaged_metadata_raise_nothing_and_print_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(KRISS is None, reason="needs the KRISS micrographs")
+@pytest.mark.skipif(
+    "SRBENCH_TEST_KRISS" not in os.environ,
+    reason="set SRBENCH_TEST_KRISS to the folder of the real FEI exports",
+)
 def test_every_real_fei_file_says_what_its_manifest_says() -> None:
-    assert KRISS is not None
-    files = json.loads((KRISS / "MANIFEST.json").read_text())["files"]
+    root = Path(os.environ["SRBENCH_TEST_KRISS"])
+    files = json.loads((root / "MANIFEST.json").read_text())["files"]
     for file in files:
-        facts = read_instrument(KRISS / file["path"])
+        facts = read_instrument(root / file["path"])
         assert facts == InstrumentFacts(
             pytest.approx(file["pixel_nm"]), "FEI tag", 442, None, pytest.approx(file["dwell_s"])
         )
