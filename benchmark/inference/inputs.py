@@ -106,13 +106,13 @@ class FolderDepths:
     ) -> None:
         self._bits = bits
         self._ranges: defaultdict[Path, list[ValueRange]] = defaultdict(list)
-        self._unusable: dict[Path, BadImage] = {}
+        self._unusable: dict[Path, BadImage | MemoryError] = {}
         self.pixels: dict[Path, int] = {}
         files = [file for file in files if file.folder in folders]
         for number, file in enumerate(files, 1):
             try:
                 raws = read_raw(file.path, pages="all", min_side=1)
-            except BadImage as error:
+            except (BadImage, MemoryError) as error:
                 self._unusable[file.path] = error
             else:
                 self.pixels[file.path] = sum(raw.array.shape[0] * raw.array.shape[1] for raw in raws)
@@ -125,6 +125,7 @@ class FolderDepths:
 
         Raises:
             BadImage: the file cannot be read.
+            MemoryError: it is too large.
         """
         if file.path in self._unusable:
             raise self._unusable[file.path]

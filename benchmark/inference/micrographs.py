@@ -56,12 +56,15 @@ class FileEnlarger:
         if len(raws) > 1 and as_png:
             raise BadImage(f"{source}: {len(raws)} pages do not fit into one PNG; leave --format out")
         regions = [image_region(raw) for raw in raws]
-        rows = _common([region.rows for region in regions])
-        columns = _common([region.columns for region in regions])
+        if len({raw.array.shape for raw in raws}) == 1:  # the pages of a stack stay of one size
+            rows = _common([region.rows for region in regions])
+            columns = _common([region.columns for region in regions])
+            regions = [replace(region, rows=rows, columns=columns) for region in regions]
         facts = read_instrument(source)
         size_nm = self._pixel_size_nm or facts.pixel_size_nm
         result_nm = None if size_nm is None else size_nm / self._scale
-        keeps_bar = self._databar == "keep" and all(rows.stop < len(raw.array) for raw in raws)
+        has_bars = all(region.rows.stop < len(raw.array) for region, raw in zip(regions, raws, strict=True))
+        keeps_bar = has_bars and self._databar == "keep"
         notes = {*facts.notes, *self._region_notes(regions, keeps_bar)}
         if len(raws) > 1:
             notes.add("several pages, all of them")
@@ -69,10 +72,11 @@ class FileEnlarger:
         if result_nm is not None:
             description.append(f"pixel_size_nm={result_nm:.9g}")
         if keeps_bar:
+            rows = regions[0].rows
             description.append(f"databar_from_row={(rows.stop - rows.start) * self._scale}")
 
-        def page(raw: RawImage) -> AnyArray:
-            image, said = depth.grey(replace(raw, array=raw.array[rows, columns]))
+        def page(raw: RawImage, region: ImageRegion) -> AnyArray:
+            image, said = depth.grey(replace(raw, array=raw.array[region.rows, region.columns]))
             notes.update(said)
             if has_databar(image) and image.min() != image.max():
                 notes.add("a databar may be left, cut it off by hand")
@@ -80,18 +84,18 @@ class FileEnlarger:
             if not exact:
                 notes.add("run in tiles smaller than the receptive field, an approximation")
             if keeps_bar:
-                levels = np.concatenate([levels, self._enlarged_bar(raw, depth, rows.stop, columns)])
+                levels = np.concatenate([levels, self._enlarged_bar(raw, depth, region)])
             return _stored(levels, depth, raw, as_png=as_png)
 
         try:
             with atomic_write(target) as file:
                 if as_png:
-                    if not write_png(file, page(raws[0]), SOFTWARE, description, result_nm):
+                    if not write_png(file, page(raws[0], regions[0]), SOFTWARE, description, result_nm):
                         notes.add("pixel size too small for a PNG's tags, in the description alone")
                 else:
                     size = sum(raw.array.nbytes for raw in raws) * self._scale**2
                     bits = depth.bits if raws[0].array.dtype.itemsize > 1 else None
-                    pages = map(page, raws)
+                    pages = map(page, raws, regions)
                     write_tiff(file, pages, SOFTWARE, description, result_nm, bits=bits, total_bytes=size)
         except BadImage as error:
             raise BadImage(f"{source}: {error}") from error
@@ -121,9 +125,9 @@ class FileEnlarger:
         result = self._tiler(torch.from_numpy(pixels.astype(np.float32) / top)[None, None])
         return result.sr[0, 0].numpy(), result.exact
 
-    def _enlarged_bar(self, raw: RawImage, depth: Depth, first_row: int, columns: slice) -> AnyArray:
+    def _enlarged_bar(self, raw: RawImage, depth: Depth, region: ImageRegion) -> AnyArray:
         """What is below the image, in the levels of :meth:`_super_resolved`; every pixel repeated."""
-        array = raw.array[first_row:, columns]
+        array = raw.array[region.rows.stop :, region.columns]
         if array.dtype.kind == "u" and array.dtype.itemsize > 1:
             array = np.minimum(array, int(depth.white))  # text may be whiter than the depth of the image
         bar = depth.grey(replace(raw, array=array))[0]
@@ -133,7 +137,7 @@ class FileEnlarger:
 
 
 def _common(parts: list[slice]) -> slice:
-    """What is left of every page: the pages of a stack stay of one size."""
+    """What is left of every page."""
     return slice(max(part.start for part in parts), min(part.stop for part in parts))
 
 

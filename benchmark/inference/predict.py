@@ -164,6 +164,7 @@ def infer(
     from srbench.inference.device import pick_device
     from srbench.inference.tiling import Tiler
 
+    device_of_run = pick_device(device)
     ReadingOptions(bits, pixel_size_nm)  # refuses what no file can have
     folder, given = Path(out), Path(weights) if weights is not None else None
     paths = [images] if isinstance(images, str | os.PathLike) else images
@@ -185,20 +186,18 @@ def infer(
     for file, relative in zip(inputs.files, targets, strict=True):
         target = folder / relative
         try:
-            source = sha256_file(file.path)
+            record = loaded.record(options, sha256_file(file.path))
+            if force or not target.exists():
+                pending.append((file, target, record))
+            elif problem := record.conflict(target):
+                skipped[file.path] = f"{file.path}: {problem}"
+            else:
+                existing.append(target)
         except OSError as error:
             skipped[file.path] = f"{file.path}: cannot be read: {error.strerror or error}"
-            continue
-        record = loaded.record(options, source)
-        if force or not target.exists():
-            pending.append((file, target, record))
-        elif problem := record.conflict(target):
-            skipped[file.path] = f"{file.path}: {problem}"
-        else:
-            existing.append(target)
     folders = {file.folder for file, _, _ in pending}
     depths = FolderDepths(inputs.files, folders, bits, on_progress)
-    done, total = 0, sum(depths.pixels.get(file.path, 0) for file, _, _ in pending)
+    number, done, total = 0, 0, sum(depths.pixels.get(file.path, 0) for file, _, _ in pending)
     written: list[Path] = []
 
     def on_pixels(count: int) -> None:
@@ -206,13 +205,13 @@ def infer(
         done += count
         # Databars and frames are not run.
         thousands = min(done, total) // 1000
-        images = f"{len(written)} of {count_of(len(pending), 'image')}"
-        on_progress(ProgressEvent("infer", thousands, total // 1000, "thousand pixels", images))
+        current = f"image {number} of {len(pending)}"
+        on_progress(ProgressEvent("infer", thousands, total // 1000, "thousand pixels", current))
 
-    tiler = Tiler(loaded.model, device=pick_device(device), on_pixels=on_pixels)
+    tiler = Tiler(loaded.model, device=device_of_run, on_pixels=on_pixels)
     enlarger = FileEnlarger(tiler, databar, pixel_size_nm)
     for file, target, record in pending:
-        before = done
+        number, before = number + 1, done
         try:
             enlarger(file.path, depths.of(file), target, record)
         except (SrbenchError, OSError, MemoryError) as error:

@@ -20,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from srbench.datasets.images.depth import Depth, common_depth
+from srbench.datasets.images.instrument import read_instrument
 from srbench.datasets.images.jpeg import decode_jpeg, jpeg_size
 from srbench.datasets.images.raw import (
     MAX_PIXELS,
@@ -126,20 +127,11 @@ def read_raw(
     try:
         with path.open("rb") as stream:
             images = _read_stream(stream, pages, max_pixels, min_side)
-            is_tiff = stream.seek(0) == 0 and _kind(stream.read(512)) == "TIFF"
     except OSError as error:
         raise BadImage(f"{path}: cannot be read: {error.strerror or error}") from error
     except BadImage as error:
         raise BadImage(f"{path}: {error}") from error
-    return _with_instrument(path, images) if is_tiff else images
-
-
-def _with_instrument(path: Path, images: list[RawImage]) -> list[RawImage]:
-    """What the microscope's own tags say of depth and databar, which the reader of pixels does not know."""
-    try:
-        from srbench.datasets.images.instrument import read_instrument
-    except ImportError:
-        return images
+    # Of any kind of file: instruments also put a text beside a BMP or JPEG.
     facts = read_instrument(path)
     return [
         replace(

@@ -14,7 +14,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -333,10 +333,8 @@ def _read_other(path: Path, parts: list[InstrumentFacts]) -> tuple[int, int]:
     if header[208:211] == b"MAP":
         order = ">" if header[212:213] == b"\x11" else "<"
         width, height = struct.unpack_from(f"{order}2i", header)
-        intervals, cell = (
-            struct.unpack_from(f"{order}2i", header, 28),
-            struct.unpack_from(f"{order}2f", header, 40),
-        )
+        intervals = struct.unpack_from(f"{order}2i", header, 28)
+        cell = struct.unpack_from(f"{order}2f", header, 40)
         if min(*intervals, *cell) > 0:
             x, y = (length / count * 0.1 for length, count in zip(cell, intervals, strict=True))
             parts.append(_facts("MRC header", x, y))
@@ -355,11 +353,21 @@ def _side_cars(path: Path, width: int, height: int) -> Iterator[InstrumentFacts]
     stem, suffix = path.stem, path.suffix.removeprefix(".")
     for ending in (f"-{suffix}.hdr", ".hdr", f"-{suffix}.HDR", ".HDR"):
         if (text := _text(path.with_name(f"{stem}{ending}"))) is not None:
-            yield _tescan(text, "TESCAN .hdr", height)
+            yield _if_shared(path, ending, _tescan(text, "TESCAN .hdr", height))
     for ending in (".txt", ".TXT", ".Txt"):
         if (text := _text(path.with_name(f"{stem}{ending}"))) is not None:
-            yield _jeol(text, width, height)
+            yield _if_shared(path, ending, _jeol(text, width, height))
             yield _hitachi(text, path, width, height)
+
+
+def _if_shared(path: Path, ending: str, facts: InstrumentFacts) -> InstrumentFacts:
+    """With a note where the text may be that of another image of the same name."""
+    others = (path.with_suffix(suffix) for suffix in (".tif", ".tiff", ".png", ".jpg", ".bmp"))
+    other = next((other.name for other in others if other != path and other.is_file()), None)
+    if facts.pixel_size_nm is None or other is None or ending.startswith("-"):
+        return facts
+    note = f"pixel size of a text that may belong to another image of this name: {other} ({facts.source})"
+    return replace(facts, notes=(*facts.notes, note))
 
 
 def _text(path: Path) -> str | None:

@@ -162,6 +162,17 @@ def test_all_pages_of_a_stack_are_done(tmp_path: Path) -> None:
     assert "3 pages" in as_png.skipped[source] and not as_png.written
 
 
+def test_pages_of_different_sizes_are_whole(tmp_path: Path) -> None:
+    pages = [noise(255, np.uint8), noise(255, np.uint8, (50, 40))]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for page in pages:
+            writer.write(page)
+    (result,) = enlarge(tmp_path / "a.tif", tmp_path / "out").written
+    with tifffile.TiffFile(result) as tiff:
+        for page, stored in zip(pages, tiff.pages, strict=True):
+            assert np.array_equal(stored.asarray(), repeated(page))
+
+
 @pytest.mark.parametrize(
     ("name", "chosen", "expected", "dtype"),
     [
@@ -207,6 +218,16 @@ def test_a_databar_is_cut_or_laid_below_with_readable_text(tmp_path: Path, top: 
     assert len(np.unique(below)) == 2
     with tifffile.TiffFile(both.written[0]) as tiff:
         assert (tiff.imagej_metadata or {})["databar_from_row"] == 160
+
+
+def test_a_text_beside_a_bmp_says_where_its_databar_is(tmp_path: Path) -> None:
+    image = barred(200, np.uint8)
+    source = write(tmp_path / "a.bmp", image)
+    (tmp_path / "a.txt").write_text("[SemImageFile]\nImageName=a.bmp\nDataSize=64x80\nPixelSize=24.8\n")
+    outcome = enlarge(source, tmp_path / "out")
+    with Image.open(outcome.written[0]) as stored:
+        assert np.array_equal(np.asarray(stored), repeated(image[:80]))
+        assert 1e9 / (stored.info["dpi"][0] / 0.0254) == pytest.approx(12.4, rel=1e-6)
 
 
 def test_colour_becomes_grey_and_stays_so(tmp_path: Path) -> None:

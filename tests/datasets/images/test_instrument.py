@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,6 @@ from PIL import Image
 
 from srbench.datasets.images.instrument import InstrumentFacts, read_instrument
 
-KRISS = next(
-    (path for above in Path(__file__).resolve().parents if (path := above / "shared/data/kriss").is_dir()),
-    None,
-)
 ROWS, COLUMNS = 40, 64
 FEI = (
     "[User]\r\nUserText=x\r\n[Beam]\r\nBeam=EBeam\r\n[EBeam]\r\nHFW=6.4e-07\r\n[Scan]\r\nDwelltime=3e-06\r\n"
@@ -108,6 +105,16 @@ def test_tescan_header_beside_the_image(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / "a.tif")
     (tmp_path / name).write_text("[MAIN]\n" + TESCAN)
     assert read_instrument(path) == InstrumentFacts(pytest.approx(2.5), "TESCAN .hdr", ROWS - 8, None, 1e-6)
+
+
+def test_a_header_that_may_be_of_two_images_is_noted(tmp_path: Path) -> None:
+    paths = [write(tmp_path / "a.tif"), tmp_path / "a.png"]
+    Image.new("L", (COLUMNS, ROWS)).save(paths[1])
+    (tmp_path / "a.hdr").write_text("[MAIN]\n" + TESCAN)
+    assert [len(read_instrument(path).notes) for path in paths] == [1, 1]
+    (tmp_path / "a.hdr").rename(tmp_path / "a-tif.hdr")
+    assert [read_instrument(path).pixel_size_nm for path in paths] == [pytest.approx(2.5), None]
+    assert not read_instrument(paths[0]).notes
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
@@ -237,12 +244,15 @@ def test_damaged_metadata_raise_nothing_and_print_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(KRISS is None, reason="needs the KRISS micrographs")
+@pytest.mark.skipif(
+    "SRBENCH_TEST_KRISS" not in os.environ,
+    reason="set SRBENCH_TEST_KRISS to the folder of the real FEI exports",
+)
 def test_every_real_fei_file_says_what_its_manifest_says() -> None:
-    assert KRISS is not None
-    files = json.loads((KRISS / "MANIFEST.json").read_text())["files"]
+    root = Path(os.environ["SRBENCH_TEST_KRISS"])
+    files = json.loads((root / "MANIFEST.json").read_text())["files"]
     for file in files:
-        facts = read_instrument(KRISS / file["path"])
+        facts = read_instrument(root / file["path"])
         assert facts == InstrumentFacts(
             pytest.approx(file["pixel_nm"]), "FEI tag", 442, None, pytest.approx(file["dwell_s"])
         )
