@@ -22,7 +22,7 @@ from srbench.datasets.packed.writer import PackWriter, packing
 from srbench.datasets.registry import register_dataset
 from srbench.datasets.splits import check_groups, split_groups
 from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError
-from srbench.utils.files import pixel_hash
+from srbench.utils.files import id_to_name, name_to_id, pixel_hash, printable
 from srbench.utils.image import Pixels
 from srbench.utils.paths import home
 
@@ -87,29 +87,38 @@ class Folder(DatasetSource):
         """
         if not argument:
             raise DatasetError("Say which folder: folder:/path/to/your/images")
-        root = Path(argument).expanduser().resolve()
+        root = _root(argument)
         if not root.is_dir():
             raise DatasetError(f"{root} is not a folder. Expected folder:/path/to/your/images")
         cache = _cache_folder(root)
-        files = sorted(_walk(root))
+        # Names become ids here, and names again only where a file is opened.
+        files = sorted(map(name_to_id, _walk(root)))
         version = _version(root, files)
-        name = f"folder:{argument}"
+        name = f"folder:{name_to_id(argument)}"
         if not _is_packed(cache, version):
             _pack(root, files, cache, version)
         return PackedSet(cache, self.card, name, sources=[root])
 
     def is_local(self, argument: str | None = None) -> bool:
         """Whether this folder was packed before, in this state or another."""
-        return bool(argument) and _cache_folder(Path(str(argument)).expanduser().resolve()).is_dir()
+        return bool(argument) and _cache_folder(_root(str(argument))).is_dir()
 
     def state(self) -> DatasetState:
         """Nothing is on disk under this name alone."""
         return DatasetState("absent", next_step="Give a folder: folder:/path/to/your/images")
 
 
+def _root(argument: str) -> Path:
+    """The folder of that name, or of the name behind an id (``srbench.utils.files.name_to_id``)."""
+    root = Path(argument).expanduser().resolve()
+    behind = Path(id_to_name(argument)).expanduser().resolve()
+    return behind if behind.is_dir() and not root.is_dir() else root
+
+
 def _cache_folder(root: Path) -> Path:
     name = re.sub(r"[^A-Za-z0-9]+", "-", root.name).strip("-")[:40] or "images"
-    return home() / "cache" / "folder" / f"{name}-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}"
+    digest = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()
+    return home() / "cache" / "folder" / f"{name}-{digest[:12]}"
 
 
 def _walk(root: Path) -> Iterator[str]:
@@ -122,14 +131,14 @@ def _walk(root: Path) -> Iterator[str]:
 
 
 def _version(root: Path, files: list[str]) -> str:
-    digest = hashlib.sha256(f"{_RULES}\n{root}\n".encode())
+    digest = hashlib.sha256(f"{_RULES}\n{root}\n".encode("utf-8", "surrogateescape"))
     for file in files:
         try:
-            status = (root / file).stat()
+            status = (root / id_to_name(file)).stat()
             state = f"{status.st_size} {status.st_mtime_ns}"
         except OSError:
             state = "unreadable"  # a broken link, say: decoding gives the reason
-        digest.update(f"{file}\t{state}\n".encode("utf-8", "surrogateescape"))
+        digest.update(f"{file}\t{state}\n".encode())
     return digest.hexdigest()
 
 
@@ -163,7 +172,7 @@ def _read_labels(root: Path) -> _Labels:
         raise DatasetError(f"{path} needs the columns file,group and may have category; found: {listed}.")
     groups = {_posix(row["file"]): row["group"].strip() for row in rows if row["file"] and row["group"]}
     categories = {_posix(row["file"]): row["category"] for row in rows if row.get("category")}
-    missing = sorted(file for file in groups if not (root / file).is_file())
+    missing = sorted(file for file in groups if not (root / id_to_name(file)).is_file())
     if missing:
         raise DatasetError(f"{path} names files that are not there: {', '.join(missing[:5])}. Correct it.")
     return _Labels(groups, categories)
@@ -195,7 +204,7 @@ def _pack(root: Path, files: list[str], cache: Path, version: str) -> None:
         name="folder",
         version=version,
         licence=Folder.card.licence,
-        source=str(root),
+        source=printable(str(root)),
         wait=_LOCK_SECONDS,
     ) as writer:
         if _is_packed(cache, version):
@@ -220,10 +229,11 @@ def _pack_file(root: Path, file: str, mask: str | None, writer: PackWriter, pack
     if Path(file).suffix.lower() not in SUFFIXES:
         packed.skipped[file] = "not a PNG, TIFF, JPEG or BMP file by its name"
         return
+    path = root / id_to_name(file)
     try:
-        decoded = decode_micrograph(root / file)
+        decoded = decode_micrograph(path)
     except BadImage as error:
-        packed.skipped[file] = str(error).removeprefix(f"{root / file}: ")
+        packed.skipped[file] = printable(str(error).removeprefix(f"{path}: "))
         return
     first = packed.by_hash.setdefault(pixel_hash(decoded.pixels), file)
     if first != file:
@@ -238,13 +248,13 @@ def _pack_file(root: Path, file: str, mask: str | None, writer: PackWriter, pack
 def _mask(root: Path, mask: str, decoded: DecodedMicrograph, packed: _Packed) -> Pixels | None:
     """The mask, without the rows of the databar; None, and the reason kept, where it cannot be used."""
     try:
-        labels = decode_labels(root / mask)
+        labels = decode_labels(root / id_to_name(mask))
         expected = (decoded.file_rows, decoded.pixels.shape[1])
         if labels.shape != expected:
             sizes = (f"{columns}x{rows}" for rows, columns in (labels.shape, expected))
             raise BadImage("a mask of {} px for an image of {} px".format(*sizes))
     except BadImage as error:
-        packed.skipped[mask] = str(error)
+        packed.skipped[mask] = printable(str(error))
         return None
     packed.masks.add(mask)
     return labels[: decoded.pixels.shape[0]]
@@ -274,7 +284,7 @@ def _micrographs(
                 height=stored.height,
                 width=stored.width,
                 bits=16 if stored.dtype == "uint16" else 8,
-                source=str(root / file),
+                source=printable(str(root / id_to_name(file))),
             )
         )
     return images
@@ -289,7 +299,7 @@ def _category(file: str, root: Path) -> str:
     parents = file.split("/")[:-1]
     if parents and _split_folder(file):
         parents = parents[1:]
-    return parents[-1] if parents else root.name
+    return parents[-1] if parents else name_to_id(root.name)
 
 
 def _nothing_usable(root: Path, skipped: Mapping[str, str]) -> DatasetError:
