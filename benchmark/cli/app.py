@@ -63,7 +63,7 @@ def main() -> None:
         if error.filename is None or error.errno is None:
             raise  # not about a file of the user's
         fail(
-            f"Cannot read or write {error.filename}: {error.strerror}. Choose another path (SRBENCH_HOME sets "
-            "where srbench keeps its own files) and run the same command again.",
+            f"Cannot read or write {error.filename}: {error.strerror}. Choose another path (SRBENCH_HOME "
+            "sets where srbench keeps its own files) and run the same command again.",
             1,
         )

@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 import click
 
-
 _PLAIN = {"−": "-", "–": "-", "…": "...", "↑": "^", "↓": "v", "×": "x"}
 
 
