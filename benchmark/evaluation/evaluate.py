@@ -224,6 +224,8 @@ def _evaluate_on(
     evaluation = _Evaluation(context, config, progress)
     rows = [evaluation.score_reference(row) for row in reference_rows(context)]
     outcomes = (*rows, *map(evaluation.score, jobs))
+    for problem in evaluation.store.problems:
+        progress(problem)
     conditions = context.conditions(chosen=config.protocol is not None)
     return EvaluationSummary(evaluation.store.root, outcomes, conditions)
 

@@ -26,7 +26,7 @@ class ReportResult:
     Attributes:
         page: the HTML page.
         tables: LaTeX, Markdown and CSV files.
-        warnings: what limits the numbers, as printed in the page.
+        warnings: runs that could not be read and what limits the numbers, as printed in the page.
     """
 
     page: Path
@@ -60,14 +60,15 @@ def report(
         raise SrbenchError(
             f"No runs in {folder}: there is nothing to report. Evaluate something first, for example "
             "`srbench eval bicubic --dataset sem_synthetic --scale 4`, or name the folder of the runs."
+            + "".join(f"\n{problem}" for problem in store.problems)
         )
     target = Path(out) if out is not None else folder / "report"
     sections = [section(store, board) for board in boards]
     tables = tuple(path for part in sections for path in _write_tables(target / "tables", part))
     page = target / "report.html"
-    write_text(page, render(sections))
-    warnings = tuple(f"{part.title}: {warning}" for part in sections for warning in part.warnings)
-    return ReportResult(page, tables, warnings)
+    write_text(page, render(sections, store.problems))
+    warnings = [f"{part.title}: {warning}" for part in sections for warning in part.warnings]
+    return ReportResult(page, tables, (*store.problems, *warnings))
 
 
 def _write_tables(folder: Path, part: Section) -> list[Path]:

@@ -209,6 +209,7 @@ def conditions(block: Block) -> list[Field]:
 def record(name: str, manifest: Manifest) -> RunRecord:
     """All that is recorded about one run."""
     key = manifest.key
+    unknown_seed = "not known" if key.weights else "none (nothing learned)"
     fields: list[Field] = [
         ("Status", f"{manifest.status}: {manifest.reason}" if manifest.reason else manifest.status),
         ("Model", f"{key.model}, variant {key.variant}" if key.variant else key.model),
@@ -217,7 +218,7 @@ def record(name: str, manifest: Manifest) -> RunRecord:
             " ".join(str(manifest.card[name]) for name in ("year", "paper") if manifest.card.get(name)),
         ),
         ("Weights (sha256)", key.weights or "none (nothing learned)"),
-        ("Training seed", str(key.seed) if key.seed >= 0 else "none (nothing learned)"),
+        ("Training seed", str(key.seed) if key.seed >= 0 else unknown_seed),
         ("Made", manifest.created),
         ("Command", manifest.command),
     ]

@@ -6,7 +6,6 @@ compared under equal conditions; an error says what differs.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +27,9 @@ from srbench.statistics.paired_tests import (
     seed_sd,
 )
 from srbench.statistics.score_matrix import Method, ScoreMatrix, duplicate_runs, rows_of, score_matrix
-from srbench.store import Conditions, Manifest, Run, ScoreStore
+from srbench.store import Conditions, Manifest, Run, ScoreStore, read_png
 from srbench.utils.errors import SrbenchError, unknown_name
+from srbench.utils.files import pixel_hash
 from srbench.utils.paths import results_folder
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ class Comparison:
         metrics: one a metric, in the registry's order.
         without: metric to why it has no comparison.
         warnings: what limits the meaning of all of it.
+        problems: runs of the store that could not be read, whether of the two or not.
     """
 
     first: SelectedRuns
@@ -186,6 +187,7 @@ class Comparison:
     metrics: tuple[MetricComparison, ...]
     without: Mapping[str, str]
     warnings: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
 
 def compare(
@@ -226,7 +228,10 @@ def compare(
     """
     store = ScoreStore(results if results is not None else results_folder())
     conditions_named = RunFilter(dataset, split, degradation, scale, protocol)
-    ours, theirs, conditions = select(store.manifests(), (first, second), conditions_named)
+    try:
+        ours, theirs, conditions = select(store.manifests(), (first, second), conditions_named)
+    except SrbenchError as error:
+        raise SrbenchError("\n".join((str(error), *store.problems))) from error
     scores = store.scores([manifest.key for manifest in (*ours.manifests, *theirs.manifests)])
     images = scores[scores["image"] != ""]
     compared, without = [], {}
@@ -254,6 +259,7 @@ def compare(
         ),
         without=without,
         warnings=tuple(_warnings(store, scores, ours, theirs)),
+        problems=tuple(store.problems),
     )
 
 
@@ -370,7 +376,8 @@ def _same_previews(store: ScoreStore, first: SelectedRuns, second: SelectedRuns)
 
     def hashes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
         paths = [(image, store.preview(manifest.key, image)) for image in sorted(manifest.previews)]
-        return tuple((image, hashlib.sha256(path.read_bytes()).hexdigest()) for image, path in paths if path)
+        pictures = [(image, read_png(path)) for image, path in paths if path]
+        return tuple((image, pixel_hash(pixels)) for image, pixels in pictures if pixels is not None)
 
     ours, theirs = ({hashes(manifest) for manifest in side.manifests} for side in (first, second))
     return bool((ours & theirs) - {()})
