@@ -8,6 +8,7 @@ and renamed when whole, so that it is complete or absent. Aggregates are recompu
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -15,8 +16,8 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+    from pydantic import TypeAdapter
 
 FORMAT = 1
 COLUMNS = (
@@ -212,16 +214,26 @@ class Manifest:
         Raises:
             SrbenchError: not a manifest of a format this version reads.
         """
+        from pydantic import ValidationError
+
         try:
             content = json.loads(text)
             version = content.pop("format")
             if version != FORMAT:
-                raise SrbenchError(f"Manifest has format {version}, this srbench reads format {FORMAT}.")
-            names = {entry.name for entry in fields(Manifest)}
-            values = {name: value for name, value in content.items() if name in names}
-            return Manifest(**{**values, "key": RunKey(**content["key"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise SrbenchError(f"Not a run manifest: {error}") from error
+                raise SrbenchError(f"format {version}, this srbench reads format {FORMAT}")
+            return _manifest_type().validate_python(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise SrbenchError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise SrbenchError(f"not a run manifest ({type(error).__name__}: {error})") from error
+
+
+@functools.cache
+def _manifest_type() -> TypeAdapter[Manifest]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Manifest)
 
 
 def load_scores(results: str | os.PathLike[str] | None = None) -> pd.DataFrame:
@@ -229,7 +241,8 @@ def load_scores(results: str | os.PathLike[str] | None = None) -> pd.DataFrame:
 
     ``image`` is empty for a property of the model; ``value`` is NaN exactly where ``reason`` says why. It is
     in the unit of its metric, lengths in HR pixels: ``srbench.statistics.lengths.in_nanometres`` gives them
-    in nm. ``pixel_size_nm`` is the side of an HR pixel of the image, NaN where it is unknown.
+    in nm. ``pixel_size_nm`` is the side of an HR pixel of the image, NaN where it is unknown. Runs that
+    cannot be read are left out, with a warning each.
 
     Args:
         results: folder of a score store; ``srbench.utils.paths.results_folder()`` when None.
@@ -242,18 +255,26 @@ def load_scores(results: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     folder = Path(results) if results is not None else results_folder()
     if not folder.is_dir():
         raise SrbenchError(f"No results folder {folder}: score models first, with srbench eval.")
-    return ScoreStore(folder).scores()
+    store = ScoreStore(folder)
+    rows = store.scores()
+    for problem in store.problems:
+        warnings.warn(problem, stacklevel=2)
+    return rows
 
 
 class ScoreStore:
-    """The results folder.
+    """The results folder. A run that cannot be read is left out, as if it were not there.
 
     Args:
         root: the folder; made when first written to.
+
+    Attributes:
+        problems: what could not be read so far and why, one line a run.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
+        self.problems: list[str] = []
 
     def write_run(
         self,
@@ -304,19 +325,12 @@ class ScoreStore:
         write_text(path, manifest.to_json())
 
     def manifests(self) -> list[Manifest]:
-        """The manifests of all readable runs, by run id; unreadable ones are named in a warning."""
-        manifests = []
-        for path in sorted(self.root.glob("runs/[!.]*/manifest.json")):
-            try:
-                manifests.append(Manifest.from_json(path.read_text(encoding="utf-8")))
-            except (SrbenchError, OSError) as error:
-                warnings.warn(f"{path}: {error} (ignored)", stacklevel=2)
-        return manifests
+        """The manifests of all runs that can be read, their rows too, by run id."""
+        return [manifest for manifest, _ in self._runs()]
 
     def manifest(self, key: RunKey) -> Manifest | None:
-        """The manifest of one run, None when it is not stored."""
-        path = self.root / "runs" / key.run_id / "manifest.json"
-        return Manifest.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+        """The manifest of one run, None when it is not stored or cannot be read."""
+        return next((manifest for manifest, _ in self._runs([key])), None)
 
     def is_complete(self, key: RunKey) -> bool:
         """Whether this evaluation has been done."""
@@ -330,17 +344,40 @@ class ScoreStore:
         """
         import pandas as pd
 
-        chosen = None if keys is None else set(keys)
-        tables = []
-        for manifest in self.manifests():
-            path = self.root / "runs" / manifest.key.run_id / "scores.parquet"
-            included = manifest.status == "complete" and (chosen is None or manifest.key in chosen)
-            if included and path.is_file():
-                # Rows from before pixel sizes were stored have none.
-                table = pd.read_parquet(path).reindex(columns=list(COLUMNS))
-                tables.append(table.assign(data=manifest.key.data))
+        tables = [
+            table.assign(data=manifest.key.data) for manifest, table in self._runs(keys) if table is not None
+        ]
         empty: pd.DataFrame = pd.DataFrame(columns=list(READ_COLUMNS))
         return pd.concat(tables, ignore_index=True) if tables else empty
+
+    def _runs(self, keys: Iterable[RunKey] | None = None) -> Iterator[tuple[Manifest, pd.DataFrame | None]]:
+        """Manifest and rows of all runs, or of those among ``keys``; None for rows of one not complete."""
+        runs = self.root / "runs"
+        names = (
+            (path.name for path in runs.glob("[!.]*") if path.is_dir())
+            if keys is None
+            else (key.run_id for key in set(keys) if (runs / key.run_id).is_dir())
+        )
+        for name in sorted(names):
+            path = runs / name / "manifest.json"
+            try:
+                manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
+                if manifest.key.run_id != name:
+                    raise SrbenchError(f"of the run {manifest.key.run_id}, not of the folder that it lies in")
+                rows = None
+                if manifest.status == "complete":
+                    path = path.with_name("scores.parquet")
+                    rows = _read_scores(path, manifest.key)
+            except (SrbenchError, OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                problem = (
+                    f"{path} cannot be read: {reason.splitlines()[0].rstrip('.')}. The run is left out; "
+                    "srbench eval scores it again."
+                )
+                if problem not in self.problems:
+                    self.problems.append(problem)
+            else:
+                yield manifest, rows
 
     def preview(self, key: RunKey, image_id: str) -> Path | None:
         """The PNG of a run's preview of an image, None when there is none."""
@@ -351,7 +388,8 @@ class ScoreStore:
         self, reference_id: str, image_id: str, kind: Literal["hr", "lr"], pixels: NDArray[np.uint8]
     ) -> None:
         """Store the HR or LR of a previewed image, once for all runs on the same data and degradation."""
-        if self.reference(reference_id, image_id, kind) is None:
+        stored = self.reference(reference_id, image_id, kind)
+        if stored is None or read_png(stored) is None:
             folder = self.root / "references" / unique_name(reference_id, 60)
             _write_png(folder / f"{unique_name(image_id)}.{kind}.png", pixels)
 
@@ -380,13 +418,65 @@ class ScoreStore:
             table.to_parquet(file, index=False)
 
 
+def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
+    """The rows of a run.
+
+    Raises:
+        SrbenchError: damaged, or not the rows of this run.
+        OSError: they cannot be read.
+    """
+    import pandas as pd
+
+    try:
+        with path.open("rb") as file:
+            table = pd.read_parquet(file)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file may raise anything
+        raise SrbenchError(f"{type(error).__name__}: {error}") from error
+    if "pixel_size_nm" not in table:  # rows from before pixel sizes were stored have none
+        table["pixel_size_nm"] = math.nan
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise SrbenchError(f"it lacks the columns {', '.join(missing)}")
+    for name in COLUMNS:
+        if name in ("value", "pixel_size_nm"):
+            fits = pd.api.types.is_float_dtype(table[name])
+        elif hasattr(key, name):
+            fits = bool((table[name] == getattr(key, name)).all())
+        else:
+            fits = pd.api.types.infer_dtype(table[name], skipna=False) in ("string", "empty")
+        if not fits:
+            raise SrbenchError(f"its column {name} does not hold what belongs to this run")
+    return table[list(COLUMNS)]
+
+
+def read_png(path: Path) -> NDArray[np.uint8] | None:
+    """``(H, W)`` grey pixels; None for what is not an image or cannot be read."""
+    import cv2
+    import numpy as np
+
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    except (OSError, cv2.error):  # the latter of an empty file
+        return None
+    finally:
+        logging.setLogLevel(level)
+    return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
+
+
 def _swap(partial: Path, final: Path) -> None:
     """Put ``partial`` in the place of ``final``; a reader sees the old run, none, or the new one."""
     if final.exists():
         outdated = final.with_name(f".outdated-{final.name}-{os.getpid()}")
         final.rename(outdated)
         partial.rename(final)
-        shutil.rmtree(outdated, ignore_errors=True)
+        if outdated.is_dir():
+            shutil.rmtree(outdated, ignore_errors=True)
+        else:
+            outdated.unlink()
     else:
         partial.rename(final)
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
-from urllib.parse import urljoin
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
 from srbench.utils.errors import DatasetError
 from srbench.utils.files import (
@@ -62,7 +62,7 @@ class Refused(Exception):
 
 
 class NoConnection(Refused):
-    """Nobody answered, however often it was tried."""
+    """No connection to the server: at the first contact, or for as long as it was tried."""
 
 
 class _Stopped(Exception):
@@ -154,6 +154,8 @@ class _DownloadJob:
         self.on_file = on_file
         self.tracker = ProgressTracker(remotes, on_progress)
         self.stop = threading.Event()
+        self.answered: set[str] = set()  # hosts
+        self.unreachable: dict[str, NoConnection] = {}
         self.waiting: queue.SimpleQueue[Remote] = queue.SimpleQueue()
         self.finished: queue.SimpleQueue[tuple[Remote, FileHash | BaseException]] = queue.SimpleQueue()
 
@@ -174,14 +176,20 @@ class _DownloadJob:
             self.stop.set()
             for thread in threads:
                 thread.join(_JOIN_SECONDS / len(threads))
-        if failures:
-            listed = "\n".join(f"  {name}: {reason}" for name, reason in sorted(failures.items()))
-            raise DatasetError(
-                f"{len(failures)} of {len(self.remotes)} files could not be downloaded:\n{listed}\n"
-                "What arrived is kept; run the same command again to get the rest."
-            )
+        if not failures:
+            return
+        lines = [f"{host}: {error}" for host, error in sorted(self.unreachable.items())]
+        lines += [f"{name}: {reason}" for name, reason in sorted(failures.items()) if reason]
+        count = f"{len(failures)} of {len(self.remotes)} files could not be downloaded"
+        advice = "What arrived is kept; run the same command again to get the rest."
+        if self.unreachable:
+            advice = f"Check the connection (a proxy is named by HTTPS_PROXY). {advice}"
+        if len(lines) == 1 and self.unreachable:
+            raise DatasetError(f"{count}: {lines[0]}. {advice}")
+        raise DatasetError("\n  ".join((f"{count}:", *lines)) + f"\n{advice}")
 
     def _collect(self) -> dict[str, str]:
+        """File name to the reason why it could not be had; empty where its host cannot be reached."""
         failures: dict[str, str] = {}
         for _ in self.remotes:
             remote, outcome = self.finished.get()
@@ -189,6 +197,8 @@ class _DownloadJob:
                 self.tracker.file_done()
                 if self.on_file is not None:
                     self.on_file(remote, outcome)
+            elif outcome in self.unreachable.values():
+                failures[remote.path.name] = ""
             elif isinstance(outcome, (Refused, Unfinished)):
                 failures[remote.path.name] = f"{outcome} ({remote.url})"
             else:
@@ -202,10 +212,18 @@ class _DownloadJob:
                     remote = self.waiting.get_nowait()
                 except queue.Empty:
                     return
+                host = urlsplit(remote.url).netloc
+                if host in self.unreachable:
+                    self.finished.put((remote, self.unreachable[host]))
+                    continue
                 try:
                     self.finished.put((remote, self._fetch(session, remote)))
                 except _Stopped:
                     return
+                except NoConnection as error:
+                    if host not in self.answered:
+                        error = self.unreachable.setdefault(host, error)
+                    self.finished.put((remote, error))
                 except BaseException as error:
                     self.finished.put((remote, error))
 
@@ -236,6 +254,7 @@ class _DownloadJob:
 
         def on_bytes() -> None:
             self._raise_if_stopped()
+            self.answered.add(urlsplit(part.remote.url).netloc)
             self.tracker.at(part.remote.path, part.size)
 
         failures, most = 0, part.size
@@ -420,6 +439,7 @@ def _part_path(path: Path) -> Path:
 def http_session(retry: RetryPolicy, wait: Callable[[float], object] = time.sleep) -> requests.Session:
     """A session that repeats requests without an answer or with one that may pass (5xx, 429, ...).
 
+    Where the very first connection cannot be made (no such name, refused, no route) it is not repeated.
     It waits for as long as the server asks (``Retry-After``), else by the policy, and follows redirects to
     the web only, never from https to http.
 
@@ -430,9 +450,20 @@ def http_session(retry: RetryPolicy, wait: Callable[[float], object] = time.slee
     import requests  # slow to import, and most commands download nothing
     from requests.adapters import HTTPAdapter
     from urllib3 import Retry
-    from urllib3.exceptions import InvalidHeader
+    from urllib3.exceptions import ConnectTimeoutError, InvalidHeader, MaxRetryError
+
+    answered = threading.Event()
 
     class ServerRetry(Retry):
+        def increment(self, *request: Any, error: Exception | None = None, **more: Any) -> Retry:
+            # A proxy's error holds the one of the connection to it.
+            unconnected = isinstance(getattr(error, "original_error", error), ConnectTimeoutError)
+            if error is None or not unconnected:
+                answered.set()
+            if not answered.is_set():
+                raise MaxRetryError(more["_pool"], request[1], error) from error
+            return super().increment(*request, error=error, **more)
+
         def sleep(self, response: BaseHTTPResponse | None = None) -> None:
             try:
                 asked_for = self.get_retry_after(response) if response is not None else None
@@ -447,6 +478,7 @@ def http_session(retry: RetryPolicy, wait: Callable[[float], object] = time.slee
             wait(asked_for or self.get_backoff_time())
 
     def refuse_unsafe_redirect(response: requests.Response, **_: object) -> None:
+        answered.set()
         target = urljoin(response.url, response.headers.get("Location", "")) if response.is_redirect else ""
         safe = "https://" if response.url.startswith("https://") else ("http://", "https://")
         if target and not target.startswith(safe):
@@ -482,7 +514,11 @@ def http_get(
         response = session.get(url, headers=headers, timeout=timeout, stream=True)
     except (requests.ConnectionError, requests.Timeout) as error:
         cause = getattr(error.args[0], "reason", None) if error.args else None
-        raise NoConnection(f"no connection: {cause or error}") from error
+        proxied = getattr(cause, "original_error", None)
+        reason = str(proxied or cause or error)
+        # Without the connection's representation, which urllib3 puts first.
+        reason = reason.partition("): ")[2] or reason
+        raise NoConnection(f"no connection{' to the proxy' if proxied else ''}: {reason}") from error
     except requests.RequestException as error:
         raise Refused(str(error)) from error
     if response.status_code not in (requests.codes.ok, requests.codes.partial_content):

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
-from srbench.utils.files import sha256_file, write_text
+from srbench.utils.files import sha256_file, write_text, writing_to
 from srbench.utils.image import Pixels
 from srbench.utils.progress import ProgressCallback, ProgressEvent
 
@@ -92,6 +92,9 @@ def prepare(
         scale: magnification.
         folder: cache folder; several evaluations share it.
         progress: called for every image written.
+
+    Raises:
+        StorageError: the folder cannot be written.
     """
     listing = json.dumps(
         [micrographs.fingerprint, degradation.id, scale, [image.id for image in images], FORMAT]
@@ -102,10 +105,11 @@ def prepare(
         return cached
     partial = final.with_name(f".partial-{final.name}-{os.getpid()}")
     try:
-        partial.mkdir(parents=True, exist_ok=True)
-        _write(partial, micrographs, images, degradation, scale, progress)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
+        with writing_to(folder):
+            partial.mkdir(exist_ok=True)
+            _write(partial, micrographs, images, degradation, scale, progress)
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     written = _read(final)

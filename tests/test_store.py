@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -91,14 +93,104 @@ def test_rewriting_replaces_and_failed_runs_hold_no_rows(tmp_path: Path) -> None
     assert len(store.manifests()) == 1
 
 
-def test_damaged_manifest_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+OTHER = replace(KEY, seed=4)
+
+
+def _change_manifest(run: Path, **values: object) -> None:
+    path = run / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def _change_rows(run: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    change(pd.read_parquet(run / "scores.parquet")).to_parquet(run / "scores.parquet", index=False)
+
+
+def _folder_in_its_place(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _flip_a_byte_of_the_rows(run: Path) -> None:
+    content = bytearray((run / "scores.parquet").read_bytes())
+    content[20] ^= 0xFF
+    (run / "scores.parquet").write_bytes(content)
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "manifest cut": ("manifest.json", lambda run: os.truncate(run / "manifest.json", 40)),
+    "manifest empty": ("manifest.json", lambda run: os.truncate(run / "manifest.json", 0)),
+    "manifest no UTF-8": ("manifest.json", lambda run: (run / "manifest.json").write_bytes(b"{\xff\xfe}")),
+    "manifest a list": ("manifest.json", lambda run: (run / "manifest.json").write_text("[1]")),
+    "manifest nested": ("manifest.json", lambda run: (run / "manifest.json").write_text("[" * 10**5)),
+    "manifest a folder": ("manifest.json", lambda run: _folder_in_its_place(run / "manifest.json")),
+    "manifest missing": ("manifest.json", lambda run: (run / "manifest.json").unlink()),
+    "manifest of a type": ("manifest.json", lambda run: _change_manifest(run, card=[1])),
+    "manifest of a status": ("manifest.json", lambda run: _change_manifest(run, status="done")),
+    "manifest of a guard": ("manifest.json", lambda run: _change_manifest(run, guards=[3])),
+    "manifest of a format": ("manifest.json", lambda run: _change_manifest(run, format=99)),
+    "manifest of another": ("manifest.json", lambda run: _change_manifest(run, key=asdict(KEY))),
+    "key of a type": ("manifest.json", lambda run: _change_manifest(run, key={**asdict(OTHER), "seed": "x"})),
+    "key cut": ("manifest.json", lambda run: _change_manifest(run, key={"model": "edsr"})),
+    "rows cut": ("scores.parquet", lambda run: os.truncate(run / "scores.parquet", 300)),
+    "rows empty": ("scores.parquet", lambda run: os.truncate(run / "scores.parquet", 0)),
+    "rows damaged": ("scores.parquet", _flip_a_byte_of_the_rows),
+    "rows no parquet": ("scores.parquet", lambda run: (run / "scores.parquet").write_text("model,value\n")),
+    "rows a folder": ("scores.parquet", lambda run: _folder_in_its_place(run / "scores.parquet")),
+    "rows missing": ("scores.parquet", lambda run: (run / "scores.parquet").unlink()),
+    "rows without": (
+        "scores.parquet",
+        lambda run: _change_rows(run, lambda rows: rows.drop(columns="image")),
+    ),
+    "values text": ("scores.parquet", lambda run: _change_rows(run, lambda rows: rows.assign(value="1"))),
+    "images numbers": ("scores.parquet", lambda run: _change_rows(run, lambda rows: rows.assign(image=1))),
+    "rows of another": ("scores.parquet", lambda run: _change_rows(run, lambda rows: rows.assign(seed=3))),
+}
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("two_runs")
+    for key in (KEY, OTHER):
+        ScoreStore(root).write_run(Manifest(key, "complete"), scores())
+    return root
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_run_is_named_and_left_out(two_runs: Path, tmp_path: Path, kind: str) -> None:
+    shutil.copytree(two_runs, tmp_path, dirs_exist_ok=True)
     store = ScoreStore(tmp_path)
-    store.write_run(Manifest(KEY, "complete"), scores())
-    other = replace(KEY, seed=4)
-    store.write_run(Manifest(other, "complete"), scores())
-    (tmp_path / "runs" / other.run_id / "manifest.json").write_text("{half")
-    with pytest.warns(UserWarning, match=other.run_id):
-        assert [manifest.key for manifest in store.manifests()] == [KEY]
+    file, damage = DAMAGE[kind]
+    damage(tmp_path / "runs" / OTHER.run_id)
+    assert [manifest.key for manifest in store.manifests()] == [KEY]
+    assert set(store.scores()["seed"]) == {KEY.seed}
+    assert not store.is_complete(OTHER) and store.manifest(OTHER) is None and store.is_complete(KEY)
+    (problem,) = store.problems
+    assert problem.startswith(str(tmp_path / "runs" / OTHER.run_id / file)) and "\n" not in problem
+    with pytest.warns(UserWarning, match=OTHER.run_id):
+        load_scores(tmp_path)
+
+
+def test_a_damaged_run_is_stored_again(two_runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(two_runs, tmp_path, dirs_exist_ok=True)
+    run = tmp_path / "runs" / OTHER.run_id
+    shutil.rmtree(run)
+    run.write_text("a file in its place")
+    store = ScoreStore(tmp_path)
+    assert not store.is_complete(OTHER)
+    store.write_run(Manifest(OTHER, "complete"), scores())
+    assert store.is_complete(OTHER) and len(store.scores()) == 2 * len(scores())
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {KEY.run_id, OTHER.run_id}
+
+
+def test_a_damaged_reference_is_written_again(tmp_path: Path) -> None:
+    store, pixels = ScoreStore(tmp_path), np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for content in (None, b"", b"png", b"\x89PNG\r\n\x1a\n cut"):
+        path = store.reference("d-1-bicubic@1-x4", "i", "hr")
+        if path is not None and content is not None:
+            path.write_bytes(content)
+        store.write_reference("d-1-bicubic@1-x4", "i", "hr", pixels)
+        written = store.reference("d-1-bicubic@1-x4", "i", "hr")
+        assert written is not None and np.array_equal(cv2.imread(str(written), cv2.IMREAD_UNCHANGED), pixels)
 
 
 def test_manifest_of_another_format_is_refused() -> None:
@@ -182,10 +274,11 @@ def test_pictures_of_earlier_results_are_found_under_their_names(tmp_path: Path)
     assert store.preview(KEY, "Sub/0") == earlier
     kept = tmp_path / "references" / "set_0123_bicubic_1_x4" / "Upper.hr.png"
     kept.parent.mkdir(parents=True)
-    kept.write_bytes(b"png")
+    stored = cv2.imencode(".png", np.ones((2, 2), np.uint8))[1].tobytes()
+    kept.write_bytes(stored)
     assert store.reference("set-0123-bicubic@1-x4", "Upper", "hr") == kept
     store.write_reference("set-0123-bicubic@1-x4", "Upper", "hr", np.zeros((2, 2), np.uint8))
-    assert kept.read_bytes() == b"png" and len(list((tmp_path / "references").iterdir())) == 1
+    assert kept.read_bytes() == stored and len(list((tmp_path / "references").iterdir())) == 1
 
 
 @pytest.mark.slow

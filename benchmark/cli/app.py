@@ -7,7 +7,7 @@ import sys
 import click
 
 from srbench.cli.compare import compare
-from srbench.cli.console import fail
+from srbench.cli.console import fail, prepare_streams
 from srbench.cli.datasets import data, datasets, degradations
 from srbench.cli.demo import demo
 from srbench.cli.doctor import doctor
@@ -49,6 +49,7 @@ for command in (evaluate, score, report, compare, doctor):
 
 def main() -> None:
     """Run the command line; errors a user can act on are printed without a traceback."""
+    prepare_streams()
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except (click.exceptions.Abort, KeyboardInterrupt) as interrupt:
@@ -59,3 +60,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SrbenchError as error:
         fail(str(error), 1)
+    except OSError as error:
+        if error.filename is None or error.errno is None:
+            raise  # not about a file of the user's
+        fail(
+            f"Cannot read or write {error.filename}: {error.strerror}. Choose another path (SRBENCH_HOME "
+            "sets where srbench keeps its own files) and run the same command again.",
+            1,
+        )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from srbench.cli.console import print_json
+from srbench.cli.console import note, print_json
 from srbench.cli.options import margins_option, results_option
 from srbench.reporting.text import MINUS, MISSING, Measure, decimals_for, measures, number
 
@@ -52,6 +52,8 @@ def compare(first: str, second: str, metrics: tuple[str, ...], as_json: bool, **
     from srbench.statistics.compare import compare as compare_models
 
     outcome = compare_models(first, second, metrics=metrics, **options)
+    for problem in outcome.problems:
+        note(problem)
     if as_json:
         print_json(as_data(outcome))
         return

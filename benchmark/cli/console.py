@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,16 +11,42 @@ from typing import Any, NoReturn
 
 import click
 
+_PLAIN = {"−": "-", "–": "-", "…": "...", "↑": "^", "↓": "v", "×": "x"}
+
+
+def prepare_streams() -> None:
+    """Let stdout and stderr take every text, whatever their encoding: what it lacks is written in ASCII."""
+    codecs.register_error("srbench", _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="srbench")
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    from srbench.utils.files import printable
+
+    assert isinstance(error, UnicodeEncodeError)
+    text = printable(error.object[error.start : error.end])  # lone surrogates: names that are not UTF-8
+    plain = "".join(_PLAIN.get(character, character) for character in text)
+    return plain.encode("ascii", "backslashreplace").decode(), error.end
+
 
 def fail(message: str, code: int) -> NoReturn:
     """Print an error and leave."""
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True)
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {clean(message)}", err=True)
     sys.exit(code)
 
 
 def note(message: str) -> None:
     """Print a remark (stderr)."""
-    click.echo(message, err=True)
+    click.echo(clean(message), err=True)
+
+
+def clean(text: str) -> str:
+    """``text`` without control characters, which names of files may hold, but for the ends of its lines."""
+    from srbench.utils.files import printable  # brings numpy
+
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def print_json(content: Any) -> None:
@@ -44,7 +72,7 @@ def print_table(
     for column in columns:
         table.add_column(column, no_wrap=folding is not None and column not in folding, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(clean, row))
     width = None if sys.stdout.isatty() else 160
     Console(width=width, highlight=False, markup=False).print(table)
 
@@ -53,4 +81,4 @@ def print_fields(fields: Mapping[str, str]) -> None:
     """Print ``name  value`` lines (stdout)."""
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
-        click.echo(f"{name.ljust(width)}  {value}")
+        click.echo(f"{name.ljust(width)}  {clean(value)}")

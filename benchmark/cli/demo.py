@@ -28,9 +28,12 @@ def demo(out: Path | None) -> None:
     """
     from srbench.evaluation.evaluate import evaluate
     from srbench.reporting import report
+    from srbench.utils.files import writing_to
     from srbench.utils.paths import home
 
     folder = (out or home() / "demo").resolve()
+    with writing_to(folder):
+        pass  # before anything is drawn or trained
     start = time.monotonic()
     for model in TRAINED:
         _train_tiny(model, folder / "runs")

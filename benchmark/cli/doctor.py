@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -70,14 +71,17 @@ def _machine() -> dict[str, str]:
 def _check_folder() -> list[str]:
     from srbench.utils.paths import home
 
-    folder = _existing(home())
-    if os.access(folder, os.W_OK):
-        return []
-    return [f"{folder} cannot be written: set SRBENCH_HOME to a folder of yours"]
+    # Permission bits do not tell: of a folder's file system, or to root.
+    try:
+        with tempfile.TemporaryFile(dir=_existing(home())):
+            return []
+    except OSError as error:
+        return [f"{home()} cannot be written ({error.strerror}): set SRBENCH_HOME to a folder of yours"]
 
 
 def _existing(folder: Path) -> Path:
-    return next(parent for parent in (folder, *folder.parents) if parent.exists())
+    """The folder, or what there is of the path to it: a file, where one is in the way."""
+    return next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
 
 
 def _pretrained() -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import note, print_json, print_table
+from srbench.cli.console import clean, note, print_json, print_table
 from srbench.utils.progress import progress_reporter
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ def check_command(context: click.Context, paths: tuple[Path, ...]) -> None:
         result = check_file(path)
         checked += 1
         bad += bool(result.problems)
-        click.echo(f"{'bad' if result.problems else 'ok '}  {path}")
+        click.echo(f"{'bad' if result.problems else 'ok '}  {clean(str(path))}")
         for fact in (result.network, result.origin, f"sha256 {result.hash}" if result.hash else ""):
             if fact:
                 click.echo(f"     {fact}")
         for problem in result.problems:
-            click.echo("     problem: " + problem.replace("\n", "\n     "))
+            click.echo("     problem: " + clean(problem).replace("\n", "\n     "))
     where = "" if checked else f" (no weights files in {', '.join(map(str, paths_to_check))})"
     click.echo(f"{checked} checked, {bad} bad{where}")
     context.exit(1 if bad else 0)

@@ -228,6 +228,8 @@ def evaluate_on(
         *map(evaluation.score_images, (*reference_rows(context), *rows)),
         *map(evaluation.score, jobs),
     )
+    for problem in evaluation.store.problems:
+        progress(problem)
     conditions = context.conditions(chosen=config.protocol is not None)
     return EvaluationSummary(evaluation.store.root, outcomes, conditions)
 

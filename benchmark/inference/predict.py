@@ -19,7 +19,7 @@ from srbench.inference.results import ResultRecord, result_name
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import sha256_file, writing_to
 from srbench.utils.image import Pixels
-from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, silent
+from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 if TYPE_CHECKING:
     import torch

@@ -28,7 +28,7 @@ class ReportResult:
     Attributes:
         page: the HTML page.
         tables: LaTeX, Markdown and CSV files.
-        warnings: what limits the numbers, as printed in the page.
+        warnings: runs that could not be read and what limits the numbers, as printed in the page.
     """
 
     page: Path
@@ -69,15 +69,16 @@ def report(
         raise SrbenchError(
             f"No runs in {folder}: there is nothing to report. Evaluate something first, for example "
             "`srbench eval bicubic --dataset sem_synthetic --scale 4`, or name the folder of the runs."
+            + "".join(f"\n{problem}" for problem in store.problems)
         )
     target = Path(out) if out is not None else folder / "report"
     sections = [section(store, board, chosen) for board in boards]
     unused = _unused(chosen, sections)
     tables = tuple(path for part in sections for path in _write_tables(target / "tables", part))
     page = target / "report.html"
-    write_text(page, render(sections))
+    write_text(page, render(sections, store.problems))
     warnings = [f"{part.title}: {warning}" for part in sections for warning in part.warnings]
-    return ReportResult(page, tables, (*warnings, *unused))
+    return ReportResult(page, tables, (*store.problems, *warnings, *unused))
 
 
 def _unused(chosen: Mapping[str, Quantity], sections: Sequence[Section]) -> list[str]:

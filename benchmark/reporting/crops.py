@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import math
 import struct
-import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from srbench.metrics.fidelity import psnr
 from srbench.reporting.blocks import Block
 from srbench.reporting.rows import BASELINE, RANKED, Row
 from srbench.reporting.text import length
-from srbench.store import Manifest, ScoreStore
+from srbench.store import Manifest, ScoreStore, read_png
 from srbench.utils.errors import SrbenchError
 
 Grey = NDArray[np.uint8]
@@ -175,11 +174,14 @@ def _panel(
 ) -> tuple[Panel | None, list[str]]:
     shown = [run for run in map(shown_run, rows) if image in run.previews]
     references = sorted({str(run.data.get("reference_id", "")) for run in shown})
-    hr = _first_readable(store, references, image, "hr")
-    lr = _first_readable(store, references, image, "lr")
+    hr, problems = _first_readable(store, references, image, "hr")
+    lr, problems_of_lr = _first_readable(store, references, image, "lr")
+    problems += problems_of_lr
     if hr is None:
-        return None, [f"No HR image is stored for {image}: evaluate again with previews to see its crops."]
-    outputs, problems = _outputs(store, rows, image, hr, block.key.scale)
+        problems += [f"No HR image is stored for {image}: evaluate again with previews to see its crops."]
+        return None, problems
+    outputs, problems_of_outputs = _outputs(store, rows, image, hr, block.key.scale)
+    problems += problems_of_outputs
     if min(hr.shape) < 4 * block.key.scale:
         return None, [*problems, f"{image} is too small to show."]
     return _assemble(block, image, hr, lr, outputs, n_regions), problems
@@ -187,9 +189,17 @@ def _panel(
 
 def _first_readable(
     store: ScoreStore, references: Sequence[str], image: str, kind: Literal["hr", "lr"]
-) -> Grey | None:
-    pictures = (_read(store.reference(name, image, kind)) for name in references)
-    return next((pixels for pixels in pictures if pixels is not None), None)
+) -> tuple[Grey | None, list[str]]:
+    problems: list[str] = []
+    for path in (store.reference(name, image, kind) for name in references):
+        if path is not None and (pixels := read_png(path)) is not None:
+            return pixels, problems
+        problems += [_damaged(path)] if path is not None else []
+    return None, problems
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is not a readable image; srbench eval --force writes it again."
 
 
 def _outputs(
@@ -198,8 +208,11 @@ def _outputs(
     outputs, problems = [], []
     for row in sorted(rows, key=lambda row: row.run[0] != BASELINE):
         run = shown_run(row)
-        pixels = _read(store.preview(run.key, image))
-        if pixels is not None and pixels.shape == hr.shape:
+        path = store.preview(run.key, image)
+        pixels = None if path is None else read_png(path)
+        if path is not None and pixels is None:
+            problems.append(_damaged(path))
+        elif pixels is not None and pixels.shape == hr.shape:
             # At x1 no detail is finer than LR carries, so none can be invented.
             detail = detail_map(pixels, hr, scale) if scale > 1 else None
             outputs.append(_Output(row, run, pixels, detail))
@@ -266,18 +279,6 @@ def _picture(pixels: Grey) -> EmbeddedImage:
 def _embedded(content: bytes, shape: tuple[int, ...]) -> EmbeddedImage:
     text = base64.b64encode(content).decode("ascii")
     return EmbeddedImage(f"data:image/png;base64,{text}", shape[1], shape[0])
-
-
-def _read(path: Path | None) -> Grey | None:
-    import cv2
-
-    if path is None:
-        return None
-    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    if pixels is None:
-        warnings.warn(f"{path} is not a readable image (ignored)", stacklevel=2)
-        return None
-    return np.asarray(pixels, dtype=np.uint8)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -93,13 +93,19 @@ def section(
     )
 
 
-def render(parts: list[Section]) -> str:
-    """The page as text."""
+def render(parts: list[Section], problems: Sequence[str] = ()) -> str:
+    """The page as text.
+
+    Args:
+        parts: the blocks.
+        problems: what of the store could not be read.
+    """
     style = _asset("report.css").replace("</", "<\\/")
     script = _asset("report.js").replace("</", "<\\/")
     created = sorted(m.created for part in parts for m in part.board.block.complete if m.created)
     context: Mapping[str, Any] = {
         "parts": parts,
+        "problems": problems,
         "policy": _policy(style, script),
         "style": Markup(style),
         "script": Markup(script),

@@ -6,7 +6,6 @@ compared under equal conditions; an error says what differs.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,8 +29,9 @@ from srbench.statistics.paired_tests import (
     seed_sd,
 )
 from srbench.statistics.score_matrix import Method, ScoreMatrix, duplicate_runs, rows_of, score_matrix
-from srbench.store import OTHER_PROGRAM, Conditions, Manifest, Run, ScoreStore
+from srbench.store import OTHER_PROGRAM, Conditions, Manifest, Run, ScoreStore, read_png
 from srbench.utils.errors import SrbenchError, unknown_name
+from srbench.utils.files import pixel_hash
 from srbench.utils.paths import results_folder
 
 if TYPE_CHECKING:
@@ -182,6 +182,7 @@ class Comparison:
         metrics: one a metric, in the registry's order.
         without: metric to why it has no comparison.
         warnings: what limits the meaning of all of it.
+        problems: runs of the store that could not be read, whether of the two or not.
     """
 
     first: SelectedRuns
@@ -194,6 +195,7 @@ class Comparison:
     metrics: tuple[MetricComparison, ...]
     without: Mapping[str, str]
     warnings: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
 
 def compare(
@@ -239,7 +241,10 @@ def compare(
     store = ScoreStore(results if results is not None else results_folder())
     conditions_named = RunFilter(dataset, split, degradation, scale, protocol, data)
     manifests = store.manifests()
-    ours, theirs, conditions = select(manifests, (first, second), conditions_named)
+    try:
+        ours, theirs, conditions = select(manifests, (first, second), conditions_named)
+    except SrbenchError as error:
+        raise SrbenchError("\n".join((str(error), *store.problems))) from error
     scores = store.scores([manifest.key for manifest in (*ours.manifests, *theirs.manifests)])
     images, lengths = in_nanometres(scores[scores["image"] != ""])
     compared, without = [], {}
@@ -272,6 +277,7 @@ def compare(
             *_data_states(manifests, conditions, data),
             *_warnings(store, scores, ours, theirs),
         ),
+        problems=tuple(store.problems),
     )
 
 
@@ -390,7 +396,8 @@ def _same_previews(store: ScoreStore, first: SelectedRuns, second: SelectedRuns)
 
     def hashes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
         paths = [(image, store.preview(manifest.key, image)) for image in sorted(manifest.previews)]
-        return tuple((image, hashlib.sha256(path.read_bytes()).hexdigest()) for image, path in paths if path)
+        pictures = [(image, read_png(path)) for image, path in paths if path]
+        return tuple((image, pixel_hash(pixels)) for image, pixels in pictures if pixels is not None)
 
     ours, theirs = ({hashes(manifest) for manifest in side.manifests} for side in (first, second))
     return bool((ours & theirs) - {()})

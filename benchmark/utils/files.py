@@ -23,6 +23,10 @@ from srbench.utils.image import Pixels
 BLOCK = 1 << 20
 LOCK = ".lock"
 _CHECKSUM = "sha256 of content"
+# Control characters, separators of lines, what turns the direction of writing, and lone surrogates, which
+# Python puts for the bytes of a file's name that are not UTF-8 (PEP 383).
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4}))")
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 
 
@@ -71,8 +75,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 atomically; errors as :func:`atomic_write`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write ``text`` as UTF-8 atomically, lone surrogates escaped; errors as :func:`atomic_write`."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def flush(file: IO[bytes]) -> None:
@@ -231,6 +235,39 @@ def read_checksummed(path: Path, remedy: str) -> dict[str, Any] | None:
 def _with_checksum(content: Mapping[str, Any]) -> bytes:
     checksum = hashlib.sha256(canonical_json(content)).hexdigest()
     return canonical_json({"content": content, _CHECKSUM: checksum})
+
+
+def printable(text: str) -> str:
+    r"""``text`` in one line that any terminal and file takes.
+
+    Bytes that were not UTF-8 become ``\xe9``, control characters ``\x0a`` or ``\u0085``.
+    """
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def name_to_id(name: str) -> str:
+    r"""The name of a file as text that can be stored and printed: :func:`printable`, and reversible.
+
+    A backslash that begins what looks like such an escape becomes ``\x5c``; other names stay as they are.
+    """
+    return printable(_ESCAPE.sub(lambda match: rf"\x5c{match[0][1:]}", name))
+
+
+def id_to_name(text: str) -> str:
+    """The name of a file behind what :func:`name_to_id` made of it."""
+
+    def character(match: re.Match[str]) -> str:
+        code = int(match[1] or match[2], 16)
+        return chr(code + 0xDC00 if match[1] and code >= 0x80 else code)
+
+    return _ESCAPE.sub(character, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
 
 
 def safe_name(text: str) -> str:

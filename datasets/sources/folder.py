@@ -38,7 +38,7 @@ from srbench.datasets.packed.writer import PackWriter, packing, verify_packed
 from srbench.datasets.registry import register_dataset
 from srbench.datasets.splits import check_groups, split_groups
 from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError
-from srbench.utils.files import canonical_json, pixel_hash
+from srbench.utils.files import canonical_json, id_to_name, name_to_id, pixel_hash, printable
 from srbench.utils.image import Pixels
 from srbench.utils.paths import home
 from srbench.utils.progress import ProgressCallback, silent
@@ -118,12 +118,12 @@ class Folder(DatasetSource):
         """
         if not self.argument:
             raise DatasetMissing("Say which folder: folder:/path/to/your/images")
-        return Path(self.argument).expanduser().resolve()
+        return _resolved(self.argument)
 
     @property
     def full_name(self) -> str:
         """``folder:`` and the resolved path."""
-        return f"folder:{self.root}" if self.argument else "folder"
+        return f"folder:{name_to_id(str(self.root))}" if self.argument else "folder"
 
     @property
     def cache(self) -> Path:
@@ -151,7 +151,7 @@ class Folder(DatasetSource):
         root = self.root
         if not root.is_dir():
             raise DatasetError(f"{root} is not a folder. Expected folder:/path/to/your/images")
-        files = list(image_files(root))
+        files = _files(root)
         version = _version(root, files, self.options)
         if not _is_packed(self.cache, version):
             _pack(root, files, self.cache, version, self.options)
@@ -164,7 +164,7 @@ class Folder(DatasetSource):
         """Whether this folder was packed before, in this state or another."""
         if not argument:
             return False
-        folder = _cache_folder(Path(argument).expanduser().resolve())
+        folder = _cache_folder(_resolved(argument))
         return folder.is_dir() or any(folder.parent.glob(f"{folder.name}-*"))
 
     def state(self) -> DatasetState:
@@ -174,7 +174,7 @@ class Folder(DatasetSource):
         root = self.root
         if not root.is_dir():
             return DatasetState("absent", next_step=f"{root} is not a folder; give another.")
-        if not _is_packed(self.cache, _version(root, list(image_files(root)), self.options)):
+        if not _is_packed(self.cache, _version(root, _files(root), self.options)):
             return DatasetState("absent", next_step=f"srbench datasets show {shlex.quote(self.full_name)}")
         manifest = read_manifest(self.cache)
         return DatasetState("ready", manifest.images, manifest.nbytes)
@@ -185,11 +185,21 @@ class Folder(DatasetSource):
         return verify_packed(self.cache, progress)
 
 
+def _resolved(argument: str) -> Path:
+    """The folder of that name, or of the name behind an id (:func:`name_to_id`)."""
+    root = Path(argument).expanduser().resolve()
+    return root if root.is_dir() else Path(id_to_name(argument)).expanduser().resolve()
+
+
+def _files(root: Path) -> list[str]:
+    """Its files, by ids: names as text that can be stored and printed."""
+    return sorted(map(name_to_id, image_files(root)))
+
+
 def _linked(root: Path, files: Iterable[str]) -> list[Path]:
     """Folders and files outside of ``root`` that links in it lead to: the pixels can be read there too."""
-    below = {root / path for file in files for path in (file, *map(str, PurePosixPath(file).parents))} - {
-        root
-    }
+    names = [PurePosixPath(id_to_name(file)) for file in files]
+    below = {root / path for name in names for path in (name, *name.parents)} - {root}
     targets = {path.resolve() for path in below if path.is_symlink()}
     outside = {path for path in targets if not path.is_relative_to(root)}
     # A folder around all of this would be hidden with everything that a worker needs.
@@ -212,7 +222,7 @@ def _version(root: Path, files: Sequence[str], options: ReadingOptions) -> str:
     digest.update(canonical_json(asdict(options)))
     for file in files:
         try:
-            status = (root / file).stat()
+            status = (root / id_to_name(file)).stat()
             state = f"{status.st_size} {status.st_mtime_ns}"
         except OSError:
             state = "unreadable"  # a broken link, say: decoding gives the reason
@@ -236,7 +246,7 @@ class _Labels:
     categories: Mapping[str, str] = field(default_factory=dict)
 
 
-def _read_labels(root: Path, files: Iterable[str]) -> _Labels:
+def _read_labels(root: Path, files: Collection[str]) -> _Labels:
     lists = [file for file in files if _is_list(file)]
     if not lists:
         return _Labels()
@@ -258,13 +268,14 @@ def _read_labels(root: Path, files: Iterable[str]) -> _Labels:
                     f"{path}, line {reader.line_num}: no {missing} beside {given!r}. Fill it in, or remove "
                     "the line: a file that is not listed is a group of its own."
                 )
-            file = file.replace("\\", "/").removeprefix("./")
+            if file not in files:
+                file = file.replace("\\", "/").removeprefix("./")
             groups[file] = group
             if category:
                 categories[file] = category
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read as UTF-8 text with commas: {error}") from error
-    absent = sorted(file for file in groups if not (root / file).is_file())
+    absent = sorted(groups.keys() - set(files))
     if absent:
         raise DatasetError(f"{path} names files that are not there: {', '.join(absent[:5])}. Correct it.")
     return _Labels(groups, categories)
@@ -291,11 +302,11 @@ class _RawFiles:
         """
         if file in self._held:
             return self._held.pop(file)
-        path = self._root / file
+        path = self._root / id_to_name(file)
         try:
             images = read_raw(path, pages=self._pages)
         except BadImage as error:
-            raise BadImage(str(error).removeprefix(f"{path}: ")) from error
+            raise BadImage(printable(str(error).removeprefix(f"{path}: "))) from error
         size = sum(image.array.nbytes for image in images)
         if size <= self._free:
             self._free -= size
@@ -347,7 +358,7 @@ class _Packer:
                 deep = (without_databar(image) for image in images if image.array.dtype.itemsize > 1)
                 ranges += [values for image in deep if (values := image.range).low < values.high]
         depth = common_depth(ranges, self._options.bits)
-        mixed = lr_beside_hr(files, sizes, lambda file: decode(self._root / file, depth=depth).pixels)
+        mixed = lr_beside_hr(files, sizes, lambda file: decode(self._path(file), depth=depth).pixels)
         if mixed is not None:
             raise DatasetError(
                 f"{self._root}: {mixed}. LR is no further HR: name the folder of the HR images alone, or "
@@ -355,10 +366,13 @@ class _Packer:
             )
         for file in files:
             if file in sizes:
-                images, facts = raw_files.read(file), read_instrument(self._root / file)
+                images, facts = raw_files.read(file), read_instrument(self._path(file))
                 for image in images:
                     name = file if len(images) == 1 else f"{file}#{image.page + 1}"
                     self._add(name, file, image, depth, facts)
+
+    def _path(self, file: str) -> Path:
+        return self._root / id_to_name(file)
 
     def _add(self, name: str, file: str, image: RawImage, depth: Depth, facts: InstrumentFacts) -> None:
         try:
@@ -387,7 +401,7 @@ class _Packer:
                 height=stored.height,
                 width=stored.width,
                 bits=16 if stored.dtype == "uint16" else 8,
-                source=str(self._root / file),
+                source=printable(str(self._path(file))),
                 pixel_size_nm=facts.pixel_size_nm if given is None else given,
                 pixel_size_source=facts.source if given is None else "as given",
                 measure=self._options.measure,
@@ -402,19 +416,19 @@ class _Packer:
         try:
             if image.pages > 1 and self._options.pages == "all":
                 raise BadImage("a mask of a file with several pages: which of them is not known")
-            labels = decode_labels(self._root / mask)
+            labels = decode_labels(self._path(mask))
             if labels.shape != image.array.shape[:2]:
                 (rows, columns), (height, width) = labels.shape, image.array.shape[:2]
                 raise BadImage(f"a mask of {columns}x{rows} px for an image of {width}x{height} px")
         except BadImage as error:
-            self.skipped[mask] = str(error)
+            self.skipped[mask] = printable(str(error))
             return None
         self.masks.add(mask)
         return labels[cropped.rows, cropped.columns]
 
 
 def _pack(root: Path, files: Sequence[str], cache: Path, version: str, options: ReadingOptions) -> None:
-    labels = _read_labels(root, files)
+    labels = _read_labels(root, frozenset(files))
     masks = pair_masks(files)
     images = [file for file in files if file not in masks.files and not _is_list(file)]
     with packing(
@@ -422,7 +436,7 @@ def _pack(root: Path, files: Sequence[str], cache: Path, version: str, options: 
         name="folder",
         version=version,
         licence=Folder.card.licence,
-        source=str(root),
+        source=printable(str(root)),
         wait=_LOCK_SECONDS,
     ) as writer:
         if _is_packed(cache, version):
@@ -475,7 +489,7 @@ def _category(file: str, root: Path) -> str:
     parents = file.split("/")[:-1]
     if parents and _split_folder(file):
         parents = parents[1:]
-    return parents[-1] if parents else root.name
+    return parents[-1] if parents else name_to_id(root.name)
 
 
 def _nothing_usable(root: Path, skipped: Mapping[str, str]) -> DatasetError:

@@ -191,6 +191,35 @@ def test_nothing_is_written_where_the_command_runs(tmp_path: Path) -> None:
     assert list(cwd.iterdir()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc takes no files, not even from root")
+def test_a_home_that_cannot_be_written_is_a_problem_to_the_doctor(
+    srbench: Srbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file" / "home", Path("/proc/home")):
+        monkeypatch.setenv("SRBENCH_HOME", str(home))
+        done = srbench("doctor")
+        assert done.returncode == 1 and f"Problem: {home}" in done.stdout
+        assert "No problems found" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "eval bicubic --dataset sem_synthetic:small"],
+)
+def test_a_home_that_cannot_be_written_is_one_error(
+    srbench: Srbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "x" * 300):
+        monkeypatch.setenv("SRBENCH_HOME", str(tmp_path / name))
+        done = srbench(*command.split())
+        errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+        assert done.returncode == 1 and len(errors) == 1 and str(tmp_path / name) in errors[0]
+
+
 def test_doctor_runs_anywhere(srbench: Srbench) -> None:
     done = srbench("doctor")
     assert done.returncode == 0, done.stderr

@@ -135,10 +135,42 @@ def test_several_at_a_time_but_not_more_than_asked(server, tmp_path):
     assert 2 <= server.most_active <= 6  # a stalled handler outlives its client
 
 
-def test_no_server(tmp_path):
-    remote = Remote("http://127.0.0.1:9/none", tmp_path / "none", "0" * 64)
-    with pytest.raises(DatasetError, match="none: no connection"):
-        download_all([remote], retry=QUICK)
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "nowhere.invalid"])
+def test_without_a_connection_all_files_end_at_once_in_one_line(tmp_path, host):
+    """With the retries of every day, which wait for 15 seconds a file."""
+    files = [Remote(f"http://{host}/{number}", tmp_path / str(number)) for number in range(200)]
+    start = time.monotonic()
+    with pytest.raises(DatasetError, match=f"{host}: no connection") as caught:
+        download_all(files, retry=RetryPolicy())
+    assert time.monotonic() - start < 5.0
+    assert "200 of 200" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_host_that_cannot_be_reached_costs_no_file_of_another(server, tmp_path):
+    gone = [Remote(f"http://127.0.0.1:9/{number}", tmp_path / f"gone{number}") for number in range(9)]
+    with pytest.raises(DatasetError, match="9 of 15 files .*: 127.0.0.1:9: no connection"):
+        download_all([*gone, *remotes(server, tmp_path)], retry=QUICK)
+    check(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_connection_that_is_lost_later_is_tried_again(server, tmp_path, monkeypatch):
+    """The address is refused three times after the server has answered."""
+    from urllib3.connection import HTTPConnection
+    from urllib3.exceptions import NewConnectionError
+
+    connect, accepted = HTTPConnection.connect, [True, False, False, False, True]
+
+    def sometimes(connection):
+        if not accepted.pop(0):
+            raise NewConnectionError(connection, "refused")
+        return connect(connection)
+
+    monkeypatch.setattr(HTTPConnection, "connect", sometimes)
+    server.script = {"/file1": ["truncate"]}
+    download_all(remotes(server, tmp_path, ["/file1"]), retry=QUICK)
+    check(tmp_path, ["/file1"])
+    assert not accepted
 
 
 def test_only_http(tmp_path):

@@ -24,8 +24,11 @@ from srbench.utils.files import (
     atomic_write,
     canonical_json,
     hash_file,
+    id_to_name,
     locked,
+    name_to_id,
     pixel_hash,
+    printable,
     read_checksummed,
     safe_name,
     sha256_file,
@@ -36,6 +39,23 @@ from srbench.utils.files import (
 )
 
 FORBIDDEN = set('<>:"/\\|?*=, \t\n') | {chr(code) for code in range(32)}
+
+
+_AWKWARD = r"\xu5c0e9a" + "\n\x1b\x85\u202e\udc80\udce9\ud800 é猫"
+
+
+@given(st.one_of(st.text(), st.text(alphabet=_AWKWARD, max_size=12), st.binary().map(os.fsdecode)))
+def test_ids_of_files_can_be_stored_and_printed_and_lead_back(name: str) -> None:
+    text = name_to_id(name)
+    assert id_to_name(text) == name
+    assert text.encode("utf-8").decode() == printable(text) == text and len(text.splitlines()) <= 1
+
+
+def test_ids_of_ordinary_files_are_their_names() -> None:
+    for name in ("a.png", "sub/Prüf körper 猫.tif", "back\\slash.png", "x41\\u.png"):
+        assert name_to_id(name) == name
+    assert name_to_id(os.fsdecode(b"prob\xe9.png")) == r"prob\xe9.png"
+    assert name_to_id(r"prob\xe9.png") == r"prob\x5cxe9.png"
 
 
 @pytest.mark.parametrize(

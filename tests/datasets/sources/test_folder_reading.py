@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -123,9 +124,19 @@ def test_a_folder_and_files_of_any_bytes(tmp_path, srbench_home):
     name = os.fsdecode(b"b\xff.tif")
     write(odd / "a.tif", scene(1))
     (odd / "a.tif").rename(odd / name)
+    write(odd / "masks" / "a.tif", (scene(1) > 9).astype(np.uint8))
+    (odd / "masks" / "a.tif").rename(odd / "masks" / name)
+    (odd / "groups.csv").write_text("file,group\nb\\xff.tif,s\n")
     opened = open_dataset(f"folder:{odd}")
-    assert [image.id for image in opened.images] == [name] and opened.fingerprint
-    assert np.array_equal(opened.pixels(name), scene(1))
+    # Ids and the set's own name are text that can be stored, and lead back to the files.
+    (image,) = opened.images
+    assert (image.id, image.group, image.has_mask) == (r"b\xff.tif", "s", True)
+    assert np.array_equal(opened.pixels(image.id), scene(1)) and not opened.skipped
+    assert opened.name == rf"folder:{tmp_path.resolve()}/prob\xe9"
+    assert datasets.full_name(opened.name) == opened.name
+    assert open_dataset(opened.name).fingerprint == opened.fingerprint
+    shutil.rmtree(odd)
+    assert datasets.full_name(opened.name) == opened.name  # also when it is gone
 
 
 # Depth
