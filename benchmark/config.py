@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from srbench.datasets.base import ReadingOptions
 from srbench.utils.errors import SrbenchError, near_miss, unknown_name
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class TrainConfig(BaseModel):
         budget: ``smoke``, ``short`` or ``paper``.
         seed: decides initial weights, order of the data, crops and augmentation.
         degradation: how LR is made from HR: a name, with settings if any (``sem_pixel:dose=60``).
+        reading: what the user says of the files of a folder.
         train: settings of the run.
         stages: settings of single stages, by their names.
     """
@@ -121,6 +123,7 @@ class TrainConfig(BaseModel):
     budget: Literal["smoke", "short", "paper"] = "short"
     seed: int = Field(default=0, ge=0)
     degradation: str = "bicubic"
+    reading: ReadingOptions = ReadingOptions()
     train: TrainSettings = TrainSettings()
     stages: dict[str, StageSettings] = {}
 
@@ -316,7 +319,11 @@ class EvaluationConfig(BaseModel):
 
     Attributes:
         scale: magnification; that of ``weights``, else 4, when None.
-        split: ``train``, ``val``, ``test`` or ``all``.
+        split: ``train``, ``val``, ``test`` or ``all``; when None ``test``, or ``all`` of a user's folder that
+            has no split folders and that no model of the evaluation was trained on.
+        limit: score this many images of the split, spread over its groups; the stored split says so
+            (``all-limit6``).
+        reading: what the user says of the files of a folder.
         variant: only this variant (models without training have only their own).
         weights: one weights file for one model; variant and channels are read from its tensors.
         runs: folder of the trained runs; the one of the srbench home when None.
@@ -340,7 +347,9 @@ class EvaluationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scale: Count = Field(default=None, ge=1)
-    split: str = "test"
+    split: str | None = None
+    limit: Count = Field(default=None, ge=1)
+    reading: ReadingOptions = ReadingOptions()
     variant: str | None = None
     weights: Path | None = None
     runs: Path | None = None

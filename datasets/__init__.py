@@ -5,8 +5,16 @@
 A new dataset is one new file in this package, see ``registry.register_dataset``.
 """
 
-from srbench.datasets.base import DatasetCard, DatasetSource, Micrograph, MicrographSet
-from srbench.datasets.registry import dataset_names, is_local, list_datasets, open, register_dataset, source
+from srbench.datasets.base import DatasetCard, DatasetSource, Micrograph, MicrographSet, ReadingOptions
+from srbench.datasets.registry import (
+    dataset_names,
+    full_name,
+    is_local,
+    list_datasets,
+    open,
+    register_dataset,
+    source,
+)
 from srbench.utils.errors import DatasetError, DatasetMissing
 from srbench.utils.paths import home
 
@@ -17,7 +25,9 @@ __all__ = [
     "DatasetSource",
     "Micrograph",
     "MicrographSet",
+    "ReadingOptions",
     "dataset_names",
+    "full_name",
     "home",
     "is_local",
     "list_datasets",

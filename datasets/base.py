@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
 
 from srbench.utils.errors import DatasetError
 from srbench.utils.image import Pixels
-from srbench.utils.progress import ProgressCallback, silent
+from srbench.utils.progress import ProgressCallback, count_of, silent
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+MEASURES = ("particles", "lines", "pores")
+"""What can be said to be on a user's images: each is a kind of measurement."""
+_SHOWN_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,58 @@ class DatasetCard:
 
 
 @dataclass(frozen=True)
+class ReadingOptions:
+    """What a user says of the files of a folder, where the files do not say it or say it wrongly.
+
+    Attributes:
+        bits: significant bits of the files that store more than 8, 8 to 16.
+        pixel_size_nm: side of a pixel of the files; goes before what they say themselves.
+        pages: whether every page of a file is an image of its own, or its first page alone.
+        measure: of :data:`MEASURES`: what is on the images and is to be measured.
+
+    Raises:
+        DatasetError: a value out of these ranges.
+    """
+
+    bits: int | None = None
+    pixel_size_nm: float | None = None
+    pages: Literal["first", "all"] = "first"
+    measure: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.bits is not None and not 8 <= self.bits <= 16:
+            raise DatasetError(
+                f"Significant bits are those of files that store more than 8: 8 to 16, found {self.bits}."
+            )
+        size = self.pixel_size_nm
+        if size is not None and not (math.isfinite(size) and size > 0):
+            raise DatasetError(f"The side of a pixel is a positive number of nanometres, found {size}.")
+        if self.pages not in ("first", "all"):
+            raise DatasetError(f"Pages are first or all, found {self.pages!r}.")
+        if unknown := sorted(set(self.measure) - set(MEASURES)):
+            raise DatasetError(f"Measured are {', '.join(MEASURES)}; found {', '.join(unknown)}.")
+
+    @property
+    def arguments(self) -> list[str]:
+        """The options of the command line that say this."""
+        chosen = {"--bits": self.bits, "--pixel-size-nm": self.pixel_size_nm}
+        given = [
+            word for option, value in chosen.items() if value is not None for word in (option, f"{value:g}")
+        ]
+        pages = ["--pages", "all"] if self.pages == "all" else []
+        return given + pages + [word for item in self.measure for word in ("--measure", item)]
+
+    def remarks(self) -> Iterator[str]:
+        """What was chosen, one line each; nothing where nothing was."""
+        if self.bits is not None:
+            yield f"{self.bits} significant bits, as given, for files that store more than 8"
+        if self.pages == "all":
+            yield "every page of a file is an image"
+        if self.measure:
+            yield f"measured, as given: {', '.join(self.measure)}"
+
+
+@dataclass(frozen=True)
 class Micrograph:
     """One image of a dataset, without its pixels.
 
@@ -64,6 +124,8 @@ class Micrograph:
         licence: licence of this image.
         source: where the file came from.
         pixel_size_nm: physical side of an HR pixel where known.
+        pixel_size_source: who says so, as ``FEI tag``; empty where the dataset does.
+        measure: of :data:`MEASURES`: what its owner says is on it; where empty the category decides.
         has_truth: whether ``MicrographSet.truth`` gives something.
         has_mask: whether ``MicrographSet.mask`` gives something.
         channels: 1 for pixels ``(H, W)``, 3 for ``(H, W, 3)`` in the order red, green, blue.
@@ -79,6 +141,8 @@ class Micrograph:
     licence: str = ""
     source: str = ""
     pixel_size_nm: float | None = None
+    pixel_size_source: str = ""
+    measure: tuple[str, ...] = ()
     has_truth: bool = False
     has_mask: bool = False
     channels: int = 1
@@ -88,16 +152,23 @@ class MicrographSet(ABC):
     """An opened dataset.
 
     Attributes:
-        name: what the caller typed (``sem_open``, ``folder:/data/mine``).
+        name: the one spelling (``sem_open``, ``folder:/data/mine``), whatever the caller typed.
         card: the dataset's card.
         images: every micrograph, ordered by id.
         skipped: files refused, with the reason for each.
+        notes: what was done to the pixels of an image, by its id: notes ``kind`` or ``kind: detail``, joined
+            by ``; ``.
+        has_splits: whether its owner has split it; else groups were split by a hash of their names.
+        reading: what the user said of the files.
     """
 
     name: str
     card: DatasetCard
     images: tuple[Micrograph, ...]
     skipped: Mapping[str, str]
+    notes: Mapping[str, str] = MappingProxyType({})
+    has_splits: bool = True
+    reading: ReadingOptions = ReadingOptions()
 
     @property
     @abstractmethod
@@ -132,12 +203,76 @@ class MicrographSet(ABC):
         """Files and folders from which HR pixels can be read or rendered anew: hidden from models."""
         return ()
 
-    def split(self, name: Split | Literal["all"]) -> tuple[Micrograph, ...]:
-        """The micrographs of one split, ordered by id."""
-        return tuple(image for image in self.images if name in ("all", image.split))
+    def split(self, name: str) -> tuple[Micrograph, ...]:
+        """The micrographs of ``train``, ``val``, ``test`` or ``all``, ordered by id.
+
+        ``all-limit6`` are six of them, spread over categories and groups: always the same ones.
+        """
+        name, _, limit = name.partition("-limit")
+        images = tuple(image for image in self.images if name in ("all", image.split))
+        return _spread(images, int(limit)) if limit else images
+
+    def remarks(self) -> list[str]:
+        """What its user should know, a line for each kind: what was done to pixels, their size, skips."""
+        counts = Counter(
+            kind
+            for notes in self.notes.values()
+            for kind in dict.fromkeys(note.partition(":")[0] for note in notes.split("; "))
+        )
+        lines = [f"{kind}: {count_of(count, 'image')}" for kind, count in counts.most_common()]
+        lines += self.reading.remarks()
+        if self.card.kind in ("real", "user"):
+            sizes = ((image.pixel_size_nm, image.pixel_size_source) for image in self.images)
+            lines += pixel_size_remarks(sizes)
+        return lines + ([_skips(self.skipped)] if self.skipped else [])
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def _spread(images: Sequence[Micrograph], count: int) -> tuple[Micrograph, ...]:
+    """The first of every group, of which the categories have theirs in turn; then the second of each."""
+    groups_of: dict[str, dict[str, int]] = {}
+    members: Counter[str] = Counter()
+    ranks: dict[str, tuple[int, int, str, str]] = {}
+    for image in images:
+        groups = groups_of.setdefault(image.category, {})
+        number = groups.setdefault(image.group, len(groups))
+        ranks[image.id] = (members[image.group], number, image.category, image.id)
+        members[image.group] += 1
+    chosen = set(sorted(ranks, key=lambda name: ranks[name])[:count])
+    return tuple(image for image in images if image.id in chosen)
+
+
+def pixel_size_remarks(sizes_nm: Iterable[tuple[float | None, str]]) -> Iterator[str]:
+    """A line for each source of the pixel sizes of images; the range where its sizes differ."""
+    sizes: dict[str, list[float]] = {}
+    unknown = 0
+    for size_nm, source in sizes_nm:
+        if size_nm is None:
+            unknown += 1
+        else:
+            sizes.setdefault(source, []).append(size_nm)
+    for source, values in sorted(sizes.items()):
+        ends = dict.fromkeys(f"{value:.4g}" for value in (min(values), max(values)))
+        said = f" ({source})" if source else ""
+        yield f"pixel size {' to '.join(ends)} nm{said}: {count_of(len(values), 'image')}"
+    if unknown:
+        yield f"pixel size unknown: {count_of(unknown, 'image')}"
+
+
+def _skips(skipped: Mapping[str, str]) -> str:
+    """How many files were skipped, and the commonest reasons."""
+    # One reason names other numbers or another file in each image: "20x20 px is too small".
+    kinds: dict[str, list[str]] = {}
+    for reason in skipped.values():
+        kind = re.split(r": | as ", reason)[0]
+        kinds.setdefault(re.sub(r"\d+", "0", kind), []).append(kind)
+    commonest = sorted(kinds.values(), key=len, reverse=True)
+    reasons = [f"{reasons[0]} ({len(reasons)})" for reasons in commonest[:_SHOWN_REASONS]]
+    more = len(commonest) - len(reasons)
+    listed = "; ".join([*reasons, *([f"{count_of(more, 'other reason')}"] if more else [])])
+    return f"{count_of(len(skipped), 'file')} skipped: {listed}"
 
 
 @dataclass(frozen=True)
@@ -171,15 +306,20 @@ class VerifyReport:
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
+AnySource = TypeVar("AnySource", bound="DatasetSource")
+
+
 class DatasetSource(ABC):
     """A registered dataset: how it gets onto the disk, how it is checked and opened.
 
     Attributes:
         card: its description.
+        argument: what followed the colon in ``name:argument``.
         then_prepare: whether a fetch is followed by ``prepare`` at once, so that both must fit on the disk.
     """
 
     card: DatasetCard
+    argument: str | None = None
     then_prepare: bool = True
 
     @abstractmethod
@@ -193,6 +333,30 @@ class DatasetSource(ABC):
     @abstractmethod
     def state(self) -> DatasetState:
         """What is on disk, quickly, without reading pixels."""
+
+    def at(self: AnySource, argument: str) -> AnySource:
+        """The dataset that ``name:argument`` means."""
+        entry = copy.copy(self)
+        entry.argument = argument
+        return entry
+
+    @property
+    def full_name(self) -> str:
+        """Its one spelling, whatever the user typed: what scores and manifests store."""
+        return self.card.name if self.argument is None else f"{self.card.name}:{self.argument}"
+
+    def read_with(self: AnySource, options: ReadingOptions) -> AnySource:
+        """The same files, read with these options.
+
+        Raises:
+            DatasetError: this is no folder of the user's.
+        """
+        if options == ReadingOptions():
+            return self
+        raise DatasetError(
+            f"{self.card.name} is read as it was published: --bits, --pixel-size-nm, --pages and --measure "
+            "are for folders of your own. Leave them away."
+        )
 
     def is_local(self, argument: str | None = None) -> bool:
         """Whether ``open(argument)`` only opens what srbench holds already.

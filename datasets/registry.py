@@ -8,11 +8,12 @@ passes the argument to the dataset, as in ``folder:/data/mine``.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from srbench.datasets.base import DatasetCard, DatasetSource, MicrographSet
+from srbench.datasets.base import DatasetCard, DatasetSource, MicrographSet, ReadingOptions
 from srbench.utils.errors import DatasetError
 from srbench.utils.registry import Registry
 
@@ -50,23 +51,42 @@ def list_datasets() -> list[DatasetCard]:
 
 
 def source(name: str) -> DatasetSource:
-    """The source of the dataset called ``name`` (anything after a colon is ignored).
+    """The source of the dataset called ``name``, ``name:argument`` or by the path of a folder of images.
 
     Raises:
         DatasetError: no dataset has this name; the message lists near misses and all names.
     """
-    return DATASETS.get(name.partition(":")[0])()
+    plain, argument = _parts(name)
+    entry = DATASETS.get(plain)()
+    return entry if argument is None else entry.at(argument)
 
 
-def open(name: str) -> MicrographSet:
+def open(name: str, reading: ReadingOptions | None = None) -> MicrographSet:
     """Open a dataset by name, ``name:argument`` or the path of an existing folder of images.
 
+    Args:
+        name: any spelling; that of the set is :func:`full_name`.
+        reading: what the user says of the files of a folder.
+
     Raises:
-        DatasetError: unknown name.
+        DatasetError: unknown name, or ``reading`` of what is no folder of the user's.
         DatasetMissing: known, but not on disk; the message says what to type.
     """
-    plain, argument = _parts(name)
-    return source(plain).open(argument)
+    entry = source(name)
+    if reading is not None:
+        entry = entry.read_with(reading)
+    return entry.open(_parts(name)[1])
+
+
+def full_name(name: str) -> str:
+    """The one spelling of a dataset: ``./d``, ``d/`` and ``folder:d`` are ``folder:/the/path/of/d``.
+
+    A name that is not registered here stays as it is: scores of another machine may bear it.
+    """
+    try:
+        return source(name).full_name
+    except DatasetError:
+        return name
 
 
 def is_local(name: str) -> bool:
@@ -75,12 +95,12 @@ def is_local(name: str) -> bool:
     Raises:
         DatasetError: unknown name.
     """
-    plain, argument = _parts(name)
-    return source(plain).is_local(argument)
+    return source(name).is_local(_parts(name)[1])
 
 
 def _parts(name: str) -> tuple[str, str | None]:
     plain, _, argument = name.partition(":")
-    if plain not in dataset_names() and Path(name).is_dir():
+    is_path = any(mark in plain for mark in (os.sep, os.altsep) if mark) or plain.startswith((".", "~"))
+    if plain not in dataset_names() and (is_path or Path(name).is_dir()):
         plain, argument = "folder", name
     return plain, argument or None

@@ -16,7 +16,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +23,11 @@ from numpy.typing import NDArray
 from srbench import datasets
 from srbench.checks.base import CheckResult
 from srbench.datasets import Micrograph, MicrographSet, near_duplicates
-from srbench.datasets.base import SPLITS, Split
+from srbench.datasets.base import SPLITS
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import pixel_hash, write_text
 from srbench.utils.image import Pixels, to_uint8
-from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
+from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, silent
 from srbench.weights import WeightsHeader
 
 CONTAMINATION = "contamination"
@@ -37,8 +36,6 @@ SPLIT_RULES = (1, 1)
 """Versions of the judgement and of the comparison; raised when the same data would be judged otherwise."""
 
 _NOT_SAID = "The weights do not say what they were trained on."
-
-ScoredSplit = Split | Literal["all"]
 
 
 def check(
@@ -55,7 +52,7 @@ def check(
 
     Args:
         micrographs: the dataset.
-        split: the split that is scored, or ``all``.
+        split: the split that is scored, as it is stored.
         header: of the weights; None where nothing was trained, or where ``foreign``.
         cache: folder of things that can be made again; results are kept in ``hygiene`` below it.
         progress: called for every image read.
@@ -68,11 +65,13 @@ def check(
     """
     if micrographs.card.kind == "synthetic" and not every:
         of_data = _check_groups_of_scenes(micrographs)
+    elif split.startswith("all") and not micrographs.has_splits:
+        of_data = _result("passed", f"{micrographs.name} has no splits of its own and is scored whole.")
     else:
         compare = functools.partial(_compare_splits, micrographs, progress)
         of_data = _cached(cache, [micrographs.name, micrographs.fingerprint], compare)
     if header is not None:
-        of_weights = _check_weights(micrographs, cast(ScoredSplit, split), header, cache, progress)
+        of_weights = _check_weights(micrographs, split, header, cache, progress)
     elif foreign:
         of_weights = _result("unchecked", f"{_NOT_SAID} Weights that srbench trains do.")
     else:
@@ -100,18 +99,20 @@ def _check_groups_of_scenes(micrographs: MicrographSet) -> CheckResult:
 
 def _check_weights(
     micrographs: MicrographSet,
-    split: ScoredSplit,
+    split: str,
     header: WeightsHeader,
     cache: Path,
     progress: ProgressCallback,
 ) -> CheckResult:
     if header.dataset and header.data == micrographs.fingerprint:
         count = len(micrographs.split("train"))
-        trained_on = f"The weights were trained on the train split of this very data ({count} images)"
-        if split in ("train", "all"):
+        trained_on = (
+            f"The weights were trained on the train split of this very data ({count_of(count, 'image')})"
+        )
+        if split.partition("-")[0] in ("train", "all"):
             detail = f"{trained_on}, and those images are among the scored ones (split {split})."
             return _result("failed", detail)
-        if split == "val":
+        if split.startswith("val"):
             detail = f"{trained_on}; the scored val split may have chosen the checkpoint."
         else:
             detail = f"{trained_on}, the scored split is another."
@@ -169,7 +170,7 @@ def _compare_splits(micrographs: MicrographSet, progress: ProgressCallback) -> C
 
 
 def _compare_with_training(
-    micrographs: MicrographSet, split: ScoredSplit, trained: MicrographSet, progress: ProgressCallback
+    micrographs: MicrographSet, split: str, trained: MicrographSet, progress: ProgressCallback
 ) -> CheckResult:
     """Compare the scored images with the training images of another set."""
     scored, training = micrographs.split(split), trained.split("train")
@@ -178,7 +179,7 @@ def _compare_with_training(
         describe(_pictures(trained, training, f"train of {trained.name}"), progress),
     )
     problems += _test_names(trained, training)
-    what = f"The weights were trained on the {len(training)} train images of {trained.name}"
+    what = f"The weights were trained on {count_of(len(training), 'train image')} of {trained.name}"
     if problems:
         return _result("failed", f"{what}. {'. '.join(problems)}.")
     detail = f"{what}; none of the {len(scored)} scored ones is among them.{_too_small(scored)}"
@@ -187,7 +188,7 @@ def _compare_with_training(
 
 def _too_small(images: Sequence[Micrograph]) -> str:
     count = sum(min(image.height, image.width) < SMALLEST for image in images)
-    return f" {count} images under {SMALLEST} pixels were only compared bit by bit." if count else ""
+    return f" {count_of(count, 'image')} under {SMALLEST} pixels: only compared bit by bit." if count else ""
 
 
 def _pictures(micrographs: MicrographSet, images: Sequence[Micrograph], side: str) -> list[Picture]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING
 import click
 
 from srbench.cli.console import note, print_fields, print_json, print_table
-from srbench.utils.progress import human_bytes, progress_reporter
+from srbench.cli.options import reading_options
+from srbench.utils.progress import count_of, human_bytes, progress_reporter
 
 if TYPE_CHECKING:
-    from srbench.datasets import DatasetCard, Micrograph
+    from srbench.datasets import DatasetCard, Micrograph, ReadingOptions
     from srbench.datasets.base import DatasetSource, DatasetState, ImportReport
 
 _KINDS = ("real", "synthetic", "user", "photographs")
@@ -61,29 +63,38 @@ def list_datasets_command(as_json: bool) -> None:
 @datasets.command("show")
 @click.argument("name")
 @click.option("--skipped", is_flag=True, help="Name every file that was not taken, with the reason.")
+@reading_options
 @_JSON
-def show_dataset_command(name: str, skipped: bool, as_json: bool) -> None:
-    """Show one dataset: card, state, and where it is on disk its images and groups by category and split."""
+def show_dataset_command(name: str, skipped: bool, as_json: bool, reading: ReadingOptions) -> None:
+    """Show one dataset: card, state, and where it is on disk its images and groups by category and split.
+
+    NAME is a dataset's name, or a folder of images.
+    """
     from srbench.datasets import DatasetMissing, open, source
 
-    entry = source(name)
-    card, state = entry.card, _state(entry)
+    entry = source(name).read_with(reading)
+    card = entry.card
     try:
-        opened = open(name)
+        opened = open(name, reading)
     except DatasetMissing:
         opened = None
+    state = _state(entry)
+    remarks = opened.remarks() if opened else []
     if as_json:
         counts = Counter((image.category, image.split) for image in opened.images) if opened else Counter()
         splits = [
             {"category": category, "split": split, "images": n} for (category, split), n in counts.items()
         ]
-        print_json({**asdict(card), **asdict(state), "splits": splits})
+        content = {**asdict(card), "name": entry.full_name, **asdict(state), "splits": splits}
+        print_json({**content, "remarks": remarks, "skipped": dict(opened.skipped) if opened else {}})
         return
     fields = {
-        **{name: getattr(card, name) for name in ("name", "title", "summary", "licence", "terms")},
+        "name": entry.full_name,
+        **{name: getattr(card, name) for name in ("title", "summary", "licence", "terms")},
         "cite": card.citation,
         "from": " ".join(card.urls),
         "state": state.state,
+        "images": str(state.images or ""),
         "size": _size(card, state),
         "next": state.next_step,
         "fingerprint": opened.fingerprint if opened else "",
@@ -92,11 +103,13 @@ def show_dataset_command(name: str, skipped: bool, as_json: bool) -> None:
     if opened:
         click.echo()
         print_table(("category", "train", "val", "test", "groups in test"), _split_rows(opened.images))
+        for remark in remarks:
+            note(f"Note: {remark}")
         if skipped:
             for file, reason in opened.skipped.items():
                 click.echo(f"skipped {file}: {reason}")
         elif opened.skipped:
-            click.echo(f"{len(opened.skipped)} files were skipped; srbench datasets show {name} --skipped")
+            note(f"Every skipped file: srbench datasets show {shlex.quote(name)} --skipped")
 
 
 def _state(entry: DatasetSource) -> DatasetState:
@@ -256,9 +269,8 @@ def _print_outcome(name: str, outcome: ImportReport) -> None:
         click.echo(f"skipped {file}: {reason}")
     if (more := len(outcome.skipped) - _SHOWN) > 0:
         click.echo(f"skipped {more} more; all of them: srbench datasets show {name} --skipped")
-    click.echo(
-        f"{name}: {outcome.images} micrographs in {outcome.folder}, {len(outcome.skipped)} files skipped"
-    )
+    taken, skipped = count_of(outcome.images, "micrograph"), count_of(len(outcome.skipped), "file")
+    click.echo(f"{name}: {taken} in {outcome.folder}, {skipped} skipped")
     # Some datasets have nothing to train on.
     verb = "train csm_sr" if open(name).split("train") else "eval --all"
     click.echo(f"Next: srbench {verb} --dataset {name} --scale 4")

@@ -9,6 +9,7 @@ import click
 from srbench.cli.options import (
     degradation_option,
     device_option,
+    reading_options,
     results_option,
     rgb_to_grey_option,
     weights_option,
@@ -27,8 +28,14 @@ from srbench.utils.progress import progress_reporter
 )
 @weights_scale_option
 @click.option(
-    "--split", type=click.Choice(("train", "val", "test", "all")), default="test", show_default=True
+    "--split",
+    type=click.Choice(("train", "val", "test", "all")),
+    help="[default: test; all of a folder of yours without split folders that no model was trained on]",
 )
+@click.option(
+    "--limit", type=click.IntRange(1), help="Score this many images, spread over groups: for a first look."
+)
+@reading_options
 @click.option("--variant", help="Only this variant [default: every variant with trained weights].")
 @weights_option
 @rgb_to_grey_option

@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from srbench.cli.console import note
-from srbench.cli.options import device_option, rgb_to_grey_option, weights_option, weights_scale_option
+from srbench.cli.options import (
+    bits_option,
+    device_option,
+    pixel_size_option,
+    rgb_to_grey_option,
+    weights_option,
+    weights_scale_option,
+)
 
 
 @click.command()
@@ -24,18 +31,37 @@ from srbench.cli.options import device_option, rgb_to_grey_option, weights_optio
 @rgb_to_grey_option
 @weights_scale_option
 @click.option("--variant", help="Variant of the model [default: that of the weights, else its first].")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(("tiff", "png")),
+    help="Format of the results [default: TIFF for a TIFF, PNG for others].",
+)
+@click.option(
+    "--databar",
+    type=click.Choice(("cut", "keep")),
+    default="cut",
+    show_default=True,
+    help="Cut it off, or lay it below the result, enlarged without the model.",
+)
+@bits_option
+@pixel_size_option
+@click.option("--force", is_flag=True, help="Do again what is there already.")
 @device_option
 @click.pass_context
 def infer(
     context: click.Context, /, model: str | None, images: tuple[Path, ...], out: Path, **options: Any
 ) -> None:
-    """Super-resolve IMAGES (files or folders) with MODEL; lossless PNGs go into --out.
+    """Super-resolve IMAGES (files or folders) with MODEL; results go into --out.
 
-    With --weights FILE the model may be left out: it is read from the file. An image that cannot be read is
-    named and skipped, the others are done; the exit code is then 1.
+    A TIFF becomes a TIFF (all its pages), another image a PNG, of the same bit depth and with the pixel size
+    divided by the scale. Results that are there already are kept; masks, hidden files and earlier results in
+    a folder are left out. With --weights FILE the model may be left out: it is read from the file. An image
+    that cannot be done is named and skipped, the others are done; the exit code is then 1.
     """
     from srbench.inference.predict import infer as run_inference
     from srbench.models import model_names
+    from srbench.utils.progress import progress_reporter
 
     given = options["weights"] is not None
     if given and model is not None and model not in model_names() and Path(model).exists():
@@ -44,8 +70,12 @@ def infer(
         raise click.UsageError("Name the model, or give --weights FILE.")
     if not images:
         raise click.UsageError("Name the images: files, or folders of files.")
-    outcome = run_inference(model, images, out=out, tell=note, **options)
+    with progress_reporter() as progress:
+        outcome = run_inference(model, images, out=out, tell=progress, on_progress=progress, **options)
+    for remark in outcome.remarks:
+        note(remark)
     for file, reason in outcome.skipped.items():
         note(f"skipped {reason}" if reason.startswith(str(file)) else f"skipped {file}: {reason}")
-    click.echo(f"{len(outcome.written)} images in {out}, {len(outcome.skipped)} skipped")
+    there = f"{len(outcome.existing)} already there (--force does them again), " if outcome.existing else ""
+    click.echo(f"{len(outcome.written)} images in {out}, {there}{len(outcome.skipped)} skipped")
     context.exit(1 if outcome.skipped else 0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -46,3 +49,53 @@ results_option = click.option(
     type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
     help="Folder of the score store [default: $SRBENCH_HOME/results].",
 )
+
+_READING = (
+    click.option(
+        "--bits",
+        type=click.IntRange(8, 16),
+        help="Significant bits of files that store more than 8 [default: from their tags, else the fewest "
+        "that hold the largest value of the folder].",
+    ),
+    click.option(
+        "--pixel-size-nm",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Side of a pixel, where the files do not say it or say it wrongly.",
+    ),
+    click.option(
+        "--pages",
+        type=click.Choice(("first", "all")),
+        default="first",
+        show_default=True,
+        help="Of files with several pages: the first, or each as an image.",
+    ),
+    click.option(
+        "--measure",
+        type=click.Choice(("particles", "lines", "pores")),
+        multiple=True,
+        help="What is on the images and is to be measured [default: by the names of folders]. Repeatable.",
+    ),
+)
+bits_option, pixel_size_option = _READING[:2]
+
+
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options on how the files of a user's folder are read; the command is given them as ``reading``."""
+
+    @functools.wraps(command)
+    def with_reading(
+        *args: Any,
+        bits: int | None,
+        pixel_size_nm: float | None,
+        pages: Any,
+        measure: tuple[str, ...],
+        **options: Any,
+    ) -> Any:
+        from srbench.datasets.base import ReadingOptions
+
+        reading = ReadingOptions(bits, pixel_size_nm, pages, tuple(dict.fromkeys(measure)))
+        return command(*args, reading=reading, **options)
+
+    for option in reversed(_READING):
+        with_reading = option(with_reading)
+    return with_reading

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from srbench.cli.options import device_option
+from srbench.cli.options import device_option, reading_options
+
+if TYPE_CHECKING:
+    from srbench.datasets import ReadingOptions
 
 
 @click.command()
@@ -33,6 +36,7 @@ from srbench.cli.options import device_option
     metavar="NAME[:SETTING=VALUE,...]",
     help="How LR is made from HR, as bicubic or sem_pixel:dose=60. [default: bicubic]",
 )
+@reading_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -52,14 +56,18 @@ from srbench.cli.options import device_option
     help="Override one value of the configuration, e.g. --set train.batch=8. Repeatable.",
 )
 @device_option
-def train(model: str, channels: str | None, out: Path | None, **options: Any) -> None:
+def train(
+    model: str, channels: str | None, out: Path | None, reading: ReadingOptions, **options: Any
+) -> None:
     """Train MODEL on a dataset; weights, log and manifest go into the run's folder."""
+    from srbench.datasets import ReadingOptions
     from srbench.training import train as run_training
 
     result = run_training(
         model,
         channels=int(channels) if channels else None,
         out=out.resolve() if out else None,
+        reading=None if reading == ReadingOptions() else reading,
         **options,
     )
     if result is None:
@@ -72,4 +80,5 @@ def train(model: str, channels: str | None, out: Path | None, **options: Any) ->
     command = ["srbench", "eval", model, "bicubic", "--dataset", config.dataset, "--scale", str(config.scale)]
     if config.degradation != "bicubic":
         command += ["--degradation", config.degradation]
+    command += config.reading.arguments
     click.echo(f"Next: {shlex.join(command)}")

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from srbench.config import EvaluationConfig
-from srbench.datasets import DatasetError, Micrograph, MicrographSet, degrade, lr_images
-from srbench.datasets.base import SPLITS, Split
+from srbench.datasets import DatasetError, Micrograph, MicrographSet, ReadingOptions, degrade, lr_images
+from srbench.datasets.base import SPLITS
 from srbench.datasets.lr_images import LrCache, cut_to_scale
-from srbench.evaluation.jobs import Job
+from srbench.evaluation.jobs import Job, is_trained_on
 from srbench.evaluation.scorer import Scorer, choose_metrics
 from srbench.metrics.protocol import default_for, named
 from srbench.store import Manifest, RunKey, Status
 from srbench.utils.image import Pixels
 from srbench.utils.paths import cache_folder
-from srbench.utils.progress import ProgressCallback, silent
+from srbench.utils.progress import ProgressCallback, count_of, silent
 from srbench.version import __version__
+
+if TYPE_CHECKING:
+    from srbench.weights import WeightsHeader
 
 HR_CACHE_BYTES = 1 << 30
 """A thousand micrographs of a megapixel; the others are read anew for every model."""
@@ -43,7 +46,8 @@ class EvaluationContext:
 
     Attributes:
         micrographs: the dataset.
-        split: the split that is scored.
+        split: the split that is scored, as it is stored: ``test``, ``all-limit6``.
+        reason: how many images that are, and why these.
         images: its micrographs by id, in their order.
         scorer: protocol, metrics, degradation and scale.
         lr: the LR images that every model is given.
@@ -51,6 +55,7 @@ class EvaluationContext:
 
     micrographs: MicrographSet
     split: str
+    reason: str
     images: Mapping[str, Micrograph]
     scorer: Scorer
     lr: LrCache
@@ -58,24 +63,29 @@ class EvaluationContext:
 
     @staticmethod
     def create(
-        micrographs: MicrographSet, config: EvaluationConfig, scale: int, progress: ProgressCallback = silent
+        micrographs: MicrographSet,
+        config: EvaluationConfig,
+        scale: int,
+        progress: ProgressCallback = silent,
+        *,
+        headers: Iterable[WeightsHeader] = (),
     ) -> EvaluationContext:
         """Resolve the names and make the LR images.
+
+        Args:
+            micrographs: the dataset.
+            config: of the evaluation.
+            scale: magnification.
+            progress: called for every LR image written.
+            headers: of the weights that are scored: what they were trained on is not scored by default.
 
         Raises:
             DatasetError: unknown split or degradation, nothing in the split, or nothing to restore at this
                 scale.
             SrbenchError: unknown protocol or metric.
         """
-        if config.split not in (*SPLITS, "all"):
-            raise DatasetError(f"Unknown split {config.split!r}; there are {', '.join(SPLITS)} and all.")
-        images = micrographs.split(cast(Split, config.split))
-        if not images:
-            counts = ", ".join(f"{name} {len(micrographs.split(name))}" for name in SPLITS)
-            raise DatasetError(
-                f"{micrographs.name} has no images in split {config.split!r} ({counts}); choose another "
-                "--split."
-            )
+        split, reason = choose_split(micrographs, config, headers)
+        images = micrographs.split(split)
         degradation = degrade.get(config.degradation)
         degrade.check_task(degradation, scale)
         protocol = named(config.protocol or default_for(micrographs.card.kind))
@@ -84,7 +94,7 @@ class EvaluationContext:
         scorer = Scorer(micrographs, protocol, choose_metrics(config.metrics), degradation, scale)
         lr = lr_images.prepare(micrographs, images, degradation, scale, cache_folder() / "lr", progress)
         by_id = {image.id: image for image in images}
-        return EvaluationContext(micrographs, config.split, by_id, scorer, lr)
+        return EvaluationContext(micrographs, split, reason, by_id, scorer, lr)
 
     def hr(self, image_id: str) -> Pixels:
         """The reference, cut to a multiple of the scale.
@@ -125,11 +135,17 @@ class EvaluationContext:
         return f"{name}-{data}-{self.scorer.degradation.id}-x{self.scorer.scale}"
 
     def conditions(self, chosen: bool) -> str:
-        """One line of what the numbers mean; ``chosen`` where the caller named the protocol."""
+        """What the numbers mean, and of which images; ``chosen`` where the caller named the protocol."""
         kind = self.micrographs.card.kind
         protocol = self.scorer.protocol.id + ("" if chosen else f" (default for {_KIND_WORDS[kind]})")
         data = f"{self.micrographs.name}, {self.split}, x{self.scorer.scale}"
-        return f"{data}, LR by {self.scorer.degradation.id}, protocol {protocol}"
+        return f"{data}, LR by {self.scorer.degradation.id}, protocol {protocol}\n{self.reason}"
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What the user said of the files, for the manifest; empty where nothing was said."""
+        options = self.micrographs.reading
+        return {} if options == ReadingOptions() else asdict(options)
 
     def manifest(
         self, job: Job, status: Status, reason: str = "", notes: Sequence[str] = (), **of_run: Any
@@ -158,6 +174,9 @@ class EvaluationContext:
                 "lr_sha256": self.lr.sha256,
                 "reference_id": self.reference_id,
                 "skipped": {**micrographs.skipped, **self.lr.unusable},
+                "remarks": micrographs.remarks(),
+                "selection": self.reason,
+                "reading": self.reading,
             },
             protocol=self.scorer.protocol.describe(),
             weights=job.describe_weights(),
@@ -165,6 +184,51 @@ class EvaluationContext:
             notes=[*job.notes, *recipe_notes, *([_SHARED_NOISE] if shares_noise else []), *notes],
             **of_run,
         )
+
+
+def choose_split(
+    micrographs: MicrographSet, config: EvaluationConfig, headers: Iterable[WeightsHeader]
+) -> tuple[str, str]:
+    """The split to score, as it is stored, and how many images that are and why these.
+
+    Without a choice of the caller a user's folder without split folders is scored whole, unless one of the
+    weights was trained on it: hash splits of a few images leave one to score.
+
+    Raises:
+        DatasetError: no such split, or nothing in it.
+    """
+    split, reason = config.split, f"split {config.split}"
+    if split is None and micrographs.card.kind == "user" and not micrographs.has_splits:
+        name, data = micrographs.name, micrographs.fingerprint
+        trained = [header for header in headers if is_trained_on(header, name, data)]
+        split = "test" if trained else "all"
+        reason = (
+            f"split test, because {trained[0].model} was trained on others of this folder"
+            if trained
+            else "all, the folder has no split folders and no model here was trained on it"
+        )
+    elif split is None:
+        split, reason = "test", "split test"
+    if split not in (*SPLITS, "all"):
+        raise DatasetError(f"Unknown split {split!r}; there are {', '.join(SPLITS)} and all.")
+    images = micrographs.split(split)
+    if not images:
+        counts = ", ".join(f"{name} {len(micrographs.split(name))}" for name in SPLITS)
+        raise DatasetError(
+            f"{micrographs.name} has no images in split {split!r} ({counts}); choose another --split."
+        )
+    if config.limit is not None and config.limit < len(images):
+        split = f"{split}-limit{config.limit}"
+        reason = f"the first of {len(images)} over the groups (--limit); {reason}"
+    return split, f"{count_of(len(micrographs.split(split)), 'image')}: {reason}"
+
+
+def reading_of(manifest: Manifest) -> dict[str, Any]:
+    """What the user had said of the files when this run was stored; see ``EvaluationContext.reading``."""
+    stored = manifest.data.get("reading")
+    if not stored:
+        return {}
+    return asdict(ReadingOptions(**{**stored, "measure": tuple(stored.get("measure", ()))}))
 
 
 def channels_of(micrographs: MicrographSet) -> int:

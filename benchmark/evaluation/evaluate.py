@@ -22,7 +22,7 @@ from srbench.config import EvaluationConfig
 from srbench.datasets import MicrographSet
 from srbench.datasets.lr_images import Entry
 from srbench.evaluation.audit import Audit, is_audited
-from srbench.evaluation.context import EvaluationContext, channels_of
+from srbench.evaluation.context import EvaluationContext, channels_of, reading_of
 from srbench.evaluation.jobs import EvaluationRequest, Job, resolve, resolve_scale
 from srbench.evaluation.messages import Finished, ImageDone, ImageTiling, Message, Ready
 from srbench.evaluation.monitor import DataChecks, RunMonitor
@@ -42,7 +42,7 @@ from srbench.utils.errors import SrbenchError
 from srbench.utils.files import pixel_hash
 from srbench.utils.image import to_uint8
 from srbench.utils.paths import home, results_folder
-from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
+from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, silent
 
 OutcomeStatus = Literal["scored", "skipped", "failed", "missing"]
 _STATUSES: tuple[OutcomeStatus, ...] = ("scored", "skipped", "failed", "missing")
@@ -173,15 +173,27 @@ def evaluate(
             raise SrbenchError(
                 "Name the dataset: --dataset NAME (dataset=NAME). Only --all (models='all') runs without one."
             )
-        opened = _sem_on_disk(config.split)
+        if config.reading != datasets.ReadingOptions():
+            raise SrbenchError("Bits, pixel size, pages and what to measure are for a folder: name it.")
+        opened = _sem_on_disk(config.split or "test")
         progress(f"No dataset was named; evaluating on {', '.join(data.name for data in opened)}.")
     else:
-        opened = [dataset if isinstance(dataset, MicrographSet) else datasets.open(os.fspath(dataset))]
+        opened = [_opened(dataset, config)]
     parts = [_evaluate_on(micrographs, models, config, progress) for micrographs in opened]
     if len(parts) == 1:
         return parts[0]
     outcomes = tuple(outcome for part in parts for outcome in part.outcomes)
     return EvaluationSummary(parts[0].results, outcomes, parts=tuple(parts))
+
+
+def _opened(dataset: str | os.PathLike[str] | MicrographSet, config: EvaluationConfig) -> MicrographSet:
+    if not isinstance(dataset, MicrographSet):
+        return datasets.open(os.fspath(dataset), config.reading)
+    if config.reading not in (datasets.ReadingOptions(), dataset.reading):
+        raise SrbenchError(
+            "An opened dataset has been read already: give these options to srbench.datasets.open."
+        )
+    return dataset
 
 
 def _sem_on_disk(split: str) -> list[MicrographSet]:
@@ -202,9 +214,13 @@ def _evaluate_on(
     config: EvaluationConfig,
     progress: ProgressCallback,
 ) -> EvaluationSummary:
-    request = EvaluationRequest(config, micrographs.name, channels_of(micrographs))
+    for remark in micrographs.remarks():
+        progress(f"Note: {remark}")
+    request = EvaluationRequest(config, micrographs.name, channels_of(micrographs), micrographs.fingerprint)
     jobs = resolve(models, request)
-    context = EvaluationContext.create(micrographs, config, resolve_scale(jobs, request), progress)
+    headers = [job.header for job in jobs if job.header is not None]
+    scale = resolve_scale(jobs, request)
+    context = EvaluationContext.create(micrographs, config, scale, progress, headers=headers)
     evaluation = _Evaluation(context, config, progress)
     rows = [evaluation.score_reference(row) for row in reference_rows(context)]
     outcomes = (*rows, *map(evaluation.score, jobs))
@@ -301,7 +317,10 @@ class _Evaluation:
         unavailable = set(rows["metric"][rows["reason"].astype(str).str.startswith(UNAVAILABLE)])
         requested = {metric.id for metric in scorer.metrics}
         obtainable = {metric.id for metric in scorer.metrics if not metric.needs()}
-        if not self.config.force and requested <= stored and not unavailable & obtainable:
+        manifest = self.store.manifest(key)
+        # Another pixel size, or other things to measure, on the same pixels: what is stored says less.
+        same = manifest is None or reading_of(manifest) == self.context.reading
+        if not self.config.force and requested <= stored and not unavailable & obtainable and same:
             return None
         metrics = [metric for metric in registry.stored(stored | requested) if metric.per_image]
         return scorer.with_metrics(metrics)
@@ -330,7 +349,7 @@ class _Evaluation:
         stored = self.store.manifest(untrained)
         if stored is not None and stored.status == "missing":
             shutil.rmtree(self.store.root / "runs" / untrained.run_id, ignore_errors=True)
-        return self._outcome(job, "scored", f"{run.done} images in {seconds:.0f} s", guards)
+        return self._outcome(job, "scored", f"{count_of(run.done, 'image')} in {seconds:.0f} s", guards)
 
     def _failed(self, job: Job, reason: str, findings: Sequence[CheckResult] = ()) -> Outcome:
         guards = [finding.to_json() for finding in findings]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from srbench import models
 from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
-from srbench.datasets import degrade
+from srbench.datasets import degrade, full_name
 from srbench.models import ModelCard
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import sha256_file
@@ -111,11 +111,13 @@ class EvaluationRequest:
         config: scale, variant, weights and the like.
         dataset: name of the dataset.
         channels: channels of the images; what has no weights to decide it is built for them.
+        data: fingerprint of the dataset.
     """
 
     config: EvaluationConfig
     dataset: str
     channels: int = 1
+    data: str = ""
 
     @property
     def scale(self) -> int:
@@ -258,7 +260,7 @@ def _trained(card: ModelCard, channels: int, request: EvaluationRequest) -> list
     files = weights.find(card.name, scale=request.scale, variant=config.variant, runs=config.runs)
     if config.variant is None and not config.oracle:
         files = [file for file in files if file.header.variant not in card.leaking]
-    files = [file for file in files if file.header.dataset == request.dataset] or files
+    files = [file for file in files if is_trained_on(file.header, request.dataset, request.data)] or files
     files = [file for file in files if _degraded_alike(file.header, request)] or files
     jobs = [
         Job(
@@ -276,6 +278,17 @@ def _trained(card: ModelCard, channels: int, request: EvaluationRequest) -> list
     return jobs or [_untrained(card, channels, request)]
 
 
+def is_trained_on(header: WeightsHeader, dataset: str, data: str) -> bool:
+    """Whether weights were trained on this dataset, in this state or another.
+
+    Args:
+        header: of the weights.
+        dataset: its one spelling; weights of earlier versions name a folder as it was typed.
+        data: its fingerprint.
+    """
+    return bool(header.dataset) and (header.data == data != "" or full_name(header.dataset) == dataset)
+
+
 def _degraded_alike(header: WeightsHeader, request: EvaluationRequest) -> bool:
     """Whether weights were trained on LR like that of the evaluation (old files do not say: then, yes)."""
     return header.degradation in ("", degrade.get(request.config.degradation).id)
@@ -283,7 +296,7 @@ def _degraded_alike(header: WeightsHeader, request: EvaluationRequest) -> bool:
 
 def _trained_otherwise(header: WeightsHeader, request: EvaluationRequest) -> tuple[str, ...]:
     notes = []
-    if header.dataset != request.dataset:
+    if not is_trained_on(header, request.dataset, request.data):
         notes.append(f"trained on {header.dataset or 'unknown data'}")
     if not _degraded_alike(header, request):
         notes.append(f"trained on LR made by {header.degradation}")
@@ -297,4 +310,5 @@ def _untrained(card: ModelCard, channels: int, request: EvaluationRequest) -> Jo
         command += ["--variant", variant]
     if request.config.degradation != DEFAULT_DEGRADATION:
         command += ["--degradation", request.config.degradation]
+    command += request.config.reading.arguments
     return Job(card.name, variant, card, channels, missing=f"no trained weights; type: {shlex.join(command)}")

@@ -85,6 +85,7 @@ class Scorer:
             truth=self.micrographs.truth(image.id) if image.has_truth else None,
             pixel_size_nm=image.pixel_size_nm,
             category=image.category,
+            measure=image.measure if self.micrographs.card.kind == "user" else None,
             clean=self.micrographs.card.kind == "synthetic",
             second=None if second is None else cut_to_scale(second, self.scale),
         )

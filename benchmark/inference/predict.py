@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srbench.datasets.base import ReadingOptions
+from srbench.datasets.images.write import ImageFormat
+from srbench.inference.inputs import FolderDepths, InputFile, Inputs, refuse_equal_names
+from srbench.inference.micrographs import DatabarChoice, FileEnlarger
+from srbench.inference.results import ResultRecord, result_name
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import atomic_write
+from srbench.utils.files import sha256_file, writing_to
+from srbench.utils.image import Pixels
+from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +29,6 @@ if TYPE_CHECKING:
     from srbench.models import ModelCard, SRModel
     from srbench.weights import TrainedWeights
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 StrPath = str | os.PathLike[str]
 
 
@@ -92,15 +98,24 @@ def _enlarge(tiler: Tiler, pixels: Pixels) -> tuple[Pixels, bool]:
 
 @dataclass(frozen=True)
 class FilesOutcome:
-    """What ``infer`` did: files written, and the reason for each one skipped."""
+    """What ``infer`` did with each file.
+
+    Attributes:
+        written: results of this call.
+        existing: results that were there already.
+        skipped: files that could not be done, and why.
+        remarks: what was done to the pixels and what was left out, one line a kind, with counts.
+    """
 
     written: tuple[Path, ...]
+    existing: tuple[Path, ...]
     skipped: Mapping[Path, str]
+    remarks: tuple[str, ...]
 
 
 def infer(
     model: str | None,
-    images: Sequence[StrPath],
+    images: StrPath | Sequence[StrPath],
     *,
     out: StrPath,
     weights: StrPath | None = None,
@@ -108,64 +123,111 @@ def infer(
     variant: str | None = None,
     device: str = "auto",
     rgb_to_grey: bool = False,
+    file_format: ImageFormat | None = None,
+    databar: DatabarChoice = "cut",
+    bits: int | None = None,
+    pixel_size_nm: float | None = None,
+    force: bool = False,
     tell: Callable[[str], None] = print,
+    on_progress: ProgressCallback = silent,
 ) -> FilesOutcome:
-    """Super-resolve image files into PNGs named ``<file>_<model>_x<scale>.png``.
+    """Super-resolve image files into files named ``<file>_<model>_x<scale>``, all pages of a stack.
 
-    Files are read as the benchmark reads micrographs: one grey channel, 8 or 16 bits kept. One that cannot
-    be read is skipped, with the reason, and the others are done.
+    Files are read as the benchmark reads micrographs: one grey channel, one bit depth for all files of a
+    folder. A TIFF becomes a TIFF, anything else a PNG, of the same depth; the pixel size, divided by the
+    scale, and how the result was made are written into it. Sub-folders are mirrored below ``out``. A file
+    that cannot be read or written is skipped, with the reason, and the others are done.
 
     Args:
         model: registered name; None where ``weights`` says whose they are.
-        images: files, or folders whose image files are read.
-        out: folder for the results.
+        images: files, or folders whose images are read; masks, hidden files and earlier results in a folder
+            are left out.
+        out: folder for the results; a result that is there already is kept.
         weights: weights file; the best trained one on disk when None.
         scale: magnification; that of the weights, else 4.
         variant: variant; that of the weights, else the model's first.
         device: ``auto``, ``cpu`` or ``cuda``.
         rgb_to_grey: convert colour weights for the grey network.
-        tell: called with which weights are used and what is approximate.
+        file_format: of all results; by the suffix of each source when None.
+        databar: ``cut`` it, or ``keep`` it below the result, enlarged without a network.
+        bits: significant bits of files that store more than 8; by their tags and values when None.
+        pixel_size_nm: side of a pixel of the files; what they say when None.
+        force: do again what is there already.
+        tell: called with which weights are used.
+        on_progress: called after each page.
 
     Raises:
         ModelError: no such model, scale or variant.
-        SrbenchError: no weights, weights of another network, or ``out`` cannot be written.
+        SrbenchError: no weights, weights of another network, ``out`` cannot be written, or two files would
+            have one result.
     """
-    from srbench.datasets.images.decode import SUFFIXES, decode
     from srbench.inference.device import pick_device
     from srbench.inference.tiling import Tiler
 
+    ReadingOptions(bits, pixel_size_nm)  # refuses what no file can have
     folder, given = Path(out), Path(weights) if weights is not None else None
     paths = [images] if isinstance(images, str | os.PathLike) else images
     loaded = load_model(
         model, weights=given, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey, tell=tell
     )
-    name = loaded.card.name
-    tiler = Tiler(loaded, device=pick_device(device))
-    written: list[Path] = []
+    name, scale = loaded.model.card.name, loaded.model.scale
+    inputs = Inputs.of([Path(path) for path in paths], folder)
+    targets = [result_name(file.relative, name, scale, file_format) for file in inputs.files]
+    refuse_equal_names(list(zip(inputs.files, targets, strict=True)))
+    with writing_to(folder):
+        pass
+
+    base = f"databar {databar}, bits {bits or 'of the file'}, pixel {pixel_size_nm or 'of the file'}"
+    options = f"{base}, colour weights made grey" if rgb_to_grey else base
     skipped: dict[Path, str] = {}
-    files: list[Path] = []
-    for path in map(Path, paths):
-        inside = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        files += sorted(inside) if path.is_dir() else [path]
-    for file in files:
-        stem, number = f"{file.stem}_{name}_x{loaded.scale}", 1
-        target = folder / f"{stem}.png"
-        while target in written:  # another image of this call; an earlier call's result is replaced
-            number += 1
-            target = folder / f"{stem}-{number}.png"
+    existing: list[Path] = []
+    pending: list[tuple[InputFile, Path, ResultRecord]] = []
+    for file, relative in zip(inputs.files, targets, strict=True):
+        target = folder / relative
         try:
-            pixels, exact = _enlarge(tiler, decode(file, min_side=1).pixels)
-            _write_png(target, pixels)
-        except SrbenchError as error:
-            skipped[file] = str(error)
+            source = sha256_file(file.path)
+        except OSError as error:
+            skipped[file.path] = f"{file.path}: cannot be read: {error.strerror or error}"
             continue
-        written.append(target)
-        if not exact:
-            tell(
-                f"{file}: run in tiles smaller than the receptive field of {name}; the result is an "
-                "approximation"
-            )
-    return FilesOutcome(tuple(written), skipped)
+        record = loaded.record(options, source)
+        if force or not target.exists():
+            pending.append((file, target, record))
+        elif problem := record.conflict(target):
+            skipped[file.path] = f"{file.path}: {problem}"
+        else:
+            existing.append(target)
+    depths = FolderDepths(inputs.files, bits, on_progress)
+    enlarger = FileEnlarger(Tiler(loaded.model, device=pick_device(device)), databar, pixel_size_nm)
+    written: list[Path] = []
+    for number, (file, target, record) in enumerate(pending):
+        try:
+            depth = depths.of(file)
+            on_progress(ProgressEvent("infer", number, len(pending), "images"))
+            enlarger(file.path, depth, target, record)
+        except (SrbenchError, OSError, MemoryError) as error:
+            skipped[file.path] = f"{error}" or "not enough memory"
+        else:
+            written.append(target)
+    if pending:
+        on_progress(ProgressEvent("infer", len(pending), len(pending), "images"))
+    remarks = (*enlarger.remarks(), *inputs.remarks())
+    return FilesOutcome(tuple(written), tuple(existing), skipped, remarks)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready to run, the sha256 of its weights, and what they were trained on."""
+
+    model: SRModel
+    weights_sha256: str = ""
+    trained_on: str = ""
+
+    def record(self, options: str, source_sha256: str) -> ResultRecord:
+        """What stands in a result of this model."""
+        model, name = self.model, self.model.card.name
+        return ResultRecord(
+            name, model.variant, self.weights_sha256, self.trained_on, model.scale, options, source_sha256
+        )
 
 
 def load_model(
@@ -176,7 +238,7 @@ def load_model(
     variant: str | None,
     rgb_to_grey: bool = False,
     tell: Callable[[str], None],
-) -> SRModel:
+) -> LoadedModel:
     """A model ready to run: with the given weights, or with the best trained ones on disk.
 
     Raises:
@@ -194,7 +256,8 @@ def load_model(
             if path is not None:
                 raise SrbenchError(f"{name} needs no weights; leave --weights out.")
             offered = variant if variant in card.variants else None
-            return models.create(name, scale=scale or 4, channels=card.channels[0], variant=offered)
+            model = models.create(name, scale=scale or 4, channels=card.channels[0], variant=offered)
+            return LoadedModel(model)
         path = path or _best_weights(card, scale or 4, variant, tell)
     elif path is None:
         raise SrbenchError("Name a model, or give the weights of one.")
@@ -205,7 +268,7 @@ def load_model(
             raise
         model = spandrel_adapter.load(path, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey)
         tell(f"{path}: {model.card.title} {model.variant}, x{model.scale}; {spandrel_adapter.provenance()}")
-        return model
+        return LoadedModel(model, *_origin(path))
     channels = 1 if rgb_to_grey and 1 in models.card(network.model).channels else network.channels
     model = models.create(network.model, scale=network.scale, channels=channels, variant=network.variant)
     loaded = load(model, path, rgb_to_grey=rgb_to_grey)
@@ -213,7 +276,20 @@ def load_model(
         tell(f"{path}: {network.described}")
     for note in loaded.notes:
         tell(note)
-    return model
+    return LoadedModel(model, *_origin(path))
+
+
+def _origin(path: Path) -> tuple[str, str]:
+    """sha256 of a weights file, and what it was trained on or where it was published."""
+    from srbench.weights import published, read_header
+
+    digest = sha256_file(path)
+    header, entry = read_header(path), published.known_file(path.name)
+    if header is not None and header.dataset:
+        return digest, f"{header.dataset}, budget {header.budget}, seed {header.seed}"
+    if entry is not None and entry.sha256 and digest.startswith(entry.sha256.lower()):
+        return digest, f"as published at {entry.url}"
+    return digest, "unknown"
 
 
 def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callable[[str], None]) -> Path:
@@ -247,16 +323,6 @@ def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callab
         f"seed {header.seed}{also})"
     )
     return best.path
-
-
-def _write_png(path: Path, pixels: Pixels) -> None:
-    import cv2
-
-    encoded, data = cv2.imencode(".png", pixels)
-    if not encoded:
-        raise SrbenchError(f"Cannot encode {path.name} as PNG: shape {pixels.shape}, dtype {pixels.dtype}.")
-    with atomic_write(path) as file:
-        file.write(data.tobytes())
 
 
 def _to_tensor(pixels: Pixels) -> Tensor:

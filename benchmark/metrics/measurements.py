@@ -217,19 +217,37 @@ def _particles_of_truth(case: Case) -> ReferenceParticles:
 
 def _particles_of_hr(case: Case) -> ReferenceParticles:
     """Whole, convex regions of the HR image; their own diameters are the reference."""
-    _check_category(case)
+    _check_particles(case)
     regions = objects(case)[0]
     usable = ~regions.border & (regions.fill >= SIMPLE) & (regions.diameters >= SMALLEST_DIAMETER)
     best = objects_of_second(case, segmentation(case).bright)
     return ReferenceParticles(regions.centres[usable], regions.diameters[usable], np.zeros((0, 2)), best)
 
 
-def _check_category(case: Case) -> None:
+def _check_particles(case: Case) -> None:
     category = case.category.lower()
-    if category and not any(name in category for name in SIZED):
-        raise MetricUnavailable(
-            f"diameters are those of particles, powders and dots, not of {case.category!r}"
-        )
+    sized = not category or any(name in category for name in SIZED)
+    others = "" if sized else f"diameters are those of particles, powders and dots, not of {case.category!r}"
+    _check_measured(case, "particles", others)
+
+
+def _check_measured(case: Case, what: str, by_category: str) -> None:
+    """Refuse to measure what is not on the image: by its owner's word, otherwise by its category.
+
+    Args:
+        case: the image.
+        what: ``particles``, ``lines`` or ``pores``.
+        by_category: why truth and category rule it out; empty where they do not.
+
+    Raises:
+        MetricUnavailable: says which of the two it was.
+    """
+    if case.measure:
+        if what not in case.measure:
+            raise MetricUnavailable(f"{what} are not measured: --measure names {', '.join(case.measure)}")
+    elif by_category:
+        hint = "" if case.measure is None else f"; where there are {what}, say so: --measure {what}"
+        raise MetricUnavailable(by_category + hint)
 
 
 @register_metric(
@@ -245,7 +263,7 @@ def diameter_w1(case: Case) -> float:
     """First Wasserstein distance of the diameters of all whole particles in SR and in HR, in pixels."""
     from scipy.stats import wasserstein_distance
 
-    _check_category(case)
+    _check_particles(case)
     reference, result = (
         regions.diameters[~regions.border & (regions.diameters >= SMALLEST_DIAMETER)]
         for regions in objects(case)
@@ -275,17 +293,19 @@ def pore_fraction(case: Case) -> Measured:
 
 def _pore_fraction(case: Case) -> Measured:
     truth = case.truth or {}
-    if not (truth.get("phase") == "pore" or any(name in case.category.lower() for name in DARK)):
-        raise MetricUnavailable("pores are measured on porous samples; this is none by truth or category")
+    porous = truth.get("phase") == "pore" or any(name in case.category.lower() for name in DARK)
+    none = "" if porous else "pores are measured on porous samples; this is none by truth or category"
+    _check_measured(case, "pores", none)
     if "fraction" in truth:
         # The true fraction is that of the whole image.
         reference = float(truth["fraction"])
         sr, best = (float(phase(plane, bright=False).mean()) for plane in (case.full_sr, case.full_hr))
         return Measured(sr - reference, best - reference)
     masks = segmentation(case)
-    reference = float(masks.reference.mean())
+    # Pores are the dark phase, whatever else is counted as objects.
+    reference, sr = (float((mask ^ masks.bright).mean()) for mask in (masks.reference, masks.separate))
     second = None if case.second is None else float(phase(case.second, bright=False).mean()) - reference
-    return Measured(float(masks.separate.mean()) - reference, second)
+    return Measured(sr - reference, second)
 
 
 @dataclass(frozen=True, eq=False)
@@ -398,6 +418,7 @@ def _lines_of_truth(case: Case) -> MeasuredLines:
 
 def _lines_of_hr(case: Case) -> MeasuredLines:
     """A grating along the columns or rows of the HR image; its own edges are the reference."""
+    _check_measured(case, "lines", "")
     for across in (False, True):
         planes = [case.hr, case.sr, *([] if case.second is None else [case.second])]
         hr, *images = [plane.T if across else plane for plane in planes]

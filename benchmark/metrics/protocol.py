@@ -77,6 +77,7 @@ class Protocol:
         truth: Mapping[str, Any] | None = None,
         pixel_size_nm: float | None = None,
         category: str = "",
+        measure: tuple[str, ...] | None = None,
         clean: bool = False,
         second: Pixels | None = None,
     ) -> Case:
@@ -92,6 +93,7 @@ class Protocol:
             truth: known geometry.
             pixel_size_nm: side of an HR pixel.
             category: kind of sample.
+            measure: what its owner says is on the image; None where that cannot be said.
             clean: whether ``hr`` is free of noise.
             second: another acquisition of what ``hr`` shows, of its size.
 
@@ -114,6 +116,7 @@ class Protocol:
             truth=truth,
             pixel_size_nm=pixel_size_nm,
             category=category,
+            measure=measure,
             clean=clean,
             second=None if second is None else self._plane(second)[cut],
         )

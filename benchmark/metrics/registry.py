@@ -43,6 +43,8 @@ class Case:
         truth: known geometry of the scene, as the dataset stores it.
         pixel_size_nm: side of an HR pixel where known.
         category: kind of sample.
+        measure: what its owner says is on the image (``particles``, ``lines``, ``pores``); empty where nobody
+            said so, then the category decides; None where nobody can, because it is no image of the user's.
         clean: whether ``hr`` is a noise-free truth; else it is a recording with noise of its own.
         second: another acquisition of the same field, prepared like ``hr``, its noise independent; None where
             there is none.
@@ -61,6 +63,7 @@ class Case:
     truth: Mapping[str, Any] | None = None
     pixel_size_nm: float | None = None
     category: str = ""
+    measure: tuple[str, ...] | None = None
     clean: bool = False
     second: Plane | None = None
     cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)

@@ -399,8 +399,10 @@ def _check_phases(reference: Plane, above: Mask, separation: float) -> None:
 
 
 def is_bright(case: Case, bright_fraction: float) -> bool:
-    """Whether the objects are the brighter phase: by truth, by category, else whichever covers less."""
+    """Whether the objects are the brighter phase: by truth, its owner's word, category, else the smaller."""
     truth, category = case.truth or {}, case.category.lower()
+    if case.measure and not truth and {"particles", "pores"} & set(case.measure):
+        return "particles" in case.measure
     if (
         truth.get("style") == "holes"
         or truth.get("phase") == "pore"

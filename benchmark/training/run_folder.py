@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from srbench.training.checkpoint import CURRENT
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import safe_name
+from srbench.utils.files import safe_name, unique_name
 
 WEIGHTS = "weights.safetensors"
 BEST = "best.safetensors"
@@ -23,6 +23,7 @@ CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
 DEFAULT_DEGRADATION = "bicubic"
 _LOCK = ".lock"
+_LONGEST = 80
 
 State = Literal["new", "unfinished", "complete", "foreign"]
 
@@ -45,7 +46,9 @@ def run_folder_name(
     """
     special = [] if degradation == DEFAULT_DEGRADATION else [safe_name(degradation)]
     colour = [] if channels is None else [f"c{channels}"]
-    parts = [model, variant, safe_name(dataset), *special, f"x{scale}", *colour, budget, f"s{seed}"]
+    # The path of a user's folder may be longer than a name of a file can be.
+    data = safe_name(dataset) if len(dataset) <= _LONGEST else unique_name(dataset, _LONGEST)
+    parts = [model, variant, data, *special, f"x{scale}", *colour, budget, f"s{seed}"]
     return "-".join(parts)
 
 

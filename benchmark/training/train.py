@@ -37,7 +37,7 @@ from srbench.training.validation import Validator
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import write_text
 from srbench.utils.paths import runs_folder
-from srbench.utils.progress import ProgressCallback, progress_reporter, silent
+from srbench.utils.progress import ProgressCallback, count_of, progress_reporter, silent
 from srbench.version import __version__
 from srbench.weights import WeightsHeader
 from srbench.weights.imagenet import pretrained
@@ -83,6 +83,7 @@ def train(
     budget: Budget | None = None,
     seed: int | None = None,
     degradation: str | None = None,
+    reading: datasets.ReadingOptions | None = None,
     config: str | os.PathLike[str] | None = None,
     overrides: Sequence[str] = (),
     out: str | os.PathLike[str] | None = None,
@@ -97,7 +98,7 @@ def train(
     kind, versions, threads and number of processes).
 
     Args:
-        model: this and the arguments up to ``degradation`` are the fields of
+        model: this and the arguments up to ``reading`` are the fields of
             :class:`~srbench.config.TrainConfig`; what is None is taken from ``config``, else its default.
         dataset: see there.
         scale: see there.
@@ -106,6 +107,7 @@ def train(
         budget: see there.
         seed: see there.
         degradation: see there.
+        reading: see there.
         config: a YAML file with settings.
         overrides: settings ``a.b=c`` over the file.
         out: folder of the run; one below the srbench home when None.
@@ -130,6 +132,7 @@ def train(
         "budget": budget,
         "seed": seed,
         "degradation": degradation,
+        "reading": reading,
     }
     chosen = _checked(TrainConfig.of(options, config, overrides))
     folder = RunFolder(Path(out) if out is not None else runs_folder() / _folder_name(chosen))
@@ -160,7 +163,13 @@ def _checked(config: TrainConfig) -> TrainConfig:
     if not card.trainable:
         raise ModelError(f"{card.name} has no parameters to train; evaluate it directly.")
     degrade.check_task(degrade.get(config.degradation), config.scale)
-    return config.model_copy(update={"model": card.name, "variant": config.variant or card.variants[0]})
+    return config.model_copy(
+        update={
+            "model": card.name,
+            "variant": config.variant or card.variants[0],
+            "dataset": datasets.full_name(config.dataset),
+        }
+    )
 
 
 def _folder_name(config: TrainConfig) -> str:
@@ -186,7 +195,8 @@ class Prepared:
         identity: plain values that a resumed run must agree with.
         header: of the weights it will make.
         facts: for the manifest.
-        notes: for the user.
+        notes: for the user, and kept with the weights.
+        remarks: on the data, for the user.
     """
 
     task: Task
@@ -194,6 +204,7 @@ class Prepared:
     header: WeightsHeader
     facts: Mapping[str, Any]
     notes: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def space_needed(self) -> int:
@@ -214,7 +225,7 @@ def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallbac
     Raises:
         SrbenchError, ModelError, DatasetError: what is wrong and what to do.
     """
-    micrographs = datasets.open(config.dataset)
+    micrographs = datasets.open(config.dataset, config.reading)
     channels = choose_channels(config.channels, micrographs.card.channels, models.card(config.model))
     model, recipe = _build(config, channels, processes)
     degradation = degrade.get(config.degradation)
@@ -226,10 +237,11 @@ def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallbac
         )
     suited, small = large_enough(images, max(stage.patch for stage in recipe.stages), config.scale)
     validator = _validator(config, micrographs, processes)
+    remarks = micrographs.remarks()
     notes = [*recipe.notes]
     if small:
         name, reason = next(iter(small.items()))
-        notes.append(f"{len(small)} training images left out: {name} {reason}.")
+        notes.append(f"{count_of(len(small), 'training image')} left out: {name} {reason}.")
     if validator is None:
         notes.append("The dataset has no validation images: nothing is validated, no best weights are kept.")
     source = _pixel_source(config, micrographs, suited, processes.device, progress)
@@ -287,6 +299,7 @@ def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallbac
                 "train_images": len(suited),
                 "val_images": len(micrographs.split("val")),
                 "skipped": {**micrographs.skipped, **small},
+                "remarks": remarks,
             },
             "degradation": degradation.id,
             "degradation_settings": dict(degradation.settings),
@@ -297,6 +310,7 @@ def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallbac
             "pixels": "device" if isinstance(source, DevicePixels) else "mapped",
         },
         notes=tuple(notes),
+        remarks=tuple(remarks),
     )
 
 
@@ -391,7 +405,7 @@ def _execute(
         log = RunLog(folder.path, state.total_step, config.train.tensorboard)
         write_text(folder.path / CONFIG, f"# {shlex.join(sys.argv)}\n{config.to_yaml()}")
     output = RunOutput(folder.path, prepared.identity, prepared.header, manifest, log, processes)
-    for note in prepared.notes:
+    for note in (*prepared.remarks, *prepared.notes):
         progress(f"Note: {note}")
     progress(f"{'Going on with' if going_on else 'Training into'} {folder.path}")
     with _status_kept(output, state):
@@ -428,7 +442,9 @@ def _status_kept(output: RunOutput, state: TrainingState) -> Iterator[None]:
 
 def _restore(folder: RunFolder, prepared: Prepared, state: TrainingState, progress: ProgressCallback) -> None:
     saved = load_checkpoint(folder.path)
-    changed = differences(saved["identity"], prepared.identity)
+    # Earlier versions kept the name of a folder as it was typed.
+    identity = {**saved["identity"], "dataset": datasets.full_name(saved["identity"]["dataset"])}
+    changed = differences(identity, prepared.identity)
     if changed:
         lines = "\n".join(f"  {line}" for line in changed)
         raise SrbenchError(

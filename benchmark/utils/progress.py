@@ -167,5 +167,10 @@ def human_bytes(count: float) -> str:
     return decimal(int(count))
 
 
+def count_of(number: int, noun: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -8,13 +8,22 @@ overlay (text drawn straight onto the specimen) cannot be found this way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.images.decode import MAX_PIXELS, MIN_SIDE, BadImage, decode
+from srbench.datasets.images.decode import (
+    MAX_PIXELS,
+    MIN_SIDE,
+    AnyArray,
+    BadImage,
+    RawImage,
+    read_raw,
+    refuse_blank,
+)
+from srbench.datasets.images.depth import Depth, common_depth
 from srbench.utils.image import Pixels
 
 # Search from here down, as a share of the height; no instrument draws a higher bar.
@@ -34,6 +43,11 @@ _TOLERANCE_EXTREME, _TOLERANCE_MIDDLE = 6, 1
 # Text and scale bar: what tells a bar from a void below a straight edge.
 _INK_CONTRAST = 80
 _LEAST_INK = 0.004
+# A bar painted with the file's full range over a specimen darker than this part of it.
+_DARK = 4
+# A frame is drawn around the image alone: what is below it is no image if at least this share is above.
+_FRAME_SHARE = 0.5
+_FRAME_LINES = 2
 
 Shares = NDArray[np.float64]
 Grey = NDArray[np.uint8]
@@ -49,25 +63,35 @@ class Databar:
     level: int
 
 
-def find_databar(pixels: Pixels) -> Databar | None:
-    """The databar in the lower part of ``(H, W)`` pixels, or None.
+def find_databar(pixels: AnyArray) -> Databar | None:
+    """The databar in the lower part of ``(H, W)`` pixels, integers or floating point, or None.
 
     Four things make a bar: at least two blank rows of one level right across, a straight edge above them, no
-    fewer than 12 rows in which text leaves a third of the width at this level, and that text.
+    fewer than 12 rows in which text leaves a third of the width at this level, and that text. The level is of
+    256 of the scale of the search: the picture's; where the upper part is much darker than the bar's text,
+    first one that leaves it half of the levels.
     """
-    height = pixels.shape[0]
-    first = int(height * _SEARCH_FROM)
-    rows = _eight_bit(pixels[first:])
+    first = int(pixels.shape[0] * _SEARCH_FROM)
+    bar = None
+    if first:
+        specimen, brightest = float(pixels[:first].max()), float(pixels[first:].max())
+        if 0 < specimen < brightest / _DARK:
+            bar = _search(_spread(pixels[first:], specimen, brightest), pixels.shape[0])
+    bar = bar or _search(_eight_bit(pixels[first:]), pixels.shape[0])
+    return None if bar is None else Databar(bar.top + first, bar.bottom + first, bar.level)
+
+
+def _search(rows: Grey, height: int) -> Databar | None:
     levels = np.array([np.bincount(row, minlength=256).argmax() for row in rows], dtype=np.int64)
     shares = _share(rows, levels)
     for row in np.flatnonzero((shares >= _blank_share(levels))[:-_MARGIN_ROWS]):
         bar = _bar_from(int(row), rows, levels, shares, height)
         if bar is not None:
-            return Databar(bar.top + first, bar.bottom + first, bar.level)
+            return bar
     return None
 
 
-def has_databar(pixels: Pixels) -> bool:
+def has_databar(pixels: AnyArray) -> bool:
     """Whether any sign of a databar is left: what is asserted after cutting, before training or scoring.
 
     Beside :func:`find_databar` this takes any 12 rows running that are nearly white throughout (mean above
@@ -93,37 +117,156 @@ def cut_databar(pixels: Pixels, margin: int = 8) -> tuple[Pixels, Databar | None
 
 @dataclass(frozen=True)
 class DecodedMicrograph:
-    """HR pixels ``(H, W)``, what was done to get them, and how many rows the file has, databar included."""
+    """HR pixels ``(H, W)``, and what was done to get them.
+
+    Attributes:
+        pixels: uint8 or uint16 on full scale.
+        notes: what was done.
+        file_rows: of the file, databar included.
+        file_columns: of the file.
+        rows: of the file that were kept.
+        columns: of the file that were kept.
+    """
 
     pixels: Pixels
     notes: tuple[str, ...]
     file_rows: int
+    file_columns: int
+    rows: slice
+    columns: slice
+
+
+@dataclass(frozen=True)
+class ImageRegion:
+    """The part of a file that is image, and what was cut off."""
+
+    rows: slice
+    columns: slice
+    notes: tuple[str, ...] = ()
+
+
+def image_region(raw: RawImage) -> ImageRegion:
+    """Where the image is in the file: without databar and coloured frame, by tags where they say it.
+
+    A frame of FEI exports is one pixel of one colour around the image, with black lines inside of it; what is
+    below is the databar. Nothing is refused here.
+    """
+    array = raw.array
+    height, width = array.shape[:2]
+    notes: tuple[str, ...] = ()
+    bottom, top, left, right = height, 0, 0, width
+    if raw.rows_above_databar is not None and _FRAME_SHARE * height <= raw.rows_above_databar < height:
+        bottom = raw.rows_above_databar
+    frame = _framed_rows(array[:bottom])
+    if frame:
+        bottom = frame
+        top, left, right, inner = 1, 1, width - 1, bottom - 1
+        # Lines of one level beside the frame are drawn too.
+        top = _past_lines(array[top:inner, left:right], top)
+        left = _past_lines(array[top:inner, left:right].swapaxes(0, 1), left)
+        end = inner - _past_lines(array[top:inner, left:right][::-1], 0)
+        right -= _past_lines(array[top:inner, left:right].swapaxes(0, 1)[::-1], 0)
+        edges = f"{top} px above, {left} left, {width - right} right, {bottom - end} below"
+        notes = (f"coloured frame cut: {edges}",)
+    else:
+        end = bottom
+    if bottom == height:
+        channel = array if array.ndim == 2 else array[..., 1]
+        above, bar = cut_databar(channel[top:end, left:right])
+        if bar is not None:
+            bottom = end = top + len(above)
+    if bottom < height:
+        notes = (*notes, f"databar cut: rows {bottom} to {height} dropped")
+    return ImageRegion(slice(top, end), slice(left, right), notes)
+
+
+def without_databar(raw: RawImage) -> RawImage:
+    """The page without databar and frame (a view): what depths are judged by."""
+    region = image_region(raw)
+    return replace(raw, array=raw.array[region.rows, region.columns], notes=(*raw.notes, *region.notes))
+
+
+def crop_micrograph(
+    raw: RawImage, depth: Depth | None = None, *, min_side: int = MIN_SIDE
+) -> DecodedMicrograph:
+    """The grey image of a page, without databar and frame; of one value throughout if it is so.
+
+    Args:
+        raw: a page.
+        depth: of its folder; that of this page when None.
+        min_side: rows and columns that must be left.
+
+    Raises:
+        BadImage: too little is left, some of a databar remains, or numbers that are no grey levels; the
+            message is the reason.
+    """
+    region = image_region(raw)
+    image = replace(raw, array=raw.array[region.rows, region.columns], notes=(*raw.notes, *region.notes))
+    rows, columns = image.array.shape[:2]
+    if min(rows, columns) < min_side:
+        left = f"{rows} rows" if rows < min_side else f"{columns} columns"
+        raise BadImage(f"only {left} are left above its databar; {min_side} are needed")
+    pixels, notes = (depth or common_depth([image])).grey(image)
+    if has_databar(pixels):
+        raise BadImage(
+            "looks as if a databar remains (text in a picture would leak into training and scores); "
+            "cut it off by hand"
+        )
+    height, width = raw.array.shape[:2]
+    return DecodedMicrograph(pixels, notes, height, width, region.rows, region.columns)
 
 
 def decode_micrograph(
-    path: Path, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE
+    path: Path,
+    *,
+    depth: Depth | None = None,
+    page: int = 0,
+    max_pixels: int = MAX_PIXELS,
+    min_side: int = MIN_SIDE,
 ) -> DecodedMicrograph:
-    """Decode an image file and cut its databar off.
+    """Decode one page of an image file and cut its databar and coloured frame off.
+
+    Args:
+        path: of the file.
+        depth: of its folder; that of this page when None.
+        page: from 0, among the full-resolution pages.
+        max_pixels: of all pages that are read.
+        min_side: rows and columns that must be left.
 
     Raises:
-        BadImage: the file cannot be used, too little is left above the databar, or some of it remains; the
-            message names the file and the reason.
+        BadImage: the file cannot be used, too little is left above the databar, some of it remains, or the
+            image has one value throughout; the message names the file and the reason.
     """
-    decoded = decode(path, max_pixels=max_pixels, min_side=min_side)
-    pixels, bar = cut_databar(decoded.pixels)
-    if pixels.shape[0] < min_side:
-        raise BadImage(
-            f"{path}: only {pixels.shape[0]} rows are left above its databar; {min_side} are needed"
-        )
-    if has_databar(pixels):
-        raise BadImage(
-            f"{path}: looks as if a databar remains (text in a picture would leak into training and scores); "
-            "cut it off by hand"
-        )
-    if bar is None:
-        return DecodedMicrograph(pixels, decoded.notes, decoded.pixels.shape[0])
-    note = f"databar cut: rows {pixels.shape[0]} to {decoded.pixels.shape[0]} dropped"
-    return DecodedMicrograph(pixels, (*decoded.notes, note), decoded.pixels.shape[0])
+    pages = read_raw(path, pages="all" if page else "first", max_pixels=max_pixels, min_side=min_side)
+    try:
+        if page >= len(pages):
+            raise BadImage(f"has {len(pages)} pages; expected page {page}")
+        micrograph = crop_micrograph(pages[page], depth, min_side=min_side)
+        refuse_blank(micrograph.pixels)
+    except BadImage as error:
+        raise BadImage(f"{path}: {error}") from error
+    return micrograph
+
+
+def _framed_rows(array: AnyArray) -> int:
+    """Rows of the part that a one-pixel frame of one colour surrounds, the frame included; 0 without one."""
+    if array.ndim == 2 or min(array.shape[:2]) < _FEWEST_ROWS:
+        return 0
+    colour = array[0, 0]
+    if np.ptp(colour) == 0 or not (array[0] == colour).all():
+        return 0
+    sides = (array[:, [0, -1]] == colour).all(axis=(1, 2))
+    end = len(sides) if sides.all() else int(sides.argmin())
+    return end if end >= _FRAME_SHARE * len(array) and (array[end - 1] == colour).all() else 0
+
+
+def _past_lines(array: AnyArray, start: int) -> int:
+    """``start`` behind the first lines (at most two) that hold one value throughout."""
+    for line in array[:_FRAME_LINES]:
+        if (line != line[:1]).any():
+            break
+        start += 1
+    return start
 
 
 def _bar_from(row: int, rows: Grey, levels: Levels, shares: Shares, height: int) -> Databar | None:
@@ -177,7 +320,21 @@ def _run_with_gaps(flags: NDArray[np.bool_], longest_gap: int) -> int:
     return end
 
 
-def _eight_bit(pixels: Pixels) -> Grey:
-    # 12-bit cameras leave the top bits of 16 empty: scale by what is used.
-    spare = max(int(pixels.max()).bit_length() - 8, 0)
-    return (pixels >> spare).astype(np.uint8)
+def _eight_bit(pixels: AnyArray) -> Grey:
+    if pixels.dtype.kind in "ui" and not (pixels.dtype.kind == "i" and pixels.min() < 0):
+        # 12-bit cameras leave the top bits of 16 empty: scale by what is used.
+        spare = max(int(pixels.max()).bit_length() - 8, 0)
+        return (pixels >> spare).astype(np.uint8)
+    values = np.nan_to_num(pixels.astype(np.float64))
+    low, high = values.min(), values.max()
+    eight: Grey = ((values - low) * (255.0 / max(high - low, 1e-30))).astype(np.uint8)
+    return eight
+
+
+def _spread(pixels: AnyArray, specimen: float, brightest: float) -> Grey:
+    """Half of the 256 levels up to the specimen's brightest value, half for what is brighter still."""
+    values = pixels.astype(np.float64)
+    below = values * (127.0 / specimen)
+    above = 128.0 + (values - specimen) * (127.0 / (brightest - specimen))
+    spread: Grey = np.clip(np.where(values <= specimen, below, above), 0, 255).astype(np.uint8)
+    return spread

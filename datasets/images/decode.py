@@ -1,58 +1,82 @@
-"""Image files to pixels, exactly and safely: nothing is rescaled, and what cannot be used is refused.
+"""Image files to pixels, exactly and safely, by one set of rules for PNG, TIFF, JPEG, BMP and MRC.
 
-PNG, TIFF (of several pages the first), JPEG and BMP are read; damaged and truncated files are refused, and
-files whose header claims more than ``max_pixels``. Pixels are taken as they are stored: an embedded colour
-profile (ICC) and the orientation that a camera notes (EXIF) are ignored, transparency is dropped. Images with
-a side under ``min_side`` pixels, or with one value throughout, are refused: there is nothing to measure.
+Rows are taken as they are stored (orientation tags are ignored), photometric interpretation and palettes are
+respected, alpha is dropped and never multiplied, thumbnails are skipped, and every decoder's error or warning
+makes the file unusable: damaged, truncated and oversized files are refused with the reason. What was done is
+said in the notes. ``Depth`` makes grey levels of the stored numbers.
 """
 
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from srbench.utils.errors import DatasetError
+from srbench.datasets.images.depth import Depth, common_depth
+from srbench.datasets.images.jpeg import decode_jpeg, jpeg_size
+from srbench.datasets.images.raw import (
+    MAX_PIXELS,
+    MIN_SIDE,
+    AnyArray,
+    BadImage,
+    RawImage,
+    ValueRange,
+    check_size,
+)
+from srbench.datasets.images.tiff import Pages, full_pages, read_labels, read_tiff
 from srbench.utils.image import Pixels
 
-if TYPE_CHECKING:
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+__all__ = [
+    "MAX_PIXELS",
+    "MIN_SIDE",
+    "SUFFIXES",
+    "AnyArray",
+    "BadImage",
+    "Decoded",
+    "ImageHeader",
+    "Pages",
+    "RawImage",
+    "ValueRange",
+    "check_size",
+    "decode",
+    "decode_bytes",
+    "decode_labels",
+    "read_header",
+    "read_raw",
+    "read_raw_bytes",
+    "refuse_blank",
+]
 
-MAX_PIXELS = 1 << 28
-MIN_SIDE = 48
-SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"})
+SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".mrc", ".dm3", ".dm4"})
 
-AnyArray = NDArray[Any]
-
+_PNG = b"\x89PNG\r\n\x1a\n"
 _KINDS = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
+    _PNG: "PNG",
     b"\xff\xd8\xff": "JPEG",
     b"BM": "BMP",
     b"II\x2a\x00": "TIFF",
     b"MM\x00\x2a": "TIFF",
     b"II\x2b\x00": "TIFF",
     b"MM\x00\x2b": "TIFF",
+    b"\x00\x00\x00\x03": "DM3",
+    b"\x00\x00\x00\x04": "DM4",
 }
-_TIFF_MOST_PAGES = 10_000
-_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
-# Offsets and byte counts of the strips, and of the tiles.
-_TIFF_PARTS = ((273, 279), (324, 325))
-
-
-class BadImage(DatasetError):
-    """An image file that cannot be used; the message is the reason, without the file's name."""
+# What a decoder needs; colour profiles, gamma, orientation and animation would only distract it.
+_PNG_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_PNG_PALETTE = 3
+_BMP_PLAIN_BITS = (1, 4, 8, 24, 32)
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """Kind of file (``PNG``, ``TIFF``, ``JPEG``, ``BMP``), size in pixels, pages of a TIFF."""
+    """Kind of file (``PNG``, ``TIFF``, ``JPEG``, ``BMP``, ``MRC``), size in pixels, full-resolution pages."""
 
     kind: str
     width: int
@@ -60,198 +84,206 @@ class ImageHeader:
     pages: int = 1
 
 
-def read_header(data: bytes) -> ImageHeader:
-    """Read the header of a whole file and check that the file is complete (a TIFF: its first page).
-
-    Decoders differ in how they treat damaged files (a JPEG cut short decodes, its rest grey) and trust any
-    size that a header claims, so both are checked before one sees the file.
-
-    Raises:
-        BadImage: not one of the four kinds, damaged, or cut short.
-    """
-    kind = _kind(data)
-    with _damage_is_bad_image():
-        if kind != "TIFF":
-            return _read_single(data, kind)
-        directories = _tiff_directories(data)
-        first = _tiff_header(data, next(directories))
-        return replace(first, pages=1 + sum(1 for _ in directories))
-
-
-def read_pages(data: bytes) -> tuple[ImageHeader, ...]:
-    """The header of every page of a whole file (one, unless it is a TIFF), each checked to be complete.
-
-    Raises:
-        BadImage: as :func:`read_header`, or a page is cut short.
-    """
-    kind = _kind(data)
-    with _damage_is_bad_image():
-        if kind != "TIFF":
-            return (_read_single(data, kind),)
-        pages = [_tiff_header(data, directory) for directory in _tiff_directories(data)]
-        return tuple(replace(page, pages=len(pages)) for page in pages)
-
-
-def _kind(data: bytes) -> str:
-    for magic, kind in _KINDS.items():
-        if data.startswith(magic):
-            return kind
-    content = "an empty file" if not data else f"a file that starts with {data[:8]!r}"
-    raise BadImage(f"not an image srbench reads (PNG, TIFF, JPEG, BMP): found {content}")
-
-
-@contextmanager
-def _damage_is_bad_image() -> Iterator[None]:
-    try:
-        with warnings.catch_warnings():
-            # Pillow only warns of a TIFF directory that points outside of its file.
-            warnings.simplefilter("error")
-            yield
-    except BadImage:
-        raise
-    except Exception as error:  # Pillow raises whatever its parsers stumble over
-        raise BadImage(f"the file is damaged or cut short: {error}") from error
-
-
-def _read_single(data: bytes, kind: str) -> ImageHeader:
-    """Header of a PNG, JPEG or BMP.
-
-    The classes are Pillow's own readers: ``Image.open`` would apply a size limit other than ours.
-    """
-    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin
-
-    stream = io.BytesIO(data)
-    needed = len(data)
-    if kind == "PNG":
-        image: Any = PngImagePlugin.PngImageFile(stream)
-        width, height = image.size
-        image.verify()  # the checksum of every chunk up to IEND, whose own comes last
-        needed = stream.tell() + 4
-    elif kind == "JPEG":
-        width, height = JpegImagePlugin.JpegImageFile(stream).size
-        # Within a scan 0xFF is always stuffed, so an end marker behind its start is the real one.
-        if data.find(b"\xff\xd9", stream.tell()) < 0:
-            raise BadImage(f"the file is cut short: {len(data)} bytes without the JPEG end marker")
-    else:
-        if int.from_bytes(data[14:18], "little") < 40:
-            raise BadImage("BMP of the OS/2 kind; save it as PNG or TIFF")
-        image = BmpImagePlugin.BmpImageFile(stream)
-        width, height = image.size
-        decoder, _, start, arguments = image.tile[0]
-        # Run-length coded rows have no fixed length; such a file states its own.
-        needed = start + arguments[1] * height if decoder == "raw" else int.from_bytes(data[2:6], "little")
-    if needed > len(data):
-        raise BadImage(f"the file is cut short: {len(data)} of {needed} bytes")
-    return ImageHeader(kind, width, height)
-
-
-def _tiff_directories(data: bytes) -> Iterator[ImageFileDirectory_v2]:
-    """The tags of each page; a chain that runs in circles ends where it comes back."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    # Pillow recognises BigTIFF (64-bit offsets) by a little-endian start only; the byte order goes as prefix.
-    start = b"II\x2b\x00" + data[4:16] if 43 in data[2:4] else b"II\x2a\x00" + data[4:8]
-    directory = ImageFileDirectory_v2(start, prefix=data[:2])
-    stream = io.BytesIO(data)
-    position = directory.next
-    seen: set[int] = set()
-    while not seen or (position and position not in seen and len(seen) < _TIFF_MOST_PAGES):
-        seen.add(position)
-        stream.seek(position)
-        directory.load(stream)
-        yield directory
-        position = directory.next
-
-
-def _tiff_header(data: bytes, directory: ImageFileDirectory_v2) -> ImageHeader:
-    """Size of a page, none of whose strips or tiles ends behind the file."""
-    for offsets, counts in _TIFF_PARTS:
-        parts = zip(directory.get(offsets, ()), directory.get(counts, ()), strict=False)
-        needed = max((offset + count for offset, count in parts), default=0)
-        if needed > len(data):
-            raise BadImage(f"the file is cut short: {len(data)} of at least {needed} bytes")
-    return ImageHeader("TIFF", int(directory[_TIFF_WIDTH]), int(directory[_TIFF_HEIGHT]))
-
-
 @dataclass(frozen=True)
 class Decoded:
-    """Grey ``(H, W)`` or RGB ``(H, W, 3)``, uint8 or uint16, and what a user may want to know of the file."""
+    """Grey ``(H, W)`` or RGB ``(H, W, 3)``, uint8 or uint16 on full scale, and what was done to get them."""
 
     pixels: Pixels
     notes: tuple[str, ...] = ()
 
 
-def decode(
-    path: Path, *, colour: bool = False, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE
-) -> Decoded:
-    """Read one image file: grey pixels, or RGB where ``colour`` is asked for.
+def read_header(data: bytes) -> ImageHeader:
+    """Kind, size and number of pages of a whole file; nothing is decoded.
+
+    Raises:
+        BadImage: not a kind that is read, or its header is damaged.
+    """
+    kind = _kind(data)
+    if kind == "TIFF":
+        pages, _ = full_pages(io.BytesIO(data))
+        return ImageHeader(kind, pages[0].width, pages[0].height, len(pages))
+    if kind == "MRC":
+        width, height, sections = struct.unpack_from("<3i" if data[212:213] != b"\x11" else ">3i", data)
+        return ImageHeader(kind, width, height, sections)
+    width, height = _bmp(data).size if kind == "BMP" else (_png_size if kind == "PNG" else jpeg_size)(data)
+    return ImageHeader(kind, width, height)
+
+
+def read_raw(
+    path: Path, *, pages: Pages = "first", max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE
+) -> list[RawImage]:
+    """The first or all full-resolution pages of an image file, as they are stored.
+
+    Args:
+        path: of the file.
+        pages: ``first`` or ``all``.
+        max_pixels: of all pages that are read, checked before anything is decoded.
+        min_side: the smallest side of a page.
 
     Raises:
         BadImage: the file cannot be used; the message names the file and the reason.
     """
     try:
-        return decode_bytes(path.read_bytes(), colour=colour, max_pixels=max_pixels, min_side=min_side)
+        with path.open("rb") as stream:
+            images = _read_stream(stream, pages, max_pixels, min_side)
+            is_tiff = stream.seek(0) == 0 and _kind(stream.read(512)) == "TIFF"
     except OSError as error:
         raise BadImage(f"{path}: cannot be read: {error.strerror or error}") from error
+    except BadImage as error:
+        raise BadImage(f"{path}: {error}") from error
+    return _with_instrument(path, images) if is_tiff else images
+
+
+def _with_instrument(path: Path, images: list[RawImage]) -> list[RawImage]:
+    """What the microscope's own tags say of depth and databar, which the reader of pixels does not know."""
+    try:
+        from srbench.datasets.images.instrument import read_instrument
+    except ImportError:
+        return images
+    facts = read_instrument(path)
+    return [
+        replace(
+            image,
+            declared_bits=image.declared_bits or (facts.bits if image.array.dtype.itemsize > 1 else None),
+            rows_above_databar=facts.image_rows,
+        )
+        for image in images
+    ]
+
+
+def read_raw_bytes(
+    data: bytes, *, pages: Pages = "first", max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE
+) -> list[RawImage]:
+    """As :func:`read_raw`, from the bytes of a file.
+
+    Raises:
+        BadImage: the file cannot be used; the message is the reason.
+    """
+    return _read_stream(io.BytesIO(data), pages, max_pixels, min_side)
+
+
+def _read_stream(stream: IO[bytes], pages: Pages, max_pixels: int, min_side: int) -> list[RawImage]:
+    kind = _kind(stream.read(512))
+    if kind == "TIFF":
+        return read_tiff(stream, pages=pages, max_pixels=max_pixels, min_side=min_side)
+    stream.seek(0)
+    data = stream.read()
+    header = read_header(data)
+    check_size(header.width, header.height, max_pixels, min_side)
+    if kind == "MRC":
+        return _read_mrc(data, header, pages, max_pixels)
+    if kind == "PNG":
+        array = _decode_png(data)
+    elif kind == "JPEG":
+        array = decode_jpeg(data)
+    else:
+        image = _loaded(_bmp(data))
+        array = np.asarray(image.convert({"P": "RGB", "1": "L"}.get(image.mode, image.mode)))
+    notes = _exif_note(data)
+    if array.ndim == 3 and array.shape[2] in (2, 4):
+        array, notes = array[..., : array.shape[2] - 1], (*notes, "alpha dropped")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    return [RawImage(np.ascontiguousarray(array), notes=notes)]
+
+
+def decode(
+    path: Path,
+    *,
+    colour: bool = False,
+    depth: Depth | None = None,
+    max_pixels: int = MAX_PIXELS,
+    min_side: int = MIN_SIDE,
+) -> Decoded:
+    """Read the first page of one image file: grey pixels, or RGB where ``colour`` is asked for.
+
+    Args:
+        path: of the file.
+        colour: RGB instead of grey.
+        depth: of the folder it lies in; that of this file alone when None.
+        max_pixels: the largest image.
+        min_side: the smallest side.
+
+    Raises:
+        BadImage: the file cannot be used, or has one value throughout: there is nothing to measure. The
+            message names the file and the reason.
+    """
+    (raw,) = read_raw(path, max_pixels=max_pixels, min_side=min_side)
+    try:
+        return _decoded(raw, colour, depth)
     except BadImage as error:
         raise BadImage(f"{path}: {error}") from error
 
 
 def decode_bytes(
-    data: bytes, *, colour: bool = False, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE
+    data: bytes,
+    *,
+    colour: bool = False,
+    depth: Depth | None = None,
+    max_pixels: int = MAX_PIXELS,
+    min_side: int = MIN_SIDE,
 ) -> Decoded:
-    """Decode the bytes of one image file; see the module's rules.
+    """As :func:`decode`, from the bytes of a file.
 
     Raises:
         BadImage: the file cannot be used; the message is the reason.
     """
-    header = read_header(data)
-    check_size(header.width, header.height, max_pixels, min_side)
-    pixels, notes = (to_colour if colour else to_grey)(decode_array(data))
-    if header.pages > 1:
-        notes = (f"first of {header.pages} pages", *notes)
+    (raw,) = read_raw_bytes(data, max_pixels=max_pixels, min_side=min_side)
+    return _decoded(raw, colour, depth)
+
+
+def _decoded(raw: RawImage, colour: bool, depth: Depth | None) -> Decoded:
+    depth = depth or common_depth([raw])
+    pixels, notes = depth.colour(raw) if colour else depth.grey(raw)
     refuse_blank(pixels)
     return Decoded(pixels, notes)
 
 
 def decode_labels(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Read a label image: ``(H, W)`` uint8 or uint16 with its values as they are in the file.
+    """Read a label image: ``(H, W)`` uint8 or uint16 with its numbers as they are in the file.
 
-    Labels are names, not grey levels: nothing is converted, and a file with three unequal channels (a picture
-    of the labels) is refused.
+    Labels are names, not grey levels: nothing is converted, scaled or inverted, a palette image gives its
+    indices, and a file with three unequal channels (a picture of the labels) is refused.
 
     Raises:
         BadImage: not a label image; the message is the reason, without the file's name.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            kind = _kind(stream.read(512))
+            if kind == "TIFF":
+                array = read_labels(stream, max_pixels=max_pixels)
+            else:
+                stream.seek(0)
+                array = _read_labels(stream.read(), kind, max_pixels)
     except OSError as error:
         raise BadImage(f"cannot be read: {error.strerror or error}") from error
-    header = read_header(data)
-    if header.kind == "JPEG":
-        raise BadImage("JPEG changes labels; save it as PNG or TIFF")
-    check_size(header.width, header.height, max_pixels, 1)
-    array = decode_array(data)
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8)
     if array.dtype not in (np.uint8, np.uint16):
         raise BadImage(f"{array.dtype} values; expected labels of 8 or 16 bits")
-    labels, notes = _luma(array)
-    if notes:
-        raise BadImage("a coloured picture of labels; expected one channel with a number for each label")
-    return labels
+    if array.ndim == 3:
+        if array.shape[2] > 2 and not (array[..., :3] == array[..., :1]).all():
+            raise BadImage("a coloured picture of labels; expected one channel with a number for each label")
+        array = array[..., 0]
+    return np.ascontiguousarray(array)
 
 
-def check_size(width: int, height: int, max_pixels: int, min_side: int) -> None:
-    """Refuse an image that is too large or too small.
+def _read_labels(data: bytes, kind: str, max_pixels: int) -> AnyArray:
+    if kind == "JPEG":
+        raise BadImage("JPEG changes labels; save it as PNG or TIFF")
+    header = read_header(data)
+    check_size(header.width, header.height, max_pixels, 1)
+    if kind == "MRC":
+        return _read_mrc(data, header, "first", max_pixels)[0].array
+    if kind == "BMP":
+        return np.asarray(_loaded(_bmp(data)))
+    bits, colour_type = data[24], data[25]
+    if colour_type == _PNG_PALETTE:
+        from PIL import PngImagePlugin
 
-    Raises:
-        BadImage: says which.
-    """
-    if width * height > max_pixels:
-        raise BadImage(
-            f"{width}x{height} px is more than the limit of {max_pixels:,} pixels; cut it into fields"
-        )
-    if min(width, height) < min_side:
-        raise BadImage(f"{width}x{height} px is too small: both sides need {min_side} px")
+        return np.asarray(_loaded(PngImagePlugin.PngImageFile(io.BytesIO(_critical_chunks(data)))))
+    return _decode_png(data) // (255 // ((1 << bits) - 1) if bits < 8 else 1)
 
 
 def refuse_blank(pixels: Pixels) -> None:
@@ -264,91 +296,144 @@ def refuse_blank(pixels: Pixels) -> None:
         raise BadImage(f"every pixel has the value {int(pixels.flat[0])}: there is nothing to measure")
 
 
-def to_grey(array: AnyArray) -> tuple[Pixels, tuple[str, ...]]:
-    """``(H, W)`` or ``(H, W, 1|3|4)`` in OpenCV's blue-green-red order to grey uint8 or uint16, with notes.
-
-    Colour becomes the BT.601 luma ``(299 R + 587 G + 114 B + 500) // 1000``, the same value where they are
-    equal. 32-bit and floating-point files are taken when they hold whole numbers from 0 to 65535: other
-    ranges would need a rescaling that only their owner can choose.
-
-    Raises:
-        BadImage: values that are no grey levels (NaN, fractions, negative, above 65535), or other shapes.
-    """
-    whole, notes = _whole_numbers(array)
-    grey, colour_notes = _luma(whole)
-    taken, depth_notes = significant_bits(grey)
-    return taken, (*notes, *colour_notes, *depth_notes)
-
-
-def to_colour(array: AnyArray) -> tuple[Pixels, tuple[str, ...]]:
-    """``(H, W)`` or ``(H, W, 1|3|4)`` in OpenCV's order to ``(H, W, 3)`` RGB uint8 or uint16, with notes.
-
-    Raises:
-        BadImage: as :func:`to_grey`.
-    """
-    whole, notes = _whole_numbers(array)
-    if whole.ndim == 2 or whole.shape[2] in (1, 2):
-        plane = whole if whole.ndim == 2 else whole[..., 0]
-        rgb, notes = np.repeat(plane[..., None], 3, axis=2), (*notes, "grey, as three equal channels")
-    else:
-        _check_channels(whole)
-        rgb = whole[..., 2::-1]
-    taken, depth_notes = significant_bits(np.ascontiguousarray(rgb))
-    return taken, (*notes, *depth_notes)
+def _kind(data: bytes) -> str:
+    for magic, kind in _KINDS.items():
+        if data.startswith(magic):
+            if kind in ("DM3", "DM4"):
+                raise BadImage(
+                    f"DigitalMicrograph files ({kind}) are not read: there is no reader under a permissive "
+                    "licence; save it as TIFF in DigitalMicrograph, or with HyperSpy"
+                )
+            return kind
+    if data[208:211] == b"MAP":
+        return "MRC"
+    content = "an empty file" if not data else f"a file that starts with {data[:8]!r}"
+    raise BadImage(f"not an image srbench reads (PNG, TIFF, JPEG, BMP, MRC): found {content}")
 
 
-def significant_bits(pixels: AnyArray) -> tuple[Pixels, tuple[str, ...]]:
-    """16-bit pixels as uint8 where all are multiples of 256 or of 257; others as they are. With notes."""
-    if pixels.dtype == np.uint16:
-        for step in (256, 257):
-            if not (pixels % step).any():
-                return (pixels // step).astype(np.uint8), ("8 significant bits of 16",)
-    return pixels, ()
+def _png_size(data: bytes) -> tuple[int, int]:
+    if len(data) < 33 or data[12:16] != b"IHDR":
+        raise BadImage(f"the file is damaged or cut short: {len(data)} bytes without a PNG header")
+    width, height = struct.unpack_from(">II", data, 16)
+    return width, height
 
 
-def decode_array(data: bytes) -> AnyArray:
-    """The array in the file as OpenCV gives it, unconverted; check ``read_header`` first.
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Name and whole bytes of every chunk up to IEND, its checksum compared.
 
     Raises:
-        BadImage: it cannot be decoded.
+        BadImage: a checksum differs, or the file is cut short.
     """
-    import cv2
+    view, position = memoryview(data), len(_PNG)
+    while True:
+        if position + 12 > len(data):
+            raise BadImage(f"the file is damaged or cut short: {len(data)} bytes without the end of a PNG")
+        (length,) = struct.unpack_from(">I", data, position)
+        name = data[position + 4 : position + 8]
+        end = position + 12 + length
+        if end > len(data):
+            raise BadImage(f"the file is damaged or cut short: {len(data)} of at least {end} bytes")
+        if zlib.crc32(view[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise BadImage(f"the file is damaged: wrong checksum of PNG chunk {name!r}; copy it again")
+        yield name, view[position:end]
+        if name == b"IEND":
+            return
+        position = end
+
+
+def _critical_chunks(data: bytes) -> bytes:
+    return b"".join((_PNG, *(chunk for name, chunk in _png_chunks(data) if name in _PNG_CHUNKS)))
+
+
+def _decode_png(data: bytes) -> AnyArray:
+    import imagecodecs
 
     try:
-        array = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise BadImage(f"the file is damaged or of a kind OpenCV cannot read ({error.err})") from error
-    if array is None:
-        raise BadImage("the file is damaged or of a kind OpenCV cannot read")
-    return np.asarray(array)
+        return np.asarray(imagecodecs.png_decode(_critical_chunks(data)))
+    except BadImage:
+        raise
+    except Exception as error:
+        raise BadImage(f"the file is damaged: {error}; copy it again, or export it anew") from error
 
 
-def _whole_numbers(array: AnyArray) -> tuple[AnyArray, tuple[str, ...]]:
-    """The same values as uint8 or uint16."""
-    if array.dtype in (np.uint8, np.uint16):
-        return array, ()
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise BadImage("pixels that are not numbers (NaN or infinity); fill them in before giving the image")
-    low, high = array.min(), array.max()
-    if low < 0 or high > 65535 or (array.dtype.kind == "f" and (array != np.floor(array)).any()):
-        values = f"{array.dtype} values from {low:g} to {high:g}"
-        raise BadImage(f"{values} are no grey levels; save the image with 8 or 16 bits")
-    return array.astype(np.uint8 if high < 256 else np.uint16), (f"{array.dtype} file with whole numbers",)
+def _bmp(data: bytes) -> Any:
+    """A BMP before its pixels are read.
+
+    The class is Pillow's own reader: ``Image.open`` would apply a size limit other than ours.
+    """
+    from PIL import BmpImagePlugin
+
+    if len(data) >= 18 and int.from_bytes(data[14:18], "little") < 40:
+        raise BadImage("BMP of the OS/2 kind; save it as PNG or TIFF")
+    bits, compression = int.from_bytes(data[28:30], "little"), int.from_bytes(data[30:34], "little")
+    if len(data) > 34 and (bits not in _BMP_PLAIN_BITS or compression > 2):
+        raise BadImage(
+            f"BMP with bit fields ({bits} bits, compression {compression}) is not read; save it as PNG"
+        )
+    try:
+        image: Any = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
+        decoder, _, start, arguments = image.tile[0]
+    except Exception as error:  # Pillow raises whatever its parsers stumble over
+        raise BadImage(f"the file is damaged or cut short: BMP, {error}") from error
+    # Run-length coded rows have no fixed length; such a file states its own.
+    needed = start + arguments[1] * image.size[1] if decoder == "raw" else int.from_bytes(data[2:6], "little")
+    if needed > len(data):
+        raise BadImage(f"the file is cut short: {len(data)} of {needed} bytes")
+    return image
 
 
-def _luma(array: AnyArray) -> tuple[AnyArray, tuple[str, ...]]:
-    if array.ndim == 2:
-        return array, ()
-    if array.shape[2] in (1, 2):
-        return np.ascontiguousarray(array[..., 0]), ()
-    _check_channels(array)
-    blue, green, red = (array[..., channel] for channel in range(3))
-    if np.array_equal(blue, green) and np.array_equal(green, red):
-        return np.ascontiguousarray(green), ()
-    weighted = red.astype(np.uint32) * 299 + green.astype(np.uint32) * 587 + blue.astype(np.uint32) * 114
-    return ((weighted + 500) // 1000).astype(array.dtype), ("colour, converted to BT.601 luma",)
+def _loaded(image: Any) -> Any:
+    """The same image of Pillow, its pixels read."""
+    try:
+        image.load()
+    except Exception as error:
+        raise BadImage(f"the file is damaged or cut short: {error}") from error
+    return image
 
 
-def _check_channels(array: AnyArray) -> None:
-    if array.shape[2] not in (3, 4):
-        raise BadImage(f"{array.shape[2]} channels; expected grey, RGB or RGBA")
+def _exif_note(data: bytes) -> tuple[str, ...]:
+    """Whether a camera noted an orientation, which is not obeyed."""
+    start = data[: 1 << 16].find(b"Exif\x00\x00")
+    if start < 0:
+        return ()
+    from PIL.Image import Exif
+
+    exif = Exif()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exif.load(data[start : start + (1 << 16)])
+            orientation = int(exif.get(274, 1))
+    except Exception:  # what a camera wrote there need not be readable
+        return ()
+    return () if orientation in (0, 1) else (f"orientation tag ignored: {orientation}",)
+
+
+def _read_mrc(data: bytes, header: ImageHeader, pages: Pages, max_pixels: int) -> list[RawImage]:
+    """Sections of an MRC file, rows as they are stored."""
+    try:
+        from mrcfile.mrcinterpreter import MrcInterpreter
+    except ImportError as error:
+        raise BadImage('MRC files need mrcfile: pip install "srbench[mrc]", or save it as TIFF') from error
+    if pages == "all" and header.width * header.height * header.pages > max_pixels:
+        raise BadImage(
+            f"{header.pages} sections of {header.width}x{header.height} px are more than the limit of "
+            f"{max_pixels:,} pixels"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            volume = np.asarray(MrcInterpreter(io.BytesIO(data)).data)
+    except Exception as error:
+        raise BadImage(f"the file is damaged or cut short: MRC, {error}") from error
+    if volume.ndim == 2:
+        volume = volume[None]
+    if volume.ndim != 3 or volume.dtype.kind not in "iuf":
+        raise BadImage(f"MRC with {volume.dtype} values of shape {volume.shape} is not read; save it as TIFF")
+    images = [
+        RawImage(np.array(section, dtype=section.dtype.newbyteorder("=")), page=index, pages=len(volume))
+        for index, section in enumerate(volume)
+    ]
+    if pages == "all" or len(images) == 1:
+        return images
+    return [replace(images[0], notes=(f"first of several pages: 1 of {len(images)}",))]

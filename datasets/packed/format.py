@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.base import DatasetCard, Micrograph, MicrographSet
+from srbench.datasets.base import DatasetCard, Micrograph, MicrographSet, ReadingOptions
 from srbench.utils.errors import DatasetError, DatasetMissing
 from srbench.utils.files import canonical_json
 from srbench.utils.image import Pixels
@@ -138,15 +138,21 @@ class PackedSet(MicrographSet):
     """
 
     def __init__(
-        self, folder: Path, card: DatasetCard, name: str | None = None, sources: Sequence[Path] = ()
+        self,
+        folder: Path,
+        card: DatasetCard,
+        name: str | None = None,
+        sources: Sequence[Path] = (),
+        reading: ReadingOptions | None = None,
     ) -> None:
         """Open ``folder``.
 
         Args:
             folder: of the pack.
             card: of the dataset.
-            name: what the caller typed; the card's when None.
+            name: of the opened dataset; the card's when None.
             sources: where else the same pixels can be read.
+            reading: what the user said of the files.
 
         Raises:
             DatasetMissing: nothing is packed there.
@@ -155,6 +161,7 @@ class PackedSet(MicrographSet):
         self.folder = folder
         self.card = card
         self.name = name or card.name
+        self.reading = reading or ReadingOptions()
         self._sources = tuple(sources)
         self.manifest = read_manifest(folder)
         records = read_index(folder, self.manifest)
@@ -323,4 +330,5 @@ def _record_of(line: dict[str, Any]) -> IndexEntry:
     stored, mask = Stored(**line.pop("stored")), line.pop("mask", None)
     acquisitions = tuple(Stored(**scan) for scan in line.pop("acquisitions", ()))
     truth = line.pop("truth", None)
-    return IndexEntry(Micrograph(**line), stored, Stored(**mask) if mask else None, acquisitions, truth)
+    image = Micrograph(**{**line, "measure": tuple(line.get("measure", ()))})
+    return IndexEntry(image, stored, Stored(**mask) if mask else None, acquisitions, truth)

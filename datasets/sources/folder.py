@@ -5,32 +5,51 @@ The pixels are packed once into the cache below the srbench home and again when 
 
 from __future__ import annotations
 
+import copy
 import csv
 import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
-from srbench.datasets.base import DatasetCard, DatasetSource, DatasetState, Micrograph, Split
-from srbench.datasets.images.databar import DecodedMicrograph, decode_micrograph
-from srbench.datasets.images.decode import SUFFIXES, BadImage, decode_labels
-from srbench.datasets.packed.format import PackedSet, Stored
-from srbench.datasets.packed.writer import PackWriter, packing
+from srbench.datasets.base import (
+    DatasetCard,
+    DatasetSource,
+    DatasetState,
+    Micrograph,
+    ReadingOptions,
+    Split,
+    VerifyReport,
+)
+from srbench.datasets.images.databar import DecodedMicrograph, crop_micrograph, without_databar
+from srbench.datasets.images.decode import SUFFIXES, decode, decode_labels, read_raw, refuse_blank
+from srbench.datasets.images.depth import Depth, common_depth
+from srbench.datasets.images.instrument import InstrumentFacts, read_instrument
+from srbench.datasets.images.pairs import lr_beside_hr
+from srbench.datasets.images.raw import BadImage, RawImage, ValueRange
+from srbench.datasets.images.walk import image_files
+from srbench.datasets.packed.format import PackedSet, read_manifest
+from srbench.datasets.packed.writer import PackWriter, packing, verify_packed
 from srbench.datasets.registry import register_dataset
 from srbench.datasets.splits import check_groups, split_groups
 from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError
-from srbench.utils.files import id_to_name, name_to_id, pixel_hash, printable
+from srbench.utils.files import canonical_json, id_to_name, name_to_id, pixel_hash, printable
 from srbench.utils.image import Pixels
 from srbench.utils.paths import home
+from srbench.utils.progress import ProgressCallback, silent
 
 GROUPS = "groups.csv"
 # Raised whenever the same files would give other pixels, groups or splits.
-_RULES = "2"
+_RULES = "3"
 # Seconds to wait for another process packing the same folder: the ranks of one training run open it together.
 _LOCK_SECONDS = 3600.0
+# What is decoded and kept until the depth of the folder is known.
+_HELD_BYTES = 1 << 29
 _MASK_FOLDER = "masks"
 _MASK_ENDING = "_mask"
 _SPLIT_FOLDERS: Mapping[str, Split] = {
@@ -47,9 +66,15 @@ _KEEP_FIRST: Mapping[Split | None, int] = {"test": 0, "val": 1, "train": 2, None
 class Folder(DatasetSource):
     """The user's own images, with segmentations by hand where there are some.
 
-    ``folder:/path/to/images`` takes every PNG, TIFF, JPEG or BMP file in the folder and below it as a grey
-    image (colour files too: micrographs are grey) and cuts its databar off (noted in ``.notes``). What cannot
-    be used is listed in ``.skipped`` with its reason, exact duplicates too.
+    ``folder:/path/to/images``, or the path alone, takes every PNG, TIFF, JPEG, BMP or MRC file in the folder
+    and below it as a grey image (colour files too: micrographs are grey) and cuts its databar off (noted in
+    ``.notes``). Links to folders are followed. What cannot be used is listed in ``.skipped`` with its reason,
+    exact duplicates too. Of a file with several pages the first is taken, or with ``--pages all`` each, as
+    ``name.tif#2``; they are one group.
+
+    All files that store more than 8 bits are read by one bit depth (:func:`common_depth`), and pixel sizes
+    are those that the files tell (:func:`read_instrument`), unless :class:`ReadingOptions` say otherwise. LR
+    images beside their HR are refused (:func:`lr_beside_hr`).
 
     ``groups.csv`` in the folder has the columns ``file,group`` and optionally ``category``. A file that it
     does not name is a group of its own; the category is otherwise the name of the sub-folder. Sub-folders
@@ -64,8 +89,11 @@ class Folder(DatasetSource):
     3. ``masks/a.png`` beside the folder, where the image lies in a folder called ``images``,
     4. ``masks/sample/a.png``: the same path below a folder ``masks`` at the top.
 
+    Where two images share a name, as ``a.png`` and ``a.tif``, a mask says by their suffix whose it is:
+    ``masks/a.tif.png`` or ``a.tif_mask.png``; otherwise neither has one.
+
     A mask holds one number a pixel: 0 for the background, others for classes or for single objects, in 8 or
-    16 bits. It has the size of the image file; rows that are cut off with a databar are cut off it too. A
+    16 bits. It has the size of the image file; what is cut off the image is cut off it too. A
     mask that is JPEG, coloured, of another size or of other numbers is listed in ``.skipped`` with the
     reason, and its image is taken without it. Files in a folder called ``masks`` are never taken as images.
     """
@@ -79,66 +107,126 @@ class Folder(DatasetSource):
         obtain=("path",),
     )
 
+    options = ReadingOptions()
+
+    @property
+    def root(self) -> Path:
+        """The folder, resolved: whatever was typed, one folder is one dataset.
+
+        Raises:
+            DatasetMissing: none was named.
+        """
+        if not self.argument:
+            raise DatasetMissing("Say which folder: folder:/path/to/your/images")
+        return _resolved(self.argument)
+
+    @property
+    def full_name(self) -> str:
+        """``folder:`` and the resolved path."""
+        return f"folder:{name_to_id(str(self.root))}" if self.argument else "folder"
+
+    @property
+    def cache(self) -> Path:
+        """The folder that is packed with these options."""
+        folder = _cache_folder(self.root)
+        if self.options == ReadingOptions():
+            return folder
+        return folder.with_name(f"{folder.name}-{_hash(canonical_json(asdict(self.options)))[:6]}")
+
+    def read_with(self, options: ReadingOptions) -> Folder:
+        """The same folder, read with these options."""
+        entry = copy.copy(self)
+        entry.options = options
+        return entry
+
     def open(self, argument: str | None = None) -> PackedSet:
         """Open the folder ``argument``, packing it first if it is new or has changed.
 
         Raises:
+            DatasetMissing: no folder was named.
             DatasetError: no such folder, no usable image in it, or one group in two splits.
         """
-        if not argument:
-            raise DatasetError("Say which folder: folder:/path/to/your/images")
-        root = _root(argument)
+        if argument is not None:
+            return self.at(argument).open()
+        root = self.root
         if not root.is_dir():
             raise DatasetError(f"{root} is not a folder. Expected folder:/path/to/your/images")
-        cache = _cache_folder(root)
-        # Names become ids here, and names again only where a file is opened.
-        files = sorted(map(name_to_id, _walk(root)))
-        version = _version(root, files)
-        name = f"folder:{name_to_id(argument)}"
-        if not _is_packed(cache, version):
-            _pack(root, files, cache, version)
-        return PackedSet(cache, self.card, name, sources=[root])
+        files = _files(root)
+        version = _version(root, files, self.options)
+        if not _is_packed(self.cache, version):
+            _pack(root, files, self.cache, version, self.options)
+        sources = [root, *_linked(root, files)]
+        opened = PackedSet(self.cache, self.card, self.full_name, sources, self.options)
+        opened.has_splits = any(_split_folder(image.id) for image in opened.images)
+        return opened
 
     def is_local(self, argument: str | None = None) -> bool:
         """Whether this folder was packed before, in this state or another."""
-        return bool(argument) and _cache_folder(_root(str(argument))).is_dir()
+        if not argument:
+            return False
+        folder = _cache_folder(_resolved(argument))
+        return folder.is_dir() or any(folder.parent.glob(f"{folder.name}-*"))
 
     def state(self) -> DatasetState:
-        """Nothing is on disk under this name alone."""
-        return DatasetState("absent", next_step="Give a folder: folder:/path/to/your/images")
+        """``ready`` once it has been packed as it is now; ``absent`` without a folder or before."""
+        if not self.argument:
+            return DatasetState("absent", next_step="Give a folder: folder:/path/to/your/images")
+        root = self.root
+        if not root.is_dir():
+            return DatasetState("absent", next_step=f"{root} is not a folder; give another.")
+        if not _is_packed(self.cache, _version(root, _files(root), self.options)):
+            return DatasetState("absent", next_step=f"srbench datasets show {shlex.quote(self.full_name)}")
+        manifest = read_manifest(self.cache)
+        return DatasetState("ready", manifest.images, manifest.nbytes)
+
+    def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
+        """Hash what was packed of the folder; what has changed in it is packed first."""
+        self.open()
+        return verify_packed(self.cache, progress)
 
 
-def _root(argument: str) -> Path:
-    """The folder of that name, or of the name behind an id (``srbench.utils.files.name_to_id``)."""
+def _resolved(argument: str) -> Path:
+    """The folder of that name, or of the name behind an id (:func:`name_to_id`)."""
     root = Path(argument).expanduser().resolve()
-    behind = Path(id_to_name(argument)).expanduser().resolve()
-    return behind if behind.is_dir() and not root.is_dir() else root
+    return root if root.is_dir() else Path(id_to_name(argument)).expanduser().resolve()
+
+
+def _files(root: Path) -> list[str]:
+    """Its files, by ids: names as text that can be stored and printed."""
+    return sorted(map(name_to_id, image_files(root)))
+
+
+def _linked(root: Path, files: Iterable[str]) -> list[Path]:
+    """Folders and files outside of ``root`` that links in it lead to: the pixels can be read there too."""
+    names = [PurePosixPath(id_to_name(file)) for file in files]
+    below = {root / path for name in names for path in (name, *name.parents)} - {root}
+    targets = {path.resolve() for path in below if path.is_symlink()}
+    outside = {path for path in targets if not path.is_relative_to(root)}
+    # A folder around all of this would be hidden with everything that a worker needs.
+    around = {path for path in outside if root.is_relative_to(path)}
+    files_there = {path.resolve() for path in below if around and path.is_file()}
+    return sorted(outside - around | {path for path in files_there if not path.is_relative_to(root)})
 
 
 def _cache_folder(root: Path) -> Path:
     name = re.sub(r"[^A-Za-z0-9]+", "-", root.name).strip("-")[:40] or "images"
-    digest = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()
-    return home() / "cache" / "folder" / f"{name}-{digest[:12]}"
+    return home() / "cache" / "folder" / f"{name}-{_hash(os.fsencode(root))[:12]}"
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Paths of all files relative to ``root``, with forward slashes; hidden ones are left out."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith("."):
-                yield (Path(folder) / name).relative_to(root).as_posix()
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
-def _version(root: Path, files: list[str]) -> str:
+def _version(root: Path, files: Sequence[str], options: ReadingOptions) -> str:
     digest = hashlib.sha256(f"{_RULES}\n{root}\n".encode("utf-8", "surrogateescape"))
+    digest.update(canonical_json(asdict(options)))
     for file in files:
         try:
             status = (root / id_to_name(file)).stat()
             state = f"{status.st_size} {status.st_mtime_ns}"
         except OSError:
             state = "unreadable"  # a broken link, say: decoding gives the reason
-        digest.update(f"{file}\t{state}\n".encode())
+        digest.update(f"{file}\t{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -158,47 +246,191 @@ class _Labels:
     categories: Mapping[str, str] = field(default_factory=dict)
 
 
-def _read_labels(root: Path) -> _Labels:
-    path = root / GROUPS
-    if not path.is_file():
+def _read_labels(root: Path, files: Collection[str]) -> _Labels:
+    lists = [file for file in files if _is_list(file)]
+    if not lists:
         return _Labels()
+    if len(lists) > 1:
+        raise DatasetError(f"{root} holds {' and '.join(lists)}, which may contradict each other. Keep one.")
+    path = root / lists[0]
+    groups, categories = {}, {}
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
+        columns = set(reader.fieldnames or ())
+        if not {"file", "group"} <= columns:
+            listed = ", ".join(sorted(map(str, columns))) or "none"
+            raise DatasetError(f"{path} needs the columns file,group and may have category; found: {listed}.")
+        for row in reader:
+            file, group, category = ((row.get(name) or "").strip() for name in ("file", "group", "category"))
+            if not (file and group):
+                missing, given = ("file", group) if group else ("group", file)
+                raise DatasetError(
+                    f"{path}, line {reader.line_num}: no {missing} beside {given!r}. Fill it in, or remove "
+                    "the line: a file that is not listed is a group of its own."
+                )
+            if file not in files:
+                file = file.replace("\\", "/").removeprefix("./")
+            groups[file] = group
+            if category:
+                categories[file] = category
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read as UTF-8 text with commas: {error}") from error
-    columns = set(rows[0]) if rows else set()
-    if not {"file", "group"} <= columns:
-        listed = ", ".join(sorted(map(str, columns))) or "none"
-        raise DatasetError(f"{path} needs the columns file,group and may have category; found: {listed}.")
-    groups = {_posix(row["file"]): row["group"].strip() for row in rows if row["file"] and row["group"]}
-    categories = {_posix(row["file"]): row["category"] for row in rows if row.get("category")}
-    missing = sorted(file for file in groups if not (root / id_to_name(file)).is_file())
-    if missing:
-        raise DatasetError(f"{path} names files that are not there: {', '.join(missing[:5])}. Correct it.")
+    absent = sorted(groups.keys() - set(files))
+    if absent:
+        raise DatasetError(f"{path} names files that are not there: {', '.join(absent[:5])}. Correct it.")
     return _Labels(groups, categories)
 
 
-def _posix(name: str) -> str:
-    return name.strip().replace("\\", "/").removeprefix("./")
+def _is_list(file: str) -> bool:
+    return file.lower() == GROUPS
 
 
-class _Packed:
-    """The images packed so far with their notes, the masks used, and what was skipped."""
+class _RawFiles:
+    """Reads the files of a folder, twice where they do not fit into memory: the depth needs all of them."""
 
-    def __init__(self) -> None:
-        self.stored: dict[str, Stored] = {}
-        self.by_hash: dict[str, str] = {}
+    def __init__(self, root: Path, pages: Literal["first", "all"]) -> None:
+        self._root = root
+        self._pages = pages
+        self._held: dict[str, list[RawImage]] = {}
+        self._free = _HELD_BYTES
+
+    def read(self, file: str) -> list[RawImage]:
+        """Its pages, or the first one.
+
+        Raises:
+            BadImage: it cannot be used; the message is the reason.
+        """
+        if file in self._held:
+            return self._held.pop(file)
+        path = self._root / id_to_name(file)
+        try:
+            images = read_raw(path, pages=self._pages)
+        except BadImage as error:
+            raise BadImage(printable(str(error).removeprefix(f"{path}: "))) from error
+        size = sum(image.array.nbytes for image in images)
+        if size <= self._free:
+            self._free -= size
+            self._held[file] = images
+        return images
+
+
+class _Packer:
+    """Packs the images of a folder into a writer.
+
+    Attributes:
+        micrographs: those packed so far.
+        skipped: what was refused, with the reason.
+        notes: what was done to an image, by its id.
+        masks: the masks that were used.
+    """
+
+    def __init__(
+        self, root: Path, options: ReadingOptions, writer: PackWriter, labels: _Labels, masks: Masks
+    ) -> None:
+        self.micrographs: list[Micrograph] = []
         self.skipped: dict[str, str] = {}
         self.notes: dict[str, str] = {}
         self.masks: set[str] = set()
+        self._root = root
+        self._options = options
+        self._writer = writer
+        self._labels = labels
+        self._mask_of = masks.of
+        self._by_hash: dict[str, str] = {}
+
+    def pack(self, files: Sequence[str]) -> None:
+        """Pack the files, all by one depth; of equal pictures the first.
+
+        Raises:
+            DatasetError: LR lies beside HR.
+        """
+        raw_files = _RawFiles(self._root, self._options.pages)
+        ranges: list[ValueRange] = []
+        sizes: dict[str, tuple[int, int]] = {}
+        for file in files:
+            try:
+                images = raw_files.read(file)
+            except BadImage as error:
+                self.skipped[file] = str(error)
+            else:
+                sizes[file] = images[0].array.shape[0], images[0].array.shape[1]
+                # A databar is white by the file's 16 bits, whatever the detector's are.
+                deep = (without_databar(image) for image in images if image.array.dtype.itemsize > 1)
+                ranges += [values for image in deep if (values := image.range).low < values.high]
+        depth = common_depth(ranges, self._options.bits)
+        mixed = lr_beside_hr(files, sizes, lambda file: decode(self._path(file), depth=depth).pixels)
+        if mixed is not None:
+            raise DatasetError(
+                f"{self._root}: {mixed}. LR is no further HR: name the folder of the HR images alone, or "
+                "move the LR out of this one. Measured pairs of LR and HR will be opened as pairs:."
+            )
+        for file in files:
+            if file in sizes:
+                images, facts = raw_files.read(file), read_instrument(self._path(file))
+                for image in images:
+                    name = file if len(images) == 1 else f"{file}#{image.page + 1}"
+                    self._add(name, file, image, depth, facts)
+
+    def _path(self, file: str) -> Path:
+        return self._root / id_to_name(file)
+
+    def _add(self, name: str, file: str, image: RawImage, depth: Depth, facts: InstrumentFacts) -> None:
+        try:
+            cropped = crop_micrograph(image, depth)
+            refuse_blank(cropped.pixels)
+        except BadImage as error:
+            self.skipped[name] = str(error)
+            return
+        first = self._by_hash.setdefault(pixel_hash(cropped.pixels), name)
+        if first != name:
+            self.skipped[name] = f"the same picture as {first}"
+            return
+        stored = self._writer.add(name, cropped.pixels, mask=self._mask(file, image, cropped))
+        given = self._options.pixel_size_nm
+        notes = [*cropped.notes, *facts.notes]
+        if given is not None and facts.pixel_size_nm is not None:
+            notes.append(f"pixel size as given: the file says {facts.pixel_size_nm:.6g} nm ({facts.source})")
+        if notes:
+            self.notes[name] = "; ".join(notes)
+        self.micrographs.append(
+            Micrograph(
+                id=name,
+                group=self._labels.groups.get(file, file),
+                category=self._labels.categories.get(file) or _category(file, self._root),
+                split=_split_folder(file) or "test",
+                height=stored.height,
+                width=stored.width,
+                bits=16 if stored.dtype == "uint16" else 8,
+                source=printable(str(self._path(file))),
+                pixel_size_nm=facts.pixel_size_nm if given is None else given,
+                pixel_size_source=facts.source if given is None else "as given",
+                measure=self._options.measure,
+            )
+        )
+
+    def _mask(self, file: str, image: RawImage, cropped: DecodedMicrograph) -> Pixels | None:
+        """The mask, cut as its image was; None, and the reason kept, where it cannot be used."""
+        mask = self._mask_of.get(file)
+        if mask is None:
+            return None
+        try:
+            if image.pages > 1 and self._options.pages == "all":
+                raise BadImage("a mask of a file with several pages: which of them is not known")
+            labels = decode_labels(self._path(mask))
+            if labels.shape != image.array.shape[:2]:
+                (rows, columns), (height, width) = labels.shape, image.array.shape[:2]
+                raise BadImage(f"a mask of {columns}x{rows} px for an image of {width}x{height} px")
+        except BadImage as error:
+            self.skipped[mask] = printable(str(error))
+            return None
+        self.masks.add(mask)
+        return labels[cropped.rows, cropped.columns]
 
 
-def _pack(root: Path, files: list[str], cache: Path, version: str) -> None:
-    labels = _read_labels(root)
-    folders = {file: _split_folder(file) for file in files}
+def _pack(root: Path, files: Sequence[str], cache: Path, version: str, options: ReadingOptions) -> None:
+    labels = _read_labels(root, frozenset(files))
     masks = pair_masks(files)
-    use_folders = any(split and Path(file).suffix.lower() in SUFFIXES for file, split in folders.items())
-    packed = _Packed()
+    images = [file for file in files if file not in masks.files and not _is_list(file)]
     with packing(
         cache,
         name="folder",
@@ -209,85 +441,43 @@ def _pack(root: Path, files: list[str], cache: Path, version: str) -> None:
     ) as writer:
         if _is_packed(cache, version):
             return  # by the process that was waited for
+        packer = _Packer(root, options, writer, labels, masks)
+        usable = [file for file in images if PurePosixPath(file).suffix.lower() in SUFFIXES]
+        outside = dict.fromkeys(set(images) - set(usable), "not a PNG, TIFF, JPEG or BMP file by its name")
+        if split_folders := any(map(_split_folder, usable)):
+            without = [file for file in images if _split_folder(file) is None]
+            outside |= dict.fromkeys(without, "outside of the folders train, val and test")
         # The copy in the test folder is the one that stays when a file is in two.
-        for file in sorted(files, key=lambda file: (_KEEP_FIRST[folders[file]], file)):
-            if file == GROUPS or file in masks.files:
-                continue
-            if use_folders and folders[file] is None:
-                packed.skipped[file] = "outside of the folders train, val and test"
-            else:
-                _pack_file(root, file, masks.of.get(file), writer, packed)
-        packed.skipped.update(_unused(masks, packed))
-        if not packed.stored:
-            raise _nothing_usable(root, packed.skipped)
-        images = _micrographs(packed, labels, folders if use_folders else None, root)
-        check_groups(images)
-        writer.finish(images, skipped=packed.skipped, notes=packed.notes)
+        usable.sort(key=lambda file: (_KEEP_FIRST[_split_folder(file)], file))
+        packer.pack([file for file in usable if file not in outside])
+        skipped = {**outside, **packer.skipped}
+        skipped.update(_unused(masks, packer.masks | skipped.keys()))
+        if not packer.micrographs:
+            raise _nothing_usable(root, skipped)
+        micrographs = packer.micrographs
+        if not split_folders:
+            by_hash = split_groups(image.group for image in micrographs)
+            micrographs = [replace(image, split=by_hash[image.group]) for image in micrographs]
+        check_groups(micrographs)
+        writer.finish(micrographs, skipped=skipped, notes=packer.notes)
 
 
-def _pack_file(root: Path, file: str, mask: str | None, writer: PackWriter, packed: _Packed) -> None:
-    if Path(file).suffix.lower() not in SUFFIXES:
-        packed.skipped[file] = "not a PNG, TIFF, JPEG or BMP file by its name"
-        return
-    path = root / id_to_name(file)
-    try:
-        decoded = decode_micrograph(path)
-    except BadImage as error:
-        packed.skipped[file] = printable(str(error).removeprefix(f"{path}: "))
-        return
-    first = packed.by_hash.setdefault(pixel_hash(decoded.pixels), file)
-    if first != file:
-        packed.skipped[file] = f"the same picture as {first}"
-        return
-    labels = None if mask is None else _mask(root, mask, decoded, packed)
-    packed.stored[file] = writer.add(file, decoded.pixels, mask=labels)
-    if decoded.notes:
-        packed.notes[file] = "; ".join(decoded.notes)
-
-
-def _mask(root: Path, mask: str, decoded: DecodedMicrograph, packed: _Packed) -> Pixels | None:
-    """The mask, without the rows of the databar; None, and the reason kept, where it cannot be used."""
-    try:
-        labels = decode_labels(root / id_to_name(mask))
-        expected = (decoded.file_rows, decoded.pixels.shape[1])
-        if labels.shape != expected:
-            sizes = (f"{columns}x{rows}" for rows, columns in (labels.shape, expected))
-            raise BadImage("a mask of {} px for an image of {} px".format(*sizes))
-    except BadImage as error:
-        packed.skipped[mask] = printable(str(error))
-        return None
-    packed.masks.add(mask)
-    return labels[: decoded.pixels.shape[0]]
-
-
-def _unused(masks: Masks, packed: _Packed) -> Iterator[tuple[str, str]]:
+def _unused(masks: Masks, accounted: Collection[str]) -> Iterator[tuple[str, str]]:
     """The masks that belong to no image of the set."""
     images = {mask: image for image, mask in masks.of.items()}
-    for mask in sorted(masks.files - packed.masks - set(packed.skipped)):
-        yield mask, f"its image {images[mask]} was skipped" if mask in images else "a mask without an image"
-
-
-def _micrographs(
-    packed: _Packed, labels: _Labels, folders: Mapping[str, Split | None] | None, root: Path
-) -> list[Micrograph]:
-    groups = {file: labels.groups.get(file) or file for file in packed.stored}
-    by_hash = split_groups(groups.values())
-    images = []
-    for file, stored in packed.stored.items():
-        given = folders[file] if folders else None
-        images.append(
-            Micrograph(
-                id=file,
-                group=groups[file],
-                category=labels.categories.get(file) or _category(file, root),
-                split=given or by_hash[groups[file]],
-                height=stored.height,
-                width=stored.width,
-                bits=16 if stored.dtype == "uint16" else 8,
-                source=printable(str(root / id_to_name(file))),
+    for mask in sorted(masks.files - set(accounted)):
+        if mask in images:
+            yield mask, f"its image was skipped: {images[mask]}"
+        elif mask in masks.ambiguous:
+            *others, last = masks.ambiguous[mask]
+            name = PurePosixPath(last).name
+            yield (
+                mask,
+                f"an ambiguous mask: it may be of {', '.join(others)} or {last}; a name with the suffix says "
+                f"it, as {name}{_MASK_ENDING}.png or {_MASK_FOLDER}/{name}.png",
             )
-        )
-    return images
+        else:
+            yield mask, "a mask without an image"
 
 
 def _split_folder(file: str) -> Split | None:
@@ -304,10 +494,15 @@ def _category(file: str, root: Path) -> str:
 
 def _nothing_usable(root: Path, skipped: Mapping[str, str]) -> DatasetError:
     if not skipped:
-        return DatasetMissing(f"{root} holds no files. Put PNG, TIFF, JPEG or BMP micrographs in it.")
+        return DatasetError(f"{root} holds no files. Put PNG, TIFF, JPEG or BMP micrographs in it.")
     listed = "\n".join(f"  {file}: {reason}" for file, reason in sorted(skipped.items())[:10])
     more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-    return DatasetError(f"None of the {len(skipped)} files in {root} can be used:\n{listed}{more}")
+    which = (
+        f"None of the {len(skipped)} files in {root} can"
+        if len(skipped) > 1
+        else f"The file in {root} cannot"
+    )
+    return DatasetError(f"{which} be used:\n{listed}{more}")
 
 
 @dataclass(frozen=True)
@@ -317,48 +512,62 @@ class Masks:
     Attributes:
         of: image to its mask.
         files: everything that is a mask, with an image or without.
+        ambiguous: mask to the images that it may be of.
     """
 
     of: Mapping[str, str]
     files: frozenset[str]
+    ambiguous: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def pair_masks(files: Iterable[str]) -> Masks:
     """Pair images and masks by their relative paths with forward slashes; see :class:`Folder`."""
-    paths = [PurePosixPath(file) for file in files]
+    paths = sorted(map(PurePosixPath, files))
     paths = [path for path in paths if path.suffix.lower() in SUFFIXES]
-    by_stem = {_key(path.with_suffix("")): str(path) for path in sorted(paths, reverse=True)}
-    inside = {path for path in paths if _MASK_FOLDER in (part.lower() for part in path.parent.parts)}
-    beside = {path for path in paths if path not in inside and _is_beside(path, by_stem)}
-    masks = {str(path) for path in inside | beside}
-    pairs = {}
+    keys = {key for path in paths for key in (_key(path.with_suffix("")), _key(path))}
+    masks: dict[str, list[str]] = {}
+    images = []
     for path in paths:
-        if str(path) not in masks:
-            candidates = (by_stem.get(stem) for stem in _mask_stems(path))
-            mask = next((file for file in candidates if file in masks), None)
-            if mask is not None:
-                pairs[str(path)] = mask
-    return Masks(pairs, frozenset(masks))
-
-
-def _is_beside(path: PurePosixPath, by_stem: Mapping[str, str]) -> bool:
-    """``a_mask.png`` is a mask where ``a.png`` lies beside it; alone it is an image called so."""
-    return (
-        path.stem.endswith(_MASK_ENDING) and _key(path.with_name(path.stem[: -len(_MASK_ENDING)])) in by_stem
+        inside = _MASK_FOLDER in (part.lower() for part in path.parent.parts)
+        # a_mask.png is a mask where a.png lies beside it; alone it is an image called so.
+        of = path.stem.removesuffix(_MASK_ENDING)
+        if inside or (of and of != path.stem and _key(path.with_name(of)) in keys):
+            masks.setdefault(_key(path.with_suffix("")), []).append(str(path))
+        else:
+            images.append(path)
+    candidates = {
+        str(image): [(rank, mask) for rank, key in _mask_keys(image) for mask in masks.get(key, ())]
+        for image in images
+    }
+    claims: dict[str, dict[int, list[str]]] = {}
+    for image, ranked in candidates.items():
+        for rank, mask in ranked:
+            claims.setdefault(mask, {}).setdefault(rank, []).append(image)
+    nearest = {mask: tuple(dict.fromkeys(by_rank[min(by_rank)])) for mask, by_rank in claims.items()}
+    pairs = {
+        image: mask
+        for image, ranked in candidates.items()
+        for mask in [mask for _, mask in ranked if nearest[mask] == (image,)][:1]
+    }
+    return Masks(
+        pairs,
+        frozenset(mask for members in masks.values() for mask in members),
+        {mask: images_of for mask, images_of in nearest.items() if len(images_of) > 1},
     )
 
 
-def _mask_stems(image: PurePosixPath) -> Iterator[str]:
-    """Where the mask of an image may be, without suffix, the nearest first."""
-    folder, stem = image.parent, image.stem
+def _mask_keys(image: PurePosixPath) -> Iterator[tuple[int, str]]:
+    """What the mask of an image may be called, without its suffix, the nearest with the lowest rank."""
+    folder = image.parent
     folders = [folder / _MASK_FOLDER, folder]
     if folder.name.lower() == "images":
         folders.append(folder.parent / _MASK_FOLDER)
     folders.append(PurePosixPath(_MASK_FOLDER) / folder)
-    for candidate in folders:
-        if candidate != folder:
-            yield _key(candidate / stem)
-        yield _key(candidate / f"{stem}{_MASK_ENDING}")
+    for rank, candidate in enumerate(folders):
+        for name in (image.name, image.stem):
+            if candidate != folder:
+                yield rank, _key(candidate / name)
+            yield rank, _key(candidate / f"{name}{_MASK_ENDING}")
 
 
 def _key(path: PurePosixPath) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from srbench.datasets.base import DatasetCard, ImportReport, Micrograph, Split
 from srbench.datasets.download import Remote, RetryPolicy
 from srbench.datasets.images.archives import image_names, read_images
-from srbench.datasets.images.decode import BadImage, read_pages
+from srbench.datasets.images.decode import BadImage, read_header
 from srbench.datasets.images.stack import Stack, decode_stack, noise_level, shift_between
 from srbench.datasets.packed.source import PackedSource
 from srbench.datasets.packed.writer import PackWriter
@@ -162,7 +162,7 @@ def _fields(container: Path, names: list[str], skipped: dict[str, str]) -> Itera
         try:
             if isinstance(data, Exception):
                 raise BadImage(str(data))
-            pages = len(read_pages(data))
+            pages = read_header(data).pages
         except BadImage as error:
             skipped[name] = str(error)
             continue

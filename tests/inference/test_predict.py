@@ -93,7 +93,8 @@ def test_files_are_written_and_a_bad_one_is_skipped_with_its_reason(tmp_path: Pa
     (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG not really")
     said: list[str] = []
     outcome = infer("bicubic", [tmp_path / "in"], out=tmp_path / "out", scale=2, tell=said.append)
-    assert [path.name for path in outcome.written] == ["x_bicubic_x2.png", "x_bicubic_x2-2.png"]
+    names = [path.relative_to(tmp_path / "out").as_posix() for path in outcome.written]
+    assert names == ["a/x_bicubic_x2.png", "b/x_bicubic_x2.tif"]
     assert list(outcome.skipped) == [tmp_path / "in" / "broken.png"]
     eight, sixteen = (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in outcome.written)
     assert eight is not None and (eight.dtype, eight.shape) == (np.uint8, (40, 48))

@@ -7,14 +7,17 @@ import shlex
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 import yaml
 
 from helpers.training_fakes import PIXEL, PlainSR, Textures, register_network
 from srbench import models, weights
 from srbench.config import TrainConfig
-from srbench.datasets import DatasetError
+from srbench.datasets import DatasetError, ReadingOptions, register_dataset
+from srbench.datasets.sources.folder import Folder
 from srbench.models import ModelError
 from srbench.models.recipe import Recipe
 from srbench.training import run_folder_name
@@ -46,6 +49,7 @@ def test_the_manifest_says_how_the_run_was_made(train):
     assert manifest["dataset"]["fingerprint"] == Textures().fingerprint
     assert manifest["dataset"]["train_images"] == 4 and manifest["dataset"]["val_images"] == 2
     assert manifest["dataset"]["skipped"] == {"torn.png": "cannot be decoded"}
+    assert manifest["dataset"]["remarks"] == ["1 file skipped: cannot be decoded (1)"]
     assert manifest["dataset"]["kind"] == "synthetic" and manifest["dataset"]["licence"] == "CC0-1.0"
     assert manifest["dataset"]["terms"] == "none at all" and manifest["dataset"]["citation"] == "nobody"
     assert manifest["degradation"] == "bicubic@1" and manifest["seed"] == 0
@@ -90,6 +94,7 @@ def test_the_callers_random_numbers_are_not_touched(train):
 def test_notes_of_the_recipe_are_shown(train, progress):
     train("tiny_sr")
     assert "Note: a note of the recipe" in progress.messages
+    assert "Note: 1 file skipped: cannot be decoded (1)" in progress.messages
     assert any(note.startswith("Step 0: validation PSNR") for note in progress.messages)
     assert progress.events[-1].done == progress.events[-1].total == 8
     assert "images/s" in progress.events[-1].detail
@@ -109,6 +114,24 @@ def test_small_images_are_listed_in_the_manifest(train):
     manifest = json.loads((result.folder / "manifest.json").read_text())
     assert manifest["dataset"]["train_images"] == 3
     assert "30x200" in manifest["dataset"]["skipped"]["train3"]
+
+
+@pytest.mark.slow
+def test_a_folder_is_read_as_its_owner_says_and_has_one_name(train, progress, tmp_path, monkeypatch):
+    register_dataset(Folder)
+    for seed in range(4):
+        pixels = np.random.default_rng(seed).integers(0, 1024, (64, 64)).astype(np.uint16)
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / "mine" / f"{seed}.tif", pixels)
+    monkeypatch.chdir(tmp_path)
+    result = train("tiny_sr", dataset="./mine", reading=ReadingOptions(bits=12))
+    name = f"folder:{(tmp_path / 'mine').resolve()}"
+    assert weights.read_header(result.weights).dataset == result.config.dataset == name
+    manifest = json.loads((result.folder / "manifest.json").read_text())
+    assert "12 significant bits of 16: 4 images" in manifest["dataset"]["remarks"]
+    assert TrainConfig.of({}, result.folder / "config.yaml").reading == ReadingOptions(bits=12)
+    # The same run under another spelling of its folder.
+    assert train("tiny_sr", dataset=str(tmp_path / "mine"), resume=True).weights == result.weights
 
 
 @pytest.mark.slow
@@ -231,6 +254,8 @@ def test_leftovers_of_a_killed_session_are_swept(tmp_path):
 def test_names_of_folders():
     name = run_folder_name("edsr", "tiny", "folder:/data/my images", 4, "smoke", 2)
     assert name == "edsr-tiny-folder_data_my_images-x4-smoke-s2"
+    long = [run_folder_name("edsr", "tiny", f"folder:/{'d' * 300}/{end}", 4, "smoke", 2) for end in "ab"]
+    assert long[0] != long[1] and max(map(len, long)) < 200
     name = run_folder_name(
         "edsr", "tiny", "sem", 4, "short", 0, degradation="sem_pixel:dose=30,jitter=0.3", channels=3
     )

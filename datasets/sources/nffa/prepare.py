@@ -13,7 +13,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,10 @@ from srbench.datasets.images.decode import (
     MAX_PIXELS,
     MIN_SIDE,
     BadImage,
-    check_size,
-    decode_array,
-    read_header,
+    read_raw_bytes,
     refuse_blank,
-    to_grey,
 )
+from srbench.datasets.images.depth import COLOUR_NOTE, common_depth
 from srbench.datasets.near_duplicates import descriptor
 from srbench.datasets.packed.format import PackManifest, Stored, read_manifest
 from srbench.datasets.packed.staging import Staged, Staging, finished_shards, read_pixels, staged_members
@@ -48,7 +46,7 @@ STAGING = ".staging"
 SUMMARY = "preparation.json"
 # Each is raised with its part: whenever the same tars would give another pack, the same bytes other pixels.
 _PACK_RULES = "1"
-FRAME_RULES = "1"
+FRAME_RULES = "2"
 _LIMITS = Limits(member_bytes=1 << 26)
 # The digit in ``L<digit>_<32 hex>.jpg``, as measured on version 2.0 of the set.
 DIGITS: Mapping[str, int] = {
@@ -248,11 +246,10 @@ def read_frame(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN
     Raises:
         BadImage: the file cannot be used, or something like a bar is left; the message is the reason.
     """
-    header = read_header(data)
-    check_size(header.width, header.height, max_pixels, min_side)
-    array = decode_array(data)
+    (raw,) = read_raw_bytes(data, max_pixels=max_pixels, min_side=min_side)
+    array = raw.array
     # The bar's ground is white, and its text black, in every channel.
-    channel: Pixels = array if array.ndim == 2 else array[..., min(1, array.shape[2] - 1)]
+    channel: Pixels = array if array.ndim == 2 else array[..., 1]
     if channel.dtype not in (np.uint8, np.uint16):
         raise BadImage(f"{channel.dtype} values; expected 8 or 16 bits")
     above = array[: cut_row(channel)]
@@ -260,15 +257,16 @@ def read_frame(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN
     if min(height, width) < min_side:
         raise BadImage(f"only {width}x{height} px are left above its databar; {min_side} are needed")
     above = above[:height, :width]
-    pixels, notes = to_grey(above)
+    raw = replace(raw, array=above)
+    pixels, notes = common_depth([raw]).grey(raw)
     refuse_blank(pixels)
     if has_databar(pixels):
         raise BadImage("something like a databar, or a nearly white band of 12 rows, is left after the cut")
-    if notes and array.ndim == 3:
+    if COLOUR_NOTE in notes:
         spread = above[..., :3].max(axis=2).astype(np.int32) - above[..., :3].min(axis=2)
         coloured = int((spread > _FAINT_CHROMA).sum())
         note = f"{coloured:,} coloured pixels above the cut, converted to BT.601 luma"
-        notes = (note,) if coloured else ()
+        notes = (*(other for other in notes if other != COLOUR_NOTE), *((note,) if coloured else ()))
     # A copy: what is left of a plain grey file is a part of a larger array.
     copy: Pixels = pixels.copy()
     return Frame(copy, notes)

@@ -1,12 +1,24 @@
 """Databars: found where they are, at the right row, in every style; not found where none is."""
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
-from srbench.datasets.images.databar import cut_databar, find_databar, has_databar
+from srbench.datasets.images.databar import (
+    crop_micrograph,
+    cut_databar,
+    decode_micrograph,
+    find_databar,
+    has_databar,
+    image_region,
+    without_databar,
+)
+from srbench.datasets.images.decode import BadImage, RawImage
+from srbench.datasets.images.depth import common_depth
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -124,3 +136,96 @@ def test_a_nearly_white_band_anywhere_fails_the_final_check(picture):
     scene = picture(2, 300, 400)
     scene[20:34] = 240
     assert find_databar(scene) is None and has_databar(scene)
+
+
+@pytest.mark.parametrize("level", [0, 65535])
+@pytest.mark.parametrize("brightest", [300, 1200, 4095])
+def test_a_full_range_bar_over_a_dark_12_bit_image_is_cut_and_has_no_say_in_the_depth(
+    picture, level, brightest
+):
+    specimen = np.rint(picture(5, 480, 640) / 255 * brightest).astype(np.uint16)
+    drawn = (
+        draw_bar(np.full((480, 640), level // 257, np.uint8), 434, 46, level // 257).astype(np.uint16) * 257
+    )
+    drawn[:434] = specimen[:434]
+    raw = RawImage(drawn)
+    region = image_region(raw)
+    assert (region.rows, region.columns) == (slice(0, 426), slice(0, 640))
+    bits = {300: 10, 1200: 12, 4095: 12}[brightest]
+    assert common_depth([without_databar(raw)]).bits == bits
+    micrograph = crop_micrograph(raw)
+    assert np.array_equal(micrograph.pixels, np.rint(specimen[:426] * (65535.0 / (2**bits - 1))))
+    assert "databar cut: rows 426 to 480 dropped" in micrograph.notes
+
+
+@pytest.mark.slow
+def test_a_dark_upper_half_is_no_reason_to_cut_a_bright_lower_one(picture):
+    for seed in range(4):
+        scene = picture(seed, 480, 640).astype(np.uint16) * 257
+        scene[:300] //= 60
+        scene[350:400, 100:200] //= 30
+        assert find_databar(scene) is None
+
+
+def framed(picture, *, rows=442, line=True):
+    """An FEI export: a green frame around the image, black lines inside of it, a grey databar below."""
+    pixels = np.repeat(draw_bar(picture(2, 480, 512), rows, 480 - rows, 0, frame=255)[..., None], 3, axis=2)
+    if line:
+        pixels[1, :, :] = pixels[:rows, 1, :] = 0
+    pixels[[0, rows - 1]] = pixels[:rows, 0] = pixels[:rows, -1] = (0, 255, 0)
+    return pixels
+
+
+@pytest.mark.parametrize("rows_above", [None, 442])
+@pytest.mark.parametrize("line", [False, True])
+def test_the_coloured_frame_of_an_export_is_cut_with_its_bar(tmp_path, picture, rows_above, line):
+    pixels = framed(picture, line=line)
+    micrograph = crop_micrograph(RawImage(pixels, rows_above_databar=rows_above))
+    first = 2 if line else 1
+    assert (micrograph.rows, micrograph.columns) == (slice(first, 441), slice(first, 511))
+    assert (micrograph.file_rows, micrograph.file_columns) == (480, 512)
+    assert np.array_equal(micrograph.pixels, pixels[first:441, first:511, 0])
+    assert micrograph.notes[0].startswith("coloured frame cut")
+    assert micrograph.notes[1] == "databar cut: rows 442 to 480 dropped"
+    path = tmp_path / "export.tif"
+    tifffile.imwrite(path, pixels)
+    assert np.array_equal(decode_micrograph(path).pixels, micrograph.pixels)
+
+
+def test_a_frame_without_a_bar_is_cut_too(picture):
+    whole = framed(picture)[:442]
+    assert crop_micrograph(RawImage(whole)).pixels.shape == (439, 509)
+
+
+def test_rows_of_the_tags_cut_what_the_picture_does_not_show(picture):
+    pixels = picture(1, 480, 640)
+    micrograph = crop_micrograph(RawImage(pixels, rows_above_databar=430))
+    assert np.array_equal(micrograph.pixels, pixels[:430])
+    assert crop_micrograph(RawImage(pixels, rows_above_databar=480)).pixels.shape == (480, 640)
+    assert crop_micrograph(RawImage(pixels, rows_above_databar=100)).pixels.shape == (
+        480,
+        640,
+    )  # of another image
+
+
+def test_pages_are_chosen_and_blank_ones_are_no_micrographs(tmp_path, picture):
+    path = tmp_path / "pages.tif"
+    tifffile.imwrite(
+        path, np.stack([picture(1), picture(2), np.full((96, 128), 7, np.uint8)]), photometric="minisblack"
+    )
+    assert np.array_equal(decode_micrograph(path, page=1).pixels, picture(2))
+    with pytest.raises(BadImage, match=r"pages\.tif: every pixel has the value 7"):
+        decode_micrograph(path, page=2)
+    with pytest.raises(BadImage, match="expected page 3"):
+        decode_micrograph(path, page=3)
+    assert (crop_micrograph(RawImage(np.full((96, 128), 7, np.uint8))).pixels == 7).all()
+
+
+REAL = Path(os.environ.get("SRBENCH_TEST_KRISS", "no such folder"))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="set SRBENCH_TEST_KRISS to the folder of the real FEI exports")
+def test_real_fei_exports():
+    for path in sorted(REAL.rglob("*.tif"))[::10]:
+        micrograph = decode_micrograph(path)
+        assert (micrograph.rows, micrograph.columns) == (slice(2, 441), slice(2, 511)), path

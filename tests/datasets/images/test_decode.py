@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbench.datasets.images.decode import BadImage, decode, decode_bytes, read_header, to_grey
+from srbench.datasets.images.decode import BadImage, RawImage, decode, decode_bytes, read_header
+from srbench.datasets.images.depth import Depth
 
 KINDS = {".png": "PNG", ".tif": "TIFF", ".bmp": "BMP", ".jpg": "JPEG"}
 
@@ -62,7 +63,8 @@ def test_grey_in_colour_channels_is_taken_exactly(picture, channels, dtype):
     if channels == 4:
         array[..., 3] = picture(9, dtype=dtype)  # transparency is dropped, not blended
     decoded = decode_bytes(encode(array))
-    assert np.array_equal(decoded.pixels, grey) and decoded.notes == ()
+    assert np.array_equal(decoded.pixels, grey)
+    assert decoded.notes == (("alpha dropped",) if channels == 4 else ())
 
 
 def test_colour_becomes_bt601_luma(picture):
@@ -76,7 +78,7 @@ def test_colour_becomes_bt601_luma(picture):
 @pytest.mark.slow
 @given(st.integers(0, 255))
 def test_luma_of_grey_is_grey(level):
-    pixels, _ = to_grey(np.full((2, 2, 3), level, np.uint8))
+    pixels, _ = Depth().grey(RawImage(np.full((2, 2, 3), level, np.uint8)))
     assert (pixels == level).all()
 
 
@@ -89,7 +91,7 @@ def test_whole_numbers_in_float_files_are_exact(picture):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda a: a / 255, "no grey levels"),
+        (lambda a: a / 200, "white is not known"),
         (lambda a: a - 300, "no grey levels"),
         (lambda a: a * 1000, "no grey levels"),
         (lambda a: np.where(a == a.max(), np.nan, a), "not numbers"),
@@ -171,7 +173,7 @@ def test_the_first_of_several_pages_is_taken_and_said(tmp_path, picture):
     path = str(tmp_path / "pages.tif")
     assert cv2.imwritemulti(path, [picture(1), picture(2), picture(3)])
     decoded = decode(tmp_path / "pages.tif")
-    assert np.array_equal(decoded.pixels, picture(1)) and decoded.notes == ("first of 3 pages",)
+    assert np.array_equal(decoded.pixels, picture(1)) and decoded.notes == ("first of several pages: 1 of 3",)
 
 
 @pytest.mark.slow

@@ -1,12 +1,14 @@
 """Colour kept on demand, label images kept as they are, and what a camera notes in a file left alone."""
 
+import io
 import struct
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
-from srbench.datasets.images.decode import BadImage, decode, decode_bytes, decode_labels, to_colour
+from srbench.datasets.images.decode import BadImage, decode, decode_bytes, decode_labels
 
 
 def encode(array, suffix=".png"):
@@ -32,7 +34,8 @@ def test_colour_comes_back_in_the_order_red_green_blue(tmp_path, rgb, suffix):
 
 def test_transparency_is_dropped_and_16_bits_are_kept(picture):
     deep = np.dstack([picture(seed, dtype=np.uint16) for seed in range(4)])
-    assert np.array_equal(decode_bytes(encode(deep), colour=True).pixels, deep[..., 2::-1])
+    decoded = decode_bytes(encode(deep), colour=True)
+    assert np.array_equal(decoded.pixels, deep[..., 2::-1]) and decoded.notes == ("alpha dropped",)
 
 
 @pytest.mark.parametrize("step", [256, 257])
@@ -51,8 +54,10 @@ def test_a_grey_file_gives_three_equal_channels(picture):
 
 
 def test_five_channels_are_refused():
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, np.zeros((64, 64, 5), np.uint8), photometric="minisblack", planarconfig="contig")
     with pytest.raises(BadImage, match="5 channels; expected grey, RGB or RGBA"):
-        to_colour(np.zeros((4, 4, 5), np.uint8))
+        decode_bytes(stream.getvalue())
 
 
 def exif(orientation):

@@ -120,7 +120,7 @@ def test_masks_without_an_image_or_whose_image_was_skipped_are_told(mine, pictur
     write(mine / "masks" / "tiny.png", labels(20, 20))
     write(mine / "masks" / "gone.png", labels())
     opened = open_dataset(f"folder:{mine}")
-    assert opened.skipped["masks/tiny.png"] == "its image tiny.png was skipped"
+    assert opened.skipped["masks/tiny.png"] == "its image was skipped: tiny.png"
     assert opened.skipped["masks/gone.png"] == "a mask without an image"
     assert [image.id for image in opened.images] == ["a.png"]
 

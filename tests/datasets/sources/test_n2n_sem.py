@@ -165,7 +165,7 @@ def test_averages_with_fractions_keep_their_scale(tmp_path, srbench_home, fields
     assert opened.pixels("train").dtype == np.uint16 and opened.images[0].bits == 16
     assert np.abs(opened.pixels("train") / 257 - scans[6]).max() <= 0.501 / 257
     assert np.array_equal(opened.acquisition("train", 0), fields["train"][0].astype(np.uint16) * 257)
-    assert "times 257" in opened.truth("train")["scaling"]
+    assert "white at 255" in opened.truth("train")["scaling"]
 
 
 def test_bad_fields_are_skipped_and_the_others_kept(tmp_path, srbench_home, fields):

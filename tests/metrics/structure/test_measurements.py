@@ -16,6 +16,7 @@ from srbench.metrics import ground_truth as scene_truth
 from srbench.metrics import registry
 from srbench.metrics.measurements import LOST, Measured, bias_of, error_of, mean_bias
 from srbench.metrics.registry import Case, MetricUnavailable
+from srbench.metrics.segmentation import segmentation
 
 m = SimpleNamespace(**{metric.name: metric.compute for metric in registry.list_metrics()})
 
@@ -256,6 +257,39 @@ def test_pore_fraction() -> None:
     case = make_case(larger, image, category="Porous_Sponge", second=image)
     assert m.pore_fraction_bias(case) == pytest.approx(added * 448**2 / 440**2, abs=0.004)
     assert m.pore_fraction_bias_hr(case) == 0.0
+
+
+# What the owner of an image says is on it
+
+
+@pytest.mark.slow
+def test_what_is_on_an_image_is_said_by_its_owner_and_not_by_its_folder(particle_field: list) -> None:
+    hr = draw_discs(particle_field, 512)
+    said = make_case(hr, hr, category="Monday", measure=("particles",))
+    assert m.diameter_bias(said) == 0.0 and m.diameter_w1(said) == 0.0
+    for measure, words in (((), "--measure particles"), (("lines", "pores"), "names lines, pores")):
+        case = make_case(hr, hr, category="Monday", measure=measure)
+        assert words in reason(m.diameter_bias, case) and words in reason(m.diameter_w1, case)
+    # Datasets of ours have no owner to ask; the name of a folder still counts where nothing was said.
+    assert "--measure" not in reason(m.diameter_bias, make_case(hr, hr, category="Monday"))
+    assert m.diameter_bias(make_case(hr, hr, category="particles", measure=())) == 0.0
+    lines = reason(m.cd_bias, make_case(hr, hr, measure=("particles",)))
+    assert "names particles" in lines and "no grating" in reason(m.cd_bias, make_case(hr, hr, measure=()))
+
+
+@pytest.mark.slow
+def test_pores_are_the_dark_phase_of_an_image_that_is_said_to_have_some() -> None:
+    pores = place_discs(2, np.random.default_rng(2).uniform(8, 22, 50), 448)
+    area = sum(math.pi * r * r for _, _, r in pores) / 440**2
+    image = 1 - draw_discs(pores, 448)
+    for measure in (("pores",), ("particles", "pores")):
+        case = make_case(image, image, category="Monday", measure=measure)
+        assert m.pore_fraction_bias(case) == 0.0
+        masks = segmentation(case)
+        assert float((masks.reference ^ masks.bright).mean()) == pytest.approx(area, abs=0.004)
+    assert "--measure pores" in reason(
+        m.pore_fraction_bias, make_case(image, image, category="x", measure=())
+    )
 
 
 # Pairing

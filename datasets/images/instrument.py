@@ -1,0 +1,415 @@
+"""What an instrument wrote beside the pixels: pixel size, rows above the databar, bits, dwell time.
+
+Read from the tags of FEI/Thermo, Zeiss, TESCAN, Olympus SIS, TVIPS, ImageJ and OME, from the text files that
+TESCAN, Hitachi and JEOL put beside an image, and from a PNG's pHYs. A resolution in dpi is what some program
+assumed of a printer or a screen: it is believed only where no such device has it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import struct
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
+
+SMALLEST_NM, LARGEST_NM = 1e-3, 1e6
+"""Pixels of 1 pm to 1 mm; anything else is no pixel of a micrograph."""
+
+_AGREE = 0.01
+_LARGEST_TEXT = 1 << 20
+_INCH_NM = 25.4e6
+# A resolution of 100 µm and more, or one of a printer or scanner, says nothing about the specimen.
+_LARGEST_BY_RESOLUTION_NM = 1e5
+_DEVICE_DPI = (300, 350, 360, 400, 600, 720, 800, 1200, 1440, 2400, 2880, 3200, 4800, 9600)
+_UNITS_NM = {
+    **dict.fromkeys(("pm", "picometer"), 1e-3),
+    **dict.fromkeys(("å", "a", "angstrom"), 0.1),
+    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1.0),
+    # The micro sign and the Greek letter look alike.
+    **dict.fromkeys(("um", "\u00b5m", "\u03bcm", "micron", "microns", "micrometer", "micrometre"), 1e3),
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e6),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e7),
+    **dict.fromkeys(("m", "meter", "metre"), 1e9),
+    **dict.fromkeys(("inch", "in", "inches"), _INCH_NM),
+}
+_TIFF_RESOLUTION_UNITS_NM = {2: _INCH_NM, 3: 1e7, 4: 1e6, 5: 1e3}
+_TESCAN = 50431
+_FEI_XML = 34683
+
+
+@dataclass(frozen=True)
+class InstrumentFacts:
+    """What the metadata of one image file say; None where they do not.
+
+    Attributes:
+        pixel_size_nm: side of a pixel: the mean of x and y where they agree to 1 %, else x (with a note).
+        source: where the pixel size stands: ``FEI tag``, ``TESCAN .hdr``, ``Hitachi .txt``, ...
+        image_rows: rows of the image without its databar.
+        bits: significant bits of a pixel.
+        dwell_s: seconds of a pixel under the beam.
+        notes: what is doubtful, as ``kind`` or ``kind: detail``.
+    """
+
+    pixel_size_nm: float | None = None
+    source: str = ""
+    image_rows: int | None = None
+    bits: int | None = None
+    dwell_s: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_instrument(path: Path) -> InstrumentFacts:
+    """Read the metadata of an image file and of the text files beside it; pixels are not decoded.
+
+    What is damaged is left out, with a note; a file that is no image has no metadata.
+    """
+    parts: list[InstrumentFacts] = []
+    with without_logging(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with path.open("rb") as file:
+                is_tiff = file.read(2) in (b"II", b"MM")
+            size = _read_tiff(path, parts) if is_tiff else _read_other(path, parts)
+        except Exception:  # whoever decodes the file says what is wrong with it
+            return _merged(parts)
+    resolution = [part for part in parts if part.source in ("TIFF resolution", "PNG pHYs")]
+    embedded = [part for part in parts if part not in resolution]
+    return _merged([*embedded, *_side_cars(path, *size), *resolution])
+
+
+@contextmanager
+def without_logging() -> Iterator[None]:
+    """What tifffile logs of damaged tags stays off the terminal."""
+
+    def drop(_: logging.LogRecord) -> bool:
+        return False
+
+    logger = logging.getLogger("tifffile")
+    logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(drop)
+
+
+def _merged(parts: list[InstrumentFacts]) -> InstrumentFacts:
+    """The first value of each kind, and every note."""
+
+    def first(name: str) -> Any:
+        return next((value for part in parts if (value := getattr(part, name)) is not None), None)
+
+    sized = next((part for part in parts if part.pixel_size_nm is not None), InstrumentFacts())
+    notes = dict.fromkeys(note for part in parts for note in part.notes)
+    return InstrumentFacts(
+        sized.pixel_size_nm, sized.source, first("image_rows"), first("bits"), first("dwell_s"), tuple(notes)
+    )
+
+
+def _facts(
+    source: str,
+    x_nm: float | None = None,
+    y_nm: float | None = None,
+    *,
+    image_rows: int | None = None,
+    bits: int | None = None,
+    dwell_s: float | None = None,
+    notes: tuple[str, ...] = (),
+) -> InstrumentFacts:
+    """Facts with a pixel size that is possible; an impossible one becomes a note."""
+    if dwell_s is not None and not (math.isfinite(dwell_s) and dwell_s > 0):
+        dwell_s = None
+    if x_nm is not None and not SMALLEST_NM <= x_nm <= LARGEST_NM:
+        notes = (*notes, f"pixel size ignored, no micrograph has it: {x_nm:g} nm ({source})")
+        x_nm = None
+    if x_nm is None:
+        return InstrumentFacts(None, "", image_rows, bits, dwell_s, notes)
+    if y_nm is None or not SMALLEST_NM <= y_nm <= LARGEST_NM:
+        y_nm = x_nm
+    if abs(x_nm - y_nm) > _AGREE * x_nm:
+        notes = (*notes, f"pixels are not square, their width is taken: {x_nm:g} x {y_nm:g} nm ({source})")
+        y_nm = x_nm
+    return InstrumentFacts((x_nm + y_nm) / 2, source, image_rows, bits, dwell_s, notes)
+
+
+def _number(value: Any) -> float | None:
+    """A number, also one written as text; None for anything else."""
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _nm(value: Any, unit: str = "m") -> float | None:
+    """A length in nm; None where the value is no number or the unit no length."""
+    number, factor = _number(value), _UNITS_NM.get(unit.strip().lower())
+    return None if number is None or factor is None else number * factor
+
+
+def _read_tiff(path: Path, parts: list[InstrumentFacts]) -> tuple[int, int]:
+    """Append what the tags of a TIFF say; width and height of its first image that is no thumbnail."""
+    from tifffile import TiffFile
+
+    with TiffFile(path) as tiff:
+        page: Any = next((page for page in tiff.pages if not page.keyframe.subfiletype & 1), tiff.pages.first)
+        width, height = page.keyframe.imagewidth, page.keyframe.imagelength
+        readers: Mapping[str, Callable[[TiffFile, int, int], InstrumentFacts]] = {
+            "FEI tag": _fei,
+            "FEI XML tag": _fei_xml,
+            "Zeiss tag": _zeiss,
+            "TESCAN tag": _tescan_tag,
+            "SIS tag": _sis,
+            "TVIPS tag": _tvips,
+            "ImageJ tag": _imagej,
+            "OME": _ome,
+            "MaxSampleValue": _largest_sample,
+            "TIFF resolution": _tiff_resolution,
+        }
+        for name, read in readers.items():
+            try:
+                parts.append(read(tiff, width, height))
+            except Exception:  # whatever a parser stumbles over in a damaged tag
+                parts.append(InstrumentFacts(notes=(f"instrument metadata damaged, not read: {name}",)))
+    return width, height
+
+
+def _tag(tiff: TiffFile, code: int) -> Any:
+    return tiff.pages.first.tags.valueof(code)
+
+
+def _fei(tiff: TiffFile, width: int, height: int) -> InstrumentFacts:
+    metadata = tiff.fei_metadata or {}
+
+    def value(section: str, key: str) -> float | None:
+        return _number(metadata.get(section, {}).get(key))
+
+    notes: tuple[str, ...] = ()
+    columns, rows = value("Image", "ResolutionX"), value("Image", "ResolutionY")
+    x, y = value("Scan", "PixelWidth"), value("Scan", "PixelHeight")
+    beam = str(metadata.get("Beam", {}).get("Beam", "IRBeam"))
+    field = value(beam, "HFW") or value("IRBeam", "HFW") or value("EBeam", "HFW")
+    if x is None and field is not None and columns:
+        x = field / columns
+    if columns and columns != width:
+        notes = (
+            "cut or resized after the instrument saved it (if resized, give its pixel size): "
+            f"{width} columns, {columns:g} in the FEI tag",
+        )
+    bits = value("Image", "BitDepth")
+    return _facts(
+        "FEI tag",
+        _nm(x),
+        _nm(y),
+        image_rows=int(rows) if rows and rows <= height and columns == width else None,
+        bits=int(bits) if bits and 1 <= bits <= 16 else None,
+        dwell_s=value("Scan", "Dwelltime") or value("EScan", "Dwell"),
+        notes=notes,
+    )
+
+
+def _fei_xml(tiff: TiffFile, _width: int, _height: int) -> InstrumentFacts:
+    value = _tag(tiff, _FEI_XML)
+    if value is None:
+        return InstrumentFacts()
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    lengths = {}
+    for element in ElementTree.fromstring(text.strip("\0 \r\n")).iter():
+        if element.tag.rpartition("}")[2] == "PixelSize":
+            for child in element:
+                lengths[child.tag.rpartition("}")[2]] = _nm(child.text, child.get("unit", "m"))
+            break
+    return _facts("FEI tag", lengths.get("X"), lengths.get("Y"))
+
+
+def _zeiss(tiff: TiffFile, _width: int, _height: int) -> InstrumentFacts:
+    metadata = tiff.sem_metadata or {}
+
+    def length(key: str) -> float | None:
+        name_value_unit = metadata.get(key, ())
+        return _nm(name_value_unit[1], name_value_unit[2]) if len(name_value_unit) == 3 else None
+
+    # "Image Pixel Size" is that of the stored image; "Pixel Size" that of the scan, which may be finer.
+    image, scan = length("ap_image_pixel_size"), length("ap_pixel_size")
+    notes: tuple[str, ...] = ()
+    if image and scan and abs(image - scan) > _AGREE * image:
+        notes = (f"two pixel sizes in the Zeiss tag, the image's is taken: {image:g} nm, not {scan:g} nm",)
+    return _facts("Zeiss tag", image or scan, notes=notes)
+
+
+def _tescan_tag(tiff: TiffFile, _width: int, height: int) -> InstrumentFacts:
+    value = _tag(tiff, _TESCAN)
+    if value is None:
+        return InstrumentFacts()
+    data = value.encode("latin-1", "replace") if isinstance(value, str) else bytes(value)
+    # Text in sections behind an embedded preview, each section with a few bytes of length before it.
+    return _tescan(data.decode("latin-1"), "TESCAN tag", height)
+
+
+def _tescan(text: str, source: str, height: int) -> InstrumentFacts:
+    values = dict(re.findall(r"(\w+)[ \t]*=[ \t]*([^\r\n\0]*)", text))
+    strip = _number(values.get("ImageStripSize"))
+    return _facts(
+        source,
+        _nm(values.get("PixelSizeX")),
+        _nm(values.get("PixelSizeY")),
+        image_rows=height - int(strip) if strip and 0 < strip < height else None,
+        dwell_s=_number(values.get("DwellTime")),
+    )
+
+
+def _sis(tiff: TiffFile, _width: int, _height: int) -> InstrumentFacts:
+    metadata = tiff.sis_metadata or {}
+    return _facts("SIS tag", _nm(metadata.get("pixelsizex")), _nm(metadata.get("pixelsizey")))
+
+
+def _tvips(tiff: TiffFile, _width: int, _height: int) -> InstrumentFacts:
+    metadata = tiff.tvips_metadata or {}
+    return _facts("TVIPS tag", _nm(metadata.get("PixelSizeX"), "nm"), _nm(metadata.get("PixelSizeY"), "nm"))
+
+
+def _imagej(tiff: TiffFile, _width: int, _height: int) -> InstrumentFacts:
+    metadata = tiff.imagej_metadata or {}
+    unit = str(metadata.get("unit", "")).replace("\\u00B5", "\u00b5").replace("\\u00b5", "\u00b5")
+    x, y = (_by_resolution(_tag(tiff, code), _nm(1, unit)) for code in (282, 283))
+    return _facts("ImageJ tag", x, y)
+
+
+def _ome(tiff: TiffFile, _width: int, _height: int) -> InstrumentFacts:
+    text = tiff.ome_metadata
+    for element in ElementTree.fromstring(text).iter() if text else ():
+        if element.tag.rpartition("}")[2] == "Pixels":
+            x, y = (
+                _nm(element.get(f"PhysicalSize{axis}"), element.get(f"PhysicalSize{axis}Unit", "um"))
+                for axis in "XY"
+            )
+            bits = _number(element.get("SignificantBits"))
+            return _facts("OME", x, y, bits=int(bits) if bits and 1 <= bits <= 16 else None)
+    return InstrumentFacts()
+
+
+def _largest_sample(tiff: TiffFile, _width: int, _height: int) -> InstrumentFacts:
+    value = _tag(tiff, 281)
+    largest = _number(max(value) if isinstance(value, tuple) else value)
+    usable = largest is not None and 1 <= largest <= 65535
+    return InstrumentFacts(bits=int(largest).bit_length() if largest and usable else None)
+
+
+def _tiff_resolution(tiff: TiffFile, _width: int, _height: int) -> InstrumentFacts:
+    if tiff.is_imagej and "unit" in (tiff.imagej_metadata or {}):
+        return InstrumentFacts()  # the tags count in ImageJ's unit
+    unit = _TIFF_RESOLUTION_UNITS_NM.get(int(_number(_tag(tiff, 296)) or 2))
+    x, y = (_by_resolution(_tag(tiff, code), unit) for code in (282, 283))
+    return InstrumentFacts() if x is None else _facts("TIFF resolution", x, y)
+
+
+def _by_resolution(pixels: Any, unit_nm: float | None) -> float | None:
+    """The pixel size of so many pixels a unit, in nm; None where it is the resolution of some device."""
+    number = pixels[0] / pixels[1] if isinstance(pixels, tuple) and pixels[1] else _number(pixels)
+    if not number or number < 0 or not math.isfinite(number) or unit_nm is None:
+        return None
+    size_nm = unit_nm / number
+    if unit_nm < 1e6:  # nm or µm: no device counts so
+        return size_nm
+    dpi = _INCH_NM / size_nm
+    device = any(abs(dpi - usual) <= 0.005 * usual for usual in _DEVICE_DPI)
+    return None if device or size_nm >= _LARGEST_BY_RESOLUTION_NM else size_nm
+
+
+def _read_other(path: Path, parts: list[InstrumentFacts]) -> tuple[int, int]:
+    """Append what a PNG's pHYs or an MRC's header says; width and height of an image that is no TIFF."""
+    from PIL import Image
+
+    with path.open("rb") as file:
+        header = file.read(1024)
+    if header[208:211] == b"MAP":
+        order = ">" if header[212:213] == b"\x11" else "<"
+        width, height = struct.unpack_from(f"{order}2i", header)
+        intervals, cell = (
+            struct.unpack_from(f"{order}2i", header, 28),
+            struct.unpack_from(f"{order}2f", header, 40),
+        )
+        if min(*intervals, *cell) > 0:
+            x, y = (length / count * 0.1 for length, count in zip(cell, intervals, strict=True))
+            parts.append(_facts("MRC header", x, y))
+        return width, height
+    with Image.open(path) as image:
+        if image.format == "PNG" and "dpi" in image.info:
+            x, y = (_by_resolution(dpi, _INCH_NM) for dpi in image.info["dpi"])
+            if x is not None:
+                parts.append(_facts("PNG pHYs", x, y))
+        width, height = image.size
+        return width, height
+
+
+def _side_cars(path: Path, width: int, height: int) -> Iterator[InstrumentFacts]:
+    """What the text files of TESCAN, Hitachi and JEOL instruments beside an image say."""
+    stem, suffix = path.stem, path.suffix.removeprefix(".")
+    for ending in (f"-{suffix}.hdr", ".hdr", f"-{suffix}.HDR", ".HDR"):
+        if (text := _text(path.with_name(f"{stem}{ending}"))) is not None:
+            yield _tescan(text, "TESCAN .hdr", height)
+    for ending in (".txt", ".TXT", ".Txt"):
+        if (text := _text(path.with_name(f"{stem}{ending}"))) is not None:
+            yield _jeol(text, width, height)
+            yield _hitachi(text, path, width, height)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
+            return None
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _hitachi(text: str, path: Path, width: int, height: int) -> InstrumentFacts:
+    values = dict(re.findall(r"^[ \t]*(\w+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", text, re.MULTILINE))
+    size = _number(values.get("PixelSize"))
+    if size is None:
+        return InstrumentFacts()
+    named = path.with_name(Path(values.get("ImageName") or path.name).name)
+    if named.name.lower() != path.name.lower() and named.is_file():
+        return InstrumentFacts()  # the text of another image with this stem
+    return _checked_size("Hitachi .txt", size, re.findall(r"\d+", values.get("DataSize", "")), width, height)
+
+
+def _jeol(text: str, width: int, height: int) -> InstrumentFacts:
+    values = dict(re.findall(r"^[ \t]*\${1,2}(\w+)[ \t]+(.*?)[ \t\r]*$", text, re.MULTILINE))
+    bar = _number(values.get("SM_MICRON_BAR"))
+    marker = _quantity_nm(values.get("SM_MICRON_MARKER", ""))
+    size = _quantity_nm(values.get("CM_PIXEL_SIZE", ""))
+    if size is None and marker is not None and bar:
+        size = marker / bar
+    if size is None:
+        return InstrumentFacts()
+    return _checked_size("JEOL .txt", size, values.get("CM_FULL_SIZE", "").split(), width, height)
+
+
+def _quantity_nm(text: str) -> float | None:
+    """``10um``, ``500 nm``: a length in nm."""
+    match = re.match(r"([\d.eE+-]+)\s*(\S+)", text)
+    return _nm(*match.groups()) if match else None
+
+
+def _checked_size(source: str, size_nm: float, sides: list[str], width: int, height: int) -> InstrumentFacts:
+    """A pixel size, for the image of the columns that the text names."""
+    columns, rows = (int(side) for side in sides[:2]) if len(sides) >= 2 else (width, height)
+    if columns != width:
+        kind = "pixel size ignored, the text beside it is of an image of another size"
+        return InstrumentFacts(notes=(f"{kind}: {columns} columns, not {width} ({source})",))
+    return _facts(source, size_nm, image_rows=rows if 0 < rows <= height and len(sides) >= 2 else None)
