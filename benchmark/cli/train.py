@@ -60,8 +60,9 @@ def train(
     model: str, channels: str | None, out: Path | None, reading: ReadingOptions, **options: Any
 ) -> None:
     """Train MODEL on a dataset; weights, log and manifest go into the run's folder."""
-    from srbench.datasets import ReadingOptions
+    from srbench.datasets import ReadingOptions, full_name
     from srbench.training import train as run_training
+    from srbench.utils.paths import runs_folder
 
     result = run_training(
         model,
@@ -77,7 +78,10 @@ def train(
     click.echo(f"{result.iterations} iterations in {result.seconds:.0f} s.{best}")
     click.echo(f"Weights: {result.weights}")
     config = result.config
-    command = ["srbench", "eval", model, "bicubic", "--dataset", config.dataset, "--scale", str(config.scale)]
+    dataset = full_name(config.dataset)
+    command = ["srbench", "eval", model, "bicubic", "--dataset", dataset, "--scale", str(config.scale)]
+    if result.folder.parent != runs_folder():  # where eval does not look
+        command += ["--weights", str(result.weights)]
     if config.degradation != "bicubic":
         command += ["--degradation", config.degradation]
     command += config.reading.arguments

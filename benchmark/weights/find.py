@@ -9,6 +9,9 @@ from srbench.utils.files import sha256_file
 from srbench.utils.paths import runs_folder, weights_folder
 from srbench.weights.io import WeightsHeader, read_header
 
+WEIGHTS = "weights.safetensors"
+"""The finished weights in the folder of a run."""
+
 
 @dataclass(frozen=True)
 class TrainedWeights:
@@ -39,7 +42,7 @@ def find(
         runs: the runs folder; the one of the srbench home when None.
     """
     best: dict[tuple[object, ...], tuple[tuple[int, float], Path, WeightsHeader]] = {}
-    for path in sorted((runs or runs_folder()).glob("*/weights.safetensors")):
+    for path in sorted((runs or runs_folder()).glob(f"*/{WEIGHTS}")):
         header = read_header(path)
         if header is None or (header.model, header.scale) != (model, scale):
             continue
@@ -53,6 +56,8 @@ def find(
 
 
 def locate(path: Path) -> Path:
-    """The file meant by ``path``: itself, or the file of that bare name in the srbench weights folder."""
+    """The file meant by ``path``: itself, that of a run's folder, or one of the srbench weights folder."""
+    if path.is_dir():
+        return path / WEIGHTS
     stored = weights_folder() / path
     return stored if not path.exists() and path.name == str(path) and stored.is_file() else path

@@ -137,7 +137,7 @@ BASICSR_NAMES = {
 
 
 def from_other_layouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of BasicSR's EDSR under the authors' names, with means; those of other networks as they are.
+    """The weights of BasicSR's EDSR under the authors' names, with means; other networks' as they are.
 
     BasicSR, and others with the authors' names, keep the mean of the training photographs outside of their
     checkpoints: it is DIV2K's for the three colours, and not known for any other number of channels.
