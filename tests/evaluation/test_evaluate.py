@@ -89,7 +89,7 @@ def test_the_summary_prints_the_conditions_a_line_a_model_and_the_totals(finishe
     assert lines[-1].startswith(
         "7 scored, 0 skipped, 5 failed, 1 missing, 3 not ranked because a guard failed; scores in "
     )
-    assert len([line for line in lines if not line.startswith(" ")]) == 1 + 13 + 1
+    assert len([line for line in lines if not line.startswith(" ")]) == 2 + 13 + 1
     assert [line.split()[1] for line in lines if line.startswith(" ")] == [
         *["lossless_output"] * 3,  # no numbers, a wrong size, half of the brightness
         "hr_access",
