@@ -314,8 +314,9 @@ def _check_content(path: Path) -> FileCheck:
     problems = [hash_problem(published, first, digest, path)]
     network = ""
     try:
+        matches: list[WeightsHeader] = []
         if header is not None or (entry is not None and entry.network is None):
-            state, matches = read_state(path), []
+            state = read_state(path)
         else:
             state, matches = read_detected(path, [entry.owner] if entry else None)
         network, misfit = _network(state, matches, header, entry)
