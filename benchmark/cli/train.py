@@ -62,6 +62,7 @@ def train(
     """Train MODEL on a dataset; weights, log and manifest go into the run's folder."""
     from srbench.datasets import ReadingOptions, full_name
     from srbench.training import train as run_training
+    from srbench.utils.files import name_to_id
     from srbench.utils.paths import runs_folder
 
     result = run_training(
@@ -81,7 +82,7 @@ def train(
     dataset = full_name(config.dataset)
     command = ["srbench", "eval", model, "bicubic", "--dataset", dataset, "--scale", str(config.scale)]
     if result.folder.parent != runs_folder():  # where eval does not look
-        command += ["--weights", str(result.weights)]
+        command += ["--weights", name_to_id(str(result.weights))]
     if config.degradation != "bicubic":
         command += ["--degradation", config.degradation]
     command += config.reading.arguments

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from srbench.utils.files import sha256_file
+from srbench.utils.files import id_to_name, sha256_file
 from srbench.utils.paths import runs_folder, weights_folder
 from srbench.weights.io import WeightsHeader, read_header
 
@@ -56,7 +56,12 @@ def find(
 
 
 def locate(path: Path) -> Path:
-    """The file meant by ``path``: itself, that of a run's folder, or one of the srbench weights folder."""
+    """The file meant by ``path``: itself, that of a run's folder, or one of the srbench weights folder.
+
+    A path may be printed with escapes (:func:`~srbench.utils.files.name_to_id`), and typed as it was printed.
+    """
+    if not path.exists():
+        path = Path(id_to_name(str(path)))
     if path.is_dir():
         return path / WEIGHTS
     stored = weights_folder() / path

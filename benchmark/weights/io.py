@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import atomic_write
+from srbench.utils.files import atomic_write, printable
 from srbench.weights.unwrap import state_dicts
 
 if TYPE_CHECKING:
@@ -171,10 +171,12 @@ def read_state(path: Path, fits: Callable[[dict[str, Tensor]], bool] | None = No
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load, load_file
 
     try:
-        state: dict[str, Any] = load_file(path)
+        # It opens no path that is not UTF-8.
+        is_utf8 = printable(str(path)) == str(path)
+        state: dict[str, Any] = load_file(path) if is_utf8 else load(path.read_bytes())
         return state
     except (SafetensorError, OSError) as error:
         raise DamagedWeights(

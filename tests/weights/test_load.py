@@ -1,6 +1,7 @@
 """Weights: what is saved is found and loaded; what is wrong is recognised; nothing from a file is run."""
 
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -140,6 +141,17 @@ def test_files_are_told_by_what_is_in_them(tmp_path: Path) -> None:
     for name in ("renamed.pth", "renamed.safetensors"):
         weights.load(model, tmp_path / name)
         assert_holds(model, state)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_weights_in_a_folder_of_any_name_load_and_are_found_as_printed(tmp_path: Path) -> None:
+    model, run = tiny(), tmp_path / os.fsdecode(b"pr\xe9cieux")
+    state = random_state(model)
+    weights.save(run / "weights.safetensors", state, HEADER)
+    for path in (run, tmp_path / r"pr\xe9cieux", tmp_path / r"pr\xe9cieux" / "weights.safetensors"):
+        assert weights.locate(path) == run / "weights.safetensors"
+    assert weights.load(model, weights.locate(run)).header == HEADER
+    assert_holds(model, state)
 
 
 @pytest.mark.slow
