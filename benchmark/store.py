@@ -47,6 +47,7 @@ COLUMNS = (
     "protocol",
     "value",
     "reason",
+    "pixel_size_nm",
 )
 READ_COLUMNS = (*COLUMNS, "data")
 """What ``ScoreStore.scores`` gives: the stored columns, and the data fingerprint of the row's run."""
@@ -138,7 +139,8 @@ class RunKey:
 class Score:
     """One value of one metric; ``image`` is empty for a property of the model (cost rows).
 
-    ``value`` is NaN exactly when ``reason`` says why it is missing.
+    ``value`` is in the unit of the metric, lengths in HR pixels; it is NaN exactly when ``reason`` says why
+    it is missing. ``pixel_size_nm`` is the side of an HR pixel of the image, NaN where it is unknown.
     """
 
     metric: str
@@ -147,6 +149,7 @@ class Score:
     group: str = ""
     category: str = ""
     reason: str = ""
+    pixel_size_nm: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -227,8 +230,10 @@ def _manifest_type() -> TypeAdapter[Manifest]:
 def load_scores(results: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     """All rows of all complete runs of a results folder, one row a value; columns ``READ_COLUMNS``.
 
-    ``image`` is empty for a property of the model; ``value`` is NaN exactly where ``reason`` says why. Runs
-    that cannot be read are left out, with a warning each.
+    ``image`` is empty for a property of the model; ``value`` is NaN exactly where ``reason`` says why. It is
+    in the unit of its metric, lengths in HR pixels: ``srbench.statistics.lengths.in_nanometres`` gives them
+    in nm. ``pixel_size_nm`` is the side of an HR pixel of the image, NaN where it is unknown. Runs that
+    cannot be read are left out, with a warning each.
 
     Args:
         results: folder of a score store; ``srbench.utils.paths.results_folder()`` when None.
@@ -420,11 +425,13 @@ def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
         raise
     except Exception as error:  # a damaged file may raise anything
         raise SrbenchError(f"{type(error).__name__}: {error}") from error
+    if "pixel_size_nm" not in table:
+        table["pixel_size_nm"] = math.nan  # rows from before it was stored
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise SrbenchError(f"it lacks the columns {', '.join(missing)}")
     for name in COLUMNS:
-        if name == "value":
+        if name in ("value", "pixel_size_nm"):
             fits = pd.api.types.is_float_dtype(table[name])
         elif hasattr(key, name):
             fits = bool((table[name] == getattr(key, name)).all())
@@ -432,7 +439,7 @@ def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
             fits = pd.api.types.infer_dtype(table[name], skipna=False) in ("string", "empty")
         if not fits:
             raise SrbenchError(f"its column {name} does not hold what belongs to this run")
-    return table
+    return table[list(COLUMNS)]
 
 
 def read_png(path: Path) -> NDArray[np.uint8] | None:

@@ -52,6 +52,20 @@ def test_round_trip(tmp_path: Path) -> None:
     assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), preview)
 
 
+def test_pixel_sizes_are_stored_and_old_rows_have_none(tmp_path: Path) -> None:
+    sized = [replace(score, pixel_size_nm=5.828) for score in scores()[:2]]
+    store = ScoreStore(tmp_path)
+    store.write_run(Manifest(KEY, "complete"), [*sized, scores()[2]])
+    old = replace(KEY, seed=4)
+    store.write_run(Manifest(old, "complete"), scores())
+    path = tmp_path / "runs" / old.run_id / "scores.parquet"
+    pd.read_parquet(path).drop(columns="pixel_size_nm").to_parquet(path)
+    rows = load_scores(tmp_path)
+    assert tuple(rows.columns) == READ_COLUMNS and rows["pixel_size_nm"].dtype == np.float64
+    assert rows[rows.seed == 3]["pixel_size_nm"].tolist()[:2] == [5.828, 5.828]
+    assert np.isnan(rows[rows.seed == 4]["pixel_size_nm"]).all() and len(rows) == 6
+
+
 def test_missing_value_without_reason_is_refused(tmp_path: Path) -> None:
     store = ScoreStore(tmp_path)
     for bad in (Score("psnr", NAN), Score("psnr", 1.0, reason="why")):

@@ -6,6 +6,7 @@ Everything is recomputed from manifests and rows each time a table is made.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 BASELINES = ("nearest", "bicubic", "lanczos", "back_projection")
 """Methods that learn nothing; ``bicubic`` is what differences are taken from."""
 REQUIRED_BASELINE = "bicubic"
-SCORE_COLUMNS = ("metric", "image", "group", "category", "value", "reason")
-"""What a row says beyond the key of its run, in the order of ``Score``'s text."""
+SCORE_COLUMNS = ("metric", "image", "group", "category", "value", "reason", "pixel_size_nm")
+"""What a row says beyond the key of its run, in the order in which it is hashed."""
 _CONDITIONS = ("data", "protocol", "versions")
 _NOT_RECORDED = "scored before srbench recorded it; score again with --force."
 
@@ -145,17 +146,20 @@ def _missing_rows(manifest: Manifest, rows: pd.DataFrame | None) -> list[str]:
 
 def sha256_of_scores(scores: Iterable[Score]) -> str:
     """sha256 (hex) of a run's rows in any order; every bit of a value counts."""
-    return _digest((s.metric, s.image, s.group, s.category, s.value, s.reason) for s in scores)
+    return _digest(tuple(getattr(score, name) for name in SCORE_COLUMNS) for score in scores)
 
 
 def sha256_of_frame(rows: pd.DataFrame) -> str:
     """The same of stored rows, columns ``SCORE_COLUMNS``."""
-    return _digest(rows[list(SCORE_COLUMNS)].itertuples(index=False, name=None))
+    return _digest(rows.reindex(columns=list(SCORE_COLUMNS)).itertuples(index=False, name=None))
 
 
 def _digest(rows: Iterable[tuple[object, ...]]) -> str:
-    lines = sorted(
-        "\x1f".join([*map(str, before), float(str(value)).hex(), str(reason)])
-        for *before, value, reason in rows
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    lines = []
+    for *before, value, reason, pixel_size in rows:
+        parts = [*map(str, before), float(str(value)).hex(), str(reason)]
+        # Runs from before pixel sizes were stored keep their hashes.
+        if math.isfinite(size := float(str(pixel_size))):
+            parts.append(size.hex())
+        lines.append("\x1f".join(parts))
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

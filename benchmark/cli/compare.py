@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from srbench.cli.console import note, print_json
-from srbench.cli.options import results_option
+from srbench.cli.options import margins_option, results_option
 from srbench.reporting.text import MINUS, MISSING, Measure, decimals_for, measures, number
 
 if TYPE_CHECKING:
@@ -33,24 +33,17 @@ _LEGEND = (
 @click.command()
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option("--dataset", help="Where several were scored.")
+@click.option("--dataset", help="Name or folder, where several were scored.")
 @click.option("--split", help="train, val, test or all, where several were scored.")
 @click.option("--scale", type=click.IntRange(1, 8), help="Magnification, where several were scored.")
 @click.option("--degradation", help="How LR was made, where there are several.")
 @click.option("--protocol", help="What a number means, where there are several.")
+@click.option("--data", metavar="PREFIX", help="Start of the data's fingerprint [default: that scored last].")
 @click.option("--metric", "metrics", multiple=True, help="Only these metrics, with all details. Repeatable.")
-@click.option(
-    "--margin",
-    "margins",
-    multiple=True,
-    metavar="METRIC=VALUE",
-    help="Smallest difference that matters, in place of the default, as psnr=0.3. Repeatable.",
-)
+@margins_option
 @results_option
 @click.option("--json", "as_json", is_flag=True, help="Every number, for other programs.")
-def compare(
-    first: str, second: str, metrics: tuple[str, ...], margins: tuple[str, ...], as_json: bool, **options: Any
-) -> None:
+def compare(first: str, second: str, metrics: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Compare two scored models on the same images: which is better, by how much, where, and how surely.
 
     A and B are MODEL, MODEL:VARIANT, or the first six or more digits of a weights hash. All training seeds of
@@ -58,7 +51,7 @@ def compare(
     """
     from srbench.statistics.compare import compare as compare_models
 
-    outcome = compare_models(first, second, metrics=metrics, margins=_margins(margins), **options)
+    outcome = compare_models(first, second, metrics=metrics, **options)
     for problem in outcome.problems:
         note(problem)
     if as_json:
@@ -69,19 +62,6 @@ def compare(
         click.echo(line)
 
 
-def _margins(texts: tuple[str, ...]) -> dict[str, float]:
-    margins = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            margins[name] = float(value)
-        except ValueError:
-            raise click.BadParameter(
-                f"Expected METRIC=VALUE as psnr=0.3, found {text!r}.", param_hint="--margin"
-            ) from None
-    return margins
-
-
 def lines(comparison: Comparison, width: int = 100, details: Sequence[str] = ()) -> list[str]:
     """The comparison as text.
 
@@ -90,7 +70,8 @@ def lines(comparison: Comparison, width: int = 100, details: Sequence[str] = ())
         width: columns, at least 80; image ids may be longer.
         details: metrics to print everything about; when empty the first with a better side.
     """
-    columns = {column.id: column for column in measures(result.metric for result in comparison.metrics)}
+    stored = [result.metric for result in comparison.metrics]
+    columns = {column.id: column for column in measures(stored, lengths=comparison.lengths)}
     directed = [result for result in comparison.metrics if columns[result.metric].direction != "none"]
     detailed = comparison.metrics if details else (directed or list(comparison.metrics))[:1]
     text = [*_heading(comparison, width), "", *_overview(comparison, columns, width), ""]
@@ -109,6 +90,8 @@ def _heading(comparison: Comparison, width: int) -> Iterator[str]:
     yield from _wrapped(comparison.conditions.describe(), width)
     categories = f" in {comparison.n_categories} categories" if comparison.n_categories > 1 else ""
     yield f"{comparison.n_images} images, {comparison.n_groups} independent groups{categories}"
+    if comparison.lengths.unit == "nm" or any(result.unit == "px" for result in comparison.metrics):
+        yield from _wrapped(comparison.lengths.why, width)
     for warning in comparison.warnings:
         yield from _wrapped(f"Caution: {warning}", width, 9)
 
@@ -120,7 +103,7 @@ def _overview(comparison: Comparison, columns: dict[str, Measure], width: int) -
         low, high, _ = result.paired.interval
         rows.append(
             [
-                f"{measure.title} {measure.arrow}".strip(),
+                " ".join(filter(None, (measure.title, measure.arrow, measure.unit))),
                 number(result.first.value, decimals),
                 number(result.second.value, decimals),
                 _difference(result.paired.difference, low, high, decimals),
@@ -185,7 +168,7 @@ def _verdict_sentence(comparison: Comparison, result: MetricComparison, measure:
     shown = _difference(result.paired.difference, low, high, _decimals(result))
     measured = f"{_A_B} is {shown}{unit}"
     measured += f" ({_INTERVAL_KINDS[kind]})" if _INTERVAL_KINDS[kind] else ""
-    margin = f"the margin of {result.margin.value:g}{unit}"
+    margin = f"the margin of {result.margin.value:.4g}{unit}"
     first, second = f"A ({comparison.first.name})", f"B ({comparison.second.name})"
     verdicts = {
         "better": f"{first} is better than {second}: {measured}, beyond {margin}.",
@@ -305,6 +288,7 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
         }
         metric = {
             "metric": result.metric,
+            "unit": result.unit,
             "margin": asdict(result.margin),
             "first": vars(result.first),
             "second": vars(result.second),
@@ -321,6 +305,7 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
         "conditions": comparison.conditions._asdict(),
         "n_images": comparison.n_images,
         "n_groups": comparison.n_groups,
+        "lengths": {"unit": comparison.lengths.unit, "why": comparison.lengths.why},
         "metrics": metrics,
         "without": dict(comparison.without),
         "warnings": list(comparison.warnings),

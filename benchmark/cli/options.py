@@ -44,6 +44,34 @@ weights_option = click.option(
     callback=_located,
     help="Weights file, folder of a run, or name of a file fetched; by default the best trained here.",
 )
+
+
+def _by_name(_context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """``NAME=VALUE`` texts as a mapping."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, _, value) in zip(texts, pairs, strict=True):
+        if not (name and value):
+            raise click.BadParameter(f"Expected {option.metavar}, found {text!r}.", param=option)
+    return {name: value for name, _, value in pairs}
+
+
+tolerances_option = click.option(
+    "--tolerance",
+    "tolerances",
+    multiple=True,
+    callback=_by_name,
+    metavar="MEASUREMENT=VALUE",
+    help="How much super-resolution may change a measurement: diameter, cd, ler, lwr=0.5px or 2nm, "
+    "pore_fraction=0.01. Repeatable.",
+)
+margins_option = click.option(
+    "--margin",
+    "margins",
+    multiple=True,
+    callback=_by_name,
+    metavar="METRIC=VALUE",
+    help="Smallest difference that matters, in place of the default, as psnr=0.3 or cd_bias=2nm. Repeatable.",
+)
 results_option = click.option(
     "--results",
     type=click.Path(path_type=Path, file_okay=False, resolve_path=True),

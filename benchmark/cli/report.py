@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from srbench.cli.console import note
-from srbench.cli.options import results_option
+from srbench.cli.options import results_option, tolerances_option
 
 
 @click.command()
@@ -17,11 +17,12 @@ from srbench.cli.options import results_option
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for report.html and tables/ [default: report/ in the results folder].",
 )
-def report(results: Path | None, out: Path | None) -> None:
+@tolerances_option
+def report(results: Path | None, out: Path | None, tolerances: dict[str, str]) -> None:
     """Write report.html (one file, opens anywhere) and LaTeX, Markdown and CSV tables from the scores."""
     from srbench.reporting import report as write_report
 
-    outcome = write_report(results.resolve() if results else None, out.resolve() if out else None)
+    outcome = write_report(results, out.resolve() if out else None, tolerances)
     for warning in outcome.warnings:
         note(warning)
     click.echo(f"Report: {outcome.page}")

@@ -156,4 +156,5 @@ def choose_metrics(names: Sequence[str] | None) -> list[Metric]:
 
 
 def _score(metric: Metric, value: float, reason: str, image: Micrograph) -> Score:
-    return Score(metric.id, value, image.id, image.group, image.category, reason)
+    size = math.nan if image.pixel_size_nm is None else image.pixel_size_nm
+    return Score(metric.id, value, image.id, image.group, image.category, reason, size)

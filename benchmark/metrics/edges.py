@@ -367,7 +367,7 @@ def edge_recovered(case: Case) -> float:
     direction="lower",
     unit="px",
     bounds=(0.0, float("inf")),
-    explanation="How far an outline typically lies from its true place, in HR pixels.",
+    explanation="How far an outline typically lies from its true place.",
     family="edges",
     version=2,
 )
@@ -380,7 +380,7 @@ def edge_displacement(case: Case) -> float:
     title="Edge growth",
     direction="none",
     unit="px",
-    explanation="How far the outlines of bright regions have moved outwards on the average, in HR pixels: "
+    explanation="How far the outlines of bright regions have moved outwards on the average: "
     "0 is right, and a particle's diameter is wrong by twice the value.",
     family="edges",
     version=2,
@@ -395,7 +395,7 @@ def edge_bias(case: Case) -> float:
     direction="lower",
     unit="px",
     bounds=(0.0, float("inf")),
-    explanation="How far the image as a whole is displaced against the reference, in HR pixels.",
+    explanation="How far the image as a whole is displaced against the reference.",
     family="edges",
     version=2,
 )

@@ -7,6 +7,7 @@ LaTeX, Markdown and CSV. The same store gives the same bytes: dates come from th
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from srbench.utils.errors import SrbenchError
 
 if TYPE_CHECKING:
     from srbench.reporting.page import Section
+    from srbench.statistics.lengths import Quantity
 
 __all__ = ["ReportResult", "report"]
 
@@ -35,25 +37,32 @@ class ReportResult:
 
 
 def report(
-    results: str | os.PathLike[str] | None = None, out: str | os.PathLike[str] | None = None
+    results: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    tolerances: Mapping[str, str | float] | None = None,
 ) -> ReportResult:
     """Write the report of a results folder.
 
     Args:
         results: folder of a score store; ``srbench.utils.paths.results_folder()`` when None.
         out: folder for ``report.html`` and ``tables/``; ``report`` inside ``results`` when None.
+        tolerances: measurement (``diameter``, ``cd``, ``ler``, ``lwr``, ``pore_fraction``, or a metric) to
+            how much super-resolution may change it, instead of the default: ``"2nm"``, ``"0.5px"``, ``0.01``.
 
     Raises:
-        SrbenchError: there are no runs in ``results``, or ``out`` cannot be written.
+        SrbenchError: there are no runs in ``results``, ``out`` cannot be written, a tolerance cannot be read,
+            or one in nm can be used nowhere because pixel sizes are unknown.
     """
     from srbench.reporting.blocks import collect
     from srbench.reporting.leaderboard import leaderboard
     from srbench.reporting.page import render, section
+    from srbench.statistics.tolerance import chosen_tolerances
     from srbench.store import ScoreStore
     from srbench.utils.files import write_text
     from srbench.utils.paths import results_folder
 
     folder = Path(results) if results is not None else results_folder()
+    chosen = chosen_tolerances(tolerances)
     store = ScoreStore(folder)
     boards = [leaderboard(block) for block in collect(store)]
     if not boards:
@@ -63,12 +72,31 @@ def report(
             + "".join(f"\n{problem}" for problem in store.problems)
         )
     target = Path(out) if out is not None else folder / "report"
-    sections = [section(store, board) for board in boards]
+    sections = [section(store, board, chosen) for board in boards]
+    unused = _unused(chosen, sections)
     tables = tuple(path for part in sections for path in _write_tables(target / "tables", part))
     page = target / "report.html"
     write_text(page, render(sections, store.problems))
     warnings = [f"{part.title}: {warning}" for part in sections for warning in part.warnings]
-    return ReportResult(page, tables, (*store.problems, *warnings))
+    return ReportResult(page, tables, (*store.problems, *warnings, *unused))
+
+
+def _unused(chosen: Mapping[str, Quantity], sections: Sequence[Section]) -> list[str]:
+    """A line for each tolerance that has nothing to judge.
+
+    Raises:
+        SrbenchError: one was refused wherever there is something to judge.
+    """
+    lines = []
+    for name, tolerance in chosen.items():
+        judged = [part.trust for part in sections if name in {m.name for m in part.trust.measurements}]
+        if not judged:
+            lines.append(
+                f"The tolerance of {tolerance} for {name} judges nothing: no image has a value of it."
+            )
+        elif all(name in table.refused for table in judged):
+            raise SrbenchError(judged[0].refused[name])
+    return lines
 
 
 def _write_tables(folder: Path, part: Section) -> list[Path]:

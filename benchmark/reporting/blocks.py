@@ -6,11 +6,13 @@ A table can therefore never mix numbers that mean different things.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srbench.reporting.text import slug
+from srbench.statistics.compare import newest_data
 from srbench.store import Conditions, Manifest, ScoreStore
 
 if TYPE_CHECKING:
@@ -25,13 +27,23 @@ class Block:
         key: what the runs have in common.
         complete: runs with scores, by run id.
         absent: runs that failed or had nothing to run, by run id.
-        scores: the rows of the complete runs (``srbench.store.COLUMNS``).
+        scores: the rows of the complete runs (``srbench.store.READ_COLUMNS``), as they are stored.
+        newest_data: fingerprint of the data scored last where the dataset was scored in several states; empty
+            where it was scored in one.
     """
 
     key: Conditions
     complete: tuple[Manifest, ...]
     absent: tuple[Manifest, ...]
     scores: pd.DataFrame
+    newest_data: str = ""
+
+    @property
+    def state(self) -> str:
+        """What stands behind its title: whether the dataset was scored later in another state."""
+        if not self.newest_data:
+            return ""
+        return ", newest data" if self.key.data == self.newest_data else ", outdated data"
 
     @property
     def slug(self) -> str:
@@ -44,12 +56,21 @@ class Block:
 
 
 def collect(store: ScoreStore) -> list[Block]:
-    """All blocks of the store, ordered by their key."""
+    """All blocks of the store, ordered by their key; of several states of a dataset the newest first."""
     manifests = store.manifests()
-    return [_block(store, key, manifests) for key in sorted({m.key.conditions for m in manifests})]
+    newest = newest_data(manifest for manifest in manifests if manifest.status == "complete")
+    keys = {manifest.key.conditions for manifest in manifests}
+    states = Counter(key._replace(data="") for key in keys)
+
+    def newest_of(key: Conditions) -> str:
+        base = key._replace(data="")
+        return newest.get(base, "") if states[base] > 1 else ""
+
+    order = sorted(keys, key=lambda key: (key._replace(data=""), key.data != newest_of(key), key.data))
+    return [_block(store, key, manifests, newest_of(key)) for key in order]
 
 
-def _block(store: ScoreStore, key: Conditions, manifests: Sequence[Manifest]) -> Block:
+def _block(store: ScoreStore, key: Conditions, manifests: Sequence[Manifest], newest: str) -> Block:
     members = [manifest for manifest in manifests if manifest.key.conditions == key]
     complete = tuple(manifest for manifest in members if manifest.status == "complete")
     scored = {manifest.key.run[:2] for manifest in complete}
@@ -57,4 +78,4 @@ def _block(store: ScoreStore, key: Conditions, manifests: Sequence[Manifest]) ->
     absent = tuple(
         m for m in members if m.status == "failed" or (m.status == "missing" and m.key.run[:2] not in scored)
     )
-    return Block(key, complete, absent, store.scores(manifest.key for manifest in complete))
+    return Block(key, complete, absent, store.scores(manifest.key for manifest in complete), newest)

@@ -8,10 +8,11 @@ or omitted detail (cool hatching) is computed from the whole images and laid ove
 from __future__ import annotations
 
 import base64
+import math
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from srbench.metrics.fidelity import psnr
 from srbench.reporting.blocks import Block
 from srbench.reporting.rows import BASELINE, RANKED, Row
+from srbench.reporting.text import length
 from srbench.store import Manifest, ScoreStore, read_png
 from srbench.utils.errors import SrbenchError
 
@@ -43,6 +45,9 @@ STEPS = (0.25, 0.75, 2.25)
 OPACITIES = (0.34, 0.58, 0.85)
 INVENTED = (255, 122, 0)
 OMITTED = (40, 150, 255)
+SCALE_BAR = 0.4
+"""Longest scale bar, in parts of the side of what is seen."""
+MAX_ZOOM = 32
 STRIPE = 4
 """Pixels from one line of the hatching to the next; half of them are drawn."""
 
@@ -91,6 +96,7 @@ class Panel:
         category: its category.
         width: HR columns of the whole image.
         height: HR rows of the whole image.
+        pixel_nm: side of an HR pixel, None where it is unknown.
         overview: the HR image, reduced.
         regions: where the crops were taken.
         tiles: HR, LR, bicubic, then the models in the order of the table.
@@ -101,6 +107,7 @@ class Panel:
     category: str
     width: int
     height: int
+    pixel_nm: float | None
     overview: EmbeddedImage
     regions: tuple[CropRegion, ...]
     tiles: tuple[Tile, ...]
@@ -109,6 +116,17 @@ class Panel:
     def has_maps(self) -> bool:
         """Whether invented and omitted detail is shown."""
         return any(tile.maps for tile in self.tiles)
+
+    @property
+    def scale_bars(self) -> list[tuple[float, str]]:
+        """Bars for every zoom, longest first: HR pixels and label; none without a pixel size."""
+        if self.pixel_nm is None:
+            return []
+        longest = SCALE_BAR * self.regions[0].side * self.pixel_nm
+        exponents = range(math.floor(math.log10(longest / MAX_ZOOM)) - 1, math.floor(math.log10(longest)) + 1)
+        lengths = [step * 10.0**exponent for exponent in exponents for step in (1, 2, 5)]
+        fitting = [nm for nm in reversed(lengths) if longest / MAX_ZOOM / 2.5 <= nm <= longest]
+        return [(nm / self.pixel_nm, length(nm)) for nm in fitting]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +137,17 @@ class _Output:
     detail: DetailMap | None
 
 
-def panels(store: ScoreStore, block: Block, rows: Sequence[Row]) -> tuple[list[Panel], list[str]]:
-    """The panels of a block and what had to be left out, in words."""
+def panels(
+    store: ScoreStore, block: Block, rows: Sequence[Row], sizes: Mapping[str, float] | None = None
+) -> tuple[list[Panel], list[str]]:
+    """The panels of a block and what had to be left out, in words.
+
+    Args:
+        store: where the pictures are.
+        block: the runs.
+        rows: of the table.
+        sizes: image id to the side of its HR pixel in nm, for scale bars.
+    """
     images = sorted({image for row in rows for image in shown_run(row).previews})
     notes = []
     if len(images) > MAX_IMAGES:
@@ -133,7 +160,7 @@ def panels(store: ScoreStore, block: Block, rows: Sequence[Row]) -> tuple[list[P
     for image in images[:MAX_IMAGES]:
         panel, problems = _panel(store, block, rows, image, n_regions)
         notes += problems
-        shown += [panel] if panel is not None else []
+        shown += [replace(panel, pixel_nm=(sizes or {}).get(image))] if panel is not None else []
     return shown, notes
 
 
@@ -212,7 +239,7 @@ def _assemble(
     stored = block.scores[block.scores["image"] == image]
     group, category = (str(stored[name].iloc[0]) if len(stored) else "" for name in ("group", "category"))
     height, width = hr.shape
-    return Panel(image, group, category, width, height, _overview(hr), tuple(regions), tuple(tiles))
+    return Panel(image, group, category, width, height, None, _overview(hr), tuple(regions), tuple(tiles))
 
 
 def _tile(output: _Output, hr: Grey, regions: Sequence[CropRegion]) -> Tile:

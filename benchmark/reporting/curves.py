@@ -28,8 +28,9 @@ from srbench.reporting.svg import (
     text,
     title_beside,
 )
-from srbench.reporting.text import csv_text, number
+from srbench.reporting.text import csv_text, length, number
 from srbench.statistics.bootstrap import interval
+from srbench.statistics.lengths import common_size
 from srbench.statistics.score_matrix import ScoreMatrix
 from srbench.store import Run
 
@@ -190,7 +191,7 @@ def _drawing(board: Leaderboard, shown: CurveSet) -> Markup:
     scale = board.block.key.scale
     # What is finer than LR can carry is tinted.
     parts = [band(_FRAME, across(1 / scale), _FRAME.right)] if scale > 1 else []
-    parts += [grid(_FRAME, across, vertical, columns=False), _limits(across, vertical, scale)]
+    parts += [grid(_FRAME, across, vertical, columns=False), _limits(board, across, vertical)]
     parts += [_band(board, model, across, vertical) for model in shown.lines]
     parts += [_path("curve", m.row, board, _positions(m, across, vertical)) for m in shown.lines]
     parts.append(text((_FRAME.left + _FRAME.right) / 2, _HEIGHT - 10, shown.curve.x_title, "middle", ""))
@@ -198,14 +199,20 @@ def _drawing(board: Leaderboard, shown: CurveSet) -> Markup:
     return svg(_WIDTH, _HEIGHT, _in_words(board, shown), Markup("").join(parts))
 
 
-def _limits(across: Axis, vertical: Axis, scale: int) -> Markup:
+def _limits(board: Leaderboard, across: Axis, vertical: Axis) -> Markup:
     """The threshold of agreement, and the finest detail that LR can carry."""
+    scale, pixel_nm = board.block.key.scale, common_size(board.lengths.sizes.values())
+    period = (
+        f", a period of {length(2 * scale * pixel_nm)}" if board.lengths.unit == "nm" and pixel_nm else ""
+    )
     nyquist, level = across(1 / scale), vertical(AGREES)
-    words = f"LR Nyquist 1/(2·{scale}) = {1 / (2 * scale):.3g} cycles a pixel; finer than LR can carry →"
+    words = (
+        f"LR Nyquist 1/(2·{scale}) = {1 / (2 * scale):.3g} cycles a pixel{period}; finer than LR can carry →"
+    )
     return Markup("").join(
         (
             line(nyquist, _FRAME.top, nyquist, _FRAME.bottom, "limit"),
-            text(min(nyquist, _FRAME.right - 330), _FRAME.top - 7, words, "start", "tick"),
+            text(min(nyquist, _FRAME.right - 330 - 6 * len(period)), _FRAME.top - 7, words, "start", "tick"),
             line(_FRAME.left, level, _FRAME.right, level, "ceiling"),
             text(_FRAME.right - 4, level - 5, f"{AGREES:g}", "end", "tick"),
         )

@@ -37,6 +37,7 @@ from srbench.reporting.text import (
     number,
     sheets,
 )
+from srbench.statistics.lengths import Lengths, in_nanometres, unit_of
 from srbench.store import CONTROL, RUN, Run
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Leaderboard:
 
     Attributes:
         block: the runs.
+        lengths: the unit of lengths in all that follows.
         group: who is compared with whom.
         findings: run to the results of its checks.
         rows: by kind, then by the first metric, best first.
@@ -62,6 +64,7 @@ class Leaderboard:
     """
 
     block: Block
+    lengths: Lengths
     group: ComparisonGroup
     findings: Mapping[Run, tuple[CheckResult, ...]]
     rows: tuple[Row, ...]
@@ -95,6 +98,12 @@ class Leaderboard:
     def lead(self) -> Measure | None:
         """The metric that orders the rows and whose rank intervals are printed."""
         return _lead(self.columns)
+
+    @property
+    def lengths_in_words(self) -> str:
+        """The unit of lengths and the reason; empty where neither a length nor a pixel size is known."""
+        has_lengths = any(unit_of(column.id) == "px" for column in self.columns)
+        return self.lengths.why if has_lengths or self.lengths.unit == "nm" else ""
 
     @cached_property
     def not_evidence(self) -> frozenset[str]:
@@ -132,8 +141,8 @@ class Leaderboard:
 
 def leaderboard(block: Block) -> Leaderboard:
     """Compute the leaderboard of a block."""
-    scores = block.scores
-    every = measures(scores.loc[scores["image"] != "", "metric"].unique())
+    scores, lengths = in_nanometres(block.scores)
+    every = measures(scores.loc[scores["image"] != "", "metric"].unique(), lengths=lengths)
     findings = findings_of(block)
     trainings = gather(block.complete, findings)
     kinds = {runs[0].key.run: row_kind(runs[0], findings[runs[0].key.run]) for runs in trainings}
@@ -166,6 +175,7 @@ def leaderboard(block: Block) -> Leaderboard:
     rows = [replace(r, weights_start=r.run.weights[:6]) if labels[r.label] > 1 else r for r in rows]
     return Leaderboard(
         block,
+        lengths,
         group,
         findings,
         rows=tuple(sorted(rows, key=lambda row: _order(row, _lead(columns)))),

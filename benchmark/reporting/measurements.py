@@ -10,15 +10,24 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from srbench.metrics import registry
 from srbench.metrics.measurements import LOST
 from srbench.reporting.leaderboard import Leaderboard
-from srbench.reporting.rows import ComparisonGroup
 from srbench.reporting.text import csv_text
-from srbench.statistics.tolerance import FEWEST_GROUPS, TOLERANCES, Status, Tolerance, ToleranceVerdict, judge
+from srbench.statistics.lengths import Lengths, Quantity
+from srbench.statistics.tolerance import (
+    FEWEST_GROUPS,
+    TOLERANCES,
+    Status,
+    Tolerance,
+    ToleranceVerdict,
+    judge,
+    tolerance_of,
+)
 from srbench.store import RUN, Run
+from srbench.utils.errors import SrbenchError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,15 +44,18 @@ class Measurement:
         name: metric name, a key of ``TOLERANCES``.
         title: what is printed.
         tolerance: how much it may change.
-        decimals: for its values.
         summary: how many ranked rows got which verdict, in words.
     """
 
     name: str
     title: str
     tolerance: Tolerance
-    decimals: int
     summary: str = ""
+
+    @property
+    def decimals(self) -> int:
+        """For its values."""
+        return self.tolerance.decimals
 
 
 @dataclass(frozen=True)
@@ -92,24 +104,49 @@ class Judgement:
 
 @dataclass(frozen=True)
 class TrustTable:
-    """The verdicts of a block: measurements, and row to measurement to what was judged."""
+    """The verdicts of a block.
+
+    Attributes:
+        measurements: the columns.
+        judgements: row to measurement to what was judged.
+        refused: measurement to why a tolerance that the user chose was not used.
+    """
 
     measurements: tuple[Measurement, ...]
     judgements: Mapping[Run, Mapping[str, Judgement]]
+    refused: Mapping[str, str]
 
 
-def trust(board: Leaderboard) -> TrustTable:
-    """Judge every row on every measurement that has values; an empty table where there are none."""
-    judged = {name: by_row for name in TOLERANCES if (by_row := _judged(board.group, name))}
-    columns = [
-        _measurement(name, [j for run, j in by_row.items() if run in board.group.ranked])
-        for name, by_row in judged.items()
-    ]
-    rows = {
+def trust(board: Leaderboard, chosen: Mapping[str, Quantity] | None = None) -> TrustTable:
+    """Judge every row on every measurement that has values; an empty table where there are none.
+
+    Args:
+        board: the rows.
+        chosen: tolerances in place of the defaults, as ``chosen_tolerances`` gives them. One in nm is not
+            used where the pixel size of an image is unknown.
+    """
+    rows: pd.DataFrame = board.block.scores[board.block.scores["image"] != ""]
+    judged: dict[str, dict[Run, Judgement]] = {}
+    columns = []
+    refused = {}
+    for name in TOLERANCES:
+        bias, on_hr = (rows[rows["metric"] == registry.get(metric).id] for metric in (name, f"{name}_hr"))
+        images = bias.loc[bias["value"].notna(), "image"].unique()
+        if not len(images):
+            continue
+        sizes = [board.lengths.sizes.get(image, math.nan) for image in images]
+        try:
+            tolerance = tolerance_of(name, (chosen or {}).get(name), sizes)
+        except SrbenchError as error:
+            tolerance, refused[name] = tolerance_of(name, None, sizes), str(error)
+        judged[name] = _judged(board, name, tolerance, bias, on_hr)
+        ranked = [judgement for run, judgement in judged[name].items() if run in board.group.ranked]
+        columns.append(_measurement(name, tolerance, ranked))
+    judgements = {
         row.run: {name: by_row[row.run] for name, by_row in judged.items() if row.run in by_row}
         for row in board.rows
     }
-    return TrustTable(tuple(columns), rows)
+    return TrustTable(tuple(columns), judgements, refused)
 
 
 def csv_trust(board: Leaderboard, table: TrustTable) -> str:
@@ -127,29 +164,26 @@ def csv_trust(board: Leaderboard, table: TrustTable) -> str:
     return csv_text(records)
 
 
-def _measurement(name: str, ranked: Sequence[Judgement]) -> Measurement:
-    metric, tolerance = registry.get(name), TOLERANCES[name]
+def _measurement(name: str, tolerance: Tolerance, ranked: Sequence[Judgement]) -> Measurement:
     counts = Counter(judgement.verdict.status for judgement in ranked)
     words = [f"{counts[status]} {status}" for status in reversed(LEAST_FIRST) if counts[status]]
     summary = f"ranked: {', '.join(words)}" if ranked else "no ranked model"
-    title = metric.title.removesuffix(" bias")
-    return Measurement(name, title, tolerance, 2 if tolerance.unit else 3, summary)
+    return Measurement(name, registry.get(name).title.removesuffix(" bias"), tolerance, summary)
 
 
-def _judged(group: ComparisonGroup, name: str) -> dict[Run, Judgement]:
-    """Row to its judgement; empty where no run has a value."""
-    scores = group.scores
-    bias, on_hr = (
-        scores[(scores["metric"] == registry.get(metric).id) & (scores["image"] != "")]
-        for metric in (name, f"{name}_hr")
+def _judged(
+    board: Leaderboard, name: str, tolerance: Tolerance, bias: pd.DataFrame, on_hr: pd.DataFrame
+) -> dict[Run, Judgement]:
+    """Row to its judgement."""
+    bias_of, hr_of = (
+        {Run(*cast(Run, run)): part for run, part in rows.groupby(RUN)} for rows in (bias, on_hr)
     )
-    if not bias["value"].notna().any():
-        return {}
-    bias_of, hr_of = ({Run(*run): part for run, part in rows.groupby(RUN)} for rows in (bias, on_hr))
     judged = {}
-    for first, runs in group.rows.items():
+    for first, runs in board.group.rows.items():
         verdicts = [
-            (run.seed, _verdict(name, bias_of[run], hr_of.get(run))) for run in runs if run in bias_of
+            (run.seed, _verdict(board.lengths, name, tolerance, bias_of[run], hr_of.get(run)))
+            for run in runs
+            if run in bias_of
         ]
         if verdicts:
             # Of several seeds the least verdict.
@@ -159,7 +193,9 @@ def _judged(group: ComparisonGroup, name: str) -> dict[Run, Judgement]:
     return judged
 
 
-def _verdict(name: str, bias: pd.DataFrame, on_hr: pd.DataFrame | None) -> ToleranceVerdict:
+def _verdict(
+    lengths: Lengths, name: str, tolerance: Tolerance, bias: pd.DataFrame, on_hr: pd.DataFrame | None
+) -> ToleranceVerdict:
     rows = bias.sort_values("image", kind="stable")
     errors = {} if on_hr is None else dict(zip(on_hr["image"], on_hr["value"], strict=True))
     return judge(
@@ -168,5 +204,7 @@ def _verdict(name: str, bias: pd.DataFrame, on_hr: pd.DataFrame | None) -> Toler
         [float(errors.get(image, math.nan)) for image in rows["image"]],
         list(map(str, rows["group"])),
         list(map(str, rows["category"])),
+        tolerance=tolerance,
+        pixel_sizes_nm=[lengths.sizes.get(image, math.nan) for image in rows["image"]],
         lost=int(rows["reason"].str.startswith(LOST).sum()),
     )

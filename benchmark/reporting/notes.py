@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from srbench.checks.base import LEAKING, SMOKE, failures, stored_results, title_of_check
-from srbench.reporting.blocks import Block
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import BASELINE, RANKED, title_of
 from srbench.statistics.leaderboard import FEW_GROUPS
@@ -90,6 +89,14 @@ def gaps_of(board: Leaderboard) -> list[Gap]:
 def _limits(board: Leaderboard) -> Iterator[str]:
     """Limits of the data, of single rows, and of what can be compared."""
     key, rows = board.block.key, board.rows
+    newest = board.block.newest_data
+    if newest and newest != key.data:
+        yield (
+            f"Outdated: this dataset was scored later on other data ({newest[:12]}), which stand in a block "
+            "of their own. Score what is missing there, and read that one."
+        )
+    if board.lengths.unit == "px" and board.lengths.sizes and board.lengths_in_words:
+        yield f"{board.lengths.why[:1].upper()}{board.lengths.why[1:]}."
     kinds = {str(manifest.data.get("kind", "")) for manifest in board.block.complete}
     if "synthetic" in kinds or "synthetic" in key.dataset:
         yield (
@@ -194,10 +201,17 @@ class RunRecord:
     fields: tuple[Field, ...]
 
 
-def conditions(block: Block) -> list[Field]:
+def conditions(board: Leaderboard) -> list[Field]:
     """What all runs of a block have in common, in words, then the full protocol."""
+    block = board.block
     key = block.key._asdict()
     shared = [(words, str(key[name])) for name, words in _KEY_WORDS.items() if name != "protocol"]
+    if board.lengths_in_words:
+        shared.append(("Lengths", board.lengths_in_words))
+    # Which images, what was done to their pixels, and where the pixel sizes come from: one line a kind.
+    for manifest in block.complete:
+        lines = (manifest.data.get("selection"), *manifest.data.get("remarks", ()))
+        shared += [("Images", str(line)) for line in lines if line and ("Images", str(line)) not in shared]
     protocol: dict[str, Any] = {"id": block.key.protocol}
     for manifest in (*block.complete, *block.absent):
         protocol.update({name: value for name, value in manifest.protocol.items() if name != "id"})

@@ -25,7 +25,8 @@ from srbench.reporting.measurements import TrustTable, trust
 from srbench.reporting.notes import Field, Gap, RunRecord, conditions, gaps_of, record, warnings_of
 from srbench.reporting.plots import Plot, cost_plots, families_shown, forest_plots
 from srbench.reporting.rows import SECTIONS
-from srbench.reporting.text import Family, families, is_number, number, quantity, rank
+from srbench.reporting.text import Family, families, is_number, length, number, quantity, rank
+from srbench.statistics.lengths import Quantity
 from srbench.store import ScoreStore
 
 _TEMPLATES = "srbench.reporting"
@@ -57,18 +58,24 @@ class Section:
     records: list[RunRecord]
 
 
-def section(store: ScoreStore, board: Leaderboard) -> Section:
-    """Gather what the page says about one block."""
+def section(
+    store: ScoreStore, board: Leaderboard, tolerances: Mapping[str, Quantity] | None = None
+) -> Section:
+    """Gather what the page says about one block; ``tolerances`` are those that the user chose."""
     key = board.block.key
-    shown, notes = panels(store, board.block, board.rows)
+    shown, notes = panels(store, board.block, board.rows, board.lengths.sizes)
     curves = curve_sets(board)
+    judged = trust(board, tolerances)
     absent = [record(f"{m.key.model} ({m.key.variant}), {m.status}", m) for m in board.block.absent]
     return Section(
         anchor=f"block-{board.block.slug}",
-        title=f"{key.dataset}, {key.split} split, ×{key.scale}, {key.degradation}",
+        title=f"{key.dataset}, {key.split} split, ×{key.scale}, {key.degradation}{board.block.state}",
         board=board,
-        trust=trust(board),
-        warnings=warnings_of(board),
+        trust=judged,
+        warnings=[
+            *warnings_of(board),
+            *(f"{why} The default is used here." for why in judged.refused.values()),
+        ],
         gaps=gaps_of(board),
         notes=notes,
         spread=spread_over_seeds(board),
@@ -81,7 +88,7 @@ def section(store: ScoreStore, board: Leaderboard) -> Section:
         checks=check_rows(board),
         panels=shown,
         glossary=families([*board.columns, *board.cost_columns]),
-        conditions=conditions(board.block),
+        conditions=conditions(board),
         records=[*(record(row.label_of(run), run) for row in board.rows for run in row.manifests), *absent],
     )
 
@@ -120,6 +127,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         is_number=is_number,
+        nm=lambda value: length(value).replace(" ", "\N{NO-BREAK SPACE}"),
         number=number,
         signed=lambda value, decimals: number(value, decimals, signed=True),
         quantity=quantity,

@@ -225,7 +225,7 @@ class ComparisonGroup:
     """Who is compared with whom in a block.
 
     Attributes:
-        scores: all score rows of the block.
+        scores: all score rows of the block, lengths as they are shown.
         rows: the first run of each row of the table to all its runs, one a seed.
         ranked: first runs of the rows that are ranked.
         baseline: model that differences are taken from.

@@ -89,9 +89,10 @@ def csv_table(board: Leaderboard) -> str:
 def markdown_table(board: Leaderboard, trust: TrustTable) -> str:
     """The verdicts, then a table of the metrics seen first and one for each family of the others."""
     key = board.block.key
-    title = f"{key.dataset}, {key.split}, x{key.scale}, {key.degradation}"
+    title = f"{key.dataset}, {key.split}, x{key.scale}, {key.degradation}{board.block.state}"
     conditions = (
-        f"Protocol {key.protocol}; data {key.data}; {board.n_images} images in {board.n_groups} groups. "
+        f"Protocol {key.protocol}; data {key.data}; {board.n_images} images in {board.n_groups} groups"
+        f"{board.lengths_in_words and '; '}{board.lengths_in_words}. "
         "Mean [95 % interval], against bicubic better, worse, equivalent or undecided by the practical "
         "margin, Δ = difference to bicubic [95 % interval]."
     )
@@ -140,7 +141,7 @@ def judgement_text(judgement: Judgement | None, measurement: Measurement) -> str
 
 
 def _tolerance_head(measurement: Measurement, sign: str) -> str:
-    return f"{measurement.title} {sign}{measurement.tolerance.value:g} {measurement.tolerance.unit}".strip()
+    return f"{measurement.title} {sign}{measurement.tolerance.text}"
 
 
 def _family_section(board: Leaderboard, family: Family) -> str:
@@ -297,9 +298,10 @@ def _latex_tabular(
         notes.append(f"\\textsuperscript{{\\dag}} {words}")
     key = board.block.key
     conditions = (
-        f"data: {key.dataset}, split {key.split}, fingerprint {key.data}",
+        f"data: {key.dataset}, split {key.split}, fingerprint {key.data}{board.block.state}",
         f"degradation {key.degradation}, x{key.scale}, protocol {key.protocol}",
         f"{board.n_images} images in {board.n_groups} independent groups",
+        *([board.lengths_in_words] if board.lengths_in_words else []),
         "brackets: 95 % cluster-bootstrap interval over groups; bold: best, supported by a paired test;",
         "small: verdict against bicubic by the practical margin, and difference.",
         "Needs \\usepackage{booktabs}",

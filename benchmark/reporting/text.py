@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from srbench.utils.errors import SrbenchError
 
 if TYPE_CHECKING:
+    from srbench.statistics.lengths import Lengths
     from srbench.statistics.paired_tests import Direction
 
 MISSING = "–"
@@ -52,6 +53,14 @@ def quantity(value: float | None, *, prefixed: bool = True, digits: int = 3) -> 
         if abs(rounded) >= factor:
             return f"{_significant(rounded / factor, digits)} {prefix}"
     return _significant(rounded, digits)
+
+
+def length(nm: float) -> str:
+    """A length with up to four significant digits, in nm, µm or mm."""
+    for factor, unit in ((1e6, "mm"), (1e3, "µm")):
+        if nm >= factor:
+            return f"{nm / factor:.4g} {unit}"
+    return f"{nm:.4g} nm"
 
 
 def decimals_for(half_widths: Iterable[float]) -> int:
@@ -189,11 +198,12 @@ class Family:
     measures: tuple[Measure, ...]
 
 
-def measures(ids: Iterable[str], family: str = "") -> list[Measure]:
+def measures(ids: Iterable[str], family: str = "", lengths: Lengths | None = None) -> list[Measure]:
     """The measures stored under these ids in the registry's order, unknown ones at the end.
 
-    ``family`` puts all of them under one heading, whatever the registry says. Points of curves are left out:
-    sixteen columns would say less than one plot.
+    ``family`` puts all of them under one heading, whatever the registry says. ``lengths`` says in which unit
+    those are shown that are stored in pixels. Points of curves are left out: sixteen columns would say less
+    than one plot.
     """
     from srbench.metrics import registry
 
@@ -206,9 +216,8 @@ def measures(ids: Iterable[str], family: str = "") -> list[Measure]:
             continue
         if metric.family != "curve":
             heading = family or metric.family
-            shown.append(
-                Measure(name, metric.title, metric.direction, metric.unit, metric.explanation, heading)
-            )
+            unit = lengths.unit_of(metric.unit) if lengths else metric.unit
+            shown.append(Measure(name, metric.title, metric.direction, unit, metric.explanation, heading))
     return shown
 
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from srbench.checks.base import reasons_unranked
+from srbench.datasets.registry import full_name
 from srbench.statistics.bootstrap import SAMPLES, SEED, Interval, interval
 from srbench.statistics.leaderboard import direction_of
+from srbench.statistics.lengths import Lengths, in_nanometres, nm_per_px, unit_of
 from srbench.statistics.margins import Margin, margin_of
 from srbench.statistics.paired_tests import (
     ComparisonSettings,
@@ -43,13 +45,14 @@ _TRAINING = ("budget", "iterations", "dataset", "data", "degradation")
 
 
 class RunFilter(NamedTuple):
-    """Conditions that the user named; None leaves one open."""
+    """Conditions that the user named; None leaves one open. ``data`` is the start of a fingerprint."""
 
     dataset: str | None = None
     split: str | None = None
     degradation: str | None = None
     scale: int | None = None
     protocol: str | None = None
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ class MetricComparison:
 
     Attributes:
         metric: id as stored.
+        unit: of its values.
         margin: what difference matters.
         first: mean of the first model.
         second: mean of the second.
@@ -147,6 +151,7 @@ class MetricComparison:
     """
 
     metric: str
+    unit: str
     margin: Margin
     first: SideMean
     second: SideMean
@@ -172,6 +177,7 @@ class Comparison:
         n_images: images of the split that were scored.
         n_groups: independent groups of them.
         n_categories: their categories.
+        lengths: whether lengths are in nm, and why not.
         metrics: one a metric, in the registry's order.
         without: metric to why it has no comparison.
         warnings: what limits the meaning of all of it.
@@ -184,6 +190,7 @@ class Comparison:
     n_images: int
     n_groups: int
     n_categories: int
+    lengths: Lengths
     metrics: tuple[MetricComparison, ...]
     without: Mapping[str, str]
     warnings: tuple[str, ...]
@@ -200,8 +207,9 @@ def compare(
     scale: int | None = None,
     degradation: str | None = None,
     protocol: str | None = None,
+    data: str | None = None,
     metrics: Sequence[str] = (),
-    margins: Mapping[str, float] | None = None,
+    margins: Mapping[str, float | str] | None = None,
     samples: int = SAMPLES,
     seed: int = SEED,
 ) -> Comparison:
@@ -212,14 +220,17 @@ def compare(
             taken together.
         second: the same for the other one.
         results: folder of a score store; ``srbench.utils.paths.results_folder()`` when None.
-        dataset: as scored; needed, like the four that follow, only where both were scored on several.
+        dataset: as scored, a folder under any of its spellings; needed, like the four that follow, only where
+            both were scored on several.
         split: ``train``, ``val``, ``test`` or ``all``.
         scale: magnification.
         degradation: how LR was made, with or without its version.
         protocol: protocol id, or its name.
+        data: start of the data's fingerprint; of several states the one scored last when None.
         metrics: names or ids; when empty every stored one but the points of curves and what is the same for
             both because it describes the reference.
-        margins: metric to the smallest difference that matters, in place of the defaults.
+        margins: metric to the smallest difference that matters, in place of the defaults: a number in the
+            metric's unit, or text such as ``0.5px`` or ``2nm``.
         samples: bootstrap resamples.
         seed: seed of the resampling.
 
@@ -227,18 +238,20 @@ def compare(
         SrbenchError: a name is unknown or means several models, or the two cannot be compared.
     """
     store = ScoreStore(results if results is not None else results_folder())
-    conditions_named = RunFilter(dataset, split, degradation, scale, protocol)
+    conditions_named = RunFilter(dataset, split, degradation, scale, protocol, data)
+    manifests = store.manifests()
     try:
-        ours, theirs, conditions = select(store.manifests(), (first, second), conditions_named)
+        ours, theirs, conditions = select(manifests, (first, second), conditions_named)
     except SrbenchError as error:
         raise SrbenchError("\n".join((str(error), *store.problems))) from error
     scores = store.scores([manifest.key for manifest in (*ours.manifests, *theirs.manifests)])
-    images = scores[scores["image"] != ""]
+    images, lengths = in_nanometres(scores[scores["image"] != ""])
     compared, without = [], {}
     for metric in _metric_ids(images, metrics):
-        margin = margin_of(metric, margins)
+        margin = margin_of(metric, margins, nm_per_px(rows_of(images, metric)))
         settings = ComparisonSettings(direction_of(metric), margin.value, samples, seed)
-        result = _compare_metric(images, metric, (ours, theirs), settings, margin)
+        unit = lengths.unit_of(unit_of(metric))
+        result = _compare_metric(images, metric, unit, (ours, theirs), settings, margin)
         if result is None:
             reasons = sorted(set(images.loc[images["metric"] == metric, "reason"]) - {""})
             without[metric] = "; ".join(reasons[:2]) or ONE_SIDED
@@ -253,12 +266,16 @@ def compare(
         n_images=int(images["image"].nunique()),
         n_groups=int(images["group"].nunique()),
         n_categories=int(images["category"].nunique()),
+        lengths=lengths,
         metrics=tuple(
             replace(result, paired=replace(result.paired, p_holm=p))
             for result, p in zip(compared, adjusted, strict=True)
         ),
         without=without,
-        warnings=tuple(_warnings(store, scores, ours, theirs)),
+        warnings=(
+            *_data_states(manifests, conditions, data),
+            *_warnings(store, scores, ours, theirs),
+        ),
         problems=tuple(store.problems),
     )
 
@@ -280,6 +297,7 @@ def _metric_ids(images: pd.DataFrame, names: Sequence[str]) -> list[str]:
 def _compare_metric(
     images: pd.DataFrame,
     metric: str,
+    unit: str,
     sides: tuple[SelectedRuns, SelectedRuns],
     settings: ComparisonSettings,
     margin: Margin,
@@ -298,6 +316,7 @@ def _compare_metric(
     categories = matrix.of_category if len(set(matrix.categories)) > 1 else {}
     return MetricComparison(
         metric,
+        unit,
         margin,
         _mean(matrix, first, settings),
         _mean(matrix, second, settings),
@@ -420,14 +439,21 @@ def _within(manifests: Sequence[Manifest], conditions_named: RunFilter) -> list[
     for field, value in conditions_named._asdict().items():
         if value is not None:
             stored = {str(getattr(manifest.key, field)) for manifest in left}
-            left = [m for m in left if _matches(str(getattr(m.key, field)), str(value))]
+            left = [m for m in left if _matches(field, str(getattr(m.key, field)), str(value))]
             if not left:
                 raise unknown_name(f"{field} (among the stored runs)", str(value), stored)
     return left
 
 
-def _matches(stored: str, value: str) -> bool:
-    """Equal, or equal but for the version (``bicubic@1``) or the protocol's hash (``sem-grey-1a2b3c4d``)."""
+def _matches(field: str, stored: str, value: str) -> bool:
+    """Equal, or equal but for the version (``bicubic@1``) or the protocol's hash (``sem-grey-1a2b3c4d``).
+
+    Of a dataset any spelling of the same folder, of data the start of their fingerprint.
+    """
+    if field == "data":
+        return stored.startswith(value)
+    if field == "dataset":
+        return full_name(stored) == full_name(value)
     return stored == value or stored.split("@")[0] == value or re.sub(r"-[0-9a-f]{8}$", "", stored) == value
 
 
@@ -455,16 +481,52 @@ def _names(manifest: Manifest) -> tuple[str, str]:
 
 def _common(names: tuple[str, str], first: Sequence[Manifest], second: Sequence[Manifest]) -> Conditions:
     ours, theirs = ({manifest.key.conditions for manifest in side} for side in (first, second))
-    shared = ours & theirs
-    if not shared:
+    if not ours & theirs:
         raise _incomparable(names, ours, theirs)
+    both = [manifest for manifest in (*first, *second) if manifest.key.conditions in ours & theirs]
+    shared = [base._replace(data=data) for base, data in newest_data(both).items()]
     if len(shared) > 1:
         raise SrbenchError(
             f"{names[0]!r} and {names[1]!r} were both scored under {len(shared)} sets of conditions; choose "
             "with --dataset, --split, --scale, --degradation or --protocol:"
             f"{_listed(conditions.describe() for conditions in shared)}"
         )
-    return shared.pop()
+    return shared[0]
+
+
+def newest_data(manifests: Iterable[Manifest]) -> dict[Conditions, str]:
+    """Conditions, their ``data`` left empty, to the data of the run that was made last under them."""
+    newest: dict[Conditions, str] = {}
+    for manifest in sorted(manifests, key=lambda manifest: (manifest.created, manifest.key.data)):
+        newest[manifest.key.conditions._replace(data="")] = manifest.key.data
+    return newest
+
+
+def _data_states(manifests: Sequence[Manifest], conditions: Conditions, named: str | None) -> list[str]:
+    """One line where the dataset was scored in other states too: which is compared, and how to choose."""
+    states = {
+        manifest.key.data: manifest
+        for manifest in sorted(manifests, key=lambda manifest: manifest.created)
+        if manifest.status == "complete"
+        and manifest.key.conditions._replace(data="") == conditions._replace(data="")
+    }
+    if len(states) < 2:
+        return []
+    described = {
+        data: f"{data[:8]} ({manifest.data.get('images', '?')} images, scored {manifest.created[:10]})"
+        for data, manifest in states.items()
+    }
+    compared = described.pop(conditions.data)
+    if conditions.data == next(reversed(states)):
+        which = f"the newest is compared, data {compared}"
+    elif named:
+        which = f"not the newest is compared, as asked for, data {compared}"
+    else:
+        which = f"the newest that both were scored on is compared, data {compared}"
+    others = ", ".join(reversed(described.values()))
+    return [
+        f"This dataset was scored in {len(states)} states: {which}. Others: {others}; --data PREFIX chooses."
+    ]
 
 
 def _incomparable(names: tuple[str, str], ours: set[Conditions], theirs: set[Conditions]) -> SrbenchError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from srbench.statistics.bootstrap import SAMPLES, SEED, interval
+from srbench.statistics.lengths import nm_per_px
 from srbench.statistics.margins import margin_of
 from srbench.statistics.paired_tests import (
     ComparisonSettings,
@@ -44,7 +45,7 @@ class LeaderboardRow:
     Attributes:
         run: how it is named; of several seeds ``weights`` lists the starts of theirs and ``seed`` is -1.
         runs: the runs behind it, one a seed.
-        mean: macro-averaged mean in the metric's unit, over the seeds too.
+        mean: macro-averaged mean in the unit of the values, over the seeds too.
         low: lower end of its 95 % interval.
         high: upper end.
         diff: mean paired difference from the baseline on the common images.
@@ -120,14 +121,14 @@ def leaderboard(
 
     Args:
         scores: rows with the columns of ``srbench.store.COLUMNS``, of one dataset, split, degradation, scale
-            and protocol.
+            and protocol; those of ``lengths.in_nanometres`` for lengths in nm.
         metric: metric id as stored in the column ``metric``.
         direction: which way is better; None asks the metric registry. With ``"none"`` nothing is ranked.
         baseline: model that differences are taken from.
         unranked: (model, variant) pairs shown but never ranked, such as leaking variants; the noise ceiling
             and the control never are, nor is what lacks a value for an image that another candidate has one
             for.
-        margin: smallest difference that matters; the metric's own when None.
+        margin: smallest difference that matters, in the unit of the values; the metric's own when None.
         trainings: run to the training that it repeats with another seed; runs with an equal one become one
             row, with seeds resampled from three on. Every run is a row of its own when None.
         samples: bootstrap resamples.
@@ -143,7 +144,11 @@ def leaderboard(
     if image_rows.empty:
         return []
     matrix = score_matrix(image_rows, trainings)
-    margin_used = margin_of(metric, None if margin is None else {metric: margin}).value
+    pixel_nm = nm_per_px(image_rows)
+    if margin is None:
+        margin_used = margin_of(metric, None, pixel_nm).value
+    else:
+        margin_used = margin_of(metric, {metric: margin}).value
     settings = ComparisonSettings(direction or direction_of(metric), margin_used, samples, seed)
     excluded = {tuple(pair) for pair in unranked}
     candidates = [m for m in matrix.methods if m.run.model not in REFERENCES and m.run[:2] not in excluded]

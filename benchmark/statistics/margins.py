@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from srbench.statistics.lengths import quantity
 from srbench.utils.errors import SrbenchError
 
 
@@ -19,7 +20,7 @@ class Margin:
     """A margin and why it is this one.
 
     Attributes:
-        value: in the unit of the metric, 0 where none is agreed.
+        value: in the unit in which the metric is shown, 0 where none is agreed.
         reason: one clause.
     """
 
@@ -72,15 +73,21 @@ SHARE = Margin(0.01, _SHARE)
 NONE = Margin(0.0, "no margin is agreed for this metric: every certain difference counts")
 
 
-def margin_of(metric: str, overrides: Mapping[str, float] | None = None) -> Margin:
+def margin_of(
+    metric: str, overrides: Mapping[str, float | str] | None = None, pixel_nm: float | None = None
+) -> Margin:
     """The margin of a metric.
 
     Args:
         metric: name or id as stored (``ssim``, ``lpips-alex-0.1``, ``fancy@2``).
-        overrides: name or id to a margin chosen by the user.
+        overrides: name or id to a margin chosen by the user: a number in the unit of the metric, or text as
+            typed (``0.3``, ``0.5px``, ``2nm``).
+        pixel_nm: what one pixel is worth where lengths are shown in nm (``lengths.nm_per_px``); None where
+            they are shown in pixels.
 
     Raises:
-        SrbenchError: a chosen margin is negative or not finite.
+        SrbenchError: a chosen margin is negative, not finite, of another unit, or in nm where lengths are in
+            pixels.
     """
     from srbench.metrics import registry
 
@@ -89,13 +96,22 @@ def margin_of(metric: str, overrides: Mapping[str, float] | None = None) -> Marg
         name, unit, bounds = registered.name, registered.unit, registered.bounds
     except SrbenchError:
         name, unit, bounds = metric.split("@")[0], "", (-math.inf, math.inf)
-    for key in (metric, name):
-        if overrides is not None and key in overrides:
-            value = overrides[key]
-            if not (math.isfinite(value) and value >= 0.0):
-                raise SrbenchError(
-                    f"The margin of {key!r} must be a finite number of at least 0, found {value}; 0 means "
-                    "that every certain difference counts."
-                )
-            return Margin(float(value), "chosen by the user")
-    return MARGINS.get(name) or UNITS.get(unit) or (SHARE if not unit and bounds == (0.0, 1.0) else NONE)
+    chosen = next((key for key in (metric, name) if overrides is not None and key in overrides), None)
+    if overrides is not None and chosen is not None:
+        given = quantity(overrides[chosen], unit, f"The margin of {chosen!r}")
+        if given.unit == "nm" and pixel_nm is None:
+            raise SrbenchError(
+                f"The margin of {chosen!r} is {given}, but the pixel size is not known for every image: give "
+                f"it with srbench eval --pixel-size-nm, or a margin in pixels, such as {chosen}=0.5px."
+            )
+        margin = Margin(given.value, "chosen by the user")
+        if given.unit == "nm":
+            return margin
+    else:
+        margin = (
+            MARGINS.get(name) or UNITS.get(unit) or (SHARE if not unit and bounds == (0.0, 1.0) else NONE)
+        )
+    if unit != "px" or pixel_nm is None:
+        return margin
+    reason = f"{margin.value:g} px at {pixel_nm:.4g} nm a pixel: {margin.reason}"
+    return Margin(margin.value * pixel_nm, reason)

@@ -8,14 +8,15 @@ cannot be measured at all; *undecided* everything else. ``judge`` states the con
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from srbench.statistics.bootstrap import SAMPLES, SEED, bootstrap_means, cluster, interval
-from srbench.utils.errors import unknown_name
+from srbench.statistics.lengths import Quantity, common_size, quantity
+from srbench.utils.errors import SrbenchError, unknown_name
 
 Status = Literal["trusted", "not trusted", "undecided"]
 
@@ -38,12 +39,29 @@ class Tolerance:
         unit: of the value.
         name: the measurement, as a sentence begins.
         why: where the value comes from.
+        chosen: whether the user gave it.
     """
 
     value: float
     unit: str
     name: str
     why: str
+    chosen: bool = False
+
+    @property
+    def text(self) -> str:
+        """Value and unit."""
+        return str(Quantity(self.value, self.unit))
+
+    @property
+    def origin(self) -> str:
+        """Where it came from."""
+        return self.why if self.chosen else f"default: {self.why}"
+
+    @property
+    def decimals(self) -> int:
+        """Decimals of a value that is compared with it: two significant digits of the tolerance."""
+        return max(1 - math.floor(math.log10(self.value)), 0) if self.value > 0 else 3
 
 
 TOLERANCES: Mapping[str, Tolerance] = {
@@ -59,7 +77,64 @@ TOLERANCES: Mapping[str, Tolerance] = {
         0.02, "", "The pore fraction", "what another choice of threshold changes"
     ),
 }
-"""Tolerances unless others are given: choices, not laws; state the one you used."""
+"""Tolerances unless others are given: choices, not laws; state the one you used. Lengths are in HR pixels."""
+
+
+def chosen_tolerances(given: Mapping[str, str | float] | None) -> dict[str, Quantity]:
+    """Tolerances that a user chose, by metric name.
+
+    Args:
+        given: measurement (``diameter``, ``cd``, ``ler``, ``lwr``, ``pore_fraction``, or the metric's name or
+            id) to its tolerance: text as typed (``2nm``, ``0.5px``, ``0.01``), or a number in the unit of the
+            metric.
+
+    Raises:
+        SrbenchError: an unknown measurement, or no tolerance.
+    """
+    chosen = {}
+    for name, value in (given or {}).items():
+        metric = f"{name.split('@')[0].removesuffix('_bias')}_bias"
+        if metric not in TOLERANCES:
+            raise unknown_name("measurement", name, [key.removesuffix("_bias") for key in TOLERANCES])
+        chosen[metric] = quantity(value, TOLERANCES[metric].unit, f"The tolerance of {name!r}")
+    return chosen
+
+
+def tolerance_of(
+    measurement: str, chosen: Quantity | None = None, pixel_sizes_nm: Iterable[float] = ()
+) -> Tolerance:
+    """The tolerance of a measurement, in the unit in which it is judged.
+
+    A tolerance in pixels means that many pixels of each image: where all images share one pixel size it is
+    the same length for all and given in nm, else it stays in pixels.
+
+    Args:
+        measurement: a key of ``TOLERANCES``.
+        chosen: instead of the default.
+        pixel_sizes_nm: side of an HR pixel of each image that is judged, NaN where unknown.
+
+    Raises:
+        SrbenchError: the measurement has no tolerance, or one in nm is chosen where a pixel size is unknown.
+    """
+    if measurement not in TOLERANCES:
+        raise unknown_name("measurement", measurement, TOLERANCES)
+    tolerance = TOLERANCES[measurement]
+    if chosen is not None:
+        tolerance = Tolerance(chosen.value, chosen.unit, tolerance.name, "chosen by the user", chosen=True)
+    sizes = list(pixel_sizes_nm)
+    unknown = sum(not math.isfinite(size) for size in sizes)
+    if tolerance.unit == "nm" and (unknown or not sizes):
+        short = measurement.removesuffix("_bias")
+        which = f"{unknown} of {len(sizes)} images" if sizes else "all images"
+        raise SrbenchError(
+            f"A tolerance of {tolerance.text} for {short!r} needs the pixel size of every image, found none "
+            f"for {which}: give it with srbench eval --pixel-size-nm, or a tolerance as {short}=0.5px."
+        )
+    size = common_size(sizes)
+    if tolerance.unit != "px" or size is None:
+        return tolerance
+    why = f"{tolerance.text} at {size:.4g} nm a pixel, {tolerance.why}"
+    return replace(tolerance, value=tolerance.value * size, unit="nm", why=why)
 
 
 @dataclass(frozen=True)
@@ -75,6 +150,7 @@ class ToleranceVerdict:
         bias: mean bias against the true value.
         error_hr: mean error of the same measurement on HR; NaN where it is not known.
         tolerance: largest ``|change|``.
+        unit: of ``change``, ``bias``, ``error_hr`` and ``tolerance``.
         within: share of the images whose own change is within the tolerance.
         images: images with a value.
         groups: independent groups of images.
@@ -90,6 +166,7 @@ class ToleranceVerdict:
     bias: float
     error_hr: float
     tolerance: float
+    unit: str
     within: float
     images: int
     groups: int
@@ -104,7 +181,8 @@ def judge(
     groups: Sequence[str],
     categories: Sequence[str],
     *,
-    tolerance: float | None = None,
+    tolerance: Tolerance | float | str | None = None,
+    pixel_sizes_nm: Sequence[float] | None = None,
     lost: int | None = None,
     samples: int = SAMPLES,
     seed: int = SEED,
@@ -124,23 +202,32 @@ def judge(
 
     Args:
         measurement: a key of ``TOLERANCES``, such as ``cd_bias``.
-        bias: one value an image, measured on SR minus true; NaN where there is none.
+        bias: one value an image, measured on SR minus true, lengths in HR pixels; NaN where there is none.
         error_hr: the same on HR, NaN where unknown; None where it is unknown for all images.
         groups: group of each image, the independent unit.
         categories: category of each image; every category counts the same in the means.
-        tolerance: instead of the default.
+        tolerance: instead of the default: as ``tolerance_of`` gives it, a number in the metric's unit, or
+            text such as ``2nm``.
+        pixel_sizes_nm: side of an HR pixel of each image, NaN where unknown; None where unknown for all.
         lost: images in which HR can be measured and SR cannot; counted from the NaNs unless given.
         samples: bootstrap resamples.
         seed: seed of the resampling.
 
     Raises:
-        SrbenchError: the measurement has no tolerance.
+        SrbenchError: the measurement has no tolerance, or one in nm is given and a pixel size is unknown.
     """
-    if measurement not in TOLERANCES:
-        raise unknown_name("measurement", measurement, TOLERANCES)
-    limit = TOLERANCES[measurement].value if tolerance is None else tolerance
     sr = np.asarray(bias, dtype=np.float64)
     hr = np.full_like(sr, np.nan) if error_hr is None else np.asarray(error_hr, dtype=np.float64)
+    sizes = np.full_like(sr, np.nan)
+    if pixel_sizes_nm is not None:
+        sizes = np.asarray(pixel_sizes_nm, dtype=np.float64)
+    if not isinstance(tolerance, Tolerance):
+        given = {} if tolerance is None else {measurement: tolerance}
+        chosen = next(iter(chosen_tolerances(given).values()), None)
+        tolerance = tolerance_of(measurement, chosen, sizes[np.isfinite(sr) | np.isfinite(hr)])
+    limit = tolerance.value
+    if tolerance.unit == "nm":
+        sr, hr = sr * sizes, hr * sizes
     if lost is None:
         lost = int((np.isnan(sr) & np.isfinite(hr)).sum())
     added = sr - np.where(np.isnan(hr), 0.0, hr)
@@ -165,13 +252,14 @@ def judge(
         bias=(whole if len(whole.values) else change).mean,
         error_hr=on_hr.mean,
         tolerance=limit,
+        unit=tolerance.unit,
         within=float(within.mean()) if len(within) else math.nan,
         images=change.images,
         groups=len(change.values),
         lost=lost,
         reason="",
     )
-    status, reason = _decide(undecided, excess)
+    status, reason = _decide(undecided, tolerance, excess)
     return replace(undecided, status=status, reason=reason)
 
 
@@ -189,21 +277,21 @@ def expanded_level(groups: int, level: float = 0.95) -> float:
     return float(2.0 * ndtr(math.sqrt(groups / (groups - 1)) * student) - 1.0)
 
 
-def _decide(evidence: ToleranceVerdict, excess: float) -> tuple[Status, str]:
+def _decide(evidence: ToleranceVerdict, tolerance: Tolerance, excess: float) -> tuple[Status, str]:
     """Status and the sentence that gives its reason.
 
     Args:
         evidence: the numbers of the verdict.
+        tolerance: what they are judged by.
         excess: 97.5 % quantile of ``|bias| - max(2 |error on HR|, T)``: positive where the second condition
             may be broken.
     """
-    tolerance, limit = TOLERANCES[evidence.measurement], evidence.tolerance
-    name, unit = tolerance.name, tolerance.unit
+    limit, name, unit = tolerance.value, tolerance.name, tolerance.unit
     bias, error_hr = evidence.bias, evidence.error_hr
     measurable = evidence.images + evidence.lost
 
     def number(value: float) -> str:
-        return f"{value:+.2f}" if unit else f"{value:+.3f}"
+        return f"{value:+.{tolerance.decimals}f}"
 
     def signed(value: float) -> str:
         return f"{number(value)} {unit}".rstrip()
@@ -212,7 +300,7 @@ def _decide(evidence: ToleranceVerdict, excess: float) -> tuple[Status, str]:
         f"{name} changes by {signed(evidence.change)} through super-resolution (95 % interval "
         f"{number(evidence.low)} to {number(evidence.high)})"
     )
-    width = f"the tolerance of {f'{limit:g} {unit}'.rstrip()}"
+    width = f"the tolerance of {tolerance.text}"
     calibrate = ""
     if abs(error_hr) > limit:
         calibrate = f"; on HR it is off by {signed(error_hr)} already, so calibrate it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,27 @@ def test_results_stored_under_earlier_ids_are_read(earlier: str, name: str) -> N
     assert CheckResult.from_json(stored) == CheckResult(name, "failed", "d.")
     assert CheckResult.from_json(stored).to_json() == {**stored, "guard": name}
     assert cards.get_check(earlier) is cards.get_check(name)
+
+
+def test_pixel_sizes_are_hashed_where_they_are_known(tmp_path: Path) -> None:
+    """Rows from before pixel sizes keep their hash; a pixel size that is changed later is noticed."""
+    before = [Score("cd_bias", 0.5, "a", "g", "c"), Score("psnr", float("nan"), "a", "g", "c", "why")]
+    lines = sorted(
+        "\x1f".join(fields)
+        for fields in (
+            ("cd_bias", "a", "g", "c", (0.5).hex(), ""),
+            ("psnr", "a", "g", "c", float("nan").hex(), "why"),
+        )
+    )
+    assert sha256_of_scores(before) == hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    sized = [replace(score, pixel_size_nm=5.828) for score in before]
+    other = [replace(score, pixel_size_nm=5.829) for score in before]
+    assert len({sha256_of_scores(rows) for rows in (before, sized, other)}) == 3
+    key = RunKey("m", "v", "", -1, "d", "f", "test", "bicubic@1", 4, "p")
+    store = ScoreStore(tmp_path)
+    store.write_run(Manifest(key, "complete"), sized)
+    assert sha256_of_frame(store.scores()) == sha256_of_scores(sized)
+    path = tmp_path / "runs" / key.run_id / "scores.parquet"
+    pd.read_parquet(path).drop(columns="pixel_size_nm").to_parquet(path)
+    assert sha256_of_frame(store.scores()) == sha256_of_scores(before)
+    assert sha256_of_frame(pd.read_parquet(path)) == sha256_of_scores(before)

@@ -139,6 +139,7 @@ class Fabricator:
         self.scale = scale
         self.dataset = dataset
         self.data = "d" * 64
+        self.pixel_nm = float("nan")
 
     def key(self, player: Player, seed: int) -> RunKey:
         learned = seed >= 0
@@ -202,7 +203,8 @@ class Fabricator:
                     shown[scene.image] = sr
                     self.store.write_reference(REFERENCE, scene.image, "hr", scene.hr)
                     self.store.write_reference(REFERENCE, scene.image, "lr", lr)
-                scores += self.scores(scene, sr, lr, metrics, more(player, seed, index))
+                found = self.scores(scene, sr, lr, metrics, more(player, seed, index))
+                scores += [replace(score, pixel_size_nm=self.pixel_nm) for score in found]
             scores += [Score(name, value) for name, value in player.costs.items()]
             self.store.write_run(self.manifest(player, seed, **changes), scores, shown)
 

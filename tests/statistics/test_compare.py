@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import subprocess
@@ -321,3 +322,57 @@ def test_comparing_needs_no_torch(root: Path) -> None:
 def test_conditions_by_name_only(root: Path) -> None:
     found = compare("edsr", "bicubic", results=str(root), dataset="sem_made_up", split="test")
     assert found.conditions.dataset == "sem_made_up" and found.n_groups == 12
+
+
+@pytest.mark.slow
+def test_of_several_states_of_a_dataset_the_newest_is_compared(root: Path) -> None:
+    """After an image was added: nothing to choose, but it is said, and the older state can be had."""
+    quickly = functools.partial(compare, results=root, metrics=("psnr",), samples=20)
+    for model, level in (("bicubic", 30.0), ("vdsr", 31.0)):
+        variant, seed = ("matlab", -1) if model == "bicubic" else ("paper", 0)
+        changed = key(model, seed, variant=variant, data="e" * 64)
+        add(root, changed, about(level, 3), created="2026-12-01T00:00:00", data={"images": 25})
+    found = quickly("vdsr", "bicubic")
+    assert found.conditions.data == "e" * 64
+    told = [line for line in found.warnings if "2 states" in line]
+    assert len(told) == 1 and "eeeeeeee (25 images" in told[0] and "dddddddd" in told[0]
+    older = quickly("vdsr", "bicubic", data="dd")
+    assert older.conditions.data == "d" * 64 and any("2 states" in line for line in older.warnings)
+    assert "data" in refused(root, "vdsr", "bicubic", "--data", "0123")
+    # EDSR was not scored on the newest.
+    both = quickly("edsr", "bicubic")
+    assert both.conditions.data == "d" * 64 and any("eeeeeeee" in line for line in both.warnings)
+    # States of another split are no states of this one.
+    add(root, key("bicubic", variant="matlab", split="val", data="f" * 64), about(1, 1))
+    assert not any("ffffffff" in line for line in quickly("vdsr", "bicubic").warnings)
+
+
+@pytest.mark.slow
+def test_a_folder_is_one_dataset_however_it_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my images").mkdir()
+    name = f"folder:{(tmp_path / 'my images').resolve()}"
+    for model, seed in (("a", 1), ("b", 2)):
+        add(tmp_path, key(model, dataset=name), about(25, seed))
+        add(tmp_path, key(model, dataset="sem_made_up"), about(25, seed))
+    monkeypatch.chdir(tmp_path)
+    for typed in (name, "./my images", "my images/", "folder:my images", str(tmp_path / "my images")):
+        assert compare("a", "b", results=tmp_path, dataset=typed, samples=20).conditions.dataset == name
+    assert "dataset" in refused(tmp_path, "a", "b", "--dataset", "./others")
+
+
+@pytest.mark.slow
+def test_lengths_and_margins_in_nm(tmp_path: Path) -> None:
+    for model, bias in (("a", 1.0), ("b", 0.2)):
+        scores = [
+            Score("cd_bias", bias + 0.001 * i, f"i{i}", f"g{i}", "c", pixel_size_nm=5.828) for i in range(8)
+        ]
+        ScoreStore(tmp_path).write_run(Manifest(key(model), "complete"), scores)
+    found = json.loads(run(tmp_path, "a", "b", "--json").output)
+    (metric,) = found["metrics"]
+    assert (metric["unit"], found["lengths"]["unit"]) == ("nm", "nm")
+    assert metric["contrast"]["difference"] == pytest.approx(0.8 * 5.828)
+    assert metric["margin"]["value"] == pytest.approx(0.5 * 5.828)
+    chosen = compare("a", "b", results=tmp_path, margins={"cd_bias": "5nm"}).metrics[0]
+    assert (chosen.margin.value, chosen.verdict) == (5.0, "equivalent")
+    assert "nm" in run(tmp_path, "a", "b", "--margin", "cd_bias=0.25px").output
+    assert "0.5px or 2nm" in refused(tmp_path, "a", "b", "--margin", "cd_bias=5")

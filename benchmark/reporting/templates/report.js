@@ -65,6 +65,7 @@ class Panel {
   constructor(root) {
     this.root = root;
     this.grid = root.querySelector(".tiles");
+    this.bar = root.querySelector(".scalebar");
     this.tiles = [...root.querySelectorAll(".tile")].map((figure) => this.prepare(figure));
     this.truth = this.tiles.find((tile) => tile.kind === "hr");
     this.region = 0;
@@ -200,10 +201,23 @@ class Panel {
     this.grid.style.touchAction = this.zoom > 1 ? "none" : "pan-y";
     this.root.querySelector("[data-role=zoom]").textContent = `${this.zoom.toFixed(1)}×`;
     for (const rect of this.root.querySelectorAll(".overview rect")) rect.classList.toggle("chosen", Number(rect.dataset.region) === this.region);
+    if (this.bar) this.measure();
     for (const tile of this.tiles) {
       for (const caption of tile.captions) caption.hidden = Number(caption.dataset.region) !== this.region;
       for (const view of tile.views) this.draw(tile, view);
     }
+  }
+
+  /* The longest bar that fits what is seen; its drawing is 256 units wide. */
+  measure() {
+    const { bars, side } = this.bar.dataset;
+    const unit = 256 * this.zoom / Number(side);
+    const all = JSON.parse(bars);
+    const [pixels, words] = all.find(([length]) => length * unit <= 104) ?? all.at(-1);
+    const rect = this.bar.querySelector("rect");
+    rect.setAttribute("width", pixels * unit);
+    rect.setAttribute("x", 246 - pixels * unit);
+    this.bar.querySelector("text").textContent = words;
   }
 
   draw(tile, { canvas, error, map }) {

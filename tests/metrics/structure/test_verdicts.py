@@ -9,12 +9,15 @@ import pytest
 from scipy.stats import norm, t
 
 from srbench.metrics import registry
+from srbench.statistics.lengths import Quantity
 from srbench.statistics.tolerance import (
     FEWEST_GROUPS,
     TOLERANCES,
     ToleranceVerdict,
+    chosen_tolerances,
     expanded_level,
     judge,
+    tolerance_of,
 )
 from srbench.utils.errors import SrbenchError
 
@@ -145,6 +148,57 @@ def test_tolerances_can_be_chosen_and_all_are_of_metrics() -> None:
     assert "by +0.001 through" in found.reason and "0.02;" not in found.reason
     with pytest.raises(SrbenchError, match="cd_bias"):
         verdict([0.0] * 8, measurement="cd_bais")
+
+
+def test_equal_pixel_sizes_turn_pixels_into_nm_and_change_no_answer() -> None:
+    for bias, error in ((around(0.1, 0.1), around(0.05, 0.02)), (around(-1.2, 0.3), None)):
+        px, nm = verdict(bias, error), verdict(bias, error, pixel_sizes_nm=[5.828] * 12)
+        assert (px.unit, nm.unit, nm.status, nm.within) == ("px", "nm", px.status, px.within)
+        for name in ("change", "low", "high", "bias", "tolerance"):
+            assert getattr(nm, name) == pytest.approx(5.828 * getattr(px, name)), name
+        assert "2.914 nm" in nm.reason and "px" not in nm.reason
+
+
+def test_pixels_of_different_size_are_judged_in_pixels() -> None:
+    sizes = [1.0, 100.0] * 6
+    found = verdict(around(0.1, 0.1), pixel_sizes_nm=sizes)
+    assert (found.unit, found.tolerance, found.change) == ("px", 0.5, pytest.approx(0.1))
+    assert verdict(around(0.1, 0.1), pixel_sizes_nm=[5.828] * 11 + [math.nan]).unit == "px"
+
+
+def test_a_tolerance_in_nm_is_judged_in_nm() -> None:
+    sizes = np.array([1.0, 100.0] * 6)
+    bias = 2.0 / sizes  # 2 nm in every image
+    found = verdict(bias, tolerance="3nm", pixel_sizes_nm=sizes)
+    assert (found.unit, found.tolerance, found.status) == ("nm", 3.0, "trusted")
+    assert found.change == pytest.approx(2.0) and found.within == 1.0
+    assert verdict(bias, tolerance="1.5nm", pixel_sizes_nm=sizes).status == "not trusted"
+    # Half of the images have 2 px: more than half a pixel, whatever it is in nm.
+    assert verdict(bias, pixel_sizes_nm=sizes).within == 0.5
+    # An image without a value needs no pixel size.
+    bias[0], sizes[0] = np.nan, np.nan
+    assert verdict(bias, tolerance="3nm", pixel_sizes_nm=sizes).images == 11
+    sizes[1] = np.nan
+    for unknown in (sizes, None):
+        with pytest.raises(SrbenchError, match="--pixel-size-nm"):
+            verdict(bias, tolerance="3nm", pixel_sizes_nm=unknown)
+
+
+def test_tolerances_by_their_short_names() -> None:
+    named = chosen_tolerances(
+        {"diameter": "2nm", "cd_bias": "0.25px", "ler_bias@2": 0.1, "pore_fraction": "0.01"}
+    )
+    assert named == {
+        "diameter_bias": Quantity(2.0, "nm"),
+        "cd_bias": Quantity(0.25, "px"),
+        "ler_bias": Quantity(0.1, "px"),
+        "pore_fraction_bias": Quantity(0.01, ""),
+    }
+    assert chosen_tolerances(None) == {}
+    for wrong in ({"diametre": "2nm"}, {"diameter": "2"}, {"pore_fraction": "2nm"}, {"cd": "-1px"}):
+        with pytest.raises(SrbenchError):
+            chosen_tolerances(wrong)
+    assert not TOLERANCES["cd_bias"].chosen and tolerance_of("cd_bias", Quantity(2.0, "px")).chosen
 
 
 def test_the_same_seed_gives_the_same_verdict() -> None:
