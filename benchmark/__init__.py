@@ -1,8 +1,8 @@
 """srbench: trains and evaluates super-resolution networks on scanning electron micrographs.
 
-The verbs are :func:`train`, :func:`evaluate`, :func:`infer`, :func:`compare`, :func:`load_scores` and
-:func:`report`; the packages are ``srbench.models``, ``srbench.datasets``, ``srbench.metrics`` and
-``srbench.weights``. Nothing heavy is imported until it is used.
+The verbs are :func:`train`, :func:`evaluate`, :func:`score`, :func:`infer`, :func:`compare`,
+:func:`load_scores` and :func:`report`; the packages are ``srbench.models``, ``srbench.datasets``,
+``srbench.metrics`` and ``srbench.weights``. Nothing heavy is imported until it is used.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from srbench.version import __version__
 if TYPE_CHECKING:
     from srbench import metrics
     from srbench.evaluation.evaluate import evaluate
+    from srbench.evaluation.external import score
     from srbench.inference.predict import infer
     from srbench.reporting import report
     from srbench.statistics.compare import compare
@@ -27,6 +28,7 @@ _VERBS = {
     "infer": "srbench.inference.predict",
     "load_scores": "srbench.store",
     "report": "srbench.reporting",
+    "score": "srbench.evaluation.external",
     "train": "srbench.training.train",
 }
 _PACKAGES = {
@@ -46,6 +48,7 @@ __all__ = [
     "metrics",
     "models",
     "report",
+    "score",
     "train",
     "weights",
 ]

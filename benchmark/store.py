@@ -59,6 +59,10 @@ CONTROL = "random_texture"
 """Model name of the rows of images with texture invented on purpose."""
 REFERENCES = (NOISE_CEILING, CONTROL)
 """Rows that the harness makes itself: shown for orientation, never ranked."""
+EXTERNAL = "external"
+"""Family and variant of rows whose images another program made."""
+OTHER_PROGRAM = "other program"
+"""What is printed beside their names."""
 
 Status = Literal["complete", "failed", "missing"]
 
@@ -193,6 +197,11 @@ class Manifest:
     guards: Sequence[Mapping[str, str]] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
     scores_sha256: str = ""
+
+    @property
+    def external(self) -> bool:
+        """Whether another program made the images."""
+        return bool(self.card.get("family") == EXTERNAL)
 
     def to_json(self) -> str:
         """The manifest file's text."""

@@ -168,6 +168,7 @@ def merge_by_check(results: Iterable[CheckResult]) -> list[CheckResult]:
 
 SMOKE = "smoke budget: not a result"
 LEAKING = "sees the HR image: not ranked"
+UNGUARDED = "unguarded: made outside srbench"
 
 
 def stored_results(manifest: Manifest) -> tuple[CheckResult, ...]:
@@ -208,4 +209,5 @@ def reasons_unranked(manifest: Manifest, results: Iterable[CheckResult] | None =
     leaks = leaking if isinstance(leaking, bool) else manifest.key.variant in (leaking or ())
     smoke = manifest.weights.get("budget") == "smoke"
     failed = failures(stored_results(manifest) if results is None else results)
-    return (*([LEAKING] if leaks else []), *([SMOKE] if smoke else []), *map(badge_of, failed))
+    reasons = ((LEAKING, leaks), (SMOKE, smoke), (UNGUARDED, manifest.external))
+    return (*(reason for reason, holds in reasons if holds), *map(badge_of, failed))

@@ -101,11 +101,13 @@ def _same_outputs(manifests: Sequence[Manifest]) -> dict[Run, tuple[str, ...]]:
     for manifest in manifests:
         if manifest.outputs and manifest.key.model not in REFERENCES:
             by_output[tuple(sorted(manifest.outputs.items()))].append(_run_of(manifest))
+    # Whoever scores a model's images once more as another program's takes nothing away from the model.
+    external = {_run_of(manifest) for manifest in manifests if manifest.external}
     return {
         run: tuple(
             f"{other.model} {other.variant}" + (f" seed {other.seed}" if other.seed >= 0 else "")
             for other in runs
-            if other != run
+            if other != run and (other not in external or run in external)
         )
         for runs in by_output.values()
         for run in runs

@@ -15,6 +15,7 @@ from srbench.cli.evaluate import evaluate
 from srbench.cli.infer import infer
 from srbench.cli.models import models
 from srbench.cli.report import report
+from srbench.cli.score import score
 from srbench.cli.train import train
 from srbench.cli.weights import weights
 from srbench.utils.errors import SrbenchError
@@ -42,7 +43,7 @@ def cli() -> None:
 
 for command in (demo, models, datasets, degradations, data, weights, train, infer):
     cli.add_command(command)
-for command in (evaluate, report, compare, doctor):
+for command in (evaluate, score, report, compare, doctor):
     cli.add_command(command)
 
 

@@ -25,8 +25,8 @@ from srbench.evaluation.audit import Audit, is_audited
 from srbench.evaluation.context import EvaluationContext, channels_of, reading_of
 from srbench.evaluation.jobs import EvaluationRequest, Job, resolve, resolve_scale
 from srbench.evaluation.messages import Finished, ImageDone, ImageTiling, Message, Ready
-from srbench.evaluation.monitor import DataChecks, RunMonitor
-from srbench.evaluation.reference_rows import ReferenceRow, pack_hr, reference_rows
+from srbench.evaluation.monitor import DataChecks, ExternalMonitor, RunMonitor
+from srbench.evaluation.reference_rows import ImageRow, NoImage, pack_hr, reference_rows
 from srbench.evaluation.scorer import UNAVAILABLE, Scorer
 from srbench.evaluation.worker_client import (
     BadOutput,
@@ -179,7 +179,7 @@ def evaluate(
         progress(f"No dataset was named; evaluating on {', '.join(data.name for data in opened)}.")
     else:
         opened = [_opened(dataset, config)]
-    parts = [_evaluate_on(micrographs, models, config, progress) for micrographs in opened]
+    parts = [evaluate_on(micrographs, models, config, progress) for micrographs in opened]
     if len(parts) == 1:
         return parts[0]
     outcomes = tuple(outcome for part in parts for outcome in part.outcomes)
@@ -208,12 +208,14 @@ def _sem_on_disk(split: str) -> list[MicrographSet]:
     return opened or [datasets.open(_DRAWN_SCENES)]
 
 
-def _evaluate_on(
+def evaluate_on(
     micrographs: MicrographSet,
     models: Sequence[str] | str,
     config: EvaluationConfig,
     progress: ProgressCallback,
+    rows: Sequence[ImageRow] = (),
 ) -> EvaluationSummary:
+    """Score models, and ``rows`` that no model makes, on one dataset; see :func:`evaluate`."""
     for remark in micrographs.remarks():
         progress(f"Note: {remark}")
     request = EvaluationRequest(config, micrographs.name, channels_of(micrographs), micrographs.fingerprint)
@@ -222,8 +224,10 @@ def _evaluate_on(
     scale = resolve_scale(jobs, request)
     context = EvaluationContext.create(micrographs, config, scale, progress, headers=headers)
     evaluation = _Evaluation(context, config, progress)
-    rows = [evaluation.score_reference(row) for row in reference_rows(context)]
-    outcomes = (*rows, *map(evaluation.score, jobs))
+    outcomes = (
+        *map(evaluation.score_images, (*reference_rows(context), *rows)),
+        *map(evaluation.score, jobs),
+    )
     for problem in evaluation.store.problems:
         progress(problem)
     conditions = context.conditions(chosen=config.protocol is not None)
@@ -273,20 +277,24 @@ class _Evaluation:
         outcome = self._complete(job, run, time.monotonic() - start)
         return self._audited(job, monitor, run.outputs(), outcome) if self.config.audit else outcome
 
-    def score_reference(self, row: ReferenceRow) -> Outcome:
-        """Score a row that no model made."""
+    def score_images(self, row: ImageRow) -> Outcome:
+        """Score a row whose images no model makes now."""
         scorer = self._scorer_of_open_work(self.context.key(row.job))
         if scorer is None:
             return self._skipped(row.job)
         start = time.monotonic()
-        run = _ModelRun(self.context, scorer, self.previewed, row.job.label, self.progress)
+        monitor = ExternalMonitor(self.context, row.job) if row.job.external else None
+        run = _ModelRun(self.context, scorer, self.previewed, row.job.label, self.progress, monitor)
+        reason = "no image of the split has LR"
         for entry in self.context.lr.entries:
-            pixels = row.image(entry)
-            if pixels is None:
-                run.without(entry, row.reason)
-            else:
-                run.score(entry, pixels)
-        return self._complete(row.job, run, time.monotonic() - start)
+            try:
+                run.score(entry, row.image(entry))
+            except NoImage as error:
+                reason = str(error)
+                run.without(entry, reason)
+        if not run.hashes:
+            return self._failed(row.job, f"none of its images can be scored; the last: {reason}")
+        return self._complete(row.job, run, time.monotonic() - start, row.notes())
 
     def _audited(
         self, job: Job, monitor: RunMonitor, outputs: RunOutputs | None, outcome: Outcome
@@ -325,13 +333,13 @@ class _Evaluation:
         metrics = [metric for metric in registry.stored(stored | requested) if metric.per_image]
         return scorer.with_metrics(metrics)
 
-    def _complete(self, job: Job, run: _ModelRun, seconds: float) -> Outcome:
+    def _complete(self, job: Job, run: _ModelRun, seconds: float, notes: Sequence[str] = ()) -> Outcome:
         scores = [*run.scores, *run.cost_scores()]
         guards = self._stored_guards(job, run.monitor.findings()) if run.monitor else []
         manifest = self.context.manifest(
             job,
             "complete",
-            notes=run.notes(),
+            notes=[*run.notes(), *notes],
             device=run.device,
             cost=run.cost(seconds),
             guards=guards,
@@ -344,12 +352,29 @@ class _Evaluation:
                 self.store.write_reference(self.context.reference_id, entry.image, "hr", to_uint8(hr))
                 self.store.write_reference(self.context.reference_id, entry.image, "lr", to_uint8(lr))
         self.store.write_run(manifest, scores, run.previews)
+        for key in self._outdated(job):
+            shutil.rmtree(self.store.root / "runs" / key.run_id, ignore_errors=True)
+        absent = run.done - len(run.hashes)
+        without = f", {absent} of them without a result" if absent else ""
+        return self._outcome(
+            job, "scored", f"{count_of(run.done, 'image')} in {seconds:.0f} s{without}", guards
+        )
+
+    def _outdated(self, job: Job) -> list[RunKey]:
+        """What a complete run puts an end to."""
+        key = self.context.key(job)
+        if job.external:  # other files that were in the same folder earlier
+            return [
+                stored.key
+                for stored in self.store.manifests()
+                if stored.key != key
+                and replace(stored.key, weights=key.weights) == key
+                and stored.weights.get("file") == str(job.weights)
+            ]
         # The record that this model had no weights goes, now that it has.
         untrained = self.context.key(Job(job.model, job.variant))
-        stored = self.store.manifest(untrained)
-        if stored is not None and stored.status == "missing":
-            shutil.rmtree(self.store.root / "runs" / untrained.run_id, ignore_errors=True)
-        return self._outcome(job, "scored", f"{count_of(run.done, 'image')} in {seconds:.0f} s", guards)
+        stored_run = self.store.manifest(untrained)
+        return [untrained] if stored_run is not None and stored_run.status == "missing" else []
 
     def _failed(self, job: Job, reason: str, findings: Sequence[CheckResult] = ()) -> Outcome:
         guards = [finding.to_json() for finding in findings]

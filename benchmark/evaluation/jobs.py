@@ -15,6 +15,7 @@ from srbench import models
 from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
 from srbench.datasets import degrade, full_name
 from srbench.models import ModelCard
+from srbench.store import EXTERNAL
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import sha256_file
 
@@ -34,7 +35,7 @@ class Job:
     Attributes:
         card: None when the model's file does not import.
         channels: channels to build it with.
-        weights: weights file; None for a model without.
+        weights: weights file; None for a model without. The folder of images that another program made.
         header: of the weights file, where srbench wrote it.
         failure: why it failed before it was run.
         missing: what is missing and what to type.
@@ -73,6 +74,11 @@ class Job:
     def leaking(self) -> bool:
         """Whether this variant sees HR."""
         return self.card is not None and self.variant in self.card.leaking
+
+    @property
+    def external(self) -> bool:
+        """Whether another program made the images."""
+        return self.card is not None and self.card.family == EXTERNAL
 
     @property
     def label(self) -> str:

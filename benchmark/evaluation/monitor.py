@@ -27,6 +27,7 @@ _NOT_AUDITED = (
     CheckResult("determinism", "unchecked", "Not run a second time; type srbench eval with --audit."),
     CheckResult("memorisation", "unchecked", "Not run on changed images; type srbench eval with --audit."),
 )
+_OUTSIDE = "Not checked: made outside srbench."
 
 
 class DataChecks:
@@ -49,7 +50,9 @@ class DataChecks:
         )
 
     def findings(self, job: Job) -> list[CheckResult]:
-        """For the weights of this job."""
+        """For the weights of this job; none of another program, whose training and input nobody knows."""
+        if job.external:
+            return []
         splits = contamination.check(
             self.context.micrographs,
             self.context.split,
@@ -136,3 +139,39 @@ class RunMonitor:
         if isinstance(error, BadOutput) or error.bad_output:
             findings.append(result_for_bad_output(str(error).partition(": ")[2] or str(error)))
         return findings
+
+
+class ExternalMonitor(RunMonitor):
+    """Sees every image that another program made: what can be checked of pixels alone is.
+
+    Whether the program saw HR, the scored images or another LR cannot be known afterwards.
+    """
+
+    def __init__(self, context: EvaluationContext, job: Job) -> None:
+        super().__init__(context, job)
+        self._images = 0
+        self._equal: list[str] = []
+
+    def on_image(self, entry: Entry, sr: NDArray[np.uint8], hr: Pixels, lr: NDArray[np.uint8]) -> None:
+        """One image, as it is scored."""
+        super().on_image(entry, sr, hr, lr)
+        self._images += 1
+        if np.array_equal(sr, to_eight_bits(hr)):
+            self._equal.append(entry.image)
+
+    def findings(self, audited: Sequence[CheckResult] = ()) -> list[CheckResult]:
+        """After the last image; there is no model that could be audited."""
+        del audited
+        unknown = ("determinism", "contamination", "memorisation", "degradation")
+        unchecked = (CheckResult(name, "unchecked", _OUTSIDE) for name in unknown)
+        return [self.hr_access(), *unchecked, *self._output.results()]
+
+    def hr_access(self) -> CheckResult:
+        """Whether images are HR itself; more of what the program saw is not known."""
+        if not self._equal:
+            return CheckResult("hr_access", "unchecked", _OUTSIDE)
+        words = (
+            f"{len(self._equal)} of {self._images} images are the HR image itself, bit for bit (first: "
+            f"{self._equal[0]}). Give the folder of the super-resolved images."
+        )
+        return CheckResult("hr_access", "failed", words)

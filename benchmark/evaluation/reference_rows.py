@@ -7,7 +7,7 @@ is never ranked; a metric on which it beats bicubic interpolation is no evidence
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,22 +28,26 @@ Plane = NDArray[np.float64]
 Spectrum = NDArray[np.complex128]
 
 
+class NoImage(SrbenchError):
+    """A row has nothing to score for this image; the message is the reason."""
+
+
 @dataclass(frozen=True)
-class ReferenceRow:
-    """A row that no model made.
+class ImageRow:
+    """A row whose images no model makes while it is scored.
 
     Attributes:
         job: what it is stored under.
-        image: what stands for a model's output; None where this image has none.
-        reason: why an image has none.
+        image: what stands for a model's output, 8 bit; raises :class:`NoImage` where there is nothing.
+        notes: asked after the last image: what a reader must know.
     """
 
     job: Job
-    image: Callable[[Entry], NDArray[np.uint8] | None]
-    reason: str = ""
+    image: Callable[[Entry], NDArray[np.uint8]]
+    notes: Callable[[], Sequence[str]] = tuple
 
 
-def reference_rows(context: EvaluationContext) -> list[ReferenceRow]:
+def reference_rows(context: EvaluationContext) -> list[ImageRow]:
     """The noise ceiling where there are second acquisitions, the control where the scale is above 1."""
     return [row for row in (_ceiling(context), _control(context)) if row is not None]
 
@@ -64,15 +68,17 @@ def pack_hr(context: EvaluationContext, folder: Path, noise: bool = False) -> Pa
     return folder / "hr.bin"
 
 
-def _ceiling(context: EvaluationContext) -> ReferenceRow | None:
+def _ceiling(context: EvaluationContext) -> ImageRow | None:
     """A second acquisition of each field scored like a model: the noise of the reference allows no more."""
     acquire, scale = context.micrographs.acquisition, context.scorer.scale
     if all(acquire(entry.image, 1) is None for entry in context.lr.entries):
         return None
 
-    def scan(entry: Entry) -> NDArray[np.uint8] | None:
+    def scan(entry: Entry) -> NDArray[np.uint8]:
         pixels = acquire(entry.image, 1)
-        return None if pixels is None else to_eight_bits(cut_to_scale(pixels, scale))
+        if pixels is None:
+            raise NoImage("the dataset has no second acquisition of this field")
+        return to_eight_bits(cut_to_scale(pixels, scale))
 
     job = _job(
         NOISE_CEILING,
@@ -80,10 +86,10 @@ def _ceiling(context: EvaluationContext) -> ReferenceRow | None:
         "second_acquisition",
         "A second recording of the same field: the noise of the reference allows no more.",
     )
-    return ReferenceRow(job, scan, "the dataset has no second acquisition of this field")
+    return ImageRow(job, scan)
 
 
-def _control(context: EvaluationContext) -> ReferenceRow | None:
+def _control(context: EvaluationContext) -> ImageRow | None:
     scale = context.scorer.scale
     if scale == 1:
         return None
@@ -98,7 +104,7 @@ def _control(context: EvaluationContext) -> ReferenceRow | None:
         "random_phases",
         "Bicubic with texture as strong as the true detail, nothing of it true.",
     )
-    return ReferenceRow(job, invented)
+    return ImageRow(job, invented)
 
 
 def _job(name: str, title: str, variant: str, summary: str) -> Job:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from srbench.checks.base import LEAKING, SMOKE, failures, stored_results, title_of_check
+from srbench.checks.base import LEAKING, SMOKE, UNGUARDED, failures, stored_results, title_of_check
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import BASELINE, RANKED, title_of
 from srbench.statistics.leaderboard import FEW_GROUPS
@@ -122,6 +122,11 @@ def _limits(board: Leaderboard) -> Iterator[str]:
             f"{_count(leaking, 'run sees', 'runs see')} the HR image while predicting it: "
             "such numbers cannot be reached in use, not ranked."
         )
+    if unguarded := sum(UNGUARDED in row.badges for row in rows):
+        yield (
+            f"{_count(unguarded, 'row is', 'rows are')} of images made outside srbench: what the program was "
+            "given and what it was trained on is not known, not ranked."
+        )
     if not_evidence := [column.title for column in board.columns if column.id in board.not_evidence]:
         yield (
             "No evidence of structure here, because a control that invents texture beats bicubic: "
@@ -223,7 +228,10 @@ def conditions(board: Leaderboard) -> list[Field]:
 def record(name: str, manifest: Manifest) -> RunRecord:
     """All that is recorded about one run."""
     key = manifest.key
-    unknown_seed = "not known" if key.weights else "none (nothing learned)"
+    # What identifies a run of another program are its images, and what it learned is not known.
+    weights, nothing = ("Images", "not known") if manifest.external else ("Weights", "none (nothing learned)")
+    # The seed of other people's weights is not known either.
+    unseeded = "not known" if key.weights else nothing
     fields: list[Field] = [
         ("Status", f"{manifest.status}: {manifest.reason}" if manifest.reason else manifest.status),
         ("Model", f"{key.model}, variant {key.variant}" if key.variant else key.model),
@@ -231,13 +239,13 @@ def record(name: str, manifest: Manifest) -> RunRecord:
             "Paper",
             " ".join(str(manifest.card[name]) for name in ("year", "paper") if manifest.card.get(name)),
         ),
-        ("Weights (sha256)", key.weights or "none (nothing learned)"),
-        ("Training seed", str(key.seed) if key.seed >= 0 else unknown_seed),
+        (f"{weights} (sha256)", key.weights or nothing),
+        ("Training seed", str(key.seed) if key.seed >= 0 else unseeded),
         ("Made", manifest.created),
         ("Command", manifest.command),
     ]
     for section in _SECTIONS:
-        fields += _flat(_words(section), getattr(manifest, section))
+        fields += _flat(weights if section == "weights" else _words(section), getattr(manifest, section))
     fields += [("Note", str(note)) for note in manifest.notes]
     return RunRecord(name, tuple((label, value) for label, value in fields if value))
 

@@ -69,7 +69,7 @@ def cost_plots(board: Leaderboard) -> list[Plot]:
 
 def families_shown(board: Leaderboard) -> list[tuple[str, Markup]]:
     """Legend: families of the plotted models with their marker."""
-    names = list(dict.fromkeys(row.family for row in board.rows if row.is_comparable))
+    names = list(dict.fromkeys(row.family for row in board.rows if row.is_comparable and row.costs))
     return [(name or "other", marker(name, 7, 7)) for name in names]
 
 

@@ -2,7 +2,7 @@
 
 Ranked are trained networks and interpolations. Not ranked are the noise ceiling, the control, variants that
 see the HR image, weights of the smoke budget, which were trained for seconds to show that the software works,
-and every run with a failed check. The seeds of one training are one row.
+images made outside srbench, and every run with a failed check. The seeds of one training are one row.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from srbench.statistics.bootstrap import interval
 from srbench.statistics.compare import training_of
 from srbench.statistics.leaderboard import LeaderboardRow, leaderboard
 from srbench.statistics.score_matrix import ScoreMatrix, rows_of, score_matrix
-from srbench.store import CONTROL, NOISE_CEILING, REFERENCES, RUN, Manifest, Run
+from srbench.store import CONTROL, NOISE_CEILING, OTHER_PROGRAM, REFERENCES, RUN, Manifest, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,7 +147,7 @@ class Row:
         key, weights = manifest.key, manifest.weights
         trained_on = weights.get("dataset")
         parts = [
-            key.variant if key.weights else "",
+            OTHER_PROGRAM if manifest.external else key.variant if key.weights else "",
             f"{weights['budget']} budget" if weights.get("budget") else "",
             seeds,
             f"trained on {trained_on}" if trained_on and trained_on != key.dataset else "",

@@ -29,7 +29,7 @@ from srbench.statistics.paired_tests import (
     seed_sd,
 )
 from srbench.statistics.score_matrix import Method, ScoreMatrix, duplicate_runs, rows_of, score_matrix
-from srbench.store import Conditions, Manifest, Run, ScoreStore, read_png
+from srbench.store import OTHER_PROGRAM, Conditions, Manifest, Run, ScoreStore, read_png
 from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.files import pixel_hash
 from srbench.utils.paths import results_folder
@@ -81,14 +81,15 @@ class SelectedRuns:
     @property
     def detail(self) -> str:
         """Variant, training and seeds."""
-        key, weights = self.manifests[0].key, self.manifests[0].weights
+        first = self.manifests[0]
+        key, weights = first.key, first.weights
         seeds = [manifest.key.seed for manifest in self.manifests if manifest.key.seed >= 0]
         hashes = [manifest.key.weights[:8] for manifest in self.manifests if manifest.key.weights]
         parts = [
-            key.variant if key.weights else "",
+            OTHER_PROGRAM if first.external else key.variant if key.weights else "",
             f"{weights['budget']} budget" if weights.get("budget") else "",
             f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}" if seeds else "",
-            f"weights {', '.join(hashes)}" if hashes else "",
+            f"{'files' if first.external else 'weights'} {', '.join(hashes)}" if hashes else "",
         ]
         return "; ".join(part for part in parts if part)
 

@@ -137,7 +137,7 @@ class Sets:
         patch.setattr(
             datasets, "open", lambda name: SimpleNamespace(name=name, images=(SimpleNamespace(split="test"),))
         )
-        patch.setattr(runner, "_evaluate_on", self.evaluate_on)
+        patch.setattr(runner, "evaluate_on", self.evaluate_on)
 
     def state(self, state: str) -> SimpleNamespace:
         if state == "damaged":
@@ -197,7 +197,7 @@ def test_paths_may_be_texts() -> None:
 
 
 def test_the_public_names_are_listed() -> None:
-    verbs = {"train", "evaluate", "infer", "compare", "load_scores", "report"}
+    verbs = {"train", "evaluate", "score", "infer", "compare", "load_scores", "report"}
     packages = {"models", "datasets", "metrics", "weights"}
     assert verbs | packages | {"__version__"} == set(dir(srbench))
     assert all(callable(getattr(srbench, name)) for name in verbs)
