@@ -448,7 +448,7 @@ def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
             fits = pd.api.types.infer_dtype(table[name], skipna=False) in ("string", "empty")
         if not fits:
             raise SrbenchError(f"its column {name} does not hold what belongs to this run")
-    return table[list(COLUMNS)]
+    return table.reindex(columns=list(COLUMNS))
 
 
 def read_png(path: Path) -> NDArray[np.uint8] | None:
