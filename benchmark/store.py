@@ -429,7 +429,7 @@ def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
 
     try:
         with path.open("rb") as file:
-            table = pd.read_parquet(file)
+            table: pd.DataFrame = pd.read_parquet(file)
     except OSError:
         raise
     except Exception as error:  # a damaged file may raise anything
