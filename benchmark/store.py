@@ -429,7 +429,7 @@ def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
 
     try:
         with path.open("rb") as file:
-            table: pd.DataFrame = pd.read_parquet(file)
+            table = pd.read_parquet(file)
     except OSError:
         raise
     except Exception as error:  # a damaged file may raise anything
@@ -448,7 +448,8 @@ def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
             fits = pd.api.types.infer_dtype(table[name], skipna=False) in ("string", "empty")
         if not fits:
             raise SrbenchError(f"its column {name} does not hold what belongs to this run")
-    return table.reindex(columns=list(COLUMNS))
+    rows: pd.DataFrame = table.reindex(columns=list(COLUMNS))
+    return rows
 
 
 def read_png(path: Path) -> NDArray[np.uint8] | None:
