@@ -35,6 +35,7 @@ from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 if TYPE_CHECKING:
     import requests
+    from typing_extensions import Self
     from urllib3 import BaseHTTPResponse
 
 LOCK_FILE = "pins.json"
@@ -455,14 +456,21 @@ def http_session(retry: RetryPolicy, wait: Callable[[float], object] = time.slee
     answered = threading.Event()
 
     class ServerRetry(Retry):
-        def increment(self, *request: Any, error: Exception | None = None, **more: Any) -> Retry:
+        def increment(
+            self,
+            method: str | None = None,
+            url: str | None = None,
+            response: BaseHTTPResponse | None = None,
+            error: Exception | None = None,
+            _pool: Any = None,
+            _stacktrace: Any = None,
+        ) -> Self:
             # A proxy's error holds the one of the connection to it.
-            unconnected = isinstance(getattr(error, "original_error", error), ConnectTimeoutError)
-            if error is None or not unconnected:
+            if not isinstance(getattr(error, "original_error", error), ConnectTimeoutError):
                 answered.set()
             if not answered.is_set():
-                raise MaxRetryError(more["_pool"], request[1], error) from error
-            return super().increment(*request, error=error, **more)
+                raise MaxRetryError(_pool, url or "", error) from error
+            return super().increment(method, url, response, error, _pool, _stacktrace)
 
         def sleep(self, response: BaseHTTPResponse | None = None) -> None:
             try:

@@ -11,7 +11,7 @@ import click
 
 
 def _located(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
-    """The file of that name in the weights folder where there is none here."""
+    """The weights in the folder of a run; the file of that name in the weights folder where none is here."""
     if path is None:
         return None
     from srbench.weights.find import locate
@@ -40,9 +40,9 @@ rgb_to_grey_option = click.option(
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 weights_option = click.option(
     "--weights",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     callback=_located,
-    help="Weights file, or the name of one fetched; by default the best trained here.",
+    help="Weights file, folder of a run, or name of a file fetched; by default the best trained here.",
 )
 
 

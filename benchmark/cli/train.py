@@ -61,8 +61,10 @@ def train(
     model: str, channels: str | None, out: Path | None, reading: ReadingOptions, **options: Any
 ) -> None:
     """Train MODEL on a dataset; weights, log and manifest go into the run's folder."""
-    from srbench.datasets import ReadingOptions
+    from srbench.datasets import ReadingOptions, full_name
     from srbench.training import train as run_training
+    from srbench.utils.files import name_to_id
+    from srbench.utils.paths import runs_folder
 
     result = run_training(
         model,
@@ -78,7 +80,10 @@ def train(
     click.echo(f"{result.iterations} iterations in {result.seconds:.0f} s.{best}")
     click.echo(f"Weights: {result.weights}")
     config = result.config
-    command = ["srbench", "eval", model, "bicubic", "--dataset", config.dataset, "--scale", str(config.scale)]
+    dataset = full_name(config.dataset)
+    command = ["srbench", "eval", model, "bicubic", "--dataset", dataset, "--scale", str(config.scale)]
+    if result.folder.parent != runs_folder():  # where eval does not look
+        command += ["--weights", name_to_id(str(result.weights))]
     if config.degradation != "bicubic":
         command += ["--degradation", config.degradation]
     command += config.reading.arguments

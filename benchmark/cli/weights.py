@@ -78,12 +78,12 @@ def check_command(context: click.Context, paths: tuple[Path, ...]) -> None:
     code 1 when something is wrong.
     """
     from srbench.utils.paths import runs_folder, weights_folder
-    from srbench.weights.find import locate
+    from srbench.weights.find import WEIGHTS, locate
     from srbench.weights.published import check_file, weights_files
 
-    paths_to_check = [locate(path) for path in paths] or [
+    paths_to_check = [path if path.is_dir() else locate(path) for path in paths] or [
         weights_folder(),
-        *runs_folder().glob("*/weights.safetensors"),
+        *runs_folder().glob(f"*/{WEIGHTS}"),
     ]
     checked = bad = 0
     for path in weights_files(path for path in paths_to_check if paths or path.exists()):

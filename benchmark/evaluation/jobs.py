@@ -7,7 +7,7 @@ import importlib.util
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +139,7 @@ def resolve_scale(jobs: Sequence[Job], request: EvaluationRequest) -> int:
 def resolve(names: Sequence[str] | str, request: EvaluationRequest) -> list[Job]:
     """The jobs behind ``names``, or behind every registered model that offers the scale (``"all"``).
 
-    Without any name the given weights say whose they are.
+    Without any name the given weights say whose they are. Models that need none may be named beside theirs.
 
     Raises:
         ModelError: a named model, variant or scale does not exist.
@@ -150,9 +150,14 @@ def resolve(names: Sequence[str] | str, request: EvaluationRequest) -> list[Job]
     listed = list(dict.fromkeys([names] if isinstance(names, str) else names))
     if weights is not None and names != "all" and not listed:
         jobs = [_given(weights, request)]
-    elif weights is not None and (names == "all" or len(listed) != 1):
-        given = "--all" if names == "all" else f"{len(listed)} models"
-        raise SrbenchError(f"One weights file belongs to one model, found {given}; name that model.")
+    elif weights is not None:
+        trained = [name for name in listed if names != "all" and models.card(name).trainable]
+        if names == "all" or len(trained) > 1:
+            given = "--all" if names == "all" else f"{len(trained)} models"
+            raise SrbenchError(f"One weights file belongs to one model, found {given}; name that model.")
+        beside = replace(request, config=request.config.model_copy(update={"weights": None}))
+        owners = trained or listed
+        jobs = [job for name in listed for job in _of_named(name, request if name in owners else beside)]
     elif names == "all":
         jobs = [job for name in models.model_names() for job in _of_any(name, request)]
     else:
@@ -209,6 +214,7 @@ def _given(path: Path, request: EvaluationRequest, card: ModelCard | None = None
     """The job of a weights file; without the card of a named model its tensors say whose it is."""
     from srbench import weights
 
+    path = weights.locate(path)
     variant, scale = request.config.variant, request.config.scale
     try:
         network = weights.identify(path, model=card.name if card else None, variant=variant, scale=scale)

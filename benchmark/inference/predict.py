@@ -163,10 +163,11 @@ def infer(
     """
     from srbench.inference.device import pick_device
     from srbench.inference.tiling import Tiler
+    from srbench.weights import locate
 
     device_of_run = pick_device(device)
     ReadingOptions(bits, pixel_size_nm)  # refuses what no file can have
-    folder, given = Path(out), Path(weights) if weights is not None else None
+    folder, given = Path(out), locate(Path(weights)) if weights is not None else None
     paths = [images] if isinstance(images, str | os.PathLike) else images
     loaded = load_model(
         model, weights=given, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey, tell=tell

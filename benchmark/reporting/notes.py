@@ -230,7 +230,8 @@ def record(name: str, manifest: Manifest) -> RunRecord:
     key = manifest.key
     # What identifies a run of another program are its images, and what it learned is not known.
     weights, nothing = ("Images", "not known") if manifest.external else ("Weights", "none (nothing learned)")
-    unknown_seed = "not known" if key.weights else nothing
+    # The seed of other people's weights is not known either.
+    unseeded = "not known" if key.weights else nothing
     fields: list[Field] = [
         ("Status", f"{manifest.status}: {manifest.reason}" if manifest.reason else manifest.status),
         ("Model", f"{key.model}, variant {key.variant}" if key.variant else key.model),
@@ -239,7 +240,7 @@ def record(name: str, manifest: Manifest) -> RunRecord:
             " ".join(str(manifest.card[name]) for name in ("year", "paper") if manifest.card.get(name)),
         ),
         (f"{weights} (sha256)", key.weights or nothing),
-        ("Training seed", str(key.seed) if key.seed >= 0 else unknown_seed),
+        ("Training seed", str(key.seed) if key.seed >= 0 else unseeded),
         ("Made", manifest.created),
         ("Command", manifest.command),
     ]

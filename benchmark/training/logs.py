@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -38,7 +39,9 @@ class RunLog:
             from torch.utils.tensorboard import SummaryWriter
 
             purged = from_step + 1 if from_step else None
-            self._writer = SummaryWriter(str(folder / EVENTS), purge_step=purged)
+            # TensorBoard takes no path that is not UTF-8; the log holds the same numbers.
+            with contextlib.suppress(UnicodeEncodeError):
+                self._writer = SummaryWriter(str(folder / EVENTS), purge_step=purged)
 
     def scalars(self, step: int, kind: str, values: Mapping[str, float], **words: str) -> None:
         """A row of ``kind`` ``train`` or ``val`` after ``step`` generator updates.

@@ -13,8 +13,9 @@ from srbench.training.checkpoint import save_checkpoint
 from srbench.training.distributed import Processes
 from srbench.training.logs import RunLog
 from srbench.training.manifest import RunManifest, RunStatus
-from srbench.training.run_folder import BEST, WEIGHTS
+from srbench.training.run_folder import BEST
 from srbench.training.state import TrainingState
+from srbench.weights.find import WEIGHTS
 
 if TYPE_CHECKING:
     from torch import Tensor

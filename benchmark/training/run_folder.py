@@ -17,7 +17,6 @@ from srbench.training.checkpoint import CURRENT
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import safe_name, unique_name
 
-WEIGHTS = "weights.safetensors"
 BEST = "best.safetensors"
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"

@@ -29,7 +29,7 @@ from srbench.training.loop import Loop, Task
 from srbench.training.manifest import RunManifest, describe, differences, session
 from srbench.training.output import RunOutput
 from srbench.training.reproducibility import repeatable, sensible_threads
-from srbench.training.run_folder import CONFIG, WEIGHTS, RunFolder, run_folder_name
+from srbench.training.run_folder import CONFIG, RunFolder, run_folder_name
 from srbench.training.signals import StopRequest, stop_requests
 from srbench.training.stage import check_recipe, move_loss_modules
 from srbench.training.state import NonFiniteGuard, TrainingState
@@ -40,6 +40,7 @@ from srbench.utils.paths import runs_folder
 from srbench.utils.progress import ProgressCallback, count_of, progress_reporter, silent
 from srbench.version import __version__
 from srbench.weights import WeightsHeader
+from srbench.weights.find import WEIGHTS
 from srbench.weights.imagenet import pretrained
 
 _INITIAL_STREAM = 0

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from srbench.utils.files import sha256_file
+from srbench.utils.files import id_to_name, sha256_file
 from srbench.utils.paths import runs_folder, weights_folder
 from srbench.weights.io import WeightsHeader, read_header
+
+WEIGHTS = "weights.safetensors"
+"""The finished weights in the folder of a run."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def find(
         runs: the runs folder; the one of the srbench home when None.
     """
     best: dict[tuple[object, ...], tuple[tuple[int, float], Path, WeightsHeader]] = {}
-    for path in sorted((runs or runs_folder()).glob("*/weights.safetensors")):
+    for path in sorted((runs or runs_folder()).glob(f"*/{WEIGHTS}")):
         header = read_header(path)
         if header is None or (header.model, header.scale) != (model, scale):
             continue
@@ -53,6 +56,13 @@ def find(
 
 
 def locate(path: Path) -> Path:
-    """The file meant by ``path``: itself, or the file of that bare name in the srbench weights folder."""
+    """The file meant by ``path``: itself, that of a run's folder, or one of the srbench weights folder.
+
+    A path may be printed with escapes (:func:`~srbench.utils.files.name_to_id`), and typed as it was printed.
+    """
+    if not path.exists():
+        path = Path(id_to_name(str(path)))
+    if path.is_dir():
+        return path / WEIGHTS
     stored = weights_folder() / path
     return stored if not path.exists() and path.name == str(path) and stored.is_file() else path

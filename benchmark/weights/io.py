@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import atomic_write
+from srbench.utils.files import atomic_write, printable
+from srbench.weights.unwrap import state_dicts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,26 +117,39 @@ def read_header(path: Path) -> WeightsHeader | None:
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 """Endings of files that may hold weights."""
 
-_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator", "netG")
-_PREFIXES = ("module.", "_orig_mod.")
+_ZIP = b"PK\x03\x04"
 
 _RESAVE = """\
 {path} holds more than tensors (a pickled object that could run code) and is refused: {why}
 Where you trust the file, in the environment it was made in, run these lines, then give {target} here:
   import torch
-  content = torch.load({path!r}, map_location="cpu", weights_only=False)
-  for wrapper in {wrappers}:
-      content = content.get(wrapper, content) if isinstance(content, dict) else content
-  state = content.state_dict() if hasattr(content, "state_dict") else content
-  torch.save({{key: value for key, value in state.items() if torch.is_tensor(value)}}, {target!r})"""
+  def tensors(x):
+      x = x.state_dict() if hasattr(x, "state_dict") else x
+      if not isinstance(x, dict):
+          return x if torch.is_tensor(x) else None
+      return {{key: kept for key, value in x.items() if (kept := tensors(value)) is not None}}
+
+  torch.save(tensors(torch.load({path!r}, map_location="cpu", weights_only=False)), {target!r})"""
+
+_TORCHSCRIPT = """\
+{path} is a TorchScript archive (torch.jit.save): a program together with its tensors. srbench runs no \
+programs out of files. Where you trust it, run these lines, then give {target} here:
+  import torch
+  torch.save(torch.jit.load({path!r}, map_location="cpu").state_dict(), {target!r})"""
 
 
 class DamagedWeights(SrbenchError):
     """The file is not a whole weights file."""
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, wrappers and ``module.`` prefixes removed. Never runs code from the file.
+def read_state(path: Path, fits: Callable[[dict[str, Tensor]], bool] | None = None) -> dict[str, Tensor]:
+    """The state dict in a file, out of what it is wrapped in. Never runs code from the file.
+
+    Args:
+        path: the file.
+        fits: whether a state dict is of the network that is looked for. Where the file holds several, or one
+            whose names begin with a prefix (:func:`~srbench.weights.unwrap.state_dicts`), the first that fits
+            is taken; the likeliest where none does or nothing is looked for.
 
     Raises:
         DamagedWeights: damaged, or no weights file at all.
@@ -143,19 +159,26 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise SrbenchError(
             f"No weights file at {path}. Check the path, or train: srbench train MODEL --dataset NAME."
         )
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    state = {_plain_key(name): tensor for name, tensor in _unwrap(content).items() if _is_tensor(tensor)}
-    if not state:
-        raise SrbenchError(f"{path} holds no tensors; expected a state dict (name to tensor).")
-    return state
+    with path.open("rb") as file:
+        start = file.read(9)
+    # By its content: files are renamed, and safetensors begin with the length of a JSON object.
+    is_safetensors = start[8:] == b"{" or (path.suffix == ".safetensors" and not start.startswith(_ZIP))
+    content = _read_safetensors(path) if is_safetensors else _read_torch(path)
+    first = next(state_dicts(content), None)
+    if first is None:
+        keys = ", ".join(map(repr, itertools.islice(content, 8))) or "nothing"
+        raise SrbenchError(f"{path} holds no tensors; expected a state dict (name to tensor), found {keys}.")
+    return first if fits is None else next(filter(fits, state_dicts(content)), first)
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load, load_file
 
     try:
-        state: dict[str, Any] = load_file(path)
+        # It opens no path that is not UTF-8.
+        is_utf8 = printable(str(path)) == str(path)
+        state: dict[str, Any] = load_file(path) if is_utf8 else load(path.read_bytes())
         return state
     except (SafetensorError, OSError) as error:
         raise DamagedWeights(
@@ -166,8 +189,10 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 def _read_torch(path: Path) -> Mapping[str, Any]:
     import torch
 
+    _refuse_other_archives(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # torch.load goes by the ending of a path
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refusal(path, str(error)) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -181,17 +206,36 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def _refuse_other_archives(path: Path) -> None:
+    """Refuse what is a zip archive, as torch files are, and whole, but no file of ``torch.save``."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return  # no archive, or a damaged one: torch says so
+    members = {name.rpartition("/")[2] for name in names}
+    if "constants.pkl" in members:
+        raise SrbenchError(_TORCHSCRIPT.format(path=str(path), target=_resaved(path)))
+    if "data.pkl" not in members:
+        raise SrbenchError(
+            f"{path} is a zip archive, but not of torch.save: it holds {', '.join(names[:4]) or 'nothing'}. "
+            "Give a state dict saved by torch.save or as safetensors."
+        )
+
+
+def _resaved(path: Path) -> str:
+    return str(path.with_name(f"{path.stem}-tensors.pth"))
+
+
 def _refusal(path: Path, error: str) -> SrbenchError:
     """What to do about a file that is not tensors alone; one that is no torch file at all is damaged."""
-    start = path.read_bytes()[:512]
-    if not (start.startswith((b"PK\x03\x04", b"\x80")) or b"ustar" in start):
+    with path.open("rb") as file:
+        start = file.read(512)
+    if not (start.startswith((_ZIP, b"\x80")) or b"ustar" in start):
         return DamagedWeights(
             f"{path} is not a torch file (it starts with {start[:16]!r}); copy or download it again."
         )
-    target = str(path.with_name(f"{path.stem}-tensors.pth"))
-    return SrbenchError(
-        _RESAVE.format(path=str(path), why=_culprit(error), wrappers=_WRAPPERS, target=target)
-    )
+    return SrbenchError(_RESAVE.format(path=str(path), why=_culprit(error), target=_resaved(path)))
 
 
 def _culprit(error: str) -> str:
@@ -207,24 +251,3 @@ def _culprit(error: str) -> str:
 
 def _first_line(text: str) -> str:
     return text.strip().split("\n")[0].rstrip(".:")
-
-
-def _unwrap(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    for wrapper in _WRAPPERS:
-        inner = content.get(wrapper)
-        if isinstance(inner, Mapping) and any(map(_is_tensor, inner.values())):
-            return inner
-    return content
-
-
-def _is_tensor(value: object) -> bool:
-    import torch
-
-    return isinstance(value, torch.Tensor)
-
-
-def _plain_key(name: str) -> str:
-    """The name without what data-parallel and compiled networks put before it, in whatever order."""
-    while (shorter := name.removeprefix(_PREFIXES[0]).removeprefix(_PREFIXES[1])) != name:
-        name = shorter
-    return name

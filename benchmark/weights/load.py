@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,11 +54,20 @@ def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = Fa
             message says which one where that is known), or colour weights that no grey network can repeat.
     """
     path = Path(path)
-    state = model.convert(read_state(path))
     header, requested = read_header(path), header_of(model)
+    expected = shapes_of(model.network.state_dict())
+
+    def is_wanted(state: dict[str, Tensor]) -> bool:
+        try:
+            converted = model.convert(state)
+        except Exception:  # another network's tensors may raise anything
+            return False
+        return shapes_of(converted) == expected or _is_for_colour(requested, header, converted)
+
+    state = model.convert(read_state(path, is_wanted))
     # Equal shapes do not make equal networks: VDSR has the same tensors at every magnification.
     fits = header is None or header.network == requested.network
-    problem = difference(shapes_of(model.network.state_dict()), shapes_of(state))
+    problem = difference(expected, shapes_of(state))
     if fits and not problem:
         model.network.load_state_dict({**counters(model.network), **state})
         return LoadedWeights(header)
@@ -73,14 +82,15 @@ def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = Fa
         )
     if header is not None and not fits:
         raise SrbenchError(f"{path} holds {header.described}, not {requested.described}.")
-    raise SrbenchError(mismatch(path, requested.described, state, problem))
+    raise SrbenchError(mismatch(path, requested.described, problem))
 
 
-def mismatch(path: Path, requested: str, state: Mapping[str, Tensor], problem: str) -> str:
+def mismatch(path: Path, requested: str, problem: str) -> str:
     """That weights do not fit, why, and what they look like instead."""
     from srbench.weights import spandrel as spandrel_adapter
 
-    matches = [header.described for header in detect(state)]
+    state, headers = read_detected(path)
+    matches = [header.described for header in headers]
     if not matches and spandrel_adapter.available() and (name := spandrel_adapter.architecture_of(state)):
         matches = [f"{name} (recognised by spandrel)"]
     hint = f"This looks like {' or '.join(matches)}." if matches else "No known network has this layout."
@@ -100,6 +110,27 @@ def _is_for_colour(
         return layout(*colour.network) == shapes_of(state)
     except models.ModelError:  # there is no such network for colour
         return False
+
+
+def read_detected(
+    path: Path, only: Sequence[str] | None = None
+) -> tuple[dict[str, Tensor], list[WeightsHeader]]:
+    """The state dict in a file that fits registered networks, and those networks; none where none fits.
+
+    Args:
+        path: weights file.
+        only: look for these models alone.
+
+    Raises:
+        SrbenchError: as :func:`~srbench.weights.io.read_state`.
+    """
+    matches: list[WeightsHeader] = []
+
+    def is_known(state: dict[str, Tensor]) -> bool:
+        matches[:] = detect(state, only=only)
+        return bool(matches)
+
+    return read_state(path, is_known), matches
 
 
 class UnknownNetwork(SrbenchError):
@@ -157,14 +188,12 @@ def identify(
 
 
 def _detected(path: Path, model: str | None) -> list[WeightsHeader]:
-    state = read_state(path)
-    matches = detect(state, only=None if model is None else [model])
+    state, matches = read_detected(path, None if model is None else [model])
     if matches:
         return matches
     if model is not None:
-        raise SrbenchError(
-            mismatch(path, f"any variant of {model}", state, "its tensors have other names or shapes")
-        )
+        problem = f"its tensors ({len(state)}, {next(iter(state))!r}, ...) have other names or shapes"
+        raise SrbenchError(mismatch(path, f"any variant of {model}", problem))
     raise UnknownNetwork(
         f"{path} fits no registered network ({len(state)} tensors, {next(iter(state))!r}, ...)."
     )

@@ -16,8 +16,9 @@ from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.files import sha256_file
 from srbench.utils.paths import weights_folder
 from srbench.utils.progress import ProgressCallback, silent
-from srbench.weights.detect import detect, difference, layout, shapes_of
+from srbench.weights.detect import difference, layout, shapes_of
 from srbench.weights.io import SUFFIXES, DamagedWeights, WeightsHeader, read_header, read_state
+from srbench.weights.load import read_detected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -313,8 +314,12 @@ def _check_content(path: Path) -> FileCheck:
     problems = [hash_problem(published, first, digest, path)]
     network = ""
     try:
-        state = read_state(path)
-        network, misfit = _network(state, header, entry)
+        matches: list[WeightsHeader] = []
+        if header is not None or (entry is not None and entry.network is None):
+            state = read_state(path)
+        else:
+            state, matches = read_detected(path, [entry.owner] if entry else None)
+        network, misfit = _network(state, matches, header, entry)
         bad = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
         problems.append(misfit)
         if bad:
@@ -331,7 +336,10 @@ def _check_content(path: Path) -> FileCheck:
 
 
 def _network(
-    state: Mapping[str, Tensor], header: WeightsHeader | None, entry: Published | None
+    state: Mapping[str, Tensor],
+    matches: list[WeightsHeader],
+    header: WeightsHeader | None,
+    entry: Published | None,
 ) -> tuple[str, str]:
     """Whose weights these are, and what contradicts what the file or its publisher says."""
     if header is not None:
@@ -339,12 +347,12 @@ def _network(
     if entry is not None and entry.network is None:
         return f"ImageNet network {entry.owner}", ""
     if entry is not None and entry.network is not None:
-        fits = entry.network.network in {header.network for header in detect(state, only=[entry.owner])}
+        fits = entry.network.network in {header.network for header in matches}
         problem = (
             "" if fits else f"the tensors do not fit {entry.network.described}, which it is published as"
         )
         return entry.network.described, problem
-    return _in_words(detect(state), state), ""
+    return _in_words(matches, state), ""
 
 
 def _misfit(header: WeightsHeader, state: Mapping[str, Tensor]) -> str:

@@ -101,11 +101,13 @@ def load(
             requested, or not one that enlarges grey or colour images.
     """
     if not available():
+        state = read_state(path)
         raise SrbenchError(
-            f"{path} fits no network of srbench. Other people's networks (ESRGAN, SwinIR, HAT, DAT, ...) are "
-            f"rebuilt from their weights by an extra: {INSTALL}."
+            f"{path} fits no network of srbench ({len(state)} tensors, {next(iter(state))!r}, ...). Other "
+            "people's networks (ESRGAN, SwinIR, HAT, DAT, ...) are rebuilt from their weights by an extra: "
+            f"{INSTALL}."
         )
-    descriptor = _descriptor(read_state(path), str(path))
+    descriptor = _descriptor(read_state(path, lambda state: bool(architecture_of(state))), str(path))
     _check_purpose(descriptor, path)
     model = SRModel(
         SpandrelNetwork(descriptor),

@@ -2,7 +2,7 @@
 
 Lim, Son, Kim, Nah and Lee, "Enhanced deep residual networks for single image super-resolution", CVPRW 2017,
 arXiv 1707.02921. Modules are named as in the authors' PyTorch code, so that their checkpoints load; those of
-BasicSR are renamed (``from_basicsr``). Images are in [0, 1] outside and in [0, 255] inside.
+BasicSR are renamed (``from_other_layouts``). Images are in [0, 1] outside and in [0, 255] inside.
 
 Departures: with one channel the mean of the training photographs becomes its luminance. The variant ``tiny``
 is a few small blocks on top of the bicubic image, made to train in seconds.
@@ -136,23 +136,20 @@ BASICSR_NAMES = {
 """Pattern of a module's name in BasicSR's EDSR to its name here; both end in ``.weight`` or ``.bias``."""
 
 
-def from_basicsr(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of BasicSR's EDSR under the authors' names; anything else as it is.
+def from_other_layouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of BasicSR's EDSR under the authors' names, with means; other networks' as they are.
 
-    BasicSR keeps the mean of the training photographs outside of its checkpoints: it is DIV2K's for the three
-    colours, and not known for any other number of channels.
+    BasicSR, and others with the authors' names, keep the mean of the training photographs outside of their
+    checkpoints: it is DIV2K's for the three colours, and not known for any other number of channels.
     """
+    converted = dict(state)
     named = {key: _name_of_basicsr(key) for key in state}
-    first = state.get("conv_first.weight")
-    if (
-        first is None
-        or first.shape[1:2] != (3,)
-        or "conv_after_body.weight" not in state
-        or not all(named.values())
-    ):
+    if "conv_after_body.weight" in state and all(named.values()):
+        blocks = sum(key.endswith(".conv1.weight") for key in state)
+        converted = {new.format(blocks=blocks): state[key] for key, new in named.items()}
+    first = converted.get("head.0.weight")
+    if first is None or first.shape[1:2] != (3,) or any("_mean." in key for key in converted):
         return dict(state)
-    blocks = sum(key.endswith(".conv1.weight") for key in state)
-    converted = {new.format(blocks=blocks): state[key] for key, new in named.items()}
     for name, sign in (("sub_mean", -1), ("add_mean", 1)):
         shift = MeanShift([sign * RGB_RANGE * mean for mean in DIV2K_MEAN])
         converted |= {f"{name}.{key}": value.to(first) for key, value in shift.state_dict().items()}
@@ -244,7 +241,7 @@ RELEASED = (
     variants=("baseline", "full", "tiny"),
     recipe=edsr_recipe,
     released=RELEASED,
-    convert=from_basicsr,
+    convert=from_other_layouts,
     summary="A deep residual regression network; the usual reference for faithful super-resolution.",
 )
 def edsr(scale: int, channels: int, variant: str) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from srbench.cli import main
 from srbench.evaluation.evaluate import EvaluationSummary, Outcome
+from srbench.store import load_scores
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,71 @@ def test_a_home_that_cannot_be_written_is_one_error(
         done = srbench(*command.split())
         errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
         assert done.returncode == 1 and len(errors) == 1 and str(tmp_path / name) in errors[0]
+
+
+@pytest.mark.slow
+def test_the_line_after_training_elsewhere_works_from_anywhere(
+    srbench: Srbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my images").mkdir()
+    (tmp_path / "another place").mkdir()
+    noise = np.random.default_rng(0)
+    for number in range(4):
+        pixels = noise.integers(0, 256, (64, 64), np.uint8)
+        assert cv2.imwrite(str(tmp_path / "my images" / f"{number}.png"), pixels)
+    options = "--variant tiny --scale 2 --budget smoke --set train.iterations=2 --set train.batch=2"
+    trained = srbench(
+        "train", "edsr", "--dataset", "folder:my images", *options.split(), "--out", "it's here"
+    )
+    assert trained.returncode == 0, trained.stderr
+    (line,) = (line for line in trained.stdout.splitlines() if line.startswith("Next: "))
+    monkeypatch.chdir(tmp_path / "another place")
+    scored = srbench(*shlex.split(line.removeprefix("Next: "))[1:], "--metric", "psnr")
+    assert scored.returncode == 0, scored.stderr
+    rows = load_scores(tmp_path / "results")
+    assert {"edsr", "bicubic"} <= set(rows["model"]) and set(rows["scale"]) == {2}
+    run = tmp_path / "it's here"
+    done = srbench("infer", "--weights", str(run), str(tmp_path / "my images" / "0.png"), "--out", "out")
+    assert done.returncode == 0, done.stderr
+    (written,) = Path("out").rglob("*.png")
+    assert cv2.imread(str(written), cv2.IMREAD_UNCHANGED).shape == (128, 128)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["report --results", "compare a b --results", "infer bicubic x.png --out", "eval --dataset x --weights"],
+)
+def test_a_path_that_is_too_long_is_one_error(srbench: Srbench, command: str) -> None:
+    for path in ("x" * 300, "/tmp" + "/deep" * 1000):
+        done = srbench(*command.split(), path)
+        assert done.returncode == 1 and done.stderr.startswith("Error: ") and path in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_names_of_any_bytes_are_scored_stored_and_reported(srbench: Srbench, tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"k\xe9rper")
+    (root / os.fsdecode(b"s\xe4ge")).mkdir(parents=True)
+    noise = np.random.default_rng(0)
+    for name in (b"prob\xe9.png", b"s\xe4ge/red\x1b[31m\n.png", b"literal\\xe9.png"):
+        pixels = noise.integers(0, 256, (64, 64), np.uint8)
+        (root / os.fsdecode(name)).write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    dataset = f"folder:{root}"
+    done = srbench("eval", "bicubic", "--dataset", dataset, "--split", "all", "--metric", "psnr")
+    assert done.returncode == 0, done.stderr
+    rows = load_scores(tmp_path / "results")
+    images = {r"prob\xe9.png", r"s\xe4ge/red\x1b[31m\x0a.png", r"literal\x5cxe9.png"}
+    assert set(rows["image"]) - {""} == images
+    assert set(rows["category"]) - {""} == {r"k\xe9rper", r"s\xe4ge"}
+    # The name under which it was stored leads to the same folder.
+    (stored,) = set(rows["dataset"])
+    again = srbench("eval", "bicubic", "--dataset", stored, "--split", "all", "--metric", "psnr")
+    assert again.returncode == 0 and "already scored" in again.stdout
+    assert srbench("report").returncode == 0
+    page = (tmp_path / "results" / "report" / "report.html").read_text(encoding="utf-8")
+    assert all(image in page for image in images)
+    assert json.loads(srbench("datasets", "show", dataset, "--json").stdout)["images"] == 3
 
 
 def test_doctor_runs_anywhere(srbench: Srbench) -> None:

@@ -105,6 +105,12 @@ def test_the_scale_of_the_file_counts_unless_typed(tmp_path: Path) -> None:
     with pytest.raises(SrbenchError, match="holds edsr variant tiny, x3, 1 channel, not edsr, x2"):
         resolve(["edsr"], request(2, weights=path))
     assert resolve_scale(resolve(["bicubic"], request(None)), request(None)) == 4
+    # What needs no weights is scored beside the model that they belong to, at their scale.
+    jobs = resolve(["bicubic", "edsr"], wanted)
+    assert [(job.model, job.weights) for job in jobs] == [("bicubic", None), ("edsr", path)]
+    assert resolve_scale(jobs, wanted) == 3
+    folder = path.rename(path.with_name("weights.safetensors")).parent
+    assert resolve([], request(None, weights=folder))[0].model == "edsr"
 
 
 @pytest.mark.slow

@@ -148,7 +148,7 @@ def test_without_a_connection_all_files_end_at_once_in_one_line(tmp_path, host):
 
 def test_a_host_that_cannot_be_reached_costs_no_file_of_another(server, tmp_path):
     gone = [Remote(f"http://127.0.0.1:9/{number}", tmp_path / f"gone{number}") for number in range(9)]
-    with pytest.raises(DatasetError, match="9 of 15 files .*: 127.0.0.1:9: no connection"):
+    with pytest.raises(DatasetError, match=r"9 of 15 files .*: 127\.0\.0\.1:9: no connection"):
         download_all([*gone, *remotes(server, tmp_path)], retry=QUICK)
     check(tmp_path)
 

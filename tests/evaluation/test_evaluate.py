@@ -241,9 +241,7 @@ def test_given_weights_are_used(options: dict[str, Any]) -> None:
     assert "not a whole safetensors file" in damaged.failed[0].detail
 
 
-@pytest.mark.parametrize(
-    ("names", "words"), [(["fake_learned", "fake_smooth"], "2 models"), ("all", "--all")]
-)
+@pytest.mark.parametrize(("names", "words"), [(["fake_learned", "vdsr"], "2 models"), ("all", "--all")])
 def test_given_weights_belong_to_one_model(options: dict[str, Any], names: Any, words: str) -> None:
     path = save_gain(options["runs"], 0.5, 3)
     with pytest.raises(SrbenchError, match=words):

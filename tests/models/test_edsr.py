@@ -14,7 +14,7 @@ from srbench.models.baselines.edsr import (
     EDSRConfig,
     MeanShift,
     edsr_mean,
-    from_basicsr,
+    from_other_layouts,
     mean_shift,
 )
 
@@ -177,7 +177,16 @@ def test_weights_in_basicsr_layout_give_the_same_output(scale):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_converted_means_follow_the_dtype_of_the_weights(dtype):
     state = create("edsr", scale=2, channels=3, variant="baseline").network.to(dtype).state_dict()
-    assert {value.dtype for value in from_basicsr(in_basicsr_layout(state)).values()} == {dtype}
+    assert {value.dtype for value in from_other_layouts(in_basicsr_layout(state)).values()} == {dtype}
+
+
+def test_constant_means_may_be_missing():
+    network = EDSR(2, EDSRConfig(blocks=1, features=8, residual_scale=1.0), edsr_mean(3))
+    state = network.state_dict()
+    without = {key: value for key, value in state.items() if "_mean." not in key}
+    converted = from_other_layouts(without)
+    assert converted.keys() == state.keys() != without.keys()
+    assert all(torch.equal(converted[key], state[key]) for key in state)
 
 
 @pytest.mark.slow
@@ -188,7 +197,7 @@ def test_unknown_weights_come_back_as_they_are():
     other_network = basicsr | {"body.0.rg.0.weight": torch.ones(1)}
     no_deep_layer = {key: value for key, value in basicsr.items() if not key.startswith("conv_after")}
     for state in (own, grey, other_network, no_deep_layer, {}, {"conv_first.weight": torch.ones(())}):
-        converted = from_basicsr(state)
+        converted = from_other_layouts(state)
         assert converted.keys() == state.keys()
         assert all(converted[key] is state[key] for key in state)
 

@@ -1,10 +1,14 @@
 """Weights: what is saved is found and loaded; what is wrong is recognised; nothing from a file is run."""
 
 import os
+import sys
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,6 +66,117 @@ def test_averaged_weights_win_over_raw_ones(tmp_path: Path) -> None:
     torch.save({"params": raw, "params_ema": averaged}, path)
     weights.load(model, path)
     assert_holds(model, averaged)
+
+
+State = dict[str, torch.Tensor]
+
+
+def below(prefix: str, state: State) -> State:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+OTHERS: State = {f"{index}.weight": torch.zeros(3, 3) for index in range(40)}
+LAYOUTS: dict[str, Callable[[State], Any]] = {
+    "lightning": lambda state: {
+        "state_dict": below("model.", state),
+        "epoch": 3,
+        "hyper_parameters": {"lr": 1},
+    },
+    "lightning with others": lambda state: {
+        "state_dict": below("generator.", state)
+        | below("discriminator.", OTHERS)
+        | below("loss.vgg.", OTHERS)
+    },
+    "two prefixes": lambda state: below("module.model.", state),
+    "two prefixes with others": lambda state: below("module.net.", state) | below("module.loss.", OTHERS),
+    "kair": lambda state: below("netE.", state),
+    "a name of its own": lambda state: {"net_g": state, "net_d": OTHERS},
+    "names within a name": lambda state: {"model": {"D": OTHERS, "G": state}, "step": torch.ones(())},
+    "averaged in a name": lambda state: {"ema_model": below("ema_model.module.", state), "step": 1},
+    "averaged beside": lambda state: {
+        "model": {name: tensor + 1 for name, tensor in state.items()},
+        "my_ema": state,
+    },
+    "averaged below": lambda state: (
+        below("online_model.", {name: tensor + 1 for name, tensor in state.items()})
+        | below("ema_model.", state)
+        | {"initted": torch.ones(()), "step": torch.ones(())}
+    ),
+    "with its optimiser": lambda state: {
+        "optimizer_state_dict": {"state": {0: {"exp_avg": torch.ones(9)}}, "param_groups": [{"lr": 1e-4}]},
+        "weights": below("_orig_mod.module.", state),
+    },
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_network_is_taken_out_of_what_it_is_saved_in(tmp_path: Path, layout: str) -> None:
+    model, path = tiny(), tmp_path / "w.ckpt"
+    state = random_state(model)
+    torch.save(LAYOUTS[layout](state), path)
+    weights.load(model, path)
+    assert_holds(model, state)
+    assert weights.identify(path, model="vdsr", scale=4).network == ("vdsr", "tiny", 4, 1)
+
+
+@pytest.mark.slow
+def test_what_fits_nothing_is_named_as_it_is_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "w.ckpt"
+    torch.save({"state_dict": below("generator.", OTHERS)}, path)
+    for refused in (lambda: weights.load(tiny(), path), lambda: weights.identify(path, model="vdsr")):
+        with pytest.raises(SrbenchError, match=r"'generator\.0\.weight'"):
+            refused()
+    torch.save({"epoch": 3, "args": {"lr": 1.0}}, path)
+    with pytest.raises(SrbenchError, match=r"no tensors.*'epoch', 'args'"):
+        weights.load(tiny(), path)
+
+
+def test_files_are_told_by_what_is_in_them(tmp_path: Path) -> None:
+    model = tiny()
+    state = random_state(model)
+    weights.save(tmp_path / "w.safetensors", state, HEADER)
+    torch.save(state, tmp_path / "w.pth")
+    (tmp_path / "w.safetensors").rename(tmp_path / "renamed.pth")
+    (tmp_path / "w.pth").rename(tmp_path / "renamed.safetensors")
+    for name in ("renamed.pth", "renamed.safetensors"):
+        weights.load(model, tmp_path / name)
+        assert_holds(model, state)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_weights_in_a_folder_of_any_name_load_and_are_found_as_printed(tmp_path: Path) -> None:
+    model, run = tiny(), tmp_path / os.fsdecode(b"pr\xe9cieux")
+    state = random_state(model)
+    weights.save(run / "weights.safetensors", state, HEADER)
+    for path in (run, tmp_path / r"pr\xe9cieux", tmp_path / r"pr\xe9cieux" / "weights.safetensors"):
+        assert weights.locate(path) == run / "weights.safetensors"
+    assert weights.load(model, weights.locate(run)).header == HEADER
+    assert_holds(model, state)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_is_refused_by_its_name(tmp_path: Path) -> None:
+    """The lines that the refusal names make a file that loads."""
+    model, path = tiny(), tmp_path / "traced.pt"
+    model.network.load_state_dict(random_state(model))
+    torch.jit.save(torch.jit.trace(model.network.eval(), torch.zeros(1, 1, 8, 8)), path)
+    with warnings.catch_warnings(), pytest.raises(SrbenchError, match="TorchScript") as error:
+        warnings.simplefilter("error")
+        weights.load(tiny(), path)
+    lines = str(error.value).partition(":\n  ")[2].replace("\n  ", "\n")
+    exec(lines, {})
+    loaded = tiny()
+    weights.load(loaded, tmp_path / "traced-tensors.pth")
+    assert_holds(loaded, random_state(model))
+
+
+def test_another_archive_is_no_damaged_torch_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", kernel=np.zeros(3))
+    (tmp_path / "w.npz").rename(tmp_path / "w.pth")
+    with pytest.raises(SrbenchError, match=r"kernel\.npy") as error:
+        weights.load(tiny(), tmp_path / "w.pth")
+    assert not isinstance(error.value, weights.DamagedWeights)
 
 
 @pytest.mark.slow
