@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,10 +41,23 @@ def _home_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """One stored evaluation for all tests that only read one; tests that use it are slow."""
+    """One stored evaluation for all tests that only read one; tests that use it are slow.
+
+    The processes of pytest-xdist share it: the first that needs it evaluates, the others wait.
+    """
     from helpers.evaluations import finished as evaluate
 
-    return evaluate(tmp_path_factory.mktemp("finished"))
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return evaluate(tmp_path_factory.mktemp("finished"))
+    folder = tmp_path_factory.getbasetemp().parent / "finished"
+    folder.mkdir(exist_ok=True)
+    stored = folder / "finished.pickle"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stored.exists():
+            stored.write_bytes(pickle.dumps(evaluate(folder)))
+        made: Finished = pickle.loads(stored.read_bytes())
+        return made
 
 
 @pytest.fixture

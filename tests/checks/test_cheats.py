@@ -1,4 +1,8 @@
-"""Cheats from end to end: evaluated like any model, caught by the check meant for them, and not ranked."""
+"""Cheats from end to end: evaluated like any model, caught by the check meant for them, and not ranked.
+
+An honest model, and what tries to reach beyond its process, have a process of their own as always; the
+others run here, since what gives them away is in their pixels.
+"""
 
 from __future__ import annotations
 
@@ -76,6 +80,7 @@ def test_an_honest_model_passes_them_all(cheats: ModuleType, tmp_path: Path) -> 
     assert "audited" not in again.text() and again.skipped
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_a_table_of_the_test_set_is_caught_by_changed_images(cheats: ModuleType, tmp_path: Path) -> None:
     data = fakes.FakeSet(6, name="cheated")
     summary, run = evaluated("cheat_table", data, tmp_path)
@@ -85,6 +90,7 @@ def test_a_table_of_the_test_set_is_caught_by_changed_images(cheats: ModuleType,
     assert "FAILED" in summary.text() and "not ranked" in summary.text()
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_a_trace_of_hr_is_caught_by_undecidable_detail(
     cheats: ModuleType, scenes: MicrographSet, tmp_path: Path
 ) -> None:
@@ -93,16 +99,19 @@ def test_a_trace_of_hr_is_caught_by_undecidable_detail(
     assert "prefers the right one" in next(one["detail"] for one in run.guards if one["status"] == "failed")
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_answers_by_number_are_caught_by_another_order(cheats: ModuleType, tmp_path: Path) -> None:
     _, run = evaluated("cheat_counts", fakes.FakeSet(6, name="cheated"), tmp_path, audit=True)
     assert "determinism" in broken(run) and "hr_access" not in broken(run)
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_jpeg_is_caught_by_its_blocks(cheats: ModuleType, tmp_path: Path) -> None:
     _, run = evaluated("cheat_jpeg", fakes.FakeSet(6, name="large", side=130), tmp_path)
     assert broken(run) == ["lossless_output"]
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_exchanged_colours_are_caught(cheats: ModuleType, tmp_path: Path) -> None:
     _, run = evaluated("cheat_swaps", fakes.ColourSet(6), tmp_path)
     assert broken(run) == ["lossless_output"]
@@ -142,6 +151,7 @@ def test_no_name_reaches_a_model(cheats: ModuleType, tmp_path: Path, monkeypatch
     assert run.outputs == honest.outputs
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_an_oracle_is_caught_by_noise_in_the_place_of_hr(cheats: ModuleType, tmp_path: Path) -> None:
     data = fakes.FakeSet(2, name="oracle")
     summary, run = evaluated("cheat_oracle", data, tmp_path, variant="oracle", oracle=True, audit=True)
@@ -152,6 +162,7 @@ def test_an_oracle_is_caught_by_noise_in_the_place_of_hr(cheats: ModuleType, tmp
     assert "guard hr_access FAILED" in summary.text()
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_the_published_test_script_of_csm_sr_is_an_oracle(cheats: ModuleType, tmp_path: Path) -> None:
     """Features of the ground truth go into its generator, as in the authors' test.py."""
     model = models.create("csm_sr", scale=SCALE, channels=1, variant="oracle")

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srbench.models import create
 from srbench.models.base import pad_to_multiple
 from srbench.models.recipe import Batch, Clip, LossInputs, Optimiser, Progress, Recipe, Stage
 
@@ -157,6 +159,15 @@ def clip_gradients(clip: Clip | None, network: nn.Module, rate: float) -> None:
         nn.utils.clip_grad_value_(network.parameters(), bound)
 
 
+Until = Callable[[str, list[float]], bool]
+"""Of a stage's name and its losses so far: whether what the test claims of the stage holds already."""
+
+
+def never(stage: str, losses: list[float]) -> bool:
+    """Every stage to its last step."""
+    return False
+
+
 class Trainer:
     """Executes a recipe step by step, with none of the conveniences of the real loop."""
 
@@ -165,15 +176,16 @@ class Trainer:
         self.rng = np.random.default_rng(3)
         self.losses: dict[str, list[float]] = {}
 
-    def run(self) -> Trainer:
-        """All stages; ``losses`` holds the generator's loss of every step by stage."""
+    def run(self, until: Until = never) -> Trainer:
+        """All stages, each until its claim holds; ``losses`` has the generator's of every step by stage."""
         if self.recipe.initialise is not None:
             self.recipe.initialise(self.network)
         for stage in self.recipe.stages:
-            self.losses[stage.name] = self._run_stage(stage)
+            self.losses[stage.name] = self._run_stage(stage, until)
+            assert np.isfinite(self.losses[stage.name]).all()
         return self
 
-    def _run_stage(self, stage: Stage) -> list[float]:
+    def _run_stage(self, stage: Stage, until: Until) -> list[float]:
         discriminators = {discriminator.name: discriminator.build() for discriminator in stage.discriminators}
         optimiser = make_optimiser(stage.optimiser, self.network)
         of_discriminators = {
@@ -197,6 +209,8 @@ class Trainer:
                     stage, optimiser, Progress(step, stage.iterations), batch, outputs, discriminators
                 )
             )
+            if until(stage.name, losses):
+                break
         return losses
 
     def _update_discriminator(self, discriminator, discriminators, optimiser, inputs) -> None:
@@ -251,10 +265,47 @@ def reach_along_strip(network, scale, window, multiple, turn) -> int:
 
 @pytest.fixture
 def train() -> Callable[..., Trainer]:
-    """``train(model, recipe, scenes)`` runs the recipe on the model's network."""
+    """``train(model, recipe, scenes, until)`` runs the recipe on the model's network.
 
-    def run(model, recipe: Recipe, on: Scenes) -> Trainer:
-        return Trainer(model.network, recipe, on, model.channels).run()
+    A stage ends as soon as ``until(stage, losses)`` holds: a claim about a smoke run is that it comes true
+    within the budget, and what comes after it teaches the test nothing.
+    """
+
+    def run(model, recipe: Recipe, on: Scenes, until: Until = never) -> Trainer:
+        return Trainer(model.network, recipe, on, model.channels).run(until)
+
+    return run
+
+
+@pytest.fixture
+def smoke(scenes, train, psnr) -> Callable[..., Any]:
+    """``smoke(name, margin, ...)``: the tiny variant, once it beats bicubic on a scene it has not seen.
+
+    Each stage of the smoke recipe runs until PSNR is ``margin`` dB above bicubic's and, where ``falls`` is
+    given, the losses of the first stage have fallen: the last 20 to less than that share of the first 20.
+    """
+
+    def run(
+        name: str, margin: float = 0.5, scale: int = 4, falls: float | None = None, before: Until = never
+    ) -> Any:
+        model, data = create(name, scale=scale, variant="tiny"), scenes(scale)
+        lr, hr = data.degrade(data.held_out), data.held_out
+        wanted = psnr(create("bicubic", scale=scale).infer(lr), hr) + margin
+        recipe = model.recipe("smoke")
+        first = recipe.stages[0].name
+
+        def has_fallen(losses: list[float]) -> bool:
+            return falls is None or sum(losses[-20:]) < falls * sum(losses[:20])
+
+        def reached(stage: str, losses: list[float]) -> bool:
+            if len(losses) % 10:
+                return before(stage, losses)
+            return (stage != first or has_fallen(losses)) and psnr(model.infer(lr), hr) > wanted
+
+        losses = train(model, recipe, data, reached).losses
+        assert has_fallen(losses[first])
+        assert psnr(model.infer(lr), hr) > wanted
+        return model
 
     return run
 

@@ -40,7 +40,7 @@ def size_of(network):
 
 def giga_multiply_adds(network, *inputs):
     counter = FlopCounterMode(display=False)
-    with counter:
+    with counter, torch.no_grad():
         network(*inputs)
     return counter.get_total_flops() / 2e9
 

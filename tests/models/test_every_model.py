@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import pytest
@@ -73,19 +74,35 @@ def test_full_variants_enlarge_odd_sizes(name, variant):
     assert sr.shape == (1, 3, lr.shape[-2] * model.scale, lr.shape[-1] * model.scale)
 
 
+@functools.cache
+def kinds_of_layers(name, variant):
+    with torch.device("meta"):
+        return frozenset(type(module) for module in build(name, variant).network.modules())
+
+
+def has_layers_of_its_own(name, variant):
+    """Whether it has a kind of layer that neither the tiny variant has nor a full one listed after it."""
+    variants = next(card.variants for card in CARDS if card.name == name)
+    later = variants[variants.index(variant) + 1 :]
+    return bool(kinds_of_layers(name, variant).difference(*(kinds_of_layers(name, other) for other in later)))
+
+
 @pytest.mark.slow
 @every_full_variant
-def test_full_variants_infer(name, variant):
+def test_full_variants_with_layers_of_their_own_infer(name, variant):
     """What the tests below ask of the smallest variants, of one network built once."""
+    if not has_layers_of_its_own(name, variant):
+        return
     model = build(name, variant)
     before = {key: value.clone() for key, value in model.network.state_dict().items()}
-    lr = lr_like(model, batch=2)
+    lr = lr_like(model, 7, 9, batch=2)
     sr = infer(model, lr)
     assert sr.isfinite().all() and sr.min() >= 0 and sr.max() <= 1
     torch.testing.assert_close(infer(model, lr[1:]), sr[1:], atol=1e-5, rtol=0)
     assert all(torch.equal(value, before[key]) for key, value in model.network.state_dict().items())
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert (infer(model, lr).float() - sr).abs().mean() < 0.02
+    if sum(value.numel() for value in before.values()) < 1e8:  # 15 seconds where a CPU has no bfloat16
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert (infer(model, lr[1:]).float() - sr[1:]).abs().mean() < 0.02
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def giga_multiply_adds(variant, scale):
         network = create("srgan", scale=scale, channels=3, variant=variant).network
         lr = torch.empty(1, 3, 720 // scale, 1280 // scale)
     counter = FlopCounterMode(display=False)
-    with counter:
+    with counter, torch.no_grad():
         network(lr)
     return counter.get_total_flops() / 2e9
 
