@@ -21,6 +21,7 @@ from srbench.checks import CheckResult
 from srbench.datasets import MicrographSet, degrade
 from srbench.datasets import lr_images as lr_cache
 from srbench.evaluation.evaluate import EvaluationSummary, evaluate
+from srbench.models.csm_sr.released.network import RELEASED_CONFIGS, ReleasedConfig
 from srbench.store import Manifest, ScoreStore
 from srbench.weights.io import header_of
 
@@ -163,8 +164,12 @@ def test_an_oracle_is_caught_by_noise_in_the_place_of_hr(cheats: ModuleType, tmp
 
 
 @pytest.mark.usefixtures("workers_here")
-def test_the_published_test_script_of_csm_sr_is_an_oracle(cheats: ModuleType, tmp_path: Path) -> None:
-    """Features of the ground truth go into its generator, as in the authors' test.py."""
+def test_the_published_test_script_of_csm_sr_is_an_oracle(
+    cheats: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features of the ground truth go into its generator, a narrow one, as in the authors' test.py."""
+    narrow = ReleasedConfig(depth=1, blocks=2, layers=2, growth=4, width=16, conditioned=True)
+    monkeypatch.setitem(RELEASED_CONFIGS, "released", narrow)
     model = models.create("csm_sr", scale=SCALE, channels=1, variant="oracle")
     path = tmp_path / "oracle.safetensors"
     weights.save(path, model.network.state_dict(), header_of(model))

@@ -56,6 +56,7 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("workers_here")
 def test_eval_of_a_colour_file_alone(tmp_path: Path) -> None:
     """Model, variant, scale and channels come from the tensors; converted or not, two rows of one file."""
     path = saved(tmp_path / "net_g.pth", "edsr", channels=3)
@@ -197,6 +198,7 @@ def test_the_models_default_variant_is_preferred(home: Path, image: Path, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("workers_here")
 def test_api_takes_a_file_alone(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.pth", "edsr", scale=4)
     summary = srbench.evaluate(

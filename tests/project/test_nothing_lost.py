@@ -171,21 +171,28 @@ def test_weights_load_and_infer_the_same():
     assert sr.double().std().item() == pytest.approx(DEVIATION, rel=1e-5)
 
 
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """One folder for all, so that the rows of reference are scored once."""
+    return tmp_path_factory.mktemp("results")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("workers_here")
 @pytest.mark.parametrize(
     "words",
     [("bicubic",), ("back_projection",), ("edsr", "--weights", str(FIXTURES / "edsr_tiny.safetensors"))],
     ids=lambda words: words[0],
 )
-def test_scores_are_those_of_before(tmp_path, words):
+def test_scores_are_those_of_before(results, words):
     """In every metric stored under the same id then and now; one that counts its version up has another."""
     before = pd.read_parquet(FIXTURES / "scores.parquet")
     names = [metric.name for metric in list_metrics() if metric.id in set(before.metric) - SPEED]
     chosen = [argument for name in names for argument in ("--metric", name)]
     command = ["eval", *words, "--dataset", DATASET, "--scale", "4", "--device", "cpu", "--previews", "0"]
-    done = CliRunner().invoke(cli, [*command, *chosen, "--results", str(tmp_path)])
+    done = CliRunner().invoke(cli, [*command, *chosen, "--results", str(results)])
     assert done.exit_code == 0, done.output
-    now = pd.concat([pd.read_parquet(path) for path in tmp_path.glob("runs/*/scores.parquet")])
+    now = pd.concat([pd.read_parquet(path) for path in results.glob("runs/*/scores.parquet")])
     key = ["model", "variant", "weights", "image", "metric", "protocol"]
     both = before[before.model == words[0]].merge(now, on=key, suffixes=("_before", "_now"))
     both = both[~both.metric.isin(SPEED)]

@@ -90,11 +90,10 @@ def test_a_small_feature_leaves_a_trace_around_it_and_along_its_rows_only(kind):
     traces = []
     for index, numbers in ((2002, (0, 1, 2, -1)), (2003, (0, -1))):
         scene = numbered(kind, index)
-        features = scene.truth()["small_features"]
+        features, pixels = scene.truth()["small_features"], scene.pixels().astype(int)
         for number in numbers:
             feature = features[number]
-            pair = pixels_without(scene, number).astype(int)
-            changed = np.abs(scene.pixels().astype(int) - pair)
+            changed = np.abs(pixels - pixels_without(scene, number).astype(int))
             rows, columns = np.indices(changed.shape)
             far = np.hypot(rows - feature["y"], columns - feature["x"]) > REACH + 5
             # Where the specimen charges, what a feature leaves behind trails along the rows scanned with it.

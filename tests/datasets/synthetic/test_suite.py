@@ -101,11 +101,17 @@ def test_generated_scene_of_the_default_suite_equals_the_published_hash(default,
 
 @pytest.mark.slow
 def test_scenes_of_every_kind_split_and_suite_equal_the_published_hashes(default, small):
-    """A part of what ``srbench data verify sem_synthetic`` does in a minute or two."""
+    """A part of what ``srbench data verify sem_synthetic`` does in a minute or two.
+
+    Of the default suite, whose scenes are four times as large, a third: the splits in turn over the kinds.
+    """
     for opened in (default, small):
         chosen = {(image.category, image.split): image.id for image in opened.images}
         assert len(chosen) == 30
-        wrong = {image_id: sem_synthetic.differences(opened, image_id) for image_id in chosen.values()}
+        ids = [image_id for _, image_id in sorted(chosen.items())]
+        rows = [ids[first : first + 3] for first in range(0, 30, 3)]
+        checked = ids if opened is small else [row[number % 3] for number, row in enumerate(rows)]
+        wrong = {image_id: sem_synthetic.differences(opened, image_id) for image_id in checked}
         assert not any(wrong.values()), wrong
 
 
