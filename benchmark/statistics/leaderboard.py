@@ -64,7 +64,8 @@ class LeaderboardRow:
         next: label of the next ranked method of another model or variant; empty without one.
         verdict_next: against that one.
         best: the leader, where it is "better" than every other ranked model: its interval beyond the margin
-            and the paired test, corrected over all rivals, significant.
+            and the paired test, corrected over all rivals, significant; and where the table, which corrects
+            over more comparisons, calls it better than the next.
         ranked: whether it may be ranked and has a value for every image that a ranked one must have.
         note: what is weak, or why it is not ranked.
         reason: why values are missing, with the number of images.
@@ -160,6 +161,9 @@ def leaderboard(
     to_baseline, to_next = _comparisons(matrix, order, baseline, settings)
     rivals = [method for method in order if not method.is_same_variant(order[0])]
     best = order[0] if rivals and beats_all(matrix, order[0], rivals, settings) else None
+    # Corrected over the whole table the leader may still be undecided against the next one.
+    if best and to_next[best].verdict != "better":
+        best = None
     duplicates = duplicate_runs(scores) if matrix.has_duplicate_columns() else {}
     missing = image_rows[image_rows["reason"] != ""]
     reasons = missing.groupby([*RUN, "reason"])["image"].nunique()
