@@ -33,8 +33,11 @@ def table(parts: list[Part]) -> str:
         counted = [str(part.counts.get(name, "-")) for name in FAILURES]
         others = ", ".join(f"{count} {name}" for name, count in part.counts.items() if name not in FAILURES)
         rows.append((part.name, f"{part.tried:,}", *counted, others))
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     return "\n".join(lines)
 
 
