@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from srbench.sandbox import linux
+from srbench.sandbox import linux, seccomp
 from srbench.sandbox.audit_hook import AuditHook
 from srbench.sandbox.policy import (
     IsolationLevel,
@@ -51,14 +51,31 @@ _SYSTEM = (
     "/libx32",
     "/etc",
     "/opt",
-    "/proc",
     "/sys",
     "/nix/store",
     "/gnu/store",
     "/run/opengl-driver",
 )
-_DEVICES = ("null", "zero", "full", "random", "urandom", "shm", "nvidia*", "dri", "kfd", "dxg", "accel")
-"""Below /dev. Not /dev itself: with the rights of root, a raw disk holds every file."""
+_PROC = (
+    *(
+        "self",
+        "cpuinfo",
+        "meminfo",
+        "stat",
+        "loadavg",
+        "uptime",
+        "version",
+        "filesystems",
+        "devices",
+        "modules",
+    ),
+    *("cgroups", "driver", "sys"),
+)
+"""Below /proc. Not /proc itself: other processes have their command lines there."""
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "dri", "kfd", "dxg", "accel")
+"""Below /dev. Not /dev itself: with the rights of root, a raw disk holds every file. Not /dev/shm, where all
+processes of a user keep what they share."""
 
 _IN_A_PREFIX = ("bin", "lib", "lib64", "include", "share", "Lib", "DLLs", "Scripts", "pyvenv.cfg")
 
@@ -108,7 +125,18 @@ def software() -> Software:
     cache = os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv"
     return Software(
         always=_existing([*parts, *sysconfig.get_paths().values(), *_srbench_packages()]),
-        unless_hidden=_existing([*_SYSTEM, sys.prefix, sys.base_prefix, *sys.path, *libraries, *user, cache]),
+        unless_hidden=_existing(
+            [
+                *_SYSTEM,
+                *(f"/proc/{part}" for part in _PROC),
+                sys.prefix,
+                sys.base_prefix,
+                *sys.path,
+                *libraries,
+                *user,
+                cache,
+            ]
+        ),
         devices=_existing(device for pattern in _DEVICES for device in Path("/dev").glob(pattern)),
     )
 
@@ -278,7 +306,7 @@ def _confine_by_kernel(policy: SandboxPolicy, installed: Software, readable: tup
     writable = grants((*policy.writable, *installed.devices), never)
     version = linux.restrict_files(grants(readable, never), listable, writable)
     try:
-        linux.forbid_sockets()
+        seccomp.restrict_calls(linux.landlock_rights(version).scoped)
     except linux.Unavailable:
         return f"landlock-{version}"
     return f"landlock-{version}, seccomp"
