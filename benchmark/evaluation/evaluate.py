@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -464,12 +464,10 @@ class _ModelRun:
 
     def cost_scores(self) -> list[Score]:
         """The rows without an image; none for what is not a model."""
-        if self.ready is None:
+        if self.ready is None or self.ready.cost is None:
             return []
         measured = {
-            "params": self.ready.params,
-            "gmacs_per_mpx": self.ready.gmacs_per_mpx,
-            "peak_mb_per_mpx": self.ready.peak_mb_per_mpx,
+            **asdict(self.ready.cost),
             "seconds_per_mpx": self.seconds / self.megapixels if self.megapixels else math.nan,
         }
         return [

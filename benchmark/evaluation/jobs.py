@@ -76,6 +76,11 @@ class Job:
         return self.card is not None and self.variant in self.card.leaking
 
     @property
+    def is_ours(self) -> bool:
+        """Whether srbench itself has the network."""
+        return self.card is not None and self.card.module.startswith("srbench.models.") and not self.foreign
+
+    @property
     def external(self) -> bool:
         """Whether another program made the images."""
         return self.card is not None and self.card.family == EXTERNAL

@@ -298,6 +298,7 @@ def _confine_by_kernel(policy: SandboxPolicy, installed: Software, readable: tup
         Unavailable: it has nothing.
     """
     linux.landlock_version()
+    linux.limit_resources()
     linux.drop_capabilities()
     never = (*policy.hidden, *policy.closed)
     # Rights add up down a path: where a folder of packages is split, its names can be listed or not at all.

@@ -89,15 +89,15 @@ _SAME_PARENT = 0x00008000
 """A child that is the parent's: the harness would have to collect it."""
 
 
-def rules(own: int, signals_scoped: bool) -> list[Rule]:
-    """What the process ``own`` and its children are refused.
+def rules(pid: int, signals_scoped: bool) -> list[Rule]:
+    """What the process ``pid`` and its children are refused.
 
     Args:
-        own: its number; it leads its process group and keeps it.
+        pid: its number; it leads its process group and keeps it.
         signals_scoped: whether Landlock keeps their signals among themselves; the filter must where it does
             not, and then knows but this one process.
     """
-    mine = (0, own)
+    mine = (0, pid)
     listed = [
         # A model that asks a server, or a service of the session over a local socket, for the answer cheats
         # as well. Pairs of connected sockets remain, but for those that send to any address.
@@ -142,8 +142,8 @@ def rules(own: int, signals_scoped: bool) -> list[Rule]:
     ]
     if not signals_scoped:
         listed += [
-            Rule("kill", only=((0, (0, own, -own)),)),
-            Rule("tgkill rt_sigqueueinfo rt_tgsigqueueinfo", only=((0, (own,)),)),
+            Rule("kill", only=((0, (0, pid, -pid)),)),
+            Rule("tgkill rt_sigqueueinfo rt_tgsigqueueinfo", only=((0, (pid,)),)),
             Rule("tkill"),
         ]
     return listed

@@ -1,4 +1,4 @@
-"""The filter of system calls, run by a second interpreter of filters, on the numbers of the kernel's headers."""
+"""The filter of system calls, run by a second interpreter of filters, on numbers of the kernel's headers."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_a_refusal_is_in_the_record_of_the_run(scene: Scene) -> None:
 def test_what_a_model_says_of_its_isolation_does_not_count() -> None:
     true = {"level": "none", "mechanism": "", "words": "open"}
     forged = {"level": "kernel", "mechanism": "lies", "words": "closed"}
-    ready = Ready({}, (), 1, 1, 1)
+    ready = Ready({}, ())
     sent = [Isolated(true), Isolated(forged), ready, Warm()]
     assert list(worker_client._with_isolation(iter(sent))) == [replace(ready, isolation=true), Warm()]
 
@@ -217,7 +217,7 @@ def run(
             assert message.isolation is not None
             said["level"] = message.isolation["level"]
         elif isinstance(message, ImageDone):
-            said["pixels"].append((scratch / f"{message.index}.npy").read_bytes())
+            said["pixels"].append((scratch / f"{message.index}.raw").read_bytes())
         elif isinstance(message, Finished):
             said |= {"attempts": list(message.attempts), "peak": message.peak_bytes}
     return said
