@@ -40,8 +40,8 @@ from srbench.evaluation.messages import (
     WorkerJob,
     decode,
 )
-from srbench.evaluation.process import Misbehaved, UntrustedProcess
 from srbench.sandbox import SandboxPolicy, apply, policy_for_job
+from srbench.sandbox.process import Misbehaved, UntrustedProcess
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import printable
 
@@ -82,7 +82,8 @@ class WorkerFailed(SrbenchError):
     """
 
     def __init__(self, reason: str, attempts: Sequence[str] = (), bad_output: bool = False) -> None:
-        super().__init__(reason)
+        # What a process wrote last is among it; nothing of that moves the cursor of a terminal.
+        super().__init__("\n".join(map(printable, reason.splitlines())))
         self.attempts = tuple(attempts)
         self.bad_output = bad_output
 
@@ -340,7 +341,7 @@ def _read_output(folder: int | Path, index: int, layout: PackLayout, scale: int)
     path = name if isinstance(folder, int) else str(folder / name)
     try:
         descriptor = os.open(path, os.O_RDONLY | _CAREFULLY, **where)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise WorkerFailed(f"image {index} cannot be read: it is no ordinary file")
@@ -348,7 +349,10 @@ def _read_output(folder: int | Path, index: int, layout: PackLayout, scale: int)
                 expected = " or ".join(map(str, shapes))
                 words = f"image {index}: {status.st_size} bytes of pixels, expected {expected}"
                 raise WorkerFailed(words, bad_output=True)
-            content = file.read(status.st_size)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(status.st_size)
+        finally:
+            os.close(descriptor)
         os.unlink(path, **where)
     except OSError as error:
         raise WorkerFailed(f"image {index} cannot be read: {error}") from error

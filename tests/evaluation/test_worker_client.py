@@ -159,7 +159,7 @@ def test_what_a_message_says_can_be_printed_anywhere() -> None:
 
 
 def test_a_folder_goes_whatever_was_made_in_it() -> None:
-    depth = 3000
+    depth = 1200
     with worker_client.scratch_folder() as folder:
         here = os.open(folder, os.O_RDONLY)
         for _ in range(depth):

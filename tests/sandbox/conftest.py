@@ -86,7 +86,13 @@ class Stage:
 
     @functools.cache  # noqa: B019 - one stage a session
     def run(
-        self, names: tuple[str, ...], mode: str, *, hook: bool = True, before: Sequence[str] = ()
+        self,
+        names: tuple[str, ...],
+        mode: str,
+        *,
+        hook: bool = True,
+        before: Sequence[str] = (),
+        file: Path = ATTACKS,
     ) -> AttackedProcess:
         """Run attacks one after the other in one process.
 
@@ -95,6 +101,7 @@ class Stage:
             mode: of the isolation: ``on``, ``interpreter`` or ``off``.
             hook: False leaves the kernel alone, without the interpreter's hook.
             before: a command that runs the process.
+            file: that has the attacks.
         """
         scratch = Path(tempfile.mkdtemp(dir=self.folder))
         import srbench.datasets
@@ -102,11 +109,11 @@ class Stage:
         policy = policy_for_job(
             lr=self.hidden / "cache" / "lr.bin",
             weights=None,
-            module_file=ATTACKS,
+            module_file=file,
             scratch=scratch,
             hidden=[self.hidden, Path(srbench.datasets.__file__).parent / "synthetic"],
         )
-        arguments = [str(ATTACKS), ",".join(names), *([] if hook else ["without_hook"])]
+        arguments = [str(file), ",".join(names), *([] if hook else ["without_hook"])]
         with apply.canary_files(policy) as (extended, canaries):
             (scratch / apply.POLICY_FILE).write_text(apply.policy_json(extended, canaries))
             done = subprocess.run(

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from srbench.evaluation.messages import MAX_LINE
-
 _BLOCK = 1 << 16
+_MAX_LINE = 1 << 20
 _TAIL = 2_000
 _MAX_ERRORS = 1 << 26
 _MAX_BYTES = 1 << 26
@@ -97,8 +96,8 @@ class UntrustedProcess:
 
     @property
     def is_silent(self) -> bool:
-        """Whether all that it wrote has been read."""
-        return self._lines.empty()
+        """Whether all lines that it wrote have been read."""
+        return not any(isinstance(item, tuple) for item in list(self._lines.queue))
 
     def send_line(self) -> None:
         """An empty line to its standard input; a dead one is noticed when its output ends."""
@@ -177,6 +176,8 @@ class UntrustedProcess:
                 descendant.kill()
 
     def _watch(self) -> None:
+        if sys.platform != "win32" and self._has_ended(0.0):
+            self._kill()  # children that hold its pipes would keep them from ending
         if self._processes and _count_processes() - self._processes > _MAX_PROCESSES // 2:
             with contextlib.suppress(psutil.Error):
                 running = len(psutil.Process(self._process.pid).children(recursive=True))
@@ -193,7 +194,7 @@ class UntrustedProcess:
                 total += len(block)
                 *whole, rest = (rest + block).split(b"\n")
                 count += len(whole)
-                if max(map(len, (*whole, rest))) > MAX_LINE or total > _MAX_BYTES or count > most:
+                if max(map(len, (*whole, rest))) > _MAX_LINE or total > _MAX_BYTES or count > most:
                     end = f"wrote more than a worker has to say ({count} lines, {total} bytes)"
                     break
                 for line in whole:
