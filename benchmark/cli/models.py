@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ def show_command(name: str, as_json: bool) -> None:
     from srbench.utils.files import printable
 
     shown = plugins.card(name)
+    sizes: Mapping[str, Mapping[str, str]]
     if plugins.is_foreign(name):
         answer = plugins.ask("srbench.cli.models:measured_sizes_of", name)
         try:

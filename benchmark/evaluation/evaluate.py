@@ -46,6 +46,7 @@ from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, si
 
 OutcomeStatus = Literal["scored", "skipped", "failed", "missing"]
 _STATUSES: tuple[OutcomeStatus, ...] = ("scored", "skipped", "failed", "missing")
+_REPORTED = "Parameters, multiply-adds and activations are as the model's own process reported them."
 _DRAWN_SCENES = "sem_synthetic"
 """The dataset of ``--all`` where no micrographs are on disk."""
 
@@ -339,7 +340,7 @@ class _Evaluation:
         manifest = self.context.manifest(
             job,
             "complete",
-            notes=[*run.notes(), *notes],
+            notes=[*run.notes(), *([] if job.is_ours or run.ready is None else [_REPORTED]), *notes],
             device=run.device,
             cost=run.cost(seconds),
             guards=guards,

@@ -5,6 +5,18 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from srbench.config import EvaluationConfig
+from srbench.evaluation import worker_client
+from srbench.evaluation.jobs import Job
+from srbench.sandbox import process
+
 PRELUDE = """
 import ctypes, json, os, signal, sys, time
 from pathlib import Path
@@ -142,3 +154,55 @@ HARMLESS = {
     "leaves_a_child_with_its_pipes_that_ignores_signals": "it finished, and what it left is ended",
 }
 """What is no failure of the model."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a worker's run ended: the failure of this model or None, what it left, and how long it took."""
+
+    failure: worker_client.WorkerFailed | None
+    last: str
+    processes: list[int]
+    files: list[Path]
+    seconds: float
+
+
+def attempt(name: str, folder: Path) -> Outcome:
+    """Run a worker of ``ATTACKS``, as an evaluation would, with short limits.
+
+    Args:
+        name: of the attack.
+        folder: an empty one.
+    """
+    (folder / "lr.bin").write_bytes(bytes(32))
+    request = worker_client.InferenceRequest(folder / "lr.bin", ((0, 4, 4, 1), (16, 4, 4, 1)))
+    config = EvaluationConfig(timeout=5.0 if name == "many_processes" else 0.7)
+    client = worker_client.WorkerClient(4, config, (folder / "hidden",))
+    begin, failure, last = time.monotonic(), None, ""
+    with pytest.MonkeyPatch.context() as patch:
+        start = "import sys; sys.path = [entry for entry in sys.path if entry]\n"
+        patch.setattr(worker_client, "_START", start + PRELUDE + ATTACKS[name])
+        patch.setattr(worker_client, "_START_UP", 0.7 if "at_start" in name else 5.0)
+        for module in (worker_client, process):
+            patch.setattr(module, "_GRACE", 0.5)
+        with worker_client.scratch_folder() as scratch:
+            try:
+                for message in client.run(Job("theirs", "only"), request, Path(scratch)):
+                    last = type(message).__name__
+            except worker_client.WorkerFailed as error:
+                failure = error
+            processes = _running(Path(scratch, "children"))
+    files = [Path(scratch)] if Path(scratch).exists() else []
+    return Outcome(failure, last, processes, files, time.monotonic() - begin)
+
+
+def _running(file: Path) -> list[int]:
+    """Of the processes named in the file, those that still run."""
+    running = []
+    for pid in map(int, file.read_text().split()) if file.exists() else ():
+        try:
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                running.append(pid)
+        except psutil.NoSuchProcess:
+            continue
+    return running
