@@ -360,7 +360,7 @@ class ScoreStore:
 
     def _locked(self) -> AbstractContextManager[None]:
         """Of two evaluations that store into one folder the second waits for this moment."""
-        return locked(self.root / "runs", wait=_WAIT, setting=RESULTS_SETTING)
+        return locked(self.root, wait=_WAIT, setting=RESULTS_SETTING)
 
     def manifests(self) -> list[Manifest]:
         """The manifests of all runs that can be read, their rows too, by run id."""

@@ -104,7 +104,8 @@ def prepare(
     if cached is not None:
         return cached
     remove_leftovers(folder)
-    check_space(folder, _bytes_of(images, scale), "The LR images")
+    size = sum(image.height * image.width * image.channels for image in images) // scale**2
+    check_space(folder, size, "The LR images")
     partial = folder / temporary_name(final.name)
     try:
         with writing_to(folder):
@@ -147,10 +148,6 @@ def lr_image(
     lr = quantise(degradation(_to_planes(hr), scale, position)) * 255.0
     planes = lr[0].round().to(torch.uint8).numpy()
     return planes[0] if hr.ndim == 2 else np.ascontiguousarray(planes.transpose(1, 2, 0))
-
-
-def _bytes_of(images: Sequence[Micrograph], scale: int) -> int:
-    return sum(image.height * image.width * image.channels for image in images) // scale**2
 
 
 def _to_planes(pixels: Pixels) -> Tensor:

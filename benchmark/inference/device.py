@@ -136,7 +136,7 @@ def device_of(model: SRModel) -> torch.device:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory that can still be taken on ``device``, within all limits of the process where it is the CPU's."""
+    """Memory that can still be taken on ``device``, within the process's limits where it is the CPU's."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

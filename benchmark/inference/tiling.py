@@ -196,9 +196,9 @@ class Tiler:
         if needed > free:
             raise SrbenchError(
                 f"{self.model.card.name} needs {human_bytes(needed)} of memory for {width} x {height} pixels "
-                f"at x{self.model.scale}, in the smallest tiles too, and {human_bytes(free)} are available on "
-                f"{self.device}. Free memory, raise the limit of this process (ulimit -v, the container), cut "
-                "the image into parts, or use another --device."
+                f"at x{self.model.scale}, however small the tiles, and {human_bytes(free)} are free on "
+                f"{self.device}. Free memory, raise the limit (ulimit -v, that of the container), cut the "
+                "image into parts, or use another --device."
             )
         return chosen
 

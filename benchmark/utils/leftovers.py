@@ -23,14 +23,14 @@ _NAME = re.compile(r"\..*\.([0-9a-f]{6})-(\d{1,10})-([0-9a-f]{1,16})-[0-9a-f]{4}
 _EARLIER = re.compile(r"\.(?:.+\.[0-9a-f]{8}\.tmp|(?:partial|outdated)-.+-\d+)", re.DOTALL)
 """Names that version 0.1 gave; they do not say enough."""
 
-_KEPT = 40
+_NAME_CHARACTERS = 40
 _FOREIGN_SECONDS = 7 * 24 * 3600.0
 
 
 def temporary_name(name: str) -> str:
     """A hidden name beside ``name`` that no other process and no other call has; at most 80 characters."""
     owner = this_process()
-    return f".{name[:_KEPT]}.{owner.host}-{owner.pid}-{owner.start:x}-{secrets.token_hex(2)}.tmp"
+    return f".{name[:_NAME_CHARACTERS]}.{owner.host}-{owner.pid}-{owner.start:x}-{secrets.token_hex(2)}.tmp"
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -60,18 +60,18 @@ def is_leftover(path: Path) -> bool:
 
 
 def _last_change(path: Path) -> float:
-    own = path.lstat()
-    inside = path.iterdir() if stat.S_ISDIR(own.st_mode) else ()
-    return max([own.st_mtime, *(entry.lstat().st_mtime for entry in inside)])
+    status = path.lstat()
+    inside = path.iterdir() if stat.S_ISDIR(status.st_mode) else ()
+    return max([status.st_mtime, *(entry.lstat().st_mtime for entry in inside)])
 
 
 def _remove(path: Path) -> None:
     # A folder for temporary files may hold what another user has put there.
     with contextlib.suppress(OSError):
-        own = path.lstat()
-        if hasattr(os, "getuid") and own.st_uid != os.getuid():
+        status = path.lstat()
+        if hasattr(os, "getuid") and status.st_uid != os.getuid():
             return
-        if stat.S_ISDIR(own.st_mode):
+        if stat.S_ISDIR(status.st_mode):
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink()

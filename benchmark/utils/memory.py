@@ -62,16 +62,12 @@ def _group_folders() -> Iterator[tuple[Path, Path, int]]:
         kind, options = after[0], after[-1].split(",")
         version = 2 if kind == "cgroup2" else 1 if kind == "cgroup" and "memory" in options else 0
         if version in paths:
-            root, point = before[3], Path(_unescaped(before[4]))
+            root, point = before[3], Path(before[4].replace("\\040", " "))
             group = PurePosixPath(paths[version])
             # A container may see a part of the tree only, and its group named from the outside.
             inside = group.relative_to(root) if group.is_relative_to(root) else PurePosixPath()
             folder = point / inside
             yield (folder if folder.is_dir() else point), point, version
-
-
-def _unescaped(text: str) -> str:
-    return text.replace("\\040", " ")
 
 
 def _process_limits() -> Iterator[int]:
