@@ -37,14 +37,6 @@ _MARK = "SRBENCH_CHAOS"
 
 # One server imports torch; each command is a fork of it, seconds less for each.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    [
-        *("cv2", "pandas", "simplejpeg", "torch._inductor"),
-        *("srbench.evaluation.evaluate", "srbench.inference.predict", "srbench.inference.tiling"),
-        *("srbench.reporting.leaderboard", "srbench.reporting.page", "srbench.training"),
-        *("srbench.datasets.sources.nffa.prepare", "requests", "helpers.training_fakes", "helpers.fake_set"),
-    ]
-)
 
 
 # --- the commands, each a function of the folder that it works in -------------------------------------------
@@ -104,10 +96,14 @@ def report(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Command:
-    """A command, and what of its files must be equal bit for bit: paths below its folder to their content."""
+    """A command, what of its files must be equal bit for bit, and what the server of its forks imports.
+
+    ``results`` gives paths below its folder, or other names, with their content.
+    """
 
     run: Callable[[Path], None]
     results: Callable[[Path], Mapping[str, str]]
+    modules: tuple[str, ...]
 
 
 def _hashes(*patterns: str) -> Callable[[Path], Mapping[str, str]]:
@@ -148,13 +144,19 @@ def _scores(folder: Path) -> Mapping[str, str]:
 
 
 COMMANDS = {
-    "train": Command(train, _learned),
-    "eval": Command(evaluate, _scores),
-    "prepare": Command(prepare, _hashes("data/*.json", "data/*.bin")),
-    "fetch": Command(fetch, _hashes("data/*")),
-    "infer": Command(infer, _hashes("out/*")),
-    "report": Command(report, _hashes("report/**/*.*")),
+    "fetch": Command(fetch, _hashes("data/*"), ("requests",)),
+    "infer": Command(infer, _hashes("out/*"), ("srbench.inference.predict", "srbench.inference.tiling")),
+    "prepare": Command(
+        prepare, _hashes("data/*.json", "data/*.bin"), ("srbench.datasets.sources.nffa.prepare",)
+    ),
+    "train": Command(train, _learned, ("srbench.training", "torch._inductor", "helpers.training_fakes")),
+    "eval": Command(evaluate, _scores, ("srbench.evaluation.evaluate", "pandas")),
+    "report": Command(
+        report, _hashes("report/**/*.*"), ("srbench.reporting.leaderboard", "srbench.reporting.page")
+    ),
 }
+_QUICK = ("fetch", "infer", "prepare")
+_QUICK_SECONDS = 60.0
 
 
 # --- what they work on --------------------------------------------------------------------------------------
@@ -368,14 +370,22 @@ class _Trial:
 
 
 def run(random: np.random.Generator, seconds: float, folder: Path) -> Part:
-    """Kill the commands in turns until the time is over; each has a folder of its own below ``folder``."""
+    """Kill the commands in turns until the time is over; in less than a minute the quick ones only.
+
+    Each has a folder of its own below ``folder``.
+    """
     watched = ("wrong exceptions", "hangs over 10 s", "leftovers", "orphans", "wrong results")
     part = Part("kills", counts=dict.fromkeys(watched, 0))
     deadline = time.monotonic() + seconds
     (folder / "served").mkdir()
     trials: list[_Trial] = []
+    names = tuple(COMMANDS) if seconds > _QUICK_SECONDS else _QUICK
+    _context.set_forkserver_preload([module for name in names for module in COMMANDS[name].modules])
+    first = _context.Process(target=os.getpid)  # the server's own start is not a command's
+    first.start()
+    first.join()
     with _SlowServer(folder / "served") as server:
-        for name in COMMANDS:
+        for name in names:
             (folder / name).mkdir()
             _draw(random, folder / name, name, f"http://127.0.0.1:{server.server_port}")
             trials.append(_Trial(name, folder / name, part))
