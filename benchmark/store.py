@@ -325,12 +325,18 @@ class ScoreStore:
         """Replace the manifest of a stored run, as after an audit; its rows stay as they are.
 
         Raises:
-            SrbenchError: there is no such run, or its folder cannot be written.
+            SrbenchError: there is no such run, another process has replaced it since, or its folder cannot be
+                written.
         """
-        path = self.root / "runs" / manifest.key.run_id / "manifest.json"
+        path, run_id = self.root / "runs" / manifest.key.run_id / "manifest.json", manifest.key.run_id
         if not path.is_file():
-            raise SrbenchError(f"No run {manifest.key.run_id} in {self.root}: score it before it is audited.")
+            raise SrbenchError(f"No run {run_id} in {self.root}: score it before it is audited.")
         with self._locked():
+            stored = self.manifest(manifest.key)
+            if stored is not None and stored.scores_sha256 != manifest.scores_sha256:
+                raise SrbenchError(
+                    f"Another process has scored {run_id} again in {self.root}; run the command once more."
+                )
             write_text(path, manifest.to_json())
 
     def remove(self, key: RunKey) -> None:

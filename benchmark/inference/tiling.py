@@ -187,12 +187,12 @@ class Tiler:
             SrbenchError: not even the result with the smallest tile fits into what is there.
         """
         chosen = self._chosen(height, width, images)
-        sides = [min(side, chosen.tile + 2 * chosen.halo) for side in (height, width)]
-        if self._least_bytes(*sides, height, width, images) <= (free := available_bytes(self.device)):
+        free, window = available_bytes(self.device), chosen.tile + 2 * chosen.halo
+        if self._least_bytes(window, height, width, images) <= free:
             return chosen
         # Tiles of that size will not fit, and smaller ones are tried when memory runs out.
         smallest = self._multiple(SMALLEST_TILE)
-        needed = self._least_bytes(min(smallest, height), min(smallest, width), height, width, images)
+        needed = self._least_bytes(smallest, height, width, images)
         if needed > free:
             raise SrbenchError(
                 f"{self.model.card.name} needs {human_bytes(needed)} of memory for {width} x {height} pixels "
@@ -202,9 +202,9 @@ class Tiler:
             )
         return chosen
 
-    def _least_bytes(self, tile_height: int, tile_width: int, height: int, width: int, images: int) -> float:
-        """Bytes on the device for one tile, without the workspace; on a CPU the result lies there too."""
-        needed = images * self._bytes_needed(tile_height, tile_width) / WORKSPACE_FACTOR
+    def _least_bytes(self, window: int, height: int, width: int, images: int) -> float:
+        """Bytes on the device for one window, without the workspace; on a CPU the result lies there too."""
+        needed = images * self._bytes_needed(min(window, height), min(window, width)) / WORKSPACE_FACTOR
         if self.device.type == "cpu":
             size = 1 if self.output == "uint8" else 4
             needed += images * self.model.channels * height * width * self.model.scale**2 * size

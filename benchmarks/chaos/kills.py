@@ -2,7 +2,8 @@
 
 Six commands on tiny data: train (with and without ``--resume``), eval, prepare, fetch (from a server here),
 infer and report. Each runs once undisturbed; then it is killed one to three times and run to its end, which
-must give the same bytes, leave no file that the undisturbed run did not, and no process.
+must give the same bytes, leave no file that the undisturbed run did not, and no process. Where file systems
+can be mounted the same holds after a full disk, its own or that of temporary files, which must be named.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -249,6 +251,20 @@ def _environment(folder: Path) -> dict[str, str]:
     return {"SRBENCH_HOME": str(folder / "home"), "TMPDIR": str(temporary), _MARK: str(folder)}
 
 
+def _mount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True, capture_output=True)
+
+
+def _can_mount(folder: Path) -> bool:
+    folder.mkdir()
+    try:
+        _mount(folder, "size=8192")
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    subprocess.run(["umount", "--lazy", folder], check=True)
+    return True
+
+
 def _start(name: str, folder: Path) -> multiprocessing.process.BaseProcess:
     folder.mkdir(exist_ok=True)
     Path(f"{folder}.tmp").mkdir(exist_ok=True)
@@ -303,6 +319,7 @@ class _Trial:
             raise RuntimeError(f"{name} does not run even when it is left alone:\n{outcome}")
         self.results = self.command.results(straight)
         self.paths = _paths(straight)
+        self.bytes = sum(path.stat().st_size for path in straight.rglob("*") if path.is_file())
         self.number, self.spent = 0, 0.0
 
     def kill(self, random: np.random.Generator, deadline: float) -> None:
@@ -325,7 +342,36 @@ class _Trial:
                 self.part.count("orphans", f"{self.name} after {moments}: {[o.cmdline() for o in orphans]}")
             if time.monotonic() > deadline:
                 break
-        self._compare(folder, ", ".join(moments))
+        self._compare(folder, f"{self.name}, killed after {', '.join(moments) or 'its end'}")
+        shutil.rmtree(folder)
+        shutil.rmtree(f"{folder}.tmp")
+        self.spent += time.monotonic() - start
+
+    def fill(self, random: np.random.Generator) -> None:
+        """Run the command where the disk, or that of temporary files, fills up, then with room enough."""
+        start = time.monotonic()
+        folder = self.folder / f"full{self.number}"
+        self.number += 1
+        full = folder if random.random() < 0.7 else Path(f"{folder}.tmp")
+        room = int(random.uniform(0.05, 1.1) * self.bytes)
+        where = f"{self.name} with {room:,} bytes in {full.name}"
+        full.mkdir()
+        _mount(full, f"size={max(room, 8192)}")
+        try:
+            process = _start(self.name, folder)
+            process.join(HANG_SECONDS + 5 * self.seconds)
+            if process.is_alive():
+                self.part.count("hangs over 10 s", where)
+                process.kill()
+            process.join()
+            last = [*self._outcome(folder).strip().splitlines(), ""][-1]
+            if last and not (last.startswith("srbench.") and str(full) in last and " free" in last):
+                self.part.count("wrong exceptions", f"{where}: {last}")
+            self.part.count("full disks")
+            _mount(full, "remount,size=100%")
+            self._compare(folder, where)
+        finally:
+            subprocess.run(["umount", "--lazy", full], check=True)
         shutil.rmtree(folder)
         shutil.rmtree(f"{folder}.tmp")
         self.spent += time.monotonic() - start
@@ -340,8 +386,7 @@ class _Trial:
         except ProcessLookupError:
             return
 
-    def _compare(self, folder: Path, moments: str) -> None:
-        where = f"{self.name}, killed after {moments or 'its end'}"
+    def _compare(self, folder: Path, where: str) -> None:
         process = _start(self.name, folder)
         assert process.pid is not None
         process.join(HANG_SECONDS + 5 * self.seconds)
@@ -378,6 +423,7 @@ def run(random: np.random.Generator, seconds: float, folder: Path) -> Part:
     part = Part("kills", counts=dict.fromkeys(watched, 0))
     deadline = time.monotonic() + seconds
     (folder / "served").mkdir()
+    mounting = _can_mount(folder / "disk")
     trials: list[_Trial] = []
     names = tuple(COMMANDS) if seconds > _QUICK_SECONDS else _QUICK
     _context.set_forkserver_preload([module for name in names for module in COMMANDS[name].modules])
@@ -391,6 +437,10 @@ def run(random: np.random.Generator, seconds: float, folder: Path) -> Part:
             trials.append(_Trial(name, folder / name, part))
         while time.monotonic() < deadline:
             # An equal share of the time: a command that takes long is killed less often.
-            min(trials, key=lambda trial: trial.spent).kill(random, deadline)
+            trial = min(trials, key=lambda trial: trial.spent)
+            if mounting and random.random() < 0.2:
+                trial.fill(random)
+            else:
+                trial.kill(random, deadline)
         server.shutdown()
     return part
