@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -31,6 +30,7 @@ from srbench.evaluation.messages import (
     WorkerJob,
     encode,
 )
+from srbench.utils.processes import end_with_parent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,10 +67,12 @@ class MessageChannel:
 
 def main(job_file: str) -> None:
     """Run the job and report; exit code 1 and a ``Failed`` message when it fails."""
+    end_with_parent()
     channel = MessageChannel()
     sandbox = None
     try:
-        _end_first()
+        with contextlib.suppress(OSError):  # the first to end when the machine runs out of memory (Linux)
+            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
         job = WorkerJob.from_json(Path(job_file).read_text(encoding="utf-8"))
         # Give up reading what is hidden, and say how strongly, while all code that has run is srbench's.
         from srbench.sandbox import apply
@@ -86,17 +88,6 @@ def main(job_file: str) -> None:
         reason = f"{kind}: {error}"[:_MAX_REASON]
         channel.send(Failed(reason, attempts, bad_output=kind in ("NotFinite", "WrongSize")))
         sys.exit(1)
-
-
-def _end_first() -> None:
-    """End with the parent, and before any other program where the machine runs out of memory (Linux)."""
-    if not sys.platform.startswith("linux"):
-        return
-    from srbench.sandbox import linux
-
-    with contextlib.suppress(OSError, linux.Unavailable):
-        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> None:
@@ -115,10 +106,11 @@ def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> No
         )
     )
     tiler = Tiler(model, device=device, tile=job.tile, max_bytes=job.max_bytes, output="uint8")
-    lr, hr = blank_images(model, WARM_UP_SIDE, WARM_UP_SIDE, device)
-    model.infer(lr, oracle_hr=hr)
+    # Before anything runs: what cannot fit is said, not killed.
     for _, height, width, _ in job.images:
         tiler.tiling(height, width)
+    lr, hr = blank_images(model, WARM_UP_SIDE, WARM_UP_SIDE, device)
+    model.infer(lr, oracle_hr=hr)
     spread = _channel_spread(job, model, device)
     reset_peak(device)
     channel.send(Warm(spread))

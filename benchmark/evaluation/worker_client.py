@@ -10,12 +10,11 @@ import contextlib
 import functools
 import math
 import os
-import secrets
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ from srbench.evaluation.messages import (
 from srbench.sandbox import SandboxPolicy, apply, policy_for_job
 from srbench.sandbox.process import Misbehaved, UntrustedProcess
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import printable
+from srbench.utils.files import printable, temporary_folder
 
 # No entry of the path may be the current folder: models/ and datasets/ of a checkout would shadow packages.
 _START = (
@@ -361,33 +360,9 @@ def _read_output(folder: int | Path, index: int, layout: PackLayout, scale: int)
     return np.frombuffer(content, np.uint8).reshape(shapes[len(content)])
 
 
-@contextlib.contextmanager
-def scratch_folder() -> Iterator[str]:
-    """A folder for one worker, gone when it is left, whatever the worker made of it."""
-    folder = tempfile.mkdtemp(prefix="srbench-eval-")
-    try:
-        yield folder
-    finally:
-        with contextlib.suppress(OSError):
-            _remove_tree(Path(folder))
-
-
-def _remove_tree(folder: Path) -> None:
-    """Each folder is taken out of the one it lies in before it is emptied: thousands may be nested."""
-    token, number = secrets.token_hex(8), 0
-    pending = [folder]
-    while pending:
-        current = pending.pop()
-        for entry in list(os.scandir(current)):
-            if not entry.is_dir(follow_symlinks=False):
-                Path(entry.path).unlink()
-                continue
-            Path(entry.path).chmod(0o700)
-            number += 1
-            pending.append(Path(entry.path).replace(folder / f".{token}-{number}"))
-        if current != folder:
-            current.rmdir()
-    folder.rmdir()
+def scratch_folder(needed: int = 0) -> AbstractContextManager[Path]:
+    """A folder for one worker, in which it may write so many bytes; gone when it is left."""
+    return temporary_folder("eval", needed)
 
 
 def write_pack(file: Path, images: Iterable[NDArray[np.uint8]]) -> tuple[PackLayout, ...]:

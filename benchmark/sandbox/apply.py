@@ -17,7 +17,6 @@ import site
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -209,8 +208,11 @@ def policy_json(policy: SandboxPolicy, canaries: Sequence[Path]) -> str:
 @contextlib.contextmanager
 def canary_files(policy: SandboxPolicy) -> Iterator[tuple[SandboxPolicy, tuple[Path, ...]]]:
     """The policy with a hidden file written for this purpose, and a file of each hidden path that has any."""
-    with tempfile.TemporaryDirectory(prefix="srbench-hidden-", ignore_cleanup_errors=True) as folder:
-        canary = real(Path(folder)) / "canary"
+    # Not above: with NumPy come threads, and a worker that has some cannot be confined.
+    from srbench.utils.files import temporary_folder
+
+    with temporary_folder("hidden") as folder:
+        canary = real(folder) / "canary"
         canary.write_bytes(b"a worker that can read this is not confined")
         existing = (_hidden_file(path, policy) for path in policy.hidden)
         files = dict.fromkeys(file for file in existing if file is not None)

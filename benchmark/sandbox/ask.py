@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import sys
-import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from srbench.sandbox import apply
 from srbench.sandbox.policy import policy_for_job
 from srbench.utils.errors import SrbenchError
+from srbench.utils.processes import end_with_parent
 
 _START = (
     "import sys; sys.path = [entry for entry in sys.path if entry]; "
@@ -38,9 +38,9 @@ def ask(function: str, *arguments: Any, module_file: Path | None, hidden: tuple[
         SrbenchError: the process failed, or gave what is no JSON of reasonable size.
     """
     from srbench.sandbox.process import Misbehaved, UntrustedProcess
+    from srbench.utils.files import temporary_folder
 
-    with tempfile.TemporaryDirectory(prefix="srbench-ask-", ignore_cleanup_errors=True) as name:
-        scratch = Path(name)
+    with temporary_folder("ask") as scratch:
         (scratch / _ARGUMENTS).write_text(json.dumps(arguments), encoding="utf-8")
         policy = policy_for_job(
             lr=None, weights=None, module_file=module_file, scratch=scratch, hidden=hidden
@@ -73,6 +73,7 @@ def _whole(digits: str) -> int:
 
 def main(function: str) -> None:
     """In the confined process: answer in one line on the original standard output."""
+    end_with_parent()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     arguments = json.loads(Path(_ARGUMENTS).read_text(encoding="utf-8"))

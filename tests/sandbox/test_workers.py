@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -221,3 +223,13 @@ def run(
         elif isinstance(message, Finished):
             said |= {"attempts": list(message.attempts), "peak": message.peak_bytes}
     return said
+
+
+def test_nothing_with_threads_is_imported_before_a_worker_is_confined() -> None:
+    """NumPy's arithmetic starts a thread a core, and Landlock confines one thread."""
+    code = (
+        "import sys, srbench.evaluation.worker, srbench.sandbox.apply, srbench.sandbox.ask; "
+        "print(sorted({'numpy', 'torch', 'cv2', 'pandas'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
