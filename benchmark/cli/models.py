@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,11 @@ def models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
 def list_command(pattern: str, as_json: bool) -> None:
     """List the models whose name matches PATTERN (shell style, default all)."""
-    from srbench.models import list_models
+    from srbench import plugins
 
-    cards = list_models(pattern)
+    cards, problems = plugins.list_cards(pattern)
+    for problem in problems:
+        click.echo(problem, err=True)
     if as_json:
         print_json([asdict(card) for card in cards])
         return
@@ -41,10 +44,24 @@ def list_command(pattern: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show_command(name: str, as_json: bool) -> None:
     """Show one model: its card, and the size of each variant."""
-    from srbench.models.registry import card, stored_sizes
+    from srbench import plugins
+    from srbench.models.registry import stored_sizes
+    from srbench.utils.errors import SrbenchError
+    from srbench.utils.files import printable
 
-    shown = card(name)
-    sizes = stored_sizes(name) or measured_sizes(shown)
+    shown = plugins.card(name)
+    sizes: Mapping[str, Mapping[str, str]]
+    if plugins.is_foreign(name):
+        answer = plugins.ask("srbench.cli.models:measured_sizes_of", name)
+        try:
+            sizes = {
+                printable(variant): {key: printable(text) for key, text in sizes_of_variant.items()}
+                for variant, sizes_of_variant in answer.items()
+            }
+        except (AttributeError, TypeError) as error:
+            raise SrbenchError(f"The plug-in of {name} does not say how large it is.") from error
+    else:
+        sizes = stored_sizes(name) or measured_sizes(shown)
     if as_json:
         print_json({**asdict(shown), "sizes": sizes})
         return
@@ -101,6 +118,13 @@ def _scales(card: ModelCard) -> str:
 
 def _shown_scale(card: ModelCard) -> int:
     return 4 if 4 in card.scales else card.scales[-1]
+
+
+def measured_sizes_of(name: str) -> dict[str, dict[str, str]]:
+    """In a confined process: :func:`measured_sizes` of a plug-in's model."""
+    from srbench.models import registry
+
+    return measured_sizes(registry.registered_card(name))
 
 
 def measured_sizes(card: ModelCard) -> dict[str, dict[str, str]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +45,7 @@ from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, si
 
 OutcomeStatus = Literal["scored", "skipped", "failed", "missing"]
 _STATUSES: tuple[OutcomeStatus, ...] = ("scored", "skipped", "failed", "missing")
+_REPORTED = "Parameters, multiply-adds and activations are as the model's own process reported them."
 _DRAWN_SCENES = "sem_synthetic"
 """The dataset of ``--all`` where no micrographs are on disk."""
 
@@ -244,6 +244,7 @@ class _Evaluation:
         self.config = config
         self.progress = progress
         self.store = ScoreStore(config.results or results_folder())
+        self.store.remove_leftovers()
         hidden = (home(), self.store.root, *context.micrographs.hr_paths())
         self.client = WorkerClient(context.scorer.scale, config, hidden)
         self.data_checks = DataChecks(context, config.audit, progress)
@@ -267,8 +268,7 @@ class _Evaluation:
         start = time.monotonic()
         run = _ModelRun(self.context, scorer, self.previewed, job.label, self.progress, monitor)
         try:
-            with scratch_folder() as folder:
-                scratch = Path(folder)
+            with scratch_folder(self._scratch_bytes(job)) as scratch:
                 hr = pack_hr(self.context, scratch) if job.leaking else None
                 for message in self.client.run(job, InferenceRequest.of(self.context.lr, hr), scratch):
                     run.on_message(message)
@@ -276,6 +276,11 @@ class _Evaluation:
             return self._failed(job, str(error), monitor.of_failure(error))
         outcome = self._complete(job, run, time.monotonic() - start)
         return self._audited(job, monitor, run.outputs(), outcome) if self.config.audit else outcome
+
+    def _scratch_bytes(self, job: Job) -> int:
+        """What lies in a worker's folder at most: one image at a time, and all HR of a leaking variant."""
+        of_images = [self.context.scorer.scale**2 * math.prod(e.layout[1:]) for e in self.context.lr.entries]
+        return max(of_images, default=0) + (sum(of_images) if job.leaking else 0)
 
     def score_images(self, row: ImageRow) -> Outcome:
         """Score a row whose images no model makes now."""
@@ -339,7 +344,7 @@ class _Evaluation:
         manifest = self.context.manifest(
             job,
             "complete",
-            notes=[*run.notes(), *notes],
+            notes=[*run.notes(), *([] if job.is_ours or run.ready is None else [_REPORTED]), *notes],
             device=run.device,
             cost=run.cost(seconds),
             guards=guards,
@@ -353,7 +358,7 @@ class _Evaluation:
                 self.store.write_reference(self.context.reference_id, entry.image, "lr", to_uint8(lr))
         self.store.write_run(manifest, scores, run.previews)
         for key in self._outdated(job):
-            shutil.rmtree(self.store.root / "runs" / key.run_id, ignore_errors=True)
+            self.store.remove(key)
         absent = run.done - len(run.hashes)
         without = f", {absent} of them without a result" if absent else ""
         done = f"{count_of(run.done, 'image')} in {seconds:.0f} s{without}"
@@ -464,12 +469,10 @@ class _ModelRun:
 
     def cost_scores(self) -> list[Score]:
         """The rows without an image; none for what is not a model."""
-        if self.ready is None:
+        if self.ready is None or self.ready.cost is None:
             return []
         measured = {
-            "params": self.ready.params,
-            "gmacs_per_mpx": self.ready.gmacs_per_mpx,
-            "peak_mb_per_mpx": self.ready.peak_mb_per_mpx,
+            **asdict(self.ready.cost),
             "seconds_per_mpx": self.seconds / self.megapixels if self.megapixels else math.nan,
         }
         return [

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srbench import models
+from srbench import models, plugins
 from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
 from srbench.datasets import degrade, full_name
 from srbench.models import ModelCard
@@ -76,6 +74,11 @@ class Job:
         return self.card is not None and self.variant in self.card.leaking
 
     @property
+    def is_ours(self) -> bool:
+        """Whether srbench itself has the network."""
+        return self.card is not None and self.card.module.startswith("srbench.models.") and not self.foreign
+
+    @property
     def external(self) -> bool:
         """Whether another program made the images."""
         return self.card is not None and self.card.family == EXTERNAL
@@ -103,10 +106,7 @@ class Job:
     def source_file(self) -> str:
         """The file that registered the model; the worker imports it when it does not know the name."""
         module = self.card.module if self.card else ""
-        if module in sys.modules:
-            return str(getattr(sys.modules[module], "__file__", None) or "")
-        spec = importlib.util.find_spec(module) if module else None
-        return str(spec.origin or "") if spec else ""
+        return str(plugins.module_file(module) or "") if module else ""
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _of_any(name: str, request: EvaluationRequest) -> list[Job]:
     """Jobs of one of all models; one that does not import fails alone."""
     variant = request.config.variant
     try:
-        card = models.card(name)
+        card = plugins.card(name)
     except Exception as error:  # a third-party file may raise anything
         return [Job(name, variant or "default", failure=f"{type(error).__name__}: {error}")]
     suits = variant is None or not card.trainable or variant in card.variants
@@ -185,7 +185,7 @@ def _of_any(name: str, request: EvaluationRequest) -> list[Job]:
 
 
 def _of_named(name: str, request: EvaluationRequest) -> list[Job]:
-    card, config = models.card(name), request.config
+    card, config = plugins.card(name), request.config
     open_scale = config.scale is None and config.weights is not None
     if not open_scale and request.scale not in card.scales:
         offered = ", ".join(f"x{scale}" for scale in card.scales)
@@ -228,7 +228,7 @@ def _given(path: Path, request: EvaluationRequest, card: ModelCard | None = None
         variant = variant or card.variants[0]
         return Job(card.name, variant, card, channels, path, sha256_file(path), failure=str(error))
     # Colour weights run as they are, on replicated grey images, unless they are to be converted.
-    card = models.card(network.model)
+    card = plugins.card(network.model)
     convert = request.config.rgb_to_grey and network.channels == 3 and 1 in card.channels
     return Job(
         card.name,

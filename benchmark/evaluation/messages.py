@@ -1,16 +1,18 @@
 """What a worker and its client say to each other: typed on both sides, one line of JSON a message.
 
-The worker's process also runs the model's code, so a message with another key or type is refused. Only the
-standard library is imported: the worker reads its job before it is confined.
+The worker's process also runs the model's code, so a message with another key, type or range is refused. Only
+the standard library is imported at once: the worker reads its job before it is confined.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from types import UnionType
-from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 PackLayout: TypeAlias = tuple[int, int, int, int]
 """Offset, height, width and channels of an image in a pack."""
@@ -33,6 +35,7 @@ class WorkerJob:
         hr: file with the 8-bit HR images in the order of ``lr``, for a variant that is meant to see them.
         foreign: spandrel builds the network from the weights.
         tilings: how each image is tiled; by memory when empty, within ``tile`` and ``max_bytes``.
+        report_cost: whether to say what the network costs; of srbench's own the client knows it.
     """
 
     model: str
@@ -49,6 +52,7 @@ class WorkerJob:
     rgb_to_grey: bool = False
     foreign: bool = False
     tilings: tuple[TileSettings, ...] = ()
+    report_cost: bool = True
     device: str = "auto"
     tile: int | None = None
     max_bytes: int | None = None
@@ -68,26 +72,51 @@ class WorkerJob:
         return job
 
 
+class IsolationDescription(TypedDict):
+    """An :class:`~srbench.sandbox.IsolationLevel` in a message."""
+
+    level: str
+    mechanism: str
+    words: str
+
+
+class DeviceDescription(TypedDict):
+    """What a worker computes on."""
+
+    type: str
+    name: str
+    precision: str
+    threads: int
+    torch: str
+
+
 @dataclass(frozen=True)
 class Isolated:
     """First of all, before any code of the model was imported: how strongly the worker is confined."""
 
-    isolation: Mapping[str, Any]
+    isolation: IsolationDescription
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """Parameters; multiply-adds in 1e9 and activations in MB a megapixel of SR."""
+
+    params: float
+    gmacs_per_mpx: float
+    peak_mb_per_mpx: float
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The network is built and its cost known: multiply-adds in 1e9 and activations in MB a megapixel of SR.
+    """The network is built.
 
-    ``notes`` say what a reader must know of how the weights were loaded; ``isolation`` is that of the first
-    :class:`Isolated`.
+    ``notes`` say what a reader must know of how the weights were loaded; ``cost`` is what the model's own
+    process says of it, and of srbench's models the client's; ``isolation`` is that of :class:`Isolated`.
     """
 
-    device: Mapping[str, Any]
+    device: DeviceDescription
     notes: tuple[str, ...]
-    params: float
-    gmacs_per_mpx: float
-    peak_mb_per_mpx: float
+    cost: NetworkCost | None = None
     isolation: Mapping[str, Any] | None = field(default=None, metadata=_CLIENT_SIDE)
 
 
@@ -119,17 +148,23 @@ class ImageTiling:
 
 @dataclass(frozen=True)
 class ImageDone:
-    """An image lies in ``<index>.npy`` of the worker's folder; the client reads its ``pixels`` from there."""
+    """The pixels of an image lie in ``<index>.raw`` of the worker's folder, row after row, 8 bits each.
+
+    The client reads its ``pixels`` from there, and takes the ``seconds`` from its own clock.
+    """
 
     index: int
-    seconds: float
     tiling: ImageTiling
+    seconds: float = field(default=0.0, metadata=_CLIENT_SIDE)
     pixels: Any = field(default=None, compare=False, metadata=_CLIENT_SIDE)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """All images are done; ``attempts`` are the hidden files that the model asked for."""
+    """All images are done; ``attempts`` are the hidden files that the model asked for.
+
+    ``peak_bytes`` are those of a GPU; the memory of a process is measured by the client.
+    """
 
     peak_bytes: float
     attempts: tuple[str, ...] = ()
@@ -162,17 +197,63 @@ def encode(message: Message) -> str:
     return json.dumps({"event": event, **{k: v for k, v in asdict(message).items() if k in sent}})
 
 
+MAX_LINE = 1 << 20
+"""Bytes of a message."""
+_MAX_TEXT, _MAX_DEPTH = 8_000, 4
+_MAX_NUMBER = 1e18
+_LINE_ENDS = re.compile(r"[\t\r\n]+")
+
+
 def decode(line: bytes | str) -> Message:
-    """The message of a line.
+    """The message of a line; its texts are printable, its numbers finite and not negative.
 
     Raises:
-        TypeError, ValueError: it is no message, or has another key or type than it must have.
+        TypeError, ValueError: it is no message, or has another key, type or range than it must have.
     """
-    content = json.loads(line)
+    if len(line) > MAX_LINE:
+        raise ValueError(f"{len(line)} bytes in one message")
+    try:
+        content = _bounded(json.loads(line, parse_int=_whole, object_pairs_hook=_object))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(content, dict) or content.get("event") not in _EVENTS:
         raise ValueError("no event of a worker")
     message: Message = _checked(content, _EVENTS[content.pop("event")])
     return message
+
+
+def _whole(digits: str) -> int:
+    """An integer; thousands of digits would take their time."""
+    if len(digits) > 20:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a key twice")
+    return dict(pairs)
+
+
+def _bounded(value: Any, depth: int = 0) -> Any:
+    """``value`` of JSON with printable texts.
+
+    Raises:
+        ValueError: too long, too deep, or a number that nothing in a message can be.
+    """
+    from srbench.utils.files import printable
+
+    if depth > _MAX_DEPTH or (isinstance(value, (str, list, dict)) and len(value) > _MAX_TEXT):
+        raise ValueError("too much in one message")
+    if isinstance(value, str):
+        return printable(_LINE_ENDS.sub(" ", value))
+    if isinstance(value, (int, float)) and not (math.isfinite(value) and 0 <= value <= _MAX_NUMBER):
+        raise ValueError(f"a number that cannot be: {value!r}")
+    if isinstance(value, list):
+        return [_bounded(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {_bounded(name): _bounded(item, depth + 1) for name, item in value.items()}
+    return value
 
 
 def _checked(value: Any, expected: Any) -> Any:
@@ -189,14 +270,17 @@ def _checked(value: Any, expected: Any) -> Any:
         types = get_type_hints(expected)
         content = {name: _checked(entry, types[name]) for name, entry in value.items()}
         return expected(**content)  # type: ignore[operator]
+    if is_typeddict(expected) and isinstance(value, dict):
+        types = get_type_hints(expected)
+        if value.keys() != types.keys():
+            raise TypeError(f"expected {', '.join(types)}, found {', '.join(value)}")
+        return {name: _checked(entry, types[name]) for name, entry in value.items()}
     if origin is UnionType:
         return None if value is None else _checked(value, arguments[0])
     if origin is tuple and isinstance(value, list):
         types_of_items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(types_of_items) == len(value):
             return tuple(map(_checked, value, types_of_items))
-    if origin is Mapping and isinstance(value, dict):
-        return value
     if expected is float and type(value) in (int, float):
         return float(value)
     if type(value) is expected:

@@ -8,26 +8,29 @@ it cannot fetch.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
-import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srbench.evaluation.messages import (
+    DeviceDescription,
     Failed,
     Finished,
     ImageDone,
     ImageTiling,
     Isolated,
     Message,
+    NetworkCost,
     Ready,
     Warm,
     WorkerJob,
     encode,
 )
+from srbench.utils.processes import end_with_parent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from srbench.sandbox.apply import AppliedSandbox
 
 WARM_UP_SIDE = 48
+_MAX_REASON = 4_000
 
 
 class MessageChannel:
@@ -56,24 +60,33 @@ class MessageChannel:
         if not sys.stdin.readline():
             sys.exit(3)
 
+    def wait_for_end(self) -> None:
+        """Block until the parent has seen what this process took."""
+        sys.stdin.read()
+
 
 def main(job_file: str) -> None:
     """Run the job and report; exit code 1 and a ``Failed`` message when it fails."""
+    end_with_parent()
     channel = MessageChannel()
     sandbox = None
     try:
+        with contextlib.suppress(OSError):  # the first to end when the machine runs out of memory (Linux)
+            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
         job = WorkerJob.from_json(Path(job_file).read_text(encoding="utf-8"))
         # Give up reading what is hidden, and say how strongly, while all code that has run is srbench's.
         from srbench.sandbox import apply
 
         sandbox = apply.apply_policy_file(Path(job_file).parent / apply.POLICY_FILE)
-        channel.send(Isolated(sandbox.isolation.to_json()))
+        level = sandbox.isolation
+        channel.send(Isolated({"level": level.level, "mechanism": level.mechanism, "words": level.words}))
         _run(job, channel, sandbox)
     except Exception as error:  # whatever the model raises belongs into the record
         traceback.print_exc()
         attempts = tuple(sandbox.attempts()) if sandbox else ()
         kind = type(error).__name__  # the modules of these errors may not have been imported
-        channel.send(Failed(f"{kind}: {error}", attempts, bad_output=kind in ("NotFinite", "WrongSize")))
+        reason = f"{kind}: {error}"[:_MAX_REASON]
+        channel.send(Failed(reason, attempts, bad_output=kind in ("NotFinite", "WrongSize")))
         sys.exit(1)
 
 
@@ -89,16 +102,15 @@ def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> No
         Ready(
             _describe(device),
             notes,
-            params=cost.count_parameters(model.network),
-            gmacs_per_mpx=cost.gigamacs_per_megapixel(model),
-            peak_mb_per_mpx=cost.megabytes_per_megapixel(model),
+            NetworkCost(**cost.network_cost(model)) if job.report_cost else None,
         )
     )
     tiler = Tiler(model, device=device, tile=job.tile, max_bytes=job.max_bytes, output="uint8")
-    lr, hr = blank_images(model, WARM_UP_SIDE, WARM_UP_SIDE, device)
-    model.infer(lr, oracle_hr=hr)
+    # Before anything runs: what cannot fit is said, not killed.
     for _, height, width, _ in job.images:
         tiler.tiling(height, width)
+    lr, hr = blank_images(model, WARM_UP_SIDE, WARM_UP_SIDE, device)
+    model.infer(lr, oracle_hr=hr)
     spread = _channel_spread(job, model, device)
     reset_peak(device)
     channel.send(Warm(spread))
@@ -106,6 +118,7 @@ def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> No
         channel.wait()
         channel.send(_super_resolve(job, tiler, index))
     channel.send(Finished(peak_bytes(device), tuple(sandbox.attempts())))
+    channel.wait_for_end()
 
 
 def _channel_spread(job: WorkerJob, model: SRModel, device: Any) -> float | None:
@@ -121,9 +134,7 @@ def _channel_spread(job: WorkerJob, model: SRModel, device: Any) -> float | None
 
 
 def _super_resolve(job: WorkerJob, tiler: Tiler, index: int) -> ImageDone:
-    """Super-resolve one image of the pack into ``<index>.npy``, ``(H, W)`` or ``(H, W, C)``."""
-    import numpy as np
-
+    """Super-resolve one image of the pack into ``<index>.raw``, ``(H, W)`` or ``(H, W, C)``."""
     from srbench.inference.tiling import Tiling
 
     channels_seen, scale = tiler.model.channels, job.scale
@@ -132,16 +143,10 @@ def _super_resolve(job: WorkerJob, tiler: Tiler, index: int) -> ImageDone:
     if job.hr is not None:  # which the parent hands over for a leaking variant alone
         hr = _image(channels_seen, job.hr, offset * scale**2, height * scale, width * scale, channels)
     tiling = Tiling(*job.tilings[index]) if job.tilings else None
-    start = time.perf_counter()
     result = tiler(lr, oracle_hr=hr, tiling=tiling)
-    seconds = time.perf_counter() - start
     planes = result.sr[0].numpy()
-    final = Path(job.out) / f"{index}.npy"
-    partial = final.with_suffix(".tmp")
-    with partial.open("wb") as file:
-        np.save(file, planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0))
-    partial.rename(final)
-    return ImageDone(index, seconds, ImageTiling(**result.summary()))
+    Path(job.out, f"{index}.raw").write_bytes(planes.transpose(1, 2, 0).tobytes())
+    return ImageDone(index, ImageTiling(**result.summary()))
 
 
 def _image(channels_seen: int, pack: str, offset: int, height: int, width: int, channels: int = 1) -> Tensor:
@@ -202,7 +207,7 @@ def _make_repeatable() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def _describe(device: Any) -> dict[str, Any]:
+def _describe(device: Any) -> DeviceDescription:
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()

@@ -7,17 +7,17 @@ where they must lie, and images come once and in their order.
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import os
-import queue
-import signal
-import subprocess
+import stat
 import sys
-import tempfile
-import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from srbench.evaluation.messages import (
     ImageDone,
     Isolated,
     Message,
+    NetworkCost,
     PackLayout,
     Ready,
     TileSettings,
@@ -39,7 +40,9 @@ from srbench.evaluation.messages import (
     decode,
 )
 from srbench.sandbox import SandboxPolicy, apply, policy_for_job
+from srbench.sandbox.process import Misbehaved, UntrustedProcess
 from srbench.utils.errors import SrbenchError
+from srbench.utils.files import printable, temporary_folder
 
 # No entry of the path may be the current folder: models/ and datasets/ of a checkout would shadow packages.
 _START = (
@@ -53,8 +56,20 @@ layer of every image took nearly half of the time (other systems ignore this).""
 _START_UP = 900.0
 """Seconds allowed for imports, loading and the first run, whatever the time allowed for an image."""
 
-_TAIL = 2_000
 _GRACE = 5.0
+_OTHER_MESSAGES = 5
+"""Most messages of a worker but those of images."""
+
+_FOLLOW: Mapping[type[Message], tuple[type[Message], ...]] = {
+    Isolated: (Ready,),
+    Ready: (Warm,),
+    Warm: (ImageDone, Finished),
+    ImageDone: (ImageDone, Finished),
+    Finished: (),
+}
+"""What may be said after what; that it failed, at any time."""
+
+_CAREFULLY = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 
 
 class WorkerFailed(SrbenchError):
@@ -66,7 +81,8 @@ class WorkerFailed(SrbenchError):
     """
 
     def __init__(self, reason: str, attempts: Sequence[str] = (), bad_output: bool = False) -> None:
-        super().__init__(reason)
+        # What a process wrote last is among it; nothing of that moves the cursor of a terminal.
+        super().__init__("\n".join(map(printable, reason.splitlines())))
         self.attempts = tuple(attempts)
         self.bad_output = bad_output
 
@@ -135,7 +151,8 @@ class WorkerClient:
         """The messages of a worker that runs these images; those of images have their ``pixels``.
 
         Raises:
-            WorkerFailed: it raised, crashed, was killed, was silent for too long, or answered out of turn.
+            WorkerFailed: it raised, crashed, was killed, was silent for too long, or answered out of turn or
+            with what is no image of the size.
         """
         module_file = job.source_file()
         source = Path(module_file) if module_file else None
@@ -157,59 +174,86 @@ class WorkerClient:
             rgb_to_grey=job.rgb_to_grey,
             foreign=job.foreign,
             tilings=request.tilings,
+            report_cost=not job.is_ours,
             device=self.config.device,
             tile=self.config.tile,
             max_bytes=self.config.max_bytes,
         )
         total, answered = len(request.layouts), 0
-        for message in run_worker(worker_job, scratch, self.config.timeout, policy):
-            if isinstance(message, ImageDone):
-                if message.index != answered or answered >= total:
-                    raise WorkerFailed(f"it answered out of turn: image {message.index}")
-                message = replace(message, pixels=_read_output(scratch, answered))
-                answered += 1
-            elif isinstance(message, Finished) and answered < total:
-                raise WorkerFailed(f"it ended after {answered} of {total} images")
-            yield message
+        with contextlib.ExitStack() as stack:
+            folder: int | Path = scratch
+            if os.open in os.supports_dir_fd:
+                # Opened before anything runs there: what is put in its place later is another folder.
+                folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | _CAREFULLY)
+                stack.callback(os.close, folder)
+            messages = run_worker(worker_job, scratch, self.config.timeout, policy)
+            stack.callback(getattr(messages, "close", lambda: None))
+            for message in messages:
+                if isinstance(message, ImageDone):
+                    if message.index != answered or answered >= total:
+                        raise WorkerFailed(f"it answered out of turn: image {message.index}")
+                    pixels = _read_output(folder, answered, request.layouts[answered], self.scale)
+                    message = replace(message, pixels=pixels)
+                    answered += 1
+                elif isinstance(message, Finished) and answered < total:
+                    raise WorkerFailed(f"it ended after {answered} of {total} images")
+                elif isinstance(message, Ready):
+                    if job.is_ours:
+                        cost = cost_of(job.model, job.variant, self.scale, job.channels)
+                        message = replace(message, cost=cost)
+                    elif message.cost is None:
+                        raise WorkerFailed("it did not say what the network costs")
+                yield message
+
+
+@functools.lru_cache(maxsize=256)
+def cost_of(model: str, variant: str, scale: int, channels: int) -> NetworkCost:
+    """What a network of srbench costs, counted here."""
+    import torch
+
+    from srbench import models
+    from srbench.inference.profiling import network_cost
+
+    def build() -> models.SRModel:
+        return models.create(model, scale=scale, channels=channels, variant=variant)
+
+    try:
+        with torch.device("meta"):  # shapes without numbers
+            return NetworkCost(**network_cost(build()))
+    except Exception:  # a network that cannot be built without numbers
+        return NetworkCost(**network_cost(build()))
 
 
 def run_worker(
     job: WorkerJob, scratch: Path, timeout: float, policy: SandboxPolicy | None = None
 ) -> Iterator[Message]:
-    """Start a worker and yield its messages; it is ended when the iteration is left.
+    """Start a worker and yield its messages; it is ended when the iteration is left, with all it started.
 
     Args:
         job: what the worker is told.
         scratch: an empty folder; the worker's current folder, srbench home, and all it can write to.
-        timeout: seconds without any message, once it is warm, after which the worker is ended.
+        timeout: seconds for an image, after which the worker is ended.
         policy: what it may read; everything when None.
 
     Raises:
-        WorkerFailed: it raised, crashed, was killed, or was silent for too long.
+        WorkerFailed: it raised, crashed, was killed, was silent for too long, or misbehaved.
         SrbenchError: the environment asks for an isolation that does not exist.
     """
     job_file = scratch / "job.json"
     job_file.write_text(job.to_json(), encoding="utf-8")
     with apply.policy_file(scratch, policy):
-        log = scratch / "stderr.txt"
-        with log.open("wb") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(job_file)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd=scratch,
-                env={
-                    **_KEEP_MEMORY,
-                    **os.environ,
-                    **apply.worker_environment(scratch),
-                    "PYTHONUNBUFFERED": "1",
-                },
-            )
+        environment = {
+            **_KEEP_MEMORY,
+            **os.environ,
+            **apply.worker_environment(scratch),
+            "PYTHONUNBUFFERED": "1",
+        }
+        command = [sys.executable, "-c", _START, str(job_file)]
+        process = UntrustedProcess(command, scratch, environment, len(job.images) + _OTHER_MESSAGES)
         try:
-            yield from _with_isolation(_messages(process, log, timeout))
+            yield from _with_isolation(_messages(process, len(job.images), timeout))
         finally:
-            _end(process)
+            process.end()
 
 
 def _with_isolation(messages: Iterator[Message]) -> Iterator[Message]:
@@ -227,95 +271,98 @@ def _with_isolation(messages: Iterator[Message]) -> Iterator[Message]:
             yield message
 
 
-def _messages(process: subprocess.Popen[bytes], log: Path, timeout: float) -> Iterator[Message]:
-    lines: queue.Queue[bytes | None] = queue.Queue()
-    assert process.stdout is not None and process.stdin is not None
-    threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
-    _allow_image(process.stdin)
-    limit = max(timeout, _START_UP)
+def _messages(process: UntrustedProcess, images: int, timeout: float) -> Iterator[Message]:
+    """The messages in the one order there is, each within its time."""
+    seconds = max(timeout, _START_UP)
+    start, on_gpu = time.monotonic(), False
+    follow: tuple[type[Message], ...] = (Isolated,)
     while True:
         try:
-            line = lines.get(timeout=limit)
-        except queue.Empty as error:
-            raise WorkerFailed(f"no sign of life for {limit:g} s; ended") from error
-        if line is None:
-            raise WorkerFailed(_death(process, log))
+            arrival, line = process.line(start + seconds)
+        except TimeoutError as error:
+            raise WorkerFailed(f"no sign of life for {seconds:g} s; ended") from error
+        except Misbehaved as error:
+            raise WorkerFailed(str(error)) from error
+        except EOFError as error:
+            raise WorkerFailed(process.death()) from error
         message = _parsed(line)
+        peak = process.peak_resident_bytes()
         if isinstance(message, Failed):
             raise WorkerFailed(message.reason, message.attempts, message.bad_output)
-        yield message
-        if isinstance(message, Finished):
+        if not isinstance(message, follow):
+            expected = " or ".join(kind.__name__ for kind in follow)
+            raise WorkerFailed(f"it said {type(message).__name__} where {expected} was due")
+        follow = _FOLLOW[type(message)]
+        if isinstance(message, Ready):
+            on_gpu = message.device["type"] == "cuda"
+        elif isinstance(message, ImageDone):
+            message = replace(message, seconds=arrival - start)
+        elif isinstance(message, Finished):
+            process.end(patience=_GRACE)
+            yield message if on_gpu else replace(message, peak_bytes=float(peak))
             return
-        if isinstance(message, Warm):
-            limit = timeout
-        if isinstance(message, ImageDone):
+        yield message
+        images -= isinstance(message, ImageDone)
+        if isinstance(message, (Warm, ImageDone)) and images > 0:
+            if not process.is_silent:
+                raise WorkerFailed("it went on before it was told to")
+            seconds, start = timeout, time.monotonic()
             # In turns: scoring while the network runs would take its processors and spoil its times.
-            _allow_image(process.stdin)
+            process.send_line()
 
 
 def _parsed(line: bytes) -> Message:
     try:
         return decode(line)
     except (TypeError, ValueError) as error:
-        raise WorkerFailed(f"it sent what is no message ({error}): {line[:80]!r}") from error
+        raise WorkerFailed(f"it sent what is no message ({printable(str(error))}): {line[:80]!r}") from error
 
 
-def _read(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
-    for line in stream:
-        lines.put(line)
-    lines.put(None)
+def _read_output(folder: int | Path, index: int, layout: PackLayout, scale: int) -> NDArray[np.uint8]:
+    """The SR image that the worker wrote for the LR image at ``layout``, removed from its folder.
 
+    The bytes are copied before anything is made of them, from a regular file of the size that such an image
+    has, in the folder itself: a link could lead to a file that the worker cannot read, a pipe or a device
+    never ends.
 
-def _allow_image(stream: IO[bytes]) -> None:
-    """Let the worker do one image more; a dead one is noticed when its output ends."""
-    with contextlib.suppress(OSError):
-        stream.write(b"\n")
-        stream.flush()
-
-
-def _death(process: subprocess.Popen[bytes], log: Path) -> str:
-    code = process.wait()
-    tail = log.read_bytes()[-_TAIL:].decode("utf-8", errors="replace").strip()
-    last = f"; last output: {tail}" if tail else ""
-    if code >= 0:
-        return f"ended with exit code {code} before it was done{last}"
-    name = signal.Signals(-code).name
-    hint = " (the system may have run out of memory)" if name == "SIGKILL" else ""
-    return f"killed by {name}{hint}{last}"
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """A waiting worker leaves when its input ends; any other is killed."""
-    assert process.stdin is not None and process.stdout is not None
-    with contextlib.suppress(OSError):
-        process.stdin.close()
-    try:
-        process.wait(timeout=_GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    process.stdout.close()
-
-
-def _read_output(scratch: Path, index: int) -> NDArray[Any]:
-    """What the worker wrote for an image, removed from its folder.
-
-    A link is not followed: it could lead to a file that the worker itself cannot read.
+    Args:
+        folder: descriptor of the worker's folder; its path where the system has no such descriptors.
+        index: of the image.
+        layout: of the LR image.
+        scale: magnification.
     """
-    path = scratch / f"{index}.npy"
+    _, height, width, channels = layout
+    sides = (height * scale, width * scale)
+    # A grey network answers a colour image with its luma.
+    shapes = {math.prod(shape): shape for shape in ((*sides, channels), sides)}
+    name = f"{index}.raw"
+    where = {"dir_fd": folder} if isinstance(folder, int) else {}
+    path = name if isinstance(folder, int) else str(folder / name)
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            pixels: NDArray[Any] = np.load(file, allow_pickle=False)
-        path.unlink()
-    except (OSError, ValueError, EOFError) as error:
+        descriptor = os.open(path, os.O_RDONLY | _CAREFULLY, **where)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise WorkerFailed(f"image {index} cannot be read: it is no ordinary file")
+            if status.st_size not in shapes:
+                expected = " or ".join(map(str, shapes))
+                words = f"image {index}: {status.st_size} bytes of pixels, expected {expected}"
+                raise WorkerFailed(words, bad_output=True)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(status.st_size)
+        finally:
+            os.close(descriptor)
+        os.unlink(path, **where)
+    except OSError as error:
         raise WorkerFailed(f"image {index} cannot be read: {error}") from error
-    return pixels
+    if len(content) != status.st_size:
+        raise WorkerFailed(f"image {index} cannot be read: it became shorter meanwhile")
+    return np.frombuffer(content, np.uint8).reshape(shapes[len(content)])
 
 
-def scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for one worker, gone when it is left."""
-    return tempfile.TemporaryDirectory(prefix="srbench-eval-", ignore_cleanup_errors=True)
+def scratch_folder(needed: int = 0) -> AbstractContextManager[Path]:
+    """A folder for one worker, in which it may write so many bytes; gone when it is left."""
+    return temporary_folder("eval", needed)
 
 
 def write_pack(file: Path, images: Iterable[NDArray[np.uint8]]) -> tuple[PackLayout, ...]:

@@ -56,6 +56,15 @@ def megabytes_per_megapixel(model: SRModel) -> float:
     return activation_bytes(model, COUNTED_SIDE, COUNTED_SIDE) / output_pixels
 
 
+def network_cost(model: SRModel) -> dict[str, float]:
+    """What the metrics of cost are called, and their values."""
+    return {
+        "params": count_parameters(model.network),
+        "gmacs_per_mpx": gigamacs_per_megapixel(model),
+        "peak_mb_per_mpx": megabytes_per_megapixel(model),
+    }
+
+
 class CountedOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Context manager: ``flops`` of the convolutions and matrix products, by torch's own formulas.
 

@@ -17,12 +17,11 @@ import site
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from srbench.sandbox import linux
+from srbench.sandbox import linux, seccomp
 from srbench.sandbox.audit_hook import AuditHook
 from srbench.sandbox.policy import (
     IsolationLevel,
@@ -51,14 +50,31 @@ _SYSTEM = (
     "/libx32",
     "/etc",
     "/opt",
-    "/proc",
     "/sys",
     "/nix/store",
     "/gnu/store",
     "/run/opengl-driver",
 )
-_DEVICES = ("null", "zero", "full", "random", "urandom", "shm", "nvidia*", "dri", "kfd", "dxg", "accel")
-"""Below /dev. Not /dev itself: with the rights of root, a raw disk holds every file."""
+_PROC = (
+    *(
+        "self",
+        "cpuinfo",
+        "meminfo",
+        "stat",
+        "loadavg",
+        "uptime",
+        "version",
+        "filesystems",
+        "devices",
+        "modules",
+    ),
+    *("cgroups", "driver", "sys"),
+)
+"""Below /proc. Not /proc itself: other processes have their command lines there."""
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "dri", "kfd", "dxg", "accel")
+"""Below /dev. Not /dev itself: with the rights of root, a raw disk holds every file. Not /dev/shm, where all
+processes of a user keep what they share."""
 
 _IN_A_PREFIX = ("bin", "lib", "lib64", "include", "share", "Lib", "DLLs", "Scripts", "pyvenv.cfg")
 
@@ -108,7 +124,18 @@ def software() -> Software:
     cache = os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv"
     return Software(
         always=_existing([*parts, *sysconfig.get_paths().values(), *_srbench_packages()]),
-        unless_hidden=_existing([*_SYSTEM, sys.prefix, sys.base_prefix, *sys.path, *libraries, *user, cache]),
+        unless_hidden=_existing(
+            [
+                *_SYSTEM,
+                *(f"/proc/{part}" for part in _PROC),
+                sys.prefix,
+                sys.base_prefix,
+                *sys.path,
+                *libraries,
+                *user,
+                cache,
+            ]
+        ),
         devices=_existing(device for pattern in _DEVICES for device in Path("/dev").glob(pattern)),
     )
 
@@ -181,8 +208,11 @@ def policy_json(policy: SandboxPolicy, canaries: Sequence[Path]) -> str:
 @contextlib.contextmanager
 def canary_files(policy: SandboxPolicy) -> Iterator[tuple[SandboxPolicy, tuple[Path, ...]]]:
     """The policy with a hidden file written for this purpose, and a file of each hidden path that has any."""
-    with tempfile.TemporaryDirectory(prefix="srbench-hidden-", ignore_cleanup_errors=True) as folder:
-        canary = real(Path(folder)) / "canary"
+    # Not above: with NumPy come threads, and a worker that has some cannot be confined.
+    from srbench.utils.files import temporary_folder
+
+    with temporary_folder("hidden") as folder:
+        canary = real(folder) / "canary"
         canary.write_bytes(b"a worker that can read this is not confined")
         existing = (_hidden_file(path, policy) for path in policy.hidden)
         files = dict.fromkeys(file for file in existing if file is not None)
@@ -270,6 +300,7 @@ def _confine_by_kernel(policy: SandboxPolicy, installed: Software, readable: tup
         Unavailable: it has nothing.
     """
     linux.landlock_version()
+    linux.limit_resources()
     linux.drop_capabilities()
     never = (*policy.hidden, *policy.closed)
     # Rights add up down a path: where a folder of packages is split, its names can be listed or not at all.
@@ -278,7 +309,7 @@ def _confine_by_kernel(policy: SandboxPolicy, installed: Software, readable: tup
     writable = grants((*policy.writable, *installed.devices), never)
     version = linux.restrict_files(grants(readable, never), listable, writable)
     try:
-        linux.forbid_sockets()
+        seccomp.restrict_calls(linux.landlock_rights(version).scoped)
     except linux.Unavailable:
         return f"landlock-{version}"
     return f"landlock-{version}, seccomp"

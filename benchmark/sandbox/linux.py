@@ -1,17 +1,16 @@
-"""What the Linux kernel offers a process without privileges: Landlock, seccomp, and giving up capabilities.
+"""What the Linux kernel offers a process without privileges: Landlock, and giving up capabilities.
 
 Landlock refuses a process and its children every file that was not granted; they cannot trace a process
 outside either, hence not read its memory or its open files under /proc, and cannot mount. Nothing granted
-later undoes it. Numbers and formats: Linux, ``include/uapi/linux/{landlock,seccomp,filter,audit}.h`` and
-``Documentation/userspace-api/landlock.rst``.
+later undoes it. Numbers and formats: Linux, ``include/uapi/linux/landlock.h`` and
+``Documentation/userspace-api/landlock.rst``. What is no file: :mod:`.seccomp`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import errno
 import os
-import platform
 import stat
 import struct
 import sys
@@ -20,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 22, 38
+PR_SET_NO_NEW_PRIVS = 38
+_MAX_FILE = 1 << 33
+_MAX_MORE_TASKS = 4096
 
 
 class Unavailable(Exception):
@@ -39,7 +40,12 @@ def _system_call(what: str, number: int, *arguments: Any) -> int:
     return _checked(what, int(libc.syscall(ctypes.c_long(number), *wide)))
 
 
-def _prctl(option: int, *arguments: Any) -> None:
+def prctl(option: int, *arguments: Any) -> None:
+    """Change a property of this process.
+
+    Raises:
+        Unavailable: this kernel refuses or does not know it.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     wide = [ctypes.c_ulong(value) if isinstance(value, int) else value for value in arguments]
     wide += [ctypes.c_ulong(0)] * (4 - len(wide))
@@ -50,6 +56,30 @@ def _checked(what: str, result: int) -> int:
     if result < 0:
         raise Unavailable(f"{what}: {os.strerror(ctypes.get_errno())}")
     return result
+
+
+def limit_resources() -> None:
+    """Bound the largest file, the number of processes, and dumps of memory, for good.
+
+    The system counts the processes of a whole user, so the limit is above those that run now; it does not
+    hold for root.
+    """
+    import resource
+
+    tasks = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == os.getuid():
+                tasks += len(os.listdir(folder / "task"))  # noqa: PTH208 - names are all that is needed
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: _MAX_FILE,
+        resource.RLIMIT_NPROC: tasks + _MAX_MORE_TASKS,
+    }
+    for kind, most in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, most))
 
 
 # Landlock: files.
@@ -130,107 +160,33 @@ def restrict_files(readable: Iterable[Path], listable: Iterable[Path], writable:
     try:
         for paths, rights in ((readable, _READING), (listable, READ_DIR), (writable, can.files)):
             for path in paths:
-                _grant(rules, path, rights & can.files)
-        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+                handle = _grant(rules, path, rights & can.files)
+                # The files of /proc are made anew when the kernel has dropped them from its cache, and a
+                # grant is of one file: these stay open, as long as this process lives.
+                if handle is not None and Path("/proc") not in path.parents:
+                    os.close(handle)
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
         _system_call("Landlock", _RESTRICT_SELF, rules, 0)
     finally:
         os.close(rules)
     return version
 
 
-def _grant(rules: int, path: Path, rights: int) -> None:
-    """Grant ``rights`` on a path and all beneath it; one that is gone or closed to us needs no grant."""
+def _grant(rules: int, path: Path, rights: int) -> int | None:
+    """Grant ``rights`` on a path and all beneath it; one that is gone or closed to us needs no grant.
+
+    Returns:
+        What holds the path open; None where nothing was granted.
+    """
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        return
-    try:
-        if not stat.S_ISDIR(os.fstat(handle).st_mode):
-            rights &= _OF_FILES
-        if rights:
-            _system_call("Landlock", _ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", rights, handle), 0)
-    finally:
-        os.close(handle)
-
-
-# Seccomp: sockets. A model that asks a server for the answer, or asks a service of the user's session over a
-# local socket to read a file for it, cheats as well, and Landlock forbids TCP alone. Pairs of connected
-# sockets, with which Python talks to its own children, remain.
-
-_FILTER_MODE = 2
-_LOAD_WORD, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EACCES
-_OFFSET_NUMBER, _OFFSET_ARCHITECTURE = 0, 4
-_IO_URING_SETUP = 425
-"""The same number everywhere; its queue opens sockets without a call that a filter would see."""
-_OTHER_ABI = 0x40000000
-"""Numbers from here on are x86-64's second set of calls (x32), in which sockets have other numbers."""
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What the kernel calls an architecture, and its numbers of the calls that reach a socket."""
-
-    audit: int
-    socket: int
-    connect: int
-
-
-ARCHITECTURES = {
-    "x86_64": Architecture(0xC000003E, 41, 42),
-    "aarch64": Architecture(0xC00000B7, 198, 203),
-}
-Instruction = tuple[int, int, int, int]
-
-
-class _FilterInstruction(ctypes.Structure):
-    _fields_ = (
-        ("code", ctypes.c_uint16),
-        ("if_true", ctypes.c_uint8),
-        ("if_false", ctypes.c_uint8),
-        ("operand", ctypes.c_uint32),
-    )
-
-
-class _FilterProgram(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_FilterInstruction)))
-
-
-def socket_filter(architecture: Architecture) -> list[Instruction]:
-    """The filter as (code, jump if true, jump if false, operand): refuse sockets, allow everything else."""
-    refused = (architecture.socket, architecture.connect, _IO_URING_SETUP)
-    tests = [
-        (_JUMP_IF_AT_LEAST, _OTHER_ABI),
-        *((_JUMP_IF_EQUAL, number) for number in refused),
-    ]
-    # The last two instructions are "allow" and "refuse"; jumps count the instructions that are passed over.
-    checks = [(code, len(tests) - index, 0, operand) for index, (code, operand) in enumerate(tests)]
-    return [
-        (_LOAD_WORD, 0, 0, _OFFSET_ARCHITECTURE),
-        (_JUMP_IF_EQUAL, 0, len(tests) + 2, architecture.audit),
-        (_LOAD_WORD, 0, 0, _OFFSET_NUMBER),
-        *checks,
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _REFUSE),
-    ]
-
-
-def forbid_sockets() -> None:
-    """Refuse sockets to this process and its later children, for good.
-
-    Raises:
-        Unavailable: this kernel has no such filters, or none is written for the architecture.
-    """
-    architecture = ARCHITECTURES.get(platform.machine())
-    if architecture is None or ctypes.sizeof(ctypes.c_void_p) != 8:
-        raise Unavailable(f"the filter of sockets is not written for {platform.machine()}")
-    instructions = socket_filter(architecture)
-    array = (_FilterInstruction * len(instructions))(
-        *(_FilterInstruction(*values) for values in instructions)
-    )
-    filled = _FilterProgram(len(instructions), array)
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(filled))
+        return None
+    if not stat.S_ISDIR(os.fstat(handle).st_mode):
+        rights &= _OF_FILES
+    if rights:
+        _system_call("Landlock", _ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", rights, handle), 0)
+    return handle
 
 
 # Capabilities: with those of root, the memory of the whole machine can be read (/proc/kcore, bpf).

@@ -69,7 +69,7 @@ class IsolationLevel:
 
 def policy_for_job(
     *,
-    lr: Path,
+    lr: Path | None,
     weights: Path | None,
     module_file: Path | None,
     scratch: Path,
@@ -81,7 +81,7 @@ def policy_for_job(
     as far as it is not hidden.
 
     Args:
-        lr: the LR pack.
+        lr: the LR pack, if any.
         weights: the weights file, if any.
         module_file: the file that registered the model, if there is one.
         scratch: the worker's own folder.

@@ -163,10 +163,13 @@ def difference(expected: Shapes, actual: Shapes) -> str:
 
 
 def _detect_model(name: str, state: Mapping[str, Tensor]) -> list[WeightsHeader]:
-    from srbench import models
+    from srbench import models, plugins
     from srbench.models.registry import converter
 
     try:
+        if plugins.is_foreign(name):
+            answer = plugins.ask("srbench.weights.detect:detect_shapes", name, shapes_of(state))
+            return [WeightsHeader(name, str(variant), int(s), int(c)) for variant, s, c in answer]
         card = models.card(name)
         if not card.trainable:
             return []
@@ -180,3 +183,14 @@ def _detect_model(name: str, state: Mapping[str, Tensor]) -> list[WeightsHeader]
         ]
     except Exception:  # a third-party file may raise anything, and says nothing of these weights
         return []
+
+
+def detect_shapes(name: str, shapes: Mapping[str, Sequence[int]]) -> list[tuple[str, int, int]]:
+    """In a confined process: variant, scale and channels of the networks of a plug-in that tensors fit."""
+    import torch
+
+    from srbench.models import registry
+
+    registry.registered_card(name)
+    state = {tensor: torch.empty(tuple(shape), device="meta") for tensor, shape in shapes.items()}
+    return [(match.variant, match.scale, match.channels) for match in _detect_model(name, state)]

@@ -155,7 +155,7 @@ def identify(
         UnknownNetwork: the tensors are those of no registered network.
         SrbenchError: unreadable, another network than the one requested, or several that fit equally.
     """
-    from srbench import models
+    from srbench import plugins
 
     header = read_header(path)
     candidates = [header] if header is not None else _detected(path, model)
@@ -173,7 +173,7 @@ def identify(
             f"{', '.join(filter(None, requested))}. Leave out what contradicts it."
         )
     # Variants that see HR are chosen only where nothing else fits.
-    blind = [header for header in matching if header.variant not in models.card(header.model).leaking]
+    blind = [header for header in matching if header.variant not in plugins.card(header.model).leaking]
     matching = blind or matching
     if len(matching) == 1:
         return matching[0]

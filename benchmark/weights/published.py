@@ -89,10 +89,10 @@ def all_published() -> list[Published]:
 
 
 def _of_model(name: str) -> Iterator[Published]:
-    from srbench import models
+    from srbench import plugins
 
     try:
-        card = models.card(name)
+        card = plugins.card(name)
     except Exception:  # a third-party file may raise anything; its weights are then unknown
         return
     for released in card.released:
@@ -114,7 +114,7 @@ def select(name: str) -> list[Published]:
     Raises:
         SrbenchError: nothing of that name is known.
     """
-    from srbench import models
+    from srbench import models, plugins
 
     entries = all_published()
     chosen = [entry for entry in entries if name in (entry.file, entry.owner)]
@@ -123,7 +123,7 @@ def select(name: str) -> list[Published]:
     if name not in models.model_names():
         names = {value for entry in entries for value in (entry.file, entry.owner)}
         raise unknown_name("weights", name, names | {*models.model_names()})
-    if not models.card(name).trainable:
+    if not plugins.card(name).trainable:
         raise SrbenchError(f"{name} needs no weights.")
     raise SrbenchError(
         f"Nobody published weights of {name} that are known here. Train it: "

@@ -313,7 +313,7 @@ def run_models_on(cache: lr_cache.LrCache, folder: Path) -> list[bytes]:
         device="cpu",
     )
     return [
-        (folder / f"{message.index}.npy").read_bytes()
+        (folder / f"{message.index}.raw").read_bytes()
         for message in run_worker_here(job, folder)
         if isinstance(message, ImageDone)
     ]

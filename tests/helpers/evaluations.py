@@ -72,7 +72,11 @@ def save_gain(runs: Path, gain: float, seed: int, variant: str = "only", model: 
 def run_worker_here(job: WorkerJob, scratch: Path, *_: Any) -> Iterator[Message]:
     """The worker's own code in this process: no isolation, and no seconds of imports for every model."""
     messages: list[str] = []
-    channel: Any = SimpleNamespace(send=lambda message: messages.append(encode(message)), wait=lambda: None)
+    channel: Any = SimpleNamespace(
+        send=lambda message: messages.append(encode(message)),
+        wait=lambda: None,
+        wait_for_end=lambda: None,
+    )
     sandbox: Any = SimpleNamespace(attempts=lambda: ())
     try:
         worker._run(WorkerJob.from_json(job.to_json()), channel, sandbox)

@@ -2,12 +2,12 @@
 
 import platform
 
-from srbench.sandbox import linux
+from srbench.sandbox import linux, seccomp
 
 
 def has_landlock() -> bool:
-    """Files by Landlock and sockets by a filter."""
+    """Files by Landlock and system calls by a filter."""
     try:
-        return linux.landlock_version() > 0 and platform.machine() in linux.ARCHITECTURES
+        return linux.landlock_version() > 0 and platform.machine() in seccomp.ARCHITECTURES
     except linux.Unavailable:
         return False

@@ -17,6 +17,7 @@ PACKAGES = {"benchmark": "srbench", "models": "srbench.models", "datasets": "srb
 LEVELS = (
     {"utils", "version"},
     {"models", "datasets", "sandbox"},
+    {"plugins"},
     {"weights", "store", "config"},
     {"metrics", "inference"},
     {"checks"},

@@ -1,8 +1,7 @@
-"""The means of each system: versions of Landlock, the filter of sockets."""
+"""The means of each system: versions of Landlock; what a job may read."""
 
 from __future__ import annotations
 
-import errno
 import platform
 from pathlib import Path
 
@@ -48,40 +47,6 @@ def test_a_process_with_threads_is_not_confined_half(monkeypatch: pytest.MonkeyP
     finally:
         done.set()
         thread.join()
-
-
-def run(program: list[linux.Instruction], number: int, audit: int) -> int:
-    """What the kernel's interpreter of filters returns (Documentation/networking/filter.rst)."""
-    data = {0: number, 4: audit}
-    position = accumulator = 0
-    while True:
-        code, if_true, if_false, operand = program[position]
-        if code == 0x06:
-            return operand
-        if code == 0x20:
-            accumulator = data[operand]
-            position += 1
-        else:
-            holds = accumulator == operand if code == 0x15 else accumulator >= operand
-            position += 1 + (if_true if holds else if_false)
-
-
-@pytest.mark.parametrize("name", sorted(linux.ARCHITECTURES))
-def test_the_filter_refuses_sockets_and_nothing_else(name: str) -> None:
-    architecture = linux.ARCHITECTURES[name]
-    program = linux.socket_filter(architecture)
-    refused = {architecture.socket, architecture.connect, 425}
-    for number in range(600):
-        expected = 0x00050000 | errno.EACCES if number in refused else 0x7FFF0000
-        assert run(program, number, architecture.audit) == expected, number
-    assert run(program, 0x40000000 + 41, architecture.audit) != 0x7FFF0000
-    assert run(program, 0, 0x40000003) != 0x7FFF0000  # calls of 32 bit programs have other numbers
-
-
-def test_an_architecture_without_a_filter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    with pytest.raises(Unavailable, match="not written for riscv64"):
-        linux.forbid_sockets()
 
 
 def test_the_switch_is_spelt_right_or_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

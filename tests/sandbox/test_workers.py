@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -137,7 +139,7 @@ def test_a_refusal_is_in_the_record_of_the_run(scene: Scene) -> None:
 def test_what_a_model_says_of_its_isolation_does_not_count() -> None:
     true = {"level": "none", "mechanism": "", "words": "open"}
     forged = {"level": "kernel", "mechanism": "lies", "words": "closed"}
-    ready = Ready({}, (), 1, 1, 1)
+    ready = Ready({}, ())
     sent = [Isolated(true), Isolated(forged), ready, Warm()]
     assert list(worker_client._with_isolation(iter(sent))) == [replace(ready, isolation=true), Warm()]
 
@@ -217,7 +219,17 @@ def run(
             assert message.isolation is not None
             said["level"] = message.isolation["level"]
         elif isinstance(message, ImageDone):
-            said["pixels"].append((scratch / f"{message.index}.npy").read_bytes())
+            said["pixels"].append((scratch / f"{message.index}.raw").read_bytes())
         elif isinstance(message, Finished):
             said |= {"attempts": list(message.attempts), "peak": message.peak_bytes}
     return said
+
+
+def test_nothing_with_threads_is_imported_before_a_worker_is_confined() -> None:
+    """NumPy's arithmetic starts a thread a core, and Landlock confines one thread."""
+    code = (
+        "import sys, srbench.evaluation.worker, srbench.sandbox.apply, srbench.sandbox.ask; "
+        "print(sorted({'numpy', 'torch', 'cv2', 'pandas'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
