@@ -33,7 +33,6 @@ from srbench.sandbox.policy import (
     without_hidden,
 )
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import temporary_folder
 
 SWITCH = "SRBENCH_ISOLATION"
 """Environment variable: ``on``, ``interpreter`` (leave the kernel's means away) or ``off``."""
@@ -181,6 +180,8 @@ def policy_json(policy: SandboxPolicy, canaries: Sequence[Path]) -> str:
 @contextlib.contextmanager
 def canary_files(policy: SandboxPolicy) -> Iterator[tuple[SandboxPolicy, tuple[Path, ...]]]:
     """The policy with a hidden file written for this purpose, and a file of each hidden path that has any."""
+    from srbench.utils.files import temporary_folder  # of the harness; a worker does not need it
+
     with temporary_folder("hidden") as folder:
         canary = real(folder) / "canary"
         canary.write_bytes(b"a worker that can read this is not confined")

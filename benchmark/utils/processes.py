@@ -76,14 +76,13 @@ def _start_of(pid: int) -> int:
 def end_with_parent() -> None:
     """Let the calling process be killed when its parent has ended, however that ended.
 
-    Linux does it at once, also where native code never lets Python run; elsewhere a thread notices within a
-    second that another process has become the parent.
+    Linux does it at once, also where native code never lets Python run, and without a thread: one that is
+    there before a process confines itself would stay outside. Elsewhere a thread notices within a second that
+    another process has become the parent.
     """
-    parent = os.getppid()
-    if sys.platform == "linux":
-        # Refused nowhere that matters; the thread is there in any case.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if sys.platform == "linux" and ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0:
+        return
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
 
 
 def _watch(parent: int) -> None:
