@@ -31,7 +31,7 @@ with subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIP
     [
         pytest.param(CHILD, marks=pytest.mark.skipif(sys.platform != "linux", reason="of Linux")),
         # As on other systems.
-        "import sys, time; sys.platform = 'another'\n" + CHILD.replace("ctypes.PyDLL(None)", "time"),
+        "import sys, time, psutil; sys.platform = 'another'\n" + CHILD.replace("ctypes.PyDLL(None)", "time"),
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
