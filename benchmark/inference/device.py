@@ -161,7 +161,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     text = str(error).lower()
-    signs = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+    signs = (
+        *("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory"),
+        "could not create a primitive",  # oneDNN, under a limit of the process
+    )
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
 
 

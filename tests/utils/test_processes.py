@@ -30,7 +30,8 @@ with subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIP
     "child",
     [
         pytest.param(CHILD, marks=pytest.mark.skipif(sys.platform != "linux", reason="of Linux")),
-        CHILD.replace("ctypes.PyDLL(None).sleep(60)", "import time; time.sleep(60)"),
+        # As on other systems.
+        "import sys, time, psutil; sys.platform = 'another'\n" + CHILD.replace("ctypes.PyDLL(None)", "time"),
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
