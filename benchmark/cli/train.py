@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from srbench.cli.console import say
 from srbench.cli.options import device_option, reading_options
 
 if TYPE_CHECKING:
@@ -75,11 +76,11 @@ def train(
         return
     scores = ", ".join(f"{name} {value:.3f}" for name, value in result.best.items())
     best = f" Best on validation: {scores}" if scores else " The dataset has no validation images."
-    click.echo(f"{result.iterations} iterations in {result.seconds:.0f} s.{best}")
-    click.echo(f"Weights: {result.weights}")
+    say(f"{result.iterations} iterations in {result.seconds:.0f} s.{best}")
+    say(f"Weights: {result.weights}")
     config = result.config
     command = ["srbench", "eval", model, "bicubic", "--dataset", config.dataset, "--scale", str(config.scale)]
     if config.degradation != "bicubic":
         command += ["--degradation", config.degradation]
     command += config.reading.arguments
-    click.echo(f"Next: {shlex.join(command)}")
+    say(f"Next: {shlex.join(command)}")

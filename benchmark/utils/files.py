@@ -1,4 +1,7 @@
-"""Files: written whole or not at all, by one writer at a time; their hashes; names that any system takes."""
+"""Files: opened only where they are regular files, written whole or not at all, by one writer at a time.
+
+Also their hashes, JSON of files that anybody may have written, and names and texts that any system takes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,11 +27,85 @@ from srbench.utils.image import Pixels
 BLOCK = 1 << 20
 LOCK = ".lock"
 _CHECKSUM = "sha256 of content"
+LONGEST_JSON = 1 << 28
+"""Bytes of a JSON file that is read: an index of 10,000 images has 8 MB."""
 # Control characters, separators of lines, what turns the direction of writing, and lone surrogates, which
 # Python puts for the bytes of a file's name that are not UTF-8 (PEP 383).
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+_KINDS_OF_FILES = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+)
 _ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4}))")
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file to read, behind a link too, without ever waiting for anything else.
+
+    To open a FIFO waits for its writer, to open a device may act on it, and ``/dev/zero`` has no end.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, FIFO, socket or device (EINVAL, with its kind in words).
+    """
+    _check_regular(path.stat().st_mode, path)
+    flags = os.O_RDONLY
+    for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
+        flags |= getattr(os, name, 0)
+    handle = os.open(path, flags)
+    try:
+        # What was looked at may have been replaced since.
+        _check_regular(os.fstat(handle).st_mode, path)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _check_regular(mode: int, path: Path) -> None:
+    if not stat.S_ISREG(mode):
+        kind = next((words for is_kind, words in _KINDS_OF_FILES if is_kind(mode)), "no file")
+        raise OSError(errno.EINVAL, f"{kind}, not a regular file", str(path))
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a regular file of at most ``most`` bytes.
+
+    Raises:
+        OSError: as :func:`open_regular`; EFBIG where it is larger.
+    """
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"more than the {most:,} bytes that such a file may have", str(path))
+    return data
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON that anybody may have written.
+
+    Raises:
+        ValueError: not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file that anybody may have written.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or larger than ``LONGEST_JSON``.
+        ValueError: not JSON, or nested too deeply.
+    """
+    return parse_json(read_regular(path, LONGEST_JSON))
 
 
 @contextmanager
@@ -161,7 +239,7 @@ def hash_file(path: Path, on_progress: Callable[[int], None] | None = None) -> H
         on_progress: given the bytes read so far, after each block; what it raises ends the reading.
     """
     hasher = Hasher()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(BLOCK):
             hasher.update(block)
             if on_progress is not None:
@@ -172,7 +250,7 @@ def hash_file(path: Path, on_progress: Callable[[int], None] | None = None) -> H
 def sha256_file(path: Path) -> str:
     """sha256 (hex) of a file's bytes."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
@@ -216,13 +294,13 @@ def read_checksummed(path: Path, remedy: str) -> dict[str, Any] | None:
         SrbenchError: it cannot be read, or is not as it was written.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, LONGEST_JSON)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise SrbenchError(f"{path} cannot be read: {error.strerror or error}.") from error
     try:
-        content: dict[str, Any] = json.loads(data)["content"]
+        content: dict[str, Any] = parse_json(data)["content"]
         # Written in one way only, so that a change in the white space is one too.
         unchanged = data == _with_checksum(content)
     except (ValueError, KeyError, TypeError):
@@ -243,6 +321,22 @@ def printable(text: str) -> str:
     Bytes that were not UTF-8 become ``\xe9``, control characters ``\x0a`` or ``\u0085``.
     """
     return _UNPRINTABLE.sub(_escaped, text)
+
+
+def printable_lines(text: str) -> str:
+    """``text`` with its lines as they are, each :func:`printable`."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def printable_values(content: Any) -> Any:
+    """JSON content whose texts are all :func:`printable_lines`, keys too."""
+    if isinstance(content, str):
+        return printable_lines(content)
+    if isinstance(content, Mapping):
+        return {printable_values(name): printable_values(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [printable_values(value) for value in content]
+    return content
 
 
 def name_to_id(name: str) -> str:
