@@ -53,24 +53,27 @@ def open_regular(path: Path) -> IO[bytes]:
     Raises:
         OSError: it cannot be opened, or is a folder, FIFO, socket or device (EINVAL, with its kind in words).
     """
-    _check_regular(path.stat().st_mode, path)
-    flags = os.O_RDONLY
-    for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
-        flags |= getattr(os, name, 0)
-    handle = os.open(path, flags)
+    return open(path, "rb", opener=_regular_handle)
+
+
+def _regular_handle(name: str, flags: int) -> int:
+    _check_regular(Path(name).stat().st_mode, name)
+    for flag in ("O_NONBLOCK", "O_NOCTTY"):
+        flags |= getattr(os, flag, 0)
+    handle = os.open(name, flags)
     try:
         # What was looked at may have been replaced since.
-        _check_regular(os.fstat(handle).st_mode, path)
-        return os.fdopen(handle, "rb")
-    except BaseException:
+        _check_regular(os.fstat(handle).st_mode, name)
+    except OSError:
         os.close(handle)
         raise
+    return handle
 
 
-def _check_regular(mode: int, path: Path) -> None:
+def _check_regular(mode: int, name: str) -> None:
     if not stat.S_ISREG(mode):
         kind = next((words for is_kind, words in _KINDS_OF_FILES if is_kind(mode)), "no file")
-        raise OSError(errno.EINVAL, f"{kind}, not a regular file", str(path))
+        raise OSError(errno.EINVAL, f"{kind}, not a regular file", name)
 
 
 def read_regular(path: Path, most: int) -> bytes:
