@@ -33,6 +33,14 @@ SMALLEST_NM, LARGEST_NM = 1e-3, 1e6
 _AGREE = 0.01
 _LARGEST_TEXT = 1 << 20
 _MOST_ELEMENTS = 10_000
+# Instruments write at most 30 kB there, and tifffile takes time by the square of the length.
+_PARSED_BY_TIFFFILE = {
+    "FEI tag": (34680, 34682),
+    "Zeiss tag": (34118,),
+    "SIS tag": (33560, 34853),
+    "TVIPS tag": (37706,),
+}
+_LARGEST_PARSED = 1 << 16
 # Ahead of the size of a JPEG stand texts, colour profiles and previews.
 _LARGEST_JPEG_HEAD = 1 << 24
 _INCH_NM = 25.4e6
@@ -188,6 +196,10 @@ def _read_tiff(file: IO[bytes], _start: bytes, parts: list[InstrumentFacts]) -> 
         }
         for name, read in readers.items():
             try:
+                for code in _PARSED_BY_TIFFFILE.get(name, ()):
+                    tag = tiff.pages.first.tags.get(code)
+                    if tag is not None and tag.count > _LARGEST_PARSED:
+                        raise ValueError(f"a tag of {tag.count:,} values")
                 parts.append(read(tiff, width, height))
             except Exception:  # whatever a parser stumbles over in a damaged tag
                 parts.append(InstrumentFacts(notes=(f"instrument metadata damaged, not read: {name}",)))
