@@ -7,7 +7,7 @@ from pathlib import Path
 
 from srbench.utils.files import sha256_file
 from srbench.utils.paths import runs_folder, weights_folder
-from srbench.weights.io import WeightsHeader, read_header
+from srbench.weights.io import WeightsHeader, examine_header, read_header
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,38 @@ def find(
         runs: the runs folder; the one of the srbench home when None.
     """
     best: dict[tuple[object, ...], tuple[tuple[int, float], Path, WeightsHeader]] = {}
-    for path in sorted((runs or runs_folder()).glob("*/weights.safetensors")):
+    for path in _files(runs):
         header = read_header(path)
         if header is None or (header.model, header.scale) != (model, scale):
             continue
         if variant not in (None, header.variant) or dataset not in (None, header.dataset):
             continue
-        rank = (header.budget_rank, path.stat().st_mtime)
+        try:
+            rank = (header.budget_rank, path.stat().st_mtime)
+        except OSError:
+            continue  # removed meanwhile
         slot = (header.variant, header.dataset, header.degradation, header.channels, header.seed)
         if slot not in best or rank > best[slot][0]:
             best[slot] = (rank, path, header)
     return [TrainedWeights(path, sha256_file(path), header) for _, path, header in best.values()]
 
 
+def left_out(runs: Path | None = None) -> list[str]:
+    """One line for each weights file of the runs folder that :func:`find` cannot read."""
+    problems = [(path, examine_header(path)[1]) for path in _files(runs)]
+    return [
+        f"{path} is left out: {reason}. Train it again, or remove it." for path, reason in problems if reason
+    ]
+
+
+def _files(runs: Path | None) -> list[Path]:
+    return sorted((runs or runs_folder()).glob("*/weights.safetensors"))
+
+
 def locate(path: Path) -> Path:
     """The file meant by ``path``: itself, or the file of that bare name in the srbench weights folder."""
     stored = weights_folder() / path
-    return stored if not path.exists() and path.name == str(path) and stored.is_file() else path
+    try:
+        return stored if not path.exists() and path.name == str(path) and stored.is_file() else path
+    except OSError:  # a name that the file system does not allow
+        return path

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import pickle
+import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import atomic_write
+from srbench.utils.files import atomic_write, open_regular, parse_json, printable, printable_values
+from srbench.weights.torch_files import DamagedWeights, UnsafeWeights, read_torch_file
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
     from torch import Tensor
 
     from srbench.models import SRModel
@@ -91,24 +94,63 @@ def save(path: Path, state: Mapping[str, Tensor], header: WeightsHeader) -> None
         file.write(content)
 
 
+# Names, shapes and places of 10,000 tensors take 2 MB.
+_LONGEST_SAFETENSORS_HEADER = 1 << 24
+_MOST = 64
+
+
 def read_header(path: Path) -> WeightsHeader | None:
     """The header of a weights file, None when it was not written by srbench or is unreadable."""
-    from safetensors import SafetensorError, safe_open
+    return examine_header(path)[0]
+
+
+def examine_header(path: Path) -> tuple[WeightsHeader | None, str]:
+    """The header of a weights file, or why there is none."""
+    from pydantic import ValidationError
+    from safetensors import safe_open
 
     try:
+        _check_safetensors(path)
         with safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get(_METADATA_KEY)
-        content = json.loads(text) if text else None
-    except (SafetensorError, OSError, ValueError):
-        return None
-    if not isinstance(content, dict):
-        return None
-    names = {entry.name for entry in fields(WeightsHeader)}
-    values = {name: value for name, value in content.items() if name in names}
-    try:
-        return WeightsHeader(**{**values, "notes": tuple(values.get("notes", ()))})
-    except TypeError:  # a header without a network says nothing
-        return None
+        if text is None:
+            return None, "not written by srbench"
+        content = printable_values(parse_json(text))
+        names = {entry.name for entry in fields(WeightsHeader)}
+        values = {name: value for name, value in content.items() if name in names}
+        header = _header_type().validate_python(values)
+        if not (1 <= header.scale <= _MOST and 1 <= header.channels <= _MOST and abs(header.seed) < 1 << 64):
+            return None, "its header has a scale, channels or seed that no network has"
+        return header, ""
+    except ValidationError as error:
+        first = error.errors()[0]
+        return None, f"its header has a wrong {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except OSError as error:
+        return None, error.strerror or str(error)
+    except Exception as error:  # of a damaged file
+        return None, f"no whole safetensors file ({error})"
+
+
+@functools.cache
+def _header_type() -> TypeAdapter[WeightsHeader]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(WeightsHeader)
+
+
+def _check_safetensors(path: Path) -> None:
+    """Refuse what is no regular file or has a header of absurd length.
+
+    Raises:
+        OSError: it cannot be opened.
+        DamagedWeights: says what is wrong.
+    """
+    with open_regular(path) as file:
+        start = file.read(8)
+        size = file.seek(0, 2)
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    if not 2 <= length <= min(size - 8, _LONGEST_SAFETENSORS_HEADER):
+        raise DamagedWeights(f"a header of {length:,} in a file of {size:,} bytes")
 
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
@@ -128,70 +170,84 @@ Where you trust the file, in the environment it was made in, run these lines, th
   torch.save({{key: value for key, value in state.items() if torch.is_tensor(value)}}, {target!r})"""
 
 
-class DamagedWeights(SrbenchError):
-    """The file is not a whole weights file."""
-
-
 def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict in a file, wrappers and ``module.`` prefixes removed. Never runs code from the file.
 
     Raises:
-        DamagedWeights: damaged, or no weights file at all.
-        SrbenchError: no such file, or holding anything but tensors.
+        DamagedWeights: damaged, no weights file at all, or tensors that no network here can use.
+        UnsafeWeights: it holds objects that could run code.
+        SrbenchError: no such file.
     """
-    if not path.is_file():
+    try:
+        exists = path.exists()
+    except OSError:  # a name that the file system does not allow
+        exists = False
+    if not exists:
         raise SrbenchError(
             f"No weights file at {path}. Check the path, or train: srbench train MODEL --dataset NAME."
         )
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    state = {_plain_key(name): tensor for name, tensor in _unwrap(content).items() if _is_tensor(tensor)}
-    if not state:
-        raise SrbenchError(f"{path} holds no tensors; expected a state dict (name to tensor).")
-    return state
+    tensors = {name: tensor for name, tensor in _unwrap(content).items() if _is_tensor(tensor)}
+    if not tensors:
+        raise DamagedWeights(f"{path} holds no tensors; expected a state dict (name to tensor).")
+    for name, tensor in tensors.items():
+        if problem := _unusable(name, tensor):
+            raise DamagedWeights(f"{path} holds {problem}; save it anew as plain tensors of float32.")
+    return {printable(_plain_key(name)): tensor for name, tensor in tensors.items()}
+
+
+def _unusable(name: object, tensor: Tensor) -> str:
+    """Why a tensor is none of a network's; empty where it may be one."""
+    import torch
+
+    if not isinstance(name, str):
+        return f"a tensor under {str(name)[:100]!r}, which is no text"
+    plain = tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_nested or tensor.is_meta)
+    if not plain:
+        return f"the sparse, quantised or empty tensor {name!r}"
+    if str(tensor.dtype).removeprefix("torch.") not in _DTYPES:
+        return f"{name!r} of {tensor.dtype}"
+    # A view may repeat a few numbers for ever: a billion of them in a file of a kilobyte.
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"{name!r} of {tensor.numel():,} numbers, but only some of them"
+    return ""
+
+
+_DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
+        _check_safetensors(path)
         state: dict[str, Any] = load_file(path)
         return state
-    except (SafetensorError, OSError) as error:
+    except Exception as error:  # a damaged file makes it stumble over anything
+        reason = getattr(error, "strerror", None) or error
         raise DamagedWeights(
-            f"{path} is not a whole safetensors file ({error}); copy or train it again."
+            f"{path} is not a whole safetensors file ({reason}); copy or train it again."
         ) from error
 
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
-    import torch
-
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _refusal(path, str(error)) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        content = read_torch_file(path)
+    except UnsafeWeights as error:
+        target = str(path.with_name(f"{path.stem}-tensors.pth"))
+        why = _culprit(str(error))
+        raise UnsafeWeights(
+            _RESAVE.format(path=str(path), why=why, wrappers=_WRAPPERS, target=target)
+        ) from error
+    except DamagedWeights as error:
         raise DamagedWeights(
-            f"{path} is not a readable torch file ({_first_line(str(error))}); copy or download it again."
+            f"{path} is not a readable torch file ({error}); copy or download it again."
         ) from error
     if not isinstance(content, Mapping):
-        raise SrbenchError(
+        raise DamagedWeights(
             f"{path} holds a {type(content).__name__}; expected a state dict (name to tensor)."
         )
     return content
-
-
-def _refusal(path: Path, error: str) -> SrbenchError:
-    """What to do about a file that is not tensors alone; one that is no torch file at all is damaged."""
-    start = path.read_bytes()[:512]
-    if not (start.startswith((b"PK\x03\x04", b"\x80")) or b"ustar" in start):
-        return DamagedWeights(
-            f"{path} is not a torch file (it starts with {start[:16]!r}); copy or download it again."
-        )
-    target = str(path.with_name(f"{path.stem}-tensors.pth"))
-    return SrbenchError(
-        _RESAVE.format(path=str(path), why=_culprit(error), wrappers=_WRAPPERS, target=target)
-    )
 
 
 def _culprit(error: str) -> str:
@@ -199,14 +255,13 @@ def _culprit(error: str) -> str:
     lines = (line.strip() for line in error.splitlines())
     named = (line for line in lines if "GLOBAL" in line or "Unsupported" in line)
     return (
-        _first_line(next(named, error))
+        next(named, error)
+        .strip()
+        .split("\n")[0]
+        .rstrip(".:")
         .split(" was not an allowed")[0]
         .removeprefix("WeightsUnpickler error: ")
     )
-
-
-def _first_line(text: str) -> str:
-    return text.strip().split("\n")[0].rstrip(".:")
 
 
 def _unwrap(content: Mapping[str, Any]) -> Mapping[str, Any]:

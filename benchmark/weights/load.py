@@ -54,7 +54,14 @@ def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = Fa
             message says which one where that is known), or colour weights that no grey network can repeat.
     """
     path = Path(path)
-    state = model.convert(read_state(path))
+    state = read_state(path)
+    try:
+        state = model.convert(state)
+    except SrbenchError:
+        raise
+    except Exception as error:  # a layout that only resembles the one which is converted
+        problem = f"its tensors cannot be converted ({type(error).__name__}: {error})"
+        raise SrbenchError(mismatch(path, header_of(model).described, state, problem)) from error
     header, requested = read_header(path), header_of(model)
     # Equal shapes do not make equal networks: VDSR has the same tensors at every magnification.
     fits = header is None or header.network == requested.network

@@ -17,7 +17,8 @@ from srbench.utils.files import sha256_file
 from srbench.utils.paths import weights_folder
 from srbench.utils.progress import ProgressCallback, silent
 from srbench.weights.detect import detect, difference, layout, shapes_of
-from srbench.weights.io import SUFFIXES, DamagedWeights, WeightsHeader, read_header, read_state
+from srbench.weights.io import SUFFIXES, WeightsHeader, read_header, read_state
+from srbench.weights.torch_files import DamagedWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -355,7 +356,10 @@ def _misfit(header: WeightsHeader, state: Mapping[str, Tensor]) -> str:
         expected = layout(*header.network)
     except models.ModelError as error:
         return f"its header names a network that is not there: {error}"
-    problem = difference(expected, shapes_of(converter(header.model)(state)))
+    try:
+        problem = difference(expected, shapes_of(converter(header.model)(state)))
+    except Exception as error:  # a layout that only resembles the one which is converted
+        problem = f"{type(error).__name__}: {error}"
     return f"its tensors are not those its header promises: {problem}" if problem else ""
 
 

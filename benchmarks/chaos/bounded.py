@@ -1,7 +1,7 @@
 """Runs a function over many damaged inputs in child processes that the kernel bounds in memory and time.
 
-A child reads its inputs from files, so that the one it hangs at, dies at or takes too much memory for is known;
-the next child goes on behind it.
+A child reads one input after another from files, so that the one it hangs at, or dies at, is known; the next
+child goes on behind it.
 """
 
 from __future__ import annotations
