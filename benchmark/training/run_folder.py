@@ -44,10 +44,13 @@ def run_folder_name(
     Another degradation than the default, and channels that were requested, are named too:
     ``edsr-baseline-sem-sem_pixel_dose_60-x4-c3-short-s0``.
     """
-    special = [] if degradation == DEFAULT_DEGRADATION else [safe_name(degradation)]
+    # The path of a user's folder, or many settings, may be longer than a name of a file can be.
+    data, lr = (
+        safe_name(text) if len(text) <= _LONGEST else unique_name(text, _LONGEST)
+        for text in (dataset, degradation)
+    )
+    special = [] if degradation == DEFAULT_DEGRADATION else [lr]
     colour = [] if channels is None else [f"c{channels}"]
-    # The path of a user's folder may be longer than a name of a file can be.
-    data = safe_name(dataset) if len(dataset) <= _LONGEST else unique_name(dataset, _LONGEST)
     parts = [model, variant, data, *special, f"x{scale}", *colour, budget, f"s{seed}"]
     return "-".join(parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -91,11 +92,11 @@ def damaged_json(random: Random, content: Any) -> str:
         if kind == 0:
             del parent[key]
         elif kind == 1:
-            parent[key] = [parent[key]]
+            parent[key] = [copy.deepcopy(parent[key])]
         elif kind == 2 and isinstance(parent, dict):
-            parent[str(random.integers(1000))] = parent[key]
+            parent[str(random.integers(1000))] = copy.deepcopy(parent[key])
         else:
-            parent[key] = VALUES[int(random.integers(len(VALUES)))]
+            parent[key] = copy.deepcopy(VALUES[int(random.integers(len(VALUES)))])
     text = json.dumps(changed)
     if random.random() < 0.05:
         return text.replace("{", '{"a":' + "[" * 100_000, 1)
