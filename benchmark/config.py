@@ -311,7 +311,7 @@ def _explain(problem: Any, places: Lines) -> str:
         return str(problem["msg"])
     *parents, name = path
     line = places.get(path)
-    where = ".".join(path) + ("" if line is None else f" (line {line})")
+    where = ("" if line is None else f"line {line}, ") + ".".join(path)
     if problem["type"] == "missing":
         return f"{where}: missing"
     if problem["type"] != "extra_forbidden":
