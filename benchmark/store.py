@@ -17,12 +17,14 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import atomic_write, unique_name, write_text
+from srbench.utils.files import atomic_write, locked, unique_name, write_text
+from srbench.utils.leftovers import is_leftover, remove_leftovers, temporary_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +65,11 @@ EXTERNAL = "external"
 """Family and variant of rows whose images another program made."""
 OTHER_PROGRAM = "other program"
 """What is printed beside their names."""
+
+RESULTS_SETTING = "--results chooses it"
+_OUTDATED = "outdated"
+_WAIT = 600.0
+"""Seconds; another process holds the folder for as long as it renames."""
 
 Status = Literal["complete", "failed", "missing"]
 
@@ -297,7 +304,7 @@ class ScoreStore:
         """
         images = dict(previews or {})
         final = self.root / "runs" / manifest.key.run_id
-        partial = final.with_name(f".partial-{manifest.key.run_id}-{os.getpid()}")
+        partial = final.with_name(temporary_name("partial"))
         try:
             partial.mkdir(parents=True, exist_ok=True)
             self._write_scores(partial / "scores.parquet", manifest.key, list(scores))
@@ -306,7 +313,8 @@ class ScoreStore:
             whole = replace(manifest, previews=sorted(images))
             with atomic_write(partial / "manifest.json") as file:
                 file.write(whole.to_json().encode())
-            _swap(partial, final)
+            with self._locked():
+                _swap(partial, final)
         except OSError as error:
             raise SrbenchError(f"Cannot store results in {self.root}: {error.strerror or error}.") from error
         finally:
@@ -317,12 +325,48 @@ class ScoreStore:
         """Replace the manifest of a stored run, as after an audit; its rows stay as they are.
 
         Raises:
-            SrbenchError: there is no such run, or its folder cannot be written.
+            SrbenchError: there is no such run, another process has replaced it since, or its folder cannot be
+                written.
         """
-        path = self.root / "runs" / manifest.key.run_id / "manifest.json"
+        path, run_id = self.root / "runs" / manifest.key.run_id / "manifest.json", manifest.key.run_id
         if not path.is_file():
-            raise SrbenchError(f"No run {manifest.key.run_id} in {self.root}: score it before it is audited.")
-        write_text(path, manifest.to_json())
+            raise SrbenchError(f"No run {run_id} in {self.root}: score it before it is audited.")
+        with self._locked():
+            stored = self.manifest(manifest.key)
+            if stored is not None and stored.scores_sha256 != manifest.scores_sha256:
+                raise SrbenchError(
+                    f"Another process has scored {run_id} again in {self.root}; run the command once more."
+                )
+            write_text(path, manifest.to_json())
+
+    def remove(self, key: RunKey) -> None:
+        """Remove a run, whole or not at all; nothing happens where there is none."""
+        folder = self.root / "runs" / key.run_id
+        with self._locked(), suppress(FileNotFoundError):
+            gone = folder.rename(folder.with_name(temporary_name("removed")))
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def remove_leftovers(self) -> None:
+        """Undo what killed processes had begun; a run that was about to be replaced is there again.
+
+        Raises:
+            SrbenchError: the folder cannot be written.
+        """
+        runs = self.root / "runs"
+        if not runs.is_dir():
+            return
+        with self._locked():
+            for outdated in filter(is_leftover, runs.glob(f".{_OUTDATED}.*")):
+                with suppress(SrbenchError, OSError):
+                    stored = Manifest.from_json((outdated / "manifest.json").read_text(encoding="utf-8"))
+                    final = runs / stored.key.run_id
+                    if not final.exists():
+                        outdated.rename(final)
+            remove_leftovers(runs)
+
+    def _locked(self) -> AbstractContextManager[None]:
+        """Of two evaluations that store into one folder the second waits for this moment."""
+        return locked(self.root, wait=_WAIT, setting=RESULTS_SETTING)
 
     def manifests(self) -> list[Manifest]:
         """The manifests of all runs that can be read, their rows too, by run id."""
@@ -470,16 +514,19 @@ def read_png(path: Path) -> NDArray[np.uint8] | None:
 
 def _swap(partial: Path, final: Path) -> None:
     """Put ``partial`` in the place of ``final``; a reader sees the old run, none, or the new one."""
-    if final.exists():
-        outdated = final.with_name(f".outdated-{final.name}-{os.getpid()}")
-        final.rename(outdated)
+    if not final.exists():
         partial.rename(final)
-        if outdated.is_dir():
-            shutil.rmtree(outdated, ignore_errors=True)
-        else:
-            outdated.unlink()
+        return
+    outdated = final.rename(final.with_name(temporary_name(_OUTDATED)))
+    try:
+        partial.rename(final)
+    except OSError:
+        outdated.rename(final)
+        raise
+    if outdated.is_dir():
+        shutil.rmtree(outdated, ignore_errors=True)
     else:
-        partial.rename(final)
+        outdated.unlink()
 
 
 def _slug(text: str) -> str:

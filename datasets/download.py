@@ -23,6 +23,7 @@ from srbench.utils.errors import DatasetError
 from srbench.utils.files import (
     FileHash,
     Hasher,
+    check_space,
     flush,
     flush_folder,
     hash_file,
@@ -136,7 +137,18 @@ def download_all(
     """
     for remote in remotes:
         _require_http(remote.url)
+    _check_room(remotes)
     _DownloadJob(remotes, on_progress, retry or RetryPolicy(), on_file).run(workers)
+
+
+def _check_room(remotes: Sequence[Remote]) -> None:
+    """Refuse to begin what cannot end, as far as sizes are known."""
+    folders: dict[Path, int] = {}
+    for remote in remotes:
+        missing = max((remote.size or 0) - size_on_disk(remote.path), 0)
+        folders[remote.path.parent] = folders.get(remote.path.parent, 0) + missing
+    for folder, missing in folders.items():
+        check_space(folder, missing, "The download")
 
 
 class _DownloadJob:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,9 @@ from torch import Tensor
 
 from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
-from srbench.utils.files import sha256_file, write_text, writing_to
+from srbench.utils.files import check_space, sha256_file, write_text, writing_to
 from srbench.utils.image import Pixels
+from srbench.utils.leftovers import remove_leftovers, temporary_name
 from srbench.utils.progress import ProgressCallback, ProgressEvent
 
 FORMAT = 2
@@ -103,13 +103,19 @@ def prepare(
     cached = _read(final)
     if cached is not None:
         return cached
-    partial = final.with_name(f".partial-{final.name}-{os.getpid()}")
+    remove_leftovers(folder)
+    size = sum(image.height * image.width * image.channels for image in images) // scale**2
+    check_space(folder, size, "The LR images")
+    partial = folder / temporary_name(final.name)
     try:
         with writing_to(folder):
-            partial.mkdir(exist_ok=True)
+            partial.mkdir()
             _write(partial, micrographs, images, degradation, scale, progress)
-            shutil.rmtree(final, ignore_errors=True)
-            partial.rename(final)
+            # Whole ones that another process has made meanwhile are being read and stay.
+            if _read(final) is None:
+                if final.exists():
+                    shutil.rmtree(final.rename(folder / temporary_name("damaged")), ignore_errors=True)
+                partial.rename(final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     written = _read(final)

@@ -23,7 +23,7 @@ def prepare_streams() -> None:
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:
-    from srbench.utils.files import printable
+    from srbench.utils.text import printable
 
     assert isinstance(error, UnicodeEncodeError)
     text = printable(error.object[error.start : error.end])  # lone surrogates: names that are not UTF-8
@@ -49,7 +49,7 @@ def say(text: str = "") -> None:
 
 def clean(text: str) -> str:
     """``text`` without control characters, which names of files may hold, but for the ends of its lines."""
-    from srbench.utils.files import printable_lines  # brings numpy
+    from srbench.utils.text import printable_lines
 
     return printable_lines(text)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -248,6 +247,7 @@ class _Evaluation:
         self.config = config
         self.progress = progress
         self.store = ScoreStore(config.results or results_folder())
+        self.store.remove_leftovers()
         hidden = (home(), self.store.root, *context.micrographs.hr_paths())
         self.client = WorkerClient(context.scorer.scale, config, hidden)
         self.data_checks = DataChecks(context, config.audit, progress)
@@ -271,8 +271,7 @@ class _Evaluation:
         start = time.monotonic()
         run = _ModelRun(self.context, scorer, self.previewed, job.label, self.progress, monitor)
         try:
-            with scratch_folder() as folder:
-                scratch = Path(folder)
+            with scratch_folder(self._scratch_bytes(job)) as scratch:
                 hr = pack_hr(self.context, scratch) if job.leaking else None
                 for message in self.client.run(job, InferenceRequest.of(self.context.lr, hr), scratch):
                     run.on_message(message)
@@ -280,6 +279,11 @@ class _Evaluation:
             return self._failed(job, str(error), monitor.of_failure(error))
         outcome = self._complete(job, run, time.monotonic() - start)
         return self._audited(job, monitor, run.outputs(), outcome) if self.config.audit else outcome
+
+    def _scratch_bytes(self, job: Job) -> int:
+        """What lies in a worker's folder at most: one image at a time, and all HR of a leaking variant."""
+        of_images = [self.context.scorer.scale**2 * math.prod(e.layout[1:]) for e in self.context.lr.entries]
+        return max(of_images, default=0) + (sum(of_images) if job.leaking else 0)
 
     def score_images(self, row: ImageRow) -> Outcome:
         """Score a row whose images no model makes now."""
@@ -357,7 +361,7 @@ class _Evaluation:
                 self.store.write_reference(self.context.reference_id, entry.image, "lr", to_uint8(lr))
         self.store.write_run(manifest, scores, run.previews)
         for key in self._outdated(job):
-            shutil.rmtree(self.store.root / "runs" / key.run_id, ignore_errors=True)
+            self.store.remove(key)
         absent = run.done - len(run.hashes)
         without = f", {absent} of them without a result" if absent else ""
         done = f"{count_of(run.done, 'image')} in {seconds:.0f} s{without}"

@@ -28,6 +28,7 @@ from srbench.evaluation.messages import (
     WorkerJob,
     encode,
 )
+from srbench.utils.processes import end_with_parent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +60,7 @@ class MessageChannel:
 
 def main(job_file: str) -> None:
     """Run the job and report; exit code 1 and a ``Failed`` message when it fails."""
+    end_with_parent()
     channel = MessageChannel()
     sandbox = None
     try:
@@ -95,10 +97,11 @@ def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> No
         )
     )
     tiler = Tiler(model, device=device, tile=job.tile, max_bytes=job.max_bytes, output="uint8")
-    lr, hr = blank_images(model, WARM_UP_SIDE, WARM_UP_SIDE, device)
-    model.infer(lr, oracle_hr=hr)
+    # Before anything runs: what cannot fit is said, not killed.
     for _, height, width, _ in job.images:
         tiler.tiling(height, width)
+    lr, hr = blank_images(model, WARM_UP_SIDE, WARM_UP_SIDE, device)
+    model.infer(lr, oracle_hr=hr)
     spread = _channel_spread(job, model, device)
     reset_peak(device)
     channel.send(Warm(spread))

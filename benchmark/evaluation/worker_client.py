@@ -12,9 +12,9 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -40,6 +40,7 @@ from srbench.evaluation.messages import (
 )
 from srbench.sandbox import SandboxPolicy, apply, policy_for_job
 from srbench.utils.errors import SrbenchError
+from srbench.utils.files import temporary_folder
 
 # No entry of the path may be the current folder: models/ and datasets/ of a checkout would shadow packages.
 _START = (
@@ -313,9 +314,9 @@ def _read_output(scratch: Path, index: int) -> NDArray[Any]:
     return pixels
 
 
-def scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for one worker, gone when it is left."""
-    return tempfile.TemporaryDirectory(prefix="srbench-eval-", ignore_cleanup_errors=True)
+def scratch_folder(needed: int = 0) -> AbstractContextManager[Path]:
+    """A folder for one worker, in which it may write so many bytes; gone when it is left."""
+    return temporary_folder("eval", needed)
 
 
 def write_pack(file: Path, images: Iterable[NDArray[np.uint8]]) -> tuple[PackLayout, ...]:

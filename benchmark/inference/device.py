@@ -11,7 +11,6 @@ import dataclasses
 import weakref
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,12 +21,10 @@ from torch.utils._pytree import tree_leaves
 
 from srbench.models import SRModel
 from srbench.utils.errors import SrbenchError
+from srbench.utils.memory import available_memory
 
 WORKSPACE_FACTOR = 2.0
 """Convolution libraries reorder and unfold tensors in buffers of their own that torch does not see."""
-
-_CGROUP = Path("/sys/fs/cgroup")
-_UNLIMITED = 1 << 62
 
 
 def pick_device(name: str) -> torch.device:
@@ -139,21 +136,11 @@ def device_of(model: SRModel) -> torch.device:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory that can still be taken on ``device``, within the limit of the container if there is one."""
+    """Memory that can still be taken on ``device``, within the process's limits where it is the CPU's."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(int(psutil.virtual_memory().available), _container_left())
-
-
-def _container_left() -> int:
-    """What a Linux control group still allows; practically unlimited where there is none."""
-    try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        used = int((_CGROUP / "memory.current").read_text())
-        return int(limit) - used if limit != "max" else _UNLIMITED
-    except (OSError, ValueError):
-        return _UNLIMITED
+    return available_memory()
 
 
 def peak_resident_bytes() -> int:

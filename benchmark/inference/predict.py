@@ -19,6 +19,7 @@ from srbench.inference.results import ResultRecord, result_name
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import sha256_file, writing_to
 from srbench.utils.image import Pixels
+from srbench.utils.leftovers import remove_leftovers
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 if TYPE_CHECKING:
@@ -176,7 +177,9 @@ def infer(
     targets = [result_name(file.relative, name, scale, file_format) for file in inputs.files]
     refuse_equal_names(list(zip(inputs.files, targets, strict=True)))
     with writing_to(folder):
-        pass
+        # Here too: where all results are there, nothing is written that would remove them.
+        for parent in {(folder / target).parent for target in targets}:
+            remove_leftovers(parent)
 
     base = f"databar {databar}, bits {bits or 'of the file'}, pixel {pixel_size_nm or 'of the file'}"
     options = f"{base}, colour weights made grey" if rgb_to_grey else base

@@ -20,6 +20,7 @@ from srbench.inference.device import WORKSPACE_FACTOR, activation_bytes, availab
 from srbench.inference.profiling import measured_radius
 from srbench.models import SRModel
 from srbench.utils.errors import SrbenchError
+from srbench.utils.progress import human_bytes
 
 MEMORY_SHARE = 0.5
 """Share of the free memory that is used when no limit was given."""
@@ -180,7 +181,36 @@ class Tiler:
         return self._radius
 
     def tiling(self, height: int, width: int, images: int = 1) -> Tiling:
-        """How an image of this size is run within the memory."""
+        """How an image of this size is run within the memory.
+
+        Raises:
+            SrbenchError: not even the result with the smallest tile fits into what is there.
+        """
+        chosen = self._chosen(height, width, images)
+        free, window = available_bytes(self.device), chosen.tile + 2 * chosen.halo
+        if self._least_bytes(window, height, width, images) <= free:
+            return chosen
+        # Tiles of that size will not fit, and smaller ones are tried when memory runs out.
+        smallest = self._multiple(SMALLEST_TILE)
+        needed = self._least_bytes(smallest, height, width, images)
+        if needed > free:
+            raise SrbenchError(
+                f"{self.model.card.name} needs {human_bytes(needed)} of memory for {width} x {height} pixels "
+                f"at x{self.model.scale}, however small the tiles, and {human_bytes(free)} are free on "
+                f"{self.device}. Free memory, raise the limit (ulimit -v, that of the container), cut the "
+                "image into parts, or use another --device."
+            )
+        return chosen
+
+    def _least_bytes(self, window: int, height: int, width: int, images: int) -> float:
+        """Bytes on the device for one window, without the workspace; on a CPU the result lies there too."""
+        needed = images * self._bytes_needed(min(window, height), min(window, width)) / WORKSPACE_FACTOR
+        if self.device.type == "cpu":
+            size = 1 if self.output == "uint8" else 4
+            needed += images * self.model.channels * height * width * self.model.scale**2 * size
+        return needed
+
+    def _chosen(self, height: int, width: int, images: int) -> Tiling:
         side = max(height, width)
         if self.tile is not None:
             tile = self._multiple(self.tile)

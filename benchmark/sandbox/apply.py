@@ -17,7 +17,6 @@ import site
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from srbench.sandbox.policy import (
     without_hidden,
 )
 from srbench.utils.errors import SrbenchError
+from srbench.utils.files import temporary_folder
 
 SWITCH = "SRBENCH_ISOLATION"
 """Environment variable: ``on``, ``interpreter`` (leave the kernel's means away) or ``off``."""
@@ -181,8 +181,8 @@ def policy_json(policy: SandboxPolicy, canaries: Sequence[Path]) -> str:
 @contextlib.contextmanager
 def canary_files(policy: SandboxPolicy) -> Iterator[tuple[SandboxPolicy, tuple[Path, ...]]]:
     """The policy with a hidden file written for this purpose, and a file of each hidden path that has any."""
-    with tempfile.TemporaryDirectory(prefix="srbench-hidden-", ignore_cleanup_errors=True) as folder:
-        canary = real(Path(folder)) / "canary"
+    with temporary_folder("hidden") as folder:
+        canary = real(folder) / "canary"
         canary.write_bytes(b"a worker that can read this is not confined")
         existing = (_hidden_file(path, policy) for path in policy.hidden)
         files = dict.fromkeys(file for file in existing if file is not None)

@@ -19,6 +19,7 @@ import torch
 
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import atomic_write
+from srbench.utils.leftovers import temporary_name
 
 FORMAT = 1
 CURRENT = "checkpoint.pt"
@@ -90,8 +91,7 @@ def _way_out(folder: Path) -> str:
 
 def _keep(current: Path, previous: Path) -> None:
     """Make ``previous`` a second name of ``current`` (a copy where the file system has no links)."""
-    waiting = previous.with_name(f".{previous.name}.{os.getpid()}")
-    waiting.unlink(missing_ok=True)
+    waiting = previous.with_name(temporary_name(previous.name))
     try:
         os.link(current, waiting)
     except OSError:

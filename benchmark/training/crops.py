@@ -21,7 +21,7 @@ from srbench.datasets.images.resize import read_crop
 from srbench.inference.device import available_bytes
 from srbench.utils.errors import SrbenchError
 from srbench.utils.image import Pixels
-from srbench.utils.progress import ProgressCallback, ProgressEvent
+from srbench.utils.progress import ProgressCallback, ProgressEvent, human_bytes
 
 Columns = NDArray[np.int64]
 
@@ -395,7 +395,7 @@ def belongs_on_device(requested: str, needed: int, device: torch.device) -> bool
     free = free_bytes(device)
     if requested == "device" and free is not None and needed > free:
         raise SrbenchError(
-            f"The training pixels take {needed / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on {device}; "
+            f"The training pixels take {human_bytes(needed)}, but {human_bytes(free)} are free on {device}; "
             "use --set train.pixels=mapped."
         )
     fits = device.type == "cuda" and free is not None and needed <= AUTO_SHARE * free

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from srbench import weights
 from srbench.training import reproducibility
-from srbench.training.checkpoint import save_checkpoint
+from srbench.training.checkpoint import PREVIOUS, save_checkpoint
 from srbench.training.distributed import Processes
 from srbench.training.logs import RunLog
 from srbench.training.manifest import RunManifest, RunStatus
@@ -73,6 +73,9 @@ class RunOutput:
         """Write the final weights (averaged ones where the last stage averages) and close the manifest."""
         with state.final_weights():
             self._save_weights(WEIGHTS, state)
+        if self._processes.main:
+            # Not after the last line of the manifest: nobody comes back to a finished run.
+            (self.folder / PREVIOUS).unlink(missing_ok=True)
         self.note_status("complete", state)
         return self.folder / WEIGHTS
 

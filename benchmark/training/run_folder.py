@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from srbench.training.checkpoint import CURRENT
+from srbench.training.logs import EVENTS, LOG
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import safe_name, unique_name
+from srbench.utils.files import check_space, flush, locked, safe_name, unique_name, writing_to
+from srbench.utils.leftovers import temporary_name
 
 WEIGHTS = "weights.safetensors"
 BEST = "best.safetensors"
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
 DEFAULT_DEGRADATION = "bicubic"
-_LOCK = ".lock"
+OUT_SETTING = "--out chooses it"
 _LONGEST = 80
+_BEFORE_CHECKPOINT = {CONFIG, LOG, EVENTS}
+"""What is in the folder of a run that was killed before it had learned anything; a new one may replace it."""
 
 State = Literal["new", "unfinished", "complete", "foreign"]
 
@@ -80,8 +80,10 @@ class RunFolder:
             return "complete" if manifest.get("status") == "complete" else "unfinished"
         if (self.path / CURRENT).is_file():
             return "unfinished"
-        visible = self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir())
-        return "new" if self.path.is_dir() and not visible else "foreign"
+        if not self.path.is_dir():
+            return "foreign"
+        visible = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
+        return "new" if visible <= _BEFORE_CHECKPOINT else "foreign"
 
     def check(self, resume: bool) -> State:
         """Refuse a folder that a run must not be written into.
@@ -118,47 +120,20 @@ class RunFolder:
             needed: bytes that the run will take.
 
         Raises:
-            SrbenchError: it cannot be written, the disk is too full, or another process is training in it.
+            StorageError: it cannot be written, the disk is too full, or another process is training in it.
         """
-        lock = FileLock(self.path / _LOCK, timeout=0)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout:
-            raise SrbenchError(
-                f"Another process is training in {self.path}. Wait for it, or choose another --out."
-            ) from None
-        except OSError as error:
-            raise SrbenchError(
-                f"Cannot write into {self.path}: {error.strerror or error}. Choose another --out."
-            ) from error
-        try:
-            _check_disk(self.path, needed)
+        with locked(self.path, doing="training in", setting=OUT_SETTING):
+            check_space(self.path, needed, "The checkpoints and weights of the run", OUT_SETTING)
             # What a killed session left half-written; the lock says that nobody is writing it.
             for leftover in (*self.path.glob(".*.tmp"), *self.path.glob(".probe-*")):
                 leftover.unlink(missing_ok=True)
+            # A full disk, or quota, is better found before the training than after its first hour.
+            with writing_to(self.path, OUT_SETTING):
+                probe = self.path / temporary_name("probe")
+                try:
+                    with probe.open("wb") as file:
+                        file.write(bytes(1 << 16))
+                        flush(file)
+                finally:
+                    probe.unlink(missing_ok=True)
             yield
-        finally:
-            lock.release()
-
-
-def _check_disk(folder: Path, needed: int) -> None:
-    """A full disk is better found before the training than after its first hour."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise SrbenchError(
-            f"The run needs about {needed / 1e9:.1f} GB for its checkpoints and weights, but {folder} has "
-            f"{free / 1e9:.1f} GB left. Free some space or choose another --out."
-        )
-    probe = folder / f".probe-{os.getpid()}"
-    try:
-        with probe.open("wb") as file:
-            file.write(bytes(1 << 16))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise SrbenchError(
-            f"Cannot write into {folder}: {error.strerror or error}. Free some space or choose another --out."
-        ) from error
-    finally:
-        probe.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from srbench.datasets import degrade
 from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.models import ModelCard, ModelError, Recipe, SRModel
 from srbench.training import reproducibility
-from srbench.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint
+from srbench.training.checkpoint import CURRENT, load_checkpoint
 from srbench.training.compute import LAPTOP_MULTIPLY_ADDS, within
 from srbench.training.crops import DevicePixels, MappedPixels, PixelSource, belongs_on_device, bytes_needed
 from srbench.training.data import CropReader, large_enough
@@ -27,7 +27,7 @@ from srbench.training.distributed import Processes, join
 from srbench.training.logs import RunLog
 from srbench.training.loop import Loop, Task
 from srbench.training.manifest import RunManifest, describe, differences, session
-from srbench.training.output import RunOutput
+from srbench.training.output import RunOutput, progress_of
 from srbench.training.reproducibility import repeatable, sensible_threads
 from srbench.training.run_folder import CONFIG, WEIGHTS, RunFolder, run_folder_name
 from srbench.training.signals import StopRequest, stop_requests
@@ -37,7 +37,7 @@ from srbench.training.validation import Validator
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import write_text
 from srbench.utils.paths import runs_folder
-from srbench.utils.progress import ProgressCallback, count_of, progress_reporter, silent
+from srbench.utils.progress import ProgressCallback, count_of, human_bytes, progress_reporter, silent
 from srbench.version import __version__
 from srbench.weights import WeightsHeader
 from srbench.weights.imagenet import pretrained
@@ -153,6 +153,11 @@ def train(
         prepared = prepare(chosen, processes, progress)
         if processes.main:
             stack.enter_context(folder.lock(prepared.space_needed))
+        # Another process may have trained here since, and is done now.
+        state = processes.from_main(folder.check(resume) if processes.main else None)
+        if state == "complete":
+            progress(f"{folder.path} holds this run, finished by another process: nothing to do.")
+            return _finished(folder, chosen) if processes.main else None
         going_on = state == "unfinished" and (folder.path / CURRENT).is_file()
         return _execute(chosen, folder, going_on, prepared, threads, progress, stop)
 
@@ -357,7 +362,7 @@ def _pixel_source(
     """The training pixels on the device where they fit, else crops from the memory maps."""
     needed = bytes_needed(images, config.scale)
     if belongs_on_device(config.train.pixels, needed, device):
-        progress(f"Training pixels: {needed / 1e9:.2f} GB to {device}")
+        progress(f"Training pixels: {human_bytes(needed)} to {device}")
         return DevicePixels(micrographs, images, config.scale, device, progress)
     return MappedPixels(micrographs, images, config.scale, pinned=device.type == "cuda")
 
@@ -415,6 +420,8 @@ def _execute(
     if processes.main:
         started = session(processes.device, processes.world, threads, task.autocast)
         manifest = RunManifest(folder.path, {**prepared.facts, "notes": list(prepared.notes)}, started)
+        # Before any other file: it says whose folder this is, should the process be killed at this moment.
+        manifest.write("running", progress_of(state))
         log = RunLog(folder.path, state.total_step, config.train.tensorboard)
         write_text(folder.path / CONFIG, f"# {shlex.join(sys.argv)}\n{config.to_yaml()}")
     output = RunOutput(folder.path, prepared.identity, prepared.header, manifest, log, processes)
@@ -426,7 +433,6 @@ def _execute(
         output.finish(state)
     if not processes.main:
         return None
-    (folder.path / PREVIOUS).unlink(missing_ok=True)
     return TrainResult(
         folder=folder.path,
         weights=folder.path / WEIGHTS,
@@ -441,7 +447,6 @@ def _execute(
 def _status_kept(output: RunOutput, state: TrainingState) -> Iterator[None]:
     """The manifest says that the run is running, and afterwards how it ended."""
     try:
-        output.note_status("running", state)
         yield
     except KeyboardInterrupt as interrupt:
         output.note_status("interrupted", state, str(interrupt))

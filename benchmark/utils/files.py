@@ -1,6 +1,6 @@
 """Files: opened only where they are regular files, written whole or not at all, by one writer at a time.
 
-Also their hashes, JSON of files that anybody may have written, and names and texts that any system takes.
+Also their hashes, JSON that anybody may have written, and names that any system takes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import hashlib
 import json
 import os
 import re
-import secrets
+import shutil
+import socket
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,17 +26,18 @@ import numpy as np
 
 from srbench.utils.errors import SrbenchError, StorageError
 from srbench.utils.image import Pixels
+from srbench.utils.leftovers import remove_leftovers, remove_leftovers_once, temporary_name
+from srbench.utils.progress import human_bytes
+from srbench.utils.text import printable
 
 BLOCK = 1 << 20
 LOCK = ".lock"
+_HOLDER = ".lock-holder"
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _CHECKSUM = "sha256 of content"
 LONGEST_JSON = 1 << 28
 """Bytes of a JSON file that is read: an index of 10,000 images has 8 MB."""
-# Control characters, separators of lines, what turns the direction of writing, and lone surrogates, which
-# Python puts for the bytes of a file's name that are not UTF-8 (PEP 383).
-_UNPRINTABLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
+_DEEPEST_JSON = 50
 _KINDS_OF_FILES = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -41,8 +45,11 @@ _KINDS_OF_FILES = (
     (stat.S_ISCHR, "a character device"),
     (stat.S_ISBLK, "a block device"),
 )
-_ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4}))")
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+
+
+HOME_SETTING = "SRBENCH_HOME sets where srbench keeps its own files"
+TEMPORARY_SETTING = "TMPDIR sets where temporary files go"
 
 
 def open_regular(path: Path) -> IO[bytes]:
@@ -93,12 +100,23 @@ def parse_json(text: str | bytes) -> Any:
     """JSON that anybody may have written.
 
     Raises:
-        ValueError: not JSON, or nested too deeply.
+        ValueError: not JSON, or nested more than 50 deep.
     """
     try:
-        return json.loads(text)
+        content = json.loads(text)
     except RecursionError as error:
         raise ValueError("JSON that is nested too deeply") from error
+    level = [content]
+    for _ in range(_DEEPEST_JSON):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ValueError(f"JSON that is nested more than {_DEEPEST_JSON} deep")
+    return content
 
 
 def read_json(path: Path) -> Any:
@@ -112,34 +130,92 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
+def writing_to(folder: Path, setting: str = HOME_SETTING) -> Iterator[None]:
     """Create ``folder``; turn the system's refusals to write there into a StorageError.
 
+    Args:
+        folder: created when missing.
+        setting: how the user moves it elsewhere.
+
     Raises:
-        StorageError: says what failed and what to do: free space or choose another folder.
+        StorageError: says what failed, on which disk, and what to do: free space or choose another folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
-        remedy = "Free some space, or choose" if full else "Choose"
+        raise _refusal(folder, error, setting) from error
+
+
+def _refusal(folder: Path, error: OSError, setting: str) -> StorageError:
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        reason += f"; {_disk_of(folder)}"
+    elif error.errno == errno.EFBIG and (limit := _largest_file()):
+        reason += f"; no file may be larger than {human_bytes(limit)} (ulimit -f)"
+    remedy = "Free some space, or choose" if error.errno in _FULL else "Choose"
+    return StorageError(
+        f"Cannot write to {folder}: {reason}. What was there is unchanged. {remedy} another folder "
+        f"({setting}) and run the same command again."
+    )
+
+
+def check_space(folder: Path, needed: int, purpose: str, setting: str = HOME_SETTING) -> None:
+    """Refuse to begin what cannot end.
+
+    Args:
+        folder: where it will be written; need not exist.
+        needed: bytes.
+        purpose: what needs them, as the beginning of a sentence: "The checkpoints and weights".
+        setting: how the user moves it elsewhere.
+
+    Raises:
+        StorageError: the disk has less room; which disk, how much is free and how much is needed.
+    """
+    if shutil.disk_usage(_existing(folder)).free < needed:
         raise StorageError(
-            f"Cannot write to {folder}: {reason}. What was there is unchanged. {remedy} another folder "
-            "(SRBENCH_HOME sets where srbench keeps its own files) and run the same command again."
-        ) from error
+            f"{purpose} will take about {human_bytes(needed)} in {folder}, and {_disk_of(folder)}. What was "
+            f"there is unchanged. Free some space, or choose another folder ({setting}), and run the same "
+            "command again."
+        )
+
+
+def _disk_of(folder: Path) -> str:
+    """``the disk mounted at /data has 1.2 GB free``."""
+    mount = _existing(folder)
+    free = shutil.disk_usage(mount).free
+    while not mount.is_mount():
+        mount = mount.parent
+    return f"the disk mounted at {mount} has {human_bytes(free)} free"
+
+
+def _existing(folder: Path) -> Path:
+    folder = folder.resolve()
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _largest_file() -> int:
+    """The limit on the size of a file that this process writes; 0 for none."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return 0 if limit == resource.RLIM_INFINITY else limit
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path``; on success flush it to the disk and rename it over ``path``.
 
+    The first such call in a folder removes what killed processes left there.
+
     Raises:
         StorageError: the folder cannot be written or the disk is full; nothing of ``path`` has changed.
     """
     with writing_to(path.parent):
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        remove_leftovers_once(path.parent.resolve())
+        temporary = path.with_name(temporary_name(path.name))
         try:
             with temporary.open("xb") as file:
                 yield file
@@ -147,6 +223,34 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(purpose: str, needed: int = 0) -> Iterator[Path]:
+    """A folder for temporary files, gone when it is left; those of killed processes are removed first.
+
+    Args:
+        purpose: part of its name.
+        needed: bytes that will be written there.
+
+    Raises:
+        StorageError: it cannot be made, or the disk has less room.
+    """
+    parent = Path(tempfile.gettempdir()).resolve()
+    remove_leftovers(parent)
+    check_space(parent, needed, "Temporary files", TEMPORARY_SETTING)
+    folder = parent / temporary_name(f"srbench-{purpose}")
+    with writing_to(parent, TEMPORARY_SETTING):
+        folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    except OSError as error:
+        # Of other files it may be any error, of these it is a full disk.
+        if error.errno in (*_FULL, errno.EFBIG):
+            raise _refusal(parent, error, TEMPORARY_SETTING) from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -178,31 +282,54 @@ def flush_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
+def locked(
+    folder: Path, wait: float = 0.0, doing: str = "writing to", setting: str = HOME_SETTING
+) -> Iterator[None]:
     """Hold ``folder`` for writing; the system lets go when the process ends, however it ends.
+
+    Where the file system has no locks (some of clusters) nobody is kept out.
 
     Args:
         folder: created when missing.
         wait: seconds to wait for another process that holds it.
+        doing: what the holder does there, for the others' message.
+        setting: how the user chooses another folder.
 
     Raises:
-        StorageError: another process holds it, or it cannot be written.
+        StorageError: another process holds it (which one is said), or it cannot be written.
     """
     import filelock
 
-    lock = filelock.FileLock(folder / LOCK, timeout=wait)
-    with writing_to(folder):
+    lock, holder = filelock.FileLock(folder / LOCK, timeout=wait), folder / _HOLDER
+    with writing_to(folder, setting):
         try:
             lock.acquire(poll_interval=0.1)
         except filelock.Timeout:
             raise StorageError(
-                f"Another srbench is writing to {folder}. Wait for it, then run the command again: "
-                "it goes on from what is there."
+                f"Another srbench is {doing} {folder}{_name_of(holder)}. Wait for it, then run the command "
+                f"again: it goes on from what is there. Or choose another folder ({setting})."
             ) from None
+        except NotImplementedError:
+            pass
+    # For the messages of others alone: a full disk must not stop what needs no room.
+    with suppress(OSError):
+        since = datetime.now(timezone.utc).isoformat(" ", "seconds")
+        text = f"process {os.getpid()} on {socket.gethostname()}, since {since}"
+        holder.write_text(text, encoding="utf-8")
     try:
         yield
     finally:
+        with suppress(OSError):
+            holder.unlink()
         lock.release()
+
+
+def _name_of(holder: Path) -> str:
+    try:
+        text = holder.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # it has just come or gone
+        return ""
+    return f" ({printable(text[:200])})"
 
 
 @dataclass(frozen=True)
@@ -316,55 +443,6 @@ def read_checksummed(path: Path, remedy: str) -> dict[str, Any] | None:
 def _with_checksum(content: Mapping[str, Any]) -> bytes:
     checksum = hashlib.sha256(canonical_json(content)).hexdigest()
     return canonical_json({"content": content, _CHECKSUM: checksum})
-
-
-def printable(text: str) -> str:
-    r"""``text`` in one line that any terminal and file takes.
-
-    Bytes that were not UTF-8 become ``\xe9``, control characters ``\x0a`` or ``\u0085``.
-    """
-    return _UNPRINTABLE.sub(_escaped, text)
-
-
-def printable_lines(text: str) -> str:
-    """``text`` with its lines as they are, each :func:`printable`."""
-    return "\n".join(map(printable, text.split("\n")))
-
-
-def printable_values(content: Any) -> Any:
-    """JSON content whose texts are all :func:`printable_lines`, keys too."""
-    if isinstance(content, str):
-        return printable_lines(content)
-    if isinstance(content, Mapping):
-        return {printable_values(name): printable_values(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [printable_values(value) for value in content]
-    return content
-
-
-def name_to_id(name: str) -> str:
-    r"""The name of a file as text that can be stored and printed: :func:`printable`, and reversible.
-
-    A backslash that begins what looks like such an escape becomes ``\x5c``; other names stay as they are.
-    """
-    return printable(_ESCAPE.sub(lambda match: rf"\x5c{match[0][1:]}", name))
-
-
-def id_to_name(text: str) -> str:
-    """The name of a file behind what :func:`name_to_id` made of it."""
-
-    def character(match: re.Match[str]) -> str:
-        code = int(match[1] or match[2], 16)
-        return chr(code + 0xDC00 if match[1] and code >= 0x80 else code)
-
-    return _ESCAPE.sub(character, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
 
 
 def safe_name(text: str) -> str:

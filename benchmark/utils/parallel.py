@@ -12,7 +12,6 @@ import os
 import pickle
 import shutil
 import signal
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from srbench.utils.errors import DatasetError, SrbenchError
-from srbench.utils.files import writing_to
+from srbench.utils.files import TEMPORARY_SETTING, temporary_folder, writing_to
 
 Tag = TypeVar("Tag")
 Argument = TypeVar("Argument")
@@ -50,7 +49,8 @@ class ProcessPool(Generic[Argument, Result]):
         self._executor: ProcessPoolExecutor | None = None
         self._submitted = 0
         if count > 1:
-            self._folder = Path(tempfile.mkdtemp(prefix="srbench-"))
+            self._temporary = temporary_folder("processes")
+            self._folder = self._temporary.__enter__()
             # Spawned, not forked, so that threads of the caller are no danger.
             context = multiprocessing.get_context("spawn")
             self._reader, self._writer = context.Pipe(duplex=False)
@@ -64,7 +64,7 @@ class ProcessPool(Generic[Argument, Result]):
             self._executor.shutdown(cancel_futures=True)
             self._writer.close()
             self._reader.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._temporary.__exit__(None, None, None)
 
     def map(self, inputs: Iterable[tuple[Tag, Argument]]) -> Iterator[tuple[Tag, Result]]:
         """``(tag, function(argument))`` for each ``(tag, argument)``, in their order.
@@ -110,8 +110,7 @@ class ProcessPool(Generic[Argument, Result]):
             return lambda: done
         path = self._folder / str(self._submitted)
         self._submitted += 1
-        with writing_to(self._folder):
-            _store(path, argument)
+        _store(path, argument)
         future = self._execute(_apply, self._function, str(path))
 
         def wait() -> Result:
@@ -159,16 +158,17 @@ def _apply(function: Callable[[Any], object], file: str) -> None:
     path = Path(file)
     try:
         result = function(_load(path))
+        _store(path, result)
     # With their text only: not every exception can be sent to another process.
     except SrbenchError as error:
         raise DatasetError(str(error)) from None
     except Exception as error:
         raise RuntimeError(f"{type(error).__name__} in a worker process: {error}") from None
-    _store(path, result)
 
 
 def _store(path: Path, value: object) -> None:
-    with path.open("wb") as file:
+    """Write a file of the pool's folder; a full disk is a StorageError, in the worker too."""
+    with writing_to(path.parent, TEMPORARY_SETTING), path.open("wb") as file:
         pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
 
 

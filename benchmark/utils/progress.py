@@ -78,7 +78,7 @@ class ProgressReporter:
 
     def __call__(self, event: ProgressEvent | str) -> None:
         """Show an event, or a text."""
-        from srbench.utils.files import printable, printable_lines  # brings numpy
+        from srbench.utils.text import printable, printable_lines
 
         if isinstance(event, ProgressEvent):
             event = replace(event, label=printable(event.label), detail=printable(event.detail))

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import atomic_write, open_regular, parse_json, printable, printable_values
+from srbench.utils.files import atomic_write, open_regular, parse_json
+from srbench.utils.text import printable, printable_values
 from srbench.weights.torch_files import DamagedWeights, UnsafeWeights, read_torch_file
 
 if TYPE_CHECKING:

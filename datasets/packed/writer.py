@@ -42,6 +42,7 @@ from srbench.utils.files import (
     writing_to,
 )
 from srbench.utils.image import Pixels
+from srbench.utils.leftovers import remove_leftovers, temporary_name
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 SHARD_BYTES = 1 << 30
@@ -166,8 +167,7 @@ class AdoptedShard:
         links, it moves.
         """
         name = _shard_name(self.sha256)
-        temporary = folder / f".{name}.tmp"
-        temporary.unlink(missing_ok=True)
+        temporary = folder / temporary_name(name)
         try:
             os.link(self.path, temporary)
         except OSError:
@@ -394,6 +394,7 @@ def _clear_leftovers(folder: Path) -> None:
     """Remove what a killed run left; safe because the caller holds the lock."""
     for left in folder.glob(f"{_WORK}*"):
         shutil.rmtree(left, ignore_errors=True)
+    remove_leftovers(folder)
     try:
         manifest = read_manifest(folder)
     except DatasetMissing:

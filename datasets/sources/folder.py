@@ -38,18 +38,11 @@ from srbench.datasets.packed.writer import PackWriter, packing, verify_packed
 from srbench.datasets.registry import register_dataset
 from srbench.datasets.splits import check_groups, split_groups
 from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError
-from srbench.utils.files import (
-    LONGEST_JSON,
-    canonical_json,
-    id_to_name,
-    name_to_id,
-    pixel_hash,
-    printable,
-    read_regular,
-)
+from srbench.utils.files import LONGEST_JSON, canonical_json, pixel_hash, read_regular
 from srbench.utils.image import Pixels
 from srbench.utils.paths import home
 from srbench.utils.progress import ProgressCallback, silent
+from srbench.utils.text import id_to_name, name_to_id, printable
 
 GROUPS = "groups.csv"
 # Raised whenever the same files would give other pixels, groups or splits.

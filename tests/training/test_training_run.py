@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from dataclasses import replace
@@ -220,13 +221,13 @@ def test_what_cannot_be_trained_says_so(train):
 
 def test_an_unwritable_folder_is_named_before_training(train, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SrbenchError, match=r"Cannot write into .*file/run.*--out"):
+    with pytest.raises(SrbenchError, match=r"Cannot write to .*file/run.*--out"):
         train("tiny_sr", out=tmp_path / "file" / "run")
 
 
 def test_a_disk_too_small_for_the_run_is_refused(tmp_path):
     with (
-        pytest.raises(SrbenchError, match=r"needs about 1000000000\.0 GB"),
+        pytest.raises(SrbenchError, match=r"1\.0 EB.* mounted at"),
         RunFolder(tmp_path / "run").lock(10**18),
     ):
         pass
@@ -236,7 +237,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
     folder = RunFolder(tmp_path / "run")
     with (
         folder.lock(),
-        pytest.raises(SrbenchError, match="Another process is training in"),
+        pytest.raises(SrbenchError, match=rf"training in .*process {os.getpid()} on"),
         folder.lock(),
     ):
         pass

@@ -1,0 +1,102 @@
+"""Memory that this process may still take: of the machine, its control groups, and its own limits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+_PROC = Path("/proc/self")
+_UNLIMITED = 1 << 60
+"""Control groups of version 1 say 2^63 less a page where there is no limit."""
+
+
+def available_memory() -> int:
+    """Bytes: the least that any of the limits leaves."""
+    import psutil
+
+    limits = [int(psutil.virtual_memory().available), *_control_groups(), *_process_limits()]
+    return max(min(limits), 0)
+
+
+def _control_groups() -> Iterator[int]:
+    """What each level of the process's groups leaves: a limit holds for all that lies below it.
+
+    Pages of files that the kernel drops on demand are not counted as used.
+    """
+    for folder, stop, version in _group_folders():
+        names = ("memory.max", "memory.current", "inactive_file")
+        if version == 1:
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        limit_file, used_file, cached = names
+        while True:
+            statistics = _statistics(folder / "memory.stat")
+            limits = [_number(folder / limit_file), _number(folder / "memory.high")]
+            # Of version 1: the least above it, also where a container does not show those levels.
+            limits.append(statistics.get("hierarchical_memory_limit"))
+            used = _number(folder / used_file)
+            least = min((limit for limit in limits if limit is not None), default=_UNLIMITED)
+            if least < _UNLIMITED and used is not None:
+                yield least - max(used - statistics.get(cached, 0), 0)
+            if folder == stop or stop not in folder.parents:
+                break
+            folder = folder.parent
+
+
+def _group_folders() -> Iterator[tuple[Path, Path, int]]:
+    """The folder of the process's group, the mount that it lies in, and the version of control groups."""
+    try:
+        groups = [line.split(":", 2) for line in (_PROC / "cgroup").read_text().splitlines()]
+        mounts = (_PROC / "mountinfo").read_text().splitlines()
+    except OSError:  # another system, or a sandbox
+        return
+    paths = {}
+    for _, controllers, path in (group for group in groups if len(group) == 3):
+        if not controllers:
+            paths[2] = path
+        elif "memory" in controllers.split(","):
+            paths[1] = path
+    for mount in mounts:
+        # ID, parent, device, root, mount point, options, ..., "-", type, source, options of the type
+        before, _, after = (part.split() for part in mount.partition(" - "))
+        kind, options = after[0], after[-1].split(",")
+        version = 2 if kind == "cgroup2" else 1 if kind == "cgroup" and "memory" in options else 0
+        if version in paths:
+            root, point = before[3], Path(before[4].replace("\\040", " "))
+            group = PurePosixPath(paths[version])
+            # A container may see a part of the tree only, and its group named from the outside.
+            inside = group.relative_to(root) if group.is_relative_to(root) else PurePosixPath()
+            folder = point / inside
+            yield (folder if folder.is_dir() else point), point, version
+
+
+def _process_limits() -> Iterator[int]:
+    """What ``ulimit -v`` and ``ulimit -d`` leave."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    if not (_PROC / "statm").exists():
+        return
+    # Pages: size, resident, shared, text, library, data and stack.
+    pages = [int(word) for word in (_PROC / "statm").read_text().split()]
+    for limit, used in ((resource.RLIMIT_AS, pages[0]), (resource.RLIMIT_DATA, pages[5])):
+        soft, _ = resource.getrlimit(limit)
+        if soft != resource.RLIM_INFINITY:
+            yield soft - used * os.sysconf("SC_PAGE_SIZE")
+
+
+def _number(path: Path) -> int | None:
+    """None where there is none, as for "max"."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _statistics(path: Path) -> dict[str, int]:
+    try:
+        words = [line.split() for line in path.read_text().splitlines()]
+        return {name: int(value) for name, value in words}
+    except (OSError, ValueError):
+        return {}

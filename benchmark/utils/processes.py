@@ -1,0 +1,95 @@
+"""Processes: which one it is, whether it still runs, and how one ends together with its parent."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_WATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process, told from a later one that gets the same number.
+
+    Attributes:
+        host: six hex digits of the machine, or of the container with process numbers of its own.
+        pid: its number there.
+        start: when it started, in a unit of the system; 0 where it does not say.
+    """
+
+    host: str
+    pid: int
+    start: int
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has surely ended; of a process of another host nothing is known."""
+        import psutil
+
+        if self.host != this_host():
+            return False
+        if not psutil.pid_exists(self.pid):
+            return True
+        return bool(self.start and (start := _start_of(self.pid)) and start != self.start)
+
+
+def this_process() -> ProcessId:
+    """The process that asks."""
+    pid = os.getpid()  # not remembered: a fork is another one
+    return ProcessId(this_host(), pid, _start_of(pid))
+
+
+@functools.cache
+def this_host() -> str:
+    """Six hex digits: two containers of one machine may have one name, but count their processes apart."""
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        namespace = 0
+    return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:6]
+
+
+def _start_of(pid: int) -> int:
+    """0 where the system does not say."""
+    import psutil
+
+    try:
+        if sys.platform == "linux":
+            # Ticks since the machine's start. Times of the day change with its clock.
+            return int(Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19])
+        return int(100 * psutil.Process(pid).create_time())
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return 0
+
+
+def end_with_parent() -> None:
+    """Let the calling process be killed when its parent has ended, however that ended.
+
+    Linux does it at once, also where native code never lets Python run; elsewhere a thread notices within a
+    second that another process has become the parent.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux":
+        # Refused nowhere that matters; the thread is there in any case.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    import psutil
+
+    # Windows keeps the number of a parent that has ended.
+    while os.getppid() == parent and (sys.platform != "win32" or psutil.pid_exists(parent)):
+        time.sleep(_WATCH_SECONDS)
+    os._exit(1)
