@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from srbench.training.checkpoint import CURRENT
 from srbench.training.logs import EVENTS, LOG
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import check_space, flush, locked, safe_name, unique_name, writing_to
+from srbench.utils.files import check_space, flush, locked, read_json, safe_name, unique_name, writing_to
 from srbench.utils.leftovers import temporary_name
 
 WEIGHTS = "weights.safetensors"
@@ -65,7 +64,7 @@ class RunFolder:
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, None where there is none that can be read."""
         try:
-            content = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+            content = read_json(self.path / MANIFEST)
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) else None
@@ -106,7 +105,8 @@ class RunFolder:
             )
         if not (self.path / CURRENT).is_file():
             return "new"
-        step = ((self.manifest or {}).get("progress") or {}).get("step", "?")
+        progress = (self.manifest or {}).get("progress")
+        step = progress.get("step", "?") if isinstance(progress, dict) else "?"
         raise SrbenchError(
             f"{self.path} holds an interrupted run (last noted at step {step}). Add --resume to continue it, "
             "or give --out FOLDER to start somewhere else."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import struct
 from collections.abc import Mapping
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import atomic_write, open_regular, parse_json
 from srbench.utils.text import printable, printable_values
+from srbench.utils.typed_json import typed
 from srbench.weights.torch_files import DamagedWeights, UnsafeWeights, read_torch_file
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
     from torch import Tensor
 
     from srbench.models import SRModel
@@ -107,7 +106,6 @@ def read_header(path: Path) -> WeightsHeader | None:
 
 def examine_header(path: Path) -> tuple[WeightsHeader | None, str]:
     """The header of a weights file, or why there is none."""
-    from pydantic import ValidationError
     from safetensors import safe_open
 
     try:
@@ -119,24 +117,14 @@ def examine_header(path: Path) -> tuple[WeightsHeader | None, str]:
         content = printable_values(parse_json(text))
         names = {entry.name for entry in fields(WeightsHeader)}
         values = {name: value for name, value in content.items() if name in names}
-        header = _header_type().validate_python(values)
+        header = typed(WeightsHeader, values)
         if not (1 <= header.scale <= _MOST and 1 <= header.channels <= _MOST and abs(header.seed) < 1 << 64):
             return None, "its header has a scale, channels or seed that no network has"
         return header, ""
-    except ValidationError as error:
-        first = error.errors()[0]
-        return None, f"its header has a wrong {'.'.join(map(str, first['loc']))}: {first['msg']}"
     except OSError as error:
         return None, error.strerror or str(error)
-    except Exception as error:  # of a damaged file
-        return None, f"no whole safetensors file ({error})"
-
-
-@functools.cache
-def _header_type() -> TypeAdapter[WeightsHeader]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(WeightsHeader)
+    except Exception as error:  # of a damaged file, or a field of another type
+        return None, f"no whole safetensors file, or not with a header as srbench writes it ({error})"
 
 
 def _check_safetensors(path: Path) -> None:

@@ -6,16 +6,16 @@ first, so that a later change is noticed. A download goes on where an earlier on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srbench.utils.errors import SrbenchError, unknown_name
-from srbench.utils.files import sha256_file
+from srbench.utils.files import read_json, sha256_file
 from srbench.utils.paths import weights_folder
 from srbench.utils.progress import ProgressCallback, silent
+from srbench.utils.typed_json import typed
 from srbench.weights.detect import detect, difference, layout, shapes_of
 from srbench.weights.io import SUFFIXES, WeightsHeader, read_header, read_state
 from srbench.weights.torch_files import DamagedWeights
@@ -229,9 +229,9 @@ def read_lock_entry(path: Path) -> LockEntry | None:
     if not file.is_file():
         return None
     try:
-        raw = json.loads(file.read_bytes())
+        raw = read_json(file)
         # Earlier lock files hold the entry alone.
-        return LockEntry(**raw) if "sha256" in raw else read_lock_file(file).get(path.name)
+        return typed(LockEntry, raw) if "sha256" in raw else read_lock_file(file).get(path.name)
     except (OSError, ValueError, TypeError) as error:
         raise SrbenchError(
             f"{file} is not a lock file as srbench writes it ({error}). Delete it to take {path.name} on "
