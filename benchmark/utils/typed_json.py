@@ -20,15 +20,16 @@ def typed(kind: type[Content], content: Any) -> Content:
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_python(content)
+        checked: Content = _adapter(kind).validate_python(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+    return checked
 
 
 @functools.cache
-def _adapter(kind: type[Content]) -> TypeAdapter[Content]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

@@ -13,7 +13,7 @@ LONGEST_YAML = 1 << 16
 """Bytes of a file of settings; the largest are below 10 kB."""
 
 _DEEPEST = 20
-_MOST_VALUES = 10_000
+_MOST_VALUES, _MOST_BRACKETS = 10_000, 300
 _LONGEST_INTEGER = 1 << 10
 
 Lines = Mapping[tuple[str, ...], int]
@@ -30,6 +30,9 @@ def parse_yaml(text: str) -> tuple[Any, Lines]:
     """
     if len(text) > LONGEST_YAML:
         raise SrbenchError(f"{len(text):,} characters; settings have at most {LONGEST_YAML:,}")
+    # PyYAML takes time by the square of how deep they are nested.
+    if text.count("[") + text.count("{") > _MOST_BRACKETS:
+        raise SrbenchError(f"more than {_MOST_BRACKETS} brackets")
     lines: dict[tuple[str, ...], int] = {}
     loader = None
     try:

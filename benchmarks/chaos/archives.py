@@ -22,7 +22,7 @@ from chaos.part import Part
 def run(random: Random, seconds: float, folder: Path) -> Part:
     """Read the members of damaged archives, and list their names."""
     part = Part("archives")
-    run_bounded(part, check, _inputs(random, folder), seconds)
+    run_bounded(part, check, inputs(random, folder), seconds)
     return part
 
 
@@ -45,9 +45,10 @@ def check(path: Path) -> str:
     return ""
 
 
-def _inputs(random: Random, folder: Path) -> Iterator[tuple[str, Path]]:
+def inputs(random: Random, folder: Path, *, bombs: bool = True) -> Iterator[tuple[str, Path]]:
+    """What is tried, and its file: what was thought of, unless ``bombs`` is off, then damage for ever."""
     files = list(_files(random))
-    for number, (name, data) in enumerate((*files, *_bombs())):
+    for number, (name, data) in enumerate((*files, *(_bombs() if bombs else ()))):
         path = folder / f"{number}.archive"
         path.write_bytes(data)
         yield name, path

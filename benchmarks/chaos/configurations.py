@@ -35,7 +35,7 @@ _OPTIONS = {
 def run(random: Random, seconds: float, folder: Path) -> Part:
     """Read damaged settings and lay them over a recipe."""
     part = Part("configurations")
-    run_bounded(part, check, _inputs(random, folder), seconds)
+    run_bounded(part, check, inputs(random, folder), seconds)
     return part
 
 
@@ -92,7 +92,8 @@ def check(path: Path) -> str:
     return ""
 
 
-def _inputs(random: Random, folder: Path) -> Iterator[tuple[str, Path]]:
+def inputs(random: Random, folder: Path, *, bombs: bool = True) -> Iterator[tuple[str, Path]]:
+    """What is tried, and its file: what was thought of, unless ``bombs`` is off, then damage for ever."""
     import yaml
 
     number = 0
@@ -106,12 +107,12 @@ def _inputs(random: Random, folder: Path) -> Iterator[tuple[str, Path]]:
 
     for name, text in _bombs():
         yield written(name, text, "yaml")
-    for value in VALUES:
+    for value in VALUES if bombs else ():
         for section, key in _places(_CONTENT):
             changed: dict[str, Any] = json.loads(json.dumps(_CONTENT))
             (changed[section] if section else changed)[key] = value
             yield written(f"{section}.{key}={str(value)[:20]!r}", json.dumps(changed), "yaml")
-    for text in TEXTS:
+    for text in TEXTS if bombs else ():
         for name in ("train.lr", "train", "", "dataset.x", "stages.train.patch", "train.clip"):
             yield written(f"--set {name}={text[:20]!r}", f"{name}={text}", "set")
     plain = yaml.safe_dump(_CONTENT).encode()

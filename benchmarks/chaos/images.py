@@ -18,7 +18,7 @@ from chaos.part import Part
 def run(random: Random, seconds: float, folder: Path) -> Part:
     """Read damaged images as micrographs, labels, metadata and descriptions."""
     part = Part("images")
-    run_bounded(part, check, _inputs(random, folder), seconds)
+    run_bounded(part, check, inputs(random, folder), seconds)
     return part
 
 
@@ -40,10 +40,11 @@ def check(path: Path) -> str:
     return ""
 
 
-def _inputs(random: Random, folder: Path) -> Iterator[tuple[str, Path]]:
+def inputs(random: Random, folder: Path, *, bombs: bool = True) -> Iterator[tuple[str, Path]]:
+    """What is tried, and its file: what was thought of, unless ``bombs`` is off, then damage for ever."""
     seeds = list(_seeds(random))
     number = 0
-    for name, data in (*seeds, *_bombs(random)):
+    for name, data in (*seeds, *(_bombs(random) if bombs else ())):
         path = folder / f"{number}.{name.partition(' ')[0]}"
         path.write_bytes(data)
         number += 1

@@ -23,7 +23,7 @@ _KINDS = ("run", "run", "run", "pack", "index", "lr", "training", "lock", "downl
 def run(random: Random, seconds: float, folder: Path) -> Part:
     """Report, open, resume and verify what damaged JSON stands beside."""
     part = Part("manifests")
-    run_bounded(part, check, _inputs(random, folder), seconds)
+    run_bounded(part, check, inputs(random, folder), seconds)
     return part
 
 
@@ -163,7 +163,8 @@ def _check_check(path: Path) -> str:
     return "" if isinstance(result.detail, str) else "a detail that is no text"
 
 
-def _inputs(random: Random, folder: Path) -> Iterator[tuple[str, Path]]:
+def inputs(random: Random, folder: Path) -> Iterator[tuple[str, Path]]:
+    """What is tried, and its folder, for ever."""
     os.environ["SRBENCH_HOME"] = str(folder / "home")
     templates = {kind: folder / f"template.{kind}" for kind in set(_KINDS)}
     _make_templates(random, templates)

@@ -33,7 +33,7 @@ _HEADER = {
 def run(random: Random, seconds: float, folder: Path) -> Part:
     """Read damaged weights files, load them into a network and look at them among other runs."""
     part = Part("weights")
-    run_bounded(part, check, _inputs(random, folder), seconds)
+    run_bounded(part, check, inputs(random, folder), seconds)
     return part
 
 
@@ -46,13 +46,11 @@ def _network() -> Any:
     return network
 
 
-def check(path: Path) -> str:
-    """Everything that srbench reads of a stranger's weights file."""
+def check_reading(path: Path) -> str:
+    """The state dict and the header of a stranger's weights file."""
     from srbench import weights
     from srbench.utils.errors import SrbenchError
-    from srbench.weights.published import check_file
 
-    network = _network()
     wrong = ""
     try:
         state = weights.read_state(path)
@@ -62,6 +60,18 @@ def check(path: Path) -> str:
         wrong = "" if str(error) else "no reason"
     except SrbenchError:
         wrong = "neither damaged nor unsafe"
+    weights.read_header(path)
+    return wrong
+
+
+def check(path: Path) -> str:
+    """Everything that srbench reads of a stranger's weights file, alone and among the trained runs."""
+    from srbench import weights
+    from srbench.utils.errors import SrbenchError
+    from srbench.weights.published import check_file
+
+    wrong = check_reading(path)
+    network = _network()
     with contextlib.suppress(SrbenchError):
         weights.load(network, path)
     check_file(path)
@@ -75,7 +85,8 @@ def check(path: Path) -> str:
     return wrong
 
 
-def _inputs(random: Random, folder: Path) -> Iterator[tuple[str, Path]]:
+def inputs(random: Random, folder: Path, *, bombs: bool = True) -> Iterator[tuple[str, Path]]:
+    """What is tried, and its file: what was thought of, unless ``bombs`` is off, then damage for ever."""
     files = list(_files())
     number = 0
 
@@ -86,7 +97,7 @@ def _inputs(random: Random, folder: Path) -> Iterator[tuple[str, Path]]:
         path.write_bytes(data)
         return name, path
 
-    for name, data in (*files, *_odd_tensors(), *_bombs()):
+    for name, data in (*files, *_odd_tensors(), *(_bombs() if bombs else ())):
         yield written(name, data)
     while True:
         name, data = files[int(random.integers(len(files)))]
@@ -101,7 +112,9 @@ def _inputs(random: Random, folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _state() -> dict[str, Any]:
-    return dict(_network().network.state_dict())
+    from srbench import models
+
+    return dict(models.create("vdsr", scale=4, variant="tiny").network.state_dict())
 
 
 def _files() -> Iterator[tuple[str, bytes]]:
