@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -20,7 +20,7 @@ def typed(kind: type[Content], content: Any) -> Content:
     from pydantic import ValidationError
 
     try:
-        checked: Content = _adapter(kind).validate_python(content)
+        checked: Content = _adapter(cast(Any, kind)).validate_python(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
