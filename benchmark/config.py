@@ -19,13 +19,20 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from srbench.datasets.base import ReadingOptions
 from srbench.utils.errors import SrbenchError, near_miss, unknown_name
+from srbench.utils.files import read_regular
+from srbench.utils.yaml_text import LONGEST_YAML, Lines, parse_yaml
 
 if TYPE_CHECKING:
     from srbench.models.recipe import Clip, Recipe, Stage
 
 Count = int | None
 TrainingBudget = Literal["smoke", "laptop", "short", "paper"]
-_CLIP = r"^(none|(norm|value|adjustable):[0-9.]+([eE][-+]?[0-9]+)?)$"
+_CLIP = r"^(none|(norm|value|adjustable):[0-9]{0,9}\.?[0-9]{1,9}([eE][-+]?[0-9]{1,2})?)$"
+# No training is larger; beyond, numbers of other programs overflow.
+_MOST_ITERATIONS, _MOST_IN_BATCH, _LARGEST_PATCH, _MOST_THREADS = 10**9, 1 << 16, 1 << 16, 1 << 12
+_LARGEST_SEED = (1 << 63) - 1
+_MOST_SCALE = 64
+_LONGEST_VALUE = 80
 
 
 class StageSettings(BaseModel):
@@ -43,9 +50,9 @@ class StageSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    iterations: Count = Field(default=None, ge=1)
-    batch: Count = Field(default=None, ge=1)
-    patch: Count = Field(default=None, ge=1)
+    iterations: Count = Field(default=None, ge=1, le=_MOST_ITERATIONS)
+    batch: Count = Field(default=None, ge=1, le=_MOST_IN_BATCH)
+    patch: Count = Field(default=None, ge=1, le=_LARGEST_PATCH)
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     discriminator_lr: float | None = Field(
         default=None,
@@ -85,15 +92,15 @@ class TrainSettings(StageSettings):
     compile: bool = False
     channels_last: bool = False
     deterministic: bool = True
-    threads: Count = Field(default=None, ge=1)
-    prefetch: int = Field(default=2, ge=0)
+    threads: Count = Field(default=None, ge=1, le=_MOST_THREADS)
+    prefetch: int = Field(default=2, ge=0, le=_MOST_THREADS)
     pixels: Literal["auto", "device", "mapped"] = "auto"
-    validate_every: Count = Field(default=None, ge=1)
-    validation_images: int = Field(default=8, ge=1)
-    validation_patch: int = Field(default=512, ge=16)
-    checkpoint_every: Count = Field(default=None, ge=1)
-    log_every: Count = Field(default=None, ge=1)
-    bad_updates: int = Field(default=10, ge=1)
+    validate_every: Count = Field(default=None, ge=1, le=_MOST_ITERATIONS)
+    validation_images: int = Field(default=8, ge=1, le=_MOST_ITERATIONS)
+    validation_patch: int = Field(default=512, ge=16, le=_LARGEST_PATCH)
+    checkpoint_every: Count = Field(default=None, ge=1, le=_MOST_ITERATIONS)
+    log_every: Count = Field(default=None, ge=1, le=_MOST_ITERATIONS)
+    bad_updates: int = Field(default=10, ge=1, le=_MOST_ITERATIONS)
     tensorboard: bool = True
 
 
@@ -118,11 +125,11 @@ class TrainConfig(BaseModel):
 
     model: str
     dataset: str
-    scale: int = Field(default=4, ge=1)
+    scale: int = Field(default=4, ge=1, le=_MOST_SCALE)
     variant: str | None = None
     channels: Count = Field(default=None, ge=1)
     budget: TrainingBudget = "short"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=_LARGEST_SEED)
     degradation: str = "bicubic"
     reading: ReadingOptions = ReadingOptions()
     train: TrainSettings = TrainSettings()
@@ -146,7 +153,7 @@ class TrainConfig(BaseModel):
             SrbenchError: unreadable file, malformed override, unknown setting or wrong value; the message
                 lists everything that is wrong.
         """
-        content = _read_yaml(Path(path)) if path is not None else {}
+        content, places = _read_yaml(Path(path)) if path is not None else ({}, {})
         for override in overrides:
             _set(content, override)
         content = {name: _numbers(value) if name in _SECTIONS else value for name, value in content.items()}
@@ -164,7 +171,7 @@ class TrainConfig(BaseModel):
             return TrainConfig.model_validate({**content, **given})
         except ValidationError as error:
             source = f" in {path}" if path is not None else ""
-            lines = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+            lines = "\n".join(f"  {_explain(problem, places)}" for problem in error.errors())
             raise SrbenchError(f"Wrong configuration{source}:\n{lines}") from None
 
     def to_yaml(self) -> str:
@@ -250,20 +257,21 @@ def _clip(text: str) -> Clip | None:
     return Clip(kind, float(value))  # type: ignore[arg-type]
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SrbenchError(f"Cannot read the configuration {path}: {error}.") from error
-    except yaml.YAMLError as error:
-        raise SrbenchError(f"{path} is not YAML: {error}") from error
+        content, lines = parse_yaml(read_regular(path, LONGEST_YAML).decode("utf-8"))
+    except (OSError, ValueError) as error:  # a name with a zero byte, or bytes that are not UTF-8
+        reason = getattr(error, "strerror", None) or error
+        raise SrbenchError(f"Cannot read the configuration {path}: {reason}.") from error
+    except SrbenchError as error:
+        raise SrbenchError(f"{path} is not YAML that is read: {error}.") from error
     if content is None:
-        return {}
+        return {}, {}
     if not isinstance(content, dict):
         raise SrbenchError(
             f"{path} holds a {type(content).__name__}; expected settings such as 'train: {{lr: 1e-4}}'."
         )
-    return content
+    return content, lines
 
 
 def _set(content: dict[str, Any], override: str) -> None:
@@ -279,8 +287,8 @@ def _set(content: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise SrbenchError(f"--set {override!r}: {key} is the value {inner!r}, with no settings inside.")
     try:
-        inner[path[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        inner[path[-1]] = parse_yaml(text)[0]
+    except SrbenchError as error:
         raise SrbenchError(f"--set {override!r}: the value is not YAML ({error}).") from error
 
 
@@ -296,20 +304,33 @@ def _numbers(value: Any) -> Any:
     return value
 
 
-def _explain(problem: Any) -> str:
-    """One line for one problem of pydantic."""
-    *parents, name = (str(part) for part in problem["loc"])
-    where = ".".join([*parents, name])
+def _explain(problem: Any, places: Lines) -> str:
+    """One line for one problem of pydantic, with the line of the file where it stands in one."""
+    path = tuple(str(part) for part in problem["loc"])
+    if not path:
+        return str(problem["msg"])
+    *parents, name = path
+    line = places.get(path)
+    where = ("" if line is None else f"line {line}, ") + ".".join(path)
     if problem["type"] == "missing":
         return f"{where}: missing"
     if problem["type"] != "extra_forbidden":
-        return f"{where}: {problem['msg']} (found {problem['input']!r})"
+        return f"{where}: {problem['msg']} (found {_short(problem['input'])})"
     if not parents:
         section: type[BaseModel] = TrainConfig
     else:
         section = TrainSettings if parents[0] == "train" else StageSettings
     names = sorted(section.model_fields)
     return f"{where}: unknown setting{near_miss(name, names)}. Known: {', '.join(names)}."
+
+
+def _short(value: Any) -> str:
+    """What was found, in a line of an error."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        text = "an absurd number"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 DEFAULT_DEGRADATION = "bicubic"
@@ -347,7 +368,7 @@ class EvaluationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    scale: Count = Field(default=None, ge=1)
+    scale: Count = Field(default=None, ge=1, le=_MOST_SCALE)
     split: str | None = None
     limit: Count = Field(default=None, ge=1)
     reading: ReadingOptions = ReadingOptions()
@@ -360,10 +381,10 @@ class EvaluationConfig(BaseModel):
     metrics: tuple[str, ...] | None = None
     device: str = "auto"
     force: bool = False
-    previews: int = Field(default=6, ge=0)
+    previews: int = Field(default=6, ge=0, le=_MOST_ITERATIONS)
     tile: Count = Field(default=None, ge=1)
     max_bytes: Count = Field(default=None, ge=1)
-    timeout: float = Field(default=3600.0, gt=0)
+    timeout: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
     oracle: bool = False
     rgb_to_grey: bool = False
     audit: bool = False
@@ -382,7 +403,7 @@ class EvaluationConfig(BaseModel):
             return EvaluationConfig.model_validate(dict(options))
         except ValidationError as error:
             lines = (
-                f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']} (found {problem['input']!r})"
+                f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']} (found {_short(problem['input'])})"
                 for problem in error.errors()
             )
             raise SrbenchError("\n".join(["Wrong options of an evaluation:", *lines])) from None

@@ -19,8 +19,8 @@ from typing import Any
 from srbench import models
 from srbench.models import ModelCard, ModelError, registry
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import printable
 from srbench.utils.paths import home, results_folder
+from srbench.utils.text import printable
 
 _MAX_TEXT, _MAX_ITEMS = 2_000, 64
 _NAME = re.compile(r"[\w.+@-]{1,100}")

@@ -8,7 +8,6 @@ and renamed when whole, so that it is complete or absent. Aggregates are recompu
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
@@ -23,16 +22,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import atomic_write, locked, unique_name, write_text
+from srbench.utils.files import (
+    LONGEST_JSON,
+    atomic_write,
+    locked,
+    open_regular,
+    parse_json,
+    read_regular,
+    unique_name,
+    write_text,
+)
 from srbench.utils.leftovers import is_leftover, remove_leftovers, temporary_name
+from srbench.utils.text import printable_lines, printable_values
+from srbench.utils.typed_json import typed
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
-    from pydantic import TypeAdapter
 
 FORMAT = 1
+_MOST_SCALE = 64
+# A run over 10,000 images with all metrics has a tenth of this.
+_MOST_ROWS = 10_000_000
+_MOST_PREVIEW_PIXELS, _LARGEST_PREVIEW = 1 << 26, 1 << 28
 COLUMNS = (
     "model",
     "variant",
@@ -162,6 +175,13 @@ class Score:
     reason: str = ""
     pixel_size_nm: float = math.nan
 
+    def __post_init__(self) -> None:
+        # Reasons are what models and files of strangers say.
+        for name in ("group", "category", "reason"):
+            text = getattr(self, name)
+            if not text.isprintable():
+                object.__setattr__(self, name, printable_lines(text))
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -212,35 +232,63 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest file's text."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, default=str)
+        content = {"format": FORMAT, **printable_values(asdict(self))}
+        return json.dumps(content, indent=1, sort_keys=True, default=str)
 
     @staticmethod
-    def from_json(text: str) -> Manifest:
+    def from_json(text: str | bytes) -> Manifest:
         """Read a manifest file's text.
 
         Raises:
             SrbenchError: not a manifest of a format this version reads.
         """
-        from pydantic import ValidationError
-
         try:
-            content = json.loads(text)
+            content = printable_values(parse_json(text))
             version = content.pop("format")
             if version != FORMAT:
                 raise SrbenchError(f"format {version}, this srbench reads format {FORMAT}")
-            return _manifest_type().validate_python(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise SrbenchError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            typed(_Entries, content)
+            manifest = typed(Manifest, content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SrbenchError(f"not a run manifest ({type(error).__name__}: {error})") from error
+        if not (0 < manifest.key.scale <= _MOST_SCALE and abs(manifest.key.seed) < 1 << 63):
+            raise SrbenchError("not a run manifest (a scale or seed that no run has)")
+        return manifest
 
 
-@functools.cache
-def _manifest_type() -> TypeAdapter[Manifest]:
-    from pydantic import TypeAdapter
+@dataclass(frozen=True)
+class _Weights:
+    """What is read of ``Manifest.weights``."""
 
-    return TypeAdapter(Manifest)
+    budget: str | None = None
+    dataset: str | None = None
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What is read of ``Manifest.data``."""
+
+    images: int | None = None
+    remarks: Sequence[str] = ()
+    selection: str | None = None
+    reading: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Card:
+    """What is read of ``Manifest.card``."""
+
+    family: str | None = None
+    leaking: bool | Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """The types of what srbench takes out of the mappings of a manifest, in which more may stand."""
+
+    weights: _Weights = _Weights()
+    data: _Data = _Data()
+    card: _Card = _Card()
 
 
 def load_scores(results: str | os.PathLike[str] | None = None) -> pd.DataFrame:
@@ -405,7 +453,7 @@ class ScoreStore:
         for name in sorted(names):
             path = runs / name / "manifest.json"
             try:
-                manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
+                manifest = Manifest.from_json(read_regular(path, LONGEST_JSON))
                 if manifest.key.run_id != name:
                     raise SrbenchError(f"of the run {manifest.key.run_id}, not of the folder that it lies in")
                 rows = None
@@ -414,9 +462,9 @@ class ScoreStore:
                     rows = _read_scores(path, manifest.key)
             except (SrbenchError, OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
-                problem = (
-                    f"{path} cannot be read: {reason.splitlines()[0].rstrip('.')}. The run is left out; "
-                    "srbench eval scores it again."
+                first = (reason.splitlines() or [type(error).__name__])[0].rstrip(".")
+                problem = printable_lines(
+                    f"{path} cannot be read: {first}. The run is left out; srbench eval scores it again."
                 )
                 if problem not in self.problems:
                     self.problems.append(problem)
@@ -470,11 +518,16 @@ def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
         OSError: they cannot be read.
     """
     import pandas as pd
+    from pyarrow import parquet
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            rows = parquet.ParquetFile(file).metadata.num_rows
+            if rows > _MOST_ROWS:
+                raise SrbenchError(f"{rows:,} rows, more than the {_MOST_ROWS:,} that a run may have")
+            file.seek(0)
             table = pd.read_parquet(file)
-    except OSError:
+    except (OSError, SrbenchError):
         raise
     except Exception as error:  # a damaged file may raise anything
         raise SrbenchError(f"{type(error).__name__}: {error}") from error
@@ -492,8 +545,8 @@ def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
             fits = pd.api.types.infer_dtype(table[name], skipna=False) in ("string", "empty")
         if not fits:
             raise SrbenchError(f"its column {name} does not hold what belongs to this run")
-    rows: pd.DataFrame = table[list(COLUMNS)]
-    return rows
+    ours: pd.DataFrame = table[list(COLUMNS)]
+    return ours
 
 
 def read_png(path: Path) -> NDArray[np.uint8] | None:
@@ -501,11 +554,20 @@ def read_png(path: Path) -> NDArray[np.uint8] | None:
     import cv2
     import numpy as np
 
+    from srbench.datasets.images.decode import BadImage, read_header
+
+    try:
+        data = read_regular(path, _LARGEST_PREVIEW)
+        header = read_header(data)
+    except (OSError, BadImage):
+        return None
+    if header.kind != "PNG" or header.width * header.height > _MOST_PREVIEW_PIXELS:
+        return None
     logging = cv2.utils.logging
     level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
-        pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    except (OSError, cv2.error):  # the latter of an empty file
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except cv2.error:
         return None
     finally:
         logging.setLogLevel(level)

@@ -28,11 +28,13 @@ from srbench.utils.files import (
     flush_folder,
     hash_file,
     read_checksummed,
+    read_json,
     write_bytes,
     write_checksummed,
     writing_to,
 )
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
+from srbench.utils.typed_json import typed
 
 if TYPE_CHECKING:
     import requests
@@ -390,7 +392,7 @@ class PartialFile:
     def load(self, on_progress: Callable[[int], None] | None = None) -> None:
         """Take up what an earlier run left, unless it is part of another file."""
         try:
-            self.origin = PartOrigin(**json.loads(self.metadata.read_bytes()))
+            self.origin = typed(PartOrigin, read_json(self.metadata))
         except (OSError, ValueError, TypeError):
             self.origin = PartOrigin()  # none, or a crash spoiled it: the hash still decides
         if not self.path.exists():
@@ -696,7 +698,12 @@ def read_lock_file(path: Path) -> dict[str, LockEntry]:
         DatasetError: the file is there, but not as srbench wrote it.
     """
     raw = read_checksummed(path, "Delete it to take the files on trust again.")
-    return {name: LockEntry(**entry) for name, entry in (raw or {}).items()}
+    try:
+        return {name: typed(LockEntry, entry) for name, entry in (raw or {}).items()}
+    except (ValueError, AttributeError) as error:
+        raise DatasetError(
+            f"{path} is damaged ({error}). Delete it to take the files on trust again."
+        ) from error
 
 
 def add_lock_entry(path: Path, name: str, content: FileHash, url: str) -> None:

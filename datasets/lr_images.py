@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from torch import Tensor
 
 from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
-from srbench.utils.files import check_space, sha256_file, write_text, writing_to
+from srbench.utils.files import check_space, read_json, sha256_file, write_text, writing_to
 from srbench.utils.image import Pixels
 from srbench.utils.leftovers import remove_leftovers, temporary_name
 from srbench.utils.progress import ProgressCallback, ProgressEvent
+from srbench.utils.typed_json import typed
 
 FORMAT = 2
 SMALLEST_LR = 3
@@ -189,10 +191,16 @@ def _write(
 def _read(folder: Path) -> LrCache | None:
     """The cache in a folder, None when it is absent or damaged."""
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        if sha256_file(folder / "lr.bin") != index["sha256"]:
+        index = read_json(folder / "index.json")
+        file = folder / "lr.bin"
+        if sha256_file(file) != index["sha256"]:
             return None
-        entries = tuple(Entry(**entry) for entry in index["entries"])
-        return LrCache(folder / "lr.bin", index["sha256"], entries, index["unusable"])
-    except (OSError, ValueError, KeyError, TypeError):
+        entries = tuple(typed(Entry, entry) for entry in index["entries"])
+        size = file.stat().st_size
+        for entry in entries:
+            sides = (entry.height, entry.width, entry.channels)
+            if min(sides) < 1 or not 0 <= entry.offset <= size - math.prod(sides):
+                return None
+        return LrCache(file, index["sha256"], entries, typed(dict[str, str], index["unusable"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -101,6 +101,13 @@ def is_local(name: str) -> bool:
 def _parts(name: str) -> tuple[str, str | None]:
     plain, _, argument = name.partition(":")
     is_path = any(mark in plain for mark in (os.sep, os.altsep) if mark) or plain.startswith((".", "~"))
-    if plain not in dataset_names() and (is_path or Path(name).is_dir()):
+    if plain not in dataset_names() and (is_path or _is_folder(name)):
         plain, argument = "folder", name
     return plain, argument or None
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except OSError:  # longer than the file system allows
+        return False

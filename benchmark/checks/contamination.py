@@ -25,7 +25,7 @@ from srbench.checks.base import CheckResult
 from srbench.datasets import Micrograph, MicrographSet, near_duplicates
 from srbench.datasets.base import SPLITS
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import pixel_hash, write_text
+from srbench.utils.files import pixel_hash, read_json, write_text
 from srbench.utils.image import Pixels, to_uint8
 from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, silent
 from srbench.weights import WeightsHeader
@@ -238,7 +238,7 @@ def _cached(cache: Path, what: Sequence[str], make: Callable[[], CheckResult]) -
     key = hashlib.sha256(json.dumps([rules, *what]).encode()).hexdigest()[:24]
     path = cache / "hygiene" / f"{key}.json"
     try:
-        stored = CheckResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+        stored = CheckResult.from_json(read_json(path))
         if stored.status != "unchecked":
             return stored
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

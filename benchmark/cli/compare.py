@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from srbench.cli.console import note, print_json
+from srbench.cli.console import note, print_json, say
 from srbench.cli.options import margins_option, results_option
 from srbench.reporting.text import MINUS, MISSING, Measure, decimals_for, measures, number
 
@@ -59,7 +59,7 @@ def compare(first: str, second: str, metrics: tuple[str, ...], as_json: bool, **
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
     for line in lines(outcome, min(max(width, 80), 120), details=metrics):
-        click.echo(line)
+        say(line)
 
 
 def lines(comparison: Comparison, width: int = 100, details: Sequence[str] = ()) -> list[str]:

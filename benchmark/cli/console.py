@@ -23,7 +23,7 @@ def prepare_streams() -> None:
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:
-    from srbench.utils.files import printable
+    from srbench.utils.text import printable
 
     assert isinstance(error, UnicodeEncodeError)
     text = printable(error.object[error.start : error.end])  # lone surrogates: names that are not UTF-8
@@ -42,11 +42,16 @@ def note(message: str) -> None:
     click.echo(clean(message), err=True)
 
 
+def say(text: str = "") -> None:
+    """Print a result (stdout)."""
+    click.echo(clean(text))
+
+
 def clean(text: str) -> str:
     """``text`` without control characters, which names of files may hold, but for the ends of its lines."""
-    from srbench.utils.files import printable  # brings numpy
+    from srbench.utils.text import printable_lines
 
-    return "\n".join(map(printable, text.split("\n")))
+    return printable_lines(text)
 
 
 def print_json(content: Any) -> None:
@@ -81,4 +86,4 @@ def print_fields(fields: Mapping[str, str]) -> None:
     """Print ``name  value`` lines (stdout)."""
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
-        click.echo(f"{name.ljust(width)}  {clean(value)}")
+        say(f"{name.ljust(width)}  {value}")

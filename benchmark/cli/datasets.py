@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import note, print_fields, print_json, print_table
+from srbench.cli.console import note, print_fields, print_json, print_table, say
 from srbench.cli.options import reading_options
 from srbench.utils.progress import count_of, human_bytes, progress_reporter
 
@@ -56,8 +56,8 @@ def list_datasets_command(as_json: bool) -> None:
         rows.append((*facts, _step(card, state)))
     columns = ("name", "kind", "state", "images", "size", "licence", "next")
     print_table(columns, rows, folding=("licence",))
-    click.echo("Sizes in parentheses are to be downloaded. Next: srbench data <next> <name>, for instance")
-    click.echo("srbench data fetch sem. All about one: srbench datasets show <name>")
+    say("Sizes in parentheses are to be downloaded. Next: srbench data <next> <name>, for instance")
+    say("srbench data fetch sem. All about one: srbench datasets show <name>")
 
 
 @datasets.command("show")
@@ -101,13 +101,13 @@ def show_dataset_command(name: str, skipped: bool, as_json: bool, reading: Readi
     }
     print_fields({field: text for field, text in fields.items() if text})
     if opened:
-        click.echo()
+        say()
         print_table(("category", "train", "val", "test", "groups in test"), _split_rows(opened.images))
         for remark in remarks:
             note(f"Note: {remark}")
         if skipped:
             for file, reason in opened.skipped.items():
-                click.echo(f"skipped {file}: {reason}")
+                say(f"skipped {file}: {reason}")
         elif opened.skipped:
             note(f"Every skipped file: srbench datasets show {shlex.quote(name)} --skipped")
 
@@ -214,8 +214,8 @@ def verify_command(context: click.Context, name: str) -> None:
     with progress_reporter() as progress:
         outcome = _source(name, True).verify(progress)
     for file, problem in outcome.problems.items():
-        click.echo(f"{file}: {problem}")
-    click.echo(f"{outcome.checked} checked, {len(outcome.problems)} bad")
+        say(f"{file}: {problem}")
+    say(f"{outcome.checked} checked, {len(outcome.problems)} bad")
     context.exit(1 if outcome.problems else 0)
 
 
@@ -239,8 +239,8 @@ def _prepare_after(entry: DatasetSource, outcome: ImportReport, prepare: bool, w
     elif prepare:
         _print_outcome(entry.card.name, _prepare(entry, workers))
     else:
-        click.echo(f"{entry.card.name}: {human_bytes(state.bytes)} in {outcome.folder}, not prepared yet")
-        click.echo(f"Next: srbench data prepare {entry.card.name}")
+        say(f"{entry.card.name}: {human_bytes(state.bytes)} in {outcome.folder}, not prepared yet")
+        say(f"Next: srbench data prepare {entry.card.name}")
 
 
 def _prepare(entry: DatasetSource, workers: int | None) -> ImportReport:
@@ -266,14 +266,14 @@ def _print_outcome(name: str, outcome: ImportReport) -> None:
     from srbench.datasets import open
 
     for file, reason in list(outcome.skipped.items())[:_SHOWN]:
-        click.echo(f"skipped {file}: {reason}")
+        say(f"skipped {file}: {reason}")
     if (more := len(outcome.skipped) - _SHOWN) > 0:
-        click.echo(f"skipped {more} more; all of them: srbench datasets show {name} --skipped")
+        say(f"skipped {more} more; all of them: srbench datasets show {name} --skipped")
     taken, skipped = count_of(outcome.images, "micrograph"), count_of(len(outcome.skipped), "file")
-    click.echo(f"{name}: {taken} in {outcome.folder}, {skipped} skipped")
+    say(f"{name}: {taken} in {outcome.folder}, {skipped} skipped")
     # Some datasets have nothing to train on.
     verb = "train csm_sr" if open(name).split("train") else "eval --all"
-    click.echo(f"Next: srbench {verb} --dataset {name} --scale 4")
+    say(f"Next: srbench {verb} --dataset {name} --scale 4")
 
 
 @click.group()
@@ -294,8 +294,8 @@ def list_degradations_command(as_json: bool) -> None:
         (card.name, card.summary, ", ".join(setting.name for setting in card.settings)) for card in cards()
     ]
     print_table(("name", "LR is", "settings"), rows)
-    click.echo("Settings follow a colon: --degradation sem_pixel:dose=20,jitter=0.3. Their ranges:")
-    click.echo("srbench degradations show sem_pixel")
+    say("Settings follow a colon: --degradation sem_pixel:dose=20,jitter=0.3. Their ranges:")
+    say("srbench degradations show sem_pixel")
 
 
 @degradations.command("show")
@@ -313,7 +313,7 @@ def show_degradation_command(name: str, as_json: bool) -> None:
     scales = ", ".join(f"x{scale}" for scale in card.scales) if card.scales else "every one"
     print_fields({"name": card.name, "id": degradation.id, "LR is": card.summary, "scales": scales})
     if card.settings:
-        click.echo()
+        say()
         rows = []
         for setting in card.settings:
             default = "by image" if setting.default is None else f"{setting.default:g}"

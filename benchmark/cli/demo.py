@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from srbench.cli.console import say
 from srbench.utils.progress import progress_reporter
 
 DATASET = "sem_synthetic:small"
@@ -47,10 +48,10 @@ def demo(out: Path | None) -> None:
             results=folder / "results",
             progress=progress,
         )
-    click.echo(summary.text())
+    say(summary.text())
     outcome = report(folder / "results", folder)
-    click.echo(f"\nDone in {time.monotonic() - start:.0f} s. Open {outcome.page}")
-    click.echo(
+    say(f"\nDone in {time.monotonic() - start:.0f} s. Open {outcome.page}")
+    say(
         "These are tiny networks trained for seconds on synthetic scenes: they show how srbench works, "
         "not how good the methods are."
     )
@@ -61,7 +62,7 @@ def _train_tiny(model: str, runs: Path) -> None:
 
     folder = runs / run_folder_name(model, "tiny", DATASET, SCALE, "smoke", 0)
     if (folder / "weights.safetensors").is_file():
-        click.echo(f"{model}: already trained")
+        say(f"{model}: already trained")
         return
     train(
         model,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from srbench.cli.console import print_fields, print_table
+from srbench.cli.console import print_fields, print_table, say
 from srbench.utils.progress import human_bytes
 from srbench.version import __version__
 
@@ -31,19 +31,19 @@ def doctor(context: click.Context) -> None:
     from srbench.datasets import list_datasets, source
 
     problems = _check_folder()
-    click.echo("Machine")
+    say("Machine")
     print_fields(_machine())
-    click.echo("\nDatasets")
+    say("\nDatasets")
     states = [(card.name, source(card.name).state()) for card in list_datasets()]
     print_table(("name", "state", "next"), [(name, state.state, state.next_step) for name, state in states])
-    click.echo("\nPretrained networks (optional: losses and metrics say what they do without)")
+    say("\nPretrained networks (optional: losses and metrics say what they do without)")
     problems += _pretrained()
-    click.echo("\nExtras")
+    say("\nExtras")
     print_fields({name: _extra(name, use) for name, use in _EXTRAS.items()})
-    click.echo()
+    say()
     for problem in problems:
-        click.echo(f"Problem: {problem}")
-    click.echo("No problems found." if not problems else f"{len(problems)} problem(s).")
+        say(f"Problem: {problem}")
+    say("No problems found." if not problems else f"{len(problems)} problem(s).")
     context.exit(1 if problems else 0)
 
 
@@ -95,7 +95,7 @@ def _pretrained() -> list[str]:
         except SrbenchError as error:
             problems.append(str(error))
             continue
-        click.echo(f"{name}: {path} ({file.used_for})" if path else f"{name}: {pretrained.describe(name)}")
+        say(f"{name}: {path} ({file.used_for})" if path else f"{name}: {pretrained.describe(name)}")
     return problems
 
 

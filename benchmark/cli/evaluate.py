@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from srbench.cli.console import say
 from srbench.cli.options import (
     degradation_option,
     device_option,
@@ -74,5 +75,5 @@ def evaluate(
     options["metrics"] = options["metrics"] or None
     with progress_reporter() as progress:
         summary = run_evaluation("all" if every else models, dataset=dataset, progress=progress, **options)
-    click.echo(summary.text())
+    say(summary.text())
     context.exit(1 if summary.failed or summary.caught else 0)

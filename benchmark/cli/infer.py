@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from srbench.cli.console import note
+from srbench.cli.console import note, say
 from srbench.cli.options import (
     bits_option,
     device_option,
@@ -78,5 +78,5 @@ def infer(
         note(f"skipped {reason}" if reason.startswith(str(file)) else f"skipped {file}: {reason}")
     there = f"{len(outcome.existing)} already there (--force does them again), " if outcome.existing else ""
     written = count_of(len(outcome.written), "image")
-    click.echo(f"{written} in {out}, {there}{len(outcome.skipped)} skipped")
+    say(f"{written} in {out}, {there}{len(outcome.skipped)} skipped")
     context.exit(1 if outcome.skipped else 0)

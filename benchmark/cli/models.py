@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import print_fields, print_json, print_table
+from srbench.cli.console import print_fields, print_json, print_table, say
 
 if TYPE_CHECKING:
     from srbench.models import ModelCard
@@ -47,7 +47,7 @@ def show_command(name: str, as_json: bool) -> None:
     from srbench import plugins
     from srbench.models.registry import stored_sizes
     from srbench.utils.errors import SrbenchError
-    from srbench.utils.files import printable
+    from srbench.utils.text import printable
 
     shown = plugins.card(name)
     sizes: Mapping[str, Mapping[str, str]]
@@ -81,7 +81,7 @@ def show_command(name: str, as_json: bool) -> None:
             else "nobody published any that are known here",
         }
     )
-    click.echo()
+    say()
     rows = [
         (variant + (" (sees HR: never ranked)" if variant in shown.leaking else ""), *measured.values())
         for variant, measured in sizes.items()
@@ -91,7 +91,7 @@ def show_command(name: str, as_json: bool) -> None:
     )
     if shown.trainable:
         scale = _shown_scale(shown)
-        click.echo(f"Train it: srbench train {shown.name} --dataset sem_synthetic --scale {scale}")
+        say(f"Train it: srbench train {shown.name} --dataset sem_synthetic --scale {scale}")
 
 
 @models.command("index", hidden=True)
@@ -109,7 +109,7 @@ def index_command() -> None:
             source = registry.source_hash(card.module)
             entries[name] = {"source": source, "card": asdict(card), "sizes": measured_sizes(card)}
     write_text(registry.CARDS_FILE, json.dumps(entries, indent=1) + "\n")
-    click.echo(f"{len(entries)} models in {registry.CARDS_FILE}")
+    say(f"{len(entries)} models in {registry.CARDS_FILE}")
 
 
 def _scales(card: ModelCard) -> str:

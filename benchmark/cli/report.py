@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from srbench.cli.console import note
+from srbench.cli.console import note, say
 from srbench.cli.options import results_option, tolerances_option
 
 
@@ -25,6 +25,6 @@ def report(results: Path | None, out: Path | None, tolerances: dict[str, str]) -
     outcome = write_report(results, out.resolve() if out else None, tolerances)
     for warning in outcome.warnings:
         note(warning)
-    click.echo(f"Report: {outcome.page}")
+    say(f"Report: {outcome.page}")
     for table in outcome.tables:
-        click.echo(f"Table:  {table}")
+        say(f"Table:  {table}")

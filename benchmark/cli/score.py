@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from srbench.cli.console import say
 from srbench.cli.options import degradation_option, reading_options, results_option
 from srbench.utils.progress import progress_reporter
 
@@ -46,7 +47,7 @@ def score(context: click.Context, /, sr: Path, hr: Path, results: Path | None, *
     options["metrics"] = options["metrics"] or None
     with progress_reporter() as progress:
         summary = score_folder(sr, hr, results=results, progress=progress, **options)
-    click.echo(summary.text())
+    say(summary.text())
     where = ["--results", str(results)] if results else []
-    click.echo(f"Next: {shlex.join(['srbench', 'report', *where])}")
+    say(f"Next: {shlex.join(['srbench', 'report', *where])}")
     context.exit(1 if summary.failed or summary.caught else 0)

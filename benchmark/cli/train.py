@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from srbench.cli.console import say
 from srbench.cli.options import device_option, reading_options
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def train(
     """Train MODEL on a dataset; weights, log and manifest go into the run's folder."""
     from srbench.datasets import ReadingOptions, full_name
     from srbench.training import train as run_training
-    from srbench.utils.files import name_to_id
+    from srbench.utils.text import name_to_id
     from srbench.utils.paths import runs_folder
 
     result = run_training(
@@ -77,8 +78,8 @@ def train(
         return
     scores = ", ".join(f"{name} {value:.3f}" for name, value in result.best.items())
     best = f" Best on validation: {scores}" if scores else " The dataset has no validation images."
-    click.echo(f"{result.iterations} iterations in {result.seconds:.0f} s.{best}")
-    click.echo(f"Weights: {result.weights}")
+    say(f"{result.iterations} iterations in {result.seconds:.0f} s.{best}")
+    say(f"Weights: {result.weights}")
     config = result.config
     dataset = full_name(config.dataset)
     command = ["srbench", "eval", model, "bicubic", "--dataset", dataset, "--scale", str(config.scale)]
@@ -87,4 +88,4 @@ def train(
     if config.degradation != "bicubic":
         command += ["--degradation", config.degradation]
     command += config.reading.arguments
-    click.echo(f"Next: {shlex.join(command)}")
+    say(f"Next: {shlex.join(command)}")

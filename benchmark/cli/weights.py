@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import clean, note, print_json, print_table
+from srbench.cli.console import note, print_json, print_table, say
 from srbench.utils.progress import progress_reporter
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def list_command(model: str | None, as_json: bool) -> None:
     if imagenet:
         rows = [(entry.owner, entry.file, entry.note, entry.licence, _state(entry)) for entry in imagenet]
         print_table(("ImageNet network", "file", "use", "licence", "state"), rows)
-    click.echo("Fetch: srbench weights fetch FILE or MODEL. Run: srbench eval --weights FILE --dataset NAME")
+    say("Fetch: srbench weights fetch FILE or MODEL. Run: srbench eval --weights FILE --dataset NAME")
 
 
 @weights.command("fetch")
@@ -64,7 +64,7 @@ def fetch_command(context: click.Context, name: str) -> None:
             note(f"{entry.file}: {error}")
             failed += 1
             continue
-        click.echo(f"{path}{_next_step(entry)}")
+        say(f"{path}{_next_step(entry)}")
     context.exit(1 if failed else 0)
 
 
@@ -90,14 +90,14 @@ def check_command(context: click.Context, paths: tuple[Path, ...]) -> None:
         result = check_file(path)
         checked += 1
         bad += bool(result.problems)
-        click.echo(f"{'bad' if result.problems else 'ok '}  {clean(str(path))}")
+        say(f"{'bad' if result.problems else 'ok '}  {path}")
         for fact in (result.network, result.origin, f"sha256 {result.hash}" if result.hash else ""):
             if fact:
-                click.echo(f"     {fact}")
+                say(f"     {fact}")
         for problem in result.problems:
-            click.echo("     problem: " + clean(problem).replace("\n", "\n     "))
+            say("     problem: " + problem.replace("\n", "\n     "))
     where = "" if checked else f" (no weights files in {', '.join(map(str, paths_to_check))})"
-    click.echo(f"{checked} checked, {bad} bad{where}")
+    say(f"{checked} checked, {bad} bad{where}")
     context.exit(1 if bad else 0)
 
 

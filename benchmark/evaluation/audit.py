@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.checks import CheckResult, current_id, probes
+from srbench.checks import CheckResult, probes
+from srbench.checks.base import stored_results
 from srbench.datasets.degrade import quantise
 from srbench.datasets.lr_images import Entry
 from srbench.evaluation.context import EvaluationContext
@@ -223,8 +224,7 @@ class PerturbationTest:
 def is_audited(manifest: Manifest) -> bool:
     """Whether a stored run has been audited."""
     return any(
-        current_id(check["guard"]) == "determinism" and check["status"] != "unchecked"
-        for check in manifest.guards
+        check.guard == "determinism" and check.status != "unchecked" for check in stored_results(manifest)
     )
 
 

@@ -20,6 +20,7 @@ from srbench.store import Manifest, RunKey, Status
 from srbench.utils.image import Pixels
 from srbench.utils.paths import cache_folder
 from srbench.utils.progress import ProgressCallback, count_of, silent
+from srbench.utils.typed_json import typed
 from srbench.version import __version__
 
 if TYPE_CHECKING:
@@ -228,7 +229,10 @@ def reading_of(manifest: Manifest) -> dict[str, Any]:
     stored = manifest.data.get("reading")
     if not stored:
         return {}
-    return asdict(ReadingOptions(**{**stored, "measure": tuple(stored.get("measure", ()))}))
+    try:
+        return asdict(typed(ReadingOptions, stored))
+    except (ValueError, DatasetError):  # equal to nothing that a user may say
+        return {"unreadable": stored}
 
 
 def channels_of(micrographs: MicrographSet) -> int:

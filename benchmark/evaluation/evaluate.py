@@ -42,6 +42,7 @@ from srbench.utils.files import pixel_hash
 from srbench.utils.image import to_uint8
 from srbench.utils.paths import home, results_folder
 from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, silent
+from srbench.weights import left_out
 
 OutcomeStatus = Literal["scored", "skipped", "failed", "missing"]
 _STATUSES: tuple[OutcomeStatus, ...] = ("scored", "skipped", "failed", "missing")
@@ -220,6 +221,9 @@ def evaluate_on(
         progress(f"Note: {remark}")
     request = EvaluationRequest(config, micrographs.name, channels_of(micrographs), micrographs.fingerprint)
     jobs = resolve(models, request)
+    if config.weights is None:
+        for problem in left_out(config.runs):
+            progress(problem)
     headers = [job.header for job in jobs if job.header is not None]
     scale = resolve_scale(jobs, request)
     context = EvaluationContext.create(micrographs, config, scale, progress, headers=headers)

@@ -241,7 +241,7 @@ def _bounded(value: Any, depth: int = 0) -> Any:
     Raises:
         ValueError: too long, too deep, or a number that nothing in a message can be.
     """
-    from srbench.utils.files import printable
+    from srbench.utils.text import printable
 
     if depth > _MAX_DEPTH or (isinstance(value, (str, list, dict)) and len(value) > _MAX_TEXT):
         raise ValueError("too much in one message")

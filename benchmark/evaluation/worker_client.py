@@ -42,7 +42,8 @@ from srbench.evaluation.messages import (
 from srbench.sandbox import SandboxPolicy, apply, policy_for_job
 from srbench.sandbox.process import Misbehaved, UntrustedProcess
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import printable, temporary_folder
+from srbench.utils.files import temporary_folder
+from srbench.utils.text import printable
 
 # No entry of the path may be the current folder: models/ and datasets/ of a checkout would shadow packages.
 _START = (

@@ -313,6 +313,8 @@ def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callab
     """
     from srbench import weights
 
+    for problem in weights.left_out():
+        tell(problem)
     trained = [
         file
         for file in weights.find(card.name, scale=scale, variant=variant)

@@ -16,7 +16,17 @@ from typing import Any
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.measurements import Judgement, Measurement, TrustTable
 from srbench.reporting.rows import SECTIONS, Row
-from srbench.reporting.text import MINUS, MISSING, Family, Measure, is_number, number, quantity, rank
+from srbench.reporting.text import (
+    MINUS,
+    MISSING,
+    Family,
+    Measure,
+    is_number,
+    number,
+    quantity,
+    rank,
+    spreadsheet_safe,
+)
 from srbench.statistics.leaderboard import VALUE_COLUMNS, LeaderboardRow
 from srbench.store import Conditions
 
@@ -80,9 +90,12 @@ def csv_table(board: Leaderboard) -> str:
                 common |= {"metric": column.id, "direction": column.direction, "unit": column.unit}
                 if is_cost:
                     reason = row.cost_reasons.get(column.id, "")
-                    writer.writerow({**common, "mean": row.costs.get(column.id), "reason": reason})
+                    writer.writerow(
+                        spreadsheet_safe({**common, "mean": row.costs.get(column.id), "reason": reason})
+                    )
                 elif cell := row.cells.get(column.id):
-                    writer.writerow({**common, **{name: getattr(cell, name) for name in VALUE_COLUMNS}})
+                    values = {name: getattr(cell, name) for name in VALUE_COLUMNS}
+                    writer.writerow(spreadsheet_safe({**common, **values}))
     return text.getvalue()
 
 

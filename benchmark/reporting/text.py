@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from srbench.utils.errors import SrbenchError
+from srbench.utils.text import printable
 
 if TYPE_CHECKING:
     from srbench.statistics.lengths import Lengths
@@ -83,6 +84,25 @@ def rank(value: float, low: float, high: float) -> str:
     return f"{value:g}{spread}"
 
 
+def spreadsheet_safe(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of a CSV file with an apostrophe before each text that a spreadsheet takes for a formula.
+
+    Names of models, images and their reasons come from outside; a text that is a number stays one.
+    """
+    return {name: _cell(value) if isinstance(value, str) else value for name, value in record.items()}
+
+
+def _cell(value: str) -> str:
+    text = printable(value)
+    if not text.lstrip().startswith(("=", "+", "-", "@")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
 def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
     """Records with the names of the first as the head; empty without any."""
     if not records:
@@ -90,7 +110,7 @@ def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows(map(spreadsheet_safe, records))
     return text.getvalue()
 
 

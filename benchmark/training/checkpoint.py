@@ -7,10 +7,8 @@ code from it (``torch.load(..., weights_only=True)``). Its records carry checksu
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import torch
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import atomic_write
 from srbench.utils.leftovers import temporary_name
+from srbench.weights.torch_files import DamagedWeights, UnsafeWeights, read_torch_file
 
 FORMAT = 1
 CURRENT = "checkpoint.pt"
@@ -70,10 +69,13 @@ def _read(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             # torch.load does not check these sums.
             damaged = archive.testzip()
-        if damaged is not None:
-            raise SrbenchError(f"{path} is damaged (checksum of {damaged}).")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged file makes it stumble over anything
+        raise SrbenchError(f"{path} is damaged ({error}).") from error
+    if damaged is not None:
+        raise SrbenchError(f"{path} is damaged (checksum of {damaged}).")
+    try:
+        content = read_torch_file(path)
+    except (DamagedWeights, UnsafeWeights) as error:
         raise SrbenchError(f"{path} is damaged ({error}).") from error
     if not isinstance(content, dict) or "format" not in content:
         raise SrbenchError(f"{path} is not a checkpoint of srbench.")
@@ -83,8 +85,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _way_out(folder: Path) -> str:
     previous = folder / PREVIOUS
     try:
-        step = _read(previous)["state"]["total_step"]
-    except (SrbenchError, KeyError):
+        step = int(_read(previous)["state"]["total_step"])
+    except (SrbenchError, KeyError, TypeError, ValueError):
         return "There is no earlier checkpoint; train again into another folder."
     return f"The one before it, of step {step}, is whole: go on with it by renaming {previous} to {CURRENT}."
 

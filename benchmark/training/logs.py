@@ -6,11 +6,12 @@ import contextlib
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import write_text
+from srbench.utils.files import parse_json, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,11 +75,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     if not path.is_file():
         return rows
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):
+            row = parse_json(line)
+            if isinstance(row, dict):
+                rows.append(row)
     return rows
 
 

@@ -20,7 +20,7 @@ import torch
 
 from srbench.models.recipe import Recipe
 from srbench.training.run_folder import MANIFEST
-from srbench.utils.files import write_text
+from srbench.utils.files import read_json, write_text
 from srbench.version import __version__
 
 _RENAMED: Mapping[str, str] = {
@@ -217,7 +217,10 @@ def now() -> str:
 
 def _earlier(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) and content.get("kind") == "training" else {}
+    if not isinstance(content, dict) or content.get("kind") != "training":
+        return {}
+    types = {"peak_memory_bytes": int, "created": str, "sessions": list}
+    return {name: content[name] for name, kind in types.items() if isinstance(content.get(name), kind)}

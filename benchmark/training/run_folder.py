@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from srbench.training.checkpoint import CURRENT
 from srbench.training.logs import EVENTS, LOG
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import check_space, flush, locked, safe_name, unique_name, writing_to
+from srbench.utils.files import check_space, flush, locked, read_json, safe_name, unique_name, writing_to
 from srbench.utils.leftovers import temporary_name
 
 BEST = "best.safetensors"
@@ -43,10 +42,13 @@ def run_folder_name(
     Another degradation than the default, and channels that were requested, are named too:
     ``edsr-baseline-sem-sem_pixel_dose_60-x4-c3-short-s0``.
     """
-    special = [] if degradation == DEFAULT_DEGRADATION else [safe_name(degradation)]
+    # The path of a user's folder, or many settings, may be longer than a name of a file can be.
+    data, lr = (
+        safe_name(text) if len(text) <= _LONGEST else unique_name(text, _LONGEST)
+        for text in (dataset, degradation)
+    )
+    special = [] if degradation == DEFAULT_DEGRADATION else [lr]
     colour = [] if channels is None else [f"c{channels}"]
-    # The path of a user's folder may be longer than a name of a file can be.
-    data = safe_name(dataset) if len(dataset) <= _LONGEST else unique_name(dataset, _LONGEST)
     parts = [model, variant, data, *special, f"x{scale}", *colour, budget, f"s{seed}"]
     return "-".join(parts)
 
@@ -61,7 +63,7 @@ class RunFolder:
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, None where there is none that can be read."""
         try:
-            content = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+            content = read_json(self.path / MANIFEST)
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) else None
@@ -102,7 +104,8 @@ class RunFolder:
             )
         if not (self.path / CURRENT).is_file():
             return "new"
-        step = ((self.manifest or {}).get("progress") or {}).get("step", "?")
+        progress = (self.manifest or {}).get("progress")
+        step = progress.get("step", "?") if isinstance(progress, dict) else "?"
         raise SrbenchError(
             f"{self.path} holds an interrupted run (last noted at step {step}). Add --resume to continue it, "
             "or give --out FOLDER to start somewhere else."

@@ -19,7 +19,7 @@ from srbench.datasets import degrade
 from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.models import ModelCard, ModelError, Recipe, SRModel
 from srbench.training import reproducibility
-from srbench.training.checkpoint import CURRENT, load_checkpoint
+from srbench.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint
 from srbench.training.compute import LAPTOP_MULTIPLY_ADDS, within
 from srbench.training.crops import DevicePixels, MappedPixels, PixelSource, belongs_on_device, bytes_needed
 from srbench.training.data import CropReader, large_enough
@@ -29,15 +29,16 @@ from srbench.training.loop import Loop, Task
 from srbench.training.manifest import RunManifest, describe, differences, session
 from srbench.training.output import RunOutput, progress_of
 from srbench.training.reproducibility import repeatable, sensible_threads
-from srbench.training.run_folder import CONFIG, RunFolder, run_folder_name
+from srbench.training.run_folder import CONFIG, MANIFEST, RunFolder, run_folder_name
 from srbench.training.signals import StopRequest, stop_requests
 from srbench.training.stage import check_recipe, move_loss_modules
-from srbench.training.state import NonFiniteGuard, TrainingState
+from srbench.training.state import Best, NonFiniteGuard, TrainingState
 from srbench.training.validation import Validator
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import write_text
 from srbench.utils.paths import runs_folder
 from srbench.utils.progress import ProgressCallback, count_of, human_bytes, progress_reporter, silent
+from srbench.utils.typed_json import typed
 from srbench.version import __version__
 from srbench.weights import WeightsHeader
 from srbench.weights.find import WEIGHTS
@@ -461,6 +462,24 @@ def _status_kept(output: RunOutput, state: TrainingState) -> Iterator[None]:
 
 def _restore(folder: RunFolder, prepared: Prepared, state: TrainingState, progress: ProgressCallback) -> None:
     saved = load_checkpoint(folder.path)
+    try:
+        _go_on(saved, folder, prepared, state, progress)
+    except SrbenchError:
+        raise
+    except Exception as error:  # whoever wrote the file may have put anything anywhere
+        raise SrbenchError(
+            f"{folder.path / CURRENT} does not hold the state of this run ({type(error).__name__}: {error}). "
+            f"Rename {PREVIOUS}, if there is one, to {CURRENT}, or give --out FOLDER to start a new run."
+        ) from error
+
+
+def _go_on(
+    saved: Mapping[str, Any],
+    folder: RunFolder,
+    prepared: Prepared,
+    state: TrainingState,
+    progress: ProgressCallback,
+) -> None:
     # Earlier versions kept the name of a folder as it was typed.
     identity = {**saved["identity"], "dataset": datasets.full_name(saved["identity"]["dataset"])}
     changed = differences(identity, prepared.identity)
@@ -483,12 +502,26 @@ def _restore(folder: RunFolder, prepared: Prepared, state: TrainingState, progre
 
 
 def _finished(folder: RunFolder, config: TrainConfig) -> TrainResult:
-    reached = (folder.manifest or {})["progress"]
+    try:
+        reached = typed(_Reached, (folder.manifest or {})["progress"])
+    except (ValueError, KeyError) as error:
+        raise SrbenchError(
+            f"{folder.path / MANIFEST} is damaged ({error}); train again with --out FOLDER, or delete it."
+        ) from error
     return TrainResult(
         folder=folder.path,
         weights=folder.path / WEIGHTS,
-        iterations=reached["step"],
-        seconds=reached["seconds"],
+        iterations=reached.step,
+        seconds=reached.seconds,
         config=config,
-        best=reached["best"]["metrics"],
+        best=reached.best.metrics,
     )
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """The progress in the manifest of a finished run."""
+
+    step: int
+    seconds: float
+    best: Best

@@ -1,4 +1,7 @@
-"""Files: written whole or not at all, by one writer at a time; their hashes; names that any system takes."""
+"""Files: opened only where they are regular files, written whole or not at all, by one writer at a time.
+
+Also their hashes, JSON that anybody may have written, and names that any system takes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -25,21 +29,105 @@ from srbench.utils.errors import SrbenchError, StorageError
 from srbench.utils.image import Pixels
 from srbench.utils.leftovers import remove_leftovers, remove_leftovers_once, temporary_name
 from srbench.utils.progress import human_bytes
+from srbench.utils.text import printable
 
 BLOCK = 1 << 20
 LOCK = ".lock"
 _HOLDER = ".lock-holder"
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _CHECKSUM = "sha256 of content"
-# Control characters, separators of lines, what turns the direction of writing, and lone surrogates, which
-# Python puts for the bytes of a file's name that are not UTF-8 (PEP 383).
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4}))")
+LONGEST_JSON = 1 << 28
+"""Bytes of a JSON file that is read: an index of 10,000 images has 8 MB."""
+_DEEPEST_JSON = 50
+_KINDS_OF_FILES = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+)
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 
 
 HOME_SETTING = "SRBENCH_HOME sets where srbench keeps its own files"
 TEMPORARY_SETTING = "TMPDIR sets where temporary files go"
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file to read, behind a link too, without ever waiting for anything else.
+
+    To open a FIFO waits for its writer, to open a device may act on it, and ``/dev/zero`` has no end.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, FIFO, socket or device (EINVAL, with its kind in words).
+    """
+    return open(path, "rb", opener=_regular_handle)
+
+
+def _regular_handle(name: str, flags: int) -> int:
+    _check_regular(os.stat(name).st_mode, name)  # noqa: PTH116 (a folder of images has thousands)
+    for flag in ("O_NONBLOCK", "O_NOCTTY"):
+        flags |= getattr(os, flag, 0)
+    handle = os.open(name, flags)
+    try:
+        # What was looked at may have been replaced since.
+        _check_regular(os.fstat(handle).st_mode, name)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _check_regular(mode: int, name: str) -> None:
+    if not stat.S_ISREG(mode):
+        kind = next((words for is_kind, words in _KINDS_OF_FILES if is_kind(mode)), "no file")
+        raise OSError(errno.EINVAL, f"{kind}, not a regular file", name)
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a regular file of at most ``most`` bytes.
+
+    Raises:
+        OSError: as :func:`open_regular`; EFBIG where it is larger.
+    """
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"more than the {most:,} bytes that such a file may have", str(path))
+    return data
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON that anybody may have written.
+
+    Raises:
+        ValueError: not JSON, or nested more than 50 deep.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
+    level = [content]
+    for _ in range(_DEEPEST_JSON):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ValueError(f"JSON that is nested more than {_DEEPEST_JSON} deep")
+    return content
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file that anybody may have written.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or larger than ``LONGEST_JSON``.
+        ValueError: not JSON, or nested too deeply.
+    """
+    return parse_json(read_regular(path, LONGEST_JSON))
 
 
 @contextmanager
@@ -304,7 +392,7 @@ def hash_file(path: Path, on_progress: Callable[[int], None] | None = None) -> H
         on_progress: given the bytes read so far, after each block; what it raises ends the reading.
     """
     hasher = Hasher()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(BLOCK):
             hasher.update(block)
             if on_progress is not None:
@@ -315,7 +403,7 @@ def hash_file(path: Path, on_progress: Callable[[int], None] | None = None) -> H
 def sha256_file(path: Path) -> str:
     """sha256 (hex) of a file's bytes."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
@@ -359,13 +447,13 @@ def read_checksummed(path: Path, remedy: str) -> dict[str, Any] | None:
         SrbenchError: it cannot be read, or is not as it was written.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, LONGEST_JSON)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise SrbenchError(f"{path} cannot be read: {error.strerror or error}.") from error
     try:
-        content: dict[str, Any] = json.loads(data)["content"]
+        content: dict[str, Any] = parse_json(data)["content"]
         # Written in one way only, so that a change in the white space is one too.
         unchanged = data == _with_checksum(content)
     except (ValueError, KeyError, TypeError):
@@ -378,39 +466,6 @@ def read_checksummed(path: Path, remedy: str) -> dict[str, Any] | None:
 def _with_checksum(content: Mapping[str, Any]) -> bytes:
     checksum = hashlib.sha256(canonical_json(content)).hexdigest()
     return canonical_json({"content": content, _CHECKSUM: checksum})
-
-
-def printable(text: str) -> str:
-    r"""``text`` in one line that any terminal and file takes.
-
-    Bytes that were not UTF-8 become ``\xe9``, control characters ``\x0a`` or ``\u0085``.
-    """
-    return _UNPRINTABLE.sub(_escaped, text)
-
-
-def name_to_id(name: str) -> str:
-    r"""The name of a file as text that can be stored and printed: :func:`printable`, and reversible.
-
-    A backslash that begins what looks like such an escape becomes ``\x5c``; other names stay as they are.
-    """
-    return printable(_ESCAPE.sub(lambda match: rf"\x5c{match[0][1:]}", name))
-
-
-def id_to_name(text: str) -> str:
-    """The name of a file behind what :func:`name_to_id` made of it."""
-
-    def character(match: re.Match[str]) -> str:
-        code = int(match[1] or match[2], 16)
-        return chr(code + 0xDC00 if match[1] and code >= 0x80 else code)
-
-    return _ESCAPE.sub(character, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
 
 
 def safe_name(text: str) -> str:

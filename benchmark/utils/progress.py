@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,9 +78,13 @@ class ProgressReporter:
 
     def __call__(self, event: ProgressEvent | str) -> None:
         """Show an event, or a text."""
+        from srbench.utils.text import printable, printable_lines
+
+        if isinstance(event, ProgressEvent):
+            event = replace(event, label=printable(event.label), detail=printable(event.detail))
         with self._lock:
             if isinstance(event, str):
-                self._write(event)
+                self._write(printable_lines(event))
                 return
             if event.label not in self._tasks:
                 self._tasks[event.label] = self._progress.add_task(event.label, total=event.total, state="")

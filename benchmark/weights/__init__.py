@@ -6,10 +6,11 @@ file is ever run.
 """
 
 from srbench.weights.detect import detect
-from srbench.weights.find import TrainedWeights, find, locate
-from srbench.weights.io import DamagedWeights, WeightsHeader, read_header, read_state, save
+from srbench.weights.find import TrainedWeights, find, left_out, locate
+from srbench.weights.io import WeightsHeader, read_header, read_state, save
 from srbench.weights.load import LoadedWeights, UnknownNetwork, identify, load
 from srbench.weights.rgb_to_grey import GreyConversion
+from srbench.weights.torch_files import DamagedWeights, UnsafeWeights
 
 __all__ = [
     "DamagedWeights",
@@ -17,10 +18,12 @@ __all__ = [
     "LoadedWeights",
     "TrainedWeights",
     "UnknownNetwork",
+    "UnsafeWeights",
     "WeightsHeader",
     "detect",
     "find",
     "identify",
+    "left_out",
     "load",
     "locate",
     "read_header",

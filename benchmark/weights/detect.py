@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import write_text
+from srbench.utils.files import read_json, write_text
 from srbench.utils.paths import cache_folder
 from srbench.weights.io import WeightsHeader
 
@@ -63,7 +63,7 @@ def sample(shapes: Shapes) -> Shapes:
 def _samples() -> dict[str, Shapes]:
     """The samples on disk, those of this process added: the largest networks take about a second to build."""
     try:
-        content = json.loads(_file().read_text(encoding="utf-8"))
+        content = read_json(_file())
         return {
             variant: {name: tuple(shape) for name, shape in shapes.items()}
             for variant, shapes in content.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import pickle
+import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import atomic_write, printable
+from srbench.utils.files import atomic_write, open_regular, parse_json
+from srbench.utils.text import printable, printable_values
+from srbench.utils.typed_json import typed
+from srbench.weights.torch_files import DamagedWeights, UnsafeWeights, read_torch_file
 from srbench.weights.unwrap import state_dicts
 
 if TYPE_CHECKING:
@@ -94,24 +97,52 @@ def save(path: Path, state: Mapping[str, Tensor], header: WeightsHeader) -> None
         file.write(content)
 
 
+# Names, shapes and places of 10,000 tensors take 2 MB.
+_LONGEST_SAFETENSORS_HEADER = 1 << 24
+_MOST = 64
+
+
 def read_header(path: Path) -> WeightsHeader | None:
     """The header of a weights file, None when it was not written by srbench or is unreadable."""
-    from safetensors import SafetensorError, safe_open
+    return examine_header(path)[0]
+
+
+def examine_header(path: Path) -> tuple[WeightsHeader | None, str]:
+    """The header of a weights file, or why there is none."""
+    from safetensors import safe_open
 
     try:
+        _check_safetensors(path)
         with safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get(_METADATA_KEY)
-        content = json.loads(text) if text else None
-    except (SafetensorError, OSError, ValueError):
-        return None
-    if not isinstance(content, dict):
-        return None
-    names = {entry.name for entry in fields(WeightsHeader)}
-    values = {name: value for name, value in content.items() if name in names}
-    try:
-        return WeightsHeader(**{**values, "notes": tuple(values.get("notes", ()))})
-    except TypeError:  # a header without a network says nothing
-        return None
+        if text is None:
+            return None, "not written by srbench"
+        content = printable_values(parse_json(text))
+        names = {entry.name for entry in fields(WeightsHeader)}
+        values = {name: value for name, value in content.items() if name in names}
+        header = typed(WeightsHeader, values)
+        if not (1 <= header.scale <= _MOST and 1 <= header.channels <= _MOST and abs(header.seed) < 1 << 64):
+            return None, "its header has a scale, channels or seed that no network has"
+        return header, ""
+    except OSError as error:
+        return None, error.strerror or str(error)
+    except Exception as error:  # of a damaged file, or a field of another type
+        return None, f"no whole safetensors file, or not with a header as srbench writes it ({error})"
+
+
+def _check_safetensors(path: Path) -> None:
+    """Refuse what is no regular file or has a header of absurd length.
+
+    Raises:
+        OSError: it cannot be opened.
+        DamagedWeights: says what is wrong.
+    """
+    with open_regular(path) as file:
+        start = file.read(8)
+        size = file.seek(0, 2)
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    if not 2 <= length <= min(size - 8, _LONGEST_SAFETENSORS_HEADER):
+        raise DamagedWeights(f"a header of {length:,} in a file of {size:,} bytes")
 
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
@@ -138,10 +169,6 @@ programs out of files. Where you trust it, run these lines, then give {target} h
   torch.save(torch.jit.load({path!r}, map_location="cpu").state_dict(), {target!r})"""
 
 
-class DamagedWeights(SrbenchError):
-    """The file is not a whole weights file."""
-
-
 def read_state(path: Path, fits: Callable[[dict[str, Tensor]], bool] | None = None) -> dict[str, Tensor]:
     """The state dict in a file, out of what it is wrapped in. Never runs code from the file.
 
@@ -152,67 +179,102 @@ def read_state(path: Path, fits: Callable[[dict[str, Tensor]], bool] | None = No
             is taken; the likeliest where none does or nothing is looked for.
 
     Raises:
-        DamagedWeights: damaged, or no weights file at all.
-        SrbenchError: no such file, or holding anything but tensors.
+        DamagedWeights: damaged, no weights file at all, or tensors that no network here can use.
+        UnsafeWeights: it holds objects that could run code.
+        SrbenchError: no such file.
     """
-    if not path.is_file():
+    try:
+        exists = path.exists()
+    except OSError:  # a name that the file system does not allow
+        exists = False
+    if not exists:
         raise SrbenchError(
             f"No weights file at {path}. Check the path, or train: srbench train MODEL --dataset NAME."
         )
-    with path.open("rb") as file:
-        start = file.read(9)
+    try:
+        with open_regular(path) as file:
+            start = file.read(9)
+    except OSError as error:
+        raise DamagedWeights(f"{path} cannot be read: {error.strerror or error}.") from error
     # By its content: files are renamed, and safetensors begin with the length of a JSON object.
     is_safetensors = start[8:] == b"{" or (path.suffix == ".safetensors" and not start.startswith(_ZIP))
     content = _read_safetensors(path) if is_safetensors else _read_torch(path)
     first = next(state_dicts(content), None)
     if first is None:
         keys = ", ".join(map(repr, itertools.islice(content, 8))) or "nothing"
-        raise SrbenchError(f"{path} holds no tensors; expected a state dict (name to tensor), found {keys}.")
-    return first if fits is None else next(filter(fits, state_dicts(content)), first)
+        raise DamagedWeights(
+            f"{path} holds no tensors; expected a state dict (name to tensor), found {keys[:500]}."
+        )
+    state = first if fits is None else next(filter(fits, state_dicts(content)), first)
+    for name, tensor in state.items():
+        if problem := _unusable(name, tensor):
+            raise DamagedWeights(f"{path} holds {problem}; save it anew as plain tensors of float32.")
+    return {printable(name): tensor for name, tensor in state.items()}
+
+
+def _unusable(name: str, tensor: Tensor) -> str:
+    """Why a tensor is none of a network's; empty where it may be one."""
+    import torch
+
+    plain = tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_nested or tensor.is_meta)
+    if not plain:
+        return f"the sparse, quantised or empty tensor {name!r}"
+    if str(tensor.dtype).removeprefix("torch.") not in _DTYPES:
+        return f"{name!r} of {tensor.dtype}"
+    # A view may repeat a few numbers for ever: a billion of them in a file of a kilobyte.
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"{name!r} of {tensor.numel():,} numbers, but only some of them"
+    return ""
+
+
+_DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:
-    from safetensors import SafetensorError
     from safetensors.torch import load, load_file
 
     try:
+        _check_safetensors(path)
         # It opens no path that is not UTF-8.
         is_utf8 = printable(str(path)) == str(path)
         state: dict[str, Any] = load_file(path) if is_utf8 else load(path.read_bytes())
         return state
-    except (SafetensorError, OSError) as error:
+    except Exception as error:  # a damaged file makes it stumble over anything
+        reason = getattr(error, "strerror", None) or error
         raise DamagedWeights(
-            f"{path} is not a whole safetensors file ({error}); copy or train it again."
+            f"{path} is not a whole safetensors file ({reason}); copy or train it again."
         ) from error
 
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
-    import torch
-
-    _refuse_other_archives(path)
     try:
-        with path.open("rb") as file:  # torch.load goes by the ending of a path
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _refusal(path, str(error)) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _refuse_other_archives(path)
+        content = read_torch_file(path)
+    except UnsafeWeights as error:
+        why = _culprit(str(error))
+        raise UnsafeWeights(_RESAVE.format(path=str(path), why=why, target=_resaved(path))) from error
+    except DamagedWeights as error:
         raise DamagedWeights(
-            f"{path} is not a readable torch file ({_first_line(str(error))}); copy or download it again."
+            f"{path} is not a readable torch file ({error}); copy or download it again."
         ) from error
     if not isinstance(content, Mapping):
-        raise SrbenchError(
+        raise DamagedWeights(
             f"{path} holds a {type(content).__name__}; expected a state dict (name to tensor)."
         )
     return content
 
 
 def _refuse_other_archives(path: Path) -> None:
-    """Refuse what is a zip archive, as torch files are, and whole, but no file of ``torch.save``."""
+    """Refuse what is a zip archive, as torch files are, and whole, but no file of ``torch.save``.
+
+    Raises:
+        SrbenchError: says what it is.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
-        return  # no archive, or a damaged one: torch says so
+    except Exception:  # no archive, or a damaged one, which whoever reads it names
+        return
     members = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in members:
         raise SrbenchError(_TORCHSCRIPT.format(path=str(path), target=_resaved(path)))
@@ -227,23 +289,15 @@ def _resaved(path: Path) -> str:
     return str(path.with_name(f"{path.stem}-tensors.pth"))
 
 
-def _refusal(path: Path, error: str) -> SrbenchError:
-    """What to do about a file that is not tensors alone; one that is no torch file at all is damaged."""
-    with path.open("rb") as file:
-        start = file.read(512)
-    if not (start.startswith((_ZIP, b"\x80")) or b"ustar" in start):
-        return DamagedWeights(
-            f"{path} is not a torch file (it starts with {start[:16]!r}); copy or download it again."
-        )
-    return SrbenchError(_RESAVE.format(path=str(path), why=_culprit(error), target=_resaved(path)))
-
-
 def _culprit(error: str) -> str:
     """The line of torch's long message that names the object."""
     lines = (line.strip() for line in error.splitlines())
     named = (line for line in lines if "GLOBAL" in line or "Unsupported" in line)
     return (
-        _first_line(next(named, error))
+        next(named, error)
+        .strip()
+        .split("\n")[0]
+        .rstrip(".:")
         .split(" was not an allowed")[0]
         .removeprefix("WeightsUnpickler error: ")
     )

@@ -64,7 +64,14 @@ def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = Fa
             return False
         return shapes_of(converted) == expected or _is_for_colour(requested, header, converted)
 
-    state = model.convert(read_state(path, is_wanted))
+    state = read_state(path, is_wanted)
+    try:
+        state = model.convert(state)
+    except SrbenchError:
+        raise
+    except Exception as error:  # a layout that only resembles the one which is converted
+        problem = f"its tensors cannot be converted ({type(error).__name__}: {error})"
+        raise SrbenchError(mismatch(path, requested.described, problem)) from error
     # Equal shapes do not make equal networks: VDSR has the same tensors at every magnification.
     fits = header is None or header.network == requested.network
     problem = difference(expected, shapes_of(state))

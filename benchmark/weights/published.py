@@ -6,19 +6,20 @@ first, so that a later change is noticed. A download goes on where an earlier on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srbench.utils.errors import SrbenchError, unknown_name
-from srbench.utils.files import sha256_file
+from srbench.utils.files import read_json, sha256_file
 from srbench.utils.paths import weights_folder
 from srbench.utils.progress import ProgressCallback, silent
+from srbench.utils.typed_json import typed
 from srbench.weights.detect import difference, layout, shapes_of
-from srbench.weights.io import SUFFIXES, DamagedWeights, WeightsHeader, read_header, read_state
+from srbench.weights.io import SUFFIXES, WeightsHeader, read_header, read_state
 from srbench.weights.load import read_detected
+from srbench.weights.torch_files import DamagedWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -229,9 +230,9 @@ def read_lock_entry(path: Path) -> LockEntry | None:
     if not file.is_file():
         return None
     try:
-        raw = json.loads(file.read_bytes())
+        raw = read_json(file)
         # Earlier lock files hold the entry alone.
-        return LockEntry(**raw) if "sha256" in raw else read_lock_file(file).get(path.name)
+        return typed(LockEntry, raw) if "sha256" in raw else read_lock_file(file).get(path.name)
     except (OSError, ValueError, TypeError) as error:
         raise SrbenchError(
             f"{file} is not a lock file as srbench writes it ({error}). Delete it to take {path.name} on "
@@ -363,7 +364,10 @@ def _misfit(header: WeightsHeader, state: Mapping[str, Tensor]) -> str:
         expected = layout(*header.network)
     except models.ModelError as error:
         return f"its header names a network that is not there: {error}"
-    problem = difference(expected, shapes_of(converter(header.model)(state)))
+    try:
+        problem = difference(expected, shapes_of(converter(header.model)(state)))
+    except Exception as error:  # a layout that only resembles the one which is converted
+        problem = f"{type(error).__name__}: {error}"
     return f"its tensors are not those its header promises: {problem}" if problem else ""
 
 

@@ -15,7 +15,6 @@ import os
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import IO, Literal, Protocol
 
 from srbench.datasets.images.decode import SUFFIXES
 from srbench.utils.errors import DatasetError
+from srbench.utils.files import open_regular, read_regular
 
 _Kind = Literal["file", "folder", "link", "device", "encrypted", "other"]
 
@@ -34,19 +34,6 @@ _REFUSED_KINDS: Mapping[_Kind, str] = {
     "encrypted": "encrypted",
     "other": "of a kind that is no plain file",
 }
-# RuntimeError: a compression that this Python lacks, or a password.
-_ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
-# The last three: what tarfile makes of headers that contradict themselves.
-_TAR_DAMAGE = (
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    RecursionError,
-)
 _TAR_KINDS: Mapping[bytes, _Kind] = {
     tarfile.REGTYPE: "file",
     tarfile.AREGTYPE: "file",
@@ -67,7 +54,9 @@ _EXTENDED_HEADERS = (
 )
 # Names of files and remarks of their writers; GNU tar itself stops at far less.
 _LONGEST_HEADER = 1 << 20
+_LARGEST_SIZE = 1 << 62
 _CHUNK = 1 << 16
+_SMALL_CHUNK = 1 << 12
 # xz -9 needs 65 MiB to unpack; a header may ask for 4 GiB.
 _XZ_MEMORY = 1 << 27
 
@@ -162,7 +151,7 @@ def members(
     def refuse(name: str, reason: str) -> None:
         refused[name if name.isprintable() else ascii(name)] = reason  # fit for a terminal
 
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(4)
     if not start:
         raise ArchiveError(f"{path} is empty. Obtain it again.")
@@ -239,7 +228,7 @@ def read_images(
         return
     for name in sorted(names):
         try:
-            yield name, (container / name).read_bytes()
+            yield name, read_regular(container / name, _DEFAULT_LIMITS.member_bytes)
         except OSError as error:
             yield name, ValueError(f"cannot be read: {error.strerror or error}")
 
@@ -295,6 +284,10 @@ def _unfit(name: str, entry: _ArchiveEntry, suffixes: Collection[str], limits: L
     return ""
 
 
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}" if str(error) else type(error).__name__
+
+
 class _DamagedMember(Exception):
     """One member of a zip cannot be unpacked; the others can."""
 
@@ -303,10 +296,10 @@ def _zip_entries(path: Path, limits: Limits) -> Iterator[_ArchiveEntry]:
     size = path.stat().st_size
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except Exception as error:  # what zipfile makes of a directory that contradicts itself
         raise ArchiveError(
             f"{path} is damaged at byte {size:,}: a zip without its directory, which stands at the end "
-            f"({error}). Obtain it again.",
+            f"({_said(error)}). Obtain it again.",
             size,
         ) from error
     with archive:
@@ -326,16 +319,26 @@ def _zip_entries(path: Path, limits: Limits) -> Iterator[_ArchiveEntry]:
 
 def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _ArchiveEntry:
     def read() -> bytes:
+        # Of bzip2 and LZMA zipfile unpacks all that it reads, whatever it was asked for: 64 KiB of them can
+        # become a gigabyte.
+        bounded = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        piece = _CHUNK if bounded else _SMALL_CHUNK
+        data = bytearray()
         try:
             with archive.open(info) as member:
-                data = member.read(info.file_size)
-        except _ZIP_DAMAGE as error:
+                while len(data) < info.file_size and (
+                    more := member.read(min(piece, info.file_size - len(data)))
+                ):
+                    data += more
+                if member.read(1):
+                    raise ValueError("it holds more than its directory says")
+        except Exception as error:  # what zipfile and its codecs make of damage
             raise _DamagedMember(
-                f"damaged at byte {info.header_offset:,} of the archive ({error})"
+                f"damaged at byte {info.header_offset:,} of the archive ({_said(error)})"
             ) from error
         if len(data) != info.file_size:
             raise _DamagedMember(f"cut short: {len(data):,} of {info.file_size:,} bytes")
-        return data
+        return bytes(data)
 
     return _ArchiveEntry(
         info.filename, _zip_kind(info), info.file_size, info.header_offset, read, info.compress_size
@@ -344,7 +347,7 @@ def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _ArchiveEntry
 
 def _zip_kind(info: zipfile.ZipInfo) -> _Kind:
     mode = info.external_attr >> 16
-    if info.is_dir():
+    if info.filename.endswith("/"):
         return "folder"
     if info.flag_bits & 1:
         return "encrypted"
@@ -388,7 +391,7 @@ def _tar_entries(path: Path, limits: Limits) -> Iterator[_ArchiveEntry]:
             before that place have been given.
     """
     size, position = path.stat().st_size, 0
-    with path.open("rb") as file, ExitStack() as stack:
+    with open_regular(path) as file, ExitStack() as stack:
         unpacked = _unpacked(file, stack, limits.most_unpacked(size))
         plain = unpacked is None
 
@@ -406,16 +409,14 @@ def _tar_entries(path: Path, limits: Limits) -> Iterator[_ArchiveEntry]:
                 raise damaged(error) from error
             except ArchiveError:
                 raise
-            except _TAR_DAMAGE as error:
-                raise damaged(f"cannot be unpacked ({error})") from error
+            except Exception as error:  # what tarfile makes of headers that contradict themselves
+                raise damaged(f"cannot be unpacked ({_said(error)})") from error
 
         def entry_of(info: tarfile.TarInfo) -> _ArchiveEntry:
             kind = "other" if info.issparse() else _TAR_KINDS.get(info.type, "other")
             claimed = info.pax_headers.get("size", "0")
-            if info.size < 0 or not claimed.isdecimal():
-                raise damaged(
-                    f"{info.name!r} claims a size of {info.size} bytes, {claimed!r} in its extension"
-                )
+            if not 0 <= info.size < _LARGEST_SIZE or not (claimed.isascii() and claimed.isdecimal()):
+                raise damaged(f"{info.name[:80]!r} claims a size of {claimed[:20]!r} bytes")
             end = info.offset_data + info.size if kind == "file" else archive.offset
             if plain and end > size:
                 raise damaged(f"the archive is cut short within {info.name}, which ends at byte {end:,}")

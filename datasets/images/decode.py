@@ -11,8 +11,6 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -22,16 +20,21 @@ import numpy as np
 from srbench.datasets.images.depth import Depth, common_depth
 from srbench.datasets.images.instrument import read_instrument
 from srbench.datasets.images.jpeg import decode_jpeg, jpeg_size
+from srbench.datasets.images.png import PNG, decode_png, decode_png_labels, png_pixel_bytes, png_size
 from srbench.datasets.images.raw import (
     MAX_PIXELS,
     MIN_SIDE,
+    PIXELS_VARIABLE,
     AnyArray,
     BadImage,
     RawImage,
     ValueRange,
+    check_expansion,
     check_size,
+    pixel_limit,
 )
 from srbench.datasets.images.tiff import Pages, full_pages, read_labels, read_tiff
+from srbench.utils.files import open_regular
 from srbench.utils.image import Pixels
 
 __all__ = [
@@ -57,9 +60,8 @@ __all__ = [
 
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".mrc", ".dm3", ".dm4"})
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _KINDS = {
-    _PNG: "PNG",
+    PNG: "PNG",
     b"\xff\xd8\xff": "JPEG",
     b"BM": "BMP",
     b"II\x2a\x00": "TIFF",
@@ -69,9 +71,8 @@ _KINDS = {
     b"\x00\x00\x00\x03": "DM3",
     b"\x00\x00\x00\x04": "DM4",
 }
-# What a decoder needs; colour profiles, gamma, orientation and animation would only distract it.
-_PNG_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-_PNG_PALETTE = 3
+# Red, green, blue and alpha of 16 bits; texts, profiles and previews.
+_MOST_PIXEL_BYTES, _MOST_METADATA_BYTES = 8, 1 << 26
 _BMP_PLAIN_BITS = (1, 4, 8, 24, 32)
 
 
@@ -106,7 +107,7 @@ def read_header(data: bytes) -> ImageHeader:
     if kind == "MRC":
         width, height, sections = struct.unpack_from("<3i" if data[212:213] != b"\x11" else ">3i", data)
         return ImageHeader(kind, width, height, sections)
-    width, height = _bmp(data).size if kind == "BMP" else (_png_size if kind == "PNG" else jpeg_size)(data)
+    width, height = _bmp(data).size if kind == "BMP" else (png_size if kind == "PNG" else jpeg_size)(data)
     return ImageHeader(kind, width, height)
 
 
@@ -125,7 +126,7 @@ def read_raw(
         BadImage: the file cannot be used; the message names the file and the reason.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             images = _read_stream(stream, pages, max_pixels, min_side)
     except OSError as error:
         raise BadImage(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -158,14 +159,14 @@ def _read_stream(stream: IO[bytes], pages: Pages, max_pixels: int, min_side: int
     kind = _kind(stream.read(512))
     if kind == "TIFF":
         return read_tiff(stream, pages=pages, max_pixels=max_pixels, min_side=min_side)
-    stream.seek(0)
-    data = stream.read()
+    data = _whole(stream, max_pixels)
     header = read_header(data)
     check_size(header.width, header.height, max_pixels, min_side)
     if kind == "MRC":
         return _read_mrc(data, header, pages, max_pixels)
+    check_expansion(len(data), header.width * header.height * (png_pixel_bytes(data) if kind == "PNG" else 3))
     if kind == "PNG":
-        array = _decode_png(data)
+        array = decode_png(data)
     elif kind == "JPEG":
         array = decode_jpeg(data)
     else:
@@ -177,6 +178,23 @@ def _read_stream(stream: IO[bytes], pages: Pages, max_pixels: int, min_side: int
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     return [RawImage(np.ascontiguousarray(array), notes=notes)]
+
+
+def _whole(stream: IO[bytes], max_pixels: int) -> bytes:
+    """All bytes of a file that is not absurdly large.
+
+    Raises:
+        BadImage: it is.
+    """
+    stream.seek(0)
+    most = _MOST_PIXEL_BYTES * pixel_limit(max_pixels) + _MOST_METADATA_BYTES
+    data = stream.read(most + 1)
+    if len(data) > most:
+        raise BadImage(
+            f"more than {most:,} bytes, which an image of {pixel_limit(max_pixels):,} pixels does not need; "
+            f"cut it into fields, or set {PIXELS_VARIABLE} to more"
+        )
+    return data
 
 
 def decode(
@@ -241,13 +259,12 @@ def decode_labels(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
         BadImage: not a label image; the message is the reason, without the file's name.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             kind = _kind(stream.read(512))
             if kind == "TIFF":
                 array = read_labels(stream, max_pixels=max_pixels)
             else:
-                stream.seek(0)
-                array = _read_labels(stream.read(), kind, max_pixels)
+                array = _read_labels(_whole(stream, max_pixels), kind, max_pixels)
     except OSError as error:
         raise BadImage(f"cannot be read: {error.strerror or error}") from error
     if array.dtype == np.bool_:
@@ -268,14 +285,9 @@ def _read_labels(data: bytes, kind: str, max_pixels: int) -> AnyArray:
     check_size(header.width, header.height, max_pixels, 1)
     if kind == "MRC":
         return _read_mrc(data, header, "first", max_pixels)[0].array
-    if kind == "BMP":
-        return np.asarray(_loaded(_bmp(data)))
-    bits, colour_type = data[24], data[25]
-    if colour_type == _PNG_PALETTE:
-        from PIL import PngImagePlugin
-
-        return np.asarray(_loaded(PngImagePlugin.PngImageFile(io.BytesIO(_needed_chunks(data)))))
-    return _decode_png(data) // (255 // ((1 << bits) - 1) if bits < 8 else 1)
+    pixel_bytes = png_pixel_bytes(data) if kind == "PNG" else 3
+    check_expansion(len(data), header.width * header.height * pixel_bytes, labels=True)
+    return np.asarray(_loaded(_bmp(data))) if kind == "BMP" else decode_png_labels(data)
 
 
 def refuse_blank(pixels: Pixels) -> None:
@@ -301,51 +313,6 @@ def _kind(data: bytes) -> str:
         return "MRC"
     content = "an empty file" if not data else f"a file that starts with {data[:8]!r}"
     raise BadImage(f"not an image srbench reads (PNG, TIFF, JPEG, BMP, MRC): found {content}")
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    if len(data) < 33 or data[12:16] != b"IHDR":
-        raise BadImage(f"the file is damaged or cut short: {len(data)} bytes without a PNG header")
-    width, height = struct.unpack_from(">II", data, 16)
-    return width, height
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Name and whole bytes of every chunk up to IEND, its checksum compared.
-
-    Raises:
-        BadImage: a checksum differs, or the file is cut short.
-    """
-    view, position = memoryview(data), len(_PNG)
-    while True:
-        if position + 12 > len(data):
-            raise BadImage(f"the file is damaged or cut short: {len(data)} bytes without the end of a PNG")
-        (length,) = struct.unpack_from(">I", data, position)
-        name = data[position + 4 : position + 8]
-        end = position + 12 + length
-        if end > len(data):
-            raise BadImage(f"the file is damaged or cut short: {len(data)} of at least {end} bytes")
-        if zlib.crc32(view[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise BadImage(f"the file is damaged: wrong checksum of PNG chunk {name!r}; copy it again")
-        yield name, view[position:end]
-        if name == b"IEND":
-            return
-        position = end
-
-
-def _needed_chunks(data: bytes) -> bytes:
-    return b"".join((_PNG, *(chunk for name, chunk in _png_chunks(data) if name in _PNG_CHUNKS)))
-
-
-def _decode_png(data: bytes) -> AnyArray:
-    import imagecodecs
-
-    try:
-        return np.asarray(imagecodecs.png_decode(_needed_chunks(data)))
-    except BadImage:
-        raise
-    except Exception as error:
-        raise BadImage(f"the file is damaged: {error}; copy it again, or export it anew") from error
 
 
 def _bmp(data: bytes) -> Any:
@@ -407,11 +374,9 @@ def _read_mrc(data: bytes, header: ImageHeader, pages: Pages, max_pixels: int) -
         from mrcfile.mrcinterpreter import MrcInterpreter
     except ImportError as error:
         raise BadImage('MRC files need mrcfile: pip install "srbench[mrc]", or save it as TIFF') from error
-    if pages == "all" and header.width * header.height * header.pages > max_pixels:
-        raise BadImage(
-            f"{header.pages} sections of {header.width}x{header.height} px are more than the limit of "
-            f"{max_pixels:,} pixels"
-        )
+    if header.pages < 1:
+        raise BadImage(f"the file is damaged: MRC of {header.pages} sections")
+    check_size(header.width, header.height, max_pixels, 1, header.pages if pages == "all" else 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")

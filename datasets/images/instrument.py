@@ -13,11 +13,16 @@ import re
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from typing import IO, TYPE_CHECKING, Any
+from xml.parsers import expat
+
+from srbench.datasets.images.jpeg import jpeg_size
+from srbench.datasets.images.png import PNG, png_metadata, png_size
+from srbench.datasets.images.tiff import full_pages, open_tiff
+from srbench.utils.files import open_regular, read_regular
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -27,6 +32,17 @@ SMALLEST_NM, LARGEST_NM = 1e-3, 1e6
 
 _AGREE = 0.01
 _LARGEST_TEXT = 1 << 20
+_MOST_ELEMENTS = 10_000
+# Instruments write at most 30 kB there, and tifffile takes time by the square of the length.
+_PARSED_BY_TIFFFILE = {
+    "FEI tag": (34680, 34682),
+    "Zeiss tag": (34118,),
+    "SIS tag": (33560, 34853),
+    "TVIPS tag": (37706,),
+}
+_LARGEST_PARSED = 1 << 16
+# Ahead of the size of a JPEG stand texts, colour profiles and previews.
+_LARGEST_JPEG_HEAD = 1 << 24
 _INCH_NM = 25.4e6
 # A resolution of 100 µm and more, or one of a printer or scanner, says nothing about the specimen.
 _LARGEST_BY_RESOLUTION_NM = 1e5
@@ -77,14 +93,20 @@ def read_instrument(path: Path) -> InstrumentFacts:
     with without_logging(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with path.open("rb") as file:
-                is_tiff = file.read(2) in (b"II", b"MM")
-            size = _read_tiff(path, parts) if is_tiff else _read_other(path, parts)
+            with open_regular(path) as file:
+                start = file.read(1024)
+                read = _read_tiff if start[:2] in (b"II", b"MM") else _read_other
+                size = read(file, start, parts)
         except Exception:  # whoever decodes the file says what is wrong with it
             return _merged(parts)
     resolution = [part for part in parts if part.source in ("TIFF resolution", "PNG pHYs")]
     embedded = [part for part in parts if part not in resolution]
-    return _merged([*embedded, *_side_cars(path, *size), *resolution])
+    beside: list[InstrumentFacts] = []
+    try:
+        beside.extend(_side_cars(path, *size))
+    except Exception:  # names and numbers of any kind stand in such a text
+        beside.append(InstrumentFacts(notes=("instrument metadata damaged, not read: the text beside it",)))
+    return _merged([*embedded, *beside, *resolution])
 
 
 @contextmanager
@@ -155,13 +177,11 @@ def _nm(value: Any, unit: str = "m") -> float | None:
     return None if number is None or factor is None else number * factor
 
 
-def _read_tiff(path: Path, parts: list[InstrumentFacts]) -> tuple[int, int]:
+def _read_tiff(file: IO[bytes], _start: bytes, parts: list[InstrumentFacts]) -> tuple[int, int]:
     """Append what the tags of a TIFF say; width and height of its first image that is no thumbnail."""
-    from tifffile import TiffFile
-
-    with TiffFile(path) as tiff:
-        page: Any = next((page for page in tiff.pages if not page.keyframe.subfiletype & 1), tiff.pages.first)
-        width, height = page.keyframe.imagewidth, page.keyframe.imagelength
+    page = full_pages(file)[0][0]  # refuses what tifffile would believe
+    width, height = page.width, page.height
+    with open_tiff(file) as tiff:
         readers: Mapping[str, Callable[[TiffFile, int, int], InstrumentFacts]] = {
             "FEI tag": _fei,
             "FEI XML tag": _fei_xml,
@@ -176,6 +196,10 @@ def _read_tiff(path: Path, parts: list[InstrumentFacts]) -> tuple[int, int]:
         }
         for name, read in readers.items():
             try:
+                for code in _PARSED_BY_TIFFFILE.get(name, ()):
+                    tag = tiff.pages.first.tags.get(code)
+                    if tag is not None and tag.count > _LARGEST_PARSED:
+                        raise ValueError(f"a tag of {tag.count:,} values")
                 parts.append(read(tiff, width, height))
             except Exception:  # whatever a parser stumbles over in a damaged tag
                 parts.append(InstrumentFacts(notes=(f"instrument metadata damaged, not read: {name}",)))
@@ -184,6 +208,41 @@ def _read_tiff(path: Path, parts: list[InstrumentFacts]) -> tuple[int, int]:
 
 def _tag(tiff: TiffFile, code: int) -> Any:
     return tiff.pages.first.tags.valueof(code)
+
+
+def _xml_elements(text: str) -> Iterator[tuple[str, Mapping[str, str], list[str]]]:
+    """Name without its namespace, attributes and the texts directly inside, of elements in their order.
+
+    Neither a tree nor an entity: a type of document, which may define entities, ends the reading, as do
+    10,000 elements. Of what is damaged the part before the damage is given.
+    """
+    elements: list[tuple[str, Mapping[str, str], list[str]]] = []
+    open_elements: list[list[str]] = []
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        if len(elements) >= _MOST_ELEMENTS:
+            raise ValueError("too many elements")
+        open_elements.append([])
+        elements.append((name.rpartition("}")[2], attributes, open_elements[-1]))
+
+    def end(_: str) -> None:
+        open_elements.pop()
+
+    def characters(data: str) -> None:
+        if open_elements:
+            open_elements[-1].append(data)
+
+    def doctype(*_: object) -> None:
+        raise ValueError("a type of document")
+
+    parser = expat.ParserCreate(namespace_separator="}")
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = characters
+    parser.StartDoctypeDeclHandler = doctype
+    # Of a text that is longer the end is cut off; what is looked for stands at its start.
+    with suppress(expat.ExpatError, ValueError):
+        parser.Parse(text.strip("\0 \r\n")[:_LARGEST_TEXT].encode("utf-8", "replace"), False)
+    yield from elements
 
 
 def _fei(tiff: TiffFile, width: int, height: int) -> InstrumentFacts:
@@ -221,12 +280,13 @@ def _fei_xml(tiff: TiffFile, _width: int, _height: int) -> InstrumentFacts:
     if value is None:
         return InstrumentFacts()
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    lengths = {}
-    for element in ElementTree.fromstring(text.strip("\0 \r\n")).iter():
-        if element.tag.rpartition("}")[2] == "PixelSize":
-            for child in element:
-                lengths[child.tag.rpartition("}")[2]] = _nm(child.text, child.get("unit", "m"))
-            break
+    lengths: dict[str, float | None] = {}
+    inside = False
+    for name, attributes, texts in _xml_elements(text):
+        if name == "PixelSize":
+            inside = True
+        elif inside and name in ("X", "Y"):
+            lengths.setdefault(name, _nm("".join(texts), attributes.get("unit", "m")))
     return _facts("FEI tag", lengths.get("X"), lengths.get("Y"))
 
 
@@ -255,7 +315,13 @@ def _tescan_tag(tiff: TiffFile, _width: int, height: int) -> InstrumentFacts:
 
 
 def _tescan(text: str, source: str, height: int) -> InstrumentFacts:
-    values = dict(re.findall(r"(\w+)[ \t]*=[ \t]*([^\r\n\0]*)", text))
+    values: dict[str, str] = {}
+    # By lines, not by one pattern: on a text without a "=" that would take time by the square of its length.
+    for line in re.split(r"[\r\n\0]", text):
+        before, equals, value = line.partition("=")
+        name = re.search(r"\w{1,64}$", before.rstrip(" \t")[-64:])
+        if equals and name:
+            values[name[0]] = value.lstrip(" \t")
     strip = _number(values.get("ImageStripSize"))
     return _facts(
         source,
@@ -285,13 +351,13 @@ def _imagej(tiff: TiffFile, _width: int, _height: int) -> InstrumentFacts:
 
 def _ome(tiff: TiffFile, _width: int, _height: int) -> InstrumentFacts:
     text = tiff.ome_metadata
-    for element in ElementTree.fromstring(text).iter() if text else ():
-        if element.tag.rpartition("}")[2] == "Pixels":
+    for name, attributes, _texts in _xml_elements(text) if text else ():
+        if name == "Pixels":
             x, y = (
-                _nm(element.get(f"PhysicalSize{axis}"), element.get(f"PhysicalSize{axis}Unit", "um"))
+                _nm(attributes.get(f"PhysicalSize{axis}"), attributes.get(f"PhysicalSize{axis}Unit", "um"))
                 for axis in "XY"
             )
-            bits = _number(element.get("SignificantBits"))
+            bits = _number(attributes.get("SignificantBits"))
             return _facts("OME", x, y, bits=int(bits) if bits and 1 <= bits <= 16 else None)
     return InstrumentFacts()
 
@@ -324,28 +390,29 @@ def _by_resolution(pixels: Any, unit_nm: float | None) -> float | None:
     return None if device or size_nm >= _LARGEST_BY_RESOLUTION_NM else size_nm
 
 
-def _read_other(path: Path, parts: list[InstrumentFacts]) -> tuple[int, int]:
+def _read_other(file: IO[bytes], start: bytes, parts: list[InstrumentFacts]) -> tuple[int, int]:
     """Append what a PNG's pHYs or an MRC's header says; width and height of an image that is no TIFF."""
-    from PIL import Image
-
-    with path.open("rb") as file:
-        header = file.read(1024)
-    if header[208:211] == b"MAP":
-        order = ">" if header[212:213] == b"\x11" else "<"
-        width, height = struct.unpack_from(f"{order}2i", header)
-        intervals = struct.unpack_from(f"{order}2i", header, 28)
-        cell = struct.unpack_from(f"{order}2f", header, 40)
+    if start[208:211] == b"MAP":
+        order = ">" if start[212:213] == b"\x11" else "<"
+        width, height = struct.unpack_from(f"{order}2i", start)
+        intervals = struct.unpack_from(f"{order}2i", start, 28)
+        cell = struct.unpack_from(f"{order}2f", start, 40)
         if min(*intervals, *cell) > 0:
             x, y = (length / count * 0.1 for length, count in zip(cell, intervals, strict=True))
             parts.append(_facts("MRC header", x, y))
         return width, height
-    with Image.open(path) as image:
-        if image.format == "PNG" and "dpi" in image.info:
-            x, y = (_by_resolution(dpi, _INCH_NM) for dpi in image.info["dpi"])
+    if start.startswith(PNG):
+        pixels = next((content for name, content in png_metadata(file) if name == b"pHYs"), b"")
+        if len(pixels) == 9 and pixels[8] == 1:  # pixels a metre
+            x, y = (_by_resolution(number, 1e9) for number in struct.unpack_from(">II", pixels))
             if x is not None:
                 parts.append(_facts("PNG pHYs", x, y))
-        width, height = image.size
-        return width, height
+        return png_size(start)
+    if start.startswith(b"BM"):
+        width, height = struct.unpack_from("<2i", start, 18)
+        return width, abs(height)
+    file.seek(0)
+    return jpeg_size(file.read(_LARGEST_JPEG_HEAD))
 
 
 def _side_cars(path: Path, width: int, height: int) -> Iterator[InstrumentFacts]:
@@ -372,10 +439,8 @@ def _if_shared(path: Path, ending: str, facts: InstrumentFacts) -> InstrumentFac
 
 def _text(path: Path) -> str | None:
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
-            return None
-        data = path.read_bytes()
-    except OSError:
+        data = read_regular(path, _LARGEST_TEXT)
+    except (OSError, ValueError):  # a name with a zero byte
         return None
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace")
@@ -386,7 +451,8 @@ def _text(path: Path) -> str | None:
 
 
 def _hitachi(text: str, path: Path, width: int, height: int) -> InstrumentFacts:
-    values = dict(re.findall(r"^[ \t]*(\w+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", text, re.MULTILINE))
+    lines = (line.partition("=") for line in text.splitlines())
+    values = {name.strip(): value.strip() for name, _, value in lines}
     size = _number(values.get("PixelSize"))
     if size is None:
         return InstrumentFacts()
@@ -397,7 +463,8 @@ def _hitachi(text: str, path: Path, width: int, height: int) -> InstrumentFacts:
 
 
 def _jeol(text: str, width: int, height: int) -> InstrumentFacts:
-    values = dict(re.findall(r"^[ \t]*\${1,2}(\w+)[ \t]+(.*?)[ \t\r]*$", text, re.MULTILINE))
+    entries = (line.split(maxsplit=1) for line in text.splitlines() if line.lstrip().startswith("$"))
+    values = {entry[0].lstrip("$"): entry[1].strip() for entry in entries if len(entry) == 2}
     bar = _number(values.get("SM_MICRON_BAR"))
     marker = _quantity_nm(values.get("SM_MICRON_MARKER", ""))
     size = _quantity_nm(values.get("CM_PIXEL_SIZE", ""))
@@ -410,14 +477,15 @@ def _jeol(text: str, width: int, height: int) -> InstrumentFacts:
 
 def _quantity_nm(text: str) -> float | None:
     """``10um``, ``500 nm``: a length in nm."""
-    match = re.match(r"([\d.eE+-]+)\s*(\S+)", text)
+    match = re.match(r"([\d.eE+-]{1,64})\s{0,8}(\S{1,64})", text)
     return _nm(*match.groups()) if match else None
 
 
 def _checked_size(source: str, size_nm: float, sides: list[str], width: int, height: int) -> InstrumentFacts:
     """A pixel size, for the image of the columns that the text names."""
-    columns, rows = (int(side) for side in sides[:2]) if len(sides) >= 2 else (width, height)
+    numbers = [int(side) for side in sides[:2] if side.isdecimal() and len(side) < 10]
+    columns, rows = numbers if len(numbers) == 2 else (width, height)
     if columns != width:
         kind = "pixel size ignored, the text beside it is of an image of another size"
         return InstrumentFacts(notes=(f"{kind}: {columns} columns, not {width} ({source})",))
-    return _facts(source, size_nm, image_rows=rows if 0 < rows <= height and len(sides) >= 2 else None)
+    return _facts(source, size_nm, image_rows=rows if 0 < rows <= height and len(numbers) == 2 else None)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 
 from srbench.datasets.images.raw import AnyArray, BadImage
 
 # Markers other than stuffed bytes, fill bytes and restarts: start of frame (any kind), and of a scan.
 _MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd8])", re.DOTALL)
+_SCANS = re.compile(rb"\xff\xda")
 _FRAMES = frozenset(bytes([code]) for code in range(0xC0, 0xD0) if code not in (0xC4, 0xC8, 0xCC))
 _SCAN = b"\xda"
+_BLOCK = 16
+# Scripts for progressive JPEG have about ten; a decoder goes through the whole image for each.
+_MOST_SCANS = 100
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
@@ -57,6 +62,8 @@ def _check_scans(data: bytes) -> None:
 
     Every coefficient of every component must come to its last bit (ITU-T T.81, G.1.1.1).
     """
+    if len(list(itertools.islice(_SCANS.finditer(data), _MOST_SCANS + 1))) > _MOST_SCANS:
+        raise BadImage(f"a JPEG of more than {_MOST_SCANS} scans; save it anew")
     missing: dict[int, set[int]] = {}
     position = 2
     try:
@@ -80,10 +87,14 @@ def _check_scans(data: bytes) -> None:
         raise BadImage(f"the file is damaged or cut short: JPEG, {error!r}") from error
 
 
-def check_jpeg(data: bytes, tables: bytes | None) -> None:
+def check_jpeg(data: bytes, tables: bytes | None, columns: int, rows: int) -> None:
     """Raise ValueError where a JPEG stream of a TIFF strip, with its shared tables, is not whole."""
     import simplejpeg
 
     if tables:
         data = tables[:-2] + data[2:]
+    height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    # Some writers fill a strip up to whole blocks of 16 px.
+    if width >= columns + _BLOCK or height >= rows + _BLOCK:
+        raise ValueError(f"{width}x{height} px instead of {columns}x{rows}")
     simplejpeg.decode_jpeg(data, colorspace="GRAY")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,11 @@ from srbench.utils.errors import DatasetError
 
 MAX_PIXELS = 1 << 28
 MIN_SIDE = 48
+PIXELS_VARIABLE = "SRBENCH_MAX_PIXELS"
+"""The environment variable that replaces ``MAX_PIXELS``, and allows images that compress beyond belief."""
+
+_MOST_EXPANSION = 200
+_FREE_BYTES, _FREE_LABEL_BYTES = 1 << 26, 1 << 29
 
 AnyArray = NDArray[Any]
 
@@ -84,15 +90,57 @@ class RawImage:
         return ValueRange(dtype, low, high, whole, True, multiples, self.declared_bits)
 
 
-def check_size(width: int, height: int, max_pixels: int, min_side: int) -> None:
-    """Refuse an image that is too large or too small.
+def pixel_limit(max_pixels: int) -> int:
+    """The most pixels of an image: ``max_pixels``, unless it is the default and the user set another.
 
     Raises:
-        BadImage: says which.
+        DatasetError: what the user set is no number of pixels.
     """
-    if width * height > max_pixels:
+    text = os.environ.get(PIXELS_VARIABLE, "")
+    if not text or max_pixels != MAX_PIXELS:
+        return max_pixels
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 16):
+        raise DatasetError(
+            f"{PIXELS_VARIABLE} is {text!r}; expected a number of pixels such as {MAX_PIXELS}."
+        )
+    return int(text)
+
+
+def check_size(width: int, height: int, max_pixels: int, min_side: int, pages: int = 1) -> None:
+    """Refuse an image that is too large or too small, before anything of it is decoded.
+
+    Raises:
+        BadImage: says which, and what raises the limit.
+    """
+    limit = pixel_limit(max_pixels)
+    if width * height * pages > limit:
+        size = f"{width}x{height} px" if pages == 1 else f"{pages} pages of {width}x{height} px"
         raise BadImage(
-            f"{width}x{height} px is more than the limit of {max_pixels:,} pixels; cut it into fields"
+            f"{size} is more than the limit of {limit:,} pixels; cut it into fields, or set "
+            f"{PIXELS_VARIABLE} to more"
         )
     if min(width, height) < max(min_side, 1):
         raise BadImage(f"{width}x{height} px is too small: both sides need {max(min_side, 1)} px")
+
+
+def check_expansion(packed: int, unpacked: int, *, labels: bool = False) -> None:
+    """Refuse an image that a few bytes would make huge, before anything of it is decoded.
+
+    Noise keeps a micrograph from compressing to less than a tenth; label images have none, so that more is
+    let pass of them.
+
+    Args:
+        packed: bytes of the pixels in the file.
+        unpacked: bytes that they decode to.
+        labels: whether it is a label image.
+
+    Raises:
+        BadImage: says how much, and what allows it.
+    """
+    most = max(packed * _MOST_EXPANSION, _FREE_LABEL_BYTES if labels else _FREE_BYTES)
+    if unpacked > most and not os.environ.get(PIXELS_VARIABLE):
+        raise BadImage(
+            f"{packed:,} bytes that would become {unpacked:,}; no micrograph compresses like that, and at "
+            f"most {most:,} are taken. Save it without compression, or set {PIXELS_VARIABLE} to the number "
+            "of its pixels"
+        )

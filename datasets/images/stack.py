@@ -21,6 +21,7 @@ from srbench.datasets.images.decode import (
     read_raw_bytes,
 )
 from srbench.datasets.images.depth import common_depth
+from srbench.datasets.images.raw import PIXELS_VARIABLE, pixel_limit
 from srbench.utils.image import Pixels
 
 
@@ -48,8 +49,11 @@ def decode_stack(files: Sequence[bytes], *, max_pixels: int = MAX_PIXELS, min_si
         check_size(header.width, header.height, max_pixels, min_side)
     total = sum(header.width * header.height * header.pages for header in headers)
     count = sum(header.pages for header in headers)
-    if total > max_pixels:
-        raise BadImage(f"{count} pages of {total:,} pixels are more than the limit of {max_pixels:,} pixels")
+    if total > pixel_limit(max_pixels):
+        raise BadImage(
+            f"{count} pages of {total:,} pixels are more than the limit of {pixel_limit(max_pixels):,} "
+            f"pixels; set {PIXELS_VARIABLE} to more"
+        )
     pages = [
         page
         for data in files

@@ -19,7 +19,15 @@ from typing import IO, TYPE_CHECKING, Literal
 import numpy as np
 
 from srbench.datasets.images.jpeg import check_jpeg
-from srbench.datasets.images.raw import AnyArray, BadImage, RawImage, check_size
+from srbench.datasets.images.raw import (
+    PIXELS_VARIABLE,
+    AnyArray,
+    BadImage,
+    RawImage,
+    check_expansion,
+    check_size,
+    pixel_limit,
+)
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -27,7 +35,12 @@ if TYPE_CHECKING:
 Pages = Literal["first", "all"]
 
 _MOST_PAGES = 10_000
-_MOST_TAGS = 4096
+# Files of instruments have 20 to 60.
+_MOST_TAGS = 512
+_MOST_TAGS_IN_ALL = 1 << 18
+# Tables and headers of a strip, beside its pixels.
+_LONGEST_OVERHEAD = 1 << 14
+_SMALLEST_TILE = 16
 _COMPRESSIONS = {
     1: "uncompressed",
     2: "CCITT RLE",
@@ -111,12 +124,18 @@ def _directories(stream: IO[bytes]) -> Iterator[Directory]:
         entry_bytes, inline = (20, 8) if big else (12, 4)
         (position,) = struct.unpack_from(order + offset_format, head, 8 if big else 4)
         seen: set[int] = set()
+        tags = 0
         while position and position not in seen and len(seen) < _MOST_PAGES:
             seen.add(position)
             stream.seek(position)
             (count,) = struct.unpack(order + count_format, stream.read(struct.calcsize(count_format)))
             if not 0 < count <= _MOST_TAGS:
-                raise BadImage(f"the file is damaged: a page with {count} tags")
+                raise BadImage(
+                    f"the file is damaged: a page with {count} tags, at most {_MOST_TAGS} are read"
+                )
+            tags += count
+            if tags > _MOST_TAGS_IN_ALL:
+                raise BadImage(f"the file is damaged: its pages have more than {_MOST_TAGS_IN_ALL:,} tags")
             entries = stream.read(entry_bytes * count)
             following = stream.read(inline)
             values: dict[int, int] = {_SUBFILE: 0, _OLD_SUBFILE: 0, _INTERPRETATION: -1, _SUB_DIRECTORIES: 0}
@@ -161,7 +180,8 @@ def open_tiff(stream: IO[bytes]) -> Iterator[TiffFile]:
     was_disabled, log.disabled = log.disabled, True
     try:
         stream.seek(0)
-        with tifffile.TiffFile(stream) as tiff:
+        # Formats with rules of their own, by which a few bytes would become millions of pages.
+        with tifffile.TiffFile(stream, is_lsm=False, is_ndpi=False, is_scanimage=False) as tiff:
             yield tiff
     except (BadImage, OSError, MemoryError):
         raise
@@ -189,9 +209,10 @@ def read_tiff(stream: IO[bytes], *, pages: Pages, max_pixels: int, min_side: int
     for directory in chosen:
         check_size(directory.width, directory.height, max_pixels, min_side)
     total = sum(directory.width * directory.height for directory in chosen)
-    if total > max_pixels:
+    if total > pixel_limit(max_pixels):
         raise BadImage(
-            f"{len(chosen)} pages of {total:,} pixels are more than the limit of {max_pixels:,} pixels"
+            f"{len(chosen)} pages of {total:,} pixels are more than the limit of {pixel_limit(max_pixels):,} "
+            f"pixels; set {PIXELS_VARIABLE} to more"
         )
     several = (f"first of several pages: 1 of {count}",) if count > 1 and pages == "first" else ()
     images = []
@@ -199,7 +220,7 @@ def read_tiff(stream: IO[bytes], *, pages: Pages, max_pixels: int, min_side: int
         declared = _declared_bits(tiff)
         for number, directory in enumerate(chosen):
             page = _page(tiff, directory, max_pixels)
-            array, notes = _pixels(page, _samples(page))
+            array, notes = _pixels(page, _samples(page, labels=False))
             orientation = int(page.tags.valueof(274, 1))
             if orientation > 1:
                 notes = (f"orientation tag ignored: {orientation}", *notes)
@@ -232,7 +253,7 @@ def read_labels(stream: IO[bytes], *, max_pixels: int) -> AnyArray:
         page = _page(tiff, directory, max_pixels)
         if page.compression == _JPEG:
             raise BadImage("JPEG changes labels; save it as PNG or TIFF")
-        samples = _samples(page)
+        samples = _samples(page, labels=True)
     return samples[..., 0] if samples.shape[2] == 1 or page.photometric in (0, 1, 3) else samples[..., :3]
 
 
@@ -281,12 +302,18 @@ def _page(tiff: TiffFile, directory: Directory, max_pixels: int) -> TiffPage:
         raise BadImage(f"TIFF of JPEG strips with {page.bitspersample} bits is not read; save it with LZW")
     if page.imagedepth != 1 or page.tiledepth != 1:
         raise BadImage("TIFF volumes are not read; save one image a page")
-    if page.is_tiled and page.tilewidth * page.tilelength > max(max_pixels, 1 << 20):
+    if (page.imagewidth, page.imagelength) != (directory.width, directory.height):
+        raise BadImage("the file is damaged: two sizes of one page")
+    if page.is_tiled and page.tilewidth * page.tilelength > max(pixel_limit(max_pixels), 1 << 20):
         raise BadImage(f"tiles of {page.tilewidth}x{page.tilelength} px are more than the limit")
+    if page.is_tiled and min(page.tilewidth, page.tilelength) < _SMALLEST_TILE:
+        raise BadImage(
+            f"tiles of {page.tilewidth}x{page.tilelength} px; TIFF has none of less than {_SMALLEST_TILE} px"
+        )
     return page
 
 
-def _samples(page: TiffPage) -> AnyArray:
+def _samples(page: TiffPage, *, labels: bool) -> AnyArray:
     """All samples ``(H, W, samples)`` in native byte order, planes side by side or apart alike.
 
     Raises:
@@ -296,7 +323,9 @@ def _samples(page: TiffPage) -> AnyArray:
     name = _COMPRESSIONS[int(page.compression)]
     planes, samples = (page.samplesperpixel, 1) if page.planarconfig == 2 else (1, page.samplesperpixel)
     height, width = page.imagelength, page.imagewidth
-    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
+    # Of one strip many writers give 2**32 - 1 rows.
+    strip_rows = min(int(page.rowsperstrip), height)
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (strip_rows, width)
     if min(rows, columns) < 1:
         raise BadImage(f"the file is damaged: a {what} of {columns}x{rows} px")
     across, down = -(-width // columns), -(-height // rows)
@@ -307,6 +336,13 @@ def _samples(page: TiffPage) -> AnyArray:
     if page.is_contiguous and planes == page.predictor == page.fillorder == 1:
         # Instruments write a strip for each row: plain ones without gaps are read as one.
         offsets, lengths, rows, down, count = offsets[:1], (sum(lengths),), height, 1, 1
+    check_expansion(
+        sum(map(int, lengths[:count])),
+        planes * height * width * samples * np.dtype(page.dtype).itemsize,
+        labels=labels,
+    )
+    # A codec adds little to what it cannot compress; a strip that is longer was not written by one.
+    longest = 2 * rows * columns * samples * np.dtype(page.dtype).itemsize + _LONGEST_OVERHEAD
     stream = page.parent.filehandle
     decode = _strip_decoder(page, rows, columns, samples)
     result = np.empty((planes, height, width, samples), np.dtype(page.dtype).newbyteorder("="))
@@ -322,8 +358,12 @@ def _samples(page: TiffPage) -> AnyArray:
                 f"the file is cut short: {here} ends at byte {offset + length:,} of {stream.size:,}; "
                 "copy it again"
             )
+        if page.compression != 1 and length > longest:
+            raise BadImage(
+                f"the file is damaged: {here} has {length:,} bytes, at most {longest:,} make sense"
+            )
         stream.seek(offset)
-        data = stream.read(length)
+        data = stream.read(min(length, longest))
         try:
             if page.compression != 1 and not any(data):
                 raise ValueError("nothing but zeros")
@@ -356,7 +396,7 @@ def _strip_decoder(
 
         def image(data: bytes, index: int, needed: int) -> AnyArray:
             if compression == _JPEG:
-                check_jpeg(data, page.jpegtables)
+                check_jpeg(data, page.jpegtables, columns, rows)
             if compression == _JPEG_2000:
                 _check_jpeg_2000(data, columns, rows)
             decoded = page.decode(data, index, jpegtables=page.jpegtables, _fullsize=page.is_tiled)[0]

@@ -13,6 +13,8 @@ from typing import IO, Any, Literal
 
 from numpy.typing import NDArray
 
+from srbench.utils.files import open_regular
+
 ImageFormat = Literal["tiff", "png"]
 IMAGE_FORMATS: tuple[ImageFormat, ...] = ("tiff", "png")
 
@@ -104,20 +106,20 @@ def write_png(
 
 def read_description(path: Path) -> str:
     """The description of a TIFF's first page or of a PNG; empty where there is none or it cannot be read."""
-    from PIL import Image
-    from tifffile import TiffFile
-
     from srbench.datasets.images.instrument import without_logging
+    from srbench.datasets.images.png import PNG, png_text
+    from srbench.datasets.images.tiff import full_pages, open_tiff
 
     try:
-        with without_logging(), warnings.catch_warnings():
+        with without_logging(), warnings.catch_warnings(), open_regular(path) as file:
             warnings.simplefilter("ignore")
-            with path.open("rb") as file:
-                is_tiff = file.read(2) in (b"II", b"MM")
-            if is_tiff:
-                with TiffFile(path) as tiff:
+            start = file.read(len(PNG))
+            if start == PNG:
+                return png_text(file, "Description")
+            if start[:2] in (b"II", b"MM"):
+                full_pages(file)  # refuses what tifffile would believe
+                with open_tiff(file) as tiff:
                     return str(tiff.pages.first.description)
-            with Image.open(path) as image:
-                return str(image.info.get("Description", ""))
     except Exception:  # of a damaged file, which whoever decodes it will name
         return ""
+    return ""

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,16 @@ from numpy.typing import NDArray
 
 from srbench.datasets.base import DatasetCard, Micrograph, MicrographSet, ReadingOptions
 from srbench.utils.errors import DatasetError, DatasetMissing
-from srbench.utils.files import canonical_json
+from srbench.utils.files import (
+    LONGEST_JSON,
+    canonical_json,
+    open_regular,
+    parse_json,
+    read_json,
+    read_regular,
+)
 from srbench.utils.image import Pixels
+from srbench.utils.typed_json import typed
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -228,7 +235,7 @@ class PackedSet(MicrographSet):
 
 def map_shard(path: Path) -> NDArray[np.uint8]:
     """The bytes of a shard, mapped read-only."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     # A plain array: numpy.memmap costs several microseconds at every slice.
     return np.frombuffer(mapped, dtype=np.uint8)
@@ -249,12 +256,14 @@ def read_manifest(folder: Path) -> PackManifest:
         DatasetError: it was made by another version or is damaged.
     """
     try:
-        raw = json.loads((folder / MANIFEST).read_bytes())
+        raw = read_json(folder / MANIFEST)
         stored_format = raw["format"]
         if stored_format == FORMAT:
-            shards = {name: (int(size), str(digest)) for name, (size, digest) in raw["shards"].items()}
-            values = {item.name: raw[item.name] for item in fields(PackManifest)}
-            return PackManifest(**{**values, "shards": shards})
+            manifest = typed(PackManifest, raw)
+            for name in (manifest.index, *manifest.shards):
+                if PurePosixPath(name).name != name or "\\" in name:
+                    raise ValueError(f"{name[:80]!r} is no name of a file in the folder")
+            return manifest
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DatasetMissing(f"Nothing is packed in {folder}.") from error
     except OSError as error:
@@ -280,7 +289,7 @@ def read_index(folder: Path, manifest: PackManifest) -> tuple[IndexEntry, ...]:
         DatasetError: a file is missing, changed or cut short.
     """
     try:
-        data = (folder / manifest.index).read_bytes()
+        data = read_regular(folder / manifest.index, LONGEST_JSON)
         sizes = {name: (folder / name).stat().st_size for name in manifest.shards}
     except FileNotFoundError as error:
         raise DatasetError(f"{error.filename} is missing; {_AGAIN}") from error
@@ -291,7 +300,13 @@ def read_index(folder: Path, manifest: PackManifest) -> tuple[IndexEntry, ...]:
     for name, (expected, _) in manifest.shards.items():
         if sizes[name] != expected:
             raise DatasetError(f"{folder / name} has {sizes[name]:,} bytes, expected {expected:,}; {_AGAIN}")
-    return tuple(_record_of(line) for line in json.loads(data))
+    try:
+        records = tuple(_record_of(line, manifest) for line in parse_json(data))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{folder / manifest.index} is damaged ({error}); {_AGAIN}") from error
+    if len({record.image.id for record in records}) != len(records):
+        raise DatasetError(f"{folder / manifest.index} names an image twice; {_AGAIN}")
+    return records
 
 
 def fingerprint(records: Sequence[IndexEntry]) -> str:
@@ -326,9 +341,20 @@ def index_bytes(records: Sequence[IndexEntry]) -> bytes:
     return canonical_json(lines)
 
 
-def _record_of(line: dict[str, Any]) -> IndexEntry:
-    stored, mask = Stored(**line.pop("stored")), line.pop("mask", None)
-    acquisitions = tuple(Stored(**scan) for scan in line.pop("acquisitions", ()))
-    truth = line.pop("truth", None)
-    image = Micrograph(**{**line, "measure": tuple(line.get("measure", ()))})
-    return IndexEntry(image, stored, Stored(**mask) if mask else None, acquisitions, truth)
+def _record_of(line: dict[str, Any], manifest: PackManifest) -> IndexEntry:
+    parts = ("stored", "mask", "acquisitions", "truth")
+    image = typed(Micrograph, {name: value for name, value in line.items() if name not in parts})
+    record = IndexEntry(
+        image,
+        typed(Stored, line["stored"]),
+        typed(Stored, line["mask"]) if line.get("mask") else None,
+        tuple(typed(Stored, scan) for scan in line.get("acquisitions", ())),
+        line.get("truth"),
+    )
+    for what, stored in record.parts():
+        sides = (stored.height, stored.width, stored.channels)
+        if stored.dtype not in ("uint8", "uint16") or min(sides) < 1 or stored.channels not in (1, 3):
+            raise ValueError(f"{what} of {image.id} of {stored.dtype} {sides}")
+        if not 0 <= stored.offset <= manifest.shards[stored.shard][0] - stored.nbytes:
+            raise ValueError(f"{what} of {image.id} beyond the end of {stored.shard}")
+    return record

@@ -38,10 +38,11 @@ from srbench.datasets.packed.writer import PackWriter, packing, verify_packed
 from srbench.datasets.registry import register_dataset
 from srbench.datasets.splits import check_groups, split_groups
 from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError
-from srbench.utils.files import canonical_json, id_to_name, name_to_id, pixel_hash, printable
+from srbench.utils.files import LONGEST_JSON, canonical_json, pixel_hash, read_regular
 from srbench.utils.image import Pixels
 from srbench.utils.paths import home
 from srbench.utils.progress import ProgressCallback, silent
+from srbench.utils.text import id_to_name, name_to_id, printable
 
 GROUPS = "groups.csv"
 # Raised whenever the same files would give other pixels, groups or splits.
@@ -187,8 +188,14 @@ class Folder(DatasetSource):
 
 def _resolved(argument: str) -> Path:
     """The folder of that name, or of the name behind an id (:func:`name_to_id`)."""
-    root = Path(argument).expanduser().resolve()
-    return root if root.is_dir() else Path(id_to_name(argument)).expanduser().resolve()
+    try:
+        root = Path(argument).expanduser().resolve()
+        root = root if root.is_dir() else Path(id_to_name(argument)).expanduser().resolve()
+        root.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, with a zero byte, of an unknown user
+        reason = getattr(error, "strerror", None) or error
+        raise DatasetError(f"{argument[:80]!r} is not the path of a folder: {reason}.") from error
+    return root
 
 
 def _files(root: Path) -> list[str]:
@@ -255,7 +262,7 @@ def _read_labels(root: Path, files: Collection[str]) -> _Labels:
     path = root / lists[0]
     groups, categories = {}, {}
     try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
+        reader = csv.DictReader(io.StringIO(read_regular(path, LONGEST_JSON).decode("utf-8-sig")))
         columns = set(reader.fieldnames or ())
         if not {"file", "group"} <= columns:
             listed = ", ".join(sorted(map(str, columns))) or "none"
@@ -270,9 +277,11 @@ def _read_labels(root: Path, files: Collection[str]) -> _Labels:
                 )
             if file not in files:
                 file = file.replace("\\", "/").removeprefix("./")
-            groups[file] = group
+            groups[file] = printable(group)
             if category:
-                categories[file] = category
+                categories[file] = printable(category)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read as UTF-8 text with commas: {error}") from error
     absent = sorted(groups.keys() - set(files))

@@ -24,11 +24,8 @@ from srbench.utils.files import (
     atomic_write,
     canonical_json,
     hash_file,
-    id_to_name,
     locked,
-    name_to_id,
     pixel_hash,
-    printable,
     read_checksummed,
     safe_name,
     sha256_file,
@@ -37,6 +34,7 @@ from srbench.utils.files import (
     write_checksummed,
     write_text,
 )
+from srbench.utils.text import id_to_name, name_to_id, printable
 
 FORBIDDEN = set('<>:"/\\|?*=, \t\n') | {chr(code) for code in range(32)}
 
