@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import print_fields, print_json, print_table, say
+from srbench.cli.console import note, print_fields, print_json, print_table, say
 
 if TYPE_CHECKING:
     from srbench.models import ModelCard
@@ -28,7 +28,7 @@ def list_command(pattern: str, as_json: bool) -> None:
 
     cards, problems = plugins.list_cards(pattern)
     for problem in problems:
-        click.echo(problem, err=True)
+        note(problem)
     if as_json:
         print_json([asdict(card) for card in cards])
         return

@@ -253,7 +253,12 @@ def test_the_line_after_training_elsewhere_works_from_anywhere(
 
 @pytest.mark.parametrize(
     "command",
-    ["report --results", "compare a b --results", "infer bicubic x.png --out", "eval --dataset x --weights"],
+    [
+        "report --results",
+        "compare a b --results",
+        "infer bicubic x.png --out",
+        "eval --dataset sem_synthetic:small --weights",
+    ],
 )
 def test_a_path_that_is_too_long_is_one_error(srbench: Srbench, command: str) -> None:
     for path in ("x" * 300, "/tmp" + "/deep" * 1000):

@@ -259,7 +259,7 @@ def test_check_looks_at_every_file_whatever_the_others_are(tmp_path: Path, conte
     assert problems.pop("good.pth") == "" and problems.pop("strange.pth") == ""
     expected = {
         "half.pth": "is not a readable torch file",
-        "page.pt": "is not a torch file (it starts with b'<html>not found<'",
+        "page.pt": "it starts with b'<html>not found<'",
         "code.pt": "could run code",
         "lies.safetensors": "not those its header promises",
         "nobody.safetensors": "its header names a network that is not there",
