@@ -64,8 +64,8 @@ def train(
     """Train MODEL on a dataset; weights, log and manifest go into the run's folder."""
     from srbench.datasets import ReadingOptions, full_name
     from srbench.training import train as run_training
-    from srbench.utils.text import name_to_id
     from srbench.utils.paths import runs_folder
+    from srbench.utils.text import name_to_id
 
     result = run_training(
         model,
