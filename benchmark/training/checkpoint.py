@@ -99,3 +99,5 @@ def _keep(current: Path, previous: Path) -> None:
     except OSError:
         shutil.copyfile(current, waiting)
     waiting.replace(previous)
+    # Replacing a link by a link to the same file leaves both.
+    waiting.unlink(missing_ok=True)

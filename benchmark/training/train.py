@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,12 @@ def train(
         state = processes.from_main(folder.check(resume) if processes.main else None)
         if state == "complete":
             progress(f"{folder.path} holds this run, finished: nothing to do.")
-            return _finished(folder, chosen) if processes.main else None
+            if not processes.main:
+                return None
+            # What a process left that was killed when all was done; a folder that cannot be written has none.
+            with suppress(SrbenchError), folder.lock():
+                return _finished(folder, chosen)
+            return _finished(folder, chosen)
         prepared = prepare(chosen, processes, progress)
         if processes.main:
             stack.enter_context(folder.lock(prepared.space_needed))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from srbench.training.checkpoint import save_checkpoint
 from srbench.training.run_folder import RunFolder
 from srbench.utils.errors import SrbenchError
 
@@ -65,6 +66,23 @@ def test_killed_at_any_moment_a_run_can_be_resumed_or_begun_again(train, tmp_pat
         assert result.weights.read_bytes() == weights, f"copied before change {number}"
         assert {path.name for path in copies[number].iterdir() if path.suffix == ".tmp"} == set()
         assert not (copies[number] / "checkpoint.previous.pt").exists()
+
+
+def test_two_names_of_one_checkpoint_leave_no_third(tmp_path):
+    """The kill came between naming the checkpoint the previous one and replacing it."""
+    save_checkpoint(tmp_path, {"step": 1})
+    (tmp_path / "checkpoint.previous.pt").hardlink_to(tmp_path / "checkpoint.pt")
+    save_checkpoint(tmp_path, {"step": 2})
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "checkpoint.previous.pt"}
+
+
+def test_a_finished_run_is_tidied_when_it_is_asked_for_again(train, tmp_path):
+    result = train("tiny_sr", out=tmp_path)
+    before = {path.name for path in tmp_path.iterdir()}
+    for name in (".lock-holder", ".weights.safetensors.0-1-2-3.tmp"):
+        (tmp_path / name).touch()
+    assert train("tiny_sr", out=tmp_path, resume=True).weights == result.weights
+    assert {path.name for path in tmp_path.iterdir()} == before
 
 
 def test_a_folder_of_a_version_that_logged_first_is_begun_again(tmp_path):
