@@ -229,9 +229,7 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
             _RESAVE.format(path=str(path), why=why, wrappers=_WRAPPERS, target=target)
         ) from error
     except DamagedWeights as error:
-        raise DamagedWeights(
-            f"{path} is not a readable torch file ({error}); copy or download it again."
-        ) from error
+        raise DamagedWeights(f"{path} is {error}; copy or download it again.") from error
     if not isinstance(content, Mapping):
         raise DamagedWeights(
             f"{path} holds a {type(content).__name__}; expected a state dict (name to tensor)."
