@@ -254,9 +254,7 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
         why = _culprit(str(error))
         raise UnsafeWeights(_RESAVE.format(path=str(path), why=why, target=_resaved(path))) from error
     except DamagedWeights as error:
-        raise DamagedWeights(
-            f"{path} is not a readable torch file ({error}); copy or download it again."
-        ) from error
+        raise DamagedWeights(f"{path} is {error}; copy or download it again.") from error
     if not isinstance(content, Mapping):
         raise DamagedWeights(
             f"{path} holds a {type(content).__name__}; expected a state dict (name to tensor)."

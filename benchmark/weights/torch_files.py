@@ -51,28 +51,36 @@ def read_torch_file(path: Path) -> Any:
         text = str(error)
         if "GLOBAL" in text or "Unsupported class" in text or "was not an allowed" in text:
             raise UnsafeWeights(text) from error
-        raise DamagedWeights(_first_line(text)) from error
+        raise _unreadable(text) from error
     except DamagedWeights:
         raise
+    except _Absurd as error:
+        raise _unreadable(str(error)) from error
     except OSError as error:
-        raise DamagedWeights(error.strerror or str(error)) from error
+        raise _unreadable(error.strerror or str(error)) from error
     except Exception as error:  # a damaged file makes torch stumble over anything
-        raise DamagedWeights(f"{type(error).__name__}: {_first_line(str(error))}") from error
+        raise _unreadable(f"{type(error).__name__}: {error}") from error
 
 
-def _first_line(text: str) -> str:
-    return text.strip().split("\n")[0][:300].rstrip(".:")
+class _Absurd(Exception):
+    """What the file promises, and torch would believe."""
+
+
+def _unreadable(reason: str) -> DamagedWeights:
+    first = reason.strip().split("\n")[0][:300].rstrip(".:")
+    return DamagedWeights(f"not a readable torch file ({first})")
 
 
 def _check(file: IO[bytes]) -> None:
     """Refuse what torch would take for a promise.
 
     Raises:
-        DamagedWeights: says what.
+        _Absurd: says what.
+        DamagedWeights: no torch file at all.
     """
     start = file.read(512)
     if b"ustar" in start:
-        raise DamagedWeights("a tar, as torch wrote before 2017, would be unpacked onto the disk")
+        raise _Absurd("a tar, as torch wrote before 2017, would be unpacked onto the disk")
     if start.startswith(_ZIP):
         _check_zip(file)
     elif start.startswith(_PICKLE):
@@ -81,7 +89,7 @@ def _check(file: IO[bytes]) -> None:
         for _ in range(5):
             _check_pickle(file)
     else:
-        raise DamagedWeights(f"it starts with {start[:16]!r}, like no torch file")
+        raise DamagedWeights(f"not a torch file (it starts with {start[:16]!r})")
 
 
 def _check_zip(file: IO[bytes]) -> None:
@@ -89,15 +97,15 @@ def _check_zip(file: IO[bytes]) -> None:
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
         if len({record.filename for record in records}) != len(records):
-            raise DamagedWeights("two records of one name")
+            raise _Absurd("two records of one name")
         if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-            raise DamagedWeights("its records are compressed, as torch writes none")
+            raise _Absurd("its records are compressed, as torch writes none")
         if sum(record.file_size for record in records) > size:
-            raise DamagedWeights("its records are larger than the file")
+            raise _Absurd("its records are larger than the file")
         for record in records:
             if record.filename.endswith("/data.pkl"):
                 if record.file_size > _LARGEST_PICKLE:
-                    raise DamagedWeights(f"{record.file_size:,} bytes of names and shapes")
+                    raise _Absurd(f"{record.file_size:,} bytes of names and shapes")
                 with archive.open(record) as pickled:
                     _check_pickle(pickled)
 
@@ -108,4 +116,4 @@ def _check_pickle(file: IO[bytes]) -> None:
         if operation.name in ("LONG1", "LONG4", "INT", "LONG") and isinstance(argument, int):
             large += argument.bit_length() > 8 * _HASHED_BYTES
         if number > _MOST_OPERATIONS or large > _MOST_LARGE_INTEGERS:
-            raise DamagedWeights("more numbers and names than networks have")
+            raise _Absurd("more numbers and names than networks have")

@@ -73,6 +73,8 @@ _KINDS = {
 }
 # Red, green, blue and alpha of 16 bits; texts, profiles and previews.
 _MOST_PIXEL_BYTES, _MOST_METADATA_BYTES = 8, 1 << 26
+_MRC_HEADER = 1024
+_MRC_BITS = {0: 8, 1: 16, 2: 32, 3: 32, 4: 64, 6: 16, 12: 16, 101: 4}
 _BMP_PLAIN_BITS = (1, 4, 8, 24, 32)
 
 
@@ -374,8 +376,18 @@ def _read_mrc(data: bytes, header: ImageHeader, pages: Pages, max_pixels: int) -
         from mrcfile.mrcinterpreter import MrcInterpreter
     except ImportError as error:
         raise BadImage('MRC files need mrcfile: pip install "srbench[mrc]", or save it as TIFF') from error
-    if header.pages < 1:
-        raise BadImage(f"the file is damaged: MRC of {header.pages} sections")
+    # mrcfile makes room for all that the header claims before it reads any of it.
+    order = "<" if data[212:213] != b"\x11" else ">"
+    (mode,), (extended,) = (struct.unpack_from(f"{order}i", data, at) for at in (12, 92))
+    pixel_bits = _MRC_BITS.get(mode)
+    if pixel_bits is None:
+        raise BadImage(f"MRC of mode {mode} is not read; save it as TIFF")
+    claimed = _MRC_HEADER + extended + header.pages * header.height * (header.width * pixel_bits // 8)
+    if header.pages < 1 or extended < 0 or claimed > len(data):
+        raise BadImage(
+            f"the file is damaged or cut short: MRC of {header.pages} sections of {header.width}x"
+            f"{header.height} px in {len(data):,} bytes"
+        )
     check_size(header.width, header.height, max_pixels, 1, header.pages if pages == "all" else 1)
     try:
         with warnings.catch_warnings():

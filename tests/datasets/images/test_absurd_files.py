@@ -56,6 +56,15 @@ def with_tag(code: int, kind: int, content: bytes) -> bytes:
     return tiff(PLAIN, [(code, kind, len(content), at)], content + BODY)
 
 
+def mrc(sections: int = 1, extended: int = 0) -> bytes:
+    header = bytearray(1024)
+    struct.pack_into("<4i", header, 0, 80, 64, sections, 6)
+    struct.pack_into("<3f3i", header, 52, 90.0, 90.0, 90.0, 1, 2, 3)
+    struct.pack_into("<i", header, 92, extended)
+    header[208:214] = b"MAP \x44\x44"
+    return bytes(header) + bytes(80 * 64 * 2)
+
+
 ABSURD = {
     "a PNG of a few bytes that would become 2 GB": png(16384, 16384, 16, 6, zlib.compress(b"")),
     "a PNG of 2**62 pixels": png((1 << 31) - 1, (1 << 31) - 1, 8, 0, zlib.compress(b"")),
@@ -64,6 +73,8 @@ ABSURD = {
     "a strip of 2**32 rows": tiff({**PLAIN, 257: (1 << 32) - 1, 259: 8}, [], BODY),
     "a deflated image of few bytes": tiff({**PLAIN, 256: 16384, 257: 16384, 259: 8, 278: 16384}, [], BODY),
     "tiles of a pixel": tiff({**PLAIN, 322: 1, 323: 1, 324: 8, 325: 1}, [], BODY),
+    "an MRC of 10 GB": mrc(sections=1 << 20),
+    "an MRC with 2 GB before its pixels": mrc(extended=(1 << 31) - 1),
     "a BMP of a few bytes": b"BM"
     + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, 16384, 16384, 1, 8, 1, 0, 0, 0, 0, 0)
     + bytes(46),
