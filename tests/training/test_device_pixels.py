@@ -159,7 +159,7 @@ def test_where_pixels_belong(requested, needed, device, free, expected, monkeypa
 @pytest.mark.slow
 def test_pixels_that_do_not_fit_where_they_are_wanted_are_refused(train, monkeypatch, tmp_path):
     monkeypatch.setattr("srbench.training.crops.free_bytes", lambda _: 1_000)
-    with pytest.raises(SrbenchError, match=r"0\.00 GB are free on cpu; use --set train\.pixels=mapped"):
+    with pytest.raises(SrbenchError, match=r"1\.0 kB are free on cpu; use --set train\.pixels=mapped"):
         train("tiny_sr", "train.pixels=device", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
