@@ -8,14 +8,15 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
-from srbench.utils.errors import SrbenchError, StorageError
+from srbench.utils.errors import StorageError
 from srbench.utils.files import check_space, temporary_folder, write_bytes
-from srbench.utils.parallel import ProcessPool
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 
@@ -73,17 +74,37 @@ def test_a_full_folder_for_temporary_files_says_how_to_move_it(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("argument", [bytes(20_000), b"small"])
-def test_a_pool_whose_files_do_not_fit_says_so(
-    tmp_path: Path, monkeypatch, small_files, argument: bytes
-) -> None:
-    """In this process, or in a worker, whose result is larger."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with ProcessPool(enlarge, 2) as pool, pytest.raises(SrbenchError, match="TMPDIR"):
-        list(pool.map([(0, argument)]))
-    assert list(tmp_path.iterdir()) == []
+POOL = """
+import resource, signal, sys, tempfile
+from pathlib import Path
+from srbench.utils.errors import SrbenchError
+from srbench.utils.parallel import ProcessPool
 
-
-def enlarge(data: bytes) -> bytes:
+def enlarge(data):
     return data * 4000
+
+if __name__ == "__main__":
+    folder, argument = Path(sys.argv[1]), {"large": bytes(20_000), "small": b"small"}[sys.argv[2]]
+    tempfile.tempdir = str(folder)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+    try:
+        with ProcessPool(enlarge, 2) as pool:
+            list(pool.map([(0, argument)]))
+    except SrbenchError as error:
+        print("TMPDIR" in str(error), list(folder.iterdir()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("argument", ["large", "small"])
+def test_a_pool_whose_files_do_not_fit_says_so(tmp_path: Path, argument: str) -> None:
+    """Where the argument is written, or in a worker, whose result is larger.
+
+    In a process of its own: the limit would hold for everything that a test process has open.
+    """
+    (tmp_path / "pool.py").write_text(POOL)
+    (tmp_path / "files").mkdir()
+    command = [sys.executable, str(tmp_path / "pool.py"), str(tmp_path / "files"), argument]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["True", "[]"], done.stderr
