@@ -1,7 +1,7 @@
 """Temporary files and folders whose names say which process makes them, so that dead ones can be removed.
 
 ``.scores.parquet.3f9a1c-4711-1c8e2a-07d1.tmp``: the beginning of the final name, then host, number and start
-of the process, and a random part. What a living process or another host writes is left alone; after days a
+of the process, and the number of the name within it. What a living process or another host writes is left alone; after days a
 file of another host is one that nobody will finish.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import re
-import secrets
 import shutil
 import stat
 import time
@@ -19,18 +19,19 @@ from pathlib import Path
 
 from srbench.utils.processes import ProcessId, this_host, this_process
 
-_NAME = re.compile(r"\..*\.([0-9a-f]{6})-(\d{1,10})-([0-9a-f]{1,16})-[0-9a-f]{4}\.tmp", re.DOTALL)
+_NAME = re.compile(r"\..*\.([0-9a-f]{6})-(\d{1,10})-([0-9a-f]{1,16})-[0-9a-f]{4,8}\.tmp", re.DOTALL)
 _EARLIER = re.compile(r"\.(?:.+\.[0-9a-f]{8}\.tmp|(?:partial|outdated)-.+-\d+)", re.DOTALL)
 """Names that version 0.1 gave; they do not say enough."""
 
 _NAME_CHARACTERS = 40
+_CALLS = itertools.count()
 _FOREIGN_SECONDS = 7 * 24 * 3600.0
 
 
 def temporary_name(name: str) -> str:
     """A hidden name beside ``name`` that no other process and no other call has; at most 80 characters."""
     owner = this_process()
-    return f".{name[:_NAME_CHARACTERS]}.{owner.host}-{owner.pid}-{owner.start:x}-{secrets.token_hex(2)}.tmp"
+    return f".{name[:_NAME_CHARACTERS]}.{owner.host}-{owner.pid}-{owner.start:x}-{next(_CALLS):04x}.tmp"
 
 
 def remove_leftovers(folder: Path) -> None:
