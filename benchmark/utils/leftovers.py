@@ -1,8 +1,8 @@
 """Temporary files and folders whose names say which process makes them, so that dead ones can be removed.
 
 ``.scores.parquet.3f9a1c-4711-1c8e2a-07d1.tmp``: the beginning of the final name, then host, number and start
-of the process, and the number of the name within it. What a living process or another host writes is left alone; after days a
-file of another host is one that nobody will finish.
+of the process, and the number of the name within it. What a living process or another host writes is left
+alone; after days a file of another host is one that nobody will finish.
 """
 
 from __future__ import annotations
