@@ -184,7 +184,10 @@ def test_nothing_is_written_where_the_command_runs(tmp_path: Path) -> None:
     home, cwd = tmp_path / "home", tmp_path / "cwd"
     home.mkdir()
     cwd.mkdir()
-    options = ("--dataset", "sem_synthetic:small", "--split", "val", "--metric", "psnr", "--previews", "2")
+    (tmp_path / "images").mkdir()
+    for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)):
+        assert cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), pixels)
+    options = ("--dataset", str(tmp_path / "images"), "--metric", "psnr", "--previews", "2")
     done = in_a_process("eval", "bicubic", *options, home=home, cwd=cwd)
     assert done.returncode == 0, done.stderr
     assert list(cwd.iterdir()) == []
