@@ -54,6 +54,7 @@ def whole_lr(hr: np.ndarray, degradation, scale: int, key: int) -> np.ndarray:
 NOISIEST = "sem_pixel:dose=20,jitter=0.5,drift=3,vibration=0.5,charging=0.3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("name", "scale"),

@@ -126,6 +126,7 @@ LARGE = ("dsrvae", "esrgan", "hmanet", "spsr", "swinir")
 """Building the variants of these takes long even without numbers."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tag", "network"),
     [
