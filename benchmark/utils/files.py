@@ -332,7 +332,7 @@ def locked(
                 f"Another srbench is {doing} {folder}{_name_of(holder)}. Wait for it, then run the command "
                 f"again: it goes on from what is there. Or choose another folder ({setting})."
             ) from None
-        except NotImplementedError:
+        except NotImplementedError:  # a file system without locks: as if there were no other process
             pass
     # For the messages of others alone: a full disk must not stop what needs no room.
     with suppress(OSError):

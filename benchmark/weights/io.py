@@ -299,7 +299,3 @@ def _culprit(error: str) -> str:
         .split(" was not an allowed")[0]
         .removeprefix("WeightsUnpickler error: ")
     )
-
-
-def _first_line(text: str) -> str:
-    return text.strip().split("\n")[0].rstrip(".:")

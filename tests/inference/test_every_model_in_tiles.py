@@ -51,7 +51,7 @@ def whole_and_tiled(model: SRModel, height: int, width: int, tile: int) -> tuple
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sides", [(16, 33), pytest.param((50, 71), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("sides", [(16, 33), (50, 71)], ids=str)
 @pytest.mark.parametrize(("name", "variant"), SMALLEST)
 def test_tiles_of_small_networks_equal_the_whole(
     name: str, variant: str, sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch

@@ -45,7 +45,7 @@ def test_untrained_it_is_bicubic_at_any_size(scale, channels) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["tiny", pytest.param("published", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("variant", ["tiny", "published"])
 @pytest.mark.parametrize(("scale", "channels"), [(2, 1), (3, 3), (4, 1), (8, 3)])
 def test_forward_and_backward_reach_every_parameter(variant, scale, channels) -> None:
     made = network(scale, channels, variant)
