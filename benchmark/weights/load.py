@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from srbench.utils.errors import SrbenchError
 from srbench.weights.detect import detect, difference, layout, shapes_of
@@ -40,7 +40,8 @@ class LoadedWeights:
 def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = False) -> LoadedWeights:
     """Load weights into ``model.network``, in place and strictly.
 
-    Other people's layouts of the network are understood (``model.convert``).
+    Other people's layouts of the network are understood (``model.convert``). Weights for one channel that
+    srbench did not train are taken to have learned from MATLAB's luma (``model.studio_luma``).
 
     Args:
         model: from ``srbench.models.create``.
@@ -75,8 +76,11 @@ def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = Fa
     # Equal shapes do not make equal networks: VDSR has the same tensors at every magnification.
     fits = header is None or header.network == requested.network
     problem = difference(expected, shapes_of(state))
+    network: Any = model.network
+    network.studio_luma = False
     if fits and not problem:
         model.network.load_state_dict({**counters(model.network), **state})
+        network.studio_luma = model.channels == 1 and not (header and header.dataset)
         return LoadedWeights(header)
     if _is_for_colour(requested, header, state):
         if rgb_to_grey:
