@@ -39,6 +39,7 @@ class ReleasedWeights:
         sha256: hex digest or its first digits, empty where nobody published one.
         direct: whether ``url`` gives the file itself; else a person has to fetch it there.
         note: what a user must know (training data, another degradation).
+        tensors_sha256: hex digest of the file with its tensors alone that srbench's own results used.
     """
 
     file: str
@@ -50,6 +51,7 @@ class ReleasedWeights:
     sha256: str = ""
     direct: bool = True
     note: str = ""
+    tensors_sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -296,11 +296,11 @@ def _origin(path: Path) -> tuple[str, str]:
     """sha256 of a weights file, and what it was trained on or where it was published."""
     from srbench.weights import published, read_header
 
-    digest = sha256_file(path)
-    header, entry = read_header(path), published.known_file(path.name)
+    digest, header = sha256_file(path), read_header(path)
     if header is not None and header.dataset:
         return digest, f"{header.dataset}, budget {header.budget}, seed {header.seed}"
-    if entry is not None and entry.sha256 and digest.startswith(entry.sha256.lower()):
+    entry = published.known_file(path.name, digest)
+    if entry is not None and entry.is_content(digest):
         return digest, f"as published at {entry.url}"
     return digest, "unknown"
 

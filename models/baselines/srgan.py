@@ -470,6 +470,9 @@ RELEASED = (
             sha256="f4c381640826a48d2440583e4920c6bb4041804f4e285c3c6d585f03961fe87c" if scale == 4 else "",
             direct=False,
             note="In the history of the repository, deleted on 2019-06-15; trained on VOC2012 photographs.",
+            tensors_sha256="eed0f8f893db3755fba8b286c27f3c9f2140767c5f1b500fbb868dc66ecb1a41"
+            if scale == 4
+            else "",
         )
         for scale in (2, 4, 8)
     ),
