@@ -160,6 +160,8 @@ class MicrographSet(ABC):
             by ``; ``.
         has_splits: whether its owner has split it; else groups were split by a hash of their names.
         reading: what the user said of the files.
+        recorded_scale: magnification at which LR images were recorded beside the references; None where LR is
+            made from them.
     """
 
     name: str
@@ -169,6 +171,7 @@ class MicrographSet(ABC):
     notes: Mapping[str, str] = MappingProxyType({})
     has_splits: bool = True
     reading: ReadingOptions = ReadingOptions()
+    recorded_scale: int | None = None
 
     @property
     @abstractmethod
@@ -187,6 +190,19 @@ class MicrographSet(ABC):
     def acquisition(self, image_id: str, index: int) -> Pixels | None:
         """A noisy acquisition of the same field, for the noise ceiling; None where there is none."""
         del image_id, index
+        return None
+
+    def second(self, image_id: str) -> Pixels | None:
+        """A second, independent recording of the reference, on the grid of ``pixels``, or None."""
+        del image_id
+        return None
+
+    def as_recorded(self, image_id: str) -> Pixels | None:
+        """The reference as the instrument gave it, of about the same area; None where ``pixels`` is that.
+
+        Resampling takes noise away, which cannot be found in ``pixels`` any more.
+        """
+        del image_id
         return None
 
     def mask(self, image_id: str) -> Pixels | None:

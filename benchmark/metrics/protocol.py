@@ -80,6 +80,8 @@ class Protocol:
         measure: tuple[str, ...] | None = None,
         clean: bool = False,
         second: Pixels | None = None,
+        lr_recorded: bool = False,
+        as_recorded: Pixels | None = None,
     ) -> Case:
         """Prepare one image for the metrics.
 
@@ -95,7 +97,9 @@ class Protocol:
             category: kind of sample.
             measure: what its owner says is on the image; None where that cannot be said.
             clean: whether ``hr`` is free of noise.
-            second: another acquisition of what ``hr`` shows, of its size.
+            second: a second, independent recording of what ``hr`` shows, of its size.
+            lr_recorded: whether ``lr`` is a recording by itself and not made from ``hr``.
+            as_recorded: ``hr`` before it was resampled, where it was; of any size.
 
         Raises:
             SrbenchError: the sizes do not fit each other, or the border leaves nothing.
@@ -119,6 +123,8 @@ class Protocol:
             measure=measure,
             clean=clean,
             second=None if second is None else self._plane(second)[cut],
+            lr_recorded=lr_recorded,
+            as_recorded=None if as_recorded is None else self._plane(as_recorded),
         )
 
     def _plane(self, pixels: Pixels) -> Plane:

@@ -46,8 +46,11 @@ class Case:
         measure: what its owner says is on the image (``particles``, ``lines``, ``pores``); empty where nobody
             said so, then the category decides; None where nobody can, because it is no image of the user's.
         clean: whether ``hr`` is a noise-free truth; else it is a recording with noise of its own.
-        second: another acquisition of the same field, prepared like ``hr``, its noise independent; None where
-            there is none.
+        second: a second recording of the reference, prepared like ``hr``, its noise independent of that of
+            ``hr`` and ``lr``; None where there is none.
+        lr_recorded: whether ``lr`` is a recording by itself; else it was made from ``hr`` and has its noise.
+        as_recorded: ``hr`` before it was resampled onto the grid of ``lr``, prepared like ``full_hr``, of any
+            size; None where it was not.
         cache: what ``cached`` has computed.
     """
 
@@ -66,6 +69,8 @@ class Case:
     measure: tuple[str, ...] | None = None
     clean: bool = False
     second: Plane | None = None
+    lr_recorded: bool = False
+    as_recorded: Plane | None = None
     cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
