@@ -29,6 +29,10 @@ CLEAN = 0.5
 ``sqrt(2 c / (1 + c))`` (Rosenthal and Henderson 2003, doi 10.1016/j.jmb.2003.07.013)."""
 
 SMOOTHING = 5
+WIDE = 15
+"""Rings over which it is decided what a reference shows: one by one those that chance favours would be chosen,
+and their detail overestimated."""
+
 NYQUIST = 0.5
 SMALLEST = 32
 BINS = 16
@@ -279,7 +283,7 @@ def detail_of_two(recordings: RingSums) -> Detail:
     Args:
         recordings: of one contrast, the noise of each independent of the other's.
     """
-    agreement = smooth(ring_correlation(recordings))
+    agreement = smooth(ring_correlation(recordings), WIDE)
     return Detail(recordings.cross, agreement > half_bit(recordings.layout.independent))
 
 
@@ -316,8 +320,8 @@ def detail_of_rows(recording: Plane, layout: RingLayout, power: Values) -> Detai
     of_noise = _binned_sums(
         sums.layout.index, np.tile(noise, height) * sums.layout.weight, len(sums.layout.samples)
     )
-    share = 1.0 - of_noise / np.maximum(sums.power_b, np.finfo(np.float64).tiny)
-    known = smooth(share) > half_bit(sums.layout.independent)
+    share = 1.0 - np.divide(of_noise, sums.power_b, out=np.ones_like(of_noise), where=sums.power_b > 0.0)
+    known = smooth(share, WIDE) > half_bit(sums.layout.independent)
     return Detail(
         power * np.interp(layout.frequency, sums.layout.frequency, share),
         np.interp(layout.frequency, sums.layout.frequency, known) > 0.5,
@@ -336,10 +340,10 @@ def corrected_correlation(sums: RingSums, detail: Detail | None) -> Values:
     correlation = smooth(ring_correlation(sums))
     if detail is None:
         return correlation
-    tiny = np.finfo(np.float64).tiny
-    share = smooth(detail.power / np.maximum(sums.power_b, tiny))
+    share = np.divide(detail.power, sums.power_b, out=np.ones_like(detail.power), where=sums.power_b > 0.0)
+    share = smooth(share)
     known = detail.known & (share > 0.0)
-    return np.where(known, correlation / np.sqrt(np.maximum(share, tiny)), 0.0)
+    return np.divide(correlation, np.sqrt(np.where(known, share, 1.0)), out=np.zeros_like(share), where=known)
 
 
 def band_split(sums: RingSums, above: float, detail: Detail | None = None) -> BandSplit:
@@ -487,7 +491,7 @@ def held_to(case: Case, plane: str = "sr") -> tuple[RingSums, Detail | None]:
     return sums, case.cached("spectrum detail", detail) if noise else None
 
 
-def _cut_off(case: Case, plane: str = "sr") -> float:
+def cut_off_of(case: Case, plane: str = "sr") -> float:
     """First frequency at which a plane does not agree with the truth, in cycles per HR pixel."""
     sums, detail = held_to(case, plane)
     return cut_off(sums.layout.frequency, corrected_correlation(sums, detail), CLEAN)
@@ -507,7 +511,7 @@ def frc_cutoff(case: Case) -> float:
 
     Where the reference is noisy it is at most where its detail sinks into its noise.
     """
-    return _cut_off(case) * 2.0 * case.scale
+    return cut_off_of(case) * 2.0 * case.scale
 
 
 @register_metric(
@@ -524,7 +528,7 @@ def frc_resolution(case: Case) -> float:
     """Pixel size over the cut-off in cycles per pixel."""
     if case.pixel_size_nm is None:
         raise MetricUnavailable("the pixel size of this image is unknown")
-    return case.pixel_size_nm / _cut_off(case)
+    return case.pixel_size_nm / cut_off_of(case)
 
 
 @register_metric(
@@ -635,7 +639,7 @@ def carried_by_lr(case: Case) -> tuple[float, str]:
     if case.scale > 1:
         return 0.5 / case.scale, "the LR Nyquist frequency"
     # LR has all pixels of HR, but its finest detail is lost in its blur and noise.
-    above = case.cached("spectrum carried", lambda: _cut_off(case, "lr"))
+    above = case.cached("spectrum carried", lambda: cut_off_of(case, "lr"))
     return above, "what the LR image itself shows"
 
 

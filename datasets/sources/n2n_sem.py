@@ -92,9 +92,10 @@ def _moved_onto(reference: Pixels, scan: Pixels) -> Pixels | None:
         return None
     padded = np.pad(scan.astype(np.float64), _FARTHEST, mode="reflect")
     moved = fft.ifft2(fourier_shift(fft.fft2(padded), shift)).real
-    inside = moved[_FARTHEST:-_FARTHEST, _FARTHEST:-_FARTHEST]
-    rounded: Pixels = np.floor(inside.clip(0, np.iinfo(scan.dtype).max) + 0.5).astype(scan.dtype)
-    return rounded
+    inside = moved[_FARTHEST:-_FARTHEST, _FARTHEST:-_FARTHEST].clip(0, np.iinfo(scan.dtype).max)
+    on_reference = np.empty_like(scan)
+    on_reference[:] = np.floor(inside + 0.5)
+    return on_reference
 
 
 @register_dataset
