@@ -2,14 +2,14 @@
 
 ``OMP_NUM_THREADS=1 python benchmarks/detail_references.py [scenes]``
 
-Scenes of the test split of ``sem_synthetic``, kinds in turn, as three beams see them, recorded at three
-doses. Results at x4: LR interpolated, the same sharpened, the truth blurred, and that with texture of random phases;
-at magnification 1: LR, LR smoothed, and the two of the truth. Each is held to the truth and to a noisy
+Scenes of the test split of ``sem_synthetic``, kinds in turn, as three beams see them, recorded at three doses.
+Results at x4: LR interpolated, sharpened, the truth blurred, and that with texture of random phases; at
+magnification 1: LR, LR smoothed, and the two of the truth. Each is held to the truth and to a noisy
 reference: ``two`` recordings beside an LR recorded at an eighth of the dose; ``two, LR of one``, made from
-the first; ``rows``, a single one; ``rows, moved``, onto LR by half a pixel of order 3; ``rows, slow detector``,
-its noise correlated along the rows. Errors are noisy less true values, of G in logarithms (0.05: 5 %), mean
-and standard deviation over scenes, beams and results; ``same rings`` compares with the truth where the
-reference shows detail, ``all rings`` with the whole band.
+the first; ``rows``, a single one; ``rows, moved``, onto LR by half a pixel of order 3; and ``rows, slow
+detector``, its noise correlated along the rows. Errors are noisy less true values, of G in logarithms (0.05:
+5 %), mean and standard deviation over scenes, beams and results; ``same rings`` compares with the truth where
+the reference shows detail, ``all rings`` with the whole band.
 """
 
 from __future__ import annotations

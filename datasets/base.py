@@ -160,8 +160,7 @@ class MicrographSet(ABC):
             by ``; ``.
         has_splits: whether its owner has split it; else groups were split by a hash of their names.
         reading: what the user said of the files.
-        recorded_scale: magnification at which LR images were recorded beside the references; None where LR is
-            made from them.
+        recorded_scale: HR sides over the sides of the LR images that ``lr`` gives; None where LR is made.
     """
 
     name: str
@@ -193,7 +192,7 @@ class MicrographSet(ABC):
         return None
 
     def second(self, image_id: str) -> Pixels | None:
-        """A second, independent recording of the reference, on the grid of ``pixels``, or None."""
+        """A second, independent recording of the reference, on the grid of ``pixels``; None where none is."""
         del image_id
         return None
 
