@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -139,10 +139,11 @@ class Leaderboard:
         return [row for row in self.rows if row.kind == kind]
 
 
-def leaderboard(block: Block) -> Leaderboard:
-    """Compute the leaderboard of a block."""
+def leaderboard(block: Block, only: Collection[str] | None = None) -> Leaderboard:
+    """Compute the leaderboard of a block; ``only`` names the metrics, all when None."""
     scores, lengths = in_nanometres(block.scores)
     every = measures(scores.loc[scores["image"] != "", "metric"].unique(), lengths=lengths)
+    every = [measure for measure in every if only is None or measure.name in only]
     findings = findings_of(block)
     trainings = gather(block.complete, findings)
     kinds = {runs[0].key.run: row_kind(runs[0], findings[runs[0].key.run]) for runs in trainings}

@@ -102,7 +102,6 @@ def csv_table(board: Leaderboard) -> str:
 def markdown_table(board: Leaderboard, trust: TrustTable) -> str:
     """The verdicts, then a table of the metrics seen first and one for each family of the others."""
     key = board.block.key
-    title = f"{key.dataset}, {key.split}, x{key.scale}, {key.degradation}{board.block.state}"
     conditions = (
         f"Protocol {key.protocol}; data {key.data}; {board.n_images} images in {board.n_groups} groups"
         f"{board.lengths_in_words and '; '}{board.lengths_in_words}. "
@@ -110,7 +109,7 @@ def markdown_table(board: Leaderboard, trust: TrustTable) -> str:
         "margin, Δ = difference to bicubic [95 % interval]."
     )
     reading = "**Bold** = best, supported by a paired test."
-    parts = [f"# {escape(title)}", f"{escape(conditions)} {reading}"]
+    parts = [f"# {escape(board.block.title)}", f"{escape(conditions)} {reading}"]
     if trust.measurements:
         parts.append(
             _section(
