@@ -2,7 +2,7 @@
 
 ``OMP_NUM_THREADS=1 python benchmarks/detail_references.py [scenes]``
 
-Scenes of the test split of ``sem_synthetic``, kinds in turn, as three beams see them, recorded at three doses.
+Scenes of the test split of ``sem_synthetic``, kinds in turn, as three beams see them, in three doses.
 Results at x4: LR interpolated, sharpened, the truth blurred, and that with texture of random phases; at
 magnification 1: LR, LR smoothed, and the two of the truth. Each is held to the truth and to a noisy
 reference: ``two`` recordings beside an LR recorded at an eighth of the dose; ``two, LR of one``, made from

@@ -30,8 +30,8 @@ CLEAN = 0.5
 
 SMOOTHING = 5
 WIDE = 15
-"""Rings over which it is decided what a reference shows: chosen one by one, those that chance favours would be
-kept and their detail overestimated."""
+"""Rings over which it is decided what a reference shows: one by one those that chance favours would be kept
+and their detail overestimated."""
 
 NYQUIST = 0.5
 SMALLEST = 32
