@@ -18,7 +18,7 @@ from srbench.metrics import registry
 from srbench.metrics.consistency import ROUNDING_VARIANCE
 from srbench.metrics.protocol import Protocol
 from srbench.metrics.registry import Case, Metric, MetricUnavailable
-from srbench.metrics.spectrum import reference_of
+from srbench.metrics.spectrum import REFERENCE_NOISE, reference_of
 from srbench.store import Score
 from srbench.utils.image import Pixels, Plane
 
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 
 RECORDED = "recorded"
 """Name of the degradation whose LR images are recordings of the set."""
-
-REFERENCE_WORDS = {
-    "second": "R_hf, H_hf, G_hf, FRC cut-off: noise of the reference taken out by a second recording of it.",
-    "rows": "R_hf, H_hf, G_hf, FRC cut-off: noise of the reference estimated by splitting its rows.",
-}
-"""What is done about the noise of a reference, as ``reference_of`` names it, for manifests and pages."""
 
 UNAVAILABLE = "unavailable: "
 """Starts the reason of a score that another machine, or a file more, would give."""
@@ -107,7 +101,7 @@ class Scorer:
         )
         if not clean and any(metric.family == "spectrum" for metric in self.metrics):
             with contextlib.suppress(MetricUnavailable):
-                self.notes[REFERENCE_WORDS[reference_of(case)[1]]] = None
+                self.notes[REFERENCE_NOISE[reference_of(case)[1]]] = None
         return [self._score(metric, case, image) for metric in self.metrics]
 
     def without_value(self, image: Micrograph, reason: str) -> list[Score]:

@@ -52,6 +52,12 @@ NOISY = (
     "told from detail; it takes a noise-free truth, a second recording of the reference, or an LR image that "
     "was recorded by itself"
 )
+REFERENCE_NOISE = {
+    "second": "R_hf, H_hf, G_hf, FRC cut-off: noise of the reference taken out by a second recording of it",
+    "rows": "R_hf, H_hf, G_hf, FRC cut-off: noise of the reference estimated by splitting its rows",
+}
+"""What is done about the noise of a reference, as :func:`reference_of` names it: notes of runs."""
+
 _FINER = (
     "At magnification 1 that is finer than what agrees with the reference in LR itself. Noise of a recorded "
     "reference is taken out by a second recording of it, or estimated by splitting its rows."

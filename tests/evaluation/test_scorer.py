@@ -11,8 +11,9 @@ from scipy.ndimage import gaussian_filter
 
 from helpers.fake_set import FakeSet
 from srbench.datasets import degrade
-from srbench.evaluation.scorer import REFERENCE_WORDS, Scorer, choose_metrics
+from srbench.evaluation.scorer import Scorer, choose_metrics
 from srbench.metrics.protocol import named
+from srbench.metrics.spectrum import REFERENCE_NOISE
 from srbench.utils.image import Pixels
 
 
@@ -64,5 +65,5 @@ def test_what_is_done_about_the_noise_of_a_reference_is_noted(
     image = data.images[0]
     hr = data.pixels(image.id)
     psnr, gained = scorer.scores(image, data.scan(image.id, 5), hr, np.zeros((60, 63), np.uint8))
-    assert list(scorer.notes) == ([REFERENCE_WORDS[noted]] if noted else [])
+    assert list(scorer.notes) == ([REFERENCE_NOISE[noted]] if noted else [])
     assert math.isfinite(psnr.value) and math.isfinite(gained.value) == bool(noted)
