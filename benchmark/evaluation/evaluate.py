@@ -518,7 +518,7 @@ class _ModelRun:
 
     def notes(self) -> list[str]:
         """What a reader must know."""
-        notes = list(self.ready.notes) if self.ready else []
+        notes = [*(self.ready.notes if self.ready else ()), *self.scorer.notes]
         inexact = sum(not tiling.exact for tiling in self.tilings)
         if inexact:
             notes.append(
