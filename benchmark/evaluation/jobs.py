@@ -93,8 +93,14 @@ class Job:
         """For the manifest."""
         if self.weights is None:
             return {}
-        header = {} if self.header is None else dict(vars(self.header))
-        return {**header, "file": str(self.weights), "sha256": self.sha256}
+        described = {} if self.header is None else dict(vars(self.header))
+        if self.header is None and not self.external:
+            from srbench.weights import published
+
+            entry = published.known_file(self.weights.name, self.sha256)
+            if entry is not None and entry.is_content(self.sha256):
+                described = {"source": entry.url, "licence": entry.licence, "remark": entry.note}
+        return {**described, "file": str(self.weights), "sha256": self.sha256}
 
     def describe_card(self) -> dict[str, Any]:
         """For the manifest."""

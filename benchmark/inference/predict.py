@@ -18,7 +18,7 @@ from srbench.inference.micrographs import DatabarChoice, FileEnlarger
 from srbench.inference.results import ResultRecord, result_name
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import sha256_file, writing_to
-from srbench.utils.image import Pixels
+from srbench.utils.image import Pixels, rgb_to_luma
 from srbench.utils.leftovers import remove_leftovers
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from srbench.inference.tiling import Tiler
+    from srbench.inference.tiling import Output
     from srbench.models import ModelCard, SRModel
     from srbench.weights import TrainedWeights
 
@@ -44,8 +44,9 @@ def super_resolve(
     """Super-resolve one image of any size.
 
     A grey image stays grey. The channels of a colour image are super-resolved together by a network for
-    colour, and each for itself by a network for grey images, so that equal channels stay equal. Transparency
-    is enlarged bicubically.
+    colour, and each for itself by a network for grey images, so that equal channels stay equal; a network
+    that learned from MATLAB's luma (``model.studio_luma``) is given that, and the chroma is enlarged
+    bicubically. Transparency is enlarged bicubically.
 
     Args:
         model: from ``srbench.models.create``, with weights loaded.
@@ -60,13 +61,10 @@ def super_resolve(
     Raises:
         SrbenchError: pixels of another dtype or shape.
     """
+    from srbench.datasets.images.resize import resize_by
+    from srbench.inference.luma import for_luma
     from srbench.inference.tiling import Tiler
 
-    return _enlarge(Tiler(model, device=device, tile=tile, max_bytes=max_bytes), pixels)[0]
-
-
-def _enlarge(tiler: Tiler, pixels: Pixels) -> tuple[Pixels, bool]:
-    """The super-resolved pixels, and whether they are those of the image run whole."""
     coloured = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
     if pixels.dtype not in (np.uint8, np.uint16) or not (pixels.ndim == 2 or coloured) or not pixels.size:
         raise SrbenchError(
@@ -74,27 +72,28 @@ def _enlarge(tiler: Tiler, pixels: Pixels) -> tuple[Pixels, bool]:
             f"found {pixels.dtype} {pixels.shape}."
         )
     # Rounded tile by tile, an 8-bit image needs a quarter of the memory.
-    tiler.output = "uint8" if pixels.dtype == np.uint8 else "float32"
+    output: Output = "uint8" if pixels.dtype == np.uint8 else "float32"
+    tiler = Tiler(model, device=device, tile=tile, max_bytes=max_bytes, output=output)
     if not coloured:
-        result = tiler(_to_tensor(pixels[..., None]))
-        return _to_pixels(result.sr, pixels.dtype)[..., 0], result.exact
+        return _to_pixels(tiler(_to_tensor(pixels[..., None])).sr, pixels.dtype)[..., 0]
     image = _to_tensor(pixels[..., :3])
-    if tiler.model.channels == 3:
-        result = tiler(image)
-        sr = result.sr
+    if model.channels == 3:
+        sr = tiler(image).sr
     elif bool((image == image[:, :1]).all()):
-        result = tiler(image[:, :1])
-        sr = result.sr.expand(-1, 3, -1, -1)
+        sr = tiler(image[:, :1]).sr.expand(-1, 3, -1, -1)
+    elif model.studio_luma:
+        luma = rgb_to_luma(image)
+        tiler.model, tiler.output = for_luma(model), "float32"
+        # What a colour differs from luma by is chroma; its own luma is zero.
+        sr = (tiler(luma).sr + resize_by(image - luma, model.scale)).clamp(0.0, 1.0)
     else:
-        result = tiler(image.transpose(0, 1))
-        sr = result.sr.transpose(0, 1)
+        sr = tiler(image.transpose(0, 1)).sr.transpose(0, 1)
     colour = _to_pixels(sr, pixels.dtype)
     if pixels.shape[2] == 3:
-        return colour, result.exact
-    from srbench.datasets.images.resize import resize_by
-
-    alpha = resize_by(_to_tensor(pixels[..., 3:]), tiler.model.scale).clamp(0.0, 1.0)
-    return np.concatenate([colour, _to_pixels(alpha, pixels.dtype)], axis=2), result.exact
+        return colour
+    alpha = resize_by(_to_tensor(pixels[..., 3:]), model.scale).clamp(0.0, 1.0)
+    enlarged: Pixels = np.concatenate([colour, _to_pixels(alpha, pixels.dtype)], axis=2)
+    return enlarged
 
 
 @dataclass(frozen=True)
@@ -297,11 +296,11 @@ def _origin(path: Path) -> tuple[str, str]:
     """sha256 of a weights file, and what it was trained on or where it was published."""
     from srbench.weights import published, read_header
 
-    digest = sha256_file(path)
-    header, entry = read_header(path), published.known_file(path.name)
+    digest, header = sha256_file(path), read_header(path)
     if header is not None and header.dataset:
         return digest, f"{header.dataset}, budget {header.budget}, seed {header.seed}"
-    if entry is not None and entry.sha256 and digest.startswith(entry.sha256.lower()):
+    entry = published.known_file(path.name, digest)
+    if entry is not None and entry.is_content(digest):
         return digest, f"as published at {entry.url}"
     return digest, "unknown"
 

@@ -29,7 +29,7 @@ from srbench.statistics.paired_tests import (
     seed_sd,
 )
 from srbench.statistics.score_matrix import Method, ScoreMatrix, duplicate_runs, rows_of, score_matrix
-from srbench.store import OTHER_PROGRAM, Conditions, Manifest, Run, ScoreStore, read_png
+from srbench.store import LEARNING_NOTHING, OTHER_PROGRAM, Conditions, Manifest, Run, ScoreStore, read_png
 from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.files import pixel_hash
 from srbench.utils.paths import results_folder
@@ -77,6 +77,11 @@ class SelectedRuns:
         """The model's printed name."""
         first = self.manifests[0]
         return str(first.card.get("title") or first.key.model)
+
+    @property
+    def learns_nothing(self) -> bool:
+        """Whether nothing of the method is learned."""
+        return self.manifests[0].card.get("family") in LEARNING_NOTHING
 
     @property
     def detail(self) -> str:
