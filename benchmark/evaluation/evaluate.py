@@ -230,6 +230,9 @@ def evaluate_on(
     if config.weights is None:
         for problem in left_out(config.runs):
             progress(problem)
+    for job in jobs:
+        for remark in job.remarks:
+            progress(remark)
     headers = [job.header for job in jobs if job.header is not None]
     scale = resolve_scale(jobs, request)
     context = EvaluationContext.create(micrographs, config, scale, progress, headers=headers)
@@ -341,8 +344,12 @@ class _Evaluation:
         requested = {metric.id for metric in scorer.metrics}
         obtainable = {metric.id for metric in scorer.metrics if not metric.needs()}
         manifest = self.store.manifest(key)
-        # Another pixel size, or other things to measure, on the same pixels: what is stored says less.
-        same = manifest is None or reading_of(manifest) == self.context.reading
+        # Another pixel size, other masks or other things to measure, on the same pixels: what is stored says
+        # less.
+        same = manifest is None or (
+            reading_of(manifest) == self.context.reading
+            and manifest.data.get("masks_sha256", "") == self.context.micrographs.masks_sha256
+        )
         if not self.config.force and requested <= stored and not unavailable & obtainable and same:
             return None
         metrics = [metric for metric in registry.stored(stored | requested) if metric.per_image]

@@ -77,6 +77,7 @@ class Scorer:
             return self.without_value(
                 image, "the reference shows a databar; cut it off: a score of drawn text says nothing"
             )
+        mask = self.micrographs.objects(image) if image.has_mask else None
         clean = self.micrographs.card.kind == "synthetic"
         second = None if clean else self.micrographs.second(image.id)
         recorded = self.degradation.recorded
@@ -90,9 +91,10 @@ class Scorer:
             truth=self.micrographs.truth(image.id) if image.has_truth else None,
             pixel_size_nm=image.pixel_size_nm,
             category=image.category,
-            measure=image.measure if self.micrographs.card.kind == "user" else None,
+            measure=image.measure if image.measure or self.micrographs.card.kind == "user" else None,
             clean=clean,
             second=None if second is None else cut_to_scale(second, self.scale),
+            mask=None if mask is None else cut_to_scale(mask, self.scale),
             lr_recorded=recorded,
             as_recorded=self.micrographs.as_recorded(image.id) if recorded and second is None else None,
         )

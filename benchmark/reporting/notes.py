@@ -12,7 +12,7 @@ from srbench.reporting.rows import BASELINE, RANKED, title_of
 from srbench.statistics.leaderboard import FEW_GROUPS
 from srbench.statistics.paired_tests import ALPHA
 from srbench.statistics.score_matrix import duplicate_runs
-from srbench.store import Manifest
+from srbench.store import LEARNING_NOTHING, Manifest
 
 Field = tuple[str, str]
 _PROTOCOL_WORDS = {
@@ -231,7 +231,9 @@ def record(name: str, manifest: Manifest) -> RunRecord:
     """All that is recorded about one run."""
     key = manifest.key
     # What identifies a run of another program are its images, and what it learned is not known.
-    weights, nothing = ("Images", "not known") if manifest.external else ("Weights", "none (nothing learned)")
+    weights, nothing = ("Images", "not known") if manifest.external else ("Weights", "none")
+    if manifest.card.get("family") in LEARNING_NOTHING:
+        nothing = "none (nothing learned)"
     # The seed of other people's weights is not known either.
     unseeded = "not known" if key.weights else nothing
     fields: list[Field] = [
