@@ -139,19 +139,24 @@ def from_other_layouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of BasicSR's EDSR under the authors' names, with means; other networks' as they are.
 
     BasicSR, and others with the authors' names, keep the mean of the training photographs outside of their
-    checkpoints: it is DIV2K's for the three colours, and not known for any other number of channels.
+    checkpoints: nobody learns it, it is DIV2K's.
     """
     converted = dict(state)
     named = {key: _name_of_basicsr(key) for key in state}
     if "conv_after_body.weight" in state and all(named.values()):
         blocks = sum(key.endswith(".conv1.weight") for key in state)
         converted = {new.format(blocks=blocks): state[key] for key, new in named.items()}
-    first = converted.get("head.0.weight")
-    if first is None or first.shape[1:2] != (3,) or any("_mean." in key for key in converted):
+    # Around the small variant lies a bicubic image, which carries the mean.
+    small = "body.head.0.weight" in converted
+    prefix = "body." if small else ""
+    first = converted.get(f"{prefix}head.0.weight")
+    if first is None or first.ndim != 4 or first.shape[1] not in (1, 3):
         return dict(state)
+    mean = (0.0,) * first.shape[1] if small else edsr_mean(first.shape[1])
     for name, sign in (("sub_mean", -1), ("add_mean", 1)):
-        shift = MeanShift([sign * RGB_RANGE * mean for mean in DIV2K_MEAN])
-        converted |= {f"{name}.{key}": value.to(first) for key, value in shift.state_dict().items()}
+        shift = MeanShift([sign * RGB_RANGE * value for value in mean])
+        for key, value in shift.state_dict().items():
+            converted.setdefault(f"{prefix}{name}.{key}", value.to(first))
     return converted
 
 

@@ -195,10 +195,17 @@ def test_converted_means_follow_the_dtype_of_the_weights(dtype):
     assert {value.dtype for value in from_other_layouts(in_basicsr_layout(state)).values()} == {dtype}
 
 
-def test_constant_means_may_be_missing():
-    network = EDSR(2, EDSRConfig(blocks=1, features=8, residual_scale=1.0), edsr_mean(3))
+@pytest.mark.parametrize("absent", ["_mean.", "add_mean.", "_mean.bias"])
+@pytest.mark.parametrize(
+    ("variant", "channels"), [("baseline", 1), ("baseline", 3), ("tiny", 1), ("tiny", 3)]
+)
+def test_constant_means_may_be_missing(variant, channels, absent):
+    if variant == "tiny":
+        network = create("edsr", scale=2, channels=channels, variant="tiny").network
+    else:
+        network = EDSR(2, EDSRConfig(blocks=1, features=8, residual_scale=1.0), edsr_mean(channels))
     state = network.state_dict()
-    without = {key: value for key, value in state.items() if "_mean." not in key}
+    without = {key: value for key, value in state.items() if absent not in key}
     converted = from_other_layouts(without)
     assert converted.keys() == state.keys() != without.keys()
     assert all(torch.equal(converted[key], state[key]) for key in state)
@@ -207,11 +214,10 @@ def test_constant_means_may_be_missing():
 @pytest.mark.slow
 def test_unknown_weights_come_back_as_they_are():
     own = create("edsr", scale=2, channels=3, variant="baseline").network.state_dict()
-    grey = in_basicsr_layout(create("edsr", scale=2, variant="baseline").network.state_dict())
     basicsr = in_basicsr_layout(own)
     other_network = basicsr | {"body.0.rg.0.weight": torch.ones(1)}
     no_deep_layer = {key: value for key, value in basicsr.items() if not key.startswith("conv_after")}
-    for state in (own, grey, other_network, no_deep_layer, {}, {"conv_first.weight": torch.ones(())}):
+    for state in (own, other_network, no_deep_layer, {}, {"conv_first.weight": torch.ones(())}):
         converted = from_other_layouts(state)
         assert converted.keys() == state.keys()
         assert all(converted[key] is state[key] for key in state)
