@@ -13,13 +13,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
 from srbench.utils.errors import DatasetError
 from srbench.utils.image import Pixels
 from srbench.utils.progress import ProgressCallback, count_of, silent
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-MEASURES = ("particles", "lines", "pores")
+RECORDED = "recorded"
+"""The degradation of LR images that were recorded beside HR; see ``MicrographSet.lr``."""
+MEASURES = ("particles", "lines", "pores", "fibres")
 """What can be said to be on a user's images: each is a kind of measurement."""
 _SHOWN_REASONS = 3
 
@@ -41,6 +45,7 @@ class DatasetCard:
         terms: what the licence asks of the user, or what is unclear about it; shown before a download.
         channels: 1 for grey, 3 for colour.
         download_bytes: size of what a fetch downloads, where known.
+        pairs: whether LR was recorded too and is not made from HR unless asked for.
     """
 
     name: str
@@ -55,6 +60,7 @@ class DatasetCard:
     terms: str = ""
     channels: int = 1
     download_bytes: int | None = None
+    pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,9 +131,12 @@ class Micrograph:
         source: where the file came from.
         pixel_size_nm: physical side of an HR pixel where known.
         pixel_size_source: who says so, as ``FEI tag``; empty where the dataset does.
-        measure: of :data:`MEASURES`: what its owner says is on it; where empty the category decides.
+        measure: of :data:`MEASURES`: what its owner or source says is on it; where empty the category
+            decides.
         has_truth: whether ``MicrographSet.truth`` gives something.
         has_mask: whether ``MicrographSet.mask`` gives something.
+        mask_objects: labels of the mask that are objects to be counted and measured, where others are not:
+            none in a mask that divides the whole image into classes. None: all but 0.
         channels: 1 for pixels ``(H, W)``, 3 for ``(H, W, 3)`` in the order red, green, blue.
     """
 
@@ -145,6 +154,7 @@ class Micrograph:
     measure: tuple[str, ...] = ()
     has_truth: bool = False
     has_mask: bool = False
+    mask_objects: tuple[int, ...] | None = None
     channels: int = 1
 
 
@@ -160,6 +170,7 @@ class MicrographSet(ABC):
             by ``; ``.
         has_splits: whether its owner has split it; else groups were split by a hash of their names.
         reading: what the user said of the files.
+        recorded_scale: HR sides over the sides of the LR images that ``lr`` gives; None where LR is made.
     """
 
     name: str
@@ -169,6 +180,7 @@ class MicrographSet(ABC):
     notes: Mapping[str, str] = MappingProxyType({})
     has_splits: bool = True
     reading: ReadingOptions = ReadingOptions()
+    recorded_scale: int | None = None
 
     @property
     @abstractmethod
@@ -184,15 +196,49 @@ class MicrographSet(ABC):
         del image_id
         return None
 
+    def lr(self, image_id: str) -> Pixels | None:
+        """LR (or the fast scan) as it was recorded, on the grid of ``pixels``; None where it is made from HR.
+
+        Of the type and channels of ``pixels``, each side that of ``pixels`` divided by ``recorded_scale``.
+        """
+        del image_id
+        return None
+
     def acquisition(self, image_id: str, index: int) -> Pixels | None:
         """A noisy acquisition of the same field, for the noise ceiling; None where there is none."""
         del image_id, index
+        return None
+
+    def second(self, image_id: str) -> Pixels | None:
+        """A second, independent recording of the reference, on the grid of ``pixels``; None where none is."""
+        del image_id
+        return None
+
+    def as_recorded(self, image_id: str) -> Pixels | None:
+        """The reference as the instrument gave it, of about the same area; None where ``pixels`` is that.
+
+        Resampling takes noise away, which cannot be found in ``pixels`` any more.
+        """
+        del image_id
         return None
 
     def mask(self, image_id: str) -> Pixels | None:
         """Labels ``(H, W)`` of a segmentation by hand, 0 = background; None where there is none."""
         del image_id
         return None
+
+    @property
+    def masks_sha256(self) -> str:
+        """Hash (hex) of all masks, by which scores against them are told apart; empty where there is none."""
+        return ""
+
+    def objects(self, image: Micrograph) -> Pixels | None:
+        """The mask with only the labels of objects, the others 0; None where it has no objects."""
+        labels = self.mask(image.id)
+        if labels is None or image.mask_objects is None:
+            return labels
+        kept: Pixels = np.where(np.isin(labels, image.mask_objects), labels, 0).astype(labels.dtype)
+        return kept if image.mask_objects else None
 
     def opposite_phase(self, image_id: str, scale: int) -> Pixels | None:
         """Other HR pixels of the same LR image at this scale; None where none are known."""

@@ -25,6 +25,10 @@ not know back as it is; it never fails on one.
 """
 
 
+NOTHING_LEARNED = ("interpolation", "filter")
+"""Families of methods that learn nothing."""
+
+
 @dataclass(frozen=True)
 class ReleasedWeights:
     """Weights that somebody published for one configuration of a model.
@@ -65,7 +69,8 @@ class GreyShift:
 
     Attributes:
         first: name of the first convolution, without ``.weight``.
-        last: name of the last convolution.
+        last: name of the last convolution, empty where the output is the image plus what is predicted: the
+            means cancel there.
         shift: grey mean minus the mean of red, green and blue, in the network's own units.
     """
 
@@ -81,7 +86,8 @@ class ModelCard:
     Attributes:
         name: the registered name, as typed on the command line.
         title: the name as printed in tables.
-        family: ``interpolation``, ``regression``, ``adversarial``, ``variational`` or ``attention``.
+        family: ``interpolation``, ``filter``, ``regression``, ``adversarial``, ``variational`` or
+            ``attention``.
         paper: URL of the publication.
         year: year of publication.
         scales: integer magnifications the factory can build.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import shlex
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from srbench.cli.console import say
+from srbench.cli.console import print_table, say
 from srbench.cli.options import (
     degradation_option,
     device_option,
@@ -17,6 +18,9 @@ from srbench.cli.options import (
     weights_scale_option,
 )
 from srbench.utils.progress import progress_reporter
+
+if TYPE_CHECKING:
+    from srbench.evaluation.evaluate import EvaluationSummary
 
 
 @click.command("eval")
@@ -76,4 +80,22 @@ def evaluate(
     with progress_reporter() as progress:
         summary = run_evaluation("all" if every else models, dataset=dataset, progress=progress, **options)
     say(summary.text())
+    if print_results(summary):
+        given = ["--results", str(options["results"])] if options["results"] else []
+        say(f"\nNext: {shlex.join(['srbench', 'report', *given])}")
     context.exit(1 if summary.failed or summary.caught else 0)
+
+
+def print_results(summary: EvaluationSummary) -> bool:
+    """The tables of the blocks that were scored into, with what was scored there before; whether any."""
+    from srbench.reporting.summary import summaries
+    from srbench.store import ScoreStore
+
+    blocks = summaries(ScoreStore(summary.results), {outcome.run_id for outcome in summary.outcomes})
+    for block in blocks:
+        if len(blocks) > 1:
+            say(f"\n{block.title}")
+        print_table(block.columns, block.rows)
+        for line in (*block.notes, block.words):
+            say(line)
+    return bool(blocks)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,12 @@ class Block:
         return ", newest data" if self.key.data == self.newest_data else ", outdated data"
 
     @property
+    def title(self) -> str:
+        """Data set, split, scale, degradation and state."""
+        key = self.key
+        return f"{key.dataset}, {key.split} split, ×{key.scale}, {key.degradation}{self.state}"
+
+    @property
     def slug(self) -> str:
         """A name for files and HTML ids, unique among blocks."""
         key = self.key
@@ -55,8 +61,13 @@ class Block:
         return "_".join([*map(slug, parts), hashlib.sha256(text.encode()).hexdigest()[:8]])
 
 
-def collect(store: ScoreStore) -> list[Block]:
-    """All blocks of the store, ordered by their key; of several states of a dataset the newest first."""
+def collect(store: ScoreStore, run_ids: Collection[str] | None = None) -> list[Block]:
+    """The blocks of the store, ordered by their key; of several states of a dataset the newest first.
+
+    Args:
+        store: the runs.
+        run_ids: only the blocks that hold one of these runs; all when None.
+    """
     manifests = store.manifests()
     newest = newest_data(manifest for manifest in manifests if manifest.status == "complete")
     keys = {manifest.key.conditions for manifest in manifests}
@@ -67,6 +78,9 @@ def collect(store: ScoreStore) -> list[Block]:
         return newest.get(base, "") if states[base] > 1 else ""
 
     order = sorted(keys, key=lambda key: (key._replace(data=""), key.data != newest_of(key), key.data))
+    if run_ids is not None:
+        wanted = {manifest.key.conditions for manifest in manifests if manifest.key.run_id in run_ids}
+        order = [key for key in order if key in wanted]
     return [_block(store, key, manifests, newest_of(key)) for key in order]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from srbench.checks.base import CheckResult, badge_of, failures, reasons_unranked
+from srbench.metrics.spectrum import REFERENCE_NOISE
 from srbench.reporting.blocks import Block
 from srbench.reporting.rows import (
     BASELINE,
@@ -106,6 +107,12 @@ class Leaderboard:
         return self.lengths.why if has_lengths or self.lengths.unit == "nm" else ""
 
     @cached_property
+    def reference_noise(self) -> str:
+        """What was done about the noise of recorded references; empty where nothing was."""
+        said = {note for manifest in self.block.complete for note in manifest.notes}
+        return "; ".join(words for words in REFERENCE_NOISE.values() if words in said)
+
+    @cached_property
     def not_evidence(self) -> frozenset[str]:
         """The metrics in which invented texture beats bicubic: no evidence of structure here."""
         signs = {"higher": 1.0, "lower": -1.0, "none": 0.0}
@@ -139,10 +146,11 @@ class Leaderboard:
         return [row for row in self.rows if row.kind == kind]
 
 
-def leaderboard(block: Block) -> Leaderboard:
-    """Compute the leaderboard of a block."""
+def leaderboard(block: Block, only: Collection[str] | None = None) -> Leaderboard:
+    """Compute the leaderboard of a block; ``only`` names the metrics, all when None."""
     scores, lengths = in_nanometres(block.scores)
     every = measures(scores.loc[scores["image"] != "", "metric"].unique(), lengths=lengths)
+    every = [measure for measure in every if only is None or measure.name in only]
     findings = findings_of(block)
     trainings = gather(block.complete, findings)
     kinds = {runs[0].key.run: row_kind(runs[0], findings[runs[0].key.run]) for runs in trainings}

@@ -97,6 +97,8 @@ def _limits(board: Leaderboard) -> Iterator[str]:
         )
     if board.lengths.unit == "px" and board.lengths.sizes and board.lengths_in_words:
         yield f"{board.lengths.why[:1].upper()}{board.lengths.why[1:]}."
+    if board.reference_noise:
+        yield f"{board.reference_noise}."
     kinds = {str(manifest.data.get("kind", "")) for manifest in board.block.complete}
     if "synthetic" in kinds or "synthetic" in key.dataset:
         yield (

@@ -62,14 +62,13 @@ def section(
     store: ScoreStore, board: Leaderboard, tolerances: Mapping[str, Quantity] | None = None
 ) -> Section:
     """Gather what the page says about one block; ``tolerances`` are those that the user chose."""
-    key = board.block.key
     shown, notes = panels(store, board.block, board.rows, board.lengths.sizes)
     curves = curve_sets(board)
     judged = trust(board, tolerances)
     absent = [record(f"{m.key.model} ({m.key.variant}), {m.status}", m) for m in board.block.absent]
     return Section(
         anchor=f"block-{board.block.slug}",
-        title=f"{key.dataset}, {key.split} split, ×{key.scale}, {key.degradation}{board.block.state}",
+        title=board.block.title,
         board=board,
         trust=judged,
         warnings=[

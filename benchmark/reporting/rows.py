@@ -22,6 +22,7 @@ from srbench.checks.base import (
     reasons_unranked,
     stored_results,
 )
+from srbench.models.base import NOTHING_LEARNED
 from srbench.reporting.blocks import Block
 from srbench.reporting.text import Measure
 from srbench.statistics.bootstrap import interval
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 RowKind = Literal["network", "interpolation", "ceiling", "control", "unranked"]
 SECTIONS: Mapping[RowKind, str] = {
     "network": "Networks",
-    "interpolation": "Interpolations (nothing learned)",
+    "interpolation": "Interpolations and filters (nothing learned)",
     "ceiling": "Noise ceiling (a second acquisition of the same field, not a model)",
     "control": "Control (invents texture on purpose, not a model)",
     "unranked": "Shown, not ranked",
@@ -170,7 +171,7 @@ def row_kind(manifest: Manifest, findings: Iterable[CheckResult]) -> RowKind:
         return "control"
     if reasons_unranked(manifest, findings):
         return "unranked"
-    return "interpolation" if manifest.card.get("family") == "interpolation" else "network"
+    return "interpolation" if manifest.card.get("family") in NOTHING_LEARNED else "network"
 
 
 def gather(

@@ -102,15 +102,15 @@ def csv_table(board: Leaderboard) -> str:
 def markdown_table(board: Leaderboard, trust: TrustTable) -> str:
     """The verdicts, then a table of the metrics seen first and one for each family of the others."""
     key = board.block.key
-    title = f"{key.dataset}, {key.split}, x{key.scale}, {key.degradation}{board.block.state}"
     conditions = (
         f"Protocol {key.protocol}; data {key.data}; {board.n_images} images in {board.n_groups} groups"
         f"{board.lengths_in_words and '; '}{board.lengths_in_words}. "
+        f"{board.reference_noise}{board.reference_noise and '. '}"
         "Mean [95 % interval], against bicubic better, worse, equivalent or undecided by the practical "
         "margin, Δ = difference to bicubic [95 % interval]."
     )
     reading = "**Bold** = best, supported by a paired test."
-    parts = [f"# {escape(title)}", f"{escape(conditions)} {reading}"]
+    parts = [f"# {escape(board.block.title)}", f"{escape(conditions)} {reading}"]
     if trust.measurements:
         parts.append(
             _section(
@@ -314,7 +314,7 @@ def _latex_tabular(
         f"data: {key.dataset}, split {key.split}, fingerprint {key.data}{board.block.state}",
         f"degradation {key.degradation}, x{key.scale}, protocol {key.protocol}",
         f"{board.n_images} images in {board.n_groups} independent groups",
-        *([board.lengths_in_words] if board.lengths_in_words else []),
+        *(words for words in (board.lengths_in_words, board.reference_noise) if words),
         "brackets: 95 % cluster-bootstrap interval over groups; bold: best, supported by a paired test;",
         "small: verdict against bicubic by the practical margin, and difference.",
         "Needs \\usepackage{booktabs}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Control characters, separators of lines, what turns the direction of writing, and lone surrogates, which
@@ -36,6 +36,12 @@ def printable_values(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [printable_values(value) for value in content]
     return content
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def name_to_id(name: str) -> str:

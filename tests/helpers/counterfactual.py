@@ -18,9 +18,15 @@ def _middles(item: Any) -> list[tuple[float, float]]:
     return [*middles, *([(item.y, item.x)] if hasattr(item, "y") else [])]
 
 
-def scene_without(scene: Scene, number: int) -> Scene:
-    """The scene lacking entry ``number`` of its truth's ``small_features``."""
-    feature = scene.truth()["small_features"][number]
+def scene_without(scene: Scene, *numbers: int) -> Scene:
+    """The scene lacking these entries of its truth's ``small_features``."""
+    listed = scene.truth()["small_features"]
+    for feature in [listed[number] for number in numbers]:
+        scene = _without(scene, feature)
+    return scene
+
+
+def _without(scene: Scene, feature: dict[str, Any]) -> Scene:
     place = feature["y"], feature["x"]
     for field in fields(scene):
         parts = getattr(scene, field.name)
@@ -33,9 +39,9 @@ def scene_without(scene: Scene, number: int) -> Scene:
     raise AssertionError(f"The scene has nothing at {place}.")
 
 
-def pixels_without(scene: SyntheticScene, number: int) -> NDArray[np.uint8]:
-    """The image lacking that feature; contrast, brightness and lamellae stay as they are."""
+def pixels_without(scene: SyntheticScene, *numbers: int) -> NDArray[np.uint8]:
+    """The image lacking these features; contrast, brightness and lamellae stay as they are."""
     image, window = scene._unpatched
     added = scene.pixels().astype(np.int16) - image
-    without = grey_levels(scene._signal(scene_without(scene.scene, number)), window)
+    without = grey_levels(scene._signal(scene_without(scene.scene, *numbers)), window)
     return np.clip(without + added, 0, 255).astype(np.uint8)

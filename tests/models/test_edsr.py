@@ -112,16 +112,31 @@ def test_output_stays_fine_grained_under_autocast():
     assert (255 * sr).unique().numel() > 300  # bfloat16 knows 128 values between 128 and 256
 
 
-def test_untrained_tiny_is_bicubic():
+@pytest.mark.parametrize("scale", [1, 4])
+def test_untrained_tiny_is_bicubic(scale):
     lr = torch.rand(1, 1, 9, 8)
     torch.testing.assert_close(
-        create("edsr", scale=4, variant="tiny").infer(lr), create("bicubic", scale=4).infer(lr)
+        create("edsr", scale=scale, variant="tiny").infer(lr), create("bicubic", scale=scale).infer(lr)
     )
+
+
+def test_magnification_1_is_the_network_without_its_upsampler():
+    enlarging, denoising = (EDSR(scale, EDSRConfig(2, 4, 0.5), DIV2K_MEAN).double() for scale in (2, 1))
+    shared = {key: value for key, value in enlarging.state_dict().items() if not key.startswith("tail.0.")}
+    assert denoising.state_dict().keys() == shared.keys()
+    denoising.load_state_dict(shared)
+    features = []
+    enlarging.tail.register_forward_pre_hook(lambda module, inputs: features.append(inputs[0]))
+    image = torch.rand(1, 3, 6, 5).double()
+    with torch.no_grad():
+        enlarging(image)
+        expected = enlarging.add_mean(enlarging.tail[1](features[0])) / 255
+        torch.testing.assert_close(denoising(image), expected)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["baseline", "full"])
-@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
 def test_full_depth_looks_as_far_as_it_says(variant, scale, probe):
     narrow = EDSR(
         scale, EDSRConfig(CONFIGS[variant].blocks, 1, CONFIGS[variant].residual_scale), edsr_mean(1)

@@ -1,0 +1,58 @@
+"""What the terminal shows after an evaluation says the same as the page."""
+
+from pathlib import Path
+
+import pytest
+
+from srbench.reporting.leaderboard import Leaderboard
+from srbench.reporting.measurements import trust
+from srbench.reporting.summary import Summary, summaries
+from srbench.store import ScoreStore
+
+
+@pytest.fixture(scope="module")
+def shown(rich: Path, rich_board: Leaderboard) -> Summary:
+    (summary,) = summaries(ScoreStore(rich), {rich_board.rows[0].manifest.key.run_id})
+    return summary
+
+
+def column(shown: Summary, start: str) -> dict[str, str]:
+    index = next(i for i, head in enumerate(shown.columns) if head.startswith(start))
+    return {row[0]: row[index] for row in shown.rows}
+
+
+def test_rows_are_those_of_the_page_in_its_order(shown: Summary, rich_board: Leaderboard) -> None:
+    assert [row[0].split(" [")[0] for row in shown.rows] == [row.label for row in rich_board.rows]
+    assert {len(row) for row in shown.rows} == {len(shown.columns)}
+
+
+def test_verdicts_and_the_best_are_those_of_the_page(shown: Summary, rich_board: Leaderboard) -> None:
+    table = trust(rich_board)
+    psnr = next(measure for measure in rich_board.columns if measure.name == "psnr")
+    for row, status, value in zip(
+        rich_board.rows, column(shown, "CD").values(), column(shown, "PSNR").values(), strict=True
+    ):
+        assert status.split(" ", 1)[1] == table.judgements[row.run]["cd_bias"].verdict.status
+        assert value.endswith("*") == row.cells[psnr.id].best
+        assert float(value.rstrip(" *")) == pytest.approx(row.cells[psnr.id].mean, abs=0.06)
+
+
+def test_the_words_name_who_is_trusted_and_who_is_not(shown: Summary, rich_board: Leaderboard) -> None:
+    table = trust(rich_board)
+    answer = shown.words.split(".")[0]
+    for status in ("trusted", "not trusted", "undecided"):
+        (part,) = [
+            part for part in answer.split("; ") if part.rpartition(" is ")[2].startswith(f"{status} on")
+        ]
+        named = part.partition(" on ")[2].replace(" and ", ", ").split(", ")
+        expected = [
+            rich_board.short_names[row.run]
+            for row in rich_board.rows
+            if row.kind in ("network", "interpolation")
+            and table.judgements[row.run]["cd_bias"].verdict.status == status
+        ]
+        assert named == expected
+
+
+def test_blocks_without_the_runs_are_not_read(rich: Path) -> None:
+    assert summaries(ScoreStore(rich), {"no such run"}) == []
