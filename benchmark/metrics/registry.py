@@ -78,11 +78,19 @@ class Case:
 
         Args:
             key: names the result; prefix it with the file that computes it.
-            compute: an exception of it is not stored.
+            compute: that it is not available is remembered too.
+
+        Raises:
+            MetricUnavailable: as ``compute`` did the first time.
         """
         if key not in self.cache:
-            self.cache[key] = compute()
-        result: Value = self.cache[key]
+            try:
+                self.cache[key] = compute()
+            except MetricUnavailable as error:
+                self.cache[key] = error
+        result: Value | MetricUnavailable = self.cache[key]
+        if isinstance(result, MetricUnavailable):
+            raise MetricUnavailable(*result.args)
         return result
 
 

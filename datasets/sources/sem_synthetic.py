@@ -93,8 +93,10 @@ class SyntheticSet(MicrographSet):
         Holds for the degradations ``bicubic`` and ``area``; with noise the two differ by much less than it.
         None where the scene has no lamellae for this scale.
         """
-        offered = {patch["scale"] for patch in self.truth(image_id)["ambiguous"]}
-        return self._scene(image_id).opposite_phase(scale) if scale in offered else None
+        from srbench.datasets.synthetic.ambiguous import AmbiguousPatch, opposite_phase
+
+        patches = {patch["scale"]: AmbiguousPatch(**patch) for patch in self.truth(image_id)["ambiguous"]}
+        return opposite_phase(self.pixels(image_id), patches[scale]) if scale in patches else None
 
     def hr_paths(self) -> tuple[Path, ...]:
         """What renders the scenes, and where rendered ones are stored."""

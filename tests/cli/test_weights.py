@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 
 import srbench
+from helpers.homes import with_scenes
 from srbench import models, weights
 from srbench.cli.app import cli
 from srbench.config import EvaluationConfig
@@ -31,8 +32,9 @@ def request(scale: int | None, **options: Any) -> EvaluationRequest:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SRBENCH_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+    home = with_scenes(tmp_path / "home")
+    monkeypatch.setenv("SRBENCH_HOME", str(home))
+    return home
 
 
 def saved(path: Path, name: str, *, scale: int = 2, channels: int = 1, variant: str = "tiny") -> Path:
