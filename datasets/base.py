@@ -19,6 +19,8 @@ from srbench.utils.progress import ProgressCallback, count_of, silent
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+RECORDED = "recorded"
+"""The degradation of LR images that were recorded beside HR; see ``MicrographSet.lr``."""
 MEASURES = ("particles", "lines", "pores")
 """What can be said to be on a user's images: each is a kind of measurement."""
 _SHOWN_REASONS = 3
@@ -41,6 +43,7 @@ class DatasetCard:
         terms: what the licence asks of the user, or what is unclear about it; shown before a download.
         channels: 1 for grey, 3 for colour.
         download_bytes: size of what a fetch downloads, where known.
+        pairs: whether LR was recorded too and is not made from HR unless asked for.
     """
 
     name: str
@@ -55,6 +58,7 @@ class DatasetCard:
     terms: str = ""
     channels: int = 1
     download_bytes: int | None = None
+    pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ class MicrographSet(ABC):
             by ``; ``.
         has_splits: whether its owner has split it; else groups were split by a hash of their names.
         reading: what the user said of the files.
+        recorded_scale: HR sides over the sides of the LR images that ``lr`` gives; None where LR is made.
     """
 
     name: str
@@ -169,6 +174,7 @@ class MicrographSet(ABC):
     notes: Mapping[str, str] = MappingProxyType({})
     has_splits: bool = True
     reading: ReadingOptions = ReadingOptions()
+    recorded_scale: int | None = None
 
     @property
     @abstractmethod
@@ -181,6 +187,19 @@ class MicrographSet(ABC):
 
     def truth(self, image_id: str) -> Mapping[str, Any] | None:
         """Known geometry of the scene (JSON-like), or None."""
+        del image_id
+        return None
+
+    def lr(self, image_id: str) -> Pixels | None:
+        """LR (or the fast scan) as it was recorded, on the grid of ``pixels``; None where it is made from HR.
+
+        Of the type and channels of ``pixels``, each side that of ``pixels`` divided by ``recorded_scale``.
+        """
+        del image_id
+        return None
+
+    def second(self, image_id: str) -> Pixels | None:
+        """A second, independent recording of the reference, on the grid of ``pixels``; None where none is."""
         del image_id
         return None
 

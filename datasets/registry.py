@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from srbench.datasets.base import DatasetCard, DatasetSource, MicrographSet, ReadingOptions
+from srbench.datasets.base import RECORDED, DatasetCard, DatasetSource, MicrographSet, ReadingOptions
 from srbench.utils.errors import DatasetError
 from srbench.utils.registry import Registry
 
@@ -87,6 +87,14 @@ def full_name(name: str) -> str:
         return source(name).full_name
     except DatasetError:
         return name
+
+
+def default_degradation(name: str) -> str:
+    """The degradation where none is named: ``recorded`` of a dataset of pairs, else ``bicubic``."""
+    try:
+        return RECORDED if source(name).card.pairs else "bicubic"
+    except DatasetError:  # a dataset that the caller has opened
+        return "bicubic"
 
 
 def is_local(name: str) -> bool:

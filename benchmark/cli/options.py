@@ -23,14 +23,15 @@ scale_option = click.option(
     "--scale", type=click.IntRange(1, 8), default=4, show_default=True, help="Magnification."
 )
 weights_scale_option = click.option(
-    "--scale", type=click.IntRange(1, 8), help="Magnification [default: that of the weights, else 4]."
+    "--scale",
+    type=click.IntRange(1, 8),
+    help="Magnification [default: that of recorded pairs or of the weights, else 4].",
 )
 degradation_option = click.option(
     "--degradation",
-    default="bicubic",
-    show_default=True,
     metavar="NAME[:SETTING=VALUE,...]",
-    help="How LR is made from HR, as bicubic or sem_pixel:dose=60.",
+    help="How LR is made from HR, as bicubic or sem_pixel:dose=60. [default: bicubic; the recorded LR of "
+    "a dataset of pairs]",
 )
 rgb_to_grey_option = click.option(
     "--rgb-to-grey",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from srbench import datasets
 from srbench.checks import CheckResult, merge_by_check
 from srbench.checks.integrity import sha256_of_scores
-from srbench.config import EvaluationConfig
+from srbench.config import EvaluationConfig, for_pairs
 from srbench.datasets import MicrographSet
 from srbench.datasets.lr_images import Entry
 from srbench.evaluation.audit import Audit, is_audited
@@ -176,7 +176,7 @@ def evaluate(
             )
         if config.reading != datasets.ReadingOptions():
             raise SrbenchError("Bits, pixel size, pages and what to measure are for a folder: name it.")
-        opened = _sem_on_disk(config.split or "test")
+        opened = _sem_on_disk(config)
         progress(f"No dataset was named; evaluating on {', '.join(data.name for data in opened)}.")
     else:
         opened = [_opened(dataset, config)]
@@ -197,14 +197,19 @@ def _opened(dataset: str | os.PathLike[str] | MicrographSet, config: EvaluationC
     return dataset
 
 
-def _sem_on_disk(split: str) -> list[MicrographSet]:
-    """Every set of SEM micrographs that can be read and has images in this split, else the drawn scenes."""
-    opened = []
+def _sem_on_disk(config: EvaluationConfig) -> list[MicrographSet]:
+    """Every set of SEM micrographs that can be read and has images in the split, else the drawn scenes.
+
+    Sets of pairs are left out where their LR was recorded for another scale than the caller wants.
+    """
+    opened, split = [], config.split or "test"
     for card in datasets.list_datasets():
         with contextlib.suppress(SrbenchError):  # damage to one dataset must not hide the others
             if card.kind == "real" and datasets.source(card.name).state().state in ("embedded", "ready"):
                 micrographs = datasets.open(card.name)
-                if any(split in ("all", image.split) for image in micrographs.images):
+                scale = for_pairs(config, micrographs.recorded_scale).scale
+                fits = micrographs.recorded_scale in (None, scale) or "degradation" in config.model_fields_set
+                if fits and any(split in ("all", image.split) for image in micrographs.images):
                     opened.append(micrographs)
     return opened or [datasets.open(_DRAWN_SCENES)]
 
@@ -219,6 +224,7 @@ def evaluate_on(
     """Score models, and ``rows`` that no model makes, on one dataset; see :func:`evaluate`."""
     for remark in micrographs.remarks():
         progress(f"Note: {remark}")
+    config = for_pairs(config, micrographs.recorded_scale)
     request = EvaluationRequest(config, micrographs.name, channels_of(micrographs), micrographs.fingerprint)
     jobs = resolve(models, request)
     if config.weights is None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srbench import models, plugins
-from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
-from srbench.datasets import degrade, full_name
+from srbench.config import EvaluationConfig
+from srbench.datasets import default_degradation, degrade, full_name
 from srbench.models import ModelCard
 from srbench.store import EXTERNAL
 from srbench.utils.errors import SrbenchError
@@ -320,7 +320,7 @@ def _untrained(card: ModelCard, channels: int, request: EvaluationRequest) -> Jo
     command = ["srbench", "train", card.name, "--dataset", request.dataset, "--scale", str(request.scale)]
     if variant != card.variants[0]:
         command += ["--variant", variant]
-    if request.config.degradation != DEFAULT_DEGRADATION:
+    if request.config.degradation != default_degradation(request.dataset):
         command += ["--degradation", request.config.degradation]
     command += request.config.reading.arguments
     return Job(card.name, variant, card, channels, missing=f"no trained weights; type: {shlex.join(command)}")

@@ -103,6 +103,11 @@ class Scorer:
 
     def _degrade(self, image_id: str, plane: Plane) -> Plane:
         """The expected LR plane of this image: against a noisy one, noise of its own would count twice."""
+        if self.degradation.recorded:
+            raise MetricUnavailable(
+                "the LR image was recorded, not made from HR: as what another image would have been recorded "
+                "is not known"
+            )
         return _on_tensor(lambda hr: self.degradation.expected(hr, self.scale, position_of(image_id)), plane)
 
     def _lr_variance(self, expected: Plane) -> Plane:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from srbench import datasets, models
-from srbench.config import StageSettings, TrainConfig, TrainingBudget, apply
+from srbench.config import StageSettings, TrainConfig, TrainingBudget, apply, for_pairs
 from srbench.datasets import degrade
 from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.models import ModelCard, ModelError, Recipe, SRModel
@@ -174,6 +174,8 @@ def _checked(config: TrainConfig) -> TrainConfig:
     card = models.card(config.model)
     if not card.trainable:
         raise ModelError(f"{card.name} has no parameters to train; evaluate it directly.")
+    if datasets.source(config.dataset).card.pairs:
+        config = for_pairs(config, datasets.open(config.dataset, config.reading).recorded_scale)
     degrade.check_task(degrade.get(config.degradation), config.scale)
     counts = [config.train.iterations, *(stage.iterations for stage in config.stages.values())]
     if config.budget == "laptop" and any(counts):

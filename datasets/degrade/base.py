@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from srbench.datasets.base import RECORDED
 from srbench.utils.errors import DatasetError, near_miss
 
 
@@ -123,6 +124,11 @@ class Degradation:
         """``name@version`` or ``name:dose=60@version``, what every score stores."""
         settings = ",".join(f"{name}={value:g}" for name, value in self.changed.items())
         return f"{self.name}:{settings}@{self.version}" if settings else f"{self.name}@{self.version}"
+
+    @property
+    def recorded(self) -> bool:
+        """Whether LR is not made but the one that the dataset holds (``MicrographSet.lr``)."""
+        return self.name == RECORDED
 
     @property
     def stochastic(self) -> bool:

@@ -6,9 +6,12 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from srbench.datasets.base import RECORDED
 from srbench.datasets.degrade.base import (
     Degradation,
+    LrPosition,
     Noise,
     Operator,
     Setting,
@@ -29,6 +32,9 @@ from srbench.datasets.degrade.sampling import (
 )
 from srbench.utils.errors import DatasetError
 from srbench.utils.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ def check_task(degradation: Degradation, scale: int) -> None:
         raise DatasetError(
             f"{degradation.name} is not defined at scale {scale}. Type {offered}, or {_instead(scale)}."
         )
-    if not _changes_images(degradation, scale):
+    if not (degradation.recorded or _changes_images(degradation, scale)):
         raise DatasetError(
             f"{degradation.id} at scale {scale} gives the HR image itself as LR: nothing is to be restored. "
             f"Type a larger --scale, or {_instead(scale)}."
@@ -112,7 +118,7 @@ def check_task(degradation: Degradation, scale: int) -> None:
 
 
 def _instead(scale: int) -> str:
-    degradations = map(get, names())
+    degradations = [get(name) for name in names() if name != RECORDED]
     fit = [way.name for way in degradations if _is_defined(way, scale) and _changes_images(way, scale)]
     return f"--degradation with one of: {', '.join(fit)}" if fit else "choose another degradation"
 
@@ -172,6 +178,14 @@ def _scanned_spot(values: Mapping[str, float]) -> Parts:
 
 def _dose_only(values: Mapping[str, float]) -> Parts:
     return Parts(unchanged, 0, _noise(values))
+
+
+def _recorded(hr: Tensor, scale: int, position: LrPosition | None) -> Tensor:
+    """An LR image that was recorded cannot be made."""
+    del hr, scale, position
+    raise DatasetError(
+        "Recorded LR is not made from HR but read from a dataset of pairs; choose another degradation."
+    )
 
 
 _DOSE = (
@@ -245,6 +259,12 @@ _CARDS = (
         _dose_only,
         _DOSE,
         (1,),
+    ),
+    DegradationCard(
+        RECORDED,
+        1,
+        "the LR image or fast scan as recorded beside HR, in data sets of pairs alone (their default)",
+        lambda values: Parts(_recorded, 0, needs_position=True),
     ),
 )
 
