@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
 from srbench.utils.errors import DatasetError
 from srbench.utils.image import Pixels
 from srbench.utils.progress import ProgressCallback, count_of, silent
@@ -21,7 +23,7 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 RECORDED = "recorded"
 """The degradation of LR images that were recorded beside HR; see ``MicrographSet.lr``."""
-MEASURES = ("particles", "lines", "pores")
+MEASURES = ("particles", "lines", "pores", "fibres")
 """What can be said to be on a user's images: each is a kind of measurement."""
 _SHOWN_REASONS = 3
 
@@ -129,9 +131,12 @@ class Micrograph:
         source: where the file came from.
         pixel_size_nm: physical side of an HR pixel where known.
         pixel_size_source: who says so, as ``FEI tag``; empty where the dataset does.
-        measure: of :data:`MEASURES`: what its owner says is on it; where empty the category decides.
+        measure: of :data:`MEASURES`: what its owner or source says is on it; where empty the category
+            decides.
         has_truth: whether ``MicrographSet.truth`` gives something.
         has_mask: whether ``MicrographSet.mask`` gives something.
+        mask_objects: labels of the mask that are objects to be counted and measured, where others are not:
+            none in a mask that divides the whole image into classes. None: all but 0.
         channels: 1 for pixels ``(H, W)``, 3 for ``(H, W, 3)`` in the order red, green, blue.
     """
 
@@ -149,6 +154,7 @@ class Micrograph:
     measure: tuple[str, ...] = ()
     has_truth: bool = False
     has_mask: bool = False
+    mask_objects: tuple[int, ...] | None = None
     channels: int = 1
 
 
@@ -212,6 +218,19 @@ class MicrographSet(ABC):
         """Labels ``(H, W)`` of a segmentation by hand, 0 = background; None where there is none."""
         del image_id
         return None
+
+    @property
+    def masks_sha256(self) -> str:
+        """Hash (hex) of all masks, by which scores against them are told apart; empty where there is none."""
+        return ""
+
+    def objects(self, image: Micrograph) -> Pixels | None:
+        """The mask with only the labels of objects, the others 0; None where it has no objects."""
+        labels = self.mask(image.id)
+        if labels is None or image.mask_objects is None:
+            return labels
+        kept: Pixels = np.where(np.isin(labels, image.mask_objects), labels, 0).astype(labels.dtype)
+        return kept if image.mask_objects else None
 
     def opposite_phase(self, image_id: str, scale: int) -> Pixels | None:
         """Other HR pixels of the same LR image at this scale; None where none are known."""

@@ -100,7 +100,7 @@ _READING = (
     ),
     click.option(
         "--measure",
-        type=click.Choice(("particles", "lines", "pores")),
+        type=click.Choice(("particles", "lines", "pores", "fibres")),
         multiple=True,
         help="What is on the images and is to be measured [default: by the names of folders]. Repeatable.",
     ),

@@ -341,8 +341,12 @@ class _Evaluation:
         requested = {metric.id for metric in scorer.metrics}
         obtainable = {metric.id for metric in scorer.metrics if not metric.needs()}
         manifest = self.store.manifest(key)
-        # Another pixel size, or other things to measure, on the same pixels: what is stored says less.
-        same = manifest is None or reading_of(manifest) == self.context.reading
+        # Another pixel size, other masks or other things to measure, on the same pixels: what is stored says
+        # less.
+        same = manifest is None or (
+            reading_of(manifest) == self.context.reading
+            and manifest.data.get("masks_sha256", "") == self.context.micrographs.masks_sha256
+        )
         if not self.config.force and requested <= stored and not unavailable & obtainable and same:
             return None
         metrics = [metric for metric in registry.stored(stored | requested) if metric.per_image]

@@ -75,6 +75,7 @@ class Scorer:
                 image, "the reference shows a databar; cut it off: a score of drawn text says nothing"
             )
         second = self.micrographs.acquisition(image.id, SECOND)
+        mask = self.micrographs.objects(image) if image.has_mask else None
         case = self.protocol.case(
             sr,
             hr,
@@ -85,9 +86,10 @@ class Scorer:
             truth=self.micrographs.truth(image.id) if image.has_truth else None,
             pixel_size_nm=image.pixel_size_nm,
             category=image.category,
-            measure=image.measure if self.micrographs.card.kind == "user" else None,
+            measure=image.measure if image.measure or self.micrographs.card.kind == "user" else None,
             clean=self.micrographs.card.kind == "synthetic",
             second=None if second is None else cut_to_scale(second, self.scale),
+            mask=None if mask is None else cut_to_scale(mask, self.scale),
         )
         return [self._score(metric, case, image) for metric in self.metrics]
 

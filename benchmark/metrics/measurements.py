@@ -23,8 +23,12 @@ from srbench.metrics.registry import Case, MetricUnavailable, register_metric
 from srbench.metrics.segmentation import (
     DARK,
     MATCH_REACH,
+    NO_MASK,
+    SIMPLE,
     Indices,
     Objects,
+    hand_objects,
+    holds_particles,
     match_points,
     objects,
     objects_of_second,
@@ -49,12 +53,8 @@ LINES = "whole straight lines along the image's sides"
 
 SMALLEST_DIAMETER = 10.0
 """Pixels across; smaller particles are mostly edge."""
-SIMPLE = 0.93
-"""``Objects.fill`` below which a region is not one convex particle but several that touch."""
 FEWEST_PARTICLES = 10
 """Particles that a mean diameter needs."""
-SIZED = ("particle", "powder", "patterned")
-"""Categories in which regions have diameters worth measuring; images without a category are measured too."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +190,47 @@ def _diameters(case: Case) -> Measured:
     return mean_bias(errors, FEWEST_PARTICLES, what)
 
 
+@register_measurement(
+    "diameter_hand_bias",
+    title="Diameter (hand) bias",
+    explanation="By how much particles come out larger (+) or smaller (-) than they were drawn by hand.",
+    title_hr="Diameter (hand) error on HR",
+    explanation_hr="By how much the same particles come out larger or smaller than drawn by hand on the true "
+    "HR image.",
+    unit="px",
+)
+def diameters_by_hand(case: Case) -> Measured:
+    """Mean error of the diameters of whole particles against those drawn by hand, in pixels."""
+    return case.cached("measured by hand", lambda: _diameters_by_hand(case))
+
+
+def _diameters_by_hand(case: Case) -> Measured:
+    drawn = hand_objects(case)
+    _check_particles(case)
+    usable = ~drawn.border & (drawn.diameters >= SMALLEST_DIAMETER)
+    reference = ReferenceParticles(drawn.centres[usable], drawn.diameters[usable], drawn.centres, None)
+    hr, sr = objects(case)
+    what = f"particles drawn by hand, whole and of {SMALLEST_DIAMETER:.0f} px or more,"
+    return mean_bias([_size_errors(reference, regions) for regions in (sr, hr)], FEWEST_PARTICLES, what)
+
+
+@register_measurement(
+    "area_fraction_hand_bias",
+    title="Area fraction (hand) bias",
+    explanation="By how much the area share of the objects comes out higher (+) or lower (-) than drawn by "
+    "hand.",
+    title_hr="Area fraction (hand) error on HR",
+    explanation_hr="By how much the same share comes out wrong on the true HR image by the same rule.",
+    bounds=(-1.0, 1.0),
+)
+def area_fraction_by_hand(case: Case) -> Measured:
+    """Error of the area fraction of the objects against the mask by hand, each image by its own threshold."""
+    if case.mask is None:
+        raise MetricUnavailable(NO_MASK)
+    drawn, masks = float((case.mask > 0).mean()), segmentation(case)
+    return Measured(float(masks.separate.mean()) - drawn, float(masks.reference.mean()) - drawn)
+
+
 def _size_errors(reference: ReferenceParticles, regions: Objects) -> Floats:
     """Measured minus true diameter of every particle, ``(K,)``; NaN where it is no single whole region."""
     errors = np.full(len(reference.diameters), np.nan)
@@ -225,10 +266,8 @@ def _particles_of_hr(case: Case) -> ReferenceParticles:
 
 
 def _check_particles(case: Case) -> None:
-    category = case.category.lower()
-    sized = not category or any(name in category for name in SIZED)
-    others = "" if sized else f"diameters are those of particles, powders and dots, not of {case.category!r}"
-    _check_measured(case, "particles", others)
+    others = f"diameters are those of particles, powders and dots, not of {case.category!r}"
+    _check_measured(case, "particles", "" if holds_particles(case) else others)
 
 
 def _check_measured(case: Case, what: str, by_category: str) -> None:
@@ -236,7 +275,7 @@ def _check_measured(case: Case, what: str, by_category: str) -> None:
 
     Args:
         case: the image.
-        what: ``particles``, ``lines`` or ``pores``.
+        what: ``particles``, ``lines``, ``pores`` or ``fibres``.
         by_category: why truth and category rule it out; empty where they do not.
 
     Raises:
@@ -244,7 +283,9 @@ def _check_measured(case: Case, what: str, by_category: str) -> None:
     """
     if case.measure:
         if what not in case.measure:
-            raise MetricUnavailable(f"{what} are not measured: --measure names {', '.join(case.measure)}")
+            raise MetricUnavailable(
+                f"{what} are not measured: who knows the image names {', '.join(case.measure)}"
+            )
     elif by_category:
         hint = "" if case.measure is None else f"; where there are {what}, say so: --measure {what}"
         raise MetricUnavailable(by_category + hint)

@@ -12,6 +12,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from srbench.utils.errors import SrbenchError
 from srbench.utils.image import Plane
 from srbench.utils.registry import Registry
@@ -43,11 +46,14 @@ class Case:
         truth: known geometry of the scene, as the dataset stores it.
         pixel_size_nm: side of an HR pixel where known.
         category: kind of sample.
-        measure: what its owner says is on the image (``particles``, ``lines``, ``pores``); empty where nobody
-            said so, then the category decides; None where nobody can, because it is no image of the user's.
+        measure: what its owner says is on the image (``particles``, ``lines``, ``pores``, ``fibres``); empty
+            where nobody said so, then the category decides; None where nobody can, because it is no image of
+            the user's.
         clean: whether ``hr`` is a noise-free truth; else it is a recording with noise of its own.
         second: another acquisition of the same field, prepared like ``hr``, its noise independent; None where
             there is none.
+        mask: objects drawn by hand, ``(H, W)`` numbers with the border cut, 0 = background; None without.
+        split_touching: whether particles that touch are told apart before they are counted and measured.
         cache: what ``cached`` has computed.
     """
 
@@ -66,6 +72,8 @@ class Case:
     measure: tuple[str, ...] | None = None
     clean: bool = False
     second: Plane | None = None
+    mask: NDArray[np.integer[Any]] | None = None
+    split_touching: bool = True
     cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property

@@ -21,6 +21,7 @@ from srbench.metrics.segmentation import (
     betti_numbers,
     clean_masks,
     dice,
+    hand_objects,
     iou,
     objects,
     segmentation,
@@ -269,6 +270,61 @@ def _agreement(case: Case) -> Agreement:
             f"the reference has {whole} whole objects of 30 pixels or more; a share needs {FEWEST}"
         )
     return case.cached("structure agreement", lambda: agreement(reference, result))
+
+
+@register_metric(
+    title="Object precision (hand)",
+    direction="higher",
+    bounds=(0.0, 1.0),
+    explanation="Share of the objects found in the result that were drawn by hand.",
+)
+def object_precision_hand(case: Case) -> float:
+    """Matched over all whole objects of the SR image, against a mask."""
+    return _hand_agreement(case)[1].precision
+
+
+@register_metric(
+    title="Object precision (hand) on HR",
+    direction="higher",
+    bounds=(0.0, 1.0),
+    explanation="The same share on the true HR image: what the algorithm finds, not the network.",
+)
+def object_precision_hand_hr(case: Case) -> float:
+    """Matched over all whole objects of the HR image, against a mask."""
+    return _hand_agreement(case)[0].precision
+
+
+@register_metric(
+    title="Object recall (hand)",
+    direction="higher",
+    bounds=(0.0, 1.0),
+    explanation="Share of the objects drawn by hand that are found in the result.",
+)
+def object_recall_hand(case: Case) -> float:
+    """Matched over all whole objects of a mask, on the SR image."""
+    return _hand_agreement(case)[1].recall
+
+
+@register_metric(
+    title="Object recall (hand) on HR",
+    direction="higher",
+    bounds=(0.0, 1.0),
+    explanation="Share of the objects drawn by hand that are found on the true HR image.",
+)
+def object_recall_hand_hr(case: Case) -> float:
+    """Matched over all whole objects of a mask, on the HR image."""
+    return _hand_agreement(case)[0].recall
+
+
+def _hand_agreement(case: Case) -> tuple[Agreement, ...]:
+    """How the objects of HR and of SR agree with those drawn by hand."""
+    drawn = hand_objects(case)
+    whole = int((~drawn.border).sum())
+    if whole < FEWEST:
+        raise MetricUnavailable(
+            f"the mask has {whole} whole objects of 30 pixels or more; a share needs {FEWEST}"
+        )
+    return case.cached("structure by hand", lambda: tuple(agreement(drawn, some) for some in objects(case)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -234,6 +234,12 @@ class PackedSet(MicrographSet):
         ]
         return super().remarks() + ([_residual_words(residuals)] if residuals else [])
 
+    @property
+    def masks_sha256(self) -> str:
+        """sha256 over the ids and masks that there are; empty where there is none."""
+        masks = {name: record.mask.sha256 for name, record in self._records.items() if record.mask}
+        return hashlib.sha256(canonical_json(masks)).hexdigest() if masks else ""
+
     def acquisition(self, image_id: str, index: int) -> Pixels | None:
         """Read-only scan ``index`` (from 0) of the same field; None where there is none."""
         if index < 0:
@@ -356,17 +362,22 @@ def read_index(folder: Path, manifest: PackManifest) -> tuple[IndexEntry, ...]:
     return records
 
 
-def fingerprint(records: Sequence[IndexEntry]) -> str:
+def fingerprint(records: Sequence[IndexEntry], masks: bool = True) -> str:
     """sha256 (hex) over ids, splits, groups and hashes, in the order of the ids.
 
     Truths are left out: what was measured may differ in its last digit from machine to machine.
+
+    Args:
+        records: of the pack.
+        masks: whether masks count. Those of a published dataset do not, which has them or not and never
+            others: what was trained on its images stays trained on them when masks are added.
     """
     ordered = sorted(records, key=lambda record: record.image.id)
     digest = hashlib.sha256()
     for record in ordered:
         # Only what an image has, so that images without mask and acquisitions keep their fingerprint.
         columns = [record.image.id, record.image.split, record.image.group, record.stored.sha256]
-        if record.mask is not None:
+        if masks and record.mask is not None:
             columns.append(f"mask {record.mask.sha256}")
         columns += [f"acquisition {stored.sha256}" for stored in record.acquisitions]
         beside = (("lr", record.lr), ("second", record.second))

@@ -295,6 +295,7 @@ class PackWriter:
         *,
         skipped: Mapping[str, str] | None = None,
         notes: Mapping[str, str] | None = None,
+        pinned_masks: bool = False,
     ) -> PackManifest:
         """Make the new state the folder's state.
 
@@ -304,6 +305,7 @@ class PackWriter:
                 but are not part of the set.
             skipped: files refused, with the reason.
             notes: remarks by image id.
+            pinned_masks: whether the masks are those of a published dataset: see :func:`fingerprint`.
 
         Raises:
             DatasetError: no images, or the disk is full; the old state stays.
@@ -324,7 +326,7 @@ class PackWriter:
             index_sha256,
             {name: (shard.size, shard.sha256) for name, shard in zip(names, self._shards, strict=True)},
             len(records),
-            fingerprint(records),
+            fingerprint(records, masks=not pinned_masks),
             dict(skipped or {}),
             dict(notes or {}),
             self.definition.licence,

@@ -89,9 +89,12 @@ def test_touching_border_and_small_particles_do_not_count() -> None:
     ]
     for truth in ({"kind": "particles", "particles": entries}, None):
         assert abs(m.diameter_bias(make_case(image, image, truth=truth))) < 0.1
-        # Only the particles that count grow: a mean over all would show less.
+        # Only the particles that count grow: a mean over all would show less. The two that touch count where
+        # they are split.
         grown = draw_discs([*((y, x, r + 1) for y, x, r in good), *pair_of_two, *odd], 272)
-        assert m.diameter_bias(make_case(grown, image, truth=truth)) == pytest.approx(2.0, abs=0.15)
+        for split, expected in ((False, 2.0), (True, 2.0 * 12 / 14)):
+            case = make_case(grown, image, truth=truth, split_touching=split)
+            assert m.diameter_bias(case) == pytest.approx(expected, abs=0.15)
 
 
 @pytest.mark.slow
