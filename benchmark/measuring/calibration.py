@@ -231,6 +231,7 @@ def field_errors(
     enlargement: Enlargement,
     degradation: Degradation,
     progress: ProgressCallback = silent,
+    label: str = "calibrate",
 ) -> FieldErrors:
     """Errors of a measurement on some fields of a dataset.
 
@@ -241,6 +242,7 @@ def field_errors(
         enlargement: what the LR image goes through.
         degradation: how LR is made.
         progress: called for every field.
+        label: of the progress.
     """
     groups = {name: number for number, name in enumerate(sorted({image.group for image in images}))}
     rows: defaultdict[str, list[tuple[float, float, int]]] = defaultdict(list)
@@ -250,7 +252,7 @@ def field_errors(
     sizes_of_all: list[float] = []
     alone = 0
     for number, image in enumerate(images, 1):
-        progress(ProgressEvent("calibrate", number, len(images), "fields"))
+        progress(ProgressEvent(label, number, len(images), "fields"))
         hr = cut_to_scale(micrographs.pixels(image.id), enlargement.scale)
         where = "in the reference"
         try:

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from srbench.metrics import ground_truth
 from srbench.metrics.line_edges import THRESHOLD, Edges, find_lines, measure_line, roughness
-from srbench.metrics.measurements import FEWEST_LINES, SIMPLE, SMALLEST_DIAMETER, STRETCH
+from srbench.metrics.measurements import FEWEST_LINES, SMALLEST_DIAMETER, STRETCH
 from srbench.metrics.registry import MetricUnavailable, get
 from srbench.metrics.segmentation import (
     CONTRAST,
     MATCH_REACH,
+    NECK,
     SEPARATION,
+    SIMPLE,
     SMALLEST_PHASE,
     SMALLEST_SIDE,
     Objects,
@@ -141,8 +143,9 @@ def _above(image: Plane, shift: float) -> tuple[NDArray[np.bool_], Plane]:
     return smooth > threshold + shift * contrast, smooth
 
 
-def _round_regions(mask: NDArray[np.bool_], values: Mapping[str, float]) -> Features:
-    regions = find_objects(cleaned(mask))
+def _round_regions(mask: NDArray[np.bool_], neck: float | None, values: Mapping[str, float]) -> Features:
+    """Whole convex regions; what touches is split where ``neck`` says so."""
+    regions = find_objects(cleaned(mask), neck)
     usable = ~regions.border & (regions.fill >= SIMPLE)
     sizes = regions.diameters[usable]
     reach = MATCH_REACH * sizes / 2.0
@@ -150,12 +153,12 @@ def _round_regions(mask: NDArray[np.bool_], values: Mapping[str, float]) -> Feat
 
 
 def _particles(image: Plane, shift: float) -> Features:
-    return _round_regions(_above(image, shift)[0], {})
+    return _round_regions(_above(image, shift)[0], NECK, {})
 
 
 def _pores(image: Plane, shift: float) -> Features:
     pores = ~_above(image, shift)[0]
-    return _round_regions(pores, {"fraction": float(pores.mean())})
+    return _round_regions(pores, None, {"fraction": float(pores.mean())})
 
 
 def _lines(image: Plane, shift: float) -> Features:

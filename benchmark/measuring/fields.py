@@ -76,7 +76,7 @@ class FieldFiles:
         self.skipped: dict[str, str] = {}
 
     def read(self, use: Callable[[FieldImage], None]) -> None:
-        """Hand every field to ``use``; what cannot be read, or used, goes into ``skipped`` with the reason."""
+        """Hand every field to ``use``; what cannot be used goes into ``skipped`` with the reason."""
         ranges: dict[Path, list[ValueRange]] = {}
         for path, name, folder in self.files:
             try:

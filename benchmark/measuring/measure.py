@@ -59,8 +59,8 @@ class MeasuredField:
         name: of the file.
         image: what was measured, 8 bit, for a drawing.
         features: found on it.
-        threshold: what half the step from a lower to a higher threshold changes: ``sizes`` of the single items,
-            and values of the field.
+        threshold: half of what a step from a lower to a higher threshold changes: ``sizes`` of the items, and
+            values of the field.
         pixel_size_nm: side of its pixel; None where unknown.
         sharpness: blur in pixels by method.
     """
@@ -234,8 +234,8 @@ def measure(
     for other in conditions[1:]:
         if difference := replace(conditions[0], pixel_size_nm=other.pixel_size_nm).difference(other):
             raise SrbenchError(
-                f"Images made in different ways cannot be measured together: {difference}. Run the command once "
-                "for each."
+                f"Images made in different ways cannot be measured together: {difference}. Run the command "
+                "once for each."
             )
     common = common_size([item.pixel_size_nm or math.nan for item in fields])
     shared = replace(conditions[0], pixel_size_nm=common)
@@ -278,7 +278,7 @@ def _measured(image: FieldImage, kind: Kind, enlargement: Enlargement) -> Measur
 
 
 def _threshold_changes(kind: Kind, plane: Plane, features: Features) -> dict[str, Floats]:
-    """Half the difference between two thresholds, of the items that both find; nothing where one finds none."""
+    """Half the difference between two thresholds, of what both find; nothing where one finds none."""
     sizes, values = [], []
     for shift in (-THRESHOLD_SHIFT, THRESHOLD_SHIFT):
         try:
@@ -343,9 +343,9 @@ def _calibrated(
             return Calibrated(why_not=f"the bank does not fit these images: {difference}")
     if reference is None:
         return Calibrated(
-            why_not=f"no reference fields of this session were given (--reference): record {FEWEST_REFERENCE} "
-            "fields or more twice, as these images and slowly; a bank of another session gives the width of an "
-            "interval, not its centre"
+            why_not="no reference fields of this session were given (--reference): record "
+            f"{FEWEST_REFERENCE} fields or more twice, as these images and slowly; a bank of another session "
+            "gives the width of an interval, not its centre"
         )
     if shared.model != AS_IS and enlargement.loaded is None:
         enlargement = Enlargement.of(shared.model, scale=shared.scale, variant=shared.variant, tell=progress)
@@ -356,7 +356,9 @@ def _calibrated(
     )
     if difference := bank.conditions.difference(seen):
         return Calibrated(why_not=f"the bank does not fit the reference fields: {difference}")
-    quantities = field_errors(micrographs, micrographs.images, kind, enlargement, way, progress).quantities
+    quantities = field_errors(
+        micrographs, micrographs.images, kind, enlargement, way, progress, "reference"
+    ).quantities
     sessions = {
         name: session
         for name, errors in quantities.items()
@@ -374,7 +376,7 @@ def _calibrated(
     if single is None:
         groups = max((errors.arrays.group_count for errors in quantities.values()), default=0)
         return Calibrated(
-            why_not=f"the reference fields have {kind.name} of calibrated size in {groups} independent groups, "
+            why_not=f"{kind.name} could be compared in {groups} independent groups of the reference fields, "
             f"{FEWEST_REFERENCE} are needed"
         )
     if single.covered < level - WORST_COVERED:

@@ -51,7 +51,8 @@ def _page(result: Measurement) -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.get_template("measurement.html.j2").render(
         result=result,
-        policy=f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; style-src 'sha256-{digest}'",
+        policy="default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src 'sha256-{digest}'",
         style=Markup(style),
         sentences=[words.sentence(estimate, result.level) for estimate in result.estimates],
         statements=list(words.statements(result)),

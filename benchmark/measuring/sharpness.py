@@ -79,7 +79,7 @@ def _across_edges(image: Plane) -> tuple[Floats, Floats]:
 
 
 def _fitted_edge(profile: Floats) -> tuple[float, float, float]:
-    """Dark level, bright level and blur of the error function nearest to a mean profile; NaN where none is."""
+    """Dark level, bright level and blur of the error function nearest to a profile; NaN where none is."""
     from scipy.optimize import curve_fit
     from scipy.special import erf
 

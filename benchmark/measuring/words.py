@@ -46,7 +46,7 @@ def sentence(estimate: Estimate, level: float) -> str:
     if estimate.correction is None or estimate.super_resolution is None:
         return f"{value} as measured, no interval"
     by = number(-estimate.correction, places, signed=True)
-    return f"{value}, corrected by {by}, ± {number(estimate.super_resolution, places)}{unit} ({level:.0%})"
+    return f"{value}, corrected by {by}, ± {number(estimate.super_resolution, places)}{unit} ({100 * level:.0f} %)"
 
 
 def parts(estimate: Estimate) -> list[str]:
@@ -64,12 +64,12 @@ def statements(result: Measurement) -> Iterator[str]:
     if result.why_not:
         yield f"No interval: {result.why_not}."
     elif session := result.session:
-        shift = session.shift * (result.conditions.pixel_size_nm or 1.0)
+        shift = number(session.shift * (result.conditions.pixel_size_nm or 1.0), 2, signed=True)
         covered = f"{session.covered:.0%} of {session.items} reference items lie inside"
         yield (
-            f"The widths are those of the bank, calibrated on {result.bank_data}; {session.groups} independent "
-            f"reference groups of this session moved its corrections by {number(shift, 2, signed=True)} "
-            f"{result.unit}; {covered}."
+            f"The widths are those of the bank, calibrated on {result.bank_data}; {session.groups} "
+            f"independent reference groups of this session moved its corrections by {shift} {result.unit}; "
+            f"{covered}."
         )
         yield (
             "A value of a field has the interval of one field, however many were measured: dose, focus and "
@@ -77,8 +77,8 @@ def statements(result: Measurement) -> Iterator[str]:
         )
     if result.lost is not None:
         yield (
-            f"In the calibration {result.lost:.1%} of the items of the reference were not measured: intervals "
-            "hold for items that are found."
+            f"In the calibration {result.lost:.1%} of the items of the reference were not measured: "
+            "intervals hold for items that are found."
         )
 
 
