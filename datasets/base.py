@@ -166,8 +166,8 @@ class MicrographSet(ABC):
         card: the dataset's card.
         images: every micrograph, ordered by id.
         skipped: files refused, with the reason for each.
-        notes: what was done to the pixels of an image, by its id: notes ``kind`` or ``kind: detail``, joined
-            by ``; ``.
+        notes: what was done to the pixels of an image, by its id: notes ``kind`` or ``kind: detail``, with
+            a semicolon and a space between two.
         has_splits: whether its owner has split it; else groups were split by a hash of their names.
         reading: what the user said of the files.
         recorded_scale: HR sides over the sides of the LR images that ``lr`` gives; None where LR is made.
@@ -204,14 +204,22 @@ class MicrographSet(ABC):
         del image_id
         return None
 
+    def acquisition(self, image_id: str, index: int) -> Pixels | None:
+        """A noisy acquisition of the same field, for the noise ceiling; None where there is none."""
+        del image_id, index
+        return None
+
     def second(self, image_id: str) -> Pixels | None:
         """A second, independent recording of the reference, on the grid of ``pixels``; None where none is."""
         del image_id
         return None
 
-    def acquisition(self, image_id: str, index: int) -> Pixels | None:
-        """A noisy acquisition of the same field, for the noise ceiling; None where there is none."""
-        del image_id, index
+    def as_recorded(self, image_id: str) -> Pixels | None:
+        """The reference as the instrument gave it, of about the same area; None where ``pixels`` is that.
+
+        Resampling takes noise away, which cannot be found in ``pixels`` any more.
+        """
+        del image_id
         return None
 
     def mask(self, image_id: str) -> Pixels | None:

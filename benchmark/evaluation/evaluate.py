@@ -230,6 +230,9 @@ def evaluate_on(
     if config.weights is None:
         for problem in left_out(config.runs):
             progress(problem)
+    for job in jobs:
+        for remark in job.remarks:
+            progress(remark)
     headers = [job.header for job in jobs if job.header is not None]
     scale = resolve_scale(jobs, request)
     context = EvaluationContext.create(micrographs, config, scale, progress, headers=headers)
@@ -518,7 +521,7 @@ class _ModelRun:
 
     def notes(self) -> list[str]:
         """What a reader must know."""
-        notes = list(self.ready.notes) if self.ready else []
+        notes = [*(self.ready.notes if self.ready else ()), *self.scorer.notes]
         inexact = sum(not tiling.exact for tiling in self.tilings)
         if inexact:
             notes.append(

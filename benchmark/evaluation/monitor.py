@@ -19,6 +19,7 @@ from srbench.evaluation.context import EvaluationContext, channels_of
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.messages import Finished, Message, Ready, Warm
 from srbench.evaluation.worker_client import BadOutput, WorkerFailed
+from srbench.store import LEARNING_NOTHING
 from srbench.utils.image import Pixels, to_eight_bits
 from srbench.utils.paths import cache_folder
 from srbench.utils.progress import ProgressCallback
@@ -53,13 +54,15 @@ class DataChecks:
         """For the weights of this job; none of another program, whose training and input nobody knows."""
         if job.external:
             return []
+        family = job.card.family if job.card else ""
         splits = contamination.check(
             self.context.micrographs,
             self.context.split,
             job.header,
             cache=cache_folder(),
             progress=self.progress,
-            foreign=job.weights is not None and job.header is None,
+            # A network that comes without a file brings what it learned along.
+            foreign=job.header is None and (job.weights is not None or family not in LEARNING_NOTHING),
             every=self.every,
         )
         return [splits, self._degradation]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -17,14 +18,15 @@ from srbench.metrics import registry
 from srbench.metrics.consistency import ROUNDING_VARIANCE
 from srbench.metrics.protocol import Protocol
 from srbench.metrics.registry import Case, Metric, MetricUnavailable
+from srbench.metrics.spectrum import REFERENCE_NOISE, reference_of
 from srbench.store import Score
 from srbench.utils.image import Pixels, Plane
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SECOND = 1
-"""Acquisition that metrics are given as the second one; the noise ceiling is another."""
+RECORDED = "recorded"
+"""Name of the degradation whose LR images are recordings of the set."""
 
 UNAVAILABLE = "unavailable: "
 """Starts the reason of a score that another machine, or a file more, would give."""
@@ -39,6 +41,9 @@ class Scorer:
         metrics: which numbers.
         degradation: how the LR images were made.
         scale: magnification.
+
+    Attributes:
+        notes: what a reader must know of the scores so far, each once.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Scorer:
         self.scale = scale
         self._needs = {metric.name: metric.needs() for metric in self.metrics}
         self._databars: dict[str, bool] = {}
+        self.notes: dict[str, None] = {}
 
     def with_metrics(self, metrics: Sequence[Metric]) -> Scorer:
         """The same with other metrics."""
@@ -74,8 +80,10 @@ class Scorer:
             return self.without_value(
                 image, "the reference shows a databar; cut it off: a score of drawn text says nothing"
             )
-        second = self.micrographs.acquisition(image.id, SECOND)
         mask = self.micrographs.objects(image) if image.has_mask else None
+        clean = self.micrographs.card.kind == "synthetic"
+        second = None if clean else self.micrographs.second(image.id)
+        recorded = self.degradation.name == RECORDED
         case = self.protocol.case(
             sr,
             hr,
@@ -87,10 +95,15 @@ class Scorer:
             pixel_size_nm=image.pixel_size_nm,
             category=image.category,
             measure=image.measure if image.measure or self.micrographs.card.kind == "user" else None,
-            clean=self.micrographs.card.kind == "synthetic",
+            clean=clean,
             second=None if second is None else cut_to_scale(second, self.scale),
             mask=None if mask is None else cut_to_scale(mask, self.scale),
+            lr_recorded=recorded,
+            as_recorded=self.micrographs.as_recorded(image.id) if recorded and second is None else None,
         )
+        if not clean and any(metric.family == "spectrum" for metric in self.metrics):
+            with contextlib.suppress(MetricUnavailable):
+                self.notes[REFERENCE_NOISE[reference_of(case)[1]]] = None
         return [self._score(metric, case, image) for metric in self.metrics]
 
     def without_value(self, image: Micrograph, reason: str) -> list[Score]:

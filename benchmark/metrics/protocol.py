@@ -87,6 +87,8 @@ class Protocol:
         measure: tuple[str, ...] | None = None,
         clean: bool = False,
         second: Pixels | None = None,
+        lr_recorded: bool = False,
+        as_recorded: Pixels | None = None,
         mask: Pixels | None = None,
     ) -> Case:
         """Prepare one image for the metrics.
@@ -103,7 +105,9 @@ class Protocol:
             category: kind of sample.
             measure: what its owner says is on the image; None where that cannot be said.
             clean: whether ``hr`` is free of noise.
-            second: another acquisition of what ``hr`` shows, of its size.
+            second: a second, independent recording of what ``hr`` shows, of its size.
+            lr_recorded: whether ``lr`` is a recording by itself and not made from ``hr``.
+            as_recorded: ``hr`` before it was resampled, where it was; of any size.
             mask: objects drawn by hand on ``hr``: numbers ``(H, W)``, 0 = background.
 
         Raises:
@@ -128,6 +132,8 @@ class Protocol:
             measure=measure,
             clean=clean,
             second=None if second is None else self._plane(second)[cut],
+            lr_recorded=lr_recorded,
+            as_recorded=None if as_recorded is None else self._plane(as_recorded),
             mask=None if mask is None else mask[cut],
             split_touching=self.objects == "split",
         )

@@ -50,8 +50,11 @@ class Case:
             where nobody said so, then the category decides; None where nobody can, because it is no image of
             the user's.
         clean: whether ``hr`` is a noise-free truth; else it is a recording with noise of its own.
-        second: another acquisition of the same field, prepared like ``hr``, its noise independent; None where
-            there is none.
+        second: a second recording of the reference, prepared like ``hr``, its noise independent of that of
+            ``hr`` and ``lr``; None where there is none.
+        lr_recorded: whether ``lr`` is a recording by itself; else it was made from ``hr`` and has its noise.
+        as_recorded: ``hr`` before it was resampled onto the grid of ``lr``, prepared like ``full_hr``, of any
+            size; None where it was not.
         mask: objects drawn by hand, ``(H, W)`` numbers with the border cut, 0 = background; None without.
         split_touching: whether particles that touch are told apart before they are counted and measured.
         cache: what ``cached`` has computed.
@@ -72,6 +75,8 @@ class Case:
     measure: tuple[str, ...] | None = None
     clean: bool = False
     second: Plane | None = None
+    lr_recorded: bool = False
+    as_recorded: Plane | None = None
     mask: NDArray[np.integer[Any]] | None = None
     split_touching: bool = True
     cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)

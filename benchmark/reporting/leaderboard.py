@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from srbench.checks.base import CheckResult, badge_of, failures, reasons_unranked
+from srbench.metrics.spectrum import REFERENCE_NOISE
 from srbench.reporting.blocks import Block
 from srbench.reporting.rows import (
     BASELINE,
@@ -37,8 +38,10 @@ from srbench.reporting.text import (
     number,
     sheets,
 )
+from srbench.statistics.bootstrap import Floats
 from srbench.statistics.lengths import Lengths, in_nanometres, unit_of
 from srbench.store import CONTROL, RUN, Run
+from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +76,7 @@ class Leaderboard:
     cost_columns: tuple[Measure, ...]
     decimals: Mapping[str, int]
     diff_decimals: Mapping[str, int]
-    group_differences: Mapping[str, Mapping[Run, tuple[float, ...]]]
+    group_differences: Mapping[str, Mapping[Run, Floats]]
     categories: Mapping[str, Mapping[Run, Mapping[str, CategoryMean]]]
 
     @cached_property
@@ -104,6 +107,12 @@ class Leaderboard:
         """The unit of lengths and the reason; empty where neither a length nor a pixel size is known."""
         has_lengths = any(unit_of(column.id) == "px" for column in self.columns)
         return self.lengths.why if has_lengths or self.lengths.unit == "nm" else ""
+
+    @cached_property
+    def reference_noise(self) -> str:
+        """What was done about the noise of recorded references; empty where nothing was."""
+        said = {note for manifest in self.block.complete for note in manifest.notes}
+        return "; ".join(words for words in REFERENCE_NOISE.values() if words in said)
 
     @cached_property
     def not_evidence(self) -> frozenset[str]:
@@ -139,7 +148,9 @@ class Leaderboard:
         return [row for row in self.rows if row.kind == kind]
 
 
-def leaderboard(block: Block, only: Collection[str] | None = None) -> Leaderboard:
+def leaderboard(
+    block: Block, only: Collection[str] | None = None, progress: ProgressCallback = silent
+) -> Leaderboard:
     """Compute the leaderboard of a block; ``only`` names the metrics, all when None."""
     scores, lengths = in_nanometres(block.scores)
     every = measures(scores.loc[scores["image"] != "", "metric"].unique(), lengths=lengths)
@@ -153,7 +164,10 @@ def leaderboard(block: Block, only: Collection[str] | None = None) -> Leaderboar
         frozenset(run for run, kind in kinds.items() if kind in RANKED),
         BASELINE,
     )
-    cells = cells_of(group, every)
+    cells = {}
+    for done, column in enumerate(every, 1):
+        cells[column.id] = cells_of(group, column)
+        progress(ProgressEvent(block.title, done, len(every), "metrics"))
     filled = [c for c in every if any(math.isfinite(cell.mean) for cell in cells[c.id].values())]
     columns = [column for family in sheets(filled) for column in family.measures]
     rows = []

@@ -12,7 +12,7 @@ from srbench.reporting.rows import BASELINE, RANKED, title_of
 from srbench.statistics.leaderboard import FEW_GROUPS
 from srbench.statistics.paired_tests import ALPHA
 from srbench.statistics.score_matrix import duplicate_runs
-from srbench.store import Manifest
+from srbench.store import LEARNING_NOTHING, Manifest
 
 Field = tuple[str, str]
 _PROTOCOL_WORDS = {
@@ -97,6 +97,8 @@ def _limits(board: Leaderboard) -> Iterator[str]:
         )
     if board.lengths.unit == "px" and board.lengths.sizes and board.lengths_in_words:
         yield f"{board.lengths.why[:1].upper()}{board.lengths.why[1:]}."
+    if board.reference_noise:
+        yield f"{board.reference_noise}."
     kinds = {str(manifest.data.get("kind", "")) for manifest in board.block.complete}
     if "synthetic" in kinds or "synthetic" in key.dataset:
         yield (
@@ -229,7 +231,9 @@ def record(name: str, manifest: Manifest) -> RunRecord:
     """All that is recorded about one run."""
     key = manifest.key
     # What identifies a run of another program are its images, and what it learned is not known.
-    weights, nothing = ("Images", "not known") if manifest.external else ("Weights", "none (nothing learned)")
+    weights, nothing = ("Images", "not known") if manifest.external else ("Weights", "none")
+    if manifest.card.get("family") in LEARNING_NOTHING:
+        nothing = "none (nothing learned)"
     # The seed of other people's weights is not known either.
     unseeded = "not known" if key.weights else nothing
     fields: list[Field] = [

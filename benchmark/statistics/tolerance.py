@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from srbench.statistics.bootstrap import SAMPLES, SEED, bootstrap_means, cluster, interval
+from srbench.statistics.bootstrap import SAMPLES, SEED, Groups, bootstrap_means, interval
 from srbench.statistics.lengths import Quantity, common_size, quantity
 from srbench.utils.errors import SrbenchError, unknown_name
 
@@ -231,16 +231,16 @@ def judge(
     if lost is None:
         lost = int((np.isnan(sr) & np.isfinite(hr)).sum())
     added = sr - np.where(np.isnan(hr), 0.0, hr)
-    change = cluster(added, groups, categories)
+    numbered = Groups(groups, categories)
+    change = numbered.cluster(added)
     both = np.isfinite(hr) & np.isfinite(sr)
-    whole = cluster(np.where(both, sr, np.nan), groups, categories)
-    on_hr = cluster(np.where(both, hr, np.nan), groups, categories)
+    whole, on_hr = (numbered.cluster(np.where(both, errors, np.nan)) for errors in (sr, hr))
     level = expanded_level(len(change.values))
     low, high, _ = interval(change, level, samples, seed)
     excess = -math.inf
     if len(whole.values) > 1:
         # The same seed draws the same groups for both, which keeps them paired.
-        total, hr_part = (np.abs(bootstrap_means(errors, samples, seed)) for errors in (whole, on_hr))
+        total, hr_part = np.abs(bootstrap_means([whole, on_hr], samples, seed)).T
         excess = float(np.quantile(total - np.maximum(FACTOR * hr_part, limit), (1.0 + level) / 2.0))
     within = np.abs(added[np.isfinite(added)]) <= limit
     undecided = ToleranceVerdict(

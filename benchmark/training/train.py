@@ -174,7 +174,8 @@ def _checked(config: TrainConfig) -> TrainConfig:
     card = models.card(config.model)
     if not card.trainable:
         raise ModelError(f"{card.name} has no parameters to train; evaluate it directly.")
-    if datasets.source(config.dataset).card.pairs:
+    is_said = config.model_fields_set >= {"scale", "degradation"}
+    if not is_said and datasets.source(config.dataset).card.pairs:
         config = for_pairs(config, datasets.open(config.dataset, config.reading).recorded_scale)
     degrade.check_task(degrade.get(config.degradation), config.scale)
     counts = [config.train.iterations, *(stage.iterations for stage in config.stages.values())]

@@ -27,6 +27,11 @@ _METADATA_KEY = "srbench"
 _BUDGET_RANK = {"paper": 3, "short": 2, "laptop": 1, "smoke": 0}
 
 
+def budget_rank(budget: str) -> int:
+    """The larger the more training: 0 for ``smoke`` to 3 for ``paper``, -1 where no budget is known."""
+    return _BUDGET_RANK.get(budget, -1)
+
+
 @dataclass(frozen=True)
 class WeightsHeader:
     """What a weights file is, stored inside it.
@@ -60,11 +65,6 @@ class WeightsHeader:
     version: str = ""
     degradation: str = ""
     multiply_adds: int = 0
-
-    @property
-    def budget_rank(self) -> int:
-        """The larger the more training: 0 for ``smoke`` to 3 for ``paper``, -1 where no budget is known."""
-        return _BUDGET_RANK.get(self.budget, -1)
 
     @property
     def network(self) -> tuple[str, str, int, int]:

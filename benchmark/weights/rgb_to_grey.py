@@ -187,10 +187,9 @@ def _shifted(state: dict[str, Tensor], colour: Mapping[str, Tensor], means: Grey
     shift = torch.tensor(means.shift, dtype=torch.float64)
     first, last = f"{means.first}.bias", f"{means.last}.bias"
     per_input = shift.repeat_interleave(kernel.shape[1] // COLOURS)
-    corrected = {
-        first: (state[first].double() + kernel @ per_input).to(state[first].dtype),
-        last: (state[last].double() - shift.mean()).to(state[last].dtype),
-    }
+    corrected = {first: (state[first].double() + kernel @ per_input).to(state[first].dtype)}
+    if means.last:
+        corrected[last] = (state[last].double() - shift.mean()).to(state[last].dtype)
     return {**state, **corrected}
 
 

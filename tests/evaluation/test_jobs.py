@@ -135,7 +135,13 @@ class Sets:
             datasets, "source", lambda name: SimpleNamespace(state=lambda: self.state(states[name][1]))
         )
         patch.setattr(
-            datasets, "open", lambda name: SimpleNamespace(name=name, images=(SimpleNamespace(split="test"),))
+            datasets,
+            "open",
+            lambda name: SimpleNamespace(
+                name=name,
+                images=(SimpleNamespace(split="test"),),
+                recorded_scale=1 if name == "scans" else None,
+            ),
         )
         patch.setattr(runner, "evaluate_on", self.evaluate_on)
 
@@ -166,6 +172,18 @@ def test_all_models_without_a_dataset_run_on_every_sem_set_on_disk(monkeypatch: 
     assert sets.evaluated == ["sem", "sem_open"] and "sem, sem_open" in str(remarks[0])
     assert [outcome.detail for outcome in summary.scored] == ["on sem", "on sem_open"]
     assert "sem, test, x4" in summary.text() and "sem_open, test, x4" in summary.text()
+
+
+def test_sets_of_pairs_are_left_out_where_another_scale_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for options, evaluated in (
+        ({}, ["scans", "sem"]),
+        ({"scale": 1}, ["scans", "sem"]),
+        ({"scale": 4}, ["sem"]),
+        ({"scale": 4, "degradation": "bicubic"}, ["scans", "sem"]),
+    ):
+        sets = Sets(monkeypatch, scans=("real", "ready"), sem=("real", "ready"))
+        srbench.evaluate("all", **options)
+        assert sets.evaluated == evaluated
 
 
 def test_without_micrographs_on_disk_they_run_on_drawn_scenes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,8 @@ def add(root: Path, run: RunKey, psnr: Value, ssim: Value | None = None, **manif
             scores.append(Score(name, number, *place, reason))
     scores += [Score("params", 1e6)]
     weights = {"budget": "paper", "iterations": 1000} if run.seed >= 0 else {}
-    described = {"weights": weights, "card": {"title": run.model.upper()}, **manifest}
+    family = "interpolation" if run.model == "bicubic" else "regression"
+    described = {"weights": weights, "card": {"title": run.model.upper(), "family": family}, **manifest}
     ScoreStore(root).write_run(Manifest(run, "complete", **described), scores)
 
 
