@@ -173,8 +173,6 @@ def on_one_grid(lr: Pixels, reference: Pixels, scale: int, registration: Registr
     near = tuple(slice(start, start + side) for start, side in zip(starts, hr.shape, strict=True))
     alignment = Alignment(shift, residual(cut, hr, scale), overlap)
     return RegisteredPair(cut, hr, reference[near].copy(), alignment, window)
-        cut, hr, reference[near].copy(), Alignment(shift, residual(cut, hr, scale), overlap), window
-    )
 
 
 def residual(lr: Pixels, hr: Pixels, scale: int) -> float:
