@@ -186,6 +186,9 @@ def read_bank(path: Path) -> Bank:
         if content.pop("srbench_bank") != FORMAT:
             raise ValueError("of another format than this version of srbench writes; calibrate again")
         bank = typed(Bank, content)
+        size = bank.conditions.pixel_size_nm
+        if bank.conditions.scale < 1 or not (size is None or 0.0 < size < math.inf):
+            raise ValueError("a scale or pixel size that no image has")
         for name, quantity in bank.quantities.items():
             lengths = {len(quantity.measured), len(quantity.errors), len(quantity.groups)}
             if len(lengths) != 1 or not all(map(math.isfinite, (*quantity.measured, *quantity.errors))):
