@@ -143,6 +143,7 @@ class Bank:
         dataset: its calibration fields.
         fingerprint: sha256 of that dataset.
         split: of the dataset.
+        category: of its fields; empty for all.
         trained_on: what the weights were trained on.
         reference: what the errors are against: ``truth``, ``HR`` or ``reference scan``.
         item: what one item is.
@@ -154,11 +155,17 @@ class Bank:
     dataset: str
     fingerprint: str
     split: str
+    category: str
     trained_on: str
     reference: str
     item: str
     counts: Counts
     quantities: Mapping[str, QuantityErrors]
+
+    @property
+    def fields(self) -> str:
+        """Its calibration fields in words."""
+        return f"{self.dataset} (split {self.split}{', ' * bool(self.category)}{self.category})"
 
     @property
     def digest(self) -> str:

@@ -132,6 +132,7 @@ def calibrate(
     variant: str | None = None,
     degradation: str | None = None,
     split: str | None = None,
+    category: str | None = None,
     smooth: float = 0.0,
     device: str = "auto",
     progress: ProgressCallback = silent,
@@ -150,6 +151,7 @@ def calibrate(
         variant: of the model.
         degradation: how LR is made; recorded LR where the dataset has it, else ``bicubic``.
         split: of the dataset; ``test`` for a model that learned, else ``all``.
+        category: of the fields; all when None.
         smooth: standard deviation in pixels of a Gaussian filter before the measurement.
         device: where the model runs.
         progress: called for every field.
@@ -171,6 +173,10 @@ def calibrate(
     )
     split = split or ("test" if enlargement.trained_on else "all")
     images = micrographs.split(split)
+    if category is not None:
+        if category not in (categories := sorted({image.category for image in images})):
+            raise unknown_name("category", category, categories)
+        images = tuple(image for image in images if image.category == category)
     way = degradation_of(degradation, micrographs, enlargement.scale)
     errors = field_errors(micrographs, images, kind, enlargement, way, progress)
     counts = errors.counts
@@ -188,6 +194,7 @@ def calibrate(
         micrographs.name,
         micrographs.fingerprint,
         split,
+        category or "",
         enlargement.trained_on,
         errors.reference,
         kind.item,

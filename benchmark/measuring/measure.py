@@ -260,7 +260,7 @@ def measure(
         tuple(_in_unit(part, per_px) for part in calibrated.bins.get(ONE, ())),
         {name: _median([item.sharpness[name] for item in fields]) * per_px for name in METHODS},
         "" if stored is None else stored.digest,
-        "" if stored is None else f"{stored.dataset} (split {stored.split})",
+        "" if stored is None else stored.fields,
         calibrated.session,
         None if counts is None or not counts.reference else counts.lost / counts.reference,
         calibrated.why_not,

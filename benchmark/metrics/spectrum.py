@@ -59,7 +59,6 @@ REFERENCE_NOISE = {
 """What is done about the noise of a reference, as :func:`reference_of` names it: notes of runs."""
 
 
-
 @dataclass(frozen=True, eq=False)
 class RingLayout:
     """Which ring each Fourier sample belongs to.

@@ -20,6 +20,7 @@ BANK = Bank(
     "kriss",
     "f" * 64,
     "test",
+    "",
     "sem_open, budget laptop, seed 0",
     "reference scan",
     "particle",
