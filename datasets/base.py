@@ -209,11 +209,6 @@ class MicrographSet(ABC):
         del image_id, index
         return None
 
-    def second(self, image_id: str) -> Pixels | None:
-        """A second, independent recording of the reference, on the grid of ``pixels``; None where none is."""
-        del image_id
-        return None
-
     def as_recorded(self, image_id: str) -> Pixels | None:
         """The reference as the instrument gave it, of about the same area; None where ``pixels`` is that.
 
