@@ -25,9 +25,6 @@ from srbench.utils.image import Pixels, Plane
 if TYPE_CHECKING:
     from torch import Tensor
 
-RECORDED = "recorded"
-"""Name of the degradation whose LR images are recordings of the set."""
-
 UNAVAILABLE = "unavailable: "
 """Starts the reason of a score that another machine, or a file more, would give."""
 
@@ -83,7 +80,7 @@ class Scorer:
         mask = self.micrographs.objects(image) if image.has_mask else None
         clean = self.micrographs.card.kind == "synthetic"
         second = None if clean else self.micrographs.second(image.id)
-        recorded = self.degradation.name == RECORDED
+        recorded = self.degradation.recorded
         case = self.protocol.case(
             sr,
             hr,

@@ -445,17 +445,22 @@ def hand_objects(case: Case) -> Objects:
     mask = case.mask
     if mask is None:
         raise MetricUnavailable(NO_MASK)
+    return case.cached("segmented by hand", lambda: drawn_objects(mask, neck_of(case)))
 
-    def find() -> Objects:
-        from skimage.measure import label
 
-        regions = label(mask, connectivity=2)
-        drawn = objects_of(regions, SMALLEST)
-        numbers = np.count_nonzero(np.bincount(mask.ravel())[1:])
-        neck = neck_of(case)
-        return drawn if neck is None or numbers > 1 else split_touching(drawn, neck)
+def drawn_objects(mask: Labels, neck: float | None) -> Objects:
+    """Objects of a mask by hand, see :func:`hand_objects`.
 
-    return case.cached("segmented by hand", find)
+    Args:
+        mask: ``(H, W)`` labels, 0 outside.
+        neck: as in :func:`find_objects`.
+    """
+    from skimage.measure import label
+
+    regions = label(mask, connectivity=2)
+    drawn = objects_of(regions, SMALLEST)
+    numbers = np.count_nonzero(np.bincount(mask.ravel())[1:])
+    return drawn if neck is None or numbers > 1 else split_touching(drawn, neck)
 
 
 def clean_masks(case: Case) -> tuple[Mask, Mask]:

@@ -58,11 +58,6 @@ REFERENCE_NOISE = {
 }
 """What is done about the noise of a reference, as :func:`reference_of` names it: notes of runs."""
 
-_FINER = (
-    "At magnification 1 that is finer than what agrees with the reference in LR itself. Noise of a recorded "
-    "reference is taken out by a second recording of it, or estimated by splitting its rows."
-)
-
 
 @dataclass(frozen=True, eq=False)
 class RingLayout:
@@ -561,8 +556,8 @@ def frc_cutoff_half_bit(case: Case) -> float:
     title="R_hf",
     direction="higher",
     bounds=(0.0, 1.0),
-    explanation="Share of the true detail finer than LR can carry that is in the result and in its place. "
-    + _FINER,
+    explanation="Share of the true detail finer than LR can carry (at x1: finer than LR shows above its "
+    "noise) that is in the result and in its place.",
     version=2,
     family="spectrum",
 )
@@ -576,8 +571,7 @@ def recovered_hf(case: Case) -> float:
     direction="lower",
     bounds=(0.0, 1.0),
     explanation="Share of the result's own detail finer than LR can carry that the truth does not explain; "
-    "read it with G_hf: where that is near 0 there is hardly any such detail, and the share means little. "
-    + _FINER,
+    "read it with G_hf: where that is near 0 there is hardly any such detail, and the share means little.",
     version=2,
     family="spectrum",
 )
@@ -594,7 +588,7 @@ def hallucinated_hf(case: Case) -> float:
     direction="none",
     bounds=(0.0, float("inf")),
     explanation="Power of the detail finer than LR can carry, true or invented, over that of the truth: 1 is "
-    "right, below is blurred, above is too rough. " + _FINER,
+    "right, below is blurred, above is too rough.",
     version=2,
     family="spectrum",
 )

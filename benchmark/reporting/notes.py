@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from srbench.checks.base import LEAKING, SMOKE, UNGUARDED, failures, stored_results, title_of_check
+from srbench.models.base import NOTHING_LEARNED
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import BASELINE, RANKED, title_of
 from srbench.statistics.leaderboard import FEW_GROUPS
 from srbench.statistics.paired_tests import ALPHA
 from srbench.statistics.score_matrix import duplicate_runs
-from srbench.store import LEARNING_NOTHING, Manifest
+from srbench.store import REFERENCES, Manifest
 
 Field = tuple[str, str]
 _PROTOCOL_WORDS = {
@@ -232,7 +233,7 @@ def record(name: str, manifest: Manifest) -> RunRecord:
     key = manifest.key
     # What identifies a run of another program are its images, and what it learned is not known.
     weights, nothing = ("Images", "not known") if manifest.external else ("Weights", "none")
-    if manifest.card.get("family") in LEARNING_NOTHING:
+    if manifest.card.get("family") in NOTHING_LEARNED or key.model in REFERENCES:
         nothing = "none (nothing learned)"
     # The seed of other people's weights is not known either.
     unseeded = "not known" if key.weights else nothing

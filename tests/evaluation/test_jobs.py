@@ -17,6 +17,8 @@ from srbench.evaluation.jobs import EvaluationRequest, resolve
 from srbench.models import create
 from srbench.utils.errors import SrbenchError
 
+pytestmark = pytest.mark.usefixtures("nothing_shipped")
+
 
 def request(scale: int | None, dataset: str, channels: int = 1, **options: Any) -> EvaluationRequest:
     return EvaluationRequest(EvaluationConfig.of({"scale": scale, **options}), dataset, channels)
@@ -41,7 +43,8 @@ def test_all_are_those_that_offer_the_scale(tmp_path: Path) -> None:
 
 def test_at_magnification_one_interpolation_is_one_row_unless_named(tmp_path: Path) -> None:
     conditions = request(1, "sem", runs=tmp_path)
-    assert [job.model for job in resolve("all", conditions) if not job.missing] == ["bicubic"]
+    rows = [job.card for job in resolve("all", conditions) if not job.missing]
+    assert [card.name for card in rows if card and card.family == "interpolation"] == ["bicubic"]
     assert [job.model for job in resolve(["nearest", "lanczos"], conditions)] == ["nearest", "lanczos"]
 
 

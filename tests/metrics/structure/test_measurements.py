@@ -313,8 +313,8 @@ def test_sizes_counts_and_area_against_a_mask_drawn_by_hand() -> None:
     mask = numbered(discs, 232)
     hr, sr = (draw_discs([(y, x, r + by) for y, x, r in discs[1:]], 232) for by in (0.25, 0.75))
     case = make_case(sr, hr, category="Powder", mask=mask[4:-4, 4:-4])
-    assert m.diameter_hand_bias_hr(case) == pytest.approx(0.5, abs=0.1)
-    assert m.diameter_hand_bias(case) == pytest.approx(1.5, abs=0.15)
+    assert m.diameter_hand_bias_hr(case) == pytest.approx(0.5, abs=0.2)
+    assert m.diameter_hand_bias(case) == pytest.approx(1.5, abs=0.2)
     assert m.object_recall_hand_hr(case) == m.object_recall_hand(case) == 13 / 14
     assert m.object_precision_hand_hr(case) == m.object_precision_hand(case) == 1.0
     area = [math.pi * sum((r + by) ** 2 for _, _, r in discs[1:]) / 224**2 for by in (0.25, 0.75)]
