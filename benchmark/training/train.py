@@ -246,7 +246,7 @@ def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallbac
     Raises:
         SrbenchError, ModelError, DatasetError: what is wrong and what to do.
     """
-    micrographs = datasets.open(config.dataset, config.reading)
+    micrographs = datasets.open(config.dataset, config.reading, progress)
     channels = choose_channels(config.channels, micrographs.card.channels, models.card(config.model))
     model, recipe, multiply_adds = _build(config, channels, processes)
     degradation = degrade.get(config.degradation)
