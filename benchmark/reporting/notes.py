@@ -262,6 +262,9 @@ def _flat(prefix: str, content: Mapping[str, Any]) -> list[Field]:
         value, label = content[name], f"{prefix}: {_words(str(name))}"
         if isinstance(value, Mapping):
             fields += _flat(label, value)
+        elif isinstance(value, Sequence) and value and all(isinstance(entry, Mapping) for entry in value):
+            for number, entry in enumerate(value, start=1):
+                fields += _flat(f"{label} {number}", entry)
         else:
             fields.append((label, _value(value)))
     return fields

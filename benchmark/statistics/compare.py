@@ -45,7 +45,7 @@ EXTREMES = 3
 """Images shown on either side."""
 ONE_SIDED = "only one of the two was scored on it; run srbench eval for the other"
 _HASH = re.compile(r"[0-9a-f]{6,64}")
-_TRAINING = ("budget", "iterations", "dataset", "data", "degradation")
+_TRAINING = ("budget", "iterations", "dataset", "data", "degradation", "lineage")
 
 
 class RunFilter(NamedTuple):
