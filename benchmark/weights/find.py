@@ -108,9 +108,12 @@ class TrainedWeights:
 
     @property
     def described(self) -> str:
-        """For a list of several: network, training, file."""
+        """For a list of several: file, network, data, budget, validation gain."""
         header = self.header
-        return f"{header.model} {header.variant} x{header.scale}, {self.training} ({self.name})"
+        data = header.dataset or "unknown data"
+        gain = "gain unknown" if math.isnan(self.gain) else f"{self.gain:+.2f} dB"
+        network = f"{header.model} {header.variant} x{header.scale}"
+        return f"{self.name} ({network}, {data}, {header.budget or 'unknown budget'}, {gain})"
 
 
 @functools.cache
