@@ -597,8 +597,9 @@ def _one_training(name: str, manifests: Sequence[Manifest]) -> SelectedRuns:
 def _rank(runs: Sequence[Manifest]) -> tuple[int, float]:
     """Budget, and mean validation gain over bicubic in dB; -inf where it is not known."""
     gains = [manifest.weights.get("gain_over_bicubic") for manifest in runs]
-    known = [float(gain) for gain in gains if isinstance(gain, (int, float))]
-    return budget_rank(str(runs[0].weights.get("budget", ""))), fmean(known) if known else -math.inf
+    numbers = [float(gain) for gain in gains if isinstance(gain, (int, float))]
+    budget = budget_rank(str(runs[0].weights.get("budget", "")))
+    return budget, fmean(numbers) if numbers else -math.inf
 
 
 def _check_same_lr(first: SelectedRuns, second: SelectedRuns) -> None:
