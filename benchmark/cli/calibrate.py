@@ -112,6 +112,7 @@ def _print(bank: Bank) -> None:
                     number(-part.correction * factor, places, signed=True),
                     number(part.half_width * factor, places),
                     f"{share.mean:.3f} ({share.low:.3f}-{share.high:.3f})" if share else "too few groups",
+                    str(share.groups) if share else "",
                     str(part.items),
                     str(part.groups),
                 ]
@@ -122,6 +123,7 @@ def _print(bank: Bank) -> None:
         "corrected by",
         f"+- at {LEVEL:.0%}",
         "covers (5-95 %)",
+        "calibrated by",
         "errors",
         "groups",
     )
