@@ -237,7 +237,7 @@ class MicrographSet(ABC):
         labels = self.mask(image.id)
         if labels is None or image.mask_objects is None:
             return labels
-        kept: Pixels = np.where(np.isin(labels, image.mask_objects), labels, 0).astype(labels.dtype)
+        kept: Pixels = labels * np.isin(labels, image.mask_objects).astype(labels.dtype)
         return kept if image.mask_objects else None
 
     def opposite_phase(self, image_id: str, scale: int) -> Pixels | None:

@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from from_code import fill
+from from_code import fill, has_placeholder
 
 from srbench.version import __version__
 
@@ -15,6 +16,7 @@ project = "srbench"
 copyright = "the srbench maintainers, Apache-2.0"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+highlight_language = "none"  # of blocks without a language: commands and their output
 html_theme = "furo"
 html_title = f"srbench {version}"
 html_copy_source = html_show_sourcelink = False
@@ -32,9 +34,13 @@ napoleon_use_ivar = True
 
 
 def setup(app: Sphinx) -> None:
-    """Fill the placeholders of pages as they are read."""
+    """Fill the placeholders of pages as they are read, in every build: the code may have changed."""
 
     def read(_app: Sphinx, _page: str, content: list[str]) -> None:
         content[0] = fill(content[0])
 
+    def outdated(_app: Sphinx, environment: BuildEnvironment, *_pages: set[str]) -> list[str]:
+        return [page for page in environment.found_docs if has_placeholder(environment.doc2path(page))]
+
     app.connect("source-read", read)
+    app.connect("env-get-outdated", outdated)

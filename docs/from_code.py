@@ -7,6 +7,7 @@ of ``PARTS`` in its place.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,11 @@ def fill(text: str, parts: Mapping[str, Callable[[], str]] | None = None) -> str
     """
     known = PARTS if parts is None else parts
     return _PLACEHOLDER.sub(lambda placeholder: known[placeholder[1]](), text)
+
+
+def has_placeholder(page: str | os.PathLike[str]) -> bool:
+    """Whether something of a page is made of the code."""
+    return _PLACEHOLDER.search(Path(page).read_text(encoding="utf-8")) is not None
 
 
 def anchor(heading: str) -> str:

@@ -250,8 +250,8 @@ def test_tutorial_own_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
         Reader(page, folder, monkeypatch, ("psnr", "diameter_bias")).follow("text", "")
     scores = srbench.load_scores(folder / "home" / "results")
     assert {"edsr", "bicubic", "nearest"} <= set(scores.loc[scores["split"] == "test", "model"])
-    images = dict(zip(scores["image"], scores["group"], strict=True))
-    assert images["field0.tif"] == images["field1.tif"] == "specimen A" != images["field2.tif"]
+    groups = {image.id: image.group for image in srbench.datasets.open("./slow").images}
+    assert groups["field0.tif"] == groups["field1.tif"] == "specimen A" != groups["field2.tif"]
     assert (folder / "first_look" / "report.html").is_file()
     assert "3 nm" in (folder / "report" / "report.html").read_text(encoding="utf-8")
     (enlarged,) = (folder / "enlarged").glob("*.tif")
@@ -280,5 +280,5 @@ def test_tutorial_scores_with_pandas(tmp_path: Path, monkeypatch: pytest.MonkeyP
     board = reader.namespace["board"].set_index("model")["mean"]
     for model in ("bicubic", "nearest"):
         assert reader.namespace["means"][model] == pytest.approx(board[model])
-    assert set(reader.namespace["missing"]["metric"]) == {"object_f1"}
+    assert set(reader.namespace["missing"]["metric"]) == {"object_f1@2"}
     Reader(DOCS / "for_reviewers.md", tmp_path, monkeypatch, ()).follow("python")
