@@ -258,14 +258,11 @@ def cross_validated(
         ]
         columns = np.array([shares for shares in tried if shares is not None])
         if len(columns) >= splits / 2:
+            ends = np.nanquantile(columns, (0.05, 0.95), axis=0).T.tolist()
+            means = np.nanmean(columns, axis=0).tolist()
             return tuple(
-                Coverage(
-                    float(np.nanmean(column)),
-                    *(float(end) for end in np.nanquantile(column, (0.05, 0.95))),
-                    first,
-                    len(columns),
-                )
-                for column in columns.T
+                Coverage(mean, low, high, first, len(columns))
+                for mean, (low, high) in zip(means, ends, strict=True)
             )
     return ()
 
