@@ -37,7 +37,6 @@ class ImagingConditions:
         variant: of the model.
         weights_sha256: of its weights; empty for interpolation and for none.
         scale: magnification.
-        smooth: standard deviation in pixels of the Gaussian filter before the measurement.
         degradation: id of how the images were made; ``recorded@1`` for real scans.
         pixel_size_nm: side of a pixel of the measured image; None where unknown.
     """
@@ -48,7 +47,6 @@ class ImagingConditions:
     variant: str
     weights_sha256: str
     scale: int
-    smooth: float
     degradation: str
     pixel_size_nm: float | None
 
@@ -76,7 +74,6 @@ _WORDS = {
     "variant": "the variant",
     "weights_sha256": "weights with sha256",
     "scale": "scale",
-    "smooth": "a smoothing (px) of",
     "degradation": "images made by",
 }
 

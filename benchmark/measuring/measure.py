@@ -168,7 +168,6 @@ def measure(
     weights: Path | None = None,
     scale: int | None = None,
     variant: str | None = None,
-    smooth: float = 0.0,
     bank: Path | None = None,
     reference: str | None = None,
     bits: int | None = None,
@@ -188,9 +187,8 @@ def measure(
         what: ``particles``, ``lines``, ``pores`` or ``fibres``.
         model: to super-resolve with; None measures the images as they are, be they results of ``infer``.
         weights: of the model.
-        scale: magnification of the model.
+        scale: magnification of the model; that of the bank, of the weights, else 4.
         variant: of the model.
-        smooth: standard deviation in pixels of a Gaussian filter before the measurement.
         bank: made by :func:`srbench.measuring.calibration.calibrate`.
         reference: dataset of fields of this session whose LR and reference scan were recorded.
         bits: significant bits of files that store more than 8.
@@ -204,16 +202,15 @@ def measure(
         SrbenchError: unknown names, no image can be measured, or images of different models were mixed.
     """
     kind = kind_of(what)
+    stored = None if bank is None else read_bank(bank)
     enlargement = Enlargement.of(
         model or AS_IS,
         weights=weights,
-        scale=scale,
+        scale=scale or (None if stored is None or model is None else stored.conditions.scale),
         variant=variant,
-        smooth=smooth,
         device=device,
         tell=progress,
     )
-    stored = None if bank is None else read_bank(bank)
     files = FieldFiles(images, bits, pixel_size_nm)
     fields: list[MeasuredField] = []
     conditions: list[ImagingConditions] = []

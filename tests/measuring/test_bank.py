@@ -12,9 +12,7 @@ import pytest
 from srbench.measuring.bank import Bank, Counts, ImagingConditions, QuantityErrors, read_bank
 from srbench.utils.errors import SrbenchError
 
-CONDITIONS = ImagingConditions(
-    "particles", "diameter_bias", "edsr", "tiny", "ab" * 32, 4, 0.0, "recorded@1", 5.0
-)
+CONDITIONS = ImagingConditions("particles", "diameter_bias", "edsr", "tiny", "ab" * 32, 4, "recorded@1", 5.0)
 BANK = Bank(
     CONDITIONS,
     "kriss",
@@ -83,7 +81,6 @@ def test_a_missing_bank_is_an_error_for_the_user(tmp_path: Path) -> None:
         ({"variant": "paper"}, False),
         ({"weights_sha256": ""}, False),
         ({"scale": 2}, False),
-        ({"smooth": 1.5}, False),
         ({"degradation": "bicubic@1"}, False),
     ],
 )

@@ -97,7 +97,6 @@ def test_without_reference_fields_there_is_no_interval(bank: Path, files: list[P
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"smooth": 1.0}, "smoothing"),
         ({"pixel_size_nm": 6.0}, "6 nm"),
         ({"model": "bicubic", "scale": 2}, "model"),
     ],
