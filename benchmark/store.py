@@ -76,8 +76,6 @@ CONTROL = "random_texture"
 """Model name of the rows of images with texture invented on purpose."""
 REFERENCES = (NOISE_CEILING, CONTROL)
 """Rows that the harness makes itself: shown for orientation, never ranked."""
-LEARNING_NOTHING = ("interpolation", "reference")
-"""Families of methods without anything learned; a network that comes without weights may bring them along."""
 EXTERNAL = "external"
 """Family and variant of rows whose images another program made."""
 OTHER_PROGRAM = "other program"

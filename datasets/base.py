@@ -209,6 +209,11 @@ class MicrographSet(ABC):
         del image_id, index
         return None
 
+    def second(self, image_id: str) -> Pixels | None:
+        """A second, independent recording of the reference, on the grid of ``pixels``; None where none is."""
+        del image_id
+        return None
+
     def as_recorded(self, image_id: str) -> Pixels | None:
         """The reference as the instrument gave it, of about the same area; None where ``pixels`` is that.
 
@@ -232,7 +237,7 @@ class MicrographSet(ABC):
         labels = self.mask(image.id)
         if labels is None or image.mask_objects is None:
             return labels
-        kept: Pixels = np.where(np.isin(labels, image.mask_objects), labels, 0).astype(labels.dtype)
+        kept: Pixels = labels * np.isin(labels, image.mask_objects).astype(labels.dtype)
         return kept if image.mask_objects else None
 
     def opposite_phase(self, image_id: str, scale: int) -> Pixels | None:

@@ -43,6 +43,7 @@ smooth_option = click.option(
     help="How LR is made [default: as it was recorded, else bicubic].",
 )
 @click.option("--split", help="Fields to use [default: test for a model that learned, else all].")
+@click.option("--category", help="Only fields of this category [default: all].")
 @smooth_option
 @click.option(
     "--out",
@@ -65,7 +66,8 @@ def calibrate(model: str, dataset: str, what: str, out: Path | None, **options: 
     with progress_reporter() as progress:
         bank = run(model, dataset, what, progress=progress, **options)
     conditions = bank.conditions
-    name = f"{conditions.measure}_{conditions.model}_x{conditions.scale}_{slug(bank.dataset)}.json"
+    parts = (conditions.measure, conditions.model, f"x{conditions.scale}", slug(bank.dataset), bank.category)
+    name = f"{'_'.join(filter(None, parts))}.json"
     path = out or home() / "banks" / name
     bank.write(path)
     _print(bank)
@@ -91,7 +93,7 @@ def _print(bank: Bank) -> None:
     counts, size = bank.counts, bank.conditions.pixel_size_nm
     say(
         f"{bank.item}s by {bank.conditions.model} x{bank.conditions.scale} against the {bank.reference}: "
-        f"{counts.fields} fields of {bank.dataset} (split {bank.split}) in {counts.groups} independent groups"
+        f"{counts.fields} fields of {bank.fields} in {counts.groups} independent groups"
     )
     rows = []
     for name, quantity in bank.quantities.items():

@@ -41,6 +41,14 @@ if TYPE_CHECKING:
     help="How LR is made from HR, as bicubic or sem_pixel:dose=60. [default: bicubic; the recorded LR of "
     "a dataset of pairs]",
 )
+@click.option(
+    "--from",
+    "start",
+    metavar="WEIGHTS",
+    help="Fine-tune these: a file, the folder of a run or its name, or a name of 'srbench weights list'. "
+    "Variant, scale and channels default to theirs; what is trained is the last stage of the recipe, at a "
+    "tenth of its rates.",
+)
 @reading_options
 @click.option(
     "--out",

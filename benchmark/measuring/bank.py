@@ -143,6 +143,7 @@ class Bank:
         dataset: its calibration fields.
         fingerprint: sha256 of that dataset.
         split: of the dataset.
+        category: of its fields; empty for all.
         trained_on: what the weights were trained on.
         reference: what the errors are against: ``truth``, ``HR`` or ``reference scan``.
         item: what one item is.
@@ -154,11 +155,17 @@ class Bank:
     dataset: str
     fingerprint: str
     split: str
+    category: str
     trained_on: str
     reference: str
     item: str
     counts: Counts
     quantities: Mapping[str, QuantityErrors]
+
+    @property
+    def fields(self) -> str:
+        """Its calibration fields in words."""
+        return f"{self.dataset} (split {self.split}{', ' * bool(self.category)}{self.category})"
 
     @property
     def digest(self) -> str:
@@ -186,6 +193,9 @@ def read_bank(path: Path) -> Bank:
         if content.pop("srbench_bank") != FORMAT:
             raise ValueError("of another format than this version of srbench writes; calibrate again")
         bank = typed(Bank, content)
+        size = bank.conditions.pixel_size_nm
+        if bank.conditions.scale < 1 or not (size is None or 0.0 < size < math.inf):
+            raise ValueError("a scale or pixel size that no image has")
         for name, quantity in bank.quantities.items():
             lengths = {len(quantity.measured), len(quantity.errors), len(quantity.groups)}
             if len(lengths) != 1 or not all(map(math.isfinite, (*quantity.measured, *quantity.errors))):

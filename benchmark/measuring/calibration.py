@@ -14,13 +14,12 @@ import numpy as np
 from srbench import datasets
 from srbench.datasets import Micrograph, MicrographSet
 from srbench.datasets.base import RECORDED
-from srbench.datasets.lr_images import cut_to_scale, lr_image, position_of
 from srbench.measuring.bank import Bank, Counts, ImagingConditions, QuantityErrors
 from srbench.measuring.features import KINDS, Features, Kind, partners, statistics
 from srbench.metrics.registry import MetricUnavailable
 from srbench.statistics.conformal import FEWEST_GROUPS
 from srbench.statistics.lengths import common_size
-from srbench.utils.errors import DatasetError, SrbenchError, unknown_name
+from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.image import Pixels, Plane, to_grey
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
@@ -133,6 +132,7 @@ def calibrate(
     variant: str | None = None,
     degradation: str | None = None,
     split: str | None = None,
+    category: str | None = None,
     smooth: float = 0.0,
     device: str = "auto",
     progress: ProgressCallback = silent,
@@ -151,6 +151,7 @@ def calibrate(
         variant: of the model.
         degradation: how LR is made; recorded LR where the dataset has it, else ``bicubic``.
         split: of the dataset; ``test`` for a model that learned, else ``all``.
+        category: of the fields; all when None.
         smooth: standard deviation in pixels of a Gaussian filter before the measurement.
         device: where the model runs.
         progress: called for every field.
@@ -172,6 +173,10 @@ def calibrate(
     )
     split = split or ("test" if enlargement.trained_on else "all")
     images = micrographs.split(split)
+    if category is not None:
+        if category not in (categories := sorted({image.category for image in images})):
+            raise unknown_name("category", category, categories)
+        images = tuple(image for image in images if image.category == category)
     way = degradation_of(degradation, micrographs, enlargement.scale)
     errors = field_errors(micrographs, images, kind, enlargement, way, progress)
     counts = errors.counts
@@ -189,6 +194,7 @@ def calibrate(
         micrographs.name,
         micrographs.fingerprint,
         split,
+        category or "",
         enlargement.trained_on,
         errors.reference,
         kind.item,
@@ -213,14 +219,11 @@ def degradation_of(name: str | None, micrographs: MicrographSet, scale: int) -> 
         DatasetError: it is not defined for this dataset or scale.
     """
     from srbench.datasets import degrade
+    from srbench.datasets.lr_images import check_recorded
 
     way = degrade.get(name or ("bicubic" if micrographs.recorded_scale is None else RECORDED))
     degrade.check_task(way, scale)
-    if way.recorded and micrographs.recorded_scale != scale:
-        raise DatasetError(
-            f"{micrographs.name} has no recorded LR images at scale {scale}; name a --degradation, or a "
-            "dataset of pairs."
-        )
+    check_recorded(micrographs, way, scale)
     return way
 
 
@@ -244,27 +247,32 @@ def field_errors(
         progress: called for every field.
         label: of the progress.
     """
+    from srbench.datasets.lr_images import cut_to_scale, lr_of
+
     groups = {name: number for number, name in enumerate(sorted({image.group for image in images}))}
     rows: defaultdict[str, list[tuple[float, float, int]]] = defaultdict(list)
     left_out: Counter[str] = Counter()
     measured_groups: list[int] = []
     met: list[bool] = []
     sizes_of_all: list[float] = []
-    alone = 0
+    alone, sources = 0, set()
     for number, image in enumerate(images, 1):
         progress(ProgressEvent(label, number, len(images), "fields"))
         hr = cut_to_scale(micrographs.pixels(image.id), enlargement.scale)
         where = "in the reference"
         try:
-            reference = _reference(micrographs, image, hr, kind)
+            reference, source = _reference(micrographs, image, hr, kind, degradation)
             # Until it is measured, nothing of it is.
             sizes_of_all += list(reference.sizes[reference.counted])
             met += [False] * len(reference)
             where = "in the image"
-            measured = kind.find(enlargement(_lr(micrographs, image, hr, enlargement, degradation)), 0.0)
+            measured = kind.find(
+                enlargement(lr_of(micrographs, image.id, hr, degradation, enlargement.scale)), 0.0
+            )
         except MetricUnavailable as reason:
             left_out[f"{where}, {re.sub('[0-9][0-9.]*', '#', str(reason))}"] += 1
             continue
+        sources.add(source)
         group = groups[image.group]
         measured_groups.append(group)
         pairs = partners(reference, measured)
@@ -301,35 +309,23 @@ def field_errors(
         float(np.median(all_sizes[~kept])) if not kept.all() else 0.0,
         dict(left_out),
     )
-    has_truth = any(image.has_truth for image in images)
-    return FieldErrors(
-        counts, quantities, "truth" if has_truth else "reference scan" if degradation.recorded else "HR"
-    )
+    return FieldErrors(counts, quantities, " and ".join(sorted(sources)))
 
 
-def _reference(micrographs: MicrographSet, image: Micrograph, hr: Pixels, kind: Kind) -> Features:
-    """What is known of a field: its geometry, where it is stored, and HR measured for the rest."""
+def _reference(
+    micrographs: MicrographSet, image: Micrograph, hr: Pixels, kind: Kind, degradation: Degradation
+) -> tuple[Features, str]:
+    """What is known of a field, and from where: geometry or a mask by hand; HR, measured, for the rest."""
     truth = micrographs.truth(image.id) if image.has_truth else None
     known = None if truth is None else kind.known(truth, hr.shape[:2])
     if known is not None and len(known.sizes):
-        return known
+        return known, "truth"
     if truth is not None and known is None:
         raise MetricUnavailable(f"the scene has no {kind.name} of known size")
+    mask = micrographs.mask(image.id) if image.has_mask else None
+    if mask is not None and kind.drawn is not None:
+        return kind.drawn(mask[: hr.shape[0], : hr.shape[1]]), "mask by hand"
     seen = kind.find(to_grey(hr), 0.0)
-    return seen if known is None else replace(seen, values={**seen.values, **known.values})
-
-
-def _lr(
-    micrographs: MicrographSet,
-    image: Micrograph,
-    hr: Pixels,
-    enlargement: Enlargement,
-    degradation: Degradation,
-) -> Pixels:
-    scale = enlargement.scale
-    if not degradation.recorded:
-        return lr_image(hr, degradation, scale, position_of(image.id))
-    lr = micrographs.lr(image.id)
-    if lr is None:
-        raise DatasetError(f"{micrographs.name} has no recorded LR image of {image.id}.")
-    return lr[: hr.shape[0] // scale, : hr.shape[1] // scale]
+    if known is not None:
+        return replace(seen, values={**seen.values, **known.values}), "truth"
+    return seen, "reference scan" if degradation.recorded else "HR"

@@ -27,6 +27,7 @@ from srbench.metrics.segmentation import (
     SMALLEST_SIDE,
     Objects,
     cleaned,
+    drawn_objects,
     find_objects,
     match_points,
     otsu,
@@ -105,6 +106,7 @@ class Kind:
         metric: the metric by the same algorithm; its id changes with the numbers.
         find: image and shift of the threshold to what is on it.
         known: the same from the geometry of a synthetic scene; None where it does not say.
+        drawn: the same from a mask of objects by hand; None for what no mask shows.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Kind:
     metric: str
     find: Callable[[Plane, float], Features]
     known: Callable[[Mapping[str, Any], tuple[int, int]], Features | None]
+    drawn: Callable[[NDArray[np.integer[Any]]], Features] | None = None
 
     @property
     def algorithm(self) -> str:
@@ -145,7 +148,10 @@ def _above(image: Plane, shift: float) -> tuple[NDArray[np.bool_], Plane]:
 
 def _round_regions(mask: NDArray[np.bool_], neck: float | None, values: Mapping[str, float]) -> Features:
     """Whole convex regions; what touches is split where ``neck`` says so."""
-    regions = find_objects(cleaned(mask), neck)
+    return _round_objects(find_objects(cleaned(mask), neck), values)
+
+
+def _round_objects(regions: Objects, values: Mapping[str, float]) -> Features:
     usable = ~regions.border & (regions.fill >= SIMPLE)
     sizes = regions.diameters[usable]
     reach = MATCH_REACH * sizes / 2.0
@@ -195,6 +201,10 @@ def _known_particles(truth: Mapping[str, Any], shape: tuple[int, int]) -> Featur
     return Features(particles.centres, sizes, reach, sizes >= SMALLEST_DIAMETER, {})
 
 
+def _drawn_particles(mask: NDArray[np.integer[Any]]) -> Features:
+    return _round_objects(drawn_objects(mask, NECK), {})
+
+
 def _known_pores(truth: Mapping[str, Any], shape: tuple[int, int]) -> Features | None:
     """The true share of the pores; their single sizes are not stored."""
     del shape
@@ -221,7 +231,15 @@ def _known_lines(truth: Mapping[str, Any], shape: tuple[int, int]) -> Features |
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("particles", "particle", "diameter", "diameter_bias", _particles, _known_particles),
+        Kind(
+            "particles",
+            "particle",
+            "diameter",
+            "diameter_bias",
+            _particles,
+            _known_particles,
+            _drawn_particles,
+        ),
         Kind("lines", "line", "width (CD)", "cd_bias", _lines, _known_lines),
         Kind("pores", "pore", "diameter", "pore_fraction_bias", _pores, _known_pores),
     )
@@ -230,8 +248,10 @@ KINDS: Mapping[str, Kind] = {
 
 def statistics(sizes: Floats, values: Mapping[str, float]) -> dict[str, float]:
     """Percentiles of sizes, none where there are no sizes, beside the values of a whole field."""
-    shares = {name: float(np.percentile(sizes, q)) for name, q in PERCENTILES.items()} if len(sizes) else {}
-    return {**shares, **values}
+    if not len(sizes):
+        return dict(values)
+    shares = np.percentile(sizes, list(PERCENTILES.values())).tolist()
+    return {**dict(zip(PERCENTILES, shares, strict=True)), **values}
 
 
 def partners(reference: Features, other: Features) -> Indices:

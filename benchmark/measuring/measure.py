@@ -45,7 +45,9 @@ THRESHOLD_SHIFT = 0.1
 """By which part of the contrast of the two phases the threshold is moved either way for the budget."""
 WORST_COVERED = 0.15
 """How far below its level the coverage of the reference items may lie before a bank is not believed."""
-SAMPLES = 2000
+BEYOND = 0.1
+"""How far, relative to it, a value of all fields may lie outside of the values of the calibration fields."""
+SAMPLES = 1000
 _SEED = 20_260
 MEANS = ("fraction", "LER", "LWR")
 """Values of whole fields, averaged over them."""
@@ -258,7 +260,7 @@ def measure(
         tuple(_in_unit(part, per_px) for part in calibrated.bins.get(ONE, ())),
         {name: _median([item.sharpness[name] for item in fields]) * per_px for name in METHODS},
         "" if stored is None else stored.digest,
-        "" if stored is None else f"{stored.dataset} (split {stored.split})",
+        "" if stored is None else stored.fields,
         calibrated.session,
         None if counts is None or not counts.reference else counts.lost / counts.reference,
         calibrated.why_not,
@@ -410,14 +412,12 @@ def _estimates(
         pixel = None
         if pixel_size_percent is not None:
             pixel = 0.0 if own_unit != "nm" else measured * pixel_size_percent / 100.0
-        part = find_bin(calibrated.bins.get(name, ()), measured / factor)
-        why = calibrated.why_not
-        if not why and part is None:
-            bins = calibrated.bins.get(name)
-            why = "its error was not calibrated"
-            if bins:
-                low, high = bins[0].low * factor, bins[-1].high * factor
-                why = f"it lies outside of what was calibrated, {low:.4g} to {high:.4g} {own_unit}".rstrip()
+        part, why = None, calibrated.why_not or "its error was not calibrated"
+        if bins := calibrated.bins.get(name):
+            low, high = bins[0].low * factor, bins[-1].high * factor
+            why = f"it lies outside of what was calibrated, {low:.4g} to {high:.4g} {own_unit}".rstrip()
+            if low * (1.0 - BEYOND) <= measured <= high * (1.0 + BEYOND):
+                part, why = find_bin(bins, min(max(measured / factor, bins[0].low), bins[-1].high)), ""
         known = None if part is None else part.half_width * factor
         together = None
         if known is not None:

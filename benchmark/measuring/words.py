@@ -46,7 +46,8 @@ def sentence(estimate: Estimate, level: float) -> str:
     if estimate.correction is None or estimate.super_resolution is None:
         return f"{value} as measured, no interval"
     by = number(-estimate.correction, places, signed=True)
-    return f"{value}, corrected by {by}, ± {number(estimate.super_resolution, places)}{unit} ({100 * level:.0f} %)"
+    width = f"± {number(estimate.super_resolution, places)}{unit} ({100 * level:.0f} %)"
+    return f"{value}, corrected by {by}, {width}"
 
 
 def parts(estimate: Estimate) -> list[str]:

@@ -59,7 +59,6 @@ REFERENCE_NOISE = {
 """What is done about the noise of a reference, as :func:`reference_of` names it: notes of runs."""
 
 
-
 @dataclass(frozen=True, eq=False)
 class RingLayout:
     """Which ring each Fourier sample belongs to.
@@ -557,8 +556,8 @@ def frc_cutoff_half_bit(case: Case) -> float:
     title="R_hf",
     direction="higher",
     bounds=(0.0, 1.0),
-    explanation="Share of the true detail finer than LR can carry (at x1: finer than LR shows above its noise) "
-    "that is in the result and in its place.",
+    explanation="Share of the true detail finer than LR can carry (at x1: finer than LR shows above its "
+    "noise) that is in the result and in its place.",
     version=2,
     family="spectrum",
 )

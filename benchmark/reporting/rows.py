@@ -152,6 +152,7 @@ class Row:
             f"{weights['budget']} budget" if weights.get("budget") else "",
             seeds,
             f"trained on {trained_on}" if trained_on and trained_on != key.dataset else "",
+            "fine-tuned" if weights.get("lineage") else "",
             f"weights {self.weights_start}" if self.weights_start else "",
         ]
         return ", ".join(part for part in parts if part)

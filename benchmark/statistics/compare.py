@@ -18,6 +18,7 @@ import numpy as np
 
 from srbench.checks.base import reasons_unranked
 from srbench.datasets.registry import full_name
+from srbench.models.base import NOTHING_LEARNED
 from srbench.statistics.bootstrap import SAMPLES, SEED, Interval, interval
 from srbench.statistics.leaderboard import direction_of
 from srbench.statistics.lengths import Lengths, in_nanometres, nm_per_px, unit_of
@@ -31,7 +32,7 @@ from srbench.statistics.paired_tests import (
     seed_sd,
 )
 from srbench.statistics.score_matrix import Method, ScoreMatrix, duplicate_runs, rows_of, score_matrix
-from srbench.store import LEARNING_NOTHING, OTHER_PROGRAM, Conditions, Manifest, Run, ScoreStore, read_png
+from srbench.store import OTHER_PROGRAM, Conditions, Manifest, Run, ScoreStore, read_png
 from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.files import pixel_hash
 from srbench.utils.paths import results_folder
@@ -44,7 +45,7 @@ EXTREMES = 3
 """Images shown on either side."""
 ONE_SIDED = "only one of the two was scored on it; run srbench eval for the other"
 _HASH = re.compile(r"[0-9a-f]{6,64}")
-_TRAINING = ("budget", "iterations", "dataset", "data", "degradation")
+_TRAINING = ("budget", "iterations", "dataset", "data", "degradation", "lineage")
 
 
 class RunFilter(NamedTuple):
@@ -86,7 +87,7 @@ class SelectedRuns:
     @property
     def learns_nothing(self) -> bool:
         """Whether nothing of the method is learned."""
-        return self.manifests[0].card.get("family") in LEARNING_NOTHING
+        return self.manifests[0].card.get("family") in NOTHING_LEARNED
 
     @property
     def detail(self) -> str:

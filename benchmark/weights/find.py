@@ -99,9 +99,10 @@ class TrainedWeights:
         header = self.header
         lr = f", LR by {header.degradation}" if header.degradation else ""
         gain = "" if math.isnan(self.gain) else f", {self.gain:+.2f} dB over bicubic in validation"
+        before = f", before on {header.lineage[0].trained_on}" if header.lineage else ""
         return (
-            f"trained on {header.dataset or 'unknown data'}{lr}, budget {header.budget or 'unknown'}, seed "
-            f"{header.seed}{gain}"
+            f"trained on {header.dataset or 'unknown data'}{before}{lr}, "
+            f"budget {header.budget or 'unknown'}, seed {header.seed}{gain}"
         )
 
     @property
@@ -182,8 +183,8 @@ def find(
 ) -> list[TrainedWeights]:
     """The best finished weights of each kind, own ones; those shipped where there are no own ones.
 
-    A kind is a variant with the data, degradation, channels and seed it was trained with. Arguments and order
-    are those of :func:`candidates`.
+    A kind is a variant with the data, degradation, channels, seed and start of its training. Arguments and
+    order are those of :func:`candidates`.
     """
     return best_of_each_kind(candidates(model, scale=scale, variant=variant, dataset=dataset, runs=runs))
 
@@ -193,7 +194,8 @@ def best_of_each_kind(ranked: Iterable[TrainedWeights]) -> list[TrainedWeights]:
     best: dict[tuple[object, ...], TrainedWeights] = {}
     for weights in ranked:
         header = weights.header
-        slot = (header.variant, header.dataset, header.degradation, header.channels, header.seed)
+        start = header.lineage[0].sha256 if header.lineage else ""
+        slot = (header.variant, header.dataset, header.degradation, header.channels, header.seed, start)
         best.setdefault((weights.shipped is None, *slot), weights)
     own = [weights for weights in best.values() if weights.shipped is None]
     return own or list(best.values())

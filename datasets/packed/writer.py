@@ -264,8 +264,18 @@ class PackWriter:
             scans.append(self._write(scan))
         if as_recorded is not None:
             _check_beside(f"{image_id}: as recorded", as_recorded, as_recorded.shape, (pixels.dtype,))
-        beside = (None if part is None else self._write(part) for part in (lr, second, as_recorded))
-        self._added[image_id] = _Added(stored, stored_mask, tuple(scans), truth, *beside, registration)
+        parts = (None if part is None else self._write(part) for part in (lr, second, as_recorded))
+        stored_lr, stored_second, stored_reference = parts
+        self._added[image_id] = _Added(
+            stored,
+            stored_mask,
+            tuple(scans),
+            truth,
+            stored_lr,
+            stored_second,
+            stored_reference,
+            registration,
+        )
         return stored
 
     def adopt(self, shard: AdoptedShard, images: Mapping[str, Stored]) -> None:

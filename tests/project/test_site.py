@@ -318,5 +318,5 @@ def test_tutorial_scores_with_pandas(tmp_path: Path, monkeypatch: pytest.MonkeyP
     board = reader.namespace["board"].set_index("model")["mean"]
     for model in ("bicubic", "nearest"):
         assert reader.namespace["means"][model] == pytest.approx(board[model])
-    assert set(reader.namespace["missing"]["metric"]) == {"object_f1"}
+    assert set(reader.namespace["missing"]["metric"]) == {"object_f1@2"}
     Reader(DOCS / "for_reviewers.md", tmp_path, monkeypatch, ()).follow("python")
