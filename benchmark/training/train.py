@@ -261,7 +261,7 @@ def prepare(
     Raises:
         SrbenchError, ModelError, DatasetError: what is wrong and what to do.
     """
-    micrographs = datasets.open(config.dataset, config.reading)
+    micrographs = datasets.open(config.dataset, config.reading, progress)
     channels = choose_channels(config.channels, micrographs.card.channels, models.card(config.model))
     if start is not None and config.channels is None:
         channels = start.network.channels
