@@ -50,8 +50,8 @@ class JoinedSet(MicrographSet):
         said = {
             entry: "; ".join(
                 f"{member}: {text}"
-                for member, member_set in members.items()
-                if (text := getattr(member_set.card, entry))
+                for member, opened in members.items()
+                if (text := getattr(opened.card, entry))
             )
             for entry in ("licence", "terms", "citation")
         }
@@ -72,14 +72,14 @@ class JoinedSet(MicrographSet):
             for member, image in owners
         )
         self.images = tuple(sorted(renamed, key=lambda image: image.id))
-        self.skipped = _prefixed({member: member_set.skipped for member, member_set in members.items()})
-        self.notes = _prefixed({member: member_set.notes for member, member_set in members.items()})
-        self.has_splits = all(member_set.has_splits for member_set in members.values())
+        self.skipped = _prefixed({member: opened.skipped for member, opened in members.items()})
+        self.notes = _prefixed({member: opened.notes for member, opened in members.items()})
+        self.has_splits = all(opened.has_splits for opened in members.values())
 
     @property
     def fingerprint(self) -> str:
         """sha256 over the names and fingerprints of the members."""
-        rows = [[member, member_set.fingerprint] for member, member_set in self.members.items()]
+        rows = [[member, opened.fingerprint] for member, opened in self.members.items()]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def pixels(self, image_id: str) -> Pixels:
@@ -104,7 +104,7 @@ class JoinedSet(MicrographSet):
 
     def hr_paths(self) -> tuple[Path, ...]:
         """Those of all members."""
-        return tuple(path for one in self.members.values() for path in member_set.hr_paths())
+        return tuple(path for opened in self.members.values() for path in opened.hr_paths())
 
     def _owner(self, image_id: str) -> tuple[MicrographSet, Micrograph]:
         if image_id not in self._owners:
