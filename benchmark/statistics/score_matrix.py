@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ class ScoreMatrix:
         ]
         seeds = tuple(Seeds(side.key, values) for (side, _), values in zip(sides, members, strict=True))
         means = np.sum([values.mean(0) for values in members], axis=0)
-        return GroupMeans(means, shares.weights, shares.strata, len(shares.of_image), seeds)
+        return replace(shares.cluster(self.values[:, 0]), values=means, sides=seeds)
 
     def _shares_of(self, mask: Flags) -> Shares:
         """Most methods have values for the same images, so the last masks are remembered."""
@@ -135,7 +135,7 @@ class ScoreMatrix:
 
     def has_duplicate_columns(self) -> bool:
         """Whether two runs agree on every image in this metric, which is cheap to see."""
-        return bool(len(np.unique(self.values, axis=1).T) < self.values.shape[1])
+        return len({column.tobytes() for column in self.values.T}) < len(self.values.T)
 
 
 def rows_of(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
