@@ -33,6 +33,7 @@ from srbench.utils.files import (
     write_text,
 )
 from srbench.utils.leftovers import is_leftover, remove_leftovers, temporary_name
+from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 from srbench.utils.text import printable_lines, printable_values
 from srbench.utils.typed_json import typed
 
@@ -64,6 +65,7 @@ COLUMNS = (
     "reason",
     "pixel_size_nm",
 )
+_NUMBERS = ("seed", "scale", "value", "pixel_size_nm")
 READ_COLUMNS = (*COLUMNS, "data")
 """What ``ScoreStore.scores`` gives: the stored columns, and the data fingerprint of the row's run."""
 RUN = ["model", "variant", "weights", "seed"]
@@ -74,8 +76,6 @@ CONTROL = "random_texture"
 """Model name of the rows of images with texture invented on purpose."""
 REFERENCES = (NOISE_CEILING, CONTROL)
 """Rows that the harness makes itself: shown for orientation, never ranked."""
-LEARNING_NOTHING = ("interpolation", "reference")
-"""Families of methods without anything learned; a network that comes without weights may bring them along."""
 EXTERNAL = "external"
 """Family and variant of rows whose images another program made."""
 OTHER_PROGRAM = "other program"
@@ -298,8 +298,8 @@ def load_scores(results: str | os.PathLike[str] | None = None) -> pd.DataFrame:
 
     ``image`` is empty for a property of the model; ``value`` is NaN exactly where ``reason`` says why. It is
     in the unit of its metric, lengths in HR pixels: ``srbench.statistics.lengths.in_nanometres`` gives them
-    in nm. ``pixel_size_nm`` is the side of an HR pixel of the image, NaN where it is unknown. Runs that
-    cannot be read are left out, with a warning each.
+    in nm. ``pixel_size_nm`` is the side of an HR pixel of the image, NaN where it is unknown. Columns of text
+    are categorical, their categories sorted. Runs that cannot be read are left out, with a warning each.
 
     Args:
         results: folder of a score store; ``srbench.utils.paths.results_folder()`` when None.
@@ -436,23 +436,23 @@ class ScoreStore:
 
         The column ``data`` comes from the manifests and keeps two states of a dataset apart.
         """
-        import pandas as pd
+        return joined(table for _, table in self._runs(keys) if table is not None)
 
-        tables = [
-            table.assign(data=manifest.key.data) for manifest, table in self._runs(keys) if table is not None
-        ]
-        empty: pd.DataFrame = pd.DataFrame(columns=list(READ_COLUMNS))
-        return pd.concat(tables, ignore_index=True) if tables else empty
+    def runs(self, progress: ProgressCallback = silent) -> list[tuple[Manifest, pd.DataFrame | None]]:
+        """All runs that can be read, by run id, with their rows (None of one that is not complete)."""
+        return list(self._runs(progress=progress))
 
-    def _runs(self, keys: Iterable[RunKey] | None = None) -> Iterator[tuple[Manifest, pd.DataFrame | None]]:
+    def _runs(
+        self, keys: Iterable[RunKey] | None = None, progress: ProgressCallback = silent
+    ) -> Iterator[tuple[Manifest, pd.DataFrame | None]]:
         """Manifest and rows of all runs, or of those among ``keys``; None for rows of one not complete."""
         runs = self.root / "runs"
-        names = (
+        names = sorted(
             (path.name for path in runs.glob("[!.]*") if path.is_dir())
             if keys is None
             else (key.run_id for key in set(keys) if (runs / key.run_id).is_dir())
         )
-        for name in sorted(names):
+        for number, name in enumerate(names, 1):
             path = runs / name / "manifest.json"
             try:
                 manifest = Manifest.from_json(read_regular(path, LONGEST_JSON))
@@ -472,6 +472,7 @@ class ScoreStore:
                     self.problems.append(problem)
             else:
                 yield manifest, rows
+            progress(ProgressEvent("runs read", number, len(names), "runs"))
 
     def preview(self, key: RunKey, image_id: str) -> Path | None:
         """The PNG of a run's preview of an image, None when there is none."""
@@ -507,13 +508,30 @@ class ScoreStore:
                     f"{score.reason!r}: a value is NaN exactly when there is a reason."
                 )
         shared = {name: value for name, value in asdict(key).items() if name in COLUMNS}
-        table = pd.DataFrame([{**shared, **asdict(score)} for score in scores], columns=list(COLUMNS))
+        values = {name: [getattr(score, name) for score in scores] for name in COLUMNS if name not in shared}
+        table = pd.DataFrame({**values, **shared}, columns=list(COLUMNS), index=range(len(scores)))
         with atomic_write(path) as file:
             table.to_parquet(file, index=False)
 
 
+def joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of several runs, which are taken out of their tables: columns ``READ_COLUMNS``."""
+    import pandas as pd
+
+    parts = list(tables)
+    columns: dict[str, Any] = {}
+    for name in READ_COLUMNS if parts else ():
+        column = [table.pop(name) for table in parts]
+        if name in _NUMBERS:
+            columns[name] = pd.concat(column, ignore_index=True)
+        else:
+            columns[name] = pd.api.types.union_categoricals(column, sort_categories=True)
+    rows: pd.DataFrame = pd.DataFrame(columns, columns=list(READ_COLUMNS))
+    return rows
+
+
 def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
-    """The rows of a run.
+    """The rows of a run, text as categories; columns ``READ_COLUMNS``.
 
     Raises:
         SrbenchError: damaged, or not the rows of this run.
@@ -528,7 +546,8 @@ def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
             if rows > _MOST_ROWS:
                 raise SrbenchError(f"{rows:,} rows, more than the {_MOST_ROWS:,} that a run may have")
             file.seek(0)
-            table = pd.read_parquet(file)
+            texts = [name for name in COLUMNS if name not in _NUMBERS]
+            table = parquet.read_table(file, read_dictionary=texts).to_pandas()
     except (OSError, SrbenchError):
         raise
     except Exception as error:  # a damaged file may raise anything
@@ -539,15 +558,20 @@ def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
     if missing:
         raise SrbenchError(f"it lacks the columns {', '.join(missing)}")
     for name in COLUMNS:
+        column = table[name]
         if name in ("value", "pixel_size_nm"):
-            fits = pd.api.types.is_float_dtype(table[name])
+            fits = pd.api.types.is_float_dtype(column)
         elif hasattr(key, name):
-            fits = bool((table[name] == getattr(key, name)).all())
+            fits = bool((column == getattr(key, name)).all())
         else:
-            fits = pd.api.types.infer_dtype(table[name], skipna=False) in ("string", "empty")
+            kind = pd.api.types.infer_dtype(column.astype(object).unique(), skipna=False)
+            fits = kind in ("string", "empty")
         if not fits:
             raise SrbenchError(f"its column {name} does not hold what belongs to this run")
-    ours: pd.DataFrame = table[list(COLUMNS)]
+        if name not in _NUMBERS:
+            table[name] = column.astype("category").cat.remove_unused_categories()
+    table["data"] = pd.Categorical.from_codes([0] * len(table), pd.Index([key.data]))
+    ours: pd.DataFrame = table[list(READ_COLUMNS)]
     return ours
 
 

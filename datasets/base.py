@@ -186,8 +186,8 @@ class MicrographSet(ABC):
         card: the dataset's card.
         images: every micrograph, ordered by id.
         skipped: files refused, with the reason for each.
-        notes: what was done to the pixels of an image, by its id: notes ``kind`` or ``kind: detail``, joined
-            by ``; ``.
+        notes: what was done to the pixels of an image, by its id: notes ``kind`` or ``kind: detail``, with
+            a semicolon and a space between two.
         has_splits: whether its owner has split it; else groups were split by a hash of their names.
         reading: what the user said of the files.
         recorded_scale: HR sides over the sides of the LR images that ``lr`` gives; None where LR is made.
@@ -257,7 +257,7 @@ class MicrographSet(ABC):
         labels = self.mask(image.id)
         if labels is None or image.mask_objects is None:
             return labels
-        kept: Pixels = np.where(np.isin(labels, image.mask_objects), labels, 0).astype(labels.dtype)
+        kept: Pixels = labels * np.isin(labels, image.mask_objects).astype(labels.dtype)
         return kept if image.mask_objects else None
 
     def opposite_phase(self, image_id: str, scale: int) -> Pixels | None:

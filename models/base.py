@@ -44,6 +44,7 @@ class ReleasedWeights:
         direct: whether ``url`` gives the file itself; else a person has to fetch it there.
         note: what a user must know (training data, another degradation).
         tensors_sha256: hex digest of the file with its tensors alone that srbench's own results used.
+        trained_on: kind of images.
     """
 
     file: str
@@ -56,6 +57,7 @@ class ReleasedWeights:
     direct: bool = True
     note: str = ""
     tensors_sha256: str = ""
+    trained_on: str = "photographs"
 
 
 @dataclass(frozen=True)

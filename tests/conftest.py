@@ -67,6 +67,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 @pytest.fixture
+def nothing_shipped(tmp_path: Path) -> Iterator[None]:
+    """No weights come with the package: what a model without any does."""
+    from helpers.shipped import instead
+
+    with instead(tmp_path / "shipped"):
+        yield
+
+
+@pytest.fixture
 def workers_here() -> Iterator[None]:
     """Evaluations of this test run their models in its own process."""
     from helpers.evaluations import workers_here as here

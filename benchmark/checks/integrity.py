@@ -40,7 +40,7 @@ def check_table(manifests: Sequence[Manifest], scores: pd.DataFrame) -> Mapping[
     """
     rows_of: dict[Run, pd.DataFrame] = {}
     if len(scores):
-        for key, rows in scores.groupby(RUN, sort=False):
+        for key, rows in scores.groupby(RUN, sort=False, observed=True):
             model, variant, weights, seed = cast(Run, key)
             rows_of[Run(str(model), str(variant), str(weights), int(seed))] = rows
     baselines = _check_baselines(manifests)
@@ -136,7 +136,7 @@ def _missing_rows(manifest: Manifest, rows: pd.DataFrame | None) -> list[str]:
     images = int(manifest.data.get("images", 0))
     if rows is None or not images:
         return ["No rows, or a manifest that does not say how many images the split has."]
-    counts = rows[rows["image"] != ""].groupby("metric")["image"].nunique()
+    counts = rows[rows["image"] != ""].groupby("metric", observed=True)["image"].nunique()
     short = counts[counts != images]
     if not len(counts):
         return ["No image was scored."]
@@ -149,20 +149,26 @@ def _missing_rows(manifest: Manifest, rows: pd.DataFrame | None) -> list[str]:
 
 def sha256_of_scores(scores: Iterable[Score]) -> str:
     """sha256 (hex) of a run's rows in any order; every bit of a value counts."""
-    return _digest(tuple(getattr(score, name) for name in SCORE_COLUMNS) for score in scores)
+    rows = [tuple(getattr(score, name) for name in SCORE_COLUMNS) for score in scores]
+    return _digest(list(zip(*rows, strict=True)) if rows else [()] * len(SCORE_COLUMNS))
 
 
 def sha256_of_frame(rows: pd.DataFrame) -> str:
     """The same of stored rows, columns ``SCORE_COLUMNS``."""
-    return _digest(rows.reindex(columns=list(SCORE_COLUMNS)).itertuples(index=False, name=None))
+    # Nearly in the order in which they are hashed, which makes sorting the lines cheap.
+    ordered = rows.reindex(columns=list(SCORE_COLUMNS)).sort_values(["metric", "image"], kind="stable")
+    return _digest([ordered[name].tolist() for name in SCORE_COLUMNS])
 
 
-def _digest(rows: Iterable[tuple[object, ...]]) -> str:
-    lines = []
-    for *before, value, reason, pixel_size in rows:
-        parts = [*map(str, before), float(str(value)).hex(), str(reason)]
-        # Runs from before pixel sizes were stored keep their hashes.
-        if math.isfinite(size := float(str(pixel_size))):
-            parts.append(size.hex())
-        lines.append("\x1f".join(parts))
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+def _digest(columns: Sequence[Sequence[object]]) -> str:
+    *before, values, reasons, sizes = columns
+    numbers, known = (
+        [number if type(number) is float else float(str(number)) for number in column]
+        for column in (values, sizes)
+    )
+    # Runs from before pixel sizes were stored keep their hashes.
+    ends = [f"\x1f{size.hex()}" if math.isfinite(size) else "" for size in known]
+    texts = (map(str, column) for column in before)
+    fields = zip(*texts, map(float.hex, numbers), map(str, reasons), ends, strict=True)
+    lines = sorted(["\x1f".join(line[:-1]) + line[-1] for line in fields])
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

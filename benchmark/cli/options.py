@@ -44,7 +44,8 @@ weights_option = click.option(
     "--weights",
     type=click.Path(path_type=Path),
     callback=_located,
-    help="Weights file, folder of a run, or name of a file fetched; by default the best trained here.",
+    help="Weights file, folder of a run, or a file's name in weights list; by default the best trained here, "
+    "else those that come with srbench.",
 )
 
 

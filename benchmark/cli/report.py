@@ -8,6 +8,7 @@ import click
 
 from srbench.cli.console import note, say
 from srbench.cli.options import results_option, tolerances_option
+from srbench.utils.progress import progress_reporter
 
 
 @click.command()
@@ -22,7 +23,8 @@ def report(results: Path | None, out: Path | None, tolerances: dict[str, str]) -
     """Write report.html (one file, opens anywhere) and LaTeX, Markdown and CSV tables from the scores."""
     from srbench.reporting import report as write_report
 
-    outcome = write_report(results, out.resolve() if out else None, tolerances)
+    with progress_reporter() as progress:
+        outcome = write_report(results, out.resolve() if out else None, tolerances, progress)
     for warning in outcome.warnings:
         note(warning)
     say(f"Report: {outcome.page}")

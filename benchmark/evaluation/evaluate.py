@@ -232,6 +232,9 @@ def evaluate_on(
     if config.weights is None:
         for problem in left_out(config.runs):
             progress(problem)
+    for job in jobs:
+        for remark in job.remarks:
+            progress(remark)
     headers = [job.header for job in jobs if job.header is not None]
     scale = resolve_scale(jobs, request)
     context = EvaluationContext.create(micrographs, config, scale, progress, headers=headers)

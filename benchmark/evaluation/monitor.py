@@ -19,7 +19,8 @@ from srbench.evaluation.context import EvaluationContext, channels_of
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.messages import Finished, Message, Ready, Warm
 from srbench.evaluation.worker_client import BadOutput, WorkerFailed
-from srbench.store import LEARNING_NOTHING
+from srbench.models.base import NOTHING_LEARNED
+from srbench.store import REFERENCES
 from srbench.utils.image import Pixels, to_eight_bits
 from srbench.utils.paths import cache_folder
 from srbench.utils.progress import ProgressCallback
@@ -55,6 +56,7 @@ class DataChecks:
         if job.external:
             return []
         family = job.card.family if job.card else ""
+        unlearned = family in NOTHING_LEARNED or job.model in REFERENCES
         splits = contamination.check(
             self.context.micrographs,
             self.context.split,
@@ -62,7 +64,7 @@ class DataChecks:
             cache=cache_folder(),
             progress=self.progress,
             # A network that comes without a file brings what it learned along.
-            foreign=job.header is None and (job.weights is not None or family not in LEARNING_NOTHING),
+            foreign=job.header is None and (job.weights is not None or not unlearned),
             every=self.every,
         )
         return [splits, self._degradation]

@@ -114,8 +114,8 @@ class FilesOutcome:
 
 
 def infer(
-    model: str | None,
-    images: StrPath | Sequence[StrPath],
+    model: str | StrPath | Sequence[StrPath] | None,
+    images: StrPath | Sequence[StrPath] | None = None,
     *,
     out: StrPath,
     weights: StrPath | None = None,
@@ -139,12 +139,14 @@ def infer(
     that cannot be read or written is skipped, with the reason, and the others are done.
 
     Args:
-        model: registered name; None where ``weights`` says whose they are.
+        model: registered name; None, or left out (``infer("mine/", out="sr")``), where ``weights`` says whose
+            they are or the recommended weights that srbench ships are to be taken.
         images: files, or folders whose images are read; masks, hidden files and earlier results in a folder
             are left out.
         out: folder for the results; a result that is there already is kept.
-        weights: weights file; the best trained one on disk when None.
-        scale: magnification; that of the weights, else 4.
+        weights: weights file. When None the best trained ones of the model on disk, else those shipped with
+            srbench.
+        scale: magnification; that of the weights or of the recommended network, else 4.
         variant: variant; that of the weights, else the model's first.
         device: ``auto``, ``cpu`` or ``cuda``.
         rgb_to_grey: convert colour weights for the grey network.
@@ -153,7 +155,7 @@ def infer(
         bits: significant bits of files that store more than 8; by their tags and values when None.
         pixel_size_nm: side of a pixel of the files; what they say when None.
         force: do again what is there already.
-        tell: called with which weights are used.
+        tell: called with which weights are used, how they were trained, and which were passed over.
         on_progress: called after each tile.
 
     Raises:
@@ -165,6 +167,10 @@ def infer(
     from srbench.inference.tiling import Tiler
     from srbench.weights import locate
 
+    if images is None:
+        model, images = None, model or ()
+    if not (model is None or isinstance(model, str)):
+        raise SrbenchError(f"Expected the name of a model, found {model!r}. Name it, then the images.")
     device_of_run = pick_device(device)
     ReadingOptions(bits, pixel_size_nm)  # refuses what no file can have
     folder, given = Path(out), locate(Path(weights)) if weights is not None else None
@@ -252,7 +258,7 @@ def load_model(
     rgb_to_grey: bool = False,
     tell: Callable[[str], None],
 ) -> LoadedModel:
-    """A model ready to run: with the given weights, or with the best trained ones on disk.
+    """A model ready to run: with the given weights, the best trained ones on disk, or shipped ones.
 
     Raises:
         ModelError: no such model, scale or variant.
@@ -273,7 +279,7 @@ def load_model(
             return LoadedModel(model)
         path = path or _best_weights(card, scale or 4, variant, tell)
     elif path is None:
-        raise SrbenchError("Name a model, or give the weights of one.")
+        path = _recommended_weights(scale, tell)
     try:
         network = identify(path, model=name, scale=scale, variant=variant)
     except UnknownNetwork:
@@ -282,10 +288,16 @@ def load_model(
         model = spandrel_adapter.load(path, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey)
         tell(f"{path}: {model.card.title} {model.variant}, x{model.scale}; {spandrel_adapter.provenance()}")
         return LoadedModel(model, *_origin(path))
+    if network.budget == "smoke":
+        tell(
+            f"{network.described} was trained for seconds, to show that the software works (budget smoke): "
+            "no result, often worse than bicubic interpolation. Train it longer: srbench train "
+            f"{network.model} --dataset NAME --scale {network.scale} --budget laptop"
+        )
     channels = 1 if rgb_to_grey and 1 in models.card(network.model).channels else network.channels
     model = models.create(network.model, scale=network.scale, channels=channels, variant=network.variant)
     loaded = load(model, path, rgb_to_grey=rgb_to_grey)
-    if name is None:
+    if name is None and weights is not None:
         tell(f"{path}: {network.described}")
     for note in loaded.notes:
         tell(note)
@@ -306,9 +318,10 @@ def _origin(path: Path) -> tuple[str, str]:
 
 
 def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callable[[str], None]) -> Path:
-    """The trained weights of the first variant there is, in the card's order, trained longest.
+    """The best weights of a model: own before shipped ones, then by budget and validation gain.
 
-    A variant that sees HR cannot be run on an image without one.
+    Those of equal rank go by the card's order of variants. A variant that sees HR cannot be run on an image
+    without one.
     """
     from srbench import weights
 
@@ -316,7 +329,7 @@ def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callab
         tell(problem)
     trained = [
         file
-        for file in weights.find(card.name, scale=scale, variant=variant)
+        for file in weights.candidates(card.name, scale=scale, variant=variant)
         if file.header.variant in card.variants and file.header.variant not in card.leaking
     ]
     if not trained:
@@ -324,20 +337,44 @@ def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callab
             f"{card.name} has no trained weights at scale {scale}. Give --weights FILE, or train it: "
             f"srbench train {card.name} --dataset NAME --scale {scale}"
         )
-
-    def order(file: TrainedWeights) -> tuple[int, int, int, str]:
-        header = file.header
-        return card.variants.index(header.variant), -header.budget_rank, header.seed, str(file.path)
-
-    best = min(trained, key=order)
-    header = best.header
-    others = sorted({file.header.variant for file in trained} - {header.variant})
-    also = f"; also trained, choose with --variant: {', '.join(others)}" if others else ""
-    tell(
-        f"weights: {best.path} ({header.variant}, trained on {header.dataset}, budget {header.budget}, "
-        f"seed {header.seed}{also})"
-    )
+    best = max(trained, key=lambda file: (file.rank, -card.variants.index(file.header.variant)))
+    _tell_choice(best, trained, tell)
     return best.path
+
+
+def _recommended_weights(scale: int | None, tell: Callable[[str], None]) -> Path:
+    """The weights that srbench recommends at this magnification; when None the first ones that enlarge."""
+    from srbench import weights
+
+    for problem in weights.left_out():
+        tell(problem)
+    there = weights.candidates()
+    by_file = {file.shipped: file for file in there if file.shipped is not None}
+    offered = [entry for entry in weights.shipped() if entry.recommended and entry in by_file]
+    suited = (e for e in offered if e.scale == scale or (scale is None and e.task == "sr"))
+    entry = next(suited, None)
+    if entry is None:
+        scales = ", ".join(f"x{entry.scale}" for entry in offered) or "none"
+        where = "" if scale is None else f" at x{scale}"
+        raise SrbenchError(
+            f"No network is recommended{where} (there is one for: {scales}). Name a model that has weights: "
+            "srbench weights list"
+        )
+    best = by_file[entry]
+    tell(f"No model was named: {entry.model} {entry.variant} is recommended at x{entry.scale}.")
+    _tell_choice(best, [file for file in there if file.header.scale == entry.scale], tell)
+    return best.path
+
+
+def _tell_choice(best: TrainedWeights, there: Sequence[TrainedWeights], tell: Callable[[str], None]) -> None:
+    """Which weights are taken, on what they were trained and how they did; then those passed over."""
+    if best.shipped is None:
+        tell(f"weights: {best.name} ({best.header.variant}, {best.training})")
+    else:
+        tell(f"weights: {best.name}, shipped with srbench ({best.shipped.licence}), {best.training}.")
+        tell(best.shipped.summary)
+    if others := [file.described for file in there if file.path != best.path]:
+        tell(f"passed over, choose with --weights: {'; '.join(others)}")
 
 
 def _to_tensor(pixels: Pixels) -> Tensor:

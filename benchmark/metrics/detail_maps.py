@@ -44,28 +44,36 @@ def hallucination_map(sr: Plane, hr: Plane, scale: int) -> Plane:
     Raises:
         SrbenchError: the magnification is below 2, where no detail is finer than the LR image carries.
     """
-    in_hr = _bands(hr, scale)
-    return _unexplained(_bands(sr, scale), in_hr, scale, in_hr)
+    return both_maps(sr, hr, scale)[0]
 
 
 def omission_map(sr: Plane, hr: Plane, scale: int) -> Plane:
     """Where the reference shows detail that SR does not explain; as :func:`hallucination_map`."""
-    in_hr = _bands(hr, scale)
-    return _unexplained(in_hr, _bands(sr, scale), scale, in_hr)
+    return both_maps(sr, hr, scale)[1]
 
 
-def _unexplained(of: Bands, by: Bands, scale: int, unit: Bands) -> Plane:
-    """Local power of ``of`` less that of its projection on ``by``, over the mean power of ``unit``."""
+def both_maps(sr: Plane, hr: Plane, scale: int) -> tuple[Plane, Plane]:
+    """The hallucination and the omission map in the time of one."""
+    import cv2
     from scipy import ndimage
 
-    smoothed = functools.partial(ndimage.gaussian_filter, sigma=WINDOW * scale)
-    total = np.zeros(of.shape[1:])
-    for band, other in zip(of, by, strict=True):
+    in_sr, in_hr = _bands(sr, scale), _bands(hr, scale)
+    # The kernel of SciPy's gaussian_filter, which OpenCV applies several times as fast.
+    reach = int(4.0 * WINDOW * scale + 0.5)
+    kernel = ndimage.gaussian_filter1d(np.eye(1, 2 * reach + 1, reach)[0], WINDOW * scale, mode="constant")
+
+    def smoothed(plane: Plane) -> Plane:
+        return np.asarray(cv2.sepFilter2D(plane, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT))
+
+    invented, omitted = np.zeros(sr.shape), np.zeros(hr.shape)
+    for ours, theirs in zip(in_sr, in_hr, strict=True):
         # A negative multiple explains nothing.
-        shared = np.maximum(smoothed(band * other), 0.0)
-        explained = shared * shared / (smoothed(other * other) + ROUNDING)
-        total += np.maximum(smoothed(band * band) - explained, 0.0)
-    return total / (float((unit * unit).mean((1, 2)).sum()) + ROUNDING)
+        shared = np.maximum(smoothed(ours * theirs), 0.0) ** 2
+        power, of_hr = smoothed(ours * ours), smoothed(theirs * theirs)
+        invented += np.maximum(power - shared / (of_hr + ROUNDING), 0.0)
+        omitted += np.maximum(of_hr - shared / (power + ROUNDING), 0.0)
+    unit = float((in_hr * in_hr).mean((1, 2)).sum()) + ROUNDING
+    return invented / unit, omitted / unit
 
 
 def _bands(image: Plane, scale: int) -> Bands:

@@ -58,11 +58,6 @@ REFERENCE_NOISE = {
 }
 """What is done about the noise of a reference, as :func:`reference_of` names it: notes of runs."""
 
-_FINER = (
-    "At magnification 1 that is finer than what agrees with the reference in LR itself. Noise of a recorded "
-    "reference is taken out by a second recording of it, or estimated by splitting its rows."
-)
-
 
 @dataclass(frozen=True, eq=False)
 class RingLayout:
@@ -113,11 +108,11 @@ class Detail:
 
     Attributes:
         power: ``(K,)`` power of the detail in each ring, without bias; below 0 where chance makes it so.
-        known: ``(K,)`` whether the ring has more detail than the half-bit threshold asks for.
+        shown: ``(K,)`` whether the ring has more detail than the half-bit threshold asks for.
     """
 
     power: Values
-    known: NDArray[np.bool_]
+    shown: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -327,10 +322,10 @@ def detail_of_rows(recording: Plane, layout: RingLayout, power: Values) -> Detai
         sums.layout.index, np.tile(noise, height) * sums.layout.weight, len(sums.layout.samples)
     )
     share = 1.0 - np.divide(of_noise, sums.power_b, out=np.ones_like(of_noise), where=sums.power_b > 0.0)
-    known = smooth(share, WIDE) > half_bit(sums.layout.independent)
+    shown = smooth(share, WIDE) > half_bit(sums.layout.independent)
     return Detail(
         power * np.interp(layout.frequency, sums.layout.frequency, share),
-        np.interp(layout.frequency, sums.layout.frequency, known) > 0.5,
+        np.interp(layout.frequency, sums.layout.frequency, shown) > 0.5,
     )
 
 
@@ -348,8 +343,8 @@ def corrected_correlation(sums: RingSums, detail: Detail | None) -> Values:
         return correlation
     share = np.divide(detail.power, sums.power_b, out=np.ones_like(detail.power), where=sums.power_b > 0.0)
     share = smooth(share)
-    known = detail.known & (share > 0.0)
-    return np.divide(correlation, np.sqrt(np.where(known, share, 1.0)), out=np.zeros_like(share), where=known)
+    shown = detail.shown & (share > 0.0)
+    return np.divide(correlation, np.sqrt(np.where(shown, share, 1.0)), out=np.zeros_like(share), where=shown)
 
 
 def band_split(sums: RingSums, above: float, detail: Detail | None = None) -> BandSplit:
@@ -375,7 +370,7 @@ def band_split(sums: RingSums, above: float, detail: Detail | None = None) -> Ba
         explained = coherence(correlation, sums.layout.independent)
         coherent = explained * true_power
     else:
-        band &= detail.known
+        band &= detail.shown
         true_power = detail.power
         chance = 1.0 / np.maximum(sums.layout.independent, 2.0)
         coherent = (correlation**2 - chance) / (1.0 - chance) * sums.power_b
@@ -561,8 +556,8 @@ def frc_cutoff_half_bit(case: Case) -> float:
     title="R_hf",
     direction="higher",
     bounds=(0.0, 1.0),
-    explanation="Share of the true detail finer than LR can carry that is in the result and in its place. "
-    + _FINER,
+    explanation="Share of the true detail finer than LR can carry (at x1: finer than LR shows above its "
+    "noise) that is in the result and in its place.",
     version=2,
     family="spectrum",
 )
@@ -576,8 +571,7 @@ def recovered_hf(case: Case) -> float:
     direction="lower",
     bounds=(0.0, 1.0),
     explanation="Share of the result's own detail finer than LR can carry that the truth does not explain; "
-    "read it with G_hf: where that is near 0 there is hardly any such detail, and the share means little. "
-    + _FINER,
+    "read it with G_hf: where that is near 0 there is hardly any such detail, and the share means little.",
     version=2,
     family="spectrum",
 )
@@ -594,7 +588,7 @@ def hallucinated_hf(case: Case) -> float:
     direction="none",
     bounds=(0.0, float("inf")),
     explanation="Power of the detail finer than LR can carry, true or invented, over that of the truth: 1 is "
-    "right, below is blurred, above is too rough. " + _FINER,
+    "right, below is blurred, above is too rough.",
     version=2,
     family="spectrum",
 )

@@ -96,6 +96,7 @@ def _correlation_rings(reach: int) -> tuple[NDArray[np.int64], NDArray[np.int64]
 @register_metric(
     title="Mask Dice",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     explanation="Overlap of the objects in both images when each is segmented by its own threshold, as you "
     "would do it; 1 means the same pixels.",
@@ -109,6 +110,7 @@ def mask_dice(case: Case) -> float:
 @register_metric(
     title="Mask Dice, HR threshold",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     explanation="The same overlap with the threshold of the true image used for both: wrong grey levels cost "
     "something here.",
@@ -122,6 +124,7 @@ def mask_dice_same_threshold(case: Case) -> float:
 @register_metric(
     title="Mask IoU",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     default=False,
     explanation="Pixels that are object in both images over those that are object in either; says the same "
@@ -136,6 +139,7 @@ def mask_iou(case: Case) -> float:
 @register_metric(
     title="Mask IoU, HR threshold",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     default=False,
     explanation="The same share with the threshold of the true image used for both.",
@@ -162,6 +166,7 @@ def phase_fraction_error(case: Case) -> float:
 @register_metric(
     title="Two-point error",
     direction="lower",
+    version=2,
     bounds=(0.0, float("inf")),
     explanation="How much the sizes and distances of the regions change, as their two-point correlation sees "
     "them; 0 means the same statistics.",
@@ -176,6 +181,7 @@ def s2_error(case: Case) -> float:
 @register_metric(
     title="Components error",
     direction="lower",
+    version=2,
     bounds=COUNT,
     explanation="By which share the number of separate regions is wrong: pieces that merged or fell apart.",
 )
@@ -187,6 +193,7 @@ def b0_error(case: Case) -> float:
 @register_metric(
     title="Holes error",
     direction="lower",
+    version=2,
     bounds=COUNT,
     explanation="By which share the number of enclosed holes is wrong: meshes that closed or opened.",
 )
@@ -209,6 +216,7 @@ def _betti_error(case: Case, degree: int, what: str) -> float:
 @register_metric(
     title="Object precision",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     explanation="Share of the objects in the result that are really there; the rest are invented.",
 )
@@ -220,6 +228,7 @@ def object_precision(case: Case) -> float:
 @register_metric(
     title="Object recall",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     explanation="Share of the real objects that the result shows; the rest are lost.",
 )
@@ -231,6 +240,7 @@ def object_recall(case: Case) -> float:
 @register_metric(
     title="Object F1",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     explanation="Precision and recall of the objects in one number; 1 means every object is there and none "
     "was invented.",
@@ -243,6 +253,7 @@ def object_f1(case: Case) -> float:
 @register_metric(
     title="Objects lost",
     direction="lower",
+    version=2,
     bounds=COUNT,
     explanation="How many whole objects of the true image the result does not show in their place.",
 )
@@ -254,6 +265,7 @@ def objects_deleted(case: Case) -> float:
 @register_metric(
     title="Objects invented",
     direction="lower",
+    version=2,
     bounds=COUNT,
     explanation="How many whole objects the result shows where the true image has none.",
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srbench.utils.errors import SrbenchError
+from srbench.utils.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     from srbench.reporting.page import Section
@@ -40,6 +41,7 @@ def report(
     results: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     tolerances: Mapping[str, str | float] | None = None,
+    progress: ProgressCallback = silent,
 ) -> ReportResult:
     """Write the report of a results folder.
 
@@ -48,6 +50,7 @@ def report(
         out: folder for ``report.html`` and ``tables/``; ``report`` inside ``results`` when None.
         tolerances: measurement (``diameter``, ``cd``, ``ler``, ``lwr``, ``pore_fraction``, or a metric) to
             how much super-resolution may change it, instead of the default: ``"2nm"``, ``"0.5px"``, ``0.01``.
+        progress: told of the runs read, the metrics and the pictures that are done.
 
     Raises:
         SrbenchError: there are no runs in ``results``, ``out`` cannot be written, a tolerance cannot be read,
@@ -64,7 +67,7 @@ def report(
     folder = Path(results) if results is not None else results_folder()
     chosen = chosen_tolerances(tolerances)
     store = ScoreStore(folder)
-    boards = [leaderboard(block) for block in collect(store)]
+    boards = [leaderboard(block, progress=progress) for block in collect(store, progress=progress)]
     if not boards:
         raise SrbenchError(
             f"No runs in {folder}: there is nothing to report. Evaluate something first, for example "
@@ -72,7 +75,7 @@ def report(
             + "".join(f"\n{problem}" for problem in store.problems)
         )
     target = Path(out) if out is not None else folder / "report"
-    sections = [section(store, board, chosen) for board in boards]
+    sections = [section(store, board, chosen, progress) for board in boards]
     unused = _unused(chosen, sections)
     tables = tuple(path for part in sections for path in _write_tables(target / "tables", part))
     page = target / "report.html"

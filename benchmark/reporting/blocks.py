@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from srbench.reporting.text import slug
 from srbench.statistics.compare import newest_data
-from srbench.store import Conditions, Manifest, ScoreStore
+from srbench.store import Conditions, Manifest, ScoreStore, joined
+from srbench.utils.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,14 +62,18 @@ class Block:
         return "_".join([*map(slug, parts), hashlib.sha256(text.encode()).hexdigest()[:8]])
 
 
-def collect(store: ScoreStore, run_ids: Collection[str] | None = None) -> list[Block]:
+def collect(
+    store: ScoreStore, run_ids: Collection[str] | None = None, progress: ProgressCallback = silent
+) -> list[Block]:
     """The blocks of the store, ordered by their key; of several states of a dataset the newest first.
 
     Args:
         store: the runs.
         run_ids: only the blocks that hold one of these runs; all when None.
+        progress: told of the runs that are read.
     """
-    manifests = store.manifests()
+    rows = {manifest.key: (manifest, table) for manifest, table in store.runs(progress)}
+    manifests = [manifest for manifest, _ in rows.values()]
     newest = newest_data(manifest for manifest in manifests if manifest.status == "complete")
     keys = {manifest.key.conditions for manifest in manifests}
     states = Counter(key._replace(data="") for key in keys)
@@ -81,10 +86,15 @@ def collect(store: ScoreStore, run_ids: Collection[str] | None = None) -> list[B
     if run_ids is not None:
         wanted = {manifest.key.conditions for manifest in manifests if manifest.key.run_id in run_ids}
         order = [key for key in order if key in wanted]
-    return [_block(store, key, manifests, newest_of(key)) for key in order]
+    blocks = []
+    for key in order:
+        tables = [rows.pop(m.key)[1] for m in manifests if m.key.conditions == key]
+        scores = joined(table for table in tables if table is not None)
+        blocks.append(_block(key, manifests, newest_of(key), scores))
+    return blocks
 
 
-def _block(store: ScoreStore, key: Conditions, manifests: Sequence[Manifest], newest: str) -> Block:
+def _block(key: Conditions, manifests: Sequence[Manifest], newest: str, scores: pd.DataFrame) -> Block:
     members = [manifest for manifest in manifests if manifest.key.conditions == key]
     complete = tuple(manifest for manifest in members if manifest.status == "complete")
     scored = {manifest.key.run[:2] for manifest in complete}
@@ -92,4 +102,4 @@ def _block(store: ScoreStore, key: Conditions, manifests: Sequence[Manifest], ne
     absent = tuple(
         m for m in members if m.status == "failed" or (m.status == "missing" and m.key.run[:2] not in scored)
     )
-    return Block(key, complete, absent, store.scores(manifest.key for manifest in complete), newest)
+    return Block(key, complete, absent, scores, newest)

@@ -25,6 +25,7 @@ from srbench.reporting.rows import BASELINE, RANKED, Row
 from srbench.reporting.text import length
 from srbench.store import Manifest, ScoreStore, read_png
 from srbench.utils.errors import SrbenchError
+from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 Grey = NDArray[np.uint8]
 Field = NDArray[np.float64]
@@ -138,7 +139,11 @@ class _Output:
 
 
 def panels(
-    store: ScoreStore, block: Block, rows: Sequence[Row], sizes: Mapping[str, float] | None = None
+    store: ScoreStore,
+    block: Block,
+    rows: Sequence[Row],
+    sizes: Mapping[str, float] | None = None,
+    progress: ProgressCallback = silent,
 ) -> tuple[list[Panel], list[str]]:
     """The panels of a block and what had to be left out, in words.
 
@@ -147,6 +152,7 @@ def panels(
         block: the runs.
         rows: of the table.
         sizes: image id to the side of its HR pixel in nm, for scale bars.
+        progress: told of the images that are done.
     """
     images = sorted({image for row in rows for image in shown_run(row).previews})
     notes = []
@@ -157,10 +163,11 @@ def panels(
         )
     shown = []
     n_regions = max(MAX_PICTURES // (min(len(images), MAX_IMAGES) * (len(rows) + 2)), 1) if images else 0
-    for image in images[:MAX_IMAGES]:
+    for number, image in enumerate(images[:MAX_IMAGES], 1):
         panel, problems = _panel(store, block, rows, image, n_regions)
         notes += problems
         shown += [replace(panel, pixel_nm=(sizes or {}).get(image))] if panel is not None else []
+        progress(ProgressEvent(f"pictures, {block.title}", number, len(images[:MAX_IMAGES]), "images"))
     return shown, notes
 
 
@@ -389,10 +396,9 @@ class DetailMap:
 
 def detail_map(sr: Grey, hr: Grey, scale: int) -> DetailMap:
     """Compare two 8-bit images of one size; the magnification must be 2 or more."""
-    from srbench.metrics.detail_maps import hallucination_map, omission_map
+    from srbench.metrics.detail_maps import both_maps
 
-    planes = sr / 255.0, hr / 255.0
-    invented, omitted = hallucination_map(*planes, scale), omission_map(*planes, scale)
+    invented, omitted = both_maps(sr / 255.0, hr / 255.0, scale)
     return DetailMap(invented.astype(np.float32), omitted.astype(np.float32))
 
 

@@ -38,8 +38,10 @@ from srbench.reporting.text import (
     number,
     sheets,
 )
+from srbench.statistics.bootstrap import Floats
 from srbench.statistics.lengths import Lengths, in_nanometres, unit_of
 from srbench.store import CONTROL, RUN, Run
+from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +76,7 @@ class Leaderboard:
     cost_columns: tuple[Measure, ...]
     decimals: Mapping[str, int]
     diff_decimals: Mapping[str, int]
-    group_differences: Mapping[str, Mapping[Run, tuple[float, ...]]]
+    group_differences: Mapping[str, Mapping[Run, Floats]]
     categories: Mapping[str, Mapping[Run, Mapping[str, CategoryMean]]]
 
     @cached_property
@@ -146,7 +148,9 @@ class Leaderboard:
         return [row for row in self.rows if row.kind == kind]
 
 
-def leaderboard(block: Block, only: Collection[str] | None = None) -> Leaderboard:
+def leaderboard(
+    block: Block, only: Collection[str] | None = None, progress: ProgressCallback = silent
+) -> Leaderboard:
     """Compute the leaderboard of a block; ``only`` names the metrics, all when None."""
     scores, lengths = in_nanometres(block.scores)
     every = measures(scores.loc[scores["image"] != "", "metric"].unique(), lengths=lengths)
@@ -160,7 +164,10 @@ def leaderboard(block: Block, only: Collection[str] | None = None) -> Leaderboar
         frozenset(run for run, kind in kinds.items() if kind in RANKED),
         BASELINE,
     )
-    cells = cells_of(group, every)
+    cells = {}
+    for done, column in enumerate(every, 1):
+        cells[column.id] = cells_of(group, column)
+        progress(ProgressEvent(block.title, done, len(every), "metrics"))
     filled = [c for c in every if any(math.isfinite(cell.mean) for cell in cells[c.id].values())]
     columns = [column for family in sheets(filled) for column in family.measures]
     rows = []

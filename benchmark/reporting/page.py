@@ -28,6 +28,7 @@ from srbench.reporting.rows import SECTIONS
 from srbench.reporting.text import Family, families, is_number, length, number, quantity, rank
 from srbench.statistics.lengths import Quantity
 from srbench.store import ScoreStore
+from srbench.utils.progress import ProgressCallback, silent
 
 _TEMPLATES = "srbench.reporting"
 VERDICT_SIGNS = {"better": "▲", "worse": "▼", "equivalent": "=", "undecided": "?"}
@@ -59,10 +60,13 @@ class Section:
 
 
 def section(
-    store: ScoreStore, board: Leaderboard, tolerances: Mapping[str, Quantity] | None = None
+    store: ScoreStore,
+    board: Leaderboard,
+    tolerances: Mapping[str, Quantity] | None = None,
+    progress: ProgressCallback = silent,
 ) -> Section:
     """Gather what the page says about one block; ``tolerances`` are those that the user chose."""
-    shown, notes = panels(store, board.block, board.rows, board.lengths.sizes)
+    shown, notes = panels(store, board.block, board.rows, board.lengths.sizes, progress)
     curves = curve_sets(board)
     judged = trust(board, tolerances)
     absent = [record(f"{m.key.model} ({m.key.variant}), {m.status}", m) for m in board.block.absent]

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
 from srbench.reporting.leaderboard import Leaderboard
@@ -33,11 +34,15 @@ from srbench.reporting.svg import (
     title_beside,
 )
 from srbench.reporting.text import Measure, is_number, number
+from srbench.statistics.bootstrap import Floats
 from srbench.statistics.leaderboard import LeaderboardRow
 
 _WIDTH, _HEIGHT = 680.0, 400.0
 _FRAME = Box(64.0, 22.0, 664.0, 350.0)
 _GUTTER = 96.0
+MOST_DOTS = 200
+"""Groups of images up to which a forest plot has a dot for each."""
+_QUANTILES = 50
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,10 @@ def _label(anchor: Anchor, box: Box) -> Markup:
 
 
 def forest_plots(board: Leaderboard) -> list[Plot]:
-    """Differences to bicubic for every metric that has any: mean, interval, and a dot a group of images."""
+    """Differences to bicubic for every metric that has any: mean, interval, and a dot a group of images.
+
+    Of more than ``MOST_DOTS`` groups the dots are quantiles, as many for any number of groups.
+    """
     plots = []
     for metric in board.columns:
         cells = [(row, row.cells[metric.id]) for row in board.rows if metric.id in row.cells]
@@ -158,25 +166,39 @@ def forest_plots(board: Leaderboard) -> list[Plot]:
 def _forest_svg(board: Leaderboard, metric: Measure, rows: Sequence[Row]) -> Markup:
     cells = [row.cells[metric.id] for row in rows]
     values = [value for cell in cells for value in (cell.diff, cell.diff_low, cell.diff_high)]
-    values += [dot for row in rows for dot in board.group_differences[metric.id].get(row.run, ())]
+    dots = [_dots(board.group_differences[metric.id].get(row.run)) for row in rows]
+    values += [dot for of_row in dots for dot in of_row]
     axis = linear_axis([0.0, *filter(math.isfinite, values)], 190.0, 500.0, count=5)
     height = 26.0 * len(rows) + 58
     bottom = height - 44
     parts = [line(axis(v), 4, axis(v), bottom, "grid") for v, _ in axis.ticks]
     parts += [text(axis(v), bottom + 16, words, "middle", "tick") for v, words in axis.ticks]
     parts.append(line(axis(0.0), 4, axis(0.0), bottom, "axis"))
-    parts += [_forest_row(board, metric, row, axis, 18 + 26.0 * index) for index, row in enumerate(rows)]
+    parts += [
+        _forest_row(board, metric, row, of_row, axis, 18 + 26.0 * index)
+        for index, (row, of_row) in enumerate(zip(rows, dots, strict=True))
+    ]
     better = {"higher": " (right is better)", "lower": " (left is better)", "none": ""}[metric.direction]
     unit = f", {metric.unit}" if metric.unit else ""
     parts.append(text(345, height - 8, f"difference to bicubic{unit}{better}", "middle", ""))
     return svg(_WIDTH, height, f"{metric.title}: difference to bicubic", Markup("").join(parts))
 
 
-def _forest_row(board: Leaderboard, metric: Measure, row: Row, axis: Axis, y: float) -> Markup:
+def _dots(differences: Floats | None) -> list[float]:
+    """One a group, or quantiles of them at the middles of equal shares."""
+    if differences is None or len(differences) <= MOST_DOTS:
+        return [] if differences is None else differences.tolist()
+    dots: list[float] = np.quantile(differences, (np.arange(_QUANTILES) + 0.5) / _QUANTILES).tolist()
+    return dots
+
+
+def _forest_row(
+    board: Leaderboard, metric: Measure, row: Row, dots: Sequence[float], axis: Axis, y: float
+) -> Markup:
     kind, cell, decimals = family_class(row.family), row.cells[metric.id], board.diff_decimals[metric.id]
     parts = [text(180, y + 4, board.short_names[row.run], "end", "name")]
     dot = Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="2.5"/>')
-    parts += [dot.format(kind, axis(d), y) for d in board.group_differences[metric.id].get(row.run, ())]
+    parts += [dot.format(kind, axis(d), y) for d in dots]
     words = number(cell.diff, decimals, signed=True)
     if math.isfinite(cell.diff_low):
         parts.append(line(axis(cell.diff_low), y, axis(cell.diff_high), y, f"error {kind}"))

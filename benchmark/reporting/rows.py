@@ -25,11 +25,11 @@ from srbench.checks.base import (
 from srbench.models.base import NOTHING_LEARNED
 from srbench.reporting.blocks import Block
 from srbench.reporting.text import Measure
-from srbench.statistics.bootstrap import interval
+from srbench.statistics.bootstrap import Floats, bootstrap_means, intervals
 from srbench.statistics.compare import training_of
 from srbench.statistics.leaderboard import LeaderboardRow, leaderboard
-from srbench.statistics.score_matrix import ScoreMatrix, rows_of, score_matrix
-from srbench.store import CONTROL, NOISE_CEILING, OTHER_PROGRAM, REFERENCES, RUN, Manifest, Run
+from srbench.statistics.score_matrix import ScoreMatrix, numbered_runs, rows_of, score_matrix
+from srbench.store import CONTROL, NOISE_CEILING, OTHER_PROGRAM, REFERENCES, Manifest, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,6 +152,7 @@ class Row:
             f"{weights['budget']} budget" if weights.get("budget") else "",
             seeds,
             f"trained on {trained_on}" if trained_on and trained_on != key.dataset else "",
+            "fine-tuned" if weights.get("lineage") else "",
             f"weights {self.weights_start}" if self.weights_start else "",
         ]
         return ", ".join(part for part in parts if part)
@@ -248,16 +249,22 @@ class ComparisonGroup:
         return None if rows.empty else score_matrix(rows, self.row_of)
 
     def scores_of(self, rows: Collection[Run]) -> pd.DataFrame:
-        """The score rows of some rows of the table."""
-        runs = {run for first in rows for run in self.rows[first]}
-        identity = zip(*(self.scores[name] for name in RUN), strict=True)
-        mask = np.fromiter((run in runs for run in identity), dtype=bool, count=len(self.scores))
-        selected: pd.DataFrame = self.scores[mask]
-        return selected
+        """The score rows of some rows of the table; the last selections are remembered."""
+        key = frozenset(rows)
+        if key not in self._selected:
+            wanted = {run for first in rows for run in self.rows[first]}
+            runs, of_row = numbered_runs(self.scores)
+            mask = np.array([run in wanted for run in runs], dtype=bool)[of_row]
+            self._selected[key] = self.scores if mask.all() else self.scores[mask]
+        return self._selected[key]
+
+    @cached_property
+    def _selected(self) -> dict[frozenset[Run], pd.DataFrame]:
+        return {}
 
 
-def cells_of(group: ComparisonGroup, columns: Sequence[Measure]) -> dict[str, dict[Run, LeaderboardRow]]:
-    """Metric to row to its numbers.
+def cells_of(group: ComparisonGroup, column: Measure) -> dict[Run, LeaderboardRow]:
+    """Row to its numbers in one metric.
 
     Rows that are not ranked are computed apart, against the baseline alone, so that they influence neither
     "best" nor ranks nor the correction for multiple tests.
@@ -266,26 +273,23 @@ def cells_of(group: ComparisonGroup, columns: Sequence[Measure]) -> dict[str, di
     ranked = set(group.ranked)
     others = set(group.rows) - ranked
     # A baseline that may not be ranked still is what differences are taken from.
-    parts = [
-        (rows, group.scores_of(rows | base), {run[:2] for run in excluded})
-        for rows, excluded in ((ranked, base - ranked), (others, base | others))
-        if rows
-    ]
-    cells: dict[str, dict[Run, LeaderboardRow]] = {}
-    for column in columns:
-        by_row = cells.setdefault(column.id, {})
-        for rows, scores, excluded in parts:
-            for cell in leaderboard(
-                scores,
+    cells: dict[Run, LeaderboardRow] = {}
+    for rows, excluded in ((ranked, base - ranked), (others, base | others)):
+        for cell in (
+            leaderboard(
+                group.scores_of(rows | base),
                 column.id,
                 direction=column.direction,
                 baseline=group.baseline,
-                unranked=excluded,
+                unranked={run[:2] for run in excluded},
                 trainings=group.row_of,
-            ):
-                first = group.row_of[cell.runs[0]]
-                if first in rows:
-                    by_row[first] = cell
+            )
+            if rows
+            else ()
+        ):
+            first = group.row_of[cell.runs[0]]
+            if first in rows:
+                cells[first] = cell
     return cells
 
 
@@ -310,19 +314,30 @@ def by_category(
     means: dict[str, dict[Run, dict[str, CategoryMean]]] = {
         category: {run: {} for run in group.rows} for category in categories
     }
-    for column in columns:
-        matrix = group.matrix(column.id)
-        for category, part in matrix.of_category.items() if matrix else ():
-            for method in part.methods:
-                clusters = part.clusters(method)
-                low, high, _ = interval(clusters)
-                means[category][group.row_of[method.runs[0]]][column.id] = CategoryMean(
-                    clusters.mean, low, high, clusters.images, len(clusters.values)
-                )
+    parts = [
+        (column.id, matrix.of_category)
+        for column in columns
+        if (matrix := group.matrix(column.id)) is not None
+    ]
+    # A category at a time, whose resamples serve all metrics and rows.
+    for category in categories:
+        cells = [
+            (group.row_of[method.runs[0]], metric, of_category[category].clusters(method))
+            for metric, of_category in parts
+            if category in of_category
+            for method in of_category[category].methods
+        ]
+        every = [clusters for *_, clusters in cells]
+        for (run, metric, clusters), (low, high, _) in zip(
+            cells, intervals(every, bootstrap_means(every)), strict=True
+        ):
+            means[category][run][metric] = CategoryMean(
+                clusters.mean, low, high, clusters.images, len(clusters.values)
+            )
     return means
 
 
-def group_differences(group: ComparisonGroup, metric: str) -> dict[Run, tuple[float, ...]]:
+def group_differences(group: ComparisonGroup, metric: str) -> dict[Run, Floats]:
     """What the interval of a difference rests on: one paired mean a group of images."""
     matrix = group.matrix(metric)
     methods = matrix.methods if matrix else ()
@@ -330,7 +345,7 @@ def group_differences(group: ComparisonGroup, metric: str) -> dict[Run, tuple[fl
     if matrix is None or baseline is None:
         return {}
     return {
-        group.row_of[method.runs[0]]: tuple(matrix.clusters(method, baseline).values.tolist())
+        group.row_of[method.runs[0]]: matrix.clusters(method, baseline).values
         for method in methods
         if method != baseline
     }

@@ -8,7 +8,6 @@ half of the cases. Pure arrays.
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -24,6 +23,8 @@ LEVEL = 0.95
 BCA_GROUPS = 30
 """Groups from which on the interval is BCa; fewer cannot give its acceleration, and percentiles are taken."""
 _CHUNK = 1_000
+_CASTED = 1 << 20
+"""Numbers of a resampling matrix that are floating-point numbers at a time."""
 
 Floats = NDArray[np.float64]
 
@@ -76,52 +77,123 @@ class GroupMeans:
         return float(self.values @ self.weights) if len(self.values) else float("nan")
 
 
-def cluster(values: Floats, groups: Sequence[str], categories: Sequence[str]) -> GroupMeans:
-    """Aggregate one value an image to groups; NaN values are left out.
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """How much each image counts in a headline mean over some of the images.
+
+    Attributes:
+        mask: ``(N,)`` the images that have a value.
+        counts: ``(C,)`` images in each cell that has some; a cell is a group within a category.
+        of_image: cell of each image of the mask.
+        of_cell: ``(C,)`` group of each cell.
+        cells: ``(C,)`` share of each cell in the headline mean.
+        weights: ``(G,)`` share of each group.
+        strata: ``(G,)`` stratum of each group.
+    """
+
+    mask: NDArray[np.bool_]
+    counts: NDArray[np.int64]
+    of_image: NDArray[np.int64]
+    of_cell: NDArray[np.int64]
+    cells: Floats
+    weights: Floats
+    strata: NDArray[np.int64]
+
+    def means(self, values: Floats) -> Floats:
+        """``(G,)`` mean of each group of ``(N,)`` values."""
+        sums = np.bincount(self.of_image, weights=values[self.mask], minlength=len(self.counts))
+        totals = np.bincount(self.of_cell, weights=self.cells * (sums / self.counts))
+        means: Floats = totals / self.weights
+        return means
+
+    def cluster(self, values: Floats) -> GroupMeans:
+        """``(N,)`` values aggregated to groups."""
+        return GroupMeans(self.means(values), self.weights, self.strata, len(self.of_image))
+
+
+class Groups:
+    """Groups and categories of images, numbered once for all that is aggregated over them.
 
     A group gets the weight that makes the weighted mean equal to the macro-average: image to group, group
     to category, every category counting the same.
+
+    Args:
+        groups: group of each image.
+        categories: category of each image.
+    """
+
+    def __init__(self, groups: Sequence[str], categories: Sequence[str]) -> None:
+        self._kinds = sorted(set(categories))
+        group, category = (
+            np.array([number[name] for name in names], dtype=np.int64)
+            for names in (groups, categories)
+            for number in [{name: index for index, name in enumerate(sorted(set(names)))}]
+        )
+        cells, self._of_image = np.unique(group * (len(self._kinds) or 1) + category, return_inverse=True)
+        self._group, self._category = np.divmod(cells, len(self._kinds) or 1)
+
+    def cluster(self, values: Floats) -> GroupMeans:
+        """``(N,)`` values aggregated to groups; NaN values are left out."""
+        return self.shares(~np.isnan(values)).cluster(values)
+
+    def shares(self, mask: NDArray[np.bool_]) -> Shares:
+        """The weights of a mean over the images of ``mask``, ``(N,)``."""
+        counts = np.bincount(self._of_image[mask], minlength=len(self._group))
+        present = np.flatnonzero(counts)
+        category = self._category[present]
+        sizes = np.bincount(category, minlength=len(self._kinds))
+        cells = 1.0 / (np.count_nonzero(sizes) * sizes[category])
+        groups, of_cell = np.unique(self._group[present], return_inverse=True)
+        number = np.cumsum(counts > 0) - 1
+        return Shares(
+            mask,
+            counts[present],
+            number[self._of_image[mask]],
+            of_cell,
+            cells,
+            np.asarray(np.bincount(of_cell, weights=cells, minlength=len(groups)), dtype=np.float64),
+            self._strata(category, of_cell),
+        )
+
+    def _strata(self, category: NDArray[np.int64], of_cell: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number the strata: groups of the same categories are one.
+
+        A stratum of one group has no spread of its own and is pooled with others. Pooling adds the spread
+        between categories to the interval: too wide rather than zero.
+        """
+        kinds: list[tuple[str, ...]] = [(name,) for name in self._kinds]
+        cells = np.bincount(of_cell)
+        starts = np.cumsum(cells) - cells
+        codes = category[starts]
+        numbers: dict[tuple[str, ...], int] = {}
+        for group in np.flatnonzero(cells > 1):
+            members = category[starts[group] : starts[group] + cells[group]]
+            kind = tuple(self._kinds[member] for member in members)
+            codes[group] = numbers.setdefault(kind, len(self._kinds) + len(numbers))
+        kinds += list(numbers)
+        counts = {kinds[code]: int(n) for code, n in enumerate(np.bincount(codes, minlength=len(kinds))) if n}
+        lonely = {kind for kind, count in counts.items() if count == 1}
+        if len(lonely) == 1 and len(counts) > 1:
+            lonely.add(min((count, kind) for kind, count in counts.items() if kind not in lonely)[1])
+        labels = {kind: "" if kind in lonely else "+".join(("", *kind)) for kind in counts}
+        order = {label: index for index, label in enumerate(sorted(set(labels.values())))}
+        numbered = np.array([order[labels[kind]] if kind in labels else 0 for kind in kinds], dtype=np.int64)
+        strata: NDArray[np.int64] = numbered[codes]
+        return strata
+
+
+def cluster(values: Floats, groups: Sequence[str], categories: Sequence[str]) -> GroupMeans:
+    """Aggregate one value an image to groups; NaN values are left out.
 
     Args:
         values: ``(N,)``, one an image.
         groups: group of each image.
         categories: category of each image.
     """
-    cells: dict[tuple[str, str], list[float]] = {}
-    for value, group, category in zip(values, groups, categories, strict=True):
-        if not np.isnan(value):
-            cells.setdefault((group, category), []).append(float(value))
-    sizes = Counter(category for _, category in cells)
-    names = sorted({group for group, _ in cells})
-    totals = {name: [0.0, 0.0] for name in names}
-    kinds: dict[str, list[str]] = {name: [] for name in names}
-    for (group, category), members in sorted(cells.items()):
-        weight = 1.0 / (len(sizes) * sizes[category])
-        totals[group][0] += weight * float(np.mean(sorted(members)))
-        totals[group][1] += weight
-        kinds[group].append(category)
-    weights = np.array([totals[name][1] for name in names], dtype=np.float64)
-    means = np.array([totals[name][0] / totals[name][1] for name in names], dtype=np.float64)
-    return GroupMeans(
-        means, weights, _strata([tuple(kinds[name]) for name in names]), sum(map(len, cells.values()))
-    )
+    return Groups(groups, categories).cluster(values)
 
 
-def _strata(kinds: list[tuple[str, ...]]) -> NDArray[np.int64]:
-    """Number the strata; a stratum of one group has no spread of its own and is pooled with others.
-
-    Pooling adds the spread between categories to the interval: too wide rather than zero.
-    """
-    counts = Counter(kinds)
-    lonely = {kind for kind, count in counts.items() if count == 1}
-    if len(lonely) == 1 and len(counts) > 1:
-        lonely.add(min((count, kind) for kind, count in counts.items() if kind not in lonely)[1])
-    labels = ["" if kind in lonely else "+".join(("", *kind)) for kind in kinds]
-    order = {label: index for index, label in enumerate(sorted(set(labels)))}
-    return np.array([order[label] for label in labels], dtype=np.int64)
-
-
-def bootstrap_means(clusters: GroupMeans, samples: int = SAMPLES, seed: int = SEED) -> Floats:
+def bootstrap_means(parts: Sequence[GroupMeans], samples: int = SAMPLES, seed: int = SEED) -> Floats:
     """Headline means of ``samples`` resamples: groups within strata, jointly with the seeds of each side.
 
     Of a stratum of n groups n - 1 are drawn with replacement (McCarthy and Snowden, "The bootstrap and finite
@@ -129,15 +201,32 @@ def bootstrap_means(clusters: GroupMeans, samples: int = SAMPLES, seed: int = SE
     category has two groups. The same holds for seeds. Seeds and groups are crossed and drawn independently
     (Owen, "The pigeonhole bootstrap", 2007), since every seed is scored on the same groups.
 
-    The same seed resamples the same groups, so two models on the same groups are resampled together.
+    The same seed resamples the same groups, so whatever has the same groups is resampled together.
+
+    Returns:
+        ``(samples, len(parts))``, NaN for what has no group.
     """
-    if not clusters.sides:
-        return resampled(clusters, clusters.values[:, None], samples, seed)[:, 0]
-    total = np.zeros(samples)
-    for side in clusters.sides:
-        shares = seed_shares(len(side.values), side.key, samples, seed)
-        total += np.sum(resampled(clusters, side.values.T, samples, seed) * shares, axis=1)
-    return total
+    means = np.full((samples, len(parts)), np.nan)
+    alike: dict[tuple[bytes, bytes], list[int]] = {}
+    for index, part in enumerate(parts):
+        if len(part.values):
+            alike.setdefault((part.weights.tobytes(), part.strata.tobytes()), []).append(index)
+    for members in alike.values():
+        sides = [parts[index].sides or (parts[index].values,) for index in members]
+        columns = [side.values.T if isinstance(side, Seeds) else side[:, None] for of in sides for side in of]
+        drawn = resampled(parts[members[0]], np.concatenate(columns, axis=1), samples, seed)
+        start = 0
+        for index, of in zip(members, sides, strict=True):
+            total = np.zeros(samples)
+            for side in of:
+                count = len(side.values) if isinstance(side, Seeds) else 1
+                found = drawn[:, start : start + count]
+                if isinstance(side, Seeds):
+                    found = found * seed_shares(count, side.key, samples, seed)
+                total += found.sum(axis=1)
+                start += count
+            means[:, index] = total
+    return means
 
 
 def seed_shares(count: int, key: int, samples: int = SAMPLES, seed: int = SEED) -> Floats:
@@ -165,29 +254,42 @@ def resampled(clusters: GroupMeans, columns: Floats, samples: int = SAMPLES, see
         ``(samples, M)``.
     """
     order = np.argsort(clusters.strata, kind="stable")
-    weights, values = clusters.weights[order], columns[order]
+    weights = clusters.weights[order]
+    # The last column gives the weight drawn.
+    summed = np.column_stack([weights[:, None] * columns[order], weights])
     sizes = tuple(int(size) for size in np.bincount(clusters.strata))
     counts = _resample_counts(sizes, samples, seed)
     means = np.zeros((samples, columns.shape[1]))
-    for first in range(0, samples, _CHUNK):
-        rows = slice(first, first + _CHUNK)
+    step = max(_CASTED // max(len(weights), 1), 1)
+    for first in range(0, samples, step):
+        rows = slice(first, first + step)
         drawn = counts[rows].astype(np.float64)
         for start, size in zip(np.cumsum((0, *sizes)), sizes, strict=False):
             part = slice(start, start + size)
-            sums = drawn[:, part] @ (weights[part, None] * values[part])
-            means[rows] += weights[part].sum() * sums / (drawn[:, part] @ weights[part])[:, None]
+            sums = drawn[:, part] @ summed[part]
+            means[rows] += weights[part].sum() * sums[:, :-1] / sums[:, -1:]
     return means
 
 
-@functools.lru_cache(maxsize=4)
-def _resample_counts(sizes: tuple[int, ...], samples: int, seed: int) -> NDArray[np.uint16]:
-    """How often each group is drawn in each resample, ``(samples, sum(sizes))``, strata side by side."""
+@functools.lru_cache(maxsize=2)
+def _resample_counts(sizes: tuple[int, ...], samples: int, seed: int) -> NDArray[np.uint8]:
+    """How often each group is drawn in each resample, ``(samples, sum(sizes))``, strata side by side.
+
+    A byte holds each: up to 256 groups have at most 255 draws, and the chance that one of more is drawn 256
+    times lies below 1e-400.
+    """
     generator = np.random.default_rng(seed)
-    counts = np.empty((samples, sum(sizes)), dtype=np.uint16)
+    counts = np.empty((samples, sum(sizes)), dtype=np.uint8)
     for first in range(0, samples, _CHUNK):
         rows = min(_CHUNK, samples - first)
-        blocks = [_draw(generator, size, rows) for size in sizes]
-        counts[first : first + rows] = np.concatenate(blocks, axis=1)
+        start = 0
+        for size in sizes:
+            # In pieces, which draw the same numbers in a fraction of the memory.
+            step = max(_CASTED // size, 1)
+            for top in range(first, first + rows, step):
+                bottom = min(top + step, first + rows)
+                counts[top:bottom, start : start + size] = _draw(generator, size, bottom - top)
+            start += size
     return counts
 
 
@@ -198,10 +300,21 @@ def _draw(generator: np.random.Generator, size: int, rows: int) -> NDArray[np.in
     return np.bincount(flat, minlength=rows * size).reshape(rows, size)
 
 
+def intervals(parts: Sequence[GroupMeans], means: Floats, level: float = LEVEL) -> list[Interval]:
+    """Bootstrap intervals of headline means; none with fewer than two groups.
+
+    Args:
+        parts: what was resampled.
+        means: what ``bootstrap_means`` made of them.
+        level: nominal coverage.
+    """
+    return [_ends(part, column, level) for part, column in zip(parts, means.T, strict=True)]
+
+
 def interval(
     clusters: GroupMeans, level: float = LEVEL, samples: int = SAMPLES, seed: int = SEED
 ) -> Interval:
-    """Bootstrap interval of the headline mean; none with fewer than two groups.
+    """Bootstrap interval of one headline mean; none with fewer than two groups.
 
     Args:
         clusters: what is resampled.
@@ -211,7 +324,12 @@ def interval(
     """
     if len(clusters.values) < 2:
         return NO_INTERVAL
-    means = bootstrap_means(clusters, samples, seed)
+    return _ends(clusters, bootstrap_means([clusters], samples, seed)[:, 0], level)
+
+
+def _ends(clusters: GroupMeans, means: Floats, level: float) -> Interval:
+    if len(clusters.values) < 2:
+        return NO_INTERVAL
     if len(clusters.values) >= BCA_GROUPS:
         corrected_ends = bca(means, clusters.mean, jackknife(clusters), level)
         if corrected_ends is not None:

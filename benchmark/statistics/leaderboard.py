@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from srbench.statistics.bootstrap import SAMPLES, SEED, interval
+from srbench.statistics.bootstrap import SAMPLES, SEED, bootstrap_means, intervals
 from srbench.statistics.lengths import nm_per_px
 from srbench.statistics.margins import margin_of
 from srbench.statistics.paired_tests import (
@@ -22,12 +22,12 @@ from srbench.statistics.paired_tests import (
     Direction,
     PairedComparison,
     beats_all,
-    compare_pair,
     corrected,
     seed_sd,
+    wilcoxon_p,
 )
 from srbench.statistics.ranking import ranking
-from srbench.statistics.score_matrix import Method, ScoreMatrix, duplicate_runs, rows_of, score_matrix
+from srbench.statistics.score_matrix import duplicate_runs, rows_of, score_matrix
 from srbench.store import REFERENCES, RUN, Run
 from srbench.utils.errors import SrbenchError
 
@@ -156,23 +156,45 @@ def leaderboard(
     required = matrix.scored_by_any(candidates or matrix.methods)
     lacking = {m: int(np.count_nonzero(required & ~matrix.scored(m))) for m in matrix.methods}
     ranked = [m for m in candidates if required.any() and not lacking[m]]
-    ranks = {entry.method: entry for entry in ranking(matrix, ranked if settings.sign else [], settings)}
-    order = list(ranks)
-    to_baseline, to_next = _comparisons(matrix, order, baseline, settings)
-    rivals = [method for method in order if not method.is_same_variant(order[0])]
-    best = order[0] if rivals and beats_all(matrix, order[0], rivals, settings) else None
+    means = {method: matrix.clusters(method) for method in matrix.methods}
+    order = sorted(ranked if settings.sign else [], key=lambda method: -settings.sign * means[method].mean)
+    base = next((m for m in matrix.methods if m.run.model == baseline), None)
+    to_baseline = [(method, base) for method in matrix.methods if base and method != base]
+    to_next = [
+        (method, others[0])
+        for index, method in enumerate(order)
+        if (others := [other for other in order[index + 1 :] if not other.is_same_variant(method)])
+    ]
+    to_rivals = [(order[0], rival) for rival in order if not rival.is_same_variant(order[0])]
+    differences = {pair: matrix.clusters(*pair) for pair in (*to_baseline, *to_next, *to_rivals)}
+    # All means and differences over the same groups are one product with the matrix of resamples.
+    parts = [*means.values(), *differences.values()]
+    resampled = bootstrap_means(parts, samples, seed)
+    ends = intervals(parts, resampled)
+    interval_of = dict(zip(means, ends, strict=False))
+    compared = {
+        pair: PairedComparison(*pair, clusters, own, p, p, settings)
+        for (pair, clusters), own in zip(differences.items(), ends[len(means) :], strict=True)
+        for p in [wilcoxon_p(clusters.values)]
+    }
+    columns = [matrix.methods.index(method) for method in order]
+    ranks = {entry.method: entry for entry in ranking(matrix, order, settings, resampled[:, columns])}
+    of_table = corrected([compared[pair] for pair in (*to_baseline, *to_next)])
+    against_baseline = {c.first: c for c in of_table[: len(to_baseline)]}
+    against_next = {c.first: c for c in of_table[len(to_baseline) :]}
+    best = order[0] if to_rivals and beats_all([compared[pair] for pair in to_rivals]) else None
     # Corrected over the whole table the leader may still be undecided against the next one.
-    if best and to_next[best].verdict != "better":
+    if best and against_next[best].verdict != "better":
         best = None
     duplicates = duplicate_runs(scores) if matrix.has_duplicate_columns() else {}
     missing = image_rows[image_rows["reason"] != ""]
-    reasons = missing.groupby([*RUN, "reason"])["image"].nunique()
+    reasons = missing.groupby([*RUN, "reason"], observed=True)["image"].nunique()
     nan = float("nan")
     rows = []
     for method in matrix.methods:
-        clusters = matrix.clusters(method)
-        low, high, _ = interval(clusters, samples=samples, seed=seed)
-        against, following = to_baseline.get(method), to_next.get(method)
+        clusters = means[method]
+        low, high, _ = interval_of[method]
+        against, following = against_baseline.get(method), against_next.get(method)
         entry = ranks.get(method)
         original = duplicates.get(method.run)
         notes = []
@@ -238,23 +260,6 @@ def direction_of(metric: str) -> Direction:
         return registry.get(metric).direction
     except SrbenchError:
         return "none"
-
-
-def _comparisons(
-    matrix: ScoreMatrix, order: Sequence[Method], baseline: str, settings: ComparisonSettings
-) -> tuple[dict[Method, PairedComparison], dict[Method, PairedComparison]]:
-    """Every other method against the baseline, and every ranked one against the next of another variant.
-
-    Corrected together; without the baseline the first is empty.
-    """
-    base = next((m for m in matrix.methods if m.run.model == baseline), None)
-    pairs = [(method, base) for method in matrix.methods if base and method != base]
-    count = len(pairs)
-    for index, method in enumerate(order):
-        following = next((m for m in order[index + 1 :] if not m.is_same_variant(method)), None)
-        pairs += [(method, following)] if following else []
-    compared = corrected([compare_pair(matrix, first, second, settings) for first, second in pairs])
-    return {c.first: c for c in compared[:count]}, {c.first: c for c in compared[count:]}
 
 
 def _reasons_in_words(counts: pd.Series[int], runs: Sequence[Run]) -> str:

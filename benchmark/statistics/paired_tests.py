@@ -20,6 +20,8 @@ ALPHA = 0.05
 VERDICT_GROUPS = 6
 """Groups from which on a verdict is given: with fewer no signed-rank test can reach 5 %."""
 _EXACT = 200
+_FEW = 13
+"""Groups up to which SciPy's test is exact in spite of ties."""
 _ALL_PAIRS = 1_500
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
@@ -43,14 +45,23 @@ def wilcoxon_p(differences: Floats) -> float:
 
     1 when all differences are zero, NaN with fewer than two of them.
     """
-    from scipy.stats import wilcoxon
+    from scipy.stats import rankdata, wilcoxon
 
-    if len(differences) < 2:
+    count = len(differences)
+    if count < 2:
         return float("nan")
     if not np.any(differences):
         return 1.0
-    result: Any = wilcoxon(differences, zero_method="pratt")
-    return float(result.pvalue)
+    ranks = rankdata(np.abs(differences))
+    tied = len(np.unique(ranks)) < count or not np.all(differences)
+    if count > _FEW or not tied:
+        result: Any = wilcoxon(differences, zero_method="pratt")
+        return float(result.pvalue)
+    # SciPy goes through all signs in Python here; the distribution is the same.
+    doubled = np.rint(2.0 * ranks[differences != 0.0]).astype(int)
+    chances = _signed_rank(tuple(sorted(doubled.tolist())))
+    positive = int(np.rint(2.0 * ranks[differences > 0.0].sum()))
+    return min(2.0 * float(min(chances[: positive + 1].sum(), chances[positive:].sum())), 1.0)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -91,18 +102,18 @@ def _cut(count: int, tail: float) -> int:
     from scipy.special import ndtri
 
     if count <= _EXACT:
-        return int(np.searchsorted(np.cumsum(_signed_rank(count)), tail, side="right"))
+        return int(np.searchsorted(np.cumsum(_signed_rank(tuple(range(1, count + 1)))), tail, side="right"))
     mean = count * (count + 1) / 4.0
     deviation = math.sqrt(count * (count + 1) * (2 * count + 1) / 24.0)
     return int(mean + deviation * float(ndtri(tail)) + 0.5)
 
 
 @functools.lru_cache(maxsize=32)
-def _signed_rank(count: int) -> Floats:
-    """Probability of each value 0..n(n+1)/2 of Wilcoxon's statistic when signs are random."""
-    chances = np.zeros(count * (count + 1) // 2 + 1)
+def _signed_rank(ranks: tuple[int, ...]) -> Floats:
+    """Probability of each sum, from 0 on, of the ranks whose sign is positive when signs are random."""
+    chances = np.zeros(sum(ranks) + 1)
     chances[0] = 1.0
-    for rank in range(1, count + 1):
+    for rank in ranks:
         moved = np.concatenate([np.zeros(rank), chances[:-rank]])
         chances = 0.5 * (chances + moved)
     return chances
@@ -284,12 +295,9 @@ def corrected(comparisons: Sequence[PairedComparison]) -> list[PairedComparison]
     return [replace(c, p_holm=adjusted[pair]) for c, pair in zip(comparisons, pairs, strict=True)]
 
 
-def beats_all(
-    matrix: ScoreMatrix, leader: Method, rivals: Sequence[Method], settings: ComparisonSettings
-) -> bool:
+def beats_all(leads: Sequence[PairedComparison]) -> bool:
     """Whether the leader is better than every rival: beyond the margin, corrected over all rivals."""
-    leads = corrected([compare_pair(matrix, leader, rival, settings) for rival in rivals])
-    return bool(leads) and all(lead.verdict == "better" for lead in leads)
+    return bool(leads) and all(lead.verdict == "better" for lead in corrected(leads))
 
 
 def seed_sd(clusters: GroupMeans) -> float:

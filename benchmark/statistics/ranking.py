@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from srbench.statistics.bootstrap import LEVEL, Floats, resampled, seed_shares
+from srbench.statistics.bootstrap import LEVEL, Floats, bootstrap_means
 from srbench.statistics.paired_tests import ComparisonSettings
 from srbench.statistics.score_matrix import Method, ScoreMatrix
 
@@ -34,7 +34,10 @@ class RankedMethod:
 
 
 def ranking(
-    matrix: ScoreMatrix, methods: Sequence[Method], settings: ComparisonSettings
+    matrix: ScoreMatrix,
+    methods: Sequence[Method],
+    settings: ComparisonSettings,
+    resampled: Floats | None = None,
 ) -> list[RankedMethod]:
     """Rank methods that all have the same images, best first.
 
@@ -42,24 +45,17 @@ def ranking(
         matrix: the values.
         methods: complete methods.
         settings: direction (one with a better side) and resampling.
+        resampled: what ``bootstrap_means`` made of the methods, where that has been done.
     """
-    clusters = [matrix.clusters(method) for method in methods]
-    if not clusters:
+    if not methods:
         return []
-    members = [part.sides[0].values if part.sides else part.values[None] for part in clusters]
-    columns = resampled(clusters[0], np.concatenate(members).T, settings.samples, settings.seed)
-    ends = np.cumsum([len(seeds) for seeds in members])
+    clusters = [matrix.clusters(method) for method in methods]
     # The same groups for all methods in a resample; each method draws its own seeds.
-    redrawn = [
-        (
-            columns[:, end - len(seeds) : end]
-            * seed_shares(len(seeds), method.key, settings.samples, settings.seed)
-        )
-        for method, seeds, end in zip(methods, members, ends, strict=True)
-    ]
+    if resampled is None:
+        resampled = bootstrap_means(clusters, settings.samples, settings.seed)
     means = np.array([part.mean for part in clusters])
     ranks = _ranks(-settings.sign * means[None])[0]
-    resampled_ranks = _ranks(-settings.sign * np.stack([part.sum(axis=1) for part in redrawn], axis=1))
+    resampled_ranks = _ranks(-settings.sign * resampled)
     tail = (1.0 - LEVEL) / 2.0
     low = np.minimum(np.quantile(resampled_ranks, tail, axis=0, method="lower"), ranks)
     high = np.maximum(np.quantile(resampled_ranks, 1.0 - tail, axis=0, method="higher"), ranks)

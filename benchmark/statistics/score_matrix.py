@@ -10,12 +10,12 @@ import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.statistics.bootstrap import Floats, GroupMeans, Seeds, cluster
+from srbench.statistics.bootstrap import Floats, GroupMeans, Groups, Seeds, Shares
 from srbench.store import RUN, Conditions, Run
 from srbench.utils.errors import SrbenchError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Flags = NDArray[np.bool_]
 EVIDENCE = 3
 """Different fractional values that two runs must share to count as one output."""
+_MASKS = 8
 
 
 @dataclass(frozen=True)
@@ -91,18 +92,33 @@ class ScoreMatrix:
         """The groups' means of a method, or its paired differences from another on common images."""
         common = self.scored(method) if minus is None else self.scored(method) & self.scored(minus)
         sides = [(method, 1.0)] if minus is None else [(method, 1.0), (minus, -1.0)]
+        shares = self._shares_of(common)
         if all(len(side.columns) == 1 for side, _ in sides):
             single = [sign * self.values[:, side.columns[0]] for side, sign in sides]
-            return self._cluster(np.sum(single, axis=0), common)
-        parts = [[self._cluster(sign * self.values[:, c], common) for c in s.columns] for s, sign in sides]
-        whole = parts[0][0]
-        members = [np.stack([clusters.values for clusters in part]) for part in parts]
+            return shares.cluster(np.sum(single, axis=0))
+        members = [
+            np.stack([shares.means(sign * self.values[:, c]) for c in side.columns]) for side, sign in sides
+        ]
         seeds = tuple(Seeds(side.key, values) for (side, _), values in zip(sides, members, strict=True))
         means = np.sum([values.mean(0) for values in members], axis=0)
-        return GroupMeans(means, whole.weights, whole.strata, whole.images, seeds)
+        return GroupMeans(means, shares.weights, shares.strata, len(shares.of_image), seeds)
 
-    def _cluster(self, values: Floats, mask: Flags) -> GroupMeans:
-        return cluster(np.where(mask, values, np.nan), self.groups, self.categories)
+    def _shares_of(self, mask: Flags) -> Shares:
+        """Most methods have values for the same images, so the last masks are remembered."""
+        key = mask.tobytes()
+        if key not in self._shares:
+            if len(self._shares) >= _MASKS:
+                self._shares.clear()
+            self._shares[key] = self._groups.shares(mask)
+        return self._shares[key]
+
+    @cached_property
+    def _groups(self) -> Groups:
+        return Groups(self.groups, self.categories)
+
+    @cached_property
+    def _shares(self) -> dict[bytes, Shares]:
+        return {}
 
     @cached_property
     def of_category(self) -> dict[str, ScoreMatrix]:
@@ -155,19 +171,64 @@ def score_matrix(rows: pd.DataFrame, trainings: Mapping[Run, Hashable] | None = 
     Raises:
         SrbenchError: an image is in two groups or categories.
     """
-    images = rows[["image", "group", "category"]].drop_duplicates().sort_values("image", kind="stable")
-    twice = images["image"][images["image"].duplicated()]
-    if len(twice):
-        raise SrbenchError(
-            f"Image {twice.iloc[0]!r} is scored under two groups or categories: the runs saw different "
-            "versions of the dataset. Evaluate the models again on the present one."
-        )
-    ordered = rows.sort_values([*RUN, "image", "value"], kind="stable")
-    values = ordered.groupby(["image", *RUN])["value"].mean().unstack(RUN).reindex(images["image"])
-    values = values.sort_index(axis=1)
-    runs = [Run(str(m), str(v), str(w), int(s)) for m, v, w, s in values.columns]
-    ids, groups, kinds = (tuple(map(str, images[name])) for name in ("image", "group", "category"))
-    return ScoreMatrix(ids, groups, kinds, values.to_numpy(dtype=np.float64), _methods(runs, trainings or {}))
+    numbers, ids = _numbered(rows["image"])
+    first = np.unique(numbers, return_index=True)[1]
+    of_image: dict[str, tuple[str, ...]] = {}
+    for column in ("group", "category"):
+        place, names = _numbered(rows[column])
+        twice = np.flatnonzero(place != place[first][numbers])
+        if len(twice):
+            raise SrbenchError(
+                f"Image {ids[numbers[twice].min()]!r} is scored under two groups or categories: the runs saw "
+                "different versions of the dataset. Evaluate the models again on the present one."
+            )
+        of_image[column] = tuple(names[number] for number in place[first])
+    runs, columns = numbered_runs(rows)
+    flat = numbers * len(runs) + columns
+    values = rows["value"].to_numpy(dtype=np.float64)
+    present = ~np.isnan(values)
+    flat, values = flat[present], values[present]
+    size = len(ids) * len(runs)
+    counts = np.bincount(flat, minlength=size)
+    if counts.max(initial=0) > 1:
+        # Tiles of an image are added in the order of their values, whatever that of the rows.
+        order = np.lexsort((values, flat))
+        flat, values = flat[order], values[order]
+    sums = np.bincount(flat, weights=values, minlength=size)
+    with np.errstate(invalid="ignore"):
+        means = (sums / counts).reshape(len(ids), len(runs))
+    methods = _methods(runs, trainings or {})
+    return ScoreMatrix(tuple(ids), of_image["group"], of_image["category"], means, methods)
+
+
+def _numbered(column: pd.Series[Any]) -> tuple[NDArray[np.int64], list[str]]:
+    """The number of each entry among the names of the column, and these in their order."""
+    import pandas as pd
+
+    codes, found = pd.factorize(column)
+    names = [str(name) for name in found]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[order] = np.arange(len(names))
+    return rank[codes], [names[index] for index in order]
+
+
+def numbered_runs(rows: pd.DataFrame) -> tuple[list[Run], NDArray[np.int64]]:
+    """The runs in the order of their identities, and the number of each row's run among them."""
+    numbers = np.zeros(len(rows), dtype=np.int64)
+    names: list[Sequence[Any]] = []
+    for column in RUN:
+        if column == "seed":
+            seeds, place = np.unique(rows[column].to_numpy(dtype=np.int64), return_inverse=True)
+            names.append(seeds.tolist())
+        else:
+            place, found = _numbered(rows[column])
+            names.append(found)
+        numbers = numbers * len(names[-1]) + place
+    distinct, of_row = np.unique(numbers, return_inverse=True)
+    places = np.unravel_index(distinct, [len(found) for found in names])
+    parts = [[found[index] for index in place] for found, place in zip(names, places, strict=True)]
+    return [Run(*run) for run in zip(*parts, strict=True)], of_row
 
 
 def _methods(runs: Sequence[Run], trainings: Mapping[Run, Hashable]) -> tuple[Method, ...]:
@@ -193,17 +254,21 @@ def duplicate_runs(scores: pd.DataFrame) -> dict[Run, Run]:
     import pandas as pd
 
     rows = scores[(scores["image"] != "") & scores["value"].notna()]
-    rows = rows.assign(hashed=pd.util.hash_pandas_object(rows[["image", "metric", "value"]], index=False))
-    fractional = rows["value"].where(~np.isclose(rows["value"], rows["value"].round()))
-    by_run = rows.assign(fractional=fractional).groupby(RUN, sort=True)
-    table = by_run.agg(
-        signature=("hashed", "sum"), count=("hashed", "size"), evidence=("fractional", "nunique")
-    )
-    seen: dict[tuple[int, int], Run] = {}
-    duplicates: dict[Run, Run] = {}
-    for key, values in table[table["evidence"] >= EVIDENCE].iterrows():
-        run = Run(*key)
-        first = seen.setdefault((int(values["signature"]), int(values["count"])), run)
-        if first != run:
-            duplicates[run] = first
-    return duplicates
+    if rows.empty:
+        return {}
+    hashed = pd.util.hash_pandas_object(rows[["image", "metric", "value"]], index=False).to_numpy()
+    values = rows["value"].to_numpy(dtype=np.float64)
+    runs, of_row = numbered_runs(rows)
+    signatures: dict[tuple[int, int], list[int]] = {}
+    order = np.argsort(of_row, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(of_row))[:-1])
+    for number, part in enumerate(parts):
+        key = int(hashed[part].sum(dtype=np.uint64)), len(part)
+        signatures.setdefault(key, []).append(number)
+    duplicates = []
+    for first, *others in signatures.values():
+        of_first = values[parts[first]] if others else values[:0]
+        fractional = of_first[~np.isclose(of_first, of_first.round())]
+        if len(np.unique(fractional)) >= EVIDENCE:
+            duplicates += [(other, first) for other in others]
+    return {runs[other]: runs[first] for other, first in sorted(duplicates)}

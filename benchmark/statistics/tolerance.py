@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from srbench.statistics.bootstrap import SAMPLES, SEED, bootstrap_means, cluster, interval
+from srbench.statistics.bootstrap import SAMPLES, SEED, Groups, bootstrap_means, interval
 from srbench.statistics.lengths import Quantity, common_size, quantity
 from srbench.utils.errors import SrbenchError, unknown_name
 
@@ -76,6 +76,18 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "pore_fraction_bias": Tolerance(
         0.02, "", "The pore fraction", "what another choice of threshold changes"
     ),
+    "fibre_diameter_bias": Tolerance(
+        0.5, "px", "The fibre diameter", "a quarter of a pixel an edge, as for lines"
+    ),
+    "diameter_hand_bias": Tolerance(
+        0.5, "px", "The particle diameter against the hand mask", "as against HR"
+    ),
+    "area_fraction_hand_bias": Tolerance(
+        0.02, "", "The area fraction against the hand mask", "what another choice of threshold changes"
+    ),
+    "fibre_diameter_hand_bias": Tolerance(
+        0.5, "px", "The fibre diameter against the hand mask", "as against HR"
+    ),
 }
 """Tolerances unless others are given: choices, not laws; state the one you used. Lengths are in HR pixels."""
 
@@ -84,9 +96,9 @@ def chosen_tolerances(given: Mapping[str, str | float] | None) -> dict[str, Quan
     """Tolerances that a user chose, by metric name.
 
     Args:
-        given: measurement (``diameter``, ``cd``, ``ler``, ``lwr``, ``pore_fraction``, or the metric's name or
-            id) to its tolerance: text as typed (``2nm``, ``0.5px``, ``0.01``), or a number in the unit of the
-            metric.
+        given: measurement (``diameter``, ``cd``, ``fibre_diameter``, ``diameter_hand`` and so on: the name of
+            the metric without ``_bias``, all of it, or its id) to its tolerance: text as typed (``2nm``,
+            ``0.5px``, ``0.01``), or a number in the unit of the metric.
 
     Raises:
         SrbenchError: an unknown measurement, or no tolerance.
@@ -231,16 +243,16 @@ def judge(
     if lost is None:
         lost = int((np.isnan(sr) & np.isfinite(hr)).sum())
     added = sr - np.where(np.isnan(hr), 0.0, hr)
-    change = cluster(added, groups, categories)
+    numbered = Groups(groups, categories)
+    change = numbered.cluster(added)
     both = np.isfinite(hr) & np.isfinite(sr)
-    whole = cluster(np.where(both, sr, np.nan), groups, categories)
-    on_hr = cluster(np.where(both, hr, np.nan), groups, categories)
+    whole, on_hr = (numbered.cluster(np.where(both, errors, np.nan)) for errors in (sr, hr))
     level = expanded_level(len(change.values))
     low, high, _ = interval(change, level, samples, seed)
     excess = -math.inf
     if len(whole.values) > 1:
         # The same seed draws the same groups for both, which keeps them paired.
-        total, hr_part = (np.abs(bootstrap_means(errors, samples, seed)) for errors in (whole, on_hr))
+        total, hr_part = np.abs(bootstrap_means([whole, on_hr], samples, seed)).T
         excess = float(np.quantile(total - np.maximum(FACTOR * hr_part, limit), (1.0 + level) / 2.0))
     within = np.abs(added[np.isfinite(added)]) <= limit
     undecided = ToleranceVerdict(

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from srbench.utils.errors import SrbenchError
 from srbench.weights.detect import detect, difference, layout, shapes_of
+from srbench.weights.find import problem_of_shipped
 from srbench.weights.io import WeightsHeader, header_of, read_header, read_state
 from srbench.weights.rgb_to_grey import COLOURS, GreyConversion, colour_version, counters, to_grey
+from srbench.weights.torch_files import DamagedWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +60,8 @@ def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = Fa
             message says which one where that is known), or colour weights that no grey network can repeat.
     """
     path = Path(path)
+    if problem := problem_of_shipped(path):
+        raise DamagedWeights(problem)
     header, requested = read_header(path), header_of(model)
     expected = shapes_of(model.network.state_dict())
 

@@ -17,6 +17,7 @@ from srbench.utils.paths import weights_folder
 from srbench.utils.progress import ProgressCallback, silent
 from srbench.utils.typed_json import typed
 from srbench.weights.detect import difference, layout, shapes_of
+from srbench.weights.find import problem_of_shipped
 from srbench.weights.io import SUFFIXES, WeightsHeader, read_header, read_state
 from srbench.weights.load import read_detected
 from srbench.weights.torch_files import DamagedWeights
@@ -41,6 +42,7 @@ class Published:
         note: what a user must know.
         network: the configuration it fits; None for an ImageNet network.
         tensors_sha256: hex digest of the file with its tensors alone that srbench's own results used.
+        trained_on: kind of images.
     """
 
     file: str
@@ -52,6 +54,7 @@ class Published:
     note: str
     network: WeightsHeader | None
     tensors_sha256: str = ""
+    trained_on: str = "photographs"
 
     @property
     def path(self) -> Path | None:
@@ -113,6 +116,7 @@ def _of_model(name: str) -> Iterator[Published]:
             released.note,
             WeightsHeader(card.name, released.variant, released.scale, released.channels),
             released.tensors_sha256,
+            released.trained_on,
         )
 
 
@@ -137,6 +141,11 @@ def select(name: str) -> list[Published]:
         f"Nobody published weights of {name} that are known here. Train it: "
         f"srbench train {name} --dataset NAME"
     )
+
+
+def named(name: str) -> Published | None:
+    """The published file of that name."""
+    return next((entry for entry in all_published() if entry.file == name), None)
 
 
 def known_file(name: str, sha256: str) -> Published | None:
@@ -326,7 +335,7 @@ def _check_content(path: Path) -> FileCheck:
     published = entry.sha256 if entry else ""
     if entry is not None and digest == entry.tensors_sha256:
         published = digest
-    problems = [hash_problem(published, first, digest, path)]
+    problems = [hash_problem(published, first, digest, path), problem_of_shipped(path)]
     network = ""
     try:
         matches: list[WeightsHeader] = []
@@ -406,7 +415,8 @@ def _agreement(published: str, first: LockEntry | None, header: WeightsHeader | 
 def _origin(header: WeightsHeader | None, entry: Published | None) -> str:
     if header is not None:
         dataset, budget = header.dataset or "unknown data", header.budget or "unknown"
-        return f"trained on {dataset}, budget {budget}, seed {header.seed}"
+        started = "".join(f"; started from {ancestor.described}" for ancestor in header.lineage)
+        return f"trained on {dataset}, budget {budget}, seed {header.seed}{started}"
     if entry is not None:
         note = f"; {entry.note}" if entry.note else ""
         return f"published at {entry.url}, licence {entry.licence}{note}"

@@ -93,12 +93,14 @@ class RegisteredPair:
     Attributes:
         lr: ``(h, w)``, the recorded pixels.
         hr: ``(scale h, scale w)``, the reference warped onto the grid of ``lr``; of its own type.
+        as_recorded: the reference where ``hr`` lies, moved by no part of a pixel.
         alignment: how well.
         window: first and last row and column of the LR image that are left: (top, bottom, left, right).
     """
 
     lr: Pixels
     hr: Pixels
+    as_recorded: Pixels
     alignment: Alignment
     window: tuple[int, int, int, int]
 
@@ -168,7 +170,10 @@ def on_one_grid(lr: Pixels, reference: Pixels, scale: int, registration: Registr
     centre = np.array([[(side - 1) / 2.0] for side in lr.shape])
     moved = registration.positions(*centre)[:, 0] - centre[:, 0] * scale - (scale - 1) / 2.0
     shift = (float(moved[0]), float(moved[1]))
-    return RegisteredPair(cut, hr, Alignment(shift, residual(cut, hr, scale), overlap), window)
+    starts = (round(max(float(line[0, 0]), 0.0)) for line in positions)
+    near = tuple(slice(start, start + side) for start, side in zip(starts, hr.shape, strict=True))
+    alignment = Alignment(shift, residual(cut, hr, scale), overlap)
+    return RegisteredPair(cut, hr, reference[near].copy(), alignment, window)
 
 
 def with_second(

@@ -86,6 +86,7 @@ class IndexEntry:
         truth: what is known of the scene, JSON-like.
         lr: LR as it was recorded.
         second: a second recording of the reference.
+        as_recorded: the reference before it was resampled.
         registration: how the recordings were brought onto one grid.
     """
 
@@ -96,12 +97,19 @@ class IndexEntry:
     truth: Mapping[str, Any] | None = None
     lr: Stored | None = None
     second: Stored | None = None
+    as_recorded: Stored | None = None
     registration: Alignment | None = None
 
     def parts(self) -> Iterator[tuple[str, Stored]]:
         """All that lies in the shards, each with what to call it."""
         yield "pixels", self.stored
-        for part, stored in (("mask", self.mask), ("LR", self.lr), ("second scan", self.second)):
+        beside = {
+            "mask": self.mask,
+            "LR": self.lr,
+            "second scan": self.second,
+            "reference as recorded": self.as_recorded,
+        }
+        for part, stored in beside.items():
             if stored is not None:
                 yield part, stored
         for index, acquisition in enumerate(self.acquisitions):
@@ -220,6 +228,11 @@ class PackedSet(MicrographSet):
     def second(self, image_id: str) -> Pixels | None:
         """Read-only second recording of the reference, on its grid; None where there is none."""
         stored = self._record(image_id).second
+        return None if stored is None else self._map(stored)
+
+    def as_recorded(self, image_id: str) -> Pixels | None:
+        """Read-only reference before it was resampled; None where it was not, or a second scan is there."""
+        stored = self._record(image_id).as_recorded
         return None if stored is None else self._map(stored)
 
     def registration(self, image_id: str) -> Alignment | None:
@@ -383,13 +396,13 @@ def fingerprint(records: Sequence[IndexEntry], masks: bool = True) -> str:
         if masks and record.mask is not None:
             columns.append(f"mask {record.mask.sha256}")
         columns += [f"acquisition {stored.sha256}" for stored in record.acquisitions]
-        beside = (("lr", record.lr), ("second", record.second))
+        beside = (("lr", record.lr), ("second", record.second), ("as recorded", record.as_recorded))
         columns += [f"{part} {stored.sha256}" for part, stored in beside if stored is not None]
         digest.update(("\t".join(columns) + "\n").encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-_BESIDE = ("mask", "lr", "second", "registration")
+_BESIDE = ("mask", "lr", "second", "as_recorded", "registration")
 """What an index names of an image only where it is there."""
 
 
@@ -412,7 +425,9 @@ def index_bytes(records: Sequence[IndexEntry]) -> bytes:
 def _record_of(line: dict[str, Any], manifest: PackManifest) -> IndexEntry:
     parts = ("stored", "acquisitions", "truth", *_BESIDE)
     image = typed(Micrograph, {name: value for name, value in line.items() if name not in parts})
-    mask, lr, second = (typed(Stored, line[name]) if line.get(name) else None for name in _BESIDE[:3])
+    mask, lr, second, as_recorded = (
+        typed(Stored, line[name]) if line.get(name) else None for name in _BESIDE[:4]
+    )
     record = IndexEntry(
         image,
         typed(Stored, line["stored"]),
@@ -421,6 +436,7 @@ def _record_of(line: dict[str, Any], manifest: PackManifest) -> IndexEntry:
         line.get("truth"),
         lr,
         second,
+        as_recorded,
         typed(Alignment, line["registration"]) if line.get("registration") else None,
     )
     if lr is not None and (

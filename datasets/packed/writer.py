@@ -116,6 +116,7 @@ class _Added:
     truth: Mapping[str, Any] | None = None
     lr: Stored | None = None
     second: Stored | None = None
+    as_recorded: Stored | None = None
     registration: Alignment | None = None
 
 
@@ -216,6 +217,7 @@ class PackWriter:
         truth: Mapping[str, Any] | None = None,
         lr: Pixels | None = None,
         second: Pixels | None = None,
+        as_recorded: Pixels | None = None,
         registration: Alignment | None = None,
     ) -> Stored:
         """Write one image and what comes with it.
@@ -228,6 +230,7 @@ class PackWriter:
             truth: what is known of the scene, JSON-like.
             lr: LR as it was recorded, of the type of ``pixels``, whose sides are multiples of its own.
             second: a second recording of the reference, of the shape and dtype of ``pixels``.
+            as_recorded: the reference before it was resampled, of any size and the dtype of ``pixels``.
             registration: how well the recordings lie on one grid.
 
         Raises:
@@ -259,9 +262,19 @@ class PackWriter:
         for index, scan in enumerate(acquisitions):
             _check_beside(f"{image_id}: its acquisition {index}", scan, pixels.shape, (pixels.dtype,))
             scans.append(self._write(scan))
-        stored_lr, stored_second = (None if part is None else self._write(part) for part in (lr, second))
+        if as_recorded is not None:
+            _check_beside(f"{image_id}: as recorded", as_recorded, as_recorded.shape, (pixels.dtype,))
+        parts = (None if part is None else self._write(part) for part in (lr, second, as_recorded))
+        stored_lr, stored_second, stored_reference = parts
         self._added[image_id] = _Added(
-            stored, stored_mask, tuple(scans), truth, stored_lr, stored_second, registration
+            stored,
+            stored_mask,
+            tuple(scans),
+            truth,
+            stored_lr,
+            stored_second,
+            stored_reference,
+            registration,
         )
         return stored
 
@@ -364,8 +377,9 @@ class PackWriter:
         def named(stored: Stored) -> Stored:
             return replace(stored, shard=shards[int(stored.shard)])
 
-        mask, lr, second = (
-            None if part is None else named(part) for part in (added.mask, added.lr, added.second)
+        mask, lr, second, as_recorded = (
+            None if part is None else named(part)
+            for part in (added.mask, added.lr, added.second, added.as_recorded)
         )
 
         return IndexEntry(
@@ -381,6 +395,7 @@ class PackWriter:
             added.truth,
             lr,
             second,
+            as_recorded,
             added.registration,
         )
 

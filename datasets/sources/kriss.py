@@ -201,7 +201,7 @@ class Kriss(PackedSource):
             scans.append(crop_micrograph(read_raw(path)[0]))
         fast, slow = scans
         pair = on_one_grid(fast.pixels, slow.pixels, 1, Registration(field.matrix, field.correlation))
-        writer.add(field.id, pair.hr, lr=pair.lr, registration=pair.alignment)
+        writer.add(field.id, pair.hr, lr=pair.lr, as_recorded=pair.as_recorded, registration=pair.alignment)
         facts = read_instrument(files[field.slow.path])
         manifest = catalogue()
         image = Micrograph(

@@ -334,10 +334,9 @@ def labels_of(path: Path, stored: str, image: CatalogueImage) -> Pixels:
         if stored != "overlay":
             raise
         rgb = decode(path, colour=True).pixels
-        return sum(
-            np.where((rgb == colour).all(2), label, 0).astype(np.uint8)
-            for label, colour in ((1, (0, 0, 255)), (2, (255, 0, 0)))
-        )
+        blue, red = ((rgb == colour).all(2) for colour in ((0, 0, 255), (255, 0, 0)))
+        labels: Pixels = blue.astype(np.uint8) + 2 * red.astype(np.uint8)
+        return labels
     if stored == "binary":
         return (numbers > 127).astype(np.uint8)
     return numbers // 85 if stored == "thirds" else numbers

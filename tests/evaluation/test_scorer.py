@@ -60,7 +60,7 @@ def test_what_is_done_about_the_noise_of_a_reference_is_noted(
     repeated: bool, recorded: bool, noted: str
 ) -> None:
     data = RealSet(repeated)
-    degradation = replace(degrade.get("bicubic"), name="recorded") if recorded else degrade.get("bicubic")
+    degradation = degrade.get("recorded" if recorded else "bicubic")
     scorer = Scorer(data, named("sem-grey"), choose_metrics(["psnr", "gained_hf"]), degradation, 2)
     image = data.images[0]
     hr = data.pixels(image.id)

@@ -73,8 +73,9 @@ def test_every_command_does_what_the_page_says(tmp_path, monkeypatch):
     resolution, per = enlarged.pages[0].tags["XResolution"].value
     assert per / resolution == pytest.approx(PIXEL_NM / 2)
     assert Path("with_bar/field9_bicubic_x2.tif").is_file()
+    assert len(list(Path("by_network").iterdir())) == 1
     scores = srbench.load_scores(tmp_path / "home" / "results")
-    of_diameter = scores[scores["metric"] == "diameter_bias"]
+    of_diameter = scores[scores["metric"] == "diameter_bias@2"]
     assert set(of_diameter["model"]) >= {"edsr", "bicubic", "nearest", "sharpened"}
     assert (of_diameter["pixel_size_nm"] == PIXEL_NM).all()
     # A symmetric blur does not move the 50 % contour of a disc by much.

@@ -24,7 +24,7 @@ def warnings_of(fabricator: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("family", "expected"), [("interpolation", True), ("reference", True), ("attention", False), ("", False)]
+    ("family", "expected"), [("interpolation", True), ("filter", True), ("attention", False), ("", False)]
 )
 def test_nothing_learned_is_said_of_methods_that_learn_nothing_alone(family: str, expected: bool) -> None:
     """A network without a file of weights may bring them along."""

@@ -116,7 +116,7 @@ def test_small_strata_keep_the_standard_error(size: int) -> None:
     clusters = even(values, strata)
     parts = [values[clusters.strata == s] for s in range(strata)]
     expected = sum(part.var(ddof=1) / size for part in parts) / strata**2
-    found = bootstrap_means(clusters, samples=20_000).var()
+    found = bootstrap_means([clusters], samples=20_000).var()
     assert found == pytest.approx(expected, rel=0.05)  # n draws instead of n - 1 would give (n - 1) / n of it
 
 
@@ -162,8 +162,8 @@ def test_the_variance_holds_both_seeds_and_groups() -> None:
     flat = even(members.mean(0))
     hierarchical = GroupMeans(flat.values, flat.weights, flat.strata, flat.images, (Seeds(3, members),))
     expected = by_seed.var(ddof=1) / seeds + by_group.var(ddof=1) / groups
-    assert bootstrap_means(hierarchical, 20_000).var() == pytest.approx(expected, rel=0.05)
-    assert bootstrap_means(flat, 20_000).var() == pytest.approx(by_group.var(ddof=1) / groups, rel=0.05)
+    assert bootstrap_means([hierarchical], 20_000).var() == pytest.approx(expected, rel=0.05)
+    assert bootstrap_means([flat], 20_000).var() == pytest.approx(by_group.var(ddof=1) / groups, rel=0.05)
 
 
 def test_one_huge_seed_spread_reaches_the_interval() -> None:

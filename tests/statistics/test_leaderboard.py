@@ -137,7 +137,7 @@ def test_single_groups_in_their_categories_still_have_an_interval() -> None:
 def test_categories_are_kept_when_resampling() -> None:
     values = np.array([10.0] * 5 + [50.0] * 5)
     names = [f"g{index}" for index in range(10)]
-    means = bootstrap_means(cluster(values, names, ["a"] * 5 + ["b"] * 5), samples=200)
+    means = bootstrap_means([cluster(values, names, ["a"] * 5 + ["b"] * 5)], samples=200)
     assert means == pytest.approx(30.0)  # the spread between categories is no uncertainty
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage.registration import phase_cross_correlation
 
 from srbench.datasets.images.raw import BadImage
 from srbench.datasets.images.registration import on_one_grid, register, residual
@@ -95,6 +96,10 @@ def test_the_recorded_pixels_stay_and_the_reference_is_warped_onto_them(scene):
     error = np.abs(pair.hr - np.clip(expected, 0, 255))[4:-4, 4:-4]
     assert np.mean(error) < 1.5
     assert pair.alignment.residual_px < 0.2
+    shift = phase_cross_correlation(
+        pair.as_recorded.astype(float), pair.hr.astype(float), upsample_factor=10
+    )[0]
+    assert pair.as_recorded.shape == pair.hr.shape and np.abs(shift).max() <= 1.0
 
 
 def test_what_is_left_is_measured_in_pixels_of_the_reference(scene):

@@ -472,12 +472,15 @@ def test_recorded_lr_a_second_scan_and_their_alignment_come_back(tmp_path, pictu
     fingerprints = []
     for part in (lr, picture(4, 30, 40)):
         with packing(tmp_path, name="toy", version="1") as writer:
-            writer.add("a", hr, lr=part, second=second, registration=alignment)
+            writer.add(
+                "a", hr, lr=part, second=second, as_recorded=picture(5, 59, 81), registration=alignment
+            )
             writer.finish([image])
         fingerprints.append(PackedSet(tmp_path, CARD).fingerprint)
     opened = pickle.loads(pickle.dumps(PackedSet(tmp_path, CARD)))
     assert opened.recorded_scale == 2 and opened.registration("a") == alignment
     assert np.array_equal(opened.lr("a"), picture(4, 30, 40)) and np.array_equal(opened.second("a"), second)
+    assert np.array_equal(opened.as_recorded("a"), picture(5, 59, 81))
     assert any("0.12 px (0.5 nm)" in remark for remark in opened.remarks())
     assert fingerprints[0] != fingerprints[1]
     shard = next(tmp_path.glob("shard-*.bin"))

@@ -109,6 +109,8 @@ def test_import_gives_the_fast_scan_as_it_is_and_the_slow_one_on_its_grid(small,
         assert (
             np.abs(hr.astype(int) - fast[window[0] :, window[1] :][: hr.shape[0], : hr.shape[1]]).max() <= 1
         )
+        # By whole pixels the slow scan needs no interpolation here: as recorded, where HR lies.
+        assert np.abs(opened.as_recorded(name).astype(int) - hr).max() <= 1
         alignment = opened.registration(name)
         assert alignment.shift_px == (2.0, 1.0) and alignment.residual_px < 0.02
     assert any("residual of the registration" in remark for remark in opened.remarks())
