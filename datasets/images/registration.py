@@ -207,7 +207,8 @@ def with_second(
     alignment = replace(pair.alignment, overlap=pair.alignment.overlap * lr.size / pair.lr.size)
     start_row, _, start_column, _ = pair.window
     window = (start_row + top, start_row + bottom, start_column + left, start_column + right)
-    cut = RegisteredPair(lr.copy(), pair.hr[fine].copy(), alignment, window)
+    recorded = pair.as_recorded[fine].copy()
+    cut = RegisteredPair(lr.copy(), pair.hr[fine].copy(), recorded, alignment, window)
     return cut, again.hr[inner].copy(), again.alignment
 
 

@@ -142,7 +142,14 @@ class Pairs(UserFolder):
                 if outcome.without_second:
                     skipped[matched.second[hr]] = f"{LEFT_OUT}: {outcome.without_second}"
                 pair = outcome.pair
-                writer.add(hr, pair.hr, lr=pair.lr, second=outcome.second, registration=pair.alignment)
+                writer.add(
+                    hr,
+                    pair.hr,
+                    lr=pair.lr,
+                    second=outcome.second,
+                    as_recorded=None if outcome.second is not None else pair.as_recorded,
+                    registration=pair.alignment,
+                )
                 appearances.append(_Appearance.of(pair.hr, recordings.stage(hr)))
                 notes[hr] = "; ".join((*outcome.notes, pair.alignment.note))
                 folders = folders_of_fields(hr)[self.split_of(hr) is not None :]
