@@ -207,7 +207,8 @@ def with_second(
     alignment = replace(pair.alignment, overlap=pair.alignment.overlap * lr.size / pair.lr.size)
     start_row, _, start_column, _ = pair.window
     window = (start_row + top, start_row + bottom, start_column + left, start_column + right)
-    cut = RegisteredPair(lr.copy(), pair.hr[fine].copy(), pair.as_recorded[fine].copy(), alignment, window)
+    recorded = pair.as_recorded[fine].copy()
+    cut = RegisteredPair(lr.copy(), pair.hr[fine].copy(), recorded, alignment, window)
     return cut, again.hr[inner].copy(), again.alignment
 
 
@@ -225,7 +226,7 @@ def residual(lr: Pixels, hr: Pixels, scale: int) -> float:
     """
     from scipy.ndimage import gaussian_filter1d
 
-    second = _smooth(_binned(hr, scale), _SMOOTHING[-1])
+    second = _smooth(binned(hr, scale), _SMOOTHING[-1])
     lines = gaussian_filter1d(lr.astype(np.float64), _SMOOTHING[-1], axis=1, mode="nearest")
     gain, offset = np.polyfit(second.ravel(), _smooth(lr, _SMOOTHING[-1]).ravel(), 1)
     slopes = np.stack(np.gradient(gain * second))
@@ -256,10 +257,10 @@ def _shift(lr: Pixels, reference: Pixels, scale: int) -> tuple[float, float]:
     """Whole pixels of the reference by which its content lies further down and right than that of LR."""
     from skimage.registration import phase_cross_correlation
 
-    binned = _binned(reference, scale)
-    rows, columns = (min(sides) for sides in zip(lr.shape, binned.shape, strict=True))
+    small = binned(reference, scale)
+    rows, columns = (min(sides) for sides in zip(lr.shape, small.shape, strict=True))
     window = np.outer(np.hanning(rows), np.hanning(columns))
-    bands = [(_smooth(image, 2.0) - _smooth(image, 16.0))[:rows, :columns] * window for image in (lr, binned)]
+    bands = [(_smooth(image, 2.0) - _smooth(image, 16.0))[:rows, :columns] * window for image in (lr, small)]
     # Not divided by the magnitudes: that would give the noise of every frequency a voice.
     shift = phase_cross_correlation(bands[1], bands[0], normalization=None)[0]
     return float(shift[0]) * scale, float(shift[1]) * scale
@@ -272,8 +273,8 @@ def _smooth(image: NDArray[np.generic], sigma: float) -> Plane:
     return smooth
 
 
-def _binned(image: Pixels, scale: int) -> Plane:
-    """Means over ``scale`` x ``scale`` pixels."""
+def binned(image: Pixels, scale: int) -> Plane:
+    """Means over ``scale`` x ``scale`` pixels, what is left over at the lower and right edge cut."""
     rows, columns = (side // scale for side in image.shape)
     cut = image[: rows * scale, : columns * scale].astype(np.float64)
     means: Plane = cut.reshape(rows, scale, columns, scale).mean(axis=(1, 3))

@@ -27,6 +27,7 @@ from srbench.datasets.images.registration import (
     LEFT_OUT,
     Alignment,
     RegisteredPair,
+    binned,
     on_one_grid,
     register,
     with_second,
@@ -59,6 +60,9 @@ _RATIO_TOLERANCE = 0.06
 # Pixel sizes that both files tell agree with a whole ratio to this share.
 _SIZE_TOLERANCE = 0.03
 _LOOKED_AT = 8
+# Laid over each other, recordings of one field correlate by so much: scans of kriss by 0.995 and more.
+_SAME_FIELD = 0.9
+_SMALL = 256
 # Pairs a process: fewer are registered sooner than another process has started.
 _PAIRS_A_PROCESS = 8
 
@@ -127,7 +131,7 @@ class Pairs(UserFolder):
         pairs = sorted(hr for hr in matched.lr if hr not in skipped)
         micrographs: list[Micrograph] = []
         notes: dict[str, str] = {}
-        looks: list[tuple[Descriptors, Thumbnail]] = []
+        appearances: list[_Appearance] = []
         count = min(os.cpu_count() or 1, max(len(pairs) // _PAIRS_A_PROCESS, 1))
         with ProcessPool(_registered, count) as pool:
             for hr, outcome in pool.map(recordings.jobs(pairs, skipped)):
@@ -138,8 +142,15 @@ class Pairs(UserFolder):
                 if outcome.without_second:
                     skipped[matched.second[hr]] = f"{LEFT_OUT}: {outcome.without_second}"
                 pair = outcome.pair
-                writer.add(hr, pair.hr, lr=pair.lr, second=outcome.second, registration=pair.alignment)
-                looks.append((descriptor(pair.hr), thumbnail(pair.hr)))
+                writer.add(
+                    hr,
+                    pair.hr,
+                    lr=pair.lr,
+                    second=outcome.second,
+                    as_recorded=None if outcome.second is not None else pair.as_recorded,
+                    registration=pair.alignment,
+                )
+                appearances.append(_Appearance.of(pair.hr, recordings.stage(hr)))
                 notes[hr] = "; ".join((*outcome.notes, pair.alignment.note))
                 folders = folders_of_fields(hr)[self.split_of(hr) is not None :]
                 size_nm, source = recordings.pixel_size(hr)
@@ -160,7 +171,7 @@ class Pairs(UserFolder):
                 )
         if not micrographs:
             raise nothing_usable(root, skipped)
-        micrographs = _grouped(micrographs, looks, [recordings.stage(image.id) for image in micrographs])
+        micrographs = _grouped(micrographs, appearances, notes)
         if not any(map(self.split_of, pairs)):
             by_hash = split_groups(image.group for image in micrographs)
             micrographs = [replace(image, split=by_hash[image.group]) for image in micrographs]
@@ -291,16 +302,16 @@ class _Recordings:
 
     def stage(self, hr: str) -> tuple[float, float] | None:
         """Where the stage was, in um."""
-        own, of_lr = self._facts[hr].stage_um, self._facts[self._matched.lr[hr]].stage_um
-        return of_lr if own is None else own
+        of_hr, of_lr = self._facts[hr].stage_um, self._facts[self._matched.lr[hr]].stage_um
+        return of_lr if of_hr is None else of_hr
 
     def pixel_size(self, hr: str) -> tuple[float | None, str]:
         """Side of a pixel of the reference in nm, and who says so."""
         if self._options.pixel_size_nm is not None:
             return self._options.pixel_size_nm, "as given"
-        own, of_lr = self._facts[hr], self._facts[self._matched.lr[hr]]
-        if own.pixel_size_nm is not None or of_lr.pixel_size_nm is None:
-            return own.pixel_size_nm, own.source
+        of_hr, of_lr = self._facts[hr], self._facts[self._matched.lr[hr]]
+        if of_hr.pixel_size_nm is not None or of_lr.pixel_size_nm is None:
+            return of_hr.pixel_size_nm, of_hr.source
         return of_lr.pixel_size_nm / self.scale, f"{of_lr.source} of LR"
 
     def _path(self, file: str) -> Path:
@@ -392,37 +403,75 @@ def _of_one_depth(*recordings: Pixels | None) -> list[Any]:
     ]
 
 
+@dataclass(frozen=True)
+class _Appearance:
+    """What tells whether two references show one field: how it looks, and where the stage was, in um."""
+
+    descriptor: Descriptors
+    thumbnail: Thumbnail
+    small: Pixels
+    stage: tuple[float, float] | None
+
+    @staticmethod
+    def of(hr: Pixels, stage: tuple[float, float] | None) -> _Appearance:
+        step = max(min(hr.shape) // _SMALL, 1)
+        small: Pixels = np.floor(binned(hr, step) * (255.0 / np.iinfo(hr.dtype).max) + 0.5).astype(np.uint8)
+        return _Appearance(descriptor(hr), thumbnail(hr), small, stage)
+
+    def shows_the_field_of(self, other: _Appearance) -> bool:
+        """Whether laid over each other the two agree: regular patterns look alike in thumbnails alone."""
+        try:
+            return register(self.small, other.small, 1).correlation >= _SAME_FIELD
+        except BadImage:
+            return False
+
+
 def _grouped(
-    micrographs: Sequence[Micrograph],
-    looks: Sequence[tuple[Descriptors, Thumbnail]],
-    stages: Sequence[tuple[float, float] | None],
+    micrographs: Sequence[Micrograph], appearances: Sequence[_Appearance], notes: dict[str, str]
 ) -> list[Micrograph]:
     """Give a group to those that have none: fields that were recorded again, or overlap by stage position.
 
     Args:
         micrographs: the references, in a group where ``groups.csv`` says it.
-        looks: their descriptors and thumbnails.
-        stages: their stage positions in um, where the files tell them.
+        appearances: one for each.
+        notes: is told of those that are in a group with others.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    labels = cluster(np.stack([look[0] for look in looks]), lambda index: looks[index][1]).labels
-    joined = list(enumerate(labels.tolist()))
+    alike = cluster(
+        np.stack([appearance.descriptor for appearance in appearances]),
+        lambda index: appearances[index].thumbnail,
+    ).labels
+    joined = [
+        (index, first)
+        for index, first in enumerate(alike.tolist())
+        if index == first or appearances[index].shows_the_field_of(appearances[first])
+    ]
     # The diagonal of a field: farther apart two of them share nothing.
     reach = [
-        np.hypot(image.height, image.width) * (image.pixel_size_nm or 0.0) / 1e3 for image in micrographs
+        float(np.hypot(image.height, image.width)) * (image.pixel_size_nm or 0.0) / 1e3
+        for image in micrographs
     ]
-    for (first, one), (second, other) in combinations(enumerate(stages), 2):
-        if one is not None and other is not None and math.dist(one, other) < max(reach[first], reach[second]):
+    for first, second in combinations(range(len(appearances)), 2):
+        here, there = appearances[first].stage, appearances[second].stage
+        if (
+            here is not None
+            and there is not None
+            and math.dist(here, there) < max(reach[first], reach[second])
+        ):
             joined.append((first, second))
-    ends = np.array(joined).T
-    links = coo_array((np.ones(len(joined)), ends), shape=(len(looks), len(looks)))
+    links = coo_array((np.ones(len(joined)), np.array(joined).T), shape=(len(appearances), len(appearances)))
     components = connected_components(links, directed=False)[1].tolist()
+    members = Counter(components)
     grouped = []
     for image, component in zip(micrographs, components, strict=True):
         first_image = micrographs[components.index(component)]
         apart = "" if first_image.split == image.split else f" ({image.split})"
+        if not image.group and members[component] > 1:
+            notes[image.id] += (
+                "; shows or overlaps the field of another: one group, unless groups.csv says it"
+            )
         grouped.append(image if image.group else replace(image, group=first_image.id + apart))
     return grouped
 

@@ -4,11 +4,14 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from click.testing import CliRunner
 from scipy import ndimage
 
+from srbench.cli.app import cli
 from srbench.datasets import ReadingOptions
 from srbench.datasets import open as open_dataset
 from srbench.datasets.images.pairs import match_by_name
+from srbench.datasets.sources.pairs import Pairs
 from srbench.utils.errors import DatasetError, DatasetMissing
 
 pytestmark = pytest.mark.usefixtures("srbench_home")
@@ -241,3 +244,22 @@ def test_overlapping_fields_are_one_group(mine):
     assert images["slow/d.tif"].group == images["slow/e.tif"].group != images["slow/f.tif"].group
     assert images["slow/b.png"].group == "chosen" and images["slow/b.png"].category == "rough"
     assert len({image.group for image in images.values()}) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["--residual", "1.5px", "--rows"], ReadingOptions(residual_px=1.5, rows=True)),
+        (["--residual", "8nm"], ReadingOptions(residual_nm=8.0)),
+    ],
+)
+def test_options_on_the_command_line_and_back(words, options, monkeypatch):
+    given = []
+    monkeypatch.setattr(Pairs, "read_with", lambda self, options: given.append(options) or self)
+    CliRunner().invoke(cli, ["datasets", "show", "pairs:nowhere", *words])
+    assert given[0] == options and options.arguments == words
+    with pytest.raises(DatasetError, match="one positive number"):
+        ReadingOptions(residual_px=1.0, residual_nm=1.0)
+    assert CliRunner().invoke(cli, ["datasets", "show", "pairs:nowhere", "--residual", "8um"]).exit_code == 2
+    with pytest.raises(DatasetError, match="folders of your own"):
+        open_dataset("sem_synthetic", options)
