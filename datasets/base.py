@@ -286,6 +286,8 @@ class MicrographSet(ABC):
             for kind in dict.fromkeys(note.partition(":")[0] for note in notes.split("; "))
         )
         lines = [f"{kind}: {count_of(count, 'image')}" for kind, count in counts.most_common()]
+        if masks := sum(image.has_mask for image in self.images):
+            lines.append(f"drawn by hand: {count_of(masks, 'mask')}")
         lines += self.reading.remarks()
         if self.card.kind in ("real", "user"):
             sizes = ((image.pixel_size_nm, image.pixel_size_source) for image in self.images)
