@@ -101,7 +101,9 @@ def _print(bank: Bank) -> None:
                     f"{part.low * factor:.4g} to {part.high * factor:.4g} {unit}".rstrip(),
                     number(-part.correction * factor, places, signed=True),
                     number(part.half_width * factor, places),
-                    f"{share.mean:.3f} ({share.low:.3f}-{share.high:.3f})" if share else "too few groups",
+                    f"{share.mean:.3f} ({share.low:.3f}-{share.high:.3f})"
+                    if share
+                    else "more than 10 groups are needed",
                     str(share.groups) if share else "",
                     str(part.items),
                     str(part.groups),

@@ -43,7 +43,7 @@ Floats = NDArray[np.float64]
 
 THRESHOLD_SHIFT = 0.1
 """By which part of the contrast of the two phases the threshold is moved either way for the budget."""
-WORST_COVERED = 0.15
+WORST_COVERED = 0.05
 """How far below its level the coverage of the reference items may lie before a bank is not believed."""
 BEYOND = 0.1
 """How far, relative to it, a value of all fields may lie outside of the values of the calibration fields."""
@@ -355,9 +355,10 @@ def _calibrated(
     )
     if difference := bank.conditions.difference(seen):
         return Calibrated(why_not=f"the bank does not fit the reference fields: {difference}")
-    quantities = field_errors(
-        micrographs, micrographs.images, kind, enlargement, way, progress, "reference"
-    ).quantities
+    # A model is better on what it learned from than it will be on new fields.
+    learned = enlargement.trained_on.startswith(micrographs.name)
+    images = micrographs.split("test" if learned else "all")
+    quantities = field_errors(micrographs, images, kind, enlargement, way, progress, "reference").quantities
     sessions = {
         name: session
         for name, errors in quantities.items()
