@@ -253,9 +253,9 @@ class ComparisonGroup:
         """The score rows of some rows of the table; the last selections are remembered."""
         key = frozenset(rows)
         if key not in self._selected:
-            wanted = {run for first in rows for run in self.rows[first]}
+            chosen = {run for first in rows for run in self.rows[first]}
             runs, of_row = numbered_runs(self.scores)
-            mask = np.array([run in wanted for run in runs], dtype=bool)[of_row]
+            mask = np.array([run in chosen for run in runs], dtype=bool)[of_row]
             self._selected[key] = self.scores if mask.all() else self.scores[mask]
         return self._selected[key]
 
