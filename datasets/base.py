@@ -257,8 +257,8 @@ class MicrographSet(ABC):
         labels = self.mask(image.id)
         if labels is None or image.mask_objects is None:
             return labels
-        kept: Pixels = labels * np.isin(labels, image.mask_objects).astype(labels.dtype)
-        return kept if image.mask_objects else None
+        chosen: Pixels = labels * np.isin(labels, image.mask_objects).astype(labels.dtype)
+        return chosen if image.mask_objects else None
 
     def opposite_phase(self, image_id: str, scale: int) -> Pixels | None:
         """Other HR pixels of the same LR image at this scale; None where none are known."""
