@@ -23,7 +23,7 @@ from srbench.datasets import DatasetCard, Micrograph, MicrographSet
 from srbench.datasets.synthetic.suite import SyntheticScene
 from srbench.measuring import calibration
 from srbench.measuring.bank import Bank, read_bank
-from srbench.measuring.calibration import ONE
+from srbench.measuring.calibration import SINGLE
 from srbench.measuring.measure import WORST_COVERED
 from srbench.statistics.conformal import (
     FEWEST_REFERENCE,
@@ -109,7 +109,7 @@ def within(name: str, bank: Bank) -> None:
 
 def across(names: tuple[str, str], banks: tuple[Bank, Bank]) -> None:
     """Coverage of intervals of half of the first bank on items of the second (or its own other half)."""
-    first, second = (bank.quantities[ONE].arrays for bank in banks)
+    first, second = (bank.quantities[SINGLE].arrays for bank in banks)
     generator = np.random.default_rng(0)
     plain, brought, passed = [], [], 0
     for _ in range(DRAWS):

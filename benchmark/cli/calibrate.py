@@ -76,7 +76,7 @@ def calibrate(model: str, dataset: str, what: str, out: Path | None, **options: 
 
 
 def _print(bank: Bank) -> None:
-    from srbench.measuring.calibration import ONE
+    from srbench.measuring.calibration import SINGLE
     from srbench.reporting.text import number
     from srbench.statistics.conformal import LEVEL, calibrate, cross_validated
 
@@ -97,7 +97,7 @@ def _print(bank: Bank) -> None:
             share = covered[number_of_bin] if covered else None
             rows.append(
                 [
-                    f"one {quantity.each}" if name == ONE else f"{name} of a field",
+                    f"one {quantity.each}" if name == SINGLE else f"{name} of a field",
                     f"{part.low * factor:.4g} to {part.high * factor:.4g} {unit}".rstrip(),
                     number(-part.correction * factor, places, signed=True),
                     number(part.half_width * factor, places),

@@ -58,10 +58,9 @@ class ImagingConditions:
                 return f"it is for {words} {_shown(mine)}, here it is {_shown(theirs)}"
         sizes = (self.pixel_size_nm, other.pixel_size_nm)
         if None in sizes:
-            known = (
-                "it has a pixel size and the images have none" if sizes[0] else "its pixel size is unknown"
-            )
-            return known if sizes != (None, None) else ""
+            lacking = "the images have none" if sizes[0] else "the images have one"
+            had = "it has a pixel size" if sizes[0] else "its pixel size is unknown"
+            return "" if sizes == (None, None) else f"{had}, {lacking}"
         if abs(sizes[0] / sizes[1] - 1.0) > SAME_PIXEL:  # type: ignore[operator]
             return f"it is for pixels of {sizes[0]:.4g} nm, here they are {sizes[1]:.4g} nm"
         return ""
@@ -145,7 +144,7 @@ class Bank:
         reference: what the errors are against: ``truth``, ``HR`` or ``reference scan``.
         item: what one item is.
         counts: of items and fields.
-        quantities: by name: ``one`` for single items, ``D50`` and so on for fields.
+        quantities: by name: ``single`` for items, ``D50`` and so on for fields.
     """
 
     conditions: ImagingConditions

@@ -111,8 +111,8 @@ class Kind:
         size: what its size is called.
         metric: the metric by the same algorithm; its id changes with the numbers.
         find: image and shift of the threshold to what is on it.
-        known: the same from the geometry of a synthetic scene; None where it does not say.
-        drawn: the same from a mask of objects by hand; None for what no mask shows.
+        of_truth: the same from the geometry of a synthetic scene; None where it does not say.
+        of_mask: the same from a mask of objects by hand; None for what no mask shows.
     """
 
     name: str
@@ -120,8 +120,8 @@ class Kind:
     size: str
     metric: str
     find: Callable[[Plane, float], Features]
-    known: Callable[[Mapping[str, Any], tuple[int, int]], Features | None]
-    drawn: Callable[[NDArray[np.integer[Any]]], Features] | None = None
+    of_truth: Callable[[Mapping[str, Any], tuple[int, int]], Features | None]
+    of_mask: Callable[[NDArray[np.integer[Any]]], Features] | None = None
 
     @property
     def algorithm(self) -> str:
@@ -303,7 +303,7 @@ def _nearest(reference: Features, other: Features) -> Indices:
     pairs = []
     for features, target in ((reference, other), (other, reference)):
         distance, which = map(np.asarray, cKDTree(target.centres).query(features.centres))
-        own = np.arange(len(which))
-        pair = np.stack([own, which] if features is reference else [which, own], axis=1)
+        numbers = np.arange(len(which))
+        pair = np.stack([numbers, which] if features is reference else [which, numbers], axis=1)
         pairs.append(pair[distance < reference.reach[pair[:, 0]]])
     return np.unique(np.concatenate(pairs), axis=0).astype(np.int64)
