@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from srbench.datasets.base import DatasetCard, Micrograph, Split
+from srbench.datasets.base import DatasetCard, Micrograph, ReadingOptions, Split
 from srbench.datasets.images.databar import DecodedMicrograph, crop_micrograph
 from srbench.datasets.images.decode import SUFFIXES, decode, decode_labels, refuse_blank
 from srbench.datasets.images.depth import Depth
@@ -83,6 +83,19 @@ class Folder(UserFolder):
         obtain=("path",),
     )
     rules = "3"
+
+    def read_with(self, options: ReadingOptions) -> Folder:
+        """The same folder, read with these options.
+
+        Raises:
+            DatasetError: options of pairs.
+        """
+        if options.rows or options.residual_px is not None or options.residual_nm is not None:
+            raise DatasetError(
+                "--rows and --residual are for recorded pairs, pairs:/path/to/them: a folder of images has "
+                "nothing to register. Leave them away."
+            )
+        return super().read_with(options)
 
     def pack(self, files: Sequence[str], writer: PackWriter) -> None:
         """See :class:`UserFolder`."""

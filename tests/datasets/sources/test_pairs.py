@@ -261,5 +261,6 @@ def test_options_on_the_command_line_and_back(words, options, monkeypatch):
     with pytest.raises(DatasetError, match="one positive number"):
         ReadingOptions(residual_px=1.0, residual_nm=1.0)
     assert CliRunner().invoke(cli, ["datasets", "show", "pairs:nowhere", "--residual", "8um"]).exit_code == 2
-    with pytest.raises(DatasetError, match="folders of your own"):
-        open_dataset("sem_synthetic", options)
+    for name, message in (("sem_synthetic", "folders of your own"), ("folder:/", "pairs:/path")):
+        with pytest.raises(DatasetError, match=message):
+            open_dataset(name, options)
