@@ -12,12 +12,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from srbench.datasets.base import ReadingOptions
+from srbench.datasets.base import RECORDED, ReadingOptions
 from srbench.utils.errors import SrbenchError, near_miss, unknown_name
 from srbench.utils.files import read_regular
 from srbench.utils.yaml_text import LONGEST_YAML, Lines, parse_yaml
@@ -110,15 +110,19 @@ class TrainConfig(BaseModel):
     Attributes:
         model: a registered name.
         dataset: a dataset's name, ``name:argument`` or a folder of images.
-        scale: magnification.
+        scale: magnification; that of the recorded LR, where the dataset has some, when not given.
         variant: of the model; its first when None.
         channels: of the network: 1 (grey) or 3 (RGB); those of the dataset when None.
         budget: ``smoke``, ``laptop`` (the same multiply-adds for every network), ``short`` or ``paper``.
         seed: decides initial weights, order of the data, crops and augmentation.
-        degradation: how LR is made from HR: a name, with settings if any (``sem_pixel:dose=60``).
+        degradation: how LR is made from HR: a name, with settings if any (``sem_pixel:dose=60``);
+            ``recorded`` when not given and the dataset has recorded LR.
         reading: what the user says of the files of a folder.
         train: settings of the run.
         stages: settings of single stages, by their names.
+        start: weights to start from: a file, the folder of a run or its name, or a name of ``srbench weights
+            list``. Variant, scale and channels are then those of the weights, when not given; of the recipe
+            the last stage is trained alone, at a tenth of its rates, which ``train`` and ``stages`` may set.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -134,6 +138,7 @@ class TrainConfig(BaseModel):
     reading: ReadingOptions = ReadingOptions()
     train: TrainSettings = TrainSettings()
     stages: dict[str, StageSettings] = {}
+    start: str | None = Field(default=None, min_length=1)
 
     @staticmethod
     def of(
@@ -340,7 +345,7 @@ class EvaluationConfig(BaseModel):
     """How models are scored: the options of ``srbench eval`` and the keywords of ``srbench.evaluate``.
 
     Attributes:
-        scale: magnification; that of ``weights``, else 4, when None.
+        scale: magnification; that of the recorded LR or of ``weights``, else 4, when None.
         split: ``train``, ``val``, ``test`` or ``all``; when None ``test``, or ``all`` of a user's folder that
             has no split folders and that no model of the evaluation was trained on.
         limit: score this many images of the split, spread over its groups; the stored split says so
@@ -350,7 +355,8 @@ class EvaluationConfig(BaseModel):
         weights: one weights file for one model; variant and channels are read from its tensors.
         runs: folder of the trained runs; the one of the srbench home when None.
         results: results folder; the one of the srbench home when None.
-        degradation: how LR is made from HR, with settings where it has some (``sem_pixel:dose=60``).
+        degradation: how LR is made from HR, with settings where it has some (``sem_pixel:dose=60``);
+            ``recorded`` when not given and the dataset has recorded LR.
         protocol: what a number means; ``matlab-y`` for photographs, else ``sem-grey``, when None.
         metrics: names of metrics; the default ones when None.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
@@ -400,10 +406,29 @@ class EvaluationConfig(BaseModel):
             if name not in EvaluationConfig.model_fields:
                 raise unknown_name("option", name, EvaluationConfig.model_fields)
         try:
-            return EvaluationConfig.model_validate(dict(options))
+            given = {name: value for name, value in options.items() if value is not None}
+            return EvaluationConfig.model_validate(given)
         except ValidationError as error:
             lines = (
                 f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']} (found {_short(problem['input'])})"
                 for problem in error.errors()
             )
             raise SrbenchError("\n".join(["Wrong options of an evaluation:", *lines])) from None
+
+
+Config = TypeVar("Config", TrainConfig, EvaluationConfig)
+
+
+def for_pairs(config: Config, recorded_scale: int | None) -> Config:
+    """Scale and degradation of a dataset's recorded LR, where the caller has left them out.
+
+    Args:
+        config: as the caller gave it.
+        recorded_scale: of the dataset; None where it has no recorded LR.
+    """
+    if recorded_scale is None:
+        return config
+    recorded = {"scale": recorded_scale, "degradation": RECORDED}
+    return config.model_copy(
+        update={name: value for name, value in recorded.items() if name not in config.model_fields_set}
+    )

@@ -8,6 +8,7 @@ A new dataset is one new file in this package, see ``registry.register_dataset``
 from srbench.datasets.base import DatasetCard, DatasetSource, Micrograph, MicrographSet, ReadingOptions
 from srbench.datasets.registry import (
     dataset_names,
+    default_degradation,
     full_name,
     is_local,
     list_datasets,
@@ -27,6 +28,7 @@ __all__ = [
     "MicrographSet",
     "ReadingOptions",
     "dataset_names",
+    "default_degradation",
     "full_name",
     "home",
     "is_local",

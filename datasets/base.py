@@ -13,13 +13,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
 from srbench.utils.errors import DatasetError
 from srbench.utils.image import Pixels
 from srbench.utils.progress import ProgressCallback, count_of, silent
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-MEASURES = ("particles", "lines", "pores")
+RECORDED = "recorded"
+"""The degradation of LR images that were recorded beside HR; see ``MicrographSet.lr``."""
+MEASURES = ("particles", "lines", "pores", "fibres")
 """What can be said to be on a user's images: each is a kind of measurement."""
 _SHOWN_REASONS = 3
 
@@ -41,6 +45,7 @@ class DatasetCard:
         terms: what the licence asks of the user, or what is unclear about it; shown before a download.
         channels: 1 for grey, 3 for colour.
         download_bytes: size of what a fetch downloads, where known.
+        pairs: whether LR was recorded too and is not made from HR unless asked for.
     """
 
     name: str
@@ -55,6 +60,7 @@ class DatasetCard:
     terms: str = ""
     channels: int = 1
     download_bytes: int | None = None
+    pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,10 @@ class ReadingOptions:
         pixel_size_nm: side of a pixel of the files; goes before what they say themselves.
         pages: whether every page of a file is an image of its own, or its first page alone.
         measure: of :data:`MEASURES`: what is on the images and is to be measured.
+        rows: of pairs: whether a shift of each scan line is fitted too when they are registered.
+        residual_px: of pairs: what registration may leave, in pixels of the reference; 1 where neither this
+            nor the next is given.
+        residual_nm: the same in nm.
 
     Raises:
         DatasetError: a value out of these ranges.
@@ -75,6 +85,9 @@ class ReadingOptions:
     pixel_size_nm: float | None = None
     pages: Literal["first", "all"] = "first"
     measure: tuple[str, ...] = ()
+    rows: bool = False
+    residual_px: float | None = None
+    residual_nm: float | None = None
 
     def __post_init__(self) -> None:
         if self.bits is not None and not 8 <= self.bits <= 16:
@@ -84,6 +97,12 @@ class ReadingOptions:
         size = self.pixel_size_nm
         if size is not None and not (math.isfinite(size) and size > 0):
             raise DatasetError(f"The side of a pixel is a positive number of nanometres, found {size}.")
+        bounds = [bound for bound in (self.residual_px, self.residual_nm) if bound is not None]
+        if len(bounds) > 1 or any(not (math.isfinite(bound) and bound > 0) for bound in bounds):
+            raise DatasetError(
+                "What registration may leave is one positive number, of pixels or of nm, found "
+                f"{' and '.join(f'{bound:g}' for bound in bounds)}."
+            )
         if self.pages not in ("first", "all"):
             raise DatasetError(f"Pages are first or all, found {self.pages!r}.")
         if unknown := sorted(set(self.measure) - set(MEASURES)):
@@ -97,6 +116,11 @@ class ReadingOptions:
             word for option, value in chosen.items() if value is not None for word in (option, f"{value:g}")
         ]
         pages = ["--pages", "all"] if self.pages == "all" else []
+        if self.residual_px is not None:
+            pages += ["--residual", f"{self.residual_px:g}px"]
+        if self.residual_nm is not None:
+            pages += ["--residual", f"{self.residual_nm:g}nm"]
+        pages += ["--rows"] if self.rows else []
         return given + pages + [word for item in self.measure for word in ("--measure", item)]
 
     def remarks(self) -> Iterator[str]:
@@ -107,6 +131,8 @@ class ReadingOptions:
             yield "every page of a file is an image"
         if self.measure:
             yield f"measured, as given: {', '.join(self.measure)}"
+        if self.rows:
+            yield "a shift of each scan line was fitted"
 
 
 @dataclass(frozen=True)
@@ -125,9 +151,12 @@ class Micrograph:
         source: where the file came from.
         pixel_size_nm: physical side of an HR pixel where known.
         pixel_size_source: who says so, as ``FEI tag``; empty where the dataset does.
-        measure: of :data:`MEASURES`: what its owner says is on it; where empty the category decides.
+        measure: of :data:`MEASURES`: what its owner or source says is on it; where empty the category
+            decides.
         has_truth: whether ``MicrographSet.truth`` gives something.
         has_mask: whether ``MicrographSet.mask`` gives something.
+        mask_objects: labels of the mask that are objects to be counted and measured, where others are not:
+            none in a mask that divides the whole image into classes. None: all but 0.
         channels: 1 for pixels ``(H, W)``, 3 for ``(H, W, 3)`` in the order red, green, blue.
     """
 
@@ -145,6 +174,7 @@ class Micrograph:
     measure: tuple[str, ...] = ()
     has_truth: bool = False
     has_mask: bool = False
+    mask_objects: tuple[int, ...] | None = None
     channels: int = 1
 
 
@@ -156,10 +186,11 @@ class MicrographSet(ABC):
         card: the dataset's card.
         images: every micrograph, ordered by id.
         skipped: files refused, with the reason for each.
-        notes: what was done to the pixels of an image, by its id: notes ``kind`` or ``kind: detail``, joined
-            by ``; ``.
+        notes: what was done to the pixels of an image, by its id: notes ``kind`` or ``kind: detail``, with
+            a semicolon and a space between two.
         has_splits: whether its owner has split it; else groups were split by a hash of their names.
         reading: what the user said of the files.
+        recorded_scale: HR sides over the sides of the LR images that ``lr`` gives; None where LR is made.
     """
 
     name: str
@@ -169,6 +200,7 @@ class MicrographSet(ABC):
     notes: Mapping[str, str] = MappingProxyType({})
     has_splits: bool = True
     reading: ReadingOptions = ReadingOptions()
+    recorded_scale: int | None = None
 
     @property
     @abstractmethod
@@ -184,15 +216,49 @@ class MicrographSet(ABC):
         del image_id
         return None
 
+    def lr(self, image_id: str) -> Pixels | None:
+        """LR (or the fast scan) as it was recorded, on the grid of ``pixels``; None where it is made from HR.
+
+        Of the type and channels of ``pixels``, each side that of ``pixels`` divided by ``recorded_scale``.
+        """
+        del image_id
+        return None
+
     def acquisition(self, image_id: str, index: int) -> Pixels | None:
         """A noisy acquisition of the same field, for the noise ceiling; None where there is none."""
         del image_id, index
+        return None
+
+    def second(self, image_id: str) -> Pixels | None:
+        """A second, independent recording of the reference, on the grid of ``pixels``; None where none is."""
+        del image_id
+        return None
+
+    def as_recorded(self, image_id: str) -> Pixels | None:
+        """The reference as the instrument gave it, of about the same area; None where ``pixels`` is that.
+
+        Resampling takes noise away, which cannot be found in ``pixels`` any more.
+        """
+        del image_id
         return None
 
     def mask(self, image_id: str) -> Pixels | None:
         """Labels ``(H, W)`` of a segmentation by hand, 0 = background; None where there is none."""
         del image_id
         return None
+
+    @property
+    def masks_sha256(self) -> str:
+        """Hash (hex) of all masks, by which scores against them are told apart; empty where there is none."""
+        return ""
+
+    def objects(self, image: Micrograph) -> Pixels | None:
+        """The mask with only the labels of objects, the others 0; None where it has no objects."""
+        labels = self.mask(image.id)
+        if labels is None or image.mask_objects is None:
+            return labels
+        chosen: Pixels = labels * np.isin(labels, image.mask_objects).astype(labels.dtype)
+        return chosen if image.mask_objects else None
 
     def opposite_phase(self, image_id: str, scale: int) -> Pixels | None:
         """Other HR pixels of the same LR image at this scale; None where none are known."""
@@ -220,6 +286,8 @@ class MicrographSet(ABC):
             for kind in dict.fromkeys(note.partition(":")[0] for note in notes.split("; "))
         )
         lines = [f"{kind}: {count_of(count, 'image')}" for kind, count in counts.most_common()]
+        if masks := sum(image.has_mask for image in self.images):
+            lines.append(f"drawn by hand: {count_of(masks, 'mask')}")
         lines += self.reading.remarks()
         if self.card.kind in ("real", "user"):
             sizes = ((image.pixel_size_nm, image.pixel_size_source) for image in self.images)
@@ -316,11 +384,13 @@ class DatasetSource(ABC):
         card: its description.
         argument: what followed the colon in ``name:argument``.
         then_prepare: whether a fetch is followed by ``prepare`` at once, so that both must fit on the disk.
+        progress: told of what takes long when the dataset is opened.
     """
 
     card: DatasetCard
     argument: str | None = None
     then_prepare: bool = True
+    progress: ProgressCallback = staticmethod(silent)
 
     @abstractmethod
     def open(self, argument: str | None = None) -> MicrographSet:
@@ -354,8 +424,8 @@ class DatasetSource(ABC):
         if options == ReadingOptions():
             return self
         raise DatasetError(
-            f"{self.card.name} is read as it was published: --bits, --pixel-size-nm, --pages and --measure "
-            "are for folders of your own. Leave them away."
+            f"{self.card.name} is read as it was published: --bits, --pixel-size-nm, --pages, --measure, "
+            "--rows and --residual are for folders of your own. Leave them away."
         )
 
     def is_local(self, argument: str | None = None) -> bool:

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
+from srbench.utils.errors import DatasetError
 from srbench.utils.files import check_space, read_json, sha256_file, write_text, writing_to
-from srbench.utils.image import Pixels
+from srbench.utils.image import Pixels, to_eight_bits
 from srbench.utils.leftovers import remove_leftovers, temporary_name
 from srbench.utils.progress import ProgressCallback, ProgressEvent
 from srbench.utils.typed_json import typed
@@ -96,8 +97,10 @@ def prepare(
         progress: called for every image written.
 
     Raises:
+        DatasetError: recorded LR that the dataset does not have.
         StorageError: the folder cannot be written.
     """
+    check_recorded(micrographs, degradation, scale)
     listing = json.dumps(
         [micrographs.fingerprint, degradation.id, scale, [image.id for image in images], FORMAT]
     )
@@ -158,6 +161,46 @@ def _to_planes(pixels: Pixels) -> Tensor:
     return image[None, None] if image.ndim == 2 else image.permute(2, 0, 1)[None].contiguous()
 
 
+def check_recorded(micrographs: MicrographSet, degradation: Degradation, scale: int) -> None:
+    """Refuse recorded LR of a dataset that has none, or none at this scale.
+
+    Raises:
+        DatasetError: says what to type instead.
+    """
+    recorded = micrographs.recorded_scale
+    if not degradation.recorded or recorded == scale:
+        return
+    if recorded is None:
+        raise DatasetError(
+            f"{micrographs.name} has no recorded LR images: leave --degradation {degradation.name} away, or "
+            "give a dataset of pairs (kriss, or your own as pairs:/path)."
+        )
+    raise DatasetError(
+        f"The recorded LR of {micrographs.name} is for scale {recorded}, not {scale}. "
+        f"Type --scale {recorded}, or for LR made from HR: --degradation bicubic --scale {scale}."
+    )
+
+
+def lr_of(
+    micrographs: MicrographSet, image_id: str, hr: Pixels, degradation: Degradation, scale: int
+) -> NDArray[np.uint8]:
+    """The 8-bit LR image that evaluation gives: the recorded one, or that made from HR.
+
+    Args:
+        micrographs: the dataset.
+        image_id: of the image.
+        hr: its pixels, cut to a multiple of the scale.
+        degradation: how.
+        scale: magnification.
+    """
+    if not degradation.recorded:
+        return lr_image(hr, degradation, scale, position_of(image_id))
+    lr = micrographs.lr(image_id)
+    if lr is None:
+        raise DatasetError(f"{micrographs.name} has no recorded LR image of {image_id}.")
+    return to_eight_bits(lr)
+
+
 def _write(
     folder: Path,
     micrographs: MicrographSet,
@@ -174,7 +217,7 @@ def _write(
             if min(hr.shape[:2]) < SMALLEST_LR * scale:
                 unusable[image.id] = f"{image.height} x {image.width} pixels are too few at scale {scale}"
             else:
-                lr = lr_image(hr, degradation, scale, position_of(image.id))
+                lr = lr_of(micrographs, image.id, hr, degradation, scale)
                 channels = lr.shape[2] if lr.ndim == 3 else 1
                 entries.append(Entry(image.id, file.tell(), lr.shape[0], lr.shape[1], channels))
                 file.write(lr.tobytes())

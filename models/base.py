@@ -25,6 +25,10 @@ not know back as it is; it never fails on one.
 """
 
 
+NOTHING_LEARNED = ("interpolation", "filter")
+"""Families of methods that learn nothing."""
+
+
 @dataclass(frozen=True)
 class ReleasedWeights:
     """Weights that somebody published for one configuration of a model.
@@ -39,6 +43,8 @@ class ReleasedWeights:
         sha256: hex digest or its first digits, empty where nobody published one.
         direct: whether ``url`` gives the file itself; else a person has to fetch it there.
         note: what a user must know (training data, another degradation).
+        tensors_sha256: hex digest of the file with its tensors alone that srbench's own results used.
+        trained_on: kind of images.
     """
 
     file: str
@@ -50,6 +56,8 @@ class ReleasedWeights:
     sha256: str = ""
     direct: bool = True
     note: str = ""
+    tensors_sha256: str = ""
+    trained_on: str = "photographs"
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,8 @@ class GreyShift:
 
     Attributes:
         first: name of the first convolution, without ``.weight``.
-        last: name of the last convolution.
+        last: name of the last convolution, empty where the output is the image plus what is predicted: the
+            means cancel there.
         shift: grey mean minus the mean of red, green and blue, in the network's own units.
     """
 
@@ -77,7 +86,8 @@ class ModelCard:
     Attributes:
         name: the registered name, as typed on the command line.
         title: the name as printed in tables.
-        family: ``interpolation``, ``regression``, ``adversarial``, ``variational`` or ``attention``.
+        family: ``interpolation``, ``filter``, ``regression``, ``adversarial``, ``variational`` or
+            ``attention``.
         paper: URL of the publication.
         year: year of publication.
         scales: integer magnifications the factory can build.
@@ -112,12 +122,12 @@ class SRModel:
     """One network with its card: the only thing the harness holds.
 
     Attributes:
-        network: the raw generator, ``(N, C, H, W)`` in [0, 1] to ``(N, C, sH, sW)``. It may carry three
+        network: the raw generator, ``(N, C, H, W)`` in [0, 1] to ``(N, C, sH, sW)``. It may carry four
             attributes: ``size_multiple`` (int; LR sides must be divisible by it, default 1),
             ``receptive_radius`` (LR pixels one output pixel depends on to each side; ``math.inf`` for a
-            global operator; None or absent when unknown, then the harness probes it) and ``grey_shift``
-            (a :class:`GreyShift` where colour means are part of the network). A leaking variant's network
-            takes the HR image as its second argument.
+            global operator; None or absent when unknown, then the harness probes it), ``grey_shift``
+            (a :class:`GreyShift` where colour means are part of the network) and ``studio_luma`` (see
+            there). A leaking variant's network takes the HR image as its second argument.
         convert: makes a state dict of other people's layout one of this network's.
     """
 
@@ -139,6 +149,15 @@ class SRModel:
         """LR pixels to each side that one output pixel depends on; None when the network does not say."""
         radius = getattr(self.network, "receptive_radius", None)
         return None if radius is None else float(radius)
+
+    @property
+    def studio_luma(self) -> bool:
+        """Whether a network for one channel learned from MATLAB's luma of colour images, 16 to 235 of 255.
+
+        The weights decide it: those published with papers did, those trained by srbench see luma in full
+        range. Grey images are given in full range to either.
+        """
+        return bool(getattr(self.network, "studio_luma", False))
 
     @property
     def leaking(self) -> bool:

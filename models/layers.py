@@ -116,12 +116,12 @@ def pad_symmetric(image: Tensor, radius: int) -> Tensor:
 
 
 def upsampling_steps(scale: int) -> tuple[int, ...]:
-    """The factors a network goes through: 2, 4 and 8 by doublings, 3 at once.
+    """The factors a network goes through: 2, 4 and 8 by doublings, 3 at once, none for 1.
 
     Raises:
         ModelError: another magnification.
     """
-    steps = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+    steps: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
     if scale not in steps:
         raise ModelError(
             f"No sub-pixel upsampling by {scale}; magnifications are {', '.join(map(str, steps))}."
@@ -134,7 +134,7 @@ class PixelShuffleUpsampler(nn.Sequential):
 
     Args:
         features: channels in and out.
-        scale: 2, 3, 4 or 8.
+        scale: 1 (no layer at all), 2, 3, 4 or 8.
     """
 
     def __init__(self, features: int, scale: int) -> None:

@@ -197,6 +197,22 @@ def create(name: str, *, scale: int, channels: int = 1, variant: str | None = No
     return SRModel(network, entry.card, scale, channels, chosen, entry.recipe, entry.convert)
 
 
+def create_on_meta(name: str, *, scale: int, channels: int = 1, variant: str | None = None) -> SRModel:
+    """Build a model without memory for its numbers; on the CPU where its code needs them while it is built.
+
+    Random streams stay as they are. Arguments and errors are those of :func:`create`; what the model's own
+    code raises on the CPU is raised here.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return create(name, scale=scale, channels=channels, variant=variant)
+        except Exception:
+            return create(name, scale=scale, channels=channels, variant=variant)
+
+
 def _check_offer(card: ModelCard, what: str, requested: object, offered: tuple[object, ...]) -> None:
     if requested not in offered:
         texts = [str(value) for value in offered]

@@ -33,8 +33,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _home_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A srbench home of their own, so that no test reads or writes the user's."""
+    from helpers.homes import SCENES, with_scenes
+
+    base = tmp_path_factory.getbasetemp()
+    scenes = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "scenes"
+    scenes.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("home")
+        patch.setenv(SCENES, str(scenes))
+        home = with_scenes(tmp_path_factory.mktemp("home"))
         patch.setenv("SRBENCH_HOME", str(home))
         yield home
 
@@ -58,6 +64,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
             stored.write_bytes(pickle.dumps(evaluate(folder)))
         made: Finished = pickle.loads(stored.read_bytes())
         return made
+
+
+@pytest.fixture
+def nothing_shipped(tmp_path: Path) -> Iterator[None]:
+    """No weights come with the package: what a model without any does."""
+    from helpers.shipped import instead
+
+    with instead(tmp_path / "shipped"):
+        yield
 
 
 @pytest.fixture

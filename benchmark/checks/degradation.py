@@ -1,9 +1,10 @@
 """Check ``degradation``: the LR images that a model was given are those that the row names.
 
-LR is made again from HR and compared with the bytes of the pack. Sums run in float64, ties round in one way
-and noise is a function of the image's name, so a version of a degradation has one result: any difference
-fails. Below 60 dB other pixels were given: another kernel, another image, an earlier state of the data. Above
-it few pixels differ, or by a grey level, as after damage or with another version of the arithmetic.
+LR is made again from HR, or read again where it was recorded, and compared with the bytes of the pack. Sums
+run in float64, ties round in one way and noise is a function of the image's name, so a version of a
+degradation has one result: any difference fails. Below 60 dB other pixels were given: another kernel, another
+image, an earlier state of the data. Above it few pixels differ, or by a grey level, as after damage or with
+another version of the arithmetic.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from srbench.checks.base import CheckResult
 from srbench.datasets import DatasetError, Micrograph, MicrographSet, degrade
 from srbench.datasets.degrade import Degradation
-from srbench.datasets.lr_images import LrCache, cut_to_scale, lr_image, position_of
+from srbench.datasets.lr_images import LrCache, cut_to_scale, lr_image, lr_of, position_of
 from srbench.metrics.fidelity import psnr
 from srbench.metrics.protocol import Protocol
 from srbench.utils.files import sha256_file
@@ -68,21 +69,24 @@ def check(
         chosen = tuple(lr.entries[int(index)] for index in indices)
     settings = ", ".join(f"{name} {value:g}" for name, value in degradation.settings.items())
     conditions = f"{degradation.id} (x{scale}{', ' if settings else ''}{settings}; resize {Protocol.resize})"
+    source, again = f"{conditions} makes of HR", f"made again from HR by {conditions}"
+    if degradation.recorded:
+        source, again = f"{micrographs.name} holds ({degradation.id})", f"read again ({degradation.id})"
     for entry in chosen:
         hr = cut_to_scale(micrographs.pixels(entry.image), scale)
-        expected = lr_image(hr, degradation, scale, position_of(entry.image))
+        expected = lr_of(micrographs, entry.image, hr, degradation, scale)
         try:
             given = lr.pixels(entry)
         except ValueError:  # the pack ends before this image
             given = np.zeros((0, 0), np.uint8)
         if not np.array_equal(expected, given):
-            problem = _difference(entry.image, hr, expected, given, conditions, scale)
+            problem = _difference(entry.image, hr, expected, given, source, scale)
             return CheckResult(DEGRADATION, "failed", problem)
     how_many = "All" if len(chosen) == len(lr.entries) else f"{len(chosen)} of"
     return CheckResult(
         DEGRADATION,
         "passed",
-        f"{how_many} {len(lr.entries)} LR images, made again from HR by {conditions}, "
+        f"{how_many} {len(lr.entries)} LR images, {again}, "
         "are equal bit for bit to what the model was given.",
     )
 
@@ -110,20 +114,20 @@ def _difference(
     hr: Pixels,
     expected: NDArray[np.uint8],
     given: NDArray[np.uint8],
-    conditions: str,
+    source: str,
     scale: int,
 ) -> str:
     """What is different, how much, and what the given image looks like."""
     if given.shape != expected.shape:
         size, size_expected = (" x ".join(map(str, pixels.shape[:2])) for pixels in (given, expected))
         return (
-            f"The LR image of {image_id} has {size} pixels, {conditions} gives {size_expected}: the "
+            f"The LR image of {image_id} has {size} pixels, what {source} has {size_expected}: the "
             "pack is of other data. Delete the srbench cache and score again."
         )
     share = float(np.mean(given != expected))
     agreement = psnr(given / 255.0, expected / 255.0)
     what = (
-        f"The LR image of {image_id} is not what {conditions} makes of HR: {share:.2%} of its pixels differ, "
+        f"The LR image of {image_id} is not what {source}: {share:.2%} of its pixels differ, "
         f"{agreement:.1f} dB."
     )
     if agreement >= OTHER_PIXELS:
@@ -133,7 +137,7 @@ def _difference(
         other = degrade.get(card.name)
         try:
             candidate = lr_image(hr, other, scale, position_of(image_id))
-        except DatasetError:  # not defined for this scale
+        except DatasetError:  # not defined for this scale, or recorded
             continue
         psnr_by_degradation[other.id] = psnr(given / 255.0, candidate / 255.0)
     name, value = max(psnr_by_degradation.items(), key=lambda item: item[1])

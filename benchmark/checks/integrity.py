@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from srbench.checks.base import CheckResult, Status
+from srbench.models.base import NOTHING_LEARNED
 from srbench.store import CONTROL, NOISE_CEILING, REFERENCES, RUN, Manifest, Run, Score
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _check_completeness(
 ) -> CheckResult:
     faults = _missing_rows(manifest, rows)
     # Of an interpolation under another name the copy is at fault, not the original.
-    if duplicates and manifest.card.get("family") != "interpolation":
+    if duplicates and manifest.card.get("family") not in NOTHING_LEARNED:
         faults.append(f"Same pixels as {', '.join(duplicates)}.")
     if faults:
         return CheckResult("completeness", "failed", " ".join(faults))

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from srbench.cli.calibrate import calibrate
 from srbench.cli.compare import compare
 from srbench.cli.console import fail, prepare_streams
 from srbench.cli.datasets import data, datasets, degradations
@@ -13,6 +14,7 @@ from srbench.cli.demo import demo
 from srbench.cli.doctor import doctor
 from srbench.cli.evaluate import evaluate
 from srbench.cli.infer import infer
+from srbench.cli.measure import measure
 from srbench.cli.models import models
 from srbench.cli.report import report
 from srbench.cli.score import score
@@ -41,7 +43,7 @@ def cli() -> None:
     """Super-resolution of SEM micrographs, measured: which results preserve structure, which invent it."""
 
 
-for command in (demo, models, datasets, degradations, data, weights, train, infer):
+for command in (demo, models, datasets, degradations, data, weights, train, infer, calibrate, measure):
     cli.add_command(command)
 for command in (evaluate, score, report, compare, doctor):
     cli.add_command(command)

@@ -212,7 +212,9 @@ def _seeds_sentence(side: SelectedRuns, mean: SideMean, decimals: int) -> str:
     if mean.n_seeds > 1:
         drawn = "in the interval" if mean.n_seeds >= SEEDS_TO_RESAMPLE else "too few to be in the interval"
         return f"SD {number(mean.seed_sd, decimals)} over {mean.n_seeds} seeds, {drawn}"
-    return "one seed, its spread is unknown" if side.runs[0].weights else "is not trained"
+    if side.runs[0].weights:
+        return "one seed, its spread is unknown"
+    return "is not trained" if side.learns_nothing else "has no weights file, what it learned is not known"
 
 
 def _decimals(result: MetricComparison) -> int:

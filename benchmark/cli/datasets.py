@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _KINDS = ("real", "synthetic", "user", "photographs")
 _SHOWN = 10
+_SCALE = 4
+"""Magnification of the commands that are suggested, unless LR was recorded at another."""
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 _WORKERS = click.option(
     "--workers", type=click.IntRange(min=1), help="Processes that prepare.  [default: one a core]"
@@ -75,7 +77,8 @@ def show_dataset_command(name: str, skipped: bool, as_json: bool, reading: Readi
     entry = source(name).read_with(reading)
     card = entry.card
     try:
-        opened = open(name, reading)
+        with progress_reporter() as progress:
+            opened = open(name, reading, progress)
     except DatasetMissing:
         opened = None
     state = _state(entry)
@@ -271,9 +274,12 @@ def _print_outcome(name: str, outcome: ImportReport) -> None:
         say(f"skipped {more} more; all of them: srbench datasets show {name} --skipped")
     taken, skipped = count_of(outcome.images, "micrograph"), count_of(len(outcome.skipped), "file")
     say(f"{name}: {taken} in {outcome.folder}, {skipped} skipped")
-    # Some datasets have nothing to train on.
-    verb = "train csm_sr" if open(name).split("train") else "eval --all"
-    say(f"Next: srbench {verb} --dataset {name} --scale 4")
+    opened = open(name)
+    scale = opened.recorded_scale or _SCALE
+    # Not every network magnifies by 1, and some datasets have nothing to train on.
+    model = "csm_sr" if scale > 1 else "vdsr"
+    verb = f"train {model}" if opened.split("train") else "eval --all"
+    say(f"Next: srbench {verb} --dataset {name} --scale {scale}")
 
 
 @click.group()

@@ -54,20 +54,25 @@ def infer(
 ) -> None:
     """Super-resolve IMAGES (files or folders) with MODEL; results go into --out.
 
+    Without MODEL the network that srbench recommends at --scale is taken, with the weights that come with
+    srbench. Of a model the best weights trained here are taken, else those that come with srbench. A line
+    says which, on what they were trained and how they did; another names what was passed over.
+
     A TIFF becomes a TIFF (all its pages), another image a PNG, of the same bit depth and with the pixel size
     divided by the scale. Results that are there already are kept; masks, hidden files and earlier results in
-    a folder are left out. With --weights FILE the model may be left out: it is read from the file. An image
-    that cannot be done is named and skipped, the others are done; the exit code is then 1.
+    a folder are left out. With --weights FILE the model is read from the file. An image that cannot be done
+    is named and skipped, the others are done; the exit code is then 1.
     """
+    from srbench.datasets.images.decode import SUFFIXES
     from srbench.inference.predict import infer as run_inference
     from srbench.models import model_names
     from srbench.utils.progress import count_of, progress_reporter
 
-    given = options["weights"] is not None
-    if given and model is not None and model not in model_names() and Path(model).exists():
-        images, model = (Path(model), *images), None
-    if model is None and not given:
-        raise click.UsageError("Name the model, or give --weights FILE.")
+    # The first word is an image where it is no model and there is such a file, or none could be called so.
+    if model is not None and model not in model_names():
+        path = Path(model)
+        if path.exists() or path.suffix.lower() in SUFFIXES or path.name != model:
+            images, model = (path, *images), None
     if not images:
         raise click.UsageError("Name the images: files, or folders of files.")
     with progress_reporter() as progress:

@@ -129,21 +129,23 @@ def measured_sizes_of(name: str) -> dict[str, dict[str, str]]:
 
 def measured_sizes(card: ModelCard) -> dict[str, dict[str, str]]:
     """Parameters, multiply-adds and receptive radius of each variant, at the shown scale, grey."""
-    import torch
-
     from srbench.inference.profiling import count_parameters, multiply_adds
-    from srbench.models import create
+    from srbench.models.registry import create, create_on_meta
 
-    scale, side = _shown_scale(card), 48
+    scale, channels, side = _shown_scale(card), card.channels[0], 48
     sizes = {}
     for variant in card.variants:
-        with torch.device("meta"):  # shapes without numbers: the largest networks would take seconds to draw
-            model = create(card.name, scale=scale, channels=card.channels[0], variant=variant)
+        try:  # shapes without numbers: the largest networks would take seconds to draw
+            model = create_on_meta(card.name, scale=scale, channels=channels, variant=variant)
+            per_pixel = multiply_adds(model, side, side) / side**2
+        except Exception:  # a network that cannot run without numbers
+            model = create(card.name, scale=scale, channels=channels, variant=variant)
+            per_pixel = multiply_adds(model, side, side) / side**2
         radius = model.receptive_radius
         sizes[variant] = {
             "scale": f"x{scale}",
             "parameters": f"{count_parameters(model.network):,}",
-            "multiply_adds": f"{multiply_adds(model, side, side) / side**2:,.0f}",
+            "multiply_adds": f"{per_pixel:,.0f}",
             "receptive_radius": "not declared" if radius is None else f"{radius:g}",
         }
     return sizes

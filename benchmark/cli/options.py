@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,15 @@ scale_option = click.option(
     "--scale", type=click.IntRange(1, 8), default=4, show_default=True, help="Magnification."
 )
 weights_scale_option = click.option(
-    "--scale", type=click.IntRange(1, 8), help="Magnification [default: that of the weights, else 4]."
+    "--scale",
+    type=click.IntRange(1, 8),
+    help="Magnification [default: that of recorded pairs or of the weights, else 4].",
 )
 degradation_option = click.option(
     "--degradation",
-    default="bicubic",
-    show_default=True,
     metavar="NAME[:SETTING=VALUE,...]",
-    help="How LR is made from HR, as bicubic or sem_pixel:dose=60.",
+    help="How LR is made from HR, as bicubic or sem_pixel:dose=60. [default: bicubic; the recorded LR of "
+    "a dataset of pairs]",
 )
 rgb_to_grey_option = click.option(
     "--rgb-to-grey",
@@ -42,7 +44,8 @@ weights_option = click.option(
     "--weights",
     type=click.Path(path_type=Path),
     callback=_located,
-    help="Weights file, folder of a run, or name of a file fetched; by default the best trained here.",
+    help="Weights file, folder of a run, or a file's name in weights list; by default the best trained here, "
+    "else those that come with srbench.",
 )
 
 
@@ -78,6 +81,20 @@ results_option = click.option(
     help="Folder of the score store [default: $SRBENCH_HOME/results].",
 )
 
+
+def _length(
+    _context: click.Context, option: click.Parameter, text: str | None
+) -> tuple[float | None, float | None]:
+    """Pixels and nanometres of a length in one of them."""
+    if text is None:
+        return None, None
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(px|nm|)", text.strip())
+    if match is None:
+        raise click.BadParameter(f"Expected a length as 1.5px or 8nm, found {text!r}.", param=option)
+    length = float(match[1])
+    return (None, length) if match[2] == "nm" else (length, None)
+
+
 _READING = (
     click.option(
         "--bits",
@@ -99,9 +116,16 @@ _READING = (
     ),
     click.option(
         "--measure",
-        type=click.Choice(("particles", "lines", "pores")),
+        type=click.Choice(("particles", "lines", "pores", "fibres")),
         multiple=True,
         help="What is on the images and is to be measured [default: by the names of folders]. Repeatable.",
+    ),
+    click.option("--rows", is_flag=True, help="Of pairs: fit a shift of each scan line too."),
+    click.option(
+        "--residual",
+        callback=_length,
+        metavar="PX|NM",
+        help="Of pairs: what registration may leave, as 1.5px or 8nm; others are left out [default: 1px].",
     ),
 )
 bits_option, pixel_size_option = _READING[:2]
@@ -117,11 +141,13 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         pixel_size_nm: float | None,
         pages: Any,
         measure: tuple[str, ...],
+        rows: bool,
+        residual: tuple[float | None, float | None],
         **options: Any,
     ) -> Any:
         from srbench.datasets.base import ReadingOptions
 
-        reading = ReadingOptions(bits, pixel_size_nm, pages, tuple(dict.fromkeys(measure)))
+        reading = ReadingOptions(bits, pixel_size_nm, pages, tuple(dict.fromkeys(measure)), rows, *residual)
         return command(*args, reading=reading, **options)
 
     for option in reversed(_READING):

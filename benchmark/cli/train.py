@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.option("--dataset", required=True, help="Dataset name, or a folder of images.")
-@click.option("--scale", type=click.IntRange(1, 8), help="Magnification [default: 4].")
+@click.option(
+    "--scale", type=click.IntRange(1, 8), help="Magnification [default: 4, or that of recorded pairs]."
+)
 @click.option("--variant", help="Variant of the model [default: its first].")
 @click.option(
     "--channels",
@@ -36,7 +38,16 @@ if TYPE_CHECKING:
 @click.option(
     "--degradation",
     metavar="NAME[:SETTING=VALUE,...]",
-    help="How LR is made from HR, as bicubic or sem_pixel:dose=60. [default: bicubic]",
+    help="How LR is made from HR, as bicubic or sem_pixel:dose=60. [default: bicubic; the recorded LR of "
+    "a dataset of pairs]",
+)
+@click.option(
+    "--from",
+    "start",
+    metavar="WEIGHTS",
+    help="Fine-tune these: a file, the folder of a run or its name, or a name of 'srbench weights list'. "
+    "Variant, scale and channels default to theirs; what is trained is the last stage of the recipe, at a "
+    "tenth of its rates.",
 )
 @reading_options
 @click.option(
@@ -61,8 +72,11 @@ if TYPE_CHECKING:
 def train(
     model: str, channels: str | None, out: Path | None, reading: ReadingOptions, **options: Any
 ) -> None:
-    """Train MODEL on a dataset; weights, log and manifest go into the run's folder."""
-    from srbench.datasets import ReadingOptions, full_name
+    """Train MODEL on a dataset; weights, log and manifest go into the run's folder.
+
+    On CPUs with bfloat16 units, --set train.amp=bf16 --set train.channels_last=true is faster.
+    """
+    from srbench.datasets import ReadingOptions, default_degradation, full_name
     from srbench.training import train as run_training
     from srbench.utils.paths import runs_folder
     from srbench.utils.text import name_to_id
@@ -85,7 +99,7 @@ def train(
     command = ["srbench", "eval", model, "bicubic", "--dataset", dataset, "--scale", str(config.scale)]
     if result.folder.parent != runs_folder():  # where eval does not look
         command += ["--weights", name_to_id(str(result.weights))]
-    if config.degradation != "bicubic":
+    if config.degradation != default_degradation(dataset):
         command += ["--degradation", config.degradation]
     command += config.reading.arguments
     say(f"Next: {shlex.join(command)}")

@@ -1,7 +1,8 @@
-"""``srbench weights list|fetch|check``: published weights, and what is in the files on disk."""
+"""``srbench weights list|fetch|check``: weights shipped, trained and published; what is in files on disk."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,38 +10,52 @@ from typing import TYPE_CHECKING
 import click
 
 from srbench.cli.console import note, print_json, print_table, say
-from srbench.utils.progress import progress_reporter
+from srbench.utils.progress import human_bytes, progress_reporter
 
 if TYPE_CHECKING:
+    from srbench.weights import TrainedWeights
     from srbench.weights.published import Published
 
 
 @click.group()
 def weights() -> None:
-    """Weights other people published, and the weights files on this disk."""
+    """Weights shipped with srbench, trained here or published by others, and the files on this disk."""
 
 
 @weights.command("list")
 @click.argument("model", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_command(model: str | None, as_json: bool) -> None:
-    """List published weights of MODEL (or of all), and the ImageNet networks that losses build on."""
+    """List weights of MODEL (or of all): shipped with srbench, trained here, then published by others.
+
+    The score is the PSNR above bicubic interpolation in validation. The ImageNet networks that losses build
+    on come last.
+    """
+    from srbench.utils.errors import SrbenchError
+    from srbench.weights import candidates
     from srbench.weights.published import all_published, select
 
-    entries = select(model) if model else all_published()
+    trained = sorted(candidates(model), key=lambda file: file.shipped is None)
+    try:
+        entries = select(model) if model else all_published()
+    except SrbenchError:
+        if not trained:
+            raise
+        entries = []
     if as_json:
+        listed = [{**_trained_facts(file), "shipped": file.shipped is not None} for file in trained]
         extra = [{"state": _state(entry), "path": str(entry.path or "")} for entry in entries]
-        print_json([{**asdict(entry), **more} for entry, more in zip(entries, extra, strict=True)])
+        print_json(listed + [{**asdict(entry), **more} for entry, more in zip(entries, extra, strict=True)])
         return
-    released = [entry for entry in entries if entry.network is not None]
-    if released:
-        columns = ("model", "variant", "scale", "channels", "file", "licence", "state")
-        print_table(columns, [_released_row(entry) for entry in released])
+    rows = [tuple(map(str, _trained_facts(file).values())) for file in trained]
+    rows += [_published_row(entry) for entry in entries if entry.network is not None]
+    if rows:
+        print_table(_COLUMNS, rows)
     imagenet = [entry for entry in entries if entry.network is None]
     if imagenet:
         rows = [(entry.owner, entry.file, entry.note, entry.licence, _state(entry)) for entry in imagenet]
         print_table(("ImageNet network", "file", "use", "licence", "state"), rows)
-    say("Fetch: srbench weights fetch FILE or MODEL. Run: srbench eval --weights FILE --dataset NAME")
+    say("Fetch: srbench weights fetch FILE or MODEL. Run: srbench infer|eval --weights FILE ...")
 
 
 @weights.command("fetch")
@@ -101,16 +116,34 @@ def check_command(context: click.Context, paths: tuple[Path, ...]) -> None:
     context.exit(1 if bad else 0)
 
 
-def _released_row(entry: Published) -> tuple[str, ...]:
-    network = entry.network
+_COLUMNS = ("model", "variant", "scale", "trained on", "size", "score", "file", "licence", "state")
+
+
+def _trained_facts(file: TrainedWeights) -> dict[str, str]:
+    header, entry = file.header, file.shipped
+    state = "trained here" if entry is None else "shipped, recommended" if entry.recommended else "shipped"
+    values = (
+        header.model,
+        header.variant,
+        f"x{header.scale}",
+        ", ".join(filter(None, (header.dataset or "unknown", header.degradation, header.budget))),
+        human_bytes(file.path.stat().st_size),
+        "unknown" if math.isnan(file.gain) else f"{file.gain:+.2f} dB",
+        file.name,
+        "yours" if entry is None else entry.licence,
+        state,
+    )
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def _published_row(entry: Published) -> tuple[str, ...]:
+    network, path = entry.network, entry.path
     assert network is not None
+    colours = f"{entry.trained_on}, {'grey' if network.channels == 1 else 'colour'}"
+    size = "" if path is None else human_bytes(path.stat().st_size)
+    scale = f"x{network.scale}"
     return (
-        entry.owner,
-        network.variant,
-        f"x{network.scale}",
-        str(network.channels),
-        entry.file,
-        entry.licence,
+        *(entry.owner, network.variant, scale, colours, size, "", entry.file, entry.licence),
         _state(entry),
     )
 

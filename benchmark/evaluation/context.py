@@ -172,6 +172,7 @@ class EvaluationContext:
                 "images": len(self.images),
                 "groups": len({image.group for image in self.images.values()}),
                 "fingerprint": micrographs.fingerprint,
+                "masks_sha256": micrographs.masks_sha256,
                 "lr_sha256": self.lr.sha256,
                 "reference_id": self.reference_id,
                 "skipped": {**micrographs.skipped, **self.lr.unusable},

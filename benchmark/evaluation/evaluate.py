@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from srbench import datasets
 from srbench.checks import CheckResult, merge_by_check
 from srbench.checks.integrity import sha256_of_scores
-from srbench.config import EvaluationConfig
+from srbench.config import EvaluationConfig, for_pairs
 from srbench.datasets import MicrographSet
 from srbench.datasets.lr_images import Entry
 from srbench.evaluation.audit import Audit, is_audited
@@ -176,10 +176,10 @@ def evaluate(
             )
         if config.reading != datasets.ReadingOptions():
             raise SrbenchError("Bits, pixel size, pages and what to measure are for a folder: name it.")
-        opened = _sem_on_disk(config.split or "test")
+        opened = _sem_on_disk(config)
         progress(f"No dataset was named; evaluating on {', '.join(data.name for data in opened)}.")
     else:
-        opened = [_opened(dataset, config)]
+        opened = [_opened(dataset, config, progress)]
     parts = [evaluate_on(micrographs, models, config, progress) for micrographs in opened]
     if len(parts) == 1:
         return parts[0]
@@ -187,9 +187,11 @@ def evaluate(
     return EvaluationSummary(parts[0].results, outcomes, parts=tuple(parts))
 
 
-def _opened(dataset: str | os.PathLike[str] | MicrographSet, config: EvaluationConfig) -> MicrographSet:
+def _opened(
+    dataset: str | os.PathLike[str] | MicrographSet, config: EvaluationConfig, progress: ProgressCallback
+) -> MicrographSet:
     if not isinstance(dataset, MicrographSet):
-        return datasets.open(os.fspath(dataset), config.reading)
+        return datasets.open(os.fspath(dataset), config.reading, progress)
     if config.reading not in (datasets.ReadingOptions(), dataset.reading):
         raise SrbenchError(
             "An opened dataset has been read already: give these options to srbench.datasets.open."
@@ -197,14 +199,19 @@ def _opened(dataset: str | os.PathLike[str] | MicrographSet, config: EvaluationC
     return dataset
 
 
-def _sem_on_disk(split: str) -> list[MicrographSet]:
-    """Every set of SEM micrographs that can be read and has images in this split, else the drawn scenes."""
-    opened = []
+def _sem_on_disk(config: EvaluationConfig) -> list[MicrographSet]:
+    """Every set of SEM micrographs that can be read and has images in the split, else the drawn scenes.
+
+    Sets of pairs are left out where their LR was recorded for another scale than the caller wants.
+    """
+    opened, split = [], config.split or "test"
     for card in datasets.list_datasets():
         with contextlib.suppress(SrbenchError):  # damage to one dataset must not hide the others
             if card.kind == "real" and datasets.source(card.name).state().state in ("embedded", "ready"):
                 micrographs = datasets.open(card.name)
-                if any(split in ("all", image.split) for image in micrographs.images):
+                scale = for_pairs(config, micrographs.recorded_scale).scale
+                fits = micrographs.recorded_scale in (None, scale) or "degradation" in config.model_fields_set
+                if fits and any(split in ("all", image.split) for image in micrographs.images):
                     opened.append(micrographs)
     return opened or [datasets.open(_DRAWN_SCENES)]
 
@@ -219,11 +226,15 @@ def evaluate_on(
     """Score models, and ``rows`` that no model makes, on one dataset; see :func:`evaluate`."""
     for remark in micrographs.remarks():
         progress(f"Note: {remark}")
+    config = for_pairs(config, micrographs.recorded_scale)
     request = EvaluationRequest(config, micrographs.name, channels_of(micrographs), micrographs.fingerprint)
     jobs = resolve(models, request)
     if config.weights is None:
         for problem in left_out(config.runs):
             progress(problem)
+    for job in jobs:
+        for remark in job.remarks:
+            progress(remark)
     headers = [job.header for job in jobs if job.header is not None]
     scale = resolve_scale(jobs, request)
     context = EvaluationContext.create(micrographs, config, scale, progress, headers=headers)
@@ -335,8 +346,12 @@ class _Evaluation:
         requested = {metric.id for metric in scorer.metrics}
         obtainable = {metric.id for metric in scorer.metrics if not metric.needs()}
         manifest = self.store.manifest(key)
-        # Another pixel size, or other things to measure, on the same pixels: what is stored says less.
-        same = manifest is None or reading_of(manifest) == self.context.reading
+        # Another pixel size, other masks or other things to measure, on the same pixels: what is stored says
+        # less.
+        same = manifest is None or (
+            reading_of(manifest) == self.context.reading
+            and manifest.data.get("masks_sha256", "") == self.context.micrographs.masks_sha256
+        )
         if not self.config.force and requested <= stored and not unavailable & obtainable and same:
             return None
         metrics = [metric for metric in registry.stored(stored | requested) if metric.per_image]
@@ -508,7 +523,7 @@ class _ModelRun:
 
     def notes(self) -> list[str]:
         """What a reader must know."""
-        notes = list(self.ready.notes) if self.ready else []
+        notes = [*(self.ready.notes if self.ready else ()), *self.scorer.notes]
         inexact = sum(not tiling.exact for tiling in self.tilings)
         if inexact:
             notes.append(

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench import datasets, models
-from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
+from srbench.config import EvaluationConfig
 from srbench.datasets import Micrograph, MicrographSet
 from srbench.datasets.base import ReadingOptions
 from srbench.datasets.images.databar import image_region, without_databar
@@ -51,7 +51,7 @@ def score(
     *,
     name: str | None = None,
     scale: int | None = None,
-    degradation: str = DEFAULT_DEGRADATION,
+    degradation: str | None = None,
     protocol: str | None = None,
     metrics: Sequence[str] | None = None,
     results: str | os.PathLike[str] | None = None,
@@ -74,7 +74,7 @@ def score(
         name: what the row is called; the name of the folder ``sr`` when None.
         scale: magnification; the one in the names of the SR files, else 4, when None.
         degradation: how srbench makes the LR images that metrics and previews need; what the program was
-            given is not known.
+            given is not known; ``bicubic`` when None.
         protocol: what a number means; ``sem-grey`` when None.
         metrics: names of metrics; the default ones when None.
         results: results folder; the one of the srbench home when None.
@@ -100,7 +100,7 @@ def score(
         )
     model = row_name(sr_folder.name if name is None else name)
     reading = reading or ReadingOptions()
-    micrographs = datasets.open(f"folder:{hr_folder}", reading)
+    micrographs = datasets.open(f"folder:{hr_folder}", reading, progress)
     files = list(image_files(sr_folder, leave_out=[hr_folder]))
     masks = pair_masks(files).files
     files = [file for file in files if PurePosixPath(file).suffix.lower() in SUFFIXES and file not in masks]

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srbench import models, plugins
-from srbench.config import DEFAULT_DEGRADATION, EvaluationConfig
-from srbench.datasets import degrade, full_name
+from srbench.config import EvaluationConfig
+from srbench.datasets import default_degradation, degrade, full_name
 from srbench.models import ModelCard
 from srbench.store import EXTERNAL
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import sha256_file
 
 if TYPE_CHECKING:
-    from srbench.weights import WeightsHeader
+    from srbench.weights import TrainedWeights, WeightsHeader
 
 
 DEFAULT_SCALE = 4
@@ -40,6 +41,8 @@ class Job:
         scale: magnification of the weights, where they decided it.
         rgb_to_grey: convert colour weights for the grey network.
         foreign: the network is no registered one: spandrel builds it from the weights.
+        gain: validation PSNR of the weights above that of bicubic interpolation, dB; NaN where not known.
+        remarks: which weights were chosen, and which were passed over.
     """
 
     model: str
@@ -55,6 +58,8 @@ class Job:
     scale: int | None = None
     rgb_to_grey: bool = False
     foreign: bool = False
+    gain: float = math.nan
+    remarks: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -93,8 +98,18 @@ class Job:
         """For the manifest."""
         if self.weights is None:
             return {}
-        header = {} if self.header is None else dict(vars(self.header))
-        return {**header, "file": str(self.weights), "sha256": self.sha256}
+        described = {} if self.header is None else asdict(self.header)
+        if not described.get("lineage"):  # nothing to say, as in manifests of earlier versions
+            described.pop("lineage", None)
+        if self.header is None and not self.external:
+            from srbench.weights import published
+
+            entry = published.known_file(self.weights.name, self.sha256)
+            if entry is not None and entry.is_content(self.sha256):
+                described = {"source": entry.url, "licence": entry.licence, "remark": entry.note}
+        if math.isfinite(self.gain):
+            described["gain_over_bicubic"] = self.gain
+        return {**described, "file": str(self.weights), "sha256": self.sha256}
 
     def describe_card(self) -> dict[str, Any]:
         """For the manifest."""
@@ -265,15 +280,28 @@ def _foreign(path: Path, request: EvaluationRequest) -> Job:
 
 
 def _trained(card: ModelCard, channels: int, request: EvaluationRequest) -> list[Job]:
-    """A job for each variant and seed trained on this dataset and degradation, else on the nearest."""
+    """A job for each variant and seed trained on this dataset and degradation, else on the nearest.
+
+    Where there are no weights of the user's, those shipped with srbench are taken.
+    """
     from srbench import weights
+    from srbench.weights.find import best_of_each_kind
 
     config = request.config
-    files = weights.find(card.name, scale=request.scale, variant=config.variant, runs=config.runs)
-    if config.variant is None and not config.oracle:
-        files = [file for file in files if file.header.variant not in card.leaking]
-    files = [file for file in files if is_trained_on(file.header, request.dataset, request.data)] or files
+    scale, variant, runs = request.scale, config.variant, config.runs
+    there = weights.candidates(card.name, scale=scale, variant=variant, runs=runs)
+    if variant is None and not config.oracle:
+        there = [file for file in there if file.header.variant not in card.leaking]
+    files = best_of_each_kind(there)
+    files = [file for file in files if _trained_last_on(file.header, request)] or files
     files = [file for file in files if _degraded_alike(file.header, request)] or files
+    chosen = {file.path for file in files}
+    others = [file for file in there if file.path not in chosen]
+    remarks = [
+        f"{card.name}: shipped with srbench, {file.name}, {file.training}" for file in files if file.shipped
+    ]
+    if others:
+        remarks.append(f"{card.name}: passed over {'; '.join(file.described for file in others)}")
     jobs = [
         Job(
             card.name,
@@ -283,22 +311,32 @@ def _trained(card: ModelCard, channels: int, request: EvaluationRequest) -> list
             file.path,
             file.sha256,
             file.header,
-            notes=_trained_otherwise(file.header, request),
+            notes=_notes_of(file, request),
+            gain=file.gain,
+            remarks=() if number else tuple(remarks),
         )
-        for file in files
+        for number, file in enumerate(files)
     ]
     return jobs or [_untrained(card, channels, request)]
 
 
 def is_trained_on(header: WeightsHeader, dataset: str, data: str) -> bool:
-    """Whether weights were trained on this dataset, in this state or another.
+    """Whether weights, or those that they started from, were trained on this dataset, in whatever state.
 
     Args:
         header: of the weights.
         dataset: its one spelling; weights of earlier versions name a folder as it was typed.
         data: its fingerprint.
     """
-    return bool(header.dataset) and (header.data == data != "" or full_name(header.dataset) == dataset)
+    return any(
+        bool(training.dataset) and (training.data == data != "" or full_name(training.dataset) == dataset)
+        for training in header.trainings
+    )
+
+
+def _trained_last_on(header: WeightsHeader, request: EvaluationRequest) -> bool:
+    """Whether this dataset is what weights were made for, not only what they started from."""
+    return is_trained_on(replace(header, lineage=()), request.dataset, request.data)
 
 
 def _degraded_alike(header: WeightsHeader, request: EvaluationRequest) -> bool:
@@ -306,9 +344,11 @@ def _degraded_alike(header: WeightsHeader, request: EvaluationRequest) -> bool:
     return header.degradation in ("", degrade.get(request.config.degradation).id)
 
 
-def _trained_otherwise(header: WeightsHeader, request: EvaluationRequest) -> tuple[str, ...]:
-    notes = []
-    if not is_trained_on(header, request.dataset, request.data):
+def _notes_of(file: TrainedWeights, request: EvaluationRequest) -> tuple[str, ...]:
+    header, notes = file.header, []
+    if file.shipped is not None:
+        notes.append(f"weights shipped with srbench, {file.shipped.licence}")
+    if not _trained_last_on(header, request):
         notes.append(f"trained on {header.dataset or 'unknown data'}")
     if not _degraded_alike(header, request):
         notes.append(f"trained on LR made by {header.degradation}")
@@ -320,7 +360,7 @@ def _untrained(card: ModelCard, channels: int, request: EvaluationRequest) -> Jo
     command = ["srbench", "train", card.name, "--dataset", request.dataset, "--scale", str(request.scale)]
     if variant != card.variants[0]:
         command += ["--variant", variant]
-    if request.config.degradation != DEFAULT_DEGRADATION:
+    if request.config.degradation != default_degradation(request.dataset):
         command += ["--degradation", request.config.degradation]
     command += request.config.reading.arguments
     return Job(card.name, variant, card, channels, missing=f"no trained weights; type: {shlex.join(command)}")

@@ -19,6 +19,8 @@ from srbench.evaluation.context import EvaluationContext, channels_of
 from srbench.evaluation.jobs import Job
 from srbench.evaluation.messages import Finished, Message, Ready, Warm
 from srbench.evaluation.worker_client import BadOutput, WorkerFailed
+from srbench.models.base import NOTHING_LEARNED
+from srbench.store import REFERENCES
 from srbench.utils.image import Pixels, to_eight_bits
 from srbench.utils.paths import cache_folder
 from srbench.utils.progress import ProgressCallback
@@ -53,13 +55,16 @@ class DataChecks:
         """For the weights of this job; none of another program, whose training and input nobody knows."""
         if job.external:
             return []
+        family = job.card.family if job.card else ""
+        unlearned = family in NOTHING_LEARNED or job.model in REFERENCES
         splits = contamination.check(
             self.context.micrographs,
             self.context.split,
             job.header,
             cache=cache_folder(),
             progress=self.progress,
-            foreign=job.weights is not None and job.header is None,
+            # A network that comes without a file brings what it learned along.
+            foreign=job.header is None and (job.weights is not None or not unlearned),
             every=self.every,
         )
         return [splits, self._degradation]

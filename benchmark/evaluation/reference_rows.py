@@ -70,12 +70,17 @@ def pack_hr(context: EvaluationContext, folder: Path, noise: bool = False) -> Pa
 
 def _ceiling(context: EvaluationContext) -> ImageRow | None:
     """A second acquisition of each field scored like a model: the noise of the reference allows no more."""
-    acquire, scale = context.micrographs.acquisition, context.scorer.scale
-    if all(acquire(entry.image, 1) is None for entry in context.lr.entries):
+    micrographs, scale = context.micrographs, context.scorer.scale
+
+    def acquire(image: str) -> Pixels | None:
+        second = micrographs.second(image)
+        return micrographs.acquisition(image, 1) if second is None else second
+
+    if all(acquire(entry.image) is None for entry in context.lr.entries):
         return None
 
     def scan(entry: Entry) -> NDArray[np.uint8]:
-        pixels = acquire(entry.image, 1)
+        pixels = acquire(entry.image)
         if pixels is None:
             raise NoImage("the dataset has no second acquisition of this field")
         return to_eight_bits(cut_to_scale(pixels, scale))

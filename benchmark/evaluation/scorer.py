@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -17,14 +18,12 @@ from srbench.metrics import registry
 from srbench.metrics.consistency import ROUNDING_VARIANCE
 from srbench.metrics.protocol import Protocol
 from srbench.metrics.registry import Case, Metric, MetricUnavailable
+from srbench.metrics.spectrum import REFERENCE_NOISE, reference_of
 from srbench.store import Score
 from srbench.utils.image import Pixels, Plane
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SECOND = 1
-"""Acquisition that metrics are given as the second one; the noise ceiling is another."""
 
 UNAVAILABLE = "unavailable: "
 """Starts the reason of a score that another machine, or a file more, would give."""
@@ -39,6 +38,9 @@ class Scorer:
         metrics: which numbers.
         degradation: how the LR images were made.
         scale: magnification.
+
+    Attributes:
+        notes: what a reader must know of the scores so far, each once.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Scorer:
         self.scale = scale
         self._needs = {metric.name: metric.needs() for metric in self.metrics}
         self._databars: dict[str, bool] = {}
+        self.notes: dict[str, None] = {}
 
     def with_metrics(self, metrics: Sequence[Metric]) -> Scorer:
         """The same with other metrics."""
@@ -74,21 +77,30 @@ class Scorer:
             return self.without_value(
                 image, "the reference shows a databar; cut it off: a score of drawn text says nothing"
             )
-        second = self.micrographs.acquisition(image.id, SECOND)
+        mask = self.micrographs.objects(image) if image.has_mask else None
+        clean = self.micrographs.card.kind == "synthetic"
+        second = None if clean else self.micrographs.second(image.id)
+        recorded = self.degradation.recorded
         case = self.protocol.case(
             sr,
             hr,
             lr,
             self.scale,
             degrade=functools.partial(self._degrade, image.id),
-            lr_variance=self._lr_variance if lr.ndim == 2 else None,
+            lr_variance=functools.partial(self._lr_variance, image.id) if lr.ndim == 2 else None,
             truth=self.micrographs.truth(image.id) if image.has_truth else None,
             pixel_size_nm=image.pixel_size_nm,
             category=image.category,
-            measure=image.measure if self.micrographs.card.kind == "user" else None,
-            clean=self.micrographs.card.kind == "synthetic",
+            measure=image.measure if image.measure or self.micrographs.card.kind == "user" else None,
+            clean=clean,
             second=None if second is None else cut_to_scale(second, self.scale),
+            mask=None if mask is None else cut_to_scale(mask, self.scale),
+            lr_recorded=recorded,
+            as_recorded=self.micrographs.as_recorded(image.id) if recorded and second is None else None,
         )
+        if not clean and any(metric.family == "spectrum" for metric in self.metrics):
+            with contextlib.suppress(MetricUnavailable):
+                self.notes[REFERENCE_NOISE[reference_of(case)[1]]] = None
         return [self._score(metric, case, image) for metric in self.metrics]
 
     def without_value(self, image: Micrograph, reason: str) -> list[Score]:
@@ -103,14 +115,21 @@ class Scorer:
 
     def _degrade(self, image_id: str, plane: Plane) -> Plane:
         """The expected LR plane of this image: against a noisy one, noise of its own would count twice."""
+        if self.degradation.recorded:
+            raise MetricUnavailable(
+                "the LR image was recorded, not made from HR: as what another image would have been recorded "
+                "is not known"
+            )
         return _on_tensor(lambda hr: self.degradation.expected(hr, self.scale, position_of(image_id)), plane)
 
-    def _lr_variance(self, expected: Plane) -> Plane:
+    def _lr_variance(self, image_id: str, expected: Plane) -> Plane:
         """Mean square of LR pixels around an expected plane in [0, 1]: noise, clipped, and rounding."""
         noise = self.degradation.noise
         if noise is None:
             return np.full_like(expected, ROUNDING_VARIANCE)
-        return _on_tensor(noise.spread, np.clip(expected, 0.0, 1.0)) + ROUNDING_VARIANCE
+        position = position_of(image_id)
+        clipped = np.clip(expected, 0.0, 1.0)
+        return _on_tensor(lambda plane: noise.spread(plane, position), clipped) + ROUNDING_VARIANCE
 
     def _has_databar(self, image_id: str, hr: Pixels) -> bool:
         from srbench.datasets.images.databar import has_databar

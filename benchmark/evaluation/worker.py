@@ -93,11 +93,14 @@ def main(job_file: str) -> None:
 def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> None:
     from srbench.inference import profiling as cost
     from srbench.inference.device import blank_images, peak_bytes, pick_device, reset_peak
+    from srbench.inference.luma import STUDIO_NOTE, for_luma
     from srbench.inference.tiling import Tiler
 
     _make_repeatable()
     device = pick_device(job.device)
     model, notes = _load(job)
+    if model.studio_luma and any(channels == 3 for *_, channels in job.images):
+        notes = (*notes, STUDIO_NOTE)
     channel.send(
         Ready(
             _describe(device),
@@ -105,7 +108,11 @@ def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> No
             NetworkCost(**cost.network_cost(model)) if job.report_cost else None,
         )
     )
-    tiler = Tiler(model, device=device, tile=job.tile, max_bytes=job.max_bytes, output="uint8")
+    # Of a colour image a grey network is given the luma it learned from.
+    tiler, of_colour = (
+        Tiler(seen, device=device, tile=job.tile, max_bytes=job.max_bytes, output="uint8")
+        for seen in (model, for_luma(model))
+    )
     # Before anything runs: what cannot fit is said, not killed.
     for _, height, width, _ in job.images:
         tiler.tiling(height, width)
@@ -116,7 +123,7 @@ def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> No
     channel.send(Warm(spread))
     for index in range(len(job.images)):
         channel.wait()
-        channel.send(_super_resolve(job, tiler, index))
+        channel.send(_super_resolve(job, of_colour if job.images[index][3] == 3 else tiler, index))
     channel.send(Finished(peak_bytes(device), tuple(sandbox.attempts())))
     channel.wait_for_end()
 

@@ -210,19 +210,15 @@ class WorkerClient:
 @functools.lru_cache(maxsize=256)
 def cost_of(model: str, variant: str, scale: int, channels: int) -> NetworkCost:
     """What a network of srbench costs, counted here."""
-    import torch
-
-    from srbench import models
     from srbench.inference.profiling import network_cost
-
-    def build() -> models.SRModel:
-        return models.create(model, scale=scale, channels=channels, variant=variant)
+    from srbench.models.registry import create, create_on_meta
 
     try:
-        with torch.device("meta"):  # shapes without numbers
-            return NetworkCost(**network_cost(build()))
-    except Exception:  # a network that cannot be built without numbers
-        return NetworkCost(**network_cost(build()))
+        built = create_on_meta(model, scale=scale, channels=channels, variant=variant)
+        return NetworkCost(**network_cost(built))
+    except Exception:  # a network that cannot run without numbers
+        built = create(model, scale=scale, channels=channels, variant=variant)
+        return NetworkCost(**network_cost(built))
 
 
 def run_worker(

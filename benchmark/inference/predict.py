@@ -18,7 +18,7 @@ from srbench.inference.micrographs import DatabarChoice, FileEnlarger
 from srbench.inference.results import ResultRecord, result_name
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import sha256_file, writing_to
-from srbench.utils.image import Pixels
+from srbench.utils.image import Pixels, rgb_to_luma
 from srbench.utils.leftovers import remove_leftovers
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from srbench.inference.tiling import Tiler
+    from srbench.inference.tiling import Output
     from srbench.models import ModelCard, SRModel
     from srbench.weights import TrainedWeights
 
@@ -44,8 +44,9 @@ def super_resolve(
     """Super-resolve one image of any size.
 
     A grey image stays grey. The channels of a colour image are super-resolved together by a network for
-    colour, and each for itself by a network for grey images, so that equal channels stay equal. Transparency
-    is enlarged bicubically.
+    colour, and each for itself by a network for grey images, so that equal channels stay equal; a network
+    that learned from MATLAB's luma (``model.studio_luma``) is given that, and the chroma is enlarged
+    bicubically. Transparency is enlarged bicubically.
 
     Args:
         model: from ``srbench.models.create``, with weights loaded.
@@ -60,13 +61,10 @@ def super_resolve(
     Raises:
         SrbenchError: pixels of another dtype or shape.
     """
+    from srbench.datasets.images.resize import resize_by
+    from srbench.inference.luma import for_luma
     from srbench.inference.tiling import Tiler
 
-    return _enlarge(Tiler(model, device=device, tile=tile, max_bytes=max_bytes), pixels)[0]
-
-
-def _enlarge(tiler: Tiler, pixels: Pixels) -> tuple[Pixels, bool]:
-    """The super-resolved pixels, and whether they are those of the image run whole."""
     coloured = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
     if pixels.dtype not in (np.uint8, np.uint16) or not (pixels.ndim == 2 or coloured) or not pixels.size:
         raise SrbenchError(
@@ -74,27 +72,28 @@ def _enlarge(tiler: Tiler, pixels: Pixels) -> tuple[Pixels, bool]:
             f"found {pixels.dtype} {pixels.shape}."
         )
     # Rounded tile by tile, an 8-bit image needs a quarter of the memory.
-    tiler.output = "uint8" if pixels.dtype == np.uint8 else "float32"
+    output: Output = "uint8" if pixels.dtype == np.uint8 else "float32"
+    tiler = Tiler(model, device=device, tile=tile, max_bytes=max_bytes, output=output)
     if not coloured:
-        result = tiler(_to_tensor(pixels[..., None]))
-        return _to_pixels(result.sr, pixels.dtype)[..., 0], result.exact
+        return _to_pixels(tiler(_to_tensor(pixels[..., None])).sr, pixels.dtype)[..., 0]
     image = _to_tensor(pixels[..., :3])
-    if tiler.model.channels == 3:
-        result = tiler(image)
-        sr = result.sr
+    if model.channels == 3:
+        sr = tiler(image).sr
     elif bool((image == image[:, :1]).all()):
-        result = tiler(image[:, :1])
-        sr = result.sr.expand(-1, 3, -1, -1)
+        sr = tiler(image[:, :1]).sr.expand(-1, 3, -1, -1)
+    elif model.studio_luma:
+        luma = rgb_to_luma(image)
+        tiler.model, tiler.output = for_luma(model), "float32"
+        # What a colour differs from luma by is chroma; its own luma is zero.
+        sr = (tiler(luma).sr + resize_by(image - luma, model.scale)).clamp(0.0, 1.0)
     else:
-        result = tiler(image.transpose(0, 1))
-        sr = result.sr.transpose(0, 1)
+        sr = tiler(image.transpose(0, 1)).sr.transpose(0, 1)
     colour = _to_pixels(sr, pixels.dtype)
     if pixels.shape[2] == 3:
-        return colour, result.exact
-    from srbench.datasets.images.resize import resize_by
-
-    alpha = resize_by(_to_tensor(pixels[..., 3:]), tiler.model.scale).clamp(0.0, 1.0)
-    return np.concatenate([colour, _to_pixels(alpha, pixels.dtype)], axis=2), result.exact
+        return colour
+    alpha = resize_by(_to_tensor(pixels[..., 3:]), model.scale).clamp(0.0, 1.0)
+    enlarged: Pixels = np.concatenate([colour, _to_pixels(alpha, pixels.dtype)], axis=2)
+    return enlarged
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,8 @@ class FilesOutcome:
 
 
 def infer(
-    model: str | None,
-    images: StrPath | Sequence[StrPath],
+    model: str | StrPath | Sequence[StrPath] | None,
+    images: StrPath | Sequence[StrPath] | None = None,
     *,
     out: StrPath,
     weights: StrPath | None = None,
@@ -140,12 +139,14 @@ def infer(
     that cannot be read or written is skipped, with the reason, and the others are done.
 
     Args:
-        model: registered name; None where ``weights`` says whose they are.
+        model: registered name; None, or left out (``infer("mine/", out="sr")``), where ``weights`` says whose
+            they are or the recommended weights that srbench ships are to be taken.
         images: files, or folders whose images are read; masks, hidden files and earlier results in a folder
             are left out.
         out: folder for the results; a result that is there already is kept.
-        weights: weights file; the best trained one on disk when None.
-        scale: magnification; that of the weights, else 4.
+        weights: weights file. When None the best trained ones of the model on disk, else those shipped with
+            srbench.
+        scale: magnification; that of the weights or of the recommended network, else 4.
         variant: variant; that of the weights, else the model's first.
         device: ``auto``, ``cpu`` or ``cuda``.
         rgb_to_grey: convert colour weights for the grey network.
@@ -154,7 +155,7 @@ def infer(
         bits: significant bits of files that store more than 8; by their tags and values when None.
         pixel_size_nm: side of a pixel of the files; what they say when None.
         force: do again what is there already.
-        tell: called with which weights are used.
+        tell: called with which weights are used, how they were trained, and which were passed over.
         on_progress: called after each tile.
 
     Raises:
@@ -166,6 +167,10 @@ def infer(
     from srbench.inference.tiling import Tiler
     from srbench.weights import locate
 
+    if images is None:
+        model, images = None, model or ()
+    if not (model is None or isinstance(model, str)):
+        raise SrbenchError(f"Expected the name of a model, found {model!r}. Name it, then the images.")
     device_of_run = pick_device(device)
     ReadingOptions(bits, pixel_size_nm)  # refuses what no file can have
     folder, given = Path(out), locate(Path(weights)) if weights is not None else None
@@ -253,7 +258,7 @@ def load_model(
     rgb_to_grey: bool = False,
     tell: Callable[[str], None],
 ) -> LoadedModel:
-    """A model ready to run: with the given weights, or with the best trained ones on disk.
+    """A model ready to run: with the given weights, the best trained ones on disk, or shipped ones.
 
     Raises:
         ModelError: no such model, scale or variant.
@@ -274,7 +279,7 @@ def load_model(
             return LoadedModel(model)
         path = path or _best_weights(card, scale or 4, variant, tell)
     elif path is None:
-        raise SrbenchError("Name a model, or give the weights of one.")
+        path = _recommended_weights(scale, tell)
     try:
         network = identify(path, model=name, scale=scale, variant=variant)
     except UnknownNetwork:
@@ -283,10 +288,16 @@ def load_model(
         model = spandrel_adapter.load(path, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey)
         tell(f"{path}: {model.card.title} {model.variant}, x{model.scale}; {spandrel_adapter.provenance()}")
         return LoadedModel(model, *_origin(path))
+    if network.budget == "smoke":
+        tell(
+            f"{network.described} was trained for seconds, to show that the software works (budget smoke): "
+            "no result, often worse than bicubic interpolation. Train it longer: srbench train "
+            f"{network.model} --dataset NAME --scale {network.scale} --budget laptop"
+        )
     channels = 1 if rgb_to_grey and 1 in models.card(network.model).channels else network.channels
     model = models.create(network.model, scale=network.scale, channels=channels, variant=network.variant)
     loaded = load(model, path, rgb_to_grey=rgb_to_grey)
-    if name is None:
+    if name is None and weights is not None:
         tell(f"{path}: {network.described}")
     for note in loaded.notes:
         tell(note)
@@ -297,19 +308,20 @@ def _origin(path: Path) -> tuple[str, str]:
     """sha256 of a weights file, and what it was trained on or where it was published."""
     from srbench.weights import published, read_header
 
-    digest = sha256_file(path)
-    header, entry = read_header(path), published.known_file(path.name)
+    digest, header = sha256_file(path), read_header(path)
     if header is not None and header.dataset:
         return digest, f"{header.dataset}, budget {header.budget}, seed {header.seed}"
-    if entry is not None and entry.sha256 and digest.startswith(entry.sha256.lower()):
+    entry = published.known_file(path.name, digest)
+    if entry is not None and entry.is_content(digest):
         return digest, f"as published at {entry.url}"
     return digest, "unknown"
 
 
 def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callable[[str], None]) -> Path:
-    """The trained weights of the first variant there is, in the card's order, trained longest.
+    """The best weights of a model: own before shipped ones, then by budget and validation gain.
 
-    A variant that sees HR cannot be run on an image without one.
+    Those of equal rank go by the card's order of variants. A variant that sees HR cannot be run on an image
+    without one.
     """
     from srbench import weights
 
@@ -317,7 +329,7 @@ def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callab
         tell(problem)
     trained = [
         file
-        for file in weights.find(card.name, scale=scale, variant=variant)
+        for file in weights.candidates(card.name, scale=scale, variant=variant)
         if file.header.variant in card.variants and file.header.variant not in card.leaking
     ]
     if not trained:
@@ -325,20 +337,44 @@ def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callab
             f"{card.name} has no trained weights at scale {scale}. Give --weights FILE, or train it: "
             f"srbench train {card.name} --dataset NAME --scale {scale}"
         )
-
-    def order(file: TrainedWeights) -> tuple[int, int, int, str]:
-        header = file.header
-        return card.variants.index(header.variant), -header.budget_rank, header.seed, str(file.path)
-
-    best = min(trained, key=order)
-    header = best.header
-    others = sorted({file.header.variant for file in trained} - {header.variant})
-    also = f"; also trained, choose with --variant: {', '.join(others)}" if others else ""
-    tell(
-        f"weights: {best.path} ({header.variant}, trained on {header.dataset}, budget {header.budget}, "
-        f"seed {header.seed}{also})"
-    )
+    best = max(trained, key=lambda file: (file.rank, -card.variants.index(file.header.variant)))
+    _tell_choice(best, trained, tell)
     return best.path
+
+
+def _recommended_weights(scale: int | None, tell: Callable[[str], None]) -> Path:
+    """The weights that srbench recommends at this magnification; when None the first ones that enlarge."""
+    from srbench import weights
+
+    for problem in weights.left_out():
+        tell(problem)
+    there = weights.candidates()
+    by_file = {file.shipped: file for file in there if file.shipped is not None}
+    offered = [entry for entry in weights.shipped() if entry.recommended and entry in by_file]
+    suited = (e for e in offered if e.scale == scale or (scale is None and e.task == "sr"))
+    entry = next(suited, None)
+    if entry is None:
+        scales = ", ".join(f"x{entry.scale}" for entry in offered) or "none"
+        where = "" if scale is None else f" at x{scale}"
+        raise SrbenchError(
+            f"No network is recommended{where} (there is one for: {scales}). Name a model that has weights: "
+            "srbench weights list"
+        )
+    best = by_file[entry]
+    tell(f"No model was named: {entry.model} {entry.variant} is recommended at x{entry.scale}.")
+    _tell_choice(best, [file for file in there if file.header.scale == entry.scale], tell)
+    return best.path
+
+
+def _tell_choice(best: TrainedWeights, there: Sequence[TrainedWeights], tell: Callable[[str], None]) -> None:
+    """Which weights are taken, on what they were trained and how they did; then those passed over."""
+    if best.shipped is None:
+        tell(f"weights: {best.name} ({best.header.variant}, {best.training})")
+    else:
+        tell(f"weights: {best.name}, shipped with srbench ({best.shipped.licence}), {best.training}.")
+        tell(best.shipped.summary)
+    if others := [file.described for file in there if file.path != best.path]:
+        tell(f"passed over, choose with --weights: {'; '.join(others)}")
 
 
 def _to_tensor(pixels: Pixels) -> Tensor:

@@ -100,10 +100,11 @@ def _count(model: SRModel, height: int, width: int) -> int:
 
 
 def measured_radius(model: SRModel, last_side: int = LAST_SIDE) -> float:
-    """Measure the radius with gradients of the network as it is, in float64.
+    """Measure the radius with gradients of the network as it is.
 
-    A block of outputs as large as the size multiple is differentiated with respect to the input, on growing
-    images, until no gradient reaches the image's edge.
+    They are in float64, or in float32 where its code makes tensors of that type. A block of outputs as large
+    as the size multiple is differentiated with respect to the input, on growing images, until no gradient
+    reaches the image's edge.
 
     Args:
         model: network with the weights that will be used (a layer of zeros reaches no pixel).
@@ -112,21 +113,28 @@ def measured_radius(model: SRModel, last_side: int = LAST_SIDE) -> float:
     Returns:
         LR pixels; ``inf`` when even ``last_side`` is too small, as for an operator over the whole image.
     """
-    double = dataclasses.replace(model, network=copy.deepcopy(model.network).double().eval())
+    try:
+        return _radius_in(torch.float64, model, last_side)
+    except RuntimeError:  # tensors of two types met
+        return _radius_in(torch.float32, model, last_side)
+
+
+def _radius_in(dtype: torch.dtype, model: SRModel, last_side: int) -> float:
+    probed = dataclasses.replace(model, network=copy.deepcopy(model.network).to(dtype).eval())
     side = math.ceil(FIRST_SIDE / model.size_multiple) * model.size_multiple
     while side <= max(last_side, model.size_multiple):
-        radius = _radius_on(double, side)
+        radius = _radius_on(probed, side, dtype)
         if radius is not None:
             return float(radius)
         side *= 2
     return math.inf
 
 
-def _radius_on(model: SRModel, side: int) -> int | None:
+def _radius_on(model: SRModel, side: int, dtype: torch.dtype) -> int | None:
     """The radius on a ``side x side`` image, None when the gradient reaches its edge."""
     multiple = model.size_multiple
     start = side // 2 // multiple * multiple
-    touched = _gradient(model, side, start, multiple).amax(dim=(0, 1)) > 0
+    touched = _gradient(model, side, start, multiple, dtype).amax(dim=(0, 1)) > 0
     if not touched.any():
         return 0
     rows = torch.nonzero(touched.any(dim=1)).flatten()
@@ -138,17 +146,17 @@ def _radius_on(model: SRModel, side: int) -> int | None:
     return max(start - first, last - (start + multiple - 1), 0)
 
 
-def _gradient(model: SRModel, side: int, start: int, multiple: int) -> Tensor:
+def _gradient(model: SRModel, side: int, start: int, multiple: int, dtype: torch.dtype) -> Tensor:
     """Sum of absolute gradients over two random images: where one rectifier is closed another is open."""
     generator = torch.Generator().manual_seed(0)
     device = device_of(model)
-    total = torch.zeros(1, model.channels, side, side, dtype=torch.float64, device=device)
+    total = torch.zeros(1, model.channels, side, side, dtype=dtype, device=device)
     block = slice(start * model.scale, (start + multiple) * model.scale)
     for _ in range(2):
-        image = torch.rand(total.shape, generator=generator, dtype=torch.float64).to(device).requires_grad_()
+        image = torch.rand(total.shape, generator=generator, dtype=dtype).to(device).requires_grad_()
         with torch.enable_grad():
             window = model.network(image)[..., block, block]
-            signs = torch.randn(window.shape, generator=generator, dtype=torch.float64).to(device)
+            signs = torch.randn(window.shape, generator=generator, dtype=dtype).to(device)
             (gradient,) = torch.autograd.grad((window * signs).sum(), image)
         total += gradient.abs()
     return total

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srbench.metrics.fibre_widths import CentreLines
 from srbench.metrics.line_edges import Edges, Line
 from srbench.metrics.small_features import Feature
 
@@ -31,6 +32,8 @@ CORNER = 8
 """Pixels kept from the ends of such a stretch and from what crosses it."""
 FINGER_REACH = 8.0
 """Pixels on either side of a finger's edge that are looked at."""
+FIBRE_GAP = 2.0
+"""Pixels that a clear stretch of a fibre keeps from every other fibre."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,7 @@ class Grating:
 
 
 def particles(truth: Truth, cut: int, smallest: float) -> Particles | None:
-    """Free-standing, whole particles (or regular dots and holes) of at least ``smallest`` pixels across.
+    """Whole particles (or regular dots and holes) of at least ``smallest`` pixels across.
 
     None where the scene has none of these kinds.
     """
@@ -77,8 +80,7 @@ def particles(truth: Truth, cut: int, smallest: float) -> Particles | None:
     usable = [
         entry
         for entry in entries
-        if not (entry["border"] or entry.get("touching") or entry.get("defective"))
-        and entry["diameter"] >= smallest
+        if not (entry["border"] or entry.get("defective")) and entry["diameter"] >= smallest
     ]
     return Particles(
         _centres(usable) - cut,
@@ -89,6 +91,72 @@ def particles(truth: Truth, cut: int, smallest: float) -> Particles | None:
 
 def _centres(entries: Sequence[Truth]) -> Floats:
     return np.array([(entry["y"], entry["x"]) for entry in entries], dtype=np.float64).reshape(-1, 2)
+
+
+def fibres(truth: Truth, cut: int, shape: tuple[int, int], thinnest: float) -> CentreLines | None:
+    """Clear stretches of fibres or wires of at least ``thinnest`` pixels across, a point each pixel.
+
+    Clear of other fibres, of their own beads and caps, and of the border. None where the scene has neither.
+
+    Args:
+        truth: of the scene.
+        cut: pixels that were cut off on every side.
+        shape: height and width of what is left.
+        thinnest: smallest width.
+    """
+    from scipy.spatial import cKDTree
+
+    lines = [_fibre(entry) for entry in truth.get("fibres", ())] + [
+        _wire(entry) for entry in truth.get("wires", ())
+    ]
+    if not lines:
+        return None
+    # Thin ones are never measured: together they are one thing to keep away from.
+    thick = [line for line in lines if line[1].max() >= thinnest]
+    thin = [line for line in lines if line[1].max() < thinnest]
+    bodies = [(cKDTree(line), width) for line, width, _ in thick]
+    if thin:
+        bodies.append(
+            (cKDTree(np.concatenate([line[0] for line in thin])), np.concatenate([line[1] for line in thin]))
+        )
+    points, widths = [np.zeros((0, 2))], [np.zeros(0)]
+    for number, (line, width, usable) in enumerate(thick):
+        at = line - cut
+        inside = np.minimum(at, np.array(shape) - 1 - at).min(1) > width
+        clear = usable & inside & (width >= thinnest)
+        for other, (tree, across) in enumerate(bodies):
+            reach = (width.max() + across.max()) / 2.0 + FIBRE_GAP
+            apart = (tree.mins - reach > line.max(0)) | (tree.maxes + reach < line.min(0))
+            if other != number and clear.any() and not apart.any():
+                distance, nearest = tree.query(line[clear], distance_upper_bound=reach)
+                # The index of one that is farther away is the number of points.
+                beside = np.append(across, 0.0)[nearest]
+                clear[clear] = distance > (width[clear] + beside) / 2.0 + FIBRE_GAP
+        points.append(at[clear])
+        widths.append(width[clear])
+    return CentreLines(np.concatenate(points), np.concatenate(widths))
+
+
+def _fibre(entry: Truth) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Points of a centre line a pixel apart, the width there, and whether it is that of the fibre itself."""
+    vertices = np.asarray(entry["line"], dtype=np.float64)
+    arcs = np.append(0.0, np.hypot(*np.diff(vertices, axis=0).T).cumsum())
+    along = np.arange(0.0, arcs[-1])
+    line = np.stack([np.interp(along, arcs, vertices[:, axis]) for axis in (0, 1)], axis=1)
+    plain = np.ones(len(along), dtype=bool)
+    for bead in entry["beads"]:
+        plain &= np.abs(along - bead["along"]) > bead["length"] / 2.0 + FIBRE_GAP
+    return line, np.full(len(along), float(entry["width"])), plain
+
+
+def _wire(entry: Truth) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """The same of a straight tapered wire with a cap around its tip."""
+    base, tip = (np.asarray(entry[end], dtype=np.float64) for end in ("base", "tip"))
+    length = float(np.linalg.norm(tip - base))
+    along = np.arange(0.0, length)
+    share = (along / length)[:, None]
+    width = entry["base_width"] + (entry["tip_width"] - entry["base_width"]) * share[:, 0]
+    return base + share * (tip - base), width, along < length - entry["cap"] / 2.0 - FIBRE_GAP
 
 
 def grating(truth: Truth, cut: int, shape: tuple[int, int]) -> Grating | None:

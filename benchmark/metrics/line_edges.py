@@ -79,23 +79,28 @@ class Edges:
         return np.asarray(self.right - self.left, dtype=np.float64)
 
 
-def measure_line(image: Floats, line: Line, bright: bool = True) -> Edges | None:
+def measure_line(
+    image: Floats, line: Line, bright: bool = True, threshold: float = THRESHOLD
+) -> Edges | None:
     """Find both edges of a line in every row.
 
     Args:
         image: ``(H, W)``.
         line: where to look.
         bright: whether the line is brighter than what is beside it.
+        threshold: share of the way from dark to bright.
 
     Returns:
         The edges; None where a window leaves the image or an edge is not found in enough rows.
     """
-    left = measure_edge(image, line, line.left, rising=bright)
-    right = measure_edge(image, line, line.right, rising=not bright)
+    left = measure_edge(image, line, line.left, rising=bright, threshold=threshold)
+    right = measure_edge(image, line, line.right, rising=not bright, threshold=threshold)
     return None if left is None or right is None else Edges(left, right)
 
 
-def measure_edge(image: Floats, line: Line, expected: float, rising: bool) -> Floats | None:
+def measure_edge(
+    image: Floats, line: Line, expected: float, rising: bool, threshold: float = THRESHOLD
+) -> Floats | None:
     """Columns at which the rows of a line cross an edge, ``(rows,)``.
 
     Args:
@@ -103,6 +108,7 @@ def measure_edge(image: Floats, line: Line, expected: float, rising: bool) -> Fl
         line: gives the rows and how far to look.
         expected: column near which the edge lies: the line's left or right edge.
         rising: whether the grey level rises from left to right.
+        threshold: share of the way from dark to bright.
     """
     into, away = (int(min(reach, FARTHEST)) for reach in (line.inside, line.outside))
     before, after = (away, into) if expected == line.left else (into, away)
@@ -113,7 +119,7 @@ def measure_edge(image: Floats, line: Line, expected: float, rising: bool) -> Fl
     window = _smooth_rows(rows, first, last)
     if not rising:
         window = window[:, ::-1]
-    crossings = _crossings(window, before if rising else after)
+    crossings = _crossings(window, before if rising else after, threshold)
     if crossings is None:
         return None
     return np.asarray(first + crossings if rising else last - 1 - crossings, dtype=np.float64)
@@ -128,27 +134,26 @@ def _smooth_rows(rows: Floats, first: int, last: int) -> Floats:
     return np.asarray(smooth[:, first - low : last - low], dtype=np.float64)
 
 
-def _crossings(window: Floats, middle: int) -> Floats | None:
+def _crossings(window: Floats, middle: int, threshold: float) -> Floats | None:
     """Where each row rises through the threshold; the levels are found again once the rows are aligned."""
     profile = window.mean(0)
-    start = _nearest_crossing(profile[None], _level(profile, middle), float(middle))[0]
+    start = _nearest_crossing(profile[None], _level(profile, middle, threshold), float(middle))[0]
     if np.isnan(start):
         return None
-    crossings = _nearest_crossing(window, _level(profile, round(start)), float(start))
+    crossings = _nearest_crossing(window, _level(profile, round(start), threshold), float(start))
     for _ in range(2):
         if np.isnan(crossings).mean() > 1.0 - FOUND_SHARE:
             return None
         profile = _aligned(window, crossings - np.nanmedian(crossings))
-        crossings = _nearest_crossing(
-            window, _level(profile, round(np.nanmedian(crossings))), float(np.nanmedian(crossings))
-        )
+        median = float(np.nanmedian(crossings))
+        crossings = _nearest_crossing(window, _level(profile, round(median), threshold), median)
     return _filled(crossings) if np.isnan(crossings).mean() <= 1.0 - FOUND_SHARE else None
 
 
-def _level(profile: Floats, middle: int) -> float:
-    """Threshold between the darkest position before an edge and the brightest one after it."""
+def _level(profile: Floats, middle: int, threshold: float) -> float:
+    """Grey level between the darkest position before an edge and the brightest one after it."""
     dark, light = float(profile[: middle + 1].min()), float(profile[middle:].max())
-    return dark + THRESHOLD * (light - dark)
+    return dark + threshold * (light - dark)
 
 
 def _nearest_crossing(window: Floats, level: float, expected: float) -> Floats:

@@ -18,18 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.metrics import ground_truth
+from srbench.metrics.fibre_widths import CentreLines, centre_lines, width_errors
 from srbench.metrics.line_edges import Edges, Line, find_lines, measure_line, roughness
 from srbench.metrics.registry import Case, MetricUnavailable, register_metric
 from srbench.metrics.segmentation import (
     DARK,
     MATCH_REACH,
+    NO_MASK,
+    SIMPLE,
     Indices,
     Objects,
+    cleaned,
+    hand_objects,
+    holds_particles,
     match_points,
     objects,
     objects_of_second,
+    otsu,
     phase,
     segmentation,
+    smoothed,
 )
 from srbench.utils.image import Plane
 
@@ -49,12 +57,15 @@ LINES = "whole straight lines along the image's sides"
 
 SMALLEST_DIAMETER = 10.0
 """Pixels across; smaller particles are mostly edge."""
-SIMPLE = 0.93
-"""``Objects.fill`` below which a region is not one convex particle but several that touch."""
 FEWEST_PARTICLES = 10
 """Particles that a mean diameter needs."""
-SIZED = ("particle", "powder", "patterned")
-"""Categories in which regions have diameters worth measuring; images without a category are measured too."""
+
+THINNEST = 4.0
+"""Pixels across; thinner fibres are mostly edge."""
+FIBRE_LENGTH = 100
+"""Pixels of clear centre line that a mean diameter of fibres needs."""
+FIBROUS = ("fibre", "fiber", "nanowire")
+"""Categories whose objects are fibres."""
 
 
 @dataclass(frozen=True)
@@ -175,10 +186,11 @@ class ReferenceParticles:
     title_hr="Diameter error on HR",
     explanation_hr="By how much the same particles come out too large or too small on the true HR image: "
     "what the algorithm does, not the network.",
+    version=2,
     unit="px",
 )
 def diameters(case: Case) -> Measured:
-    """Mean error of the diameters of free-standing whole particles, in pixels."""
+    """Mean error of the diameters of whole particles, in pixels."""
     return case.cached("measured diameters", lambda: _diameters(case))
 
 
@@ -186,8 +198,49 @@ def _diameters(case: Case) -> Measured:
     reference = _particles_of_hr(case) if case.truth is None else _particles_of_truth(case)
     images = [objects(case)[1], *([] if reference.best is None else [reference.best])]
     errors = [_size_errors(reference, regions) for regions in images]
-    what = f"free-standing particles of {SMALLEST_DIAMETER:.0f} px or more"
+    what = f"whole particles of {SMALLEST_DIAMETER:.0f} px or more"
     return mean_bias(errors, FEWEST_PARTICLES, what)
+
+
+@register_measurement(
+    "diameter_hand_bias",
+    title="Diameter (hand) bias",
+    explanation="By how much particles come out larger (+) or smaller (-) than they were drawn by hand.",
+    title_hr="Diameter (hand) error on HR",
+    explanation_hr="By how much the same particles come out larger or smaller than drawn by hand on the true "
+    "HR image.",
+    unit="px",
+)
+def diameters_by_hand(case: Case) -> Measured:
+    """Mean error of the diameters of whole particles against those drawn by hand, in pixels."""
+    return case.cached("measured by hand", lambda: _diameters_by_hand(case))
+
+
+def _diameters_by_hand(case: Case) -> Measured:
+    drawn = hand_objects(case)
+    _check_particles(case)
+    usable = ~drawn.border & (drawn.diameters >= SMALLEST_DIAMETER)
+    reference = ReferenceParticles(drawn.centres[usable], drawn.diameters[usable], drawn.centres, None)
+    hr, sr = objects(case)
+    what = f"particles drawn by hand, whole and of {SMALLEST_DIAMETER:.0f} px or more,"
+    return mean_bias([_size_errors(reference, regions) for regions in (sr, hr)], FEWEST_PARTICLES, what)
+
+
+@register_measurement(
+    "area_fraction_hand_bias",
+    title="Area fraction (hand) bias",
+    explanation="By how much the area share of the objects comes out higher (+) or lower (-) than drawn by "
+    "hand.",
+    title_hr="Area fraction (hand) error on HR",
+    explanation_hr="By how much the same share comes out wrong on the true HR image by the same rule.",
+    bounds=(-1.0, 1.0),
+)
+def area_fraction_by_hand(case: Case) -> Measured:
+    """Error of the area fraction of the objects against the mask by hand, each image by its own threshold."""
+    if case.mask is None:
+        raise MetricUnavailable(NO_MASK)
+    drawn, masks = float((case.mask > 0).mean()), segmentation(case)
+    return Measured(float(masks.separate.mean()) - drawn, float(masks.reference.mean()) - drawn)
 
 
 def _size_errors(reference: ReferenceParticles, regions: Objects) -> Floats:
@@ -211,7 +264,7 @@ def _occupants(regions: Objects, centres: Floats) -> Indices:
 def _particles_of_truth(case: Case) -> ReferenceParticles:
     particles = ground_truth.particles(case.truth or {}, case.border, SMALLEST_DIAMETER)
     if particles is None:
-        raise MetricUnavailable("the scene has no free-standing particles of known diameter")
+        raise MetricUnavailable("the scene has no whole particles of known diameter")
     return ReferenceParticles(particles.centres, particles.diameters, particles.neighbours, objects(case)[0])
 
 
@@ -225,10 +278,8 @@ def _particles_of_hr(case: Case) -> ReferenceParticles:
 
 
 def _check_particles(case: Case) -> None:
-    category = case.category.lower()
-    sized = not category or any(name in category for name in SIZED)
-    others = "" if sized else f"diameters are those of particles, powders and dots, not of {case.category!r}"
-    _check_measured(case, "particles", others)
+    others = f"diameters are those of particles, powders and dots, not of {case.category!r}"
+    _check_measured(case, "particles", "" if holds_particles(case) else others)
 
 
 def _check_measured(case: Case, what: str, by_category: str) -> None:
@@ -236,7 +287,7 @@ def _check_measured(case: Case, what: str, by_category: str) -> None:
 
     Args:
         case: the image.
-        what: ``particles``, ``lines`` or ``pores``.
+        what: ``particles``, ``lines``, ``pores`` or ``fibres``.
         by_category: why truth and category rule it out; empty where they do not.
 
     Raises:
@@ -244,7 +295,9 @@ def _check_measured(case: Case, what: str, by_category: str) -> None:
     """
     if case.measure:
         if what not in case.measure:
-            raise MetricUnavailable(f"{what} are not measured: --measure names {', '.join(case.measure)}")
+            raise MetricUnavailable(
+                f"{what} are not measured: who knows the image names {', '.join(case.measure)}"
+            )
     elif by_category:
         hint = "" if case.measure is None else f"; where there are {what}, say so: --measure {what}"
         raise MetricUnavailable(by_category + hint)
@@ -253,6 +306,7 @@ def _check_measured(case: Case, what: str, by_category: str) -> None:
 @register_metric(
     title="Diameter W1",
     direction="lower",
+    version=2,
     unit="px",
     bounds=(0.0, float("inf")),
     family=FAMILY,
@@ -306,6 +360,83 @@ def _pore_fraction(case: Case) -> Measured:
     reference, sr = (float((mask ^ masks.bright).mean()) for mask in (masks.reference, masks.separate))
     second = None if case.second is None else float(phase(case.second, bright=False).mean()) - reference
     return Measured(sr - reference, second)
+
+
+@register_measurement(
+    "fibre_diameter_bias",
+    title="Fibre diameter bias",
+    explanation="By how much fibres and wires come out too thick (+) or too thin (-) on average.",
+    title_hr="Fibre diameter error on HR",
+    explanation_hr="By how much the same fibres come out too thick or too thin on the true HR image.",
+    unit="px",
+)
+def fibre_diameters(case: Case) -> Measured:
+    """Mean error of the local thickness along clear stretches of fibres, in pixels."""
+    return case.cached("measured fibres", lambda: _fibre_diameters(case))
+
+
+def _fibre_diameters(case: Case) -> Measured:
+    if case.truth is None:
+        _check_fibres(case)
+        reference = _fibres_in(case, "hr")
+        usable = reference.widths >= THINNEST
+        reference = CentreLines(reference.points[usable], reference.widths[usable])
+        planes = ["sr", *([] if case.second is None else ["second"])]
+    else:
+        scene = ground_truth.fibres(case.truth, case.border, case.hr.shape, THINNEST)
+        if scene is None:
+            raise MetricUnavailable("the scene has no fibres or wires of known width")
+        reference, planes = scene, ["sr", "hr"]
+    return _width_bias(case, reference, planes)
+
+
+@register_measurement(
+    "fibre_diameter_hand_bias",
+    title="Fibre diameter (hand) bias",
+    explanation="By how much fibres come out thicker (+) or thinner (-) than they were drawn by hand.",
+    title_hr="Fibre diameter (hand) error on HR",
+    explanation_hr="By how much the same fibres come out thicker or thinner than drawn by hand on the true "
+    "HR image.",
+    unit="px",
+)
+def fibre_diameters_by_hand(case: Case) -> Measured:
+    """Mean error of the local thickness of fibres against those drawn by hand, in pixels."""
+    return case.cached("measured fibres by hand", lambda: _fibre_diameters_by_hand(case))
+
+
+def _fibre_diameters_by_hand(case: Case) -> Measured:
+    if case.mask is None:
+        raise MetricUnavailable(NO_MASK)
+    _check_fibres(case)
+    drawn = case.mask > 0
+    lines = centre_lines(smoothed(drawn.astype(np.float64)), 0.5, cleaned(drawn))
+    usable = lines.widths >= THINNEST
+    reference = CentreLines(lines.points[usable], lines.widths[usable])
+    return _width_bias(case, reference, ["sr", "hr"])
+
+
+def _width_bias(case: Case, reference: CentreLines, planes: Sequence[str]) -> Measured:
+    errors = [width_errors(reference, _fibres_in(case, plane), MATCH_REACH) for plane in planes]
+    what = f"pixels of clear centre lines of fibres of {THINNEST:.0f} px or more"
+    return mean_bias(errors, FIBRE_LENGTH, what)
+
+
+def _fibres_in(case: Case, plane: str) -> CentreLines:
+    """Centre lines in ``sr``, ``hr`` or ``second`` of a case, by its own Otsu threshold."""
+
+    def find() -> CentreLines:
+        smooth = smoothed(getattr(case, plane))
+        threshold = otsu(smooth)[0]
+        return centre_lines(smooth, threshold, cleaned((smooth > threshold) ^ (not bright)))
+
+    bright = segmentation(case).bright
+    return case.cached(f"measured fibres in {plane}", find)
+
+
+def _check_fibres(case: Case) -> None:
+    fibrous = not case.category or any(name in case.category.lower() for name in FIBROUS)
+    others = f"fibre diameters are those of fibres and nanowires, not of {case.category!r}"
+    _check_measured(case, "fibres", "" if fibrous else others)
 
 
 @dataclass(frozen=True, eq=False)

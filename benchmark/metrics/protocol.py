@@ -1,4 +1,4 @@
-"""What a number means: channel, luma, border, rounding, data range, resize kernel and metric versions.
+"""What a number means: channel, luma, border, rounding, data range, resize kernel, metric versions.
 
 A protocol turns stored pixels into the planes that metrics compare. Its id is a hash of everything that
 changes a number; every score stores it and tables never mix two ids.
@@ -40,6 +40,8 @@ class Protocol:
         data_range: difference between white and black in the metrics.
         resize: the resize behind the degradations.
         metrics: ``name@version`` of the core metrics.
+        objects: whether particles that touch are ``split`` before they are counted and measured or stay
+            ``whole``, as a threshold gives them.
     """
 
     name: str
@@ -50,11 +52,16 @@ class Protocol:
     data_range: float = 1.0
     resize: str = "matlab-imresize@1"
     metrics: tuple[str, ...] = ()
+    objects: Literal["split", "whole"] = "split"
 
     @property
     def id(self) -> str:
-        """``name-`` and eight hex digits of the hash of all fields."""
-        content = json.dumps(asdict(self), sort_keys=True).encode()
+        """``name-`` and eight hex digits of the hash of all fields, of ``objects`` where they stay whole."""
+        fields = asdict(self)
+        if self.objects == "split":
+            # The metrics that split carry it in their version: ids of before it was a setting stay.
+            del fields["objects"]
+        content = json.dumps(fields, sort_keys=True).encode()
         return f"{self.name}-{hashlib.sha256(content).hexdigest()[:8]}"
 
     def for_colour(self) -> Protocol:
@@ -80,6 +87,9 @@ class Protocol:
         measure: tuple[str, ...] | None = None,
         clean: bool = False,
         second: Pixels | None = None,
+        lr_recorded: bool = False,
+        as_recorded: Pixels | None = None,
+        mask: Pixels | None = None,
     ) -> Case:
         """Prepare one image for the metrics.
 
@@ -95,7 +105,10 @@ class Protocol:
             category: kind of sample.
             measure: what its owner says is on the image; None where that cannot be said.
             clean: whether ``hr`` is free of noise.
-            second: another acquisition of what ``hr`` shows, of its size.
+            second: a second, independent recording of what ``hr`` shows, of its size.
+            lr_recorded: whether ``lr`` is a recording by itself and not made from ``hr``.
+            as_recorded: ``hr`` before it was resampled, where it was; of any size.
+            mask: objects drawn by hand on ``hr``: numbers ``(H, W)``, 0 = background.
 
         Raises:
             SrbenchError: the sizes do not fit each other, or the border leaves nothing.
@@ -119,6 +132,10 @@ class Protocol:
             measure=measure,
             clean=clean,
             second=None if second is None else self._plane(second)[cut],
+            lr_recorded=lr_recorded,
+            as_recorded=None if as_recorded is None else self._plane(as_recorded),
+            mask=None if mask is None else mask[cut],
+            split_touching=self.objects == "split",
         )
 
     def _plane(self, pixels: Pixels) -> Plane:
@@ -157,6 +174,7 @@ def _protocols() -> dict[str, Protocol]:
     versions = tuple(f"{name}@{registry.get(name).version}" for name in CORE_METRICS)
     protocols = (
         Protocol("sem-grey", metrics=versions),
+        Protocol("sem-grey-whole", metrics=versions, objects="whole"),
         Protocol("matlab-y", luma="studio", metrics=versions),
     )
     return {protocol.name: protocol for protocol in protocols}

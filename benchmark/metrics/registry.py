@@ -12,6 +12,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from srbench.utils.errors import SrbenchError
 from srbench.utils.image import Plane
 from srbench.utils.registry import Registry
@@ -43,11 +46,17 @@ class Case:
         truth: known geometry of the scene, as the dataset stores it.
         pixel_size_nm: side of an HR pixel where known.
         category: kind of sample.
-        measure: what its owner says is on the image (``particles``, ``lines``, ``pores``); empty where nobody
-            said so, then the category decides; None where nobody can, because it is no image of the user's.
+        measure: what its owner says is on the image (``particles``, ``lines``, ``pores``, ``fibres``); empty
+            where nobody said so, then the category decides; None where nobody can, because it is no image of
+            the user's.
         clean: whether ``hr`` is a noise-free truth; else it is a recording with noise of its own.
-        second: another acquisition of the same field, prepared like ``hr``, its noise independent; None where
-            there is none.
+        second: a second recording of the reference, prepared like ``hr``, its noise independent of that of
+            ``hr`` and ``lr``; None where there is none.
+        lr_recorded: whether ``lr`` is a recording by itself; else it was made from ``hr`` and has its noise.
+        as_recorded: ``hr`` before it was resampled onto the grid of ``lr``, prepared like ``full_hr``, of any
+            size; None where it was not.
+        mask: objects drawn by hand, ``(H, W)`` numbers with the border cut, 0 = background; None without.
+        split_touching: whether particles that touch are told apart before they are counted and measured.
         cache: what ``cached`` has computed.
     """
 
@@ -66,6 +75,10 @@ class Case:
     measure: tuple[str, ...] | None = None
     clean: bool = False
     second: Plane | None = None
+    lr_recorded: bool = False
+    as_recorded: Plane | None = None
+    mask: NDArray[np.integer[Any]] | None = None
+    split_touching: bool = True
     cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -78,11 +91,19 @@ class Case:
 
         Args:
             key: names the result; prefix it with the file that computes it.
-            compute: an exception of it is not stored.
+            compute: that it is not available is remembered too.
+
+        Raises:
+            MetricUnavailable: as ``compute`` did the first time.
         """
         if key not in self.cache:
-            self.cache[key] = compute()
-        result: Value = self.cache[key]
+            try:
+                self.cache[key] = compute()
+            except MetricUnavailable as error:
+                self.cache[key] = error
+        result: Value | MetricUnavailable = self.cache[key]
+        if isinstance(result, MetricUnavailable):
+            raise MetricUnavailable(*result.args)
         return result
 
 

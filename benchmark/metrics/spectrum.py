@@ -1,8 +1,8 @@
 """Detail by size: what of the SR image agrees with the reference, and what is finer than LR but invented.
 
 Fourier rings and the metrics made of them. They need a reference that can say what is real: a noise-free
-truth, or a second acquisition, whose noise the LR image does not share. A single noisy recording cannot; its
-correlation curve is stored all the same, for comparing models with each other.
+truth, or a recording whose noise is not in LR and whose share of noise is known, from a second recording or
+from its own rows. Without one the correlation curve is stored all the same, for comparing models.
 """
 
 from __future__ import annotations
@@ -28,16 +28,35 @@ CLEAN = 0.5
 """Threshold against a noise-free truth: what 1/7 between two equally noisy recordings amounts to, by
 ``sqrt(2 c / (1 + c))`` (Rosenthal and Henderson 2003, doi 10.1016/j.jmb.2003.07.013)."""
 
-TWO_RECORDINGS = 1.0 / 7.0
 SMOOTHING = 5
+WIDE = 15
+"""Rings over which it is decided what a reference shows: one by one those that chance favours would be kept
+and their detail overestimated."""
+
 NYQUIST = 0.5
 SMALLEST = 32
 BINS = 16
 ROUNDING = 1.0 / 12.0 / 255.0**2
+ALIKE = 0.9
+"""Correlation of two recordings above which their powers are compared for a difference in contrast."""
+
+FINEST_ROWS = 7.0 / 16.0
+"""Frequency across the rows above which a recording is taken to hold noise alone: the difference of its even
+and odd rows, smoothed over 16 rows."""
+
+STEEPEST = 0.8
+"""Power there over that of the sixteenth before: white noise has 1. Detail, or resampling, makes it fall."""
+
 NOISY = (
-    "the reference is a single noisy recording, which cannot tell detail from noise; it takes a noise-free "
-    "truth or a second acquisition"
+    "the reference is a single noisy recording, of which LR was made: both share its noise, which cannot be "
+    "told from detail; it takes a noise-free truth, a second recording of the reference, or an LR image that "
+    "was recorded by itself"
 )
+REFERENCE_NOISE = {
+    "second": "R_hf, H_hf, G_hf, FRC cut-off: noise of the reference taken out by a second recording of it",
+    "rows": "R_hf, H_hf, G_hf, FRC cut-off: noise of the reference estimated by splitting its rows",
+}
+"""What is done about the noise of a reference, as :func:`reference_of` names it: notes of runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +100,19 @@ class RingSums:
     cross: Values
     power_a: Values
     power_b: Values
+
+
+@dataclass(frozen=True, eq=False)
+class Detail:
+    """What of the power of a noisy recording is detail.
+
+    Attributes:
+        power: ``(K,)`` power of the detail in each ring, without bias; below 0 where chance makes it so.
+        shown: ``(K,)`` whether the ring has more detail than the half-bit threshold asks for.
+    """
+
+    power: Values
+    shown: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -246,36 +278,112 @@ def coherence(correlation: Values, independent: Values) -> Values:
     return np.clip((np.maximum(correlation, 0.0) ** 2 - chance) / (1.0 - chance), 0.0, 1.0)
 
 
-def band_split(sums: RingSums, scale: int, recordings: RingSums | None = None) -> BandSplit:
-    """Recovered, invented and gained detail above the LR Nyquist frequency ``1 / (2 scale)``.
+def detail_of_two(recordings: RingSums) -> Detail:
+    """Detail that two recordings of one field have in common: their cross power.
+
+    Args:
+        recordings: of one contrast, the noise of each independent of the other's.
+    """
+    agreement = smooth(ring_correlation(recordings), WIDE)
+    return Detail(recordings.cross, agreement > half_bit(recordings.layout.independent))
+
+
+def detail_of_rows(recording: Plane, layout: RingLayout, power: Values) -> Detail:
+    """Detail of a single recording: its power less that of the noise, which its rows tell apart.
+
+    Rows are recorded long after each other, so that noise has one power at every frequency across the rows,
+    whatever a slow detector makes of it along them. At the finest of these frequencies, which are the slow
+    part of the difference between even and odd rows, detail is blurred by the beam and noise stands alone.
+
+    Args:
+        recording: ``(H, W)`` as the instrument gave it. Resampling takes noise out of the finest rows.
+        layout: the rings of the reference: this recording, or it resampled, which changes detail and noise
+            of one frequency alike.
+        power: ``(K,)`` of the reference in each of them.
+
+    Raises:
+        MetricUnavailable: the finest rows hold more than noise, or less.
+    """
+    height, width = recording.shape
+    spectrum = windowed_spectrum(recording)
+    across = np.abs(np.fft.fftfreq(height))
+    finest = across >= FINEST_ROWS
+    before = (across >= 2.0 * FINEST_ROWS - NYQUIST) & ~finest
+    noise, coarser = ((np.abs(spectrum[rows]) ** 2).mean(axis=0) for rows in (finest, before))
+    # The coarsest along the rows is left out: there edges across the beam are strongest and reach farthest.
+    fine = slice(width // 8, None)
+    if not STEEPEST * coarser[fine].sum() < noise[fine].sum() < coarser[fine].sum() / STEEPEST:
+        raise MetricUnavailable(
+            "the noise of the reference cannot be found by splitting its rows: they hold detail as fine as "
+            "their distance, or were resampled; it takes a second recording of the reference"
+        )
+    sums = ring_sums(spectrum, spectrum, width)
+    of_noise = _binned_sums(
+        sums.layout.index, np.tile(noise, height) * sums.layout.weight, len(sums.layout.samples)
+    )
+    share = 1.0 - np.divide(of_noise, sums.power_b, out=np.ones_like(of_noise), where=sums.power_b > 0.0)
+    shown = smooth(share, WIDE) > half_bit(sums.layout.independent)
+    return Detail(
+        power * np.interp(layout.frequency, sums.layout.frequency, share),
+        np.interp(layout.frequency, sums.layout.frequency, shown) > 0.5,
+    )
+
+
+def corrected_correlation(sums: RingSums, detail: Detail | None) -> Values:
+    """Correlation of SR with the truth, ``(K,)``, smoothed over rings; 0 where the reference shows none.
+
+    That with the recording over the root of the share of its power that is detail.
+
+    Args:
+        sums: SR (``a``) and the reference (``b``).
+        detail: of the reference; None for a noise-free truth.
+    """
+    correlation = smooth(ring_correlation(sums))
+    if detail is None:
+        return correlation
+    share = np.divide(detail.power, sums.power_b, out=np.ones_like(detail.power), where=sums.power_b > 0.0)
+    share = smooth(share)
+    shown = detail.shown & (share > 0.0)
+    return np.divide(correlation, np.sqrt(np.where(shown, share, 1.0)), out=np.zeros_like(share), where=shown)
+
+
+def band_split(sums: RingSums, above: float, detail: Detail | None = None) -> BandSplit:
+    """Recovered, invented and gained detail finer than a frequency.
 
     Against a noise-free truth H: ``R = sum g P_H / sum P_H``, ``H = sum (1 - g) P_S / sum P_S`` and
     ``G = sum P_S / sum P_H`` with the coherence g, over the rings of the band.
 
-    Against a noisy recording the power of the truth is the cross power of two recordings, and the coherence
-    with the truth is that with the recording over the correlation of the two recordings. Rings in which the
-    two recordings do not agree (half-bit) cannot tell detail from noise and are left out.
+    Against a recording B = H + noise, whose noise SR does not share: ``P_H`` is its detail, and
+    ``g P_H = (C^2 / P_S - P_B / n) / (1 - 1 / n)`` with the cross power C, whose square holds ``P_S P_B / n``
+    by chance. Sums of these have no bias; g itself is the ratio of both, each smoothed over rings. Rings
+    whose detail does not stand out of noise are left out.
 
     Args:
         sums: SR (``a``) and the reference (``b``).
-        scale: magnification, at least 2.
-        recordings: another recording with noise of its own (``a``) and that same reference (``b``), where the
-            reference is noisy.
+        above: cycles per pixel; the LR Nyquist frequency is ``1 / (2 scale)``.
+        detail: of the reference; None for a noise-free truth.
     """
-    explained = coherence(ring_correlation(sums), sums.layout.independent)
-    band = sums.layout.frequency > 0.5 / scale
-    coherent = explained * sums.power_b
-    true_power = sums.power_b
-    if recordings is not None:
-        agreement = smooth(ring_correlation(recordings))
-        band = band & (agreement > half_bit(sums.layout.independent))
-        true_power = np.maximum(recordings.cross, 0.0)
-        explained = np.minimum(explained / np.maximum(agreement, np.finfo(np.float64).tiny), 1.0)
+    band = sums.layout.frequency > above
+    correlation = ring_correlation(sums)
+    if detail is None:
+        true_power = sums.power_b
+        explained = coherence(correlation, sums.layout.independent)
+        coherent = explained * true_power
+    else:
+        band &= detail.shown
+        true_power = detail.power
+        chance = 1.0 / np.maximum(sums.layout.independent, 2.0)
+        coherent = (correlation**2 - chance) / (1.0 - chance) * sums.power_b
+        # Not ring by ring, where chance decides the sign and leaving out half of it would be a bias.
+        coherent[smooth(correlation) <= 0.0] = 0.0
+        explained = np.divide(
+            smooth(coherent), smooth(true_power), out=np.zeros_like(coherent), where=smooth(true_power) > 0.0
+        )
     in_sr, in_truth = sums.power_a[band].sum(), true_power[band].sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         return BandSplit(
-            float(np.minimum(coherent[band].sum() / in_truth, 1.0)),
-            float(1.0 - (explained * sums.power_a)[band].sum() / in_sr),
+            float(np.clip(coherent[band].sum() / in_truth, 0.0, 1.0)),
+            float(np.clip(1.0 - (explained * sums.power_a)[band].sum() / in_sr, 0.0, 1.0)),
             float(in_sr / in_truth),
         )
 
@@ -304,7 +412,9 @@ def binned(frequency: Values, curve: Values, bins: int) -> Values:
 
 
 def spectrum_of(case: Case, name: str) -> NDArray[np.complex128]:
-    """Windowed Fourier transform of a plane (``"sr"``, ``"hr"``, ``"second"``), shared by all metrics.
+    """Windowed Fourier transform of a plane (``"sr"``, ``"hr"``, ``"lr"``), shared by all metrics.
+
+    That of ``"second"`` is given the contrast of HR, and ``"both"`` is the mean of HR and it.
 
     Raises:
         MetricUnavailable: the plane is too small for rings.
@@ -315,7 +425,21 @@ def spectrum_of(case: Case, name: str) -> NDArray[np.complex128]:
             f"Fourier rings need at least {SMALLEST} x {SMALLEST} pixels inside the border, found "
             f"{height} x {width}"
         )
-    return case.cached(f"spectrum of {name}", lambda: windowed_spectrum(getattr(case, name)))
+
+    def compute() -> NDArray[np.complex128]:
+        if name == "both":
+            return 0.5 * (spectrum_of(case, "hr") + spectrum_of(case, "second"))
+        if name == "lr":  # at magnification 1; its border is cut here
+            return windowed_spectrum(case.lr[case.border : -case.border, case.border : -case.border])
+        spectrum = windowed_spectrum(getattr(case, name))
+        if name == "second":
+            sums = ring_sums(spectrum_of(case, "hr"), spectrum, width)
+            alike = ring_correlation(sums)[1:] > ALIKE
+            if alike.any():
+                spectrum *= math.sqrt(sums.power_a[1:][alike].sum() / sums.power_b[1:][alike].sum())
+        return spectrum
+
+    return case.cached(f"spectrum of {name}", compute)
 
 
 def sums_of(case: Case, a: str, b: str) -> RingSums:
@@ -326,20 +450,52 @@ def sums_of(case: Case, a: str, b: str) -> RingSums:
     )
 
 
-def _reference(case: Case) -> str:
-    """The plane that can say what is real."""
+def reference_of(case: Case, plane: str = "sr") -> tuple[str, str]:
+    """The plane that can say what is real in another, without sharing its noise, and what tells its own.
+
+    Returns:
+        ``("hr", "")`` for a noise-free truth; else ``"hr"``, ``"second"`` or ``"both"``, and ``"second"`` or
+        ``"rows"``.
+
+    Raises:
+        MetricUnavailable: there is none.
+    """
     if case.clean:
-        return "hr"
+        return "hr", ""
     if case.second is None:
-        raise MetricUnavailable(NOISY)
-    return "second"
+        if not case.lr_recorded:
+            raise MetricUnavailable(NOISY)
+        return "hr", "rows"
+    # A row may be one of the recordings, which is then held to the other.
+    if np.array_equal(getattr(case, plane), case.second):
+        return "hr", "second"
+    if not case.lr_recorded or np.array_equal(getattr(case, plane), case.hr):
+        return "second", "second"
+    return "both", "second"
 
 
-def _cut_off(case: Case) -> float:
-    """First frequency without agreement, in cycles per HR pixel."""
-    sums = sums_of(case, "sr", _reference(case))
-    threshold = CLEAN if case.clean else TWO_RECORDINGS
-    return cut_off(sums.layout.frequency, smooth(ring_correlation(sums)), threshold)
+def held_to(case: Case, plane: str = "sr") -> tuple[RingSums, Detail | None]:
+    """Ring sums of a plane and its reference, and the detail of the latter; None where all of it is.
+
+    Raises:
+        MetricUnavailable: nothing can say what is real.
+    """
+    name, noise = reference_of(case, plane)
+    sums = sums_of(case, plane, name)
+
+    def detail() -> Detail:
+        if noise == "second":
+            return detail_of_two(sums_of(case, "hr", "second"))
+        recording = case.hr if case.as_recorded is None else case.as_recorded
+        return detail_of_rows(recording, sums.layout, sums.power_b)
+
+    return sums, case.cached("spectrum detail", detail) if noise else None
+
+
+def cut_off_of(case: Case, plane: str = "sr") -> float:
+    """First frequency at which a plane does not agree with the truth, in cycles per HR pixel."""
+    sums, detail = held_to(case, plane)
+    return cut_off(sums.layout.frequency, corrected_correlation(sums, detail), CLEAN)
 
 
 @register_metric(
@@ -348,14 +504,15 @@ def _cut_off(case: Case) -> float:
     bounds=(0.0, float("inf")),
     explanation="Finest detail that agrees with the reference, relative to what LR can carry: 1 is "
     "no finer than that; at x4, 4 is the finest the result's own pixels can carry.",
+    version=2,
     family="spectrum",
 )
 def frc_cutoff(case: Case) -> float:
-    """Cut-off of the Fourier ring correlation over the LR Nyquist frequency.
+    """Cut-off of the correlation with the truth over the LR Nyquist frequency, threshold 0.5.
 
-    Threshold 0.5 against a noise-free truth, 1/7 against a second acquisition.
+    Where the reference is noisy it is at most where its detail sinks into its noise.
     """
-    return _cut_off(case) * 2.0 * case.scale
+    return cut_off_of(case) * 2.0 * case.scale
 
 
 @register_metric(
@@ -364,6 +521,7 @@ def frc_cutoff(case: Case) -> float:
     unit="nm",
     bounds=(0.0, float("inf")),
     explanation="Size of the finest detail that agrees with the reference: the period at the FRC cut-off.",
+    version=2,
     family="spectrum",
     default=False,
 )
@@ -371,7 +529,7 @@ def frc_resolution(case: Case) -> float:
     """Pixel size over the cut-off in cycles per pixel."""
     if case.pixel_size_nm is None:
         raise MetricUnavailable("the pixel size of this image is unknown")
-    return case.pixel_size_nm / _cut_off(case)
+    return case.pixel_size_nm / cut_off_of(case)
 
 
 @register_metric(
@@ -389,7 +547,7 @@ def frc_cutoff_half_bit(case: Case) -> float:
         raise MetricUnavailable(
             "the half-bit threshold is for two noisy acquisitions, this reference is clean"
         )
-    sums = sums_of(case, "sr", _reference(case))
+    sums, _ = held_to(case)
     curve = smooth(ring_correlation(sums))
     return cut_off(sums.layout.frequency, curve, half_bit(sums.layout.independent)) * 2.0 * case.scale
 
@@ -398,11 +556,13 @@ def frc_cutoff_half_bit(case: Case) -> float:
     title="R_hf",
     direction="higher",
     bounds=(0.0, 1.0),
-    explanation="Share of the true detail finer than LR can carry that is in the result and in its place.",
+    explanation="Share of the true detail finer than LR can carry (at x1: finer than LR shows above its "
+    "noise) that is in the result and in its place.",
+    version=2,
     family="spectrum",
 )
 def recovered_hf(case: Case) -> float:
-    """Recovered share of the true power above the LR Nyquist frequency."""
+    """Recovered share of the true power above what LR carries."""
     return _band(case).recovered
 
 
@@ -412,13 +572,14 @@ def recovered_hf(case: Case) -> float:
     bounds=(0.0, 1.0),
     explanation="Share of the result's own detail finer than LR can carry that the truth does not explain; "
     "read it with G_hf: where that is near 0 there is hardly any such detail, and the share means little.",
+    version=2,
     family="spectrum",
 )
 def hallucinated_hf(case: Case) -> float:
-    """Unexplained share of the SR power above the LR Nyquist frequency."""
+    """Unexplained share of the SR power above what LR carries."""
     value = _band(case).hallucinated
     if math.isnan(value):
-        raise MetricUnavailable("the result shows no detail at all above the LR Nyquist frequency")
+        raise MetricUnavailable(f"the result shows no detail at all above {carried_by_lr(case)[1]}")
     return value
 
 
@@ -428,10 +589,11 @@ def hallucinated_hf(case: Case) -> float:
     bounds=(0.0, float("inf")),
     explanation="Power of the detail finer than LR can carry, true or invented, over that of the truth: 1 is "
     "right, below is blurred, above is too rough.",
+    version=2,
     family="spectrum",
 )
 def gained_hf(case: Case) -> float:
-    """SR power over true power above the LR Nyquist frequency."""
+    """SR power over true power above what LR carries."""
     return _band(case).gained
 
 
@@ -465,20 +627,27 @@ def frc(case: Case) -> Sequence[float]:
     With a single noisy recording as the reference the curve mixes what the model restores with the noise it
     shares with the LR image; it then only compares models.
     """
-    name = "second" if case.second is not None and not case.clean else "hr"
-    sums = sums_of(case, "sr", name)
+    try:
+        sums, _ = held_to(case)
+    except MetricUnavailable:
+        sums = sums_of(case, "sr", "hr")
     return [float(value) for value in binned(sums.layout.frequency, ring_correlation(sums), BINS)]
 
 
+def carried_by_lr(case: Case) -> tuple[float, str]:
+    """Finest frequency that LR carries, in cycles per HR pixel, and what it is called."""
+    if case.scale > 1:
+        return 0.5 / case.scale, "the LR Nyquist frequency"
+    # LR has all pixels of HR, but its finest detail is lost in its blur and noise.
+    above = case.cached("spectrum carried", lambda: cut_off_of(case, "lr"))
+    return above, "what the LR image itself shows"
+
+
 def _band(case: Case) -> BandSplit:
-    """Split of the detail above the LR Nyquist frequency, shared by its three metrics."""
-    if case.scale < 2:
-        raise MetricUnavailable("at magnification 1 no detail is finer than the LR image can carry")
-    name = _reference(case)
-    recordings = None if case.clean else sums_of(case, "hr", name)
-    split = case.cached(
-        "spectrum band split", lambda: band_split(sums_of(case, "sr", name), case.scale, recordings)
-    )
+    """Split of the detail above what LR carries, shared by its three metrics."""
+    sums, detail = held_to(case)
+    above, words = carried_by_lr(case)
+    split = case.cached("spectrum band split", lambda: band_split(sums, above, detail))
     if not math.isfinite(split.gained):
-        raise MetricUnavailable("the reference shows no detail above the LR Nyquist frequency and its noise")
+        raise MetricUnavailable(f"the reference shows no detail above {words} and its noise")
     return split

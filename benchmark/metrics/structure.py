@@ -21,6 +21,7 @@ from srbench.metrics.segmentation import (
     betti_numbers,
     clean_masks,
     dice,
+    hand_objects,
     iou,
     objects,
     segmentation,
@@ -95,6 +96,7 @@ def _correlation_rings(reach: int) -> tuple[NDArray[np.int64], NDArray[np.int64]
 @register_metric(
     title="Mask Dice",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     explanation="Overlap of the objects in both images when each is segmented by its own threshold, as you "
     "would do it; 1 means the same pixels.",
@@ -108,6 +110,7 @@ def mask_dice(case: Case) -> float:
 @register_metric(
     title="Mask Dice, HR threshold",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     explanation="The same overlap with the threshold of the true image used for both: wrong grey levels cost "
     "something here.",
@@ -121,6 +124,7 @@ def mask_dice_same_threshold(case: Case) -> float:
 @register_metric(
     title="Mask IoU",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     default=False,
     explanation="Pixels that are object in both images over those that are object in either; says the same "
@@ -135,6 +139,7 @@ def mask_iou(case: Case) -> float:
 @register_metric(
     title="Mask IoU, HR threshold",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     default=False,
     explanation="The same share with the threshold of the true image used for both.",
@@ -161,6 +166,7 @@ def phase_fraction_error(case: Case) -> float:
 @register_metric(
     title="Two-point error",
     direction="lower",
+    version=2,
     bounds=(0.0, float("inf")),
     explanation="How much the sizes and distances of the regions change, as their two-point correlation sees "
     "them; 0 means the same statistics.",
@@ -175,6 +181,7 @@ def s2_error(case: Case) -> float:
 @register_metric(
     title="Components error",
     direction="lower",
+    version=2,
     bounds=COUNT,
     explanation="By which share the number of separate regions is wrong: pieces that merged or fell apart.",
 )
@@ -186,6 +193,7 @@ def b0_error(case: Case) -> float:
 @register_metric(
     title="Holes error",
     direction="lower",
+    version=2,
     bounds=COUNT,
     explanation="By which share the number of enclosed holes is wrong: meshes that closed or opened.",
 )
@@ -208,6 +216,7 @@ def _betti_error(case: Case, degree: int, what: str) -> float:
 @register_metric(
     title="Object precision",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     explanation="Share of the objects in the result that are really there; the rest are invented.",
 )
@@ -219,6 +228,7 @@ def object_precision(case: Case) -> float:
 @register_metric(
     title="Object recall",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     explanation="Share of the real objects that the result shows; the rest are lost.",
 )
@@ -230,6 +240,7 @@ def object_recall(case: Case) -> float:
 @register_metric(
     title="Object F1",
     direction="higher",
+    version=2,
     bounds=(0.0, 1.0),
     explanation="Precision and recall of the objects in one number; 1 means every object is there and none "
     "was invented.",
@@ -242,6 +253,7 @@ def object_f1(case: Case) -> float:
 @register_metric(
     title="Objects lost",
     direction="lower",
+    version=2,
     bounds=COUNT,
     explanation="How many whole objects of the true image the result does not show in their place.",
 )
@@ -253,6 +265,7 @@ def objects_deleted(case: Case) -> float:
 @register_metric(
     title="Objects invented",
     direction="lower",
+    version=2,
     bounds=COUNT,
     explanation="How many whole objects the result shows where the true image has none.",
 )
@@ -269,6 +282,61 @@ def _agreement(case: Case) -> Agreement:
             f"the reference has {whole} whole objects of 30 pixels or more; a share needs {FEWEST}"
         )
     return case.cached("structure agreement", lambda: agreement(reference, result))
+
+
+@register_metric(
+    title="Object precision (hand)",
+    direction="higher",
+    bounds=(0.0, 1.0),
+    explanation="Share of the objects found in the result that were drawn by hand.",
+)
+def object_precision_hand(case: Case) -> float:
+    """Matched over all whole objects of the SR image, against a mask."""
+    return _hand_agreement(case)[1].precision
+
+
+@register_metric(
+    title="Object precision (hand) on HR",
+    direction="higher",
+    bounds=(0.0, 1.0),
+    explanation="The same share on the true HR image: what the algorithm finds, not the network.",
+)
+def object_precision_hand_hr(case: Case) -> float:
+    """Matched over all whole objects of the HR image, against a mask."""
+    return _hand_agreement(case)[0].precision
+
+
+@register_metric(
+    title="Object recall (hand)",
+    direction="higher",
+    bounds=(0.0, 1.0),
+    explanation="Share of the objects drawn by hand that are found in the result.",
+)
+def object_recall_hand(case: Case) -> float:
+    """Matched over all whole objects of a mask, on the SR image."""
+    return _hand_agreement(case)[1].recall
+
+
+@register_metric(
+    title="Object recall (hand) on HR",
+    direction="higher",
+    bounds=(0.0, 1.0),
+    explanation="Share of the objects drawn by hand that are found on the true HR image.",
+)
+def object_recall_hand_hr(case: Case) -> float:
+    """Matched over all whole objects of a mask, on the HR image."""
+    return _hand_agreement(case)[0].recall
+
+
+def _hand_agreement(case: Case) -> tuple[Agreement, ...]:
+    """How the objects of HR and of SR agree with those drawn by hand."""
+    drawn = hand_objects(case)
+    whole = int((~drawn.border).sum())
+    if whole < FEWEST:
+        raise MetricUnavailable(
+            f"the mask has {whole} whole objects of 30 pixels or more; a share needs {FEWEST}"
+        )
+    return case.cached("structure by hand", lambda: tuple(agreement(drawn, some) for some in objects(case)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from srbench.checks.base import CheckResult, badge_of, failures, reasons_unranked
+from srbench.metrics.spectrum import REFERENCE_NOISE
 from srbench.reporting.blocks import Block
 from srbench.reporting.rows import (
     BASELINE,
@@ -106,6 +107,12 @@ class Leaderboard:
         """The unit of lengths and the reason; empty where neither a length nor a pixel size is known."""
         has_lengths = any(unit_of(column.id) == "px" for column in self.columns)
         return self.lengths.why if has_lengths or self.lengths.unit == "nm" else ""
+
+    @cached_property
+    def reference_noise(self) -> str:
+        """What was done about the noise of recorded references; empty where nothing was."""
+        said = {note for manifest in self.block.complete for note in manifest.notes}
+        return "; ".join(words for words in REFERENCE_NOISE.values() if words in said)
 
     @cached_property
     def not_evidence(self) -> frozenset[str]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from srbench.checks.base import LEAKING, SMOKE, UNGUARDED, failures, stored_results, title_of_check
+from srbench.models.base import NOTHING_LEARNED
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import BASELINE, RANKED, title_of
 from srbench.statistics.leaderboard import FEW_GROUPS
 from srbench.statistics.paired_tests import VERDICT_GROUPS
-from srbench.store import Manifest
+from srbench.store import REFERENCES, Manifest
 
 Field = tuple[str, str]
 _PROTOCOL_WORDS = {
@@ -96,6 +97,8 @@ def _limits(board: Leaderboard) -> Iterator[str]:
         )
     if board.lengths.unit == "px" and board.lengths.sizes and board.lengths_in_words:
         yield f"{board.lengths.why[:1].upper()}{board.lengths.why[1:]}."
+    if board.reference_noise:
+        yield f"{board.reference_noise}."
     kinds = {str(manifest.data.get("kind", "")) for manifest in board.block.complete}
     if "synthetic" in kinds or "synthetic" in key.dataset:
         yield (
@@ -233,7 +236,9 @@ def record(name: str, manifest: Manifest) -> RunRecord:
     """All that is recorded about one run."""
     key = manifest.key
     # What identifies a run of another program are its images, and what it learned is not known.
-    weights, nothing = ("Images", "not known") if manifest.external else ("Weights", "none (nothing learned)")
+    weights, nothing = ("Images", "not known") if manifest.external else ("Weights", "none")
+    if manifest.card.get("family") in NOTHING_LEARNED or key.model in REFERENCES:
+        nothing = "none (nothing learned)"
     # The seed of other people's weights is not known either.
     unseeded = "not known" if key.weights else nothing
     fields: list[Field] = [
@@ -261,6 +266,9 @@ def _flat(prefix: str, content: Mapping[str, Any]) -> list[Field]:
         value, label = content[name], f"{prefix}: {_words(str(name))}"
         if isinstance(value, Mapping):
             fields += _flat(label, value)
+        elif isinstance(value, Sequence) and value and all(isinstance(entry, Mapping) for entry in value):
+            for number, entry in enumerate(value, start=1):
+                fields += _flat(f"{label} {number}", entry)
         else:
             fields.append((label, _value(value)))
     return fields

@@ -22,6 +22,7 @@ from srbench.checks.base import (
     reasons_unranked,
     stored_results,
 )
+from srbench.models.base import NOTHING_LEARNED
 from srbench.reporting.blocks import Block
 from srbench.reporting.text import Measure
 from srbench.statistics.bootstrap import Floats
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 RowKind = Literal["network", "interpolation", "ceiling", "control", "unranked"]
 SECTIONS: Mapping[RowKind, str] = {
     "network": "Networks",
-    "interpolation": "Interpolations (nothing learned)",
+    "interpolation": "Interpolations and filters (nothing learned)",
     "ceiling": "Noise ceiling (a second acquisition of the same field, not a model)",
     "control": "Control (invents texture on purpose, not a model)",
     "unranked": "Shown, not ranked",
@@ -158,6 +159,7 @@ class Row:
             f"{weights['budget']} budget" if weights.get("budget") else "",
             seeds,
             f"trained on {trained_on}" if trained_on and trained_on != key.dataset else "",
+            "fine-tuned" if weights.get("lineage") else "",
             f"weights {self.weights_start}" if self.weights_start else "",
         ]
         return ", ".join(part for part in parts if part)
@@ -177,7 +179,7 @@ def row_kind(manifest: Manifest, findings: Iterable[CheckResult]) -> RowKind:
         return "control"
     if reasons_unranked(manifest, findings):
         return "unranked"
-    return "interpolation" if manifest.card.get("family") == "interpolation" else "network"
+    return "interpolation" if manifest.card.get("family") in NOTHING_LEARNED else "network"
 
 
 def gather(
@@ -275,7 +277,7 @@ def cells_of(group: ComparisonGroup, column: Measure) -> dict[Run, LeaderboardRo
     for rows, excluded in ((ranked, base - ranked), (others, base | others)):
         if not rows:
             continue
-        shown = np.array([group.row_of[run] in rows | base for run in runs], dtype=bool)
+        shown = np.array([group.row_of.get(run) in rows | base for run in runs], dtype=bool)
         for cell in leaderboard(
             scores[shown[of_row]],
             column.id,

@@ -105,6 +105,7 @@ def markdown_table(board: Leaderboard, trust: TrustTable) -> str:
     conditions = (
         f"Protocol {key.protocol}; data {key.data}; {board.n_images} images in {board.n_groups} groups"
         f"{board.lengths_in_words and '; '}{board.lengths_in_words}. "
+        f"{board.reference_noise}{board.reference_noise and '. '}"
         "Mean [95 % interval], against bicubic better, worse, equivalent or undecided by the practical "
         "margin, Δ = difference to bicubic [95 % interval]."
     )
@@ -313,7 +314,7 @@ def _latex_tabular(
         f"data: {key.dataset}, split {key.split}, fingerprint {key.data}{board.block.state}",
         f"degradation {key.degradation}, x{key.scale}, protocol {key.protocol}",
         f"{board.n_images} images in {board.n_groups} independent groups",
-        *([board.lengths_in_words] if board.lengths_in_words else []),
+        *(words for words in (board.lengths_in_words, board.reference_noise) if words),
         "brackets: 95 % interval over groups; bold: best, supported by a paired test;",
         "small: verdict against bicubic by the practical margin, and difference.",
         "Needs \\usepackage{booktabs}",

@@ -210,10 +210,10 @@ def bootstrap_means(parts: Sequence[GroupMeans], samples: int = SAMPLES, seed: i
             total = np.zeros(samples)
             for side in of:
                 count = len(side.values) if isinstance(side, Seeds) else 1
-                found = drawn[:, start : start + count]
+                side_means = drawn[:, start : start + count]
                 if isinstance(side, Seeds):
-                    found = found * seed_shares(count, side.key, samples, seed)
-                total += found.sum(axis=1)
+                    side_means = side_means * seed_shares(count, side.key, samples, seed)
+                total += side_means.sum(axis=1)
                 start += count
             means[:, index] = total
     return means

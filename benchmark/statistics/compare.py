@@ -6,16 +6,19 @@ compared under equal conditions; an error says what differs.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from srbench.checks.base import reasons_unranked
 from srbench.datasets.registry import full_name
+from srbench.models.base import NOTHING_LEARNED
 from srbench.statistics.interval import Interval, interval
 from srbench.statistics.leaderboard import direction_of
 from srbench.statistics.lengths import Lengths, in_nanometres, nm_per_px, unit_of
@@ -33,6 +36,7 @@ from srbench.store import OTHER_PROGRAM, Conditions, Manifest, Run, ScoreStore, 
 from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.files import pixel_hash
 from srbench.utils.paths import results_folder
+from srbench.weights.io import budget_rank
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +45,7 @@ EXTREMES = 3
 """Images shown on either side."""
 ONE_SIDED = "only one of the two was scored on it; run srbench eval for the other"
 _HASH = re.compile(r"[0-9a-f]{6,64}")
-_TRAINING = ("budget", "iterations", "dataset", "data", "degradation")
+_TRAINING = ("budget", "iterations", "dataset", "data", "degradation", "lineage")
 
 
 class RunFilter(NamedTuple):
@@ -62,10 +66,12 @@ class SelectedRuns:
     Attributes:
         name: as typed.
         manifests: one a training seed, by seed.
+        passed_over: runs of trainings with a smaller budget or validation gain.
     """
 
     name: str
     manifests: tuple[Manifest, ...]
+    passed_over: tuple[Manifest, ...] = ()
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -77,6 +83,11 @@ class SelectedRuns:
         """The model's printed name."""
         first = self.manifests[0]
         return str(first.card.get("title") or first.key.model)
+
+    @property
+    def learns_nothing(self) -> bool:
+        """Whether nothing of the method is learned."""
+        return self.manifests[0].card.get("family") in NOTHING_LEARNED
 
     @property
     def detail(self) -> str:
@@ -369,6 +380,13 @@ def _warnings(
         for selected in (first, second)
         for reason in sorted({reason for m in selected.manifests for reason in reasons_unranked(m)})
     ]
+    for side in (first, second):
+        if side.passed_over:
+            others = (f"{m.key.variant}; {SelectedRuns(side.name, (m,)).detail}" for m in side.passed_over)
+            warnings.append(
+                f"{side.name}: the training of the largest budget and validation gain is compared "
+                f"({side.detail}). Passed over: {', '.join(others)}. Name another by its weights hash."
+            )
     ours, theirs = set(first.runs), set(second.runs)
     pairs = [{run, original} for run, original in duplicate_runs(scores).items()]
     if any(pair & ours and pair & theirs for pair in pairs):
@@ -548,15 +566,33 @@ def training_of(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _one_training(name: str, manifests: Sequence[Manifest]) -> SelectedRuns:
+    """The training of the largest budget, then of the largest validation gain; the others are passed over.
+
+    Raises:
+        SrbenchError: several are equal in both.
+    """
     ordered = sorted(manifests, key=lambda manifest: (manifest.key.seed, manifest.key.weights))
-    seeds = {manifest.key.seed for manifest in ordered}
-    if len({training_of(manifest) for manifest in ordered}) > 1 or len(seeds) < len(ordered):
-        lines = [f"\n  {m.key.model}:{m.key.variant}  {SelectedRuns(name, (m,)).detail}" for m in ordered]
+    trainings: dict[tuple[str, ...], list[Manifest]] = {}
+    for manifest in ordered:
+        trainings.setdefault(training_of(manifest), []).append(manifest)
+    best = max(map(_rank, trainings.values()))
+    chosen = [manifest for runs in trainings.values() if _rank(runs) == best for manifest in runs]
+    seeds = {manifest.key.seed for manifest in chosen}
+    if len({training_of(manifest) for manifest in chosen}) > 1 or len(seeds) < len(chosen):
+        lines = [f"\n  {m.key.model}:{m.key.variant}  {SelectedRuns(name, (m,)).detail}" for m in chosen]
         raise SrbenchError(
-            f"{name!r} means {len(ordered)} runs of different trainings; name one as model:variant or by the "
+            f"{name!r} means {len(chosen)} runs of different trainings; name one as model:variant or by the "
             f"start of its weights hash:{''.join(lines)}"
         )
-    return SelectedRuns(name, tuple(ordered))
+    return SelectedRuns(name, tuple(chosen), tuple(m for m in ordered if m not in chosen))
+
+
+def _rank(runs: Sequence[Manifest]) -> tuple[int, float]:
+    """Budget, and mean validation gain over bicubic in dB; -inf where it is not known."""
+    gains = [manifest.weights.get("gain_over_bicubic") for manifest in runs]
+    numbers = [float(gain) for gain in gains if isinstance(gain, (int, float))]
+    budget = budget_rank(str(runs[0].weights.get("budget", "")))
+    return budget, fmean(numbers) if numbers else -math.inf
 
 
 def _check_same_lr(first: SelectedRuns, second: SelectedRuns) -> None:

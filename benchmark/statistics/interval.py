@@ -77,22 +77,22 @@ class Spread:
         thirds = np.bincount(strata, weights=influence**3) * counts**2 / (free * np.maximum(free - 1, 1))
         third = float(thirds[several].sum())
         alone = single | (np.arange(len(counts)) == clusters.alone)
-        known = list(zip(variances[~alone].tolist(), free[~alone].tolist(), strict=True))
+        estimated = list(zip(variances[~alone].tolist(), free[~alone].tolist(), strict=True))
         for side in clusters.sides:
             seeds = len(side.values)
             if seeds >= SEEDS_TO_RESAMPLE:
                 moved = (side.values - side.values.mean(axis=0)) @ weights / seeds
-                known.append((float(moved @ moved) * seeds / (seeds - 1), seeds - 1))
+                estimated.append((float(moved @ moved) * seeds / (seeds - 1), seeds - 1))
                 third += float(np.sum(moved**3)) * seeds**2 / ((seeds - 1) * (seeds - 2))
-        unknown = list(zip(variances[alone].tolist(), free[alone].tolist(), strict=True))
-        variance = sum(part for part, _ in (*known, *unknown))
+        lone = list(zip(variances[alone].tolist(), free[alone].tolist(), strict=True))
+        variance = sum(part for part, _ in (*estimated, *lone))
         if variance <= 0.0:
             return Spread(clusters.mean, 0.0, math.inf, 0.0, ())
-        parts = [_together(of) for of in (known, unknown)]
+        parts = [_together(of) for of in (estimated, lone)]
         return Spread(
             clusters.mean,
             math.sqrt(variance),
-            _together([*known, *unknown])[1],
+            _together([*estimated, *lone])[1],
             third / (6.0 * variance**1.5),
             tuple((part / variance, df) for part, df in parts if part > 0.0),
         )

@@ -58,6 +58,7 @@ MARGINS: Mapping[str, Margin] = {
     "objects_invented": Margin(0.5, "one object in every second image"),
     "s2_error": Margin(0.01, _SHARE),
     "pore_fraction_bias": Margin(0.01, _SHARE),
+    "area_fraction_hand_bias": Margin(0.01, _SHARE),
     "lpips": Margin(0.01, "a convention: networks lie about ten times as far from bicubic interpolation"),
 }
 """By metric name, whatever its version."""

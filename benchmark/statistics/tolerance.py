@@ -77,6 +77,18 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "pore_fraction_bias": Tolerance(
         0.02, "", "The pore fraction", "what another choice of threshold changes"
     ),
+    "fibre_diameter_bias": Tolerance(
+        0.5, "px", "The fibre diameter", "a quarter of a pixel an edge, as for lines"
+    ),
+    "diameter_hand_bias": Tolerance(
+        0.5, "px", "The particle diameter against the hand mask", "as against HR"
+    ),
+    "area_fraction_hand_bias": Tolerance(
+        0.02, "", "The area fraction against the hand mask", "what another choice of threshold changes"
+    ),
+    "fibre_diameter_hand_bias": Tolerance(
+        0.5, "px", "The fibre diameter against the hand mask", "as against HR"
+    ),
 }
 """Tolerances unless others are given: choices, not laws; state the one you used. Lengths are in HR pixels."""
 
@@ -85,9 +97,9 @@ def chosen_tolerances(given: Mapping[str, str | float] | None) -> dict[str, Quan
     """Tolerances that a user chose, by metric name.
 
     Args:
-        given: measurement (``diameter``, ``cd``, ``ler``, ``lwr``, ``pore_fraction``, or the metric's name or
-            id) to its tolerance: text as typed (``2nm``, ``0.5px``, ``0.01``), or a number in the unit of the
-            metric.
+        given: measurement (``diameter``, ``cd``, ``fibre_diameter``, ``diameter_hand`` and so on: the name of
+            the metric without ``_bias``, all of it, or its id) to its tolerance: text as typed (``2nm``,
+            ``0.5px``, ``0.01``), or a number in the unit of the metric.
 
     Raises:
         SrbenchError: an unknown measurement, or no tolerance.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,6 +55,10 @@ class Crops:
     left: Columns
     symmetry: Columns
     acquisition: Columns
+
+    def in_lr(self, scale: int) -> Crops:
+        """The same crops in LR pixels."""
+        return replace(self, top=self.top // scale, left=self.left // scale)
 
     def share(self, rank: int, world: int) -> Crops:
         """The part of one of ``world`` processes."""
@@ -208,18 +212,52 @@ class Layout:
             )
 
 
-class PixelCache:
-    """HR pixels by image id, cut to multiples of the scale (where the evaluation's LR ends).
+class ReadsPixels(Protocol):
+    """What crops are cut from: an opened dataset, or its recorded LR images."""
 
-    Memory maps are kept open; arrays that live in memory are kept up to a limit.
+    def pixels(self, image_id: str) -> Pixels:
+        """``(H, W)`` or ``(H, W, 3)``, uint8 or uint16."""
+
+
+class RecordedLr:
+    """The recorded LR images of a dataset as pixels to cut crops from.
 
     Args:
-        micrographs: the opened dataset.
-        images: those that will be asked for.
+        micrographs: the dataset.
+        images: micrographs whose LR will be asked for.
         scale: magnification.
     """
 
     def __init__(self, micrographs: MicrographSet, images: Sequence[Micrograph], scale: int) -> None:
+        self._micrographs = micrographs
+        self.images = [
+            replace(image, height=image.height // scale, width=image.width // scale) for image in images
+        ]
+
+    def pixels(self, image_id: str) -> Pixels:
+        """LR as it was recorded.
+
+        Raises:
+            SrbenchError: this image has none.
+        """
+        lr = self._micrographs.lr(image_id)
+        if lr is None:
+            raise SrbenchError(f"{self._micrographs.name} has no recorded LR image of {image_id}.")
+        return lr
+
+
+class PixelCache:
+    """Pixels by image id, cut to multiples of the scale (where the evaluation's LR ends).
+
+    Memory maps are kept open; arrays that live in memory are kept up to a limit.
+
+    Args:
+        micrographs: the opened dataset, or its LR.
+        images: those that will be asked for.
+        scale: magnification; 1 for LR.
+    """
+
+    def __init__(self, micrographs: ReadsPixels, images: Sequence[Micrograph], scale: int) -> None:
         self.layout = Layout.of(images)
         self._micrographs = micrographs
         self._scale = scale
@@ -253,7 +291,7 @@ class MappedPixels:
     """
 
     def __init__(
-        self, micrographs: MicrographSet, images: Sequence[Micrograph], scale: int, pinned: bool = False
+        self, micrographs: ReadsPixels, images: Sequence[Micrograph], scale: int, pinned: bool = False
     ) -> None:
         self._pixels = PixelCache(micrographs, images, scale)
         self._ids = [image.id for image in images]

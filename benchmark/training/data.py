@@ -5,7 +5,7 @@ surroundings its LR depends on (mirrored at the image's edge, where the degradat
 cut and rounded to 8 bits. Noise is that of an acquisition of the whole image, a fresh one for every crop
 drawn, at the crop's place in it. Only then are LR and HR mirrored and transposed together: whatever knows
 rows from columns (the scan's distortions, charging) has happened along the microscope's rows by then, and a
-transposed pair is that of a microscope that scans the other way.
+transposed pair is that of a microscope that scans the other way. LR that was recorded is cut, not made.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from torch import Tensor
 
 from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantise
+from srbench.datasets.lr_images import check_recorded
 from srbench.models.recipe import Batch
-from srbench.training.crops import Crops, CropSampler, MappedPixels, PixelSource, cut_side
+from srbench.training.crops import Crops, CropSampler, MappedPixels, PixelSource, RecordedLr, cut_side
 from srbench.utils.errors import SrbenchError
 from srbench.utils.image import to_channels
 
@@ -68,6 +69,7 @@ class RawBatch:
         scale: magnification.
         context: HR pixels around each crop, to each side.
         position: where each crop lies in which acquisition of its image, on the CPU.
+        lr: the same crops of the recorded LR images, of the type of ``pixels``; None where LR is made.
     """
 
     pixels: Tensor
@@ -75,6 +77,7 @@ class RawBatch:
     scale: int
     context: int
     position: LrPosition
+    lr: Tensor | None = None
 
     def pinned(self) -> RawBatch:
         """The same in page-locked memory, from where a copy to CUDA does not wait."""
@@ -85,7 +88,8 @@ class RawBatch:
             None if sizes is None else sizes.pin_memory(),
         )
         pixels = self.pixels.pin_memory() if self.pixels.device.type == "cpu" else self.pixels
-        return replace(self, pixels=pixels, symmetries=self.symmetries.pin_memory(), position=pinned)
+        lr = None if self.lr is None else self.lr.pin_memory()
+        return replace(self, pixels=pixels, symmetries=self.symmetries.pin_memory(), position=pinned, lr=lr)
 
 
 class CropReader:
@@ -109,7 +113,12 @@ class CropReader:
         seed: int,
         source: PixelSource | None = None,
     ) -> None:
+        check_recorded(micrographs, degradation, scale)
         self._source = source or MappedPixels(micrographs, images, scale)
+        self._recorded: PixelSource | None = None
+        if degradation.recorded:
+            recorded = RecordedLr(micrographs, images, scale)
+            self._recorded = MappedPixels(recorded, recorded.images, 1)
         self._ids = [image.id for image in images]
         self._scale = scale
         self._context = degradation.context(scale)
@@ -126,6 +135,7 @@ class CropReader:
             self._scale,
             self._context,
             self._position(crops),
+            self._recorded.cut(crops.in_lr(self._scale), patch // self._scale, 0) if self._recorded else None,
         )
 
     def _position(self, crops: Crops) -> LrPosition:
@@ -148,14 +158,22 @@ def make_pairs(raw: RawBatch, degradation: Degradation, like: Tensor, channels: 
         like: any floating-point tensor (a parameter of the network).
         channels: of the network; grey is repeated over them, colour becomes luma for a grey network.
     """
-    pixels = raw.pixels.to(like.device, non_blocking=True)
-    pixels = pixels if pixels.ndim == 4 else pixels.unsqueeze(1)
-    position = raw.position.to(like.device)
-    lr = make_lr(to_unit(pixels, like.dtype), degradation, raw.scale, raw.context, position)
+    pixels = _planes(raw.pixels, like.device)
+    if raw.lr is None:
+        position = raw.position.to(like.device)
+        lr = make_lr(to_unit(pixels, like.dtype), degradation, raw.scale, raw.context, position)
+    else:
+        lr = quantise(to_unit(_planes(raw.lr, like.device), like.dtype), 8)
     # Integers are a quarter of the bytes to mirror and transpose.
     sharp = apply_symmetries(inner(pixels, raw.context), raw.symmetries)
     hr, lr = to_unit(sharp, like.dtype), apply_symmetries(lr, raw.symmetries)
     return Batch(to_channels(lr, channels), to_channels(hr, channels), raw.scale)
+
+
+def _planes(pixels: Tensor, device: torch.device) -> Tensor:
+    """``(N, C, H, W)`` on the device."""
+    pixels = pixels.to(device, non_blocking=True)
+    return pixels if pixels.ndim == 4 else pixels.unsqueeze(1)
 
 
 def make_lr(

@@ -18,7 +18,7 @@ from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantis
 from srbench.datasets.images.resize import read_crop, resize_by
 from srbench.metrics.fidelity import psnr
 from srbench.models import SRModel
-from srbench.training.crops import PixelCache, cut_side
+from srbench.training.crops import PixelCache, RecordedLr, cut_side
 from srbench.training.data import inner, make_lr, to_unit
 from srbench.training.distributed import Processes
 from srbench.utils.image import rgb_to_luma, to_channels
@@ -60,6 +60,10 @@ class Validator:
         self._degradation, self._scale, self._patch = degradation, scale, patch
         self._processes = processes
         self._pixels = PixelCache(micrographs, images, scale)
+        self._recorded: PixelCache | None = None
+        if degradation.recorded:
+            recorded = RecordedLr(micrographs, images, scale)
+            self._recorded = PixelCache(recorded, recorded.images, 1)
         chosen = list(enumerate(_spread(images, limit)))
         self._cases = [self._case(index, image) for index, image in processes.share(chosen)]
 
@@ -108,7 +112,12 @@ class Validator:
         around = to_unit(self._pixels.layout.tensor(read_crop(pixels, *window)), torch.float32)
         origin, size = ([side // scale for side in pair] for pair in (window[:2], pixels.shape[:2]))
         position = LrPosition(*(torch.tensor([entry]) for entry in (noise_key(image.id), origin, size)))
-        lr = make_lr(around, self._degradation, scale, context, position)
+        if self._recorded is None:
+            lr = make_lr(around, self._degradation, scale, context, position)
+        else:
+            part = (side // scale for side in (top, left, height, width))
+            cut = read_crop(self._recorded[image.id], *part)
+            lr = quantise(to_unit(self._recorded.layout.tensor(cut), torch.float32))
         hr = inner(around, context)
         return ValidationCrop(index, lr, hr, rounded_psnr(resize_by(lr, scale), hr, scale))
 

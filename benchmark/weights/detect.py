@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srbench.utils.errors import SrbenchError
+from srbench.utils.errors import ModelError, SrbenchError
 from srbench.utils.files import read_json, write_text
 from srbench.utils.paths import cache_folder
 from srbench.weights.io import WeightsHeader
@@ -107,14 +107,20 @@ def layout(model: str, variant: str, scale: int, channels: int) -> Shapes:
     """Names and shapes of a registered network's tensors, built without memory for its numbers.
 
     Raises:
-        ModelError: there is no such network.
+        ModelError: there is no such network, or it cannot be built.
     """
-    import torch
+    from srbench.models.registry import create_on_meta
 
-    from srbench import models
-
-    with torch.device("meta"):
-        built = models.create(model, scale=scale, channels=channels, variant=variant)
+    try:
+        built = create_on_meta(model, scale=scale, channels=channels, variant=variant)
+    except ModelError:
+        raise
+    except Exception as error:  # whatever the code of a third party raises
+        network = WeightsHeader(model, variant, scale, channels).described
+        raise ModelError(
+            f"{network} cannot be built, so that weights cannot be compared with it "
+            f"({type(error).__name__}: {error}). Mend the model's code, or what it needs."
+        ) from error
     return shapes_of(built.network.state_dict())
 
 
@@ -142,10 +148,23 @@ def detect(state: Mapping[str, Tensor], *, only: Sequence[str] | None = None) ->
 
     Returns:
         Headers that carry model, variant, scale and channels; the default variant first.
+
+    Raises:
+        ModelError: nothing fits, and one of ``only`` could not be compared: the message says why. Without
+            ``only`` such a model says nothing of these weights.
     """
     from srbench import models
 
-    return [header for name in only or models.model_names() for header in _detect_model(name, state)]
+    matches: list[WeightsHeader] = []
+    failures: list[ModelError] = []
+    for name in only or models.model_names():
+        try:
+            matches += _detect_model(name, state)
+        except ModelError as error:
+            failures.append(error)
+    if only and failures and not matches:
+        raise failures[0]
+    return matches
 
 
 def difference(expected: Shapes, actual: Shapes) -> str:
@@ -163,26 +182,41 @@ def difference(expected: Shapes, actual: Shapes) -> str:
 
 
 def _detect_model(name: str, state: Mapping[str, Tensor]) -> list[WeightsHeader]:
+    """The networks of a model that fit.
+
+    Raises:
+        ModelError: none does, and the model or one of its networks could not be compared.
+    """
     from srbench import models, plugins
     from srbench.models.registry import converter
 
+    if plugins.is_foreign(name):
+        answer = plugins.ask("srbench.weights.detect:detect_shapes", name, shapes_of(state))
+        return [WeightsHeader(name, str(variant), int(s), int(c)) for variant, s, c in answer]
     try:
-        if plugins.is_foreign(name):
-            answer = plugins.ask("srbench.weights.detect:detect_shapes", name, shapes_of(state))
-            return [WeightsHeader(name, str(variant), int(s), int(c)) for variant, s, c in answer]
         card = models.card(name)
-        if not card.trainable:
-            return []
-        shapes = shapes_of(converter(card.name)(state))
-        return [
-            WeightsHeader(card.name, variant, scale, channels)
-            for variant in card.variants
-            if could_match(card, variant, shapes, layout)
-            for scale, channels in itertools.product(card.scales, card.channels)
-            if layout(card.name, variant, scale, channels) == shapes
-        ]
-    except Exception:  # a third-party file may raise anything, and says nothing of these weights
+        convert = converter(card.name)
+    except ModelError:
+        raise
+    except Exception as error:  # a third-party file may raise anything
+        raise ModelError(f"{name} cannot be imported ({type(error).__name__}: {error}).") from error
+    if not card.trainable:
         return []
+    try:
+        shapes = shapes_of(convert(state))
+    except Exception:  # a layout that only resembles the one which is converted
+        return []
+    matches: list[WeightsHeader] = []
+    failures: list[ModelError] = []
+    for network in itertools.product(card.variants, card.scales, card.channels):
+        try:
+            if could_match(card, network[0], shapes, layout) and layout(card.name, *network) == shapes:
+                matches.append(WeightsHeader(card.name, *network))
+        except ModelError as error:
+            failures.append(error)
+    if failures and not matches:
+        raise failures[0]
+    return matches
 
 
 def detect_shapes(name: str, shapes: Mapping[str, Sequence[int]]) -> list[tuple[str, int, int]]:

@@ -6,12 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from srbench.utils.errors import SrbenchError
 from srbench.weights.detect import detect, difference, layout, shapes_of
+from srbench.weights.find import problem_of_shipped
 from srbench.weights.io import WeightsHeader, header_of, read_header, read_state
 from srbench.weights.rgb_to_grey import COLOURS, GreyConversion, colour_version, counters, to_grey
+from srbench.weights.torch_files import DamagedWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,21 +28,25 @@ class LoadedWeights:
     Attributes:
         header: the file's header where srbench wrote it.
         grey: how well colour weights serve the grey network, where they were converted.
+        constants: tensors nobody learns, which the file lacks and the layout says.
     """
 
     header: WeightsHeader | None = None
     grey: GreyConversion | None = None
+    constants: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the results must know."""
-        return () if self.grey is None else (self.grey.described,)
+        absent = f"constants of the network that the file lacks: {', '.join(self.constants)}"
+        return (*([self.grey.described] if self.grey else []), *([absent] if self.constants else []))
 
 
 def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = False) -> LoadedWeights:
     """Load weights into ``model.network``, in place and strictly.
 
-    Other people's layouts of the network are understood (``model.convert``).
+    Other people's layouts of the network are understood (``model.convert``). Weights for one channel that
+    srbench did not train are taken to have learned from MATLAB's luma (``model.studio_luma``).
 
     Args:
         model: from ``srbench.models.create``.
@@ -54,6 +60,8 @@ def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = Fa
             message says which one where that is known), or colour weights that no grey network can repeat.
     """
     path = Path(path)
+    if problem := problem_of_shipped(path):
+        raise DamagedWeights(problem)
     header, requested = read_header(path), header_of(model)
     expected = shapes_of(model.network.state_dict())
 
@@ -64,23 +72,28 @@ def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = Fa
             return False
         return shapes_of(converted) == expected or _is_for_colour(requested, header, converted)
 
-    state = read_state(path, is_wanted)
+    stored = read_state(path, is_wanted)
     try:
-        state = model.convert(state)
+        state = model.convert(stored)
     except SrbenchError:
         raise
     except Exception as error:  # a layout that only resembles the one which is converted
         problem = f"its tensors cannot be converted ({type(error).__name__}: {error})"
         raise SrbenchError(mismatch(path, requested.described, problem)) from error
+    renamed = not stored.keys() <= state.keys()
+    constants = () if renamed else tuple(name for name in state if name not in stored)
     # Equal shapes do not make equal networks: VDSR has the same tensors at every magnification.
     fits = header is None or header.network == requested.network
     problem = difference(expected, shapes_of(state))
+    network: Any = model.network
+    network.studio_luma = False
     if fits and not problem:
         model.network.load_state_dict({**counters(model.network), **state})
-        return LoadedWeights(header)
+        network.studio_luma = model.channels == 1 and not (header and header.dataset)
+        return LoadedWeights(header, constants=constants)
     if _is_for_colour(requested, header, state):
         if rgb_to_grey:
-            return LoadedWeights(header, to_grey(model, colour_version(model), state))
+            return LoadedWeights(header, to_grey(model, colour_version(model), state), constants)
         raise SrbenchError(
             f"{path} holds weights for 3 channels (RGB), and this {model.card.name} is built for 1 (grey). "
             "Build it with channels=3: it then runs on grey images exactly, each replicated over the three "

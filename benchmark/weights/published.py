@@ -17,6 +17,7 @@ from srbench.utils.paths import weights_folder
 from srbench.utils.progress import ProgressCallback, silent
 from srbench.utils.typed_json import typed
 from srbench.weights.detect import difference, layout, shapes_of
+from srbench.weights.find import problem_of_shipped
 from srbench.weights.io import SUFFIXES, WeightsHeader, read_header, read_state
 from srbench.weights.load import read_detected
 from srbench.weights.torch_files import DamagedWeights
@@ -40,6 +41,8 @@ class Published:
         direct: whether ``url`` gives the file itself.
         note: what a user must know.
         network: the configuration it fits; None for an ImageNet network.
+        tensors_sha256: hex digest of the file with its tensors alone that srbench's own results used.
+        trained_on: kind of images.
     """
 
     file: str
@@ -50,6 +53,8 @@ class Published:
     direct: bool
     note: str
     network: WeightsHeader | None
+    tensors_sha256: str = ""
+    trained_on: str = "photographs"
 
     @property
     def path(self) -> Path | None:
@@ -64,6 +69,10 @@ class Published:
         from srbench.weights.imagenet import search_folders
 
         return tuple(folder / self.file for folder in search_folders())
+
+    def is_content(self, sha256: str) -> bool:
+        """Whether a file with this hash is the published one, or its tensors alone."""
+        return sha256 == self.tensors_sha256 or bool(self.sha256 and sha256.startswith(self.sha256.lower()))
 
     @property
     def by_hand(self) -> str:
@@ -106,6 +115,8 @@ def _of_model(name: str) -> Iterator[Published]:
             released.direct,
             released.note,
             WeightsHeader(card.name, released.variant, released.scale, released.channels),
+            released.tensors_sha256,
+            released.trained_on,
         )
 
 
@@ -132,9 +143,17 @@ def select(name: str) -> list[Published]:
     )
 
 
-def known_file(name: str) -> Published | None:
-    """What is known of a file of that name."""
+def named(name: str) -> Published | None:
+    """The published file of that name."""
     return next((entry for entry in all_published() if entry.file == name), None)
+
+
+def known_file(name: str, sha256: str) -> Published | None:
+    """What is known of a file: by its content where it is a published one, else by its name."""
+    entries = all_published()
+    by_content = (entry for entry in entries if entry.is_content(sha256))
+    by_name = (entry for entry in entries if entry.file == name)
+    return next(by_content, None) or next(by_name, None)
 
 
 def fetch(
@@ -181,6 +200,8 @@ def trust(entry: Published, path: Path) -> str:
 
     content, first = hash_file(path).result, read_lock_entry(path)
     begin = f"{content.sha256[:12]}..."
+    if content.sha256 == entry.tensors_sha256:
+        return f"sha256 {begin} is that of the tensors that srbench's own results used."
     if problem := hash_problem(entry.sha256, first, content.sha256, path):
         raise SrbenchError(problem)
     if entry.sha256:
@@ -309,10 +330,12 @@ def weights_files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _check_content(path: Path) -> FileCheck:
-    header, entry, digest = read_header(path), known_file(path.name), sha256_file(path)
-    first = read_lock_entry(path)
+    header, digest = read_header(path), sha256_file(path)
+    entry, first = known_file(path.name, digest), read_lock_entry(path)
     published = entry.sha256 if entry else ""
-    problems = [hash_problem(published, first, digest, path)]
+    if entry is not None and digest == entry.tensors_sha256:
+        published = digest
+    problems = [hash_problem(published, first, digest, path), problem_of_shipped(path)]
     network = ""
     try:
         matches: list[WeightsHeader] = []
@@ -392,7 +415,9 @@ def _agreement(published: str, first: LockEntry | None, header: WeightsHeader | 
 def _origin(header: WeightsHeader | None, entry: Published | None) -> str:
     if header is not None:
         dataset, budget = header.dataset or "unknown data", header.budget or "unknown"
-        return f"trained on {dataset}, budget {budget}, seed {header.seed}"
+        started = "".join(f"; started from {ancestor.described}" for ancestor in header.lineage)
+        return f"trained on {dataset}, budget {budget}, seed {header.seed}{started}"
     if entry is not None:
-        return f"published, licence {entry.licence}{f'; {entry.note}' if entry.note else ''}"
+        note = f"; {entry.note}" if entry.note else ""
+        return f"published at {entry.url}, licence {entry.licence}{note}"
     return ""

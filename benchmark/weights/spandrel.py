@@ -57,6 +57,7 @@ class SpandrelNetwork(nn.Module):
         self.scale = int(descriptor.scale)
         self.padding = descriptor.size_requirements.get_padding
         self.size_multiple = int(descriptor.size_requirements.multiple_of)
+        self.studio_luma = int(descriptor.input_channels) == 1
 
     def forward(self, lr: Tensor) -> Tensor:
         """``(N, C, H, W)`` in [0, 1] to ``(N, C, scale*H, scale*W)``."""

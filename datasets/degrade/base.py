@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from srbench.datasets.base import RECORDED
 from srbench.utils.errors import DatasetError, near_miss
 
 
@@ -83,10 +84,10 @@ class Noise(Protocol):
     def sample(self, expected: Tensor, position: LrPosition) -> Tensor:
         """One noisy acquisition of ``expected``, same shape; not yet clipped or rounded."""
 
-    def variance(self, expected: Tensor) -> Tensor:
+    def variance(self, expected: Tensor, position: LrPosition) -> Tensor:
         """Variance of ``sample`` at every pixel, same shape, in units of the squared grey range."""
 
-    def spread(self, expected: Tensor) -> Tensor:
+    def spread(self, expected: Tensor, position: LrPosition) -> Tensor:
         """Mean square distance of ``sample``, clipped at black and white, from ``expected``, same shape."""
 
 
@@ -123,6 +124,11 @@ class Degradation:
         """``name@version`` or ``name:dose=60@version``, what every score stores."""
         settings = ",".join(f"{name}={value:g}" for name, value in self.changed.items())
         return f"{self.name}:{settings}@{self.version}" if settings else f"{self.name}@{self.version}"
+
+    @property
+    def recorded(self) -> bool:
+        """Whether LR is not made but the one that the dataset holds (``MicrographSet.lr``)."""
+        return self.name == RECORDED
 
     @property
     def stochastic(self) -> bool:

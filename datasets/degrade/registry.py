@@ -6,9 +6,12 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from srbench.datasets.base import RECORDED
 from srbench.datasets.degrade.base import (
     Degradation,
+    LrPosition,
     Noise,
     Operator,
     Setting,
@@ -29,6 +32,9 @@ from srbench.datasets.degrade.sampling import (
 )
 from srbench.utils.errors import DatasetError
 from srbench.utils.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ def check_task(degradation: Degradation, scale: int) -> None:
         raise DatasetError(
             f"{degradation.name} is not defined at scale {scale}. Type {offered}, or {_instead(scale)}."
         )
-    if not _changes_images(degradation, scale):
+    if not (degradation.recorded or _changes_images(degradation, scale)):
         raise DatasetError(
             f"{degradation.id} at scale {scale} gives the HR image itself as LR: nothing is to be restored. "
             f"Type a larger --scale, or {_instead(scale)}."
@@ -112,7 +118,7 @@ def check_task(degradation: Degradation, scale: int) -> None:
 
 
 def _instead(scale: int) -> str:
-    degradations = map(get, names())
+    degradations = [get(name) for name in names() if name != RECORDED]
     fit = [way.name for way in degradations if _is_defined(way, scale) and _changes_images(way, scale)]
     return f"--degradation with one of: {', '.join(fit)}" if fit else "choose another degradation"
 
@@ -157,7 +163,12 @@ def _fixed(operator: Operator, reach: int) -> Callable[[Mapping[str, float]], Pa
 def _noise(values: Mapping[str, float]) -> Noise | None:
     if math.isinf(values["dose"]):
         return None
-    return DoseNoise(values["dose"], values["read"], values["pedestal"])
+    dose, dose_to = values["dose"], values.get("dose_to")
+    if dose_to is not None and dose_to <= dose:
+        raise DatasetError(
+            f"dose_to={dose_to:g} is the end of a range that begins at dose={dose:g}; give more."
+        )
+    return DoseNoise(dose, values["read"], values["pedestal"], dose_to)
 
 
 def _scanned_spot(values: Mapping[str, float]) -> Parts:
@@ -174,10 +185,26 @@ def _dose_only(values: Mapping[str, float]) -> Parts:
     return Parts(unchanged, 0, _noise(values))
 
 
+def _recorded(hr: Tensor, scale: int, position: LrPosition | None) -> Tensor:
+    """An LR image that was recorded cannot be made."""
+    del hr, scale, position
+    raise DatasetError(
+        "Recorded LR is not made from HR but read from a dataset of pairs; choose another degradation."
+    )
+
+
 _DOSE = (
     Setting("dose", "electrons counted in an LR pixel of full signal", 60.0, 1.0, 1e5, infinite=True),
     Setting("read", "standard deviation of the electronics, of the grey scale", 0.01, 0.0, 0.2, needs="dose"),
     Setting("pedestal", "share of the full signal that is shown as black", 0.15, 0.0, 0.9, needs="dose"),
+    Setting(
+        "dose_to",
+        "end of a range: the dose is then drawn log-uniformly from dose to it, from each image's key",
+        None,
+        1.0,
+        1e5,
+        needs="dose",
+    ),
 )
 _SCAN = (
     Setting("jitter", "standard deviation of each line's displacement, LR pixels", 0.0, 0.0, 2.0),
@@ -245,6 +272,12 @@ _CARDS = (
         _dose_only,
         _DOSE,
         (1,),
+    ),
+    DegradationCard(
+        RECORDED,
+        1,
+        "the LR image or fast scan as recorded beside HR, in data sets of pairs alone (their default)",
+        lambda values: Parts(_recorded, 0, needs_position=True),
     ),
 )
 

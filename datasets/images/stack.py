@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from srbench.datasets.images.decode import (
     MAX_PIXELS,
@@ -104,9 +105,14 @@ def noise_level(pixels: Pixels) -> float:
     Immerkaer, Computer Vision and Image Understanding 64 (1996) 300, eq. 4, with the median in the place of
     the mean, which edges pull up less.
     """
+    # 0.6745 is the median of the absolute values of a normal variable.
+    return float(np.median(np.abs(noise_residual(pixels))) / 0.6745)
+
+
+def noise_residual(pixels: Pixels) -> NDArray[np.float64]:
+    """What a plane through each 3x3 pixels leaves, ``(H - 2, W - 2)``, in units of independent noise."""
     from scipy.ndimage import convolve
 
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float64)
-    left = convolve(pixels.astype(np.float64), kernel)[1:-1, 1:-1]
-    # The kernel's norm is 6; 0.6745 is the median of the absolute values of a normal variable.
-    return float(np.median(np.abs(left)) / (0.6745 * 6))
+    left: NDArray[np.float64] = convolve(pixels.astype(np.float64), kernel)[1:-1, 1:-1] / 6.0
+    return left

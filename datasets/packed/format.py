@@ -2,9 +2,9 @@
 
 ``manifest.json`` says what is packed, with the hash of the index and of each shard. ``index-<hash>.json`` has
 every micrograph (shard, offset, size, dtype, hash of its pixels, group, split) and its truth.
-``shard-<hash>.bin`` holds little-endian pixels, masks and further acquisitions, each start aligned to 64
-bytes. Files are named by their content and complete before the manifest names them, so replacing the manifest
-is the one step that makes a new state, also for a process that is killed.
+``shard-<hash>.bin`` holds little-endian pixels, masks, recorded LR and further scans, each start aligned to
+64 bytes. Files are named by their content and complete before the manifest names them, so replacing the
+manifest is the one step that makes a new state, also for a process that is killed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.datasets.base import DatasetCard, Micrograph, MicrographSet, ReadingOptions
+from srbench.datasets.images.registration import LEFT_OUT, Alignment
 from srbench.utils.errors import DatasetError, DatasetMissing
 from srbench.utils.files import (
     LONGEST_JSON,
@@ -31,11 +32,13 @@ from srbench.utils.files import (
     read_regular,
 )
 from srbench.utils.image import Pixels
+from srbench.utils.progress import count_of
 from srbench.utils.typed_json import typed
 
 FORMAT = 2
 MANIFEST = "manifest.json"
 ALIGNMENT = 64
+_LEFT_OUT_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,10 @@ class IndexEntry:
         mask: its labels, ``(H, W)``.
         acquisitions: further scans of the field, in the order of ``MicrographSet.acquisition``.
         truth: what is known of the scene, JSON-like.
+        lr: LR as it was recorded.
+        second: a second recording of the reference.
+        as_recorded: the reference before it was resampled.
+        registration: how the recordings were brought onto one grid.
     """
 
     image: Micrograph
@@ -88,12 +95,23 @@ class IndexEntry:
     mask: Stored | None = None
     acquisitions: tuple[Stored, ...] = ()
     truth: Mapping[str, Any] | None = None
+    lr: Stored | None = None
+    second: Stored | None = None
+    as_recorded: Stored | None = None
+    registration: Alignment | None = None
 
     def parts(self) -> Iterator[tuple[str, Stored]]:
         """All that lies in the shards, each with what to call it."""
         yield "pixels", self.stored
-        if self.mask is not None:
-            yield "mask", self.mask
+        beside = {
+            "mask": self.mask,
+            "LR": self.lr,
+            "second scan": self.second,
+            "reference as recorded": self.as_recorded,
+        }
+        for part, stored in beside.items():
+            if stored is not None:
+                yield part, stored
         for index, acquisition in enumerate(self.acquisitions):
             yield f"acquisition {index}", acquisition
 
@@ -178,6 +196,8 @@ class PackedSet(MicrographSet):
         self._records = {record.image.id: record for record in records}
         self._views: dict[str, Pixels] = {}
         self._shards: dict[str, NDArray[np.uint8]] = {}
+        recorded = {record.stored.height // record.lr.height for record in records if record.lr is not None}
+        self.recorded_scale = recorded.pop() if len(recorded) == 1 else None
 
     @property
     def fingerprint(self) -> str:
@@ -199,6 +219,42 @@ class PackedSet(MicrographSet):
         """Read-only labels ``(H, W)``, 0 = background; None where there is no mask."""
         stored = self._record(image_id).mask
         return None if stored is None else self._map(stored)
+
+    def lr(self, image_id: str) -> Pixels | None:
+        """Read-only LR as it was recorded; None where it is made from HR."""
+        stored = self._record(image_id).lr
+        return None if stored is None else self._map(stored)
+
+    def second(self, image_id: str) -> Pixels | None:
+        """Read-only second recording of the reference, on its grid; None where there is none."""
+        stored = self._record(image_id).second
+        return None if stored is None else self._map(stored)
+
+    def as_recorded(self, image_id: str) -> Pixels | None:
+        """Read-only reference before it was resampled; None where it was not, or a second scan is there."""
+        stored = self._record(image_id).as_recorded
+        return None if stored is None else self._map(stored)
+
+    def registration(self, image_id: str) -> Alignment | None:
+        """How well LR lies on the grid of the reference; None where it is made from it."""
+        return self._record(image_id).registration
+
+    def remarks(self) -> list[str]:
+        """Those of every set, how well recorded pairs lie on one grid, and which were left out."""
+        residuals = [
+            (record.registration.residual_px, record.image.pixel_size_nm)
+            for record in self._records.values()
+            if record.registration is not None
+        ]
+        bad = [f"{file}: {reason}" for file, reason in self.skipped.items() if reason.startswith(LEFT_OUT)]
+        lines = [_residual_words(residuals)] if residuals else []
+        return super().remarks() + lines + bad[:_LEFT_OUT_SHOWN]
+
+    @property
+    def masks_sha256(self) -> str:
+        """sha256 over the ids and masks that there are; empty where there is none."""
+        masks = {name: record.mask.sha256 for name, record in self._records.items() if record.mask}
+        return hashlib.sha256(canonical_json(masks)).hexdigest() if masks else ""
 
     def acquisition(self, image_id: str, index: int) -> Pixels | None:
         """Read-only scan ``index`` (from 0) of the same field; None where there is none."""
@@ -231,6 +287,19 @@ class PackedSet(MicrographSet):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_views": {}, "_shards": {}}
+
+
+def _residual_words(residuals: Sequence[tuple[float, float | None]]) -> str:
+    """The median and the largest residual of the registration, in nm too where every pixel size is known."""
+    pixels = sorted(residual for residual, _ in residuals)
+    lengths = sorted(residual * size for residual, size in residuals if size is not None)
+    in_nm = len(lengths) == len(pixels)
+    median, largest = (
+        f"{pixels[at]:.2g} px" + (f" ({lengths[at]:.2g} nm)" if in_nm else "")
+        for at in (len(pixels) // 2, -1)
+    )
+    count = count_of(len(residuals), "pair")
+    return f"residual of the registration: median {median}, largest {largest}: {count}"
 
 
 def map_shard(path: Path) -> NDArray[np.uint8]:
@@ -309,21 +378,32 @@ def read_index(folder: Path, manifest: PackManifest) -> tuple[IndexEntry, ...]:
     return records
 
 
-def fingerprint(records: Sequence[IndexEntry]) -> str:
+def fingerprint(records: Sequence[IndexEntry], masks: bool = True) -> str:
     """sha256 (hex) over ids, splits, groups and hashes, in the order of the ids.
 
     Truths are left out: what was measured may differ in its last digit from machine to machine.
+
+    Args:
+        records: of the pack.
+        masks: whether masks count. Those of a published dataset do not, which has them or not and never
+            others: what was trained on its images stays trained on them when masks are added.
     """
     ordered = sorted(records, key=lambda record: record.image.id)
     digest = hashlib.sha256()
     for record in ordered:
         # Only what an image has, so that images without mask and acquisitions keep their fingerprint.
         columns = [record.image.id, record.image.split, record.image.group, record.stored.sha256]
-        if record.mask is not None:
+        if masks and record.mask is not None:
             columns.append(f"mask {record.mask.sha256}")
         columns += [f"acquisition {stored.sha256}" for stored in record.acquisitions]
+        beside = (("lr", record.lr), ("second", record.second), ("as recorded", record.as_recorded))
+        columns += [f"{part} {stored.sha256}" for part, stored in beside if stored is not None]
         digest.update(("\t".join(columns) + "\n").encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+_BESIDE = ("mask", "lr", "second", "as_recorded", "registration")
+"""What an index names of an image only where it is there."""
 
 
 def index_bytes(records: Sequence[IndexEntry]) -> bytes:
@@ -331,8 +411,9 @@ def index_bytes(records: Sequence[IndexEntry]) -> bytes:
     lines = []
     for record in records:
         line = {**asdict(record.image), "stored": asdict(record.stored)}
-        if record.mask is not None:
-            line["mask"] = asdict(record.mask)
+        for name in _BESIDE:
+            if (part := getattr(record, name)) is not None:
+                line[name] = asdict(part)
         if record.acquisitions:
             line["acquisitions"] = [asdict(stored) for stored in record.acquisitions]
         if record.truth is not None:
@@ -342,15 +423,28 @@ def index_bytes(records: Sequence[IndexEntry]) -> bytes:
 
 
 def _record_of(line: dict[str, Any], manifest: PackManifest) -> IndexEntry:
-    parts = ("stored", "mask", "acquisitions", "truth")
+    parts = ("stored", "acquisitions", "truth", *_BESIDE)
     image = typed(Micrograph, {name: value for name, value in line.items() if name not in parts})
+    mask, lr, second, as_recorded = (
+        typed(Stored, line[name]) if line.get(name) else None for name in _BESIDE[:4]
+    )
     record = IndexEntry(
         image,
         typed(Stored, line["stored"]),
-        typed(Stored, line["mask"]) if line.get("mask") else None,
+        mask,
         tuple(typed(Stored, scan) for scan in line.get("acquisitions", ())),
         line.get("truth"),
+        lr,
+        second,
+        as_recorded,
+        typed(Alignment, line["registration"]) if line.get("registration") else None,
     )
+    if lr is not None and (
+        min(lr.height, lr.width) < 1
+        or record.stored.height % lr.height
+        or record.stored.height // lr.height * lr.width != record.stored.width
+    ):
+        raise ValueError(f"LR of {image.id} of another shape than its pixels")
     for what, stored in record.parts():
         sides = (stored.height, stored.width, stored.channels)
         if stored.dtype not in ("uint8", "uint16") or min(sides) < 1 or stored.channels not in (1, 3):

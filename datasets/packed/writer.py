@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from srbench.datasets.base import Micrograph, VerifyReport
+from srbench.datasets.images.registration import Alignment
 from srbench.datasets.packed.format import (
     ALIGNMENT,
     FORMAT,
@@ -110,9 +111,13 @@ class _Added:
     """What was written of one image; ``Stored.shard`` holds the number of the shard until it has a name."""
 
     stored: Stored
-    mask: Stored | None
-    acquisitions: tuple[Stored, ...]
-    truth: Mapping[str, Any] | None
+    mask: Stored | None = None
+    acquisitions: tuple[Stored, ...] = ()
+    truth: Mapping[str, Any] | None = None
+    lr: Stored | None = None
+    second: Stored | None = None
+    as_recorded: Stored | None = None
+    registration: Alignment | None = None
 
 
 class Shard:
@@ -210,6 +215,10 @@ class PackWriter:
         mask: Pixels | None = None,
         acquisitions: Iterable[Pixels] = (),
         truth: Mapping[str, Any] | None = None,
+        lr: Pixels | None = None,
+        second: Pixels | None = None,
+        as_recorded: Pixels | None = None,
+        registration: Alignment | None = None,
     ) -> Stored:
         """Write one image and what comes with it.
 
@@ -219,6 +228,10 @@ class PackWriter:
             mask: labels ``(H, W)``, uint8 or uint16, 0 = background.
             acquisitions: further scans of the field, of the shape and dtype of ``pixels``; taken one by one.
             truth: what is known of the scene, JSON-like.
+            lr: LR as it was recorded, of the type of ``pixels``, whose sides are multiples of its own.
+            second: a second recording of the reference, of the shape and dtype of ``pixels``.
+            as_recorded: the reference before it was resampled, of any size and the dtype of ``pixels``.
+            registration: how well the recordings lie on one grid.
 
         Raises:
             DatasetError: a repeated id, other pixels than these, or the disk is full.
@@ -233,13 +246,36 @@ class PackWriter:
             )
         if mask is not None:
             _check_beside(f"{image_id}: its mask", mask, pixels.shape[:2], (np.uint8, np.uint16))
+        if lr is not None:
+            scale = max(pixels.shape[0] // max(lr.shape[0], 1), 1)
+            sides = (pixels.shape[0] // scale, pixels.shape[1] // scale, *pixels.shape[2:])
+            if lr.shape[0] * scale != pixels.shape[0] or lr.shape[1] * scale != pixels.shape[1]:
+                raise DatasetError(
+                    f"{image_id}: pixels {pixels.shape} are no multiple of its LR, {lr.shape}."
+                )
+            _check_beside(f"{image_id}: its LR", lr, sides, (pixels.dtype,))
+        if second is not None:
+            _check_beside(f"{image_id}: its second scan", second, pixels.shape, (pixels.dtype,))
         stored = self._write(pixels)
         stored_mask = None if mask is None else self._write(mask)
         scans = []
         for index, scan in enumerate(acquisitions):
             _check_beside(f"{image_id}: its acquisition {index}", scan, pixels.shape, (pixels.dtype,))
             scans.append(self._write(scan))
-        self._added[image_id] = _Added(stored, stored_mask, tuple(scans), truth)
+        if as_recorded is not None:
+            _check_beside(f"{image_id}: as recorded", as_recorded, as_recorded.shape, (pixels.dtype,))
+        parts = (None if part is None else self._write(part) for part in (lr, second, as_recorded))
+        stored_lr, stored_second, stored_reference = parts
+        self._added[image_id] = _Added(
+            stored,
+            stored_mask,
+            tuple(scans),
+            truth,
+            stored_lr,
+            stored_second,
+            stored_reference,
+            registration,
+        )
         return stored
 
     def adopt(self, shard: AdoptedShard, images: Mapping[str, Stored]) -> None:
@@ -264,7 +300,7 @@ class PackWriter:
         number = str(len(self._shards))
         self._shards.append(shard)
         for image_id, stored in images.items():
-            self._added[image_id] = _Added(replace(stored, shard=number), None, (), None)
+            self._added[image_id] = _Added(replace(stored, shard=number))
 
     def finish(
         self,
@@ -272,6 +308,7 @@ class PackWriter:
         *,
         skipped: Mapping[str, str] | None = None,
         notes: Mapping[str, str] | None = None,
+        pinned_masks: bool = False,
     ) -> PackManifest:
         """Make the new state the folder's state.
 
@@ -281,6 +318,7 @@ class PackWriter:
                 but are not part of the set.
             skipped: files refused, with the reason.
             notes: remarks by image id.
+            pinned_masks: whether the masks are those of a published dataset: see :func:`fingerprint`.
 
         Raises:
             DatasetError: no images, or the disk is full; the old state stays.
@@ -301,7 +339,7 @@ class PackWriter:
             index_sha256,
             {name: (shard.size, shard.sha256) for name, shard in zip(names, self._shards, strict=True)},
             len(records),
-            fingerprint(records),
+            fingerprint(records, masks=not pinned_masks),
             dict(skipped or {}),
             dict(notes or {}),
             self.definition.licence,
@@ -339,6 +377,11 @@ class PackWriter:
         def named(stored: Stored) -> Stored:
             return replace(stored, shard=shards[int(stored.shard)])
 
+        mask, lr, second, as_recorded = (
+            None if part is None else named(part)
+            for part in (added.mask, added.lr, added.second, added.as_recorded)
+        )
+
         return IndexEntry(
             replace(
                 image,
@@ -347,9 +390,13 @@ class PackWriter:
                 has_truth=added.truth is not None,
             ),
             named(added.stored),
-            None if added.mask is None else named(added.mask),
+            mask,
             tuple(map(named, added.acquisitions)),
             added.truth,
+            lr,
+            second,
+            as_recorded,
+            added.registration,
         )
 
 

@@ -9,6 +9,8 @@ is grey or in colour as a whole.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from srbench.datasets.base import DatasetCard, Split
 from srbench.datasets.registry import register_dataset
 from srbench.datasets.sources.photos import PhotographSource, PhotoSet, PublishedArchive
@@ -136,8 +138,9 @@ def _register_benchmark(
     licence: str = "none found",
     terms: str = _NO_LICENCE,
     home_page: str = "",
+    sides: Iterable[tuple[int, int]] = (),
 ) -> type[PhotographSource]:
-    """One of the small sets for testing, which lie in one archive."""
+    """One of the small sets for testing, which lie in one archive; ``sides`` are widths and heights."""
     name = title.lower()
 
     class BenchmarkSet(PhotographSource):
@@ -154,19 +157,26 @@ def _register_benchmark(
             channels=3,
             download_bytes=250_000_000,
         )
-        photos = PhotoSet(images, "test", (_BENCHMARK,), _FOLDERS[name], shared=True)
+        photos = PhotoSet(images, "test", (_BENCHMARK,), _FOLDERS[name], shared=True, sides=frozenset(sides))
         neighbours = _neighbours(name)
 
     return register_dataset(BenchmarkSet)
 
 
 Set5 = _register_benchmark(
-    "Set5", 5, "Bevilacqua et al., Low-complexity single-image super-resolution, BMVC 2012"
+    "Set5",
+    5,
+    "Bevilacqua et al., Low-complexity single-image super-resolution, BMVC 2012",
+    sides=[(512, 512), (288, 288), (256, 256), (280, 280), (228, 344)],
 )
 Set14 = _register_benchmark(
     "Set14",
     14,
     "Zeyde, Elad and Protter, On single image scale-up using sparse-representations, 2010",
+    sides=[
+        *((500, 480), (720, 576), (512, 512), (352, 288), (250, 361), (276, 276), (500, 362)),
+        *((768, 512), (529, 656), (586, 391)),
+    ],
 )
 B100 = _register_benchmark(
     "B100",
@@ -176,6 +186,7 @@ B100 = _register_benchmark(
     licence="non-commercial research and education",
     terms="For non-commercial research and education only (Berkeley).",
     home_page="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/bsds/",
+    sides=[(481, 321), (321, 481)],
 )
 Urban100 = _register_benchmark(
     "Urban100",

@@ -62,6 +62,8 @@ class PhotoSet:
         named: whether an id is one of the set's; None takes all.
         names: how they are called, for the message.
         shared: whether its archive holds other sets too, and is kept after packing.
+        sides: width and height of its images, as far as they are known: a copy cut to multiples of a scale
+            has lost pixels where another size appears.
     """
 
     count: int
@@ -71,6 +73,7 @@ class PhotoSet:
     named: Callable[[str], bool] | None = None
     names: str = ""
     shared: bool = False
+    sides: frozenset[tuple[int, int]] = frozenset()
 
     def split_of(self, image_id: str) -> Split:
         """The split of an image."""
@@ -299,7 +302,7 @@ class PhotographSource(PackedSource):
             differing = []
             if images != self.photos.count:
                 differing.append(f"{images} instead of {self.photos.count} images")
-            if cut > 1:
+            if cut > 1 and not {(image.width, image.height) for image in packer.images} <= self.photos.sides:
                 differing.append(f"images cut to multiples of {cut}")
             writer.definition = replace(writer.definition, version=", ".join([self.rules, *differing]))
             notes = {**packer.notes, **({self.card.name: "; ".join(differing)} if differing else {})}

@@ -1,8 +1,8 @@
 """Synthetic micrographs with exactly known geometry, generated when asked for: nothing to download.
 
 ``sem_synthetic`` has 384 x 384 scenes, ``sem_synthetic:small`` other, 192 x 192 scenes for a first look and
-for tests. ``pixels`` is the noise-free image; ``acquisition`` a noisy scan of it; ``truth`` what measurements
-need of its geometry. The hashes of all images are packaged; an image that differs is refused.
+for tests, ``sem_synthetic:demo`` seven of four kinds that are measured. ``pixels`` is noise-free,
+``acquisition`` a noisy scan, ``truth`` the geometry. Packaged hashes refuse an image that differs.
 
 Each scene has small features of half to one and a half LR pixels at x4, and lamellae that no LR can hold
 (``opposite_phase`` gives the image with the others, of the same LR).
@@ -93,8 +93,10 @@ class SyntheticSet(MicrographSet):
         Holds for the degradations ``bicubic`` and ``area``; with noise the two differ by much less than it.
         None where the scene has no lamellae for this scale.
         """
-        offered = {patch["scale"] for patch in self.truth(image_id)["ambiguous"]}
-        return self._scene(image_id).opposite_phase(scale) if scale in offered else None
+        from srbench.datasets.synthetic.ambiguous import AmbiguousPatch, opposite_phase
+
+        patches = {patch["scale"]: AmbiguousPatch(**patch) for patch in self.truth(image_id)["ambiguous"]}
+        return opposite_phase(self.pixels(image_id), patches[scale]) if scale in patches else None
 
     def hr_paths(self) -> tuple[Path, ...]:
         """What renders the scenes, and where rendered ones are stored."""

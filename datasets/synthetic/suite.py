@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.synthetic.ambiguous import AmbiguousPatch, insert, opposite_phase
+from srbench.datasets.synthetic.ambiguous import AmbiguousPatch, insert
 from srbench.datasets.synthetic.geometry import FineGrid
 from srbench.datasets.synthetic.imaging import (
     GreyWindow,
@@ -62,15 +62,6 @@ class SyntheticScene:
     def pixels(self) -> NDArray[np.uint8]:
         """The noise-free image ``(size, size)``."""
         return self._with_patches[0]
-
-    def opposite_phase(self, scale: int) -> NDArray[np.uint8]:
-        """The image whose lamellae of ``scale`` have the opposite phase: the same LR at that scale.
-
-        Raises:
-            KeyError: the scene has no lamellae for this scale.
-        """
-        image, patches = self._with_patches
-        return opposite_phase(image, {patch.scale: patch for patch in patches}[scale])
 
     def truth(self) -> dict[str, Any]:
         """The geometry that measurements read, the ``kind`` and the ``coordinates`` it is given in.

@@ -2,10 +2,9 @@
 
 Lim, Son, Kim, Nah and Lee, "Enhanced deep residual networks for single image super-resolution", CVPRW 2017,
 arXiv 1707.02921. Modules are named as in the authors' PyTorch code, so that their checkpoints load; those of
-BasicSR are renamed (``from_other_layouts``). Images are in [0, 1] outside and in [0, 255] inside.
-
-Departures: with one channel the mean of the training photographs becomes its luminance. The variant ``tiny``
-is a few small blocks on top of the bicubic image, made to train in seconds.
+BasicSR are renamed (``from_other_layouts``). Images are in [0, 1] outside and in [0, 255] inside. Departures:
+with one channel the mean of the training photographs becomes its luminance; magnification 1, a denoiser,
+leaves the upsampler out. ``tiny`` is a few small blocks on top of the bicubic image, to train in seconds.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ class EDSR(nn.Module):
     """The network of the paper.
 
     Args:
-        scale: 2, 3, 4 or 8.
+        scale: 1 (no upsampler), 2, 3, 4 or 8.
         config: blocks, width and residual scaling.
         mean: what is subtracted from each channel of a [0, 1] image and added back.
     """
@@ -100,7 +99,7 @@ class EDSR(nn.Module):
         self.tail = nn.Sequential(PixelShuffleUpsampler(features, scale), last)
         steps = upsampling_steps(scale)
         self.grey_shift = mean_shift() if tuple(mean) == DIV2K_MEAN else None
-        # Head, two convolutions a block, the end of the body, the first upsampling convolution.
+        # Head, two convolutions a block, the end of the body, the first upsampling convolution or the last.
         self.receptive_radius = receptive_radius((2 * config.blocks + 3,) + (1,) * len(steps), steps)
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -140,19 +139,24 @@ def from_other_layouts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of BasicSR's EDSR under the authors' names, with means; other networks' as they are.
 
     BasicSR, and others with the authors' names, keep the mean of the training photographs outside of their
-    checkpoints: it is DIV2K's for the three colours, and not known for any other number of channels.
+    checkpoints: nobody learns it, it is DIV2K's.
     """
     converted = dict(state)
     named = {key: _name_of_basicsr(key) for key in state}
     if "conv_after_body.weight" in state and all(named.values()):
         blocks = sum(key.endswith(".conv1.weight") for key in state)
         converted = {new.format(blocks=blocks): state[key] for key, new in named.items()}
-    first = converted.get("head.0.weight")
-    if first is None or first.shape[1:2] != (3,) or any("_mean." in key for key in converted):
+    # Around the small variant lies a bicubic image, which carries the mean.
+    small = "body.head.0.weight" in converted
+    prefix = "body." if small else ""
+    first = converted.get(f"{prefix}head.0.weight")
+    if first is None or first.ndim != 4 or first.shape[1] not in (1, 3):
         return dict(state)
+    mean = (0.0,) * first.shape[1] if small else edsr_mean(first.shape[1])
     for name, sign in (("sub_mean", -1), ("add_mean", 1)):
-        shift = MeanShift([sign * RGB_RANGE * mean for mean in DIV2K_MEAN])
-        converted |= {f"{name}.{key}": value.to(first) for key, value in shift.state_dict().items()}
+        shift = MeanShift([sign * RGB_RANGE * value for value in mean])
+        for key, value in shift.state_dict().items():
+            converted.setdefault(f"{prefix}{name}.{key}", value.to(first))
     return converted
 
 
@@ -173,7 +177,7 @@ SHORTER: dict[tuple[str, str], StageBudget] = {
     ("short", "full"): StageBudget(10_000, 16, 48, 1e-4),
     ("short", "tiny"): StageBudget(10_000, 16, 48, 1e-3),
 }
-"""Patches in LR pixels."""
+"""Patches in LR pixels, at magnification 1 in pixels of a half."""
 
 
 def edsr_recipe(request: RecipeRequest) -> Recipe:
@@ -187,13 +191,16 @@ def edsr_recipe(request: RecipeRequest) -> Recipe:
         "regression",
         # The authors' loss is measured on 0..255; the factor matters to Adam's epsilon only.
         LossTerm("l1", PixelLoss(F.l1_loss), weight=RGB_RANGE),
-        patch=budget.patch * request.scale,
+        patch=budget.patch * max(request.scale, 2),
         schedule=StepRate(at=(2 / 3,), gamma=0.5) if published else CosineRate(0.01),
     )
     return Recipe(
         stages=(stage,),
         source="arXiv 1707.02921, section 4.2, and thstkdgus35/EDSR-PyTorch@9d3bb0e src/option.py",
-        notes=("Every magnification starts from scratch; the authors start x3 and x4 from x2.",),
+        notes=(
+            "The authors start x3 and x4 from their x2, as --from does.",
+            *(("The authors have no magnification 1.",) if request.scale == 1 else ()),
+        ),
     )
 
 
@@ -237,7 +244,7 @@ RELEASED = (
     family="regression",
     paper="https://arxiv.org/abs/1707.02921",
     year=2017,
-    scales=(2, 3, 4, 8),
+    scales=(1, 2, 3, 4, 8),
     variants=("baseline", "full", "tiny"),
     recipe=edsr_recipe,
     released=RELEASED,

@@ -234,9 +234,11 @@ def lapsrn_recipe(request: RecipeRequest) -> Recipe:
             file="model_epoch_100.pth",
             variant="paper",
             scale=4,
-            url="https://github.com/twtygqyy/pytorch-LapSRN",
+            url="https://github.com/twtygqyy/pytorch-LapSRN/tree/1b7737ab",
             channels=1,
+            licence="MIT",
             direct=False,
+            tensors_sha256="03467880d4112014f1d6cd8d32df53174a6db6f65e1eac84a48ab881d127598a",
             note=(
                 "Luminance of T91 and BSDS200, bicubic LR. model/model_epoch_100.pth there is a pickle of a "
                 "whole module, which srbench does not open: save its state_dict() beside that repository's "

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -209,20 +210,25 @@ class FiveBlockSRResNet(nn.Module):
         scale: 2, 3, 4 or 8.
         channels: image channels in and out.
         features: width.
+        trunk_end: what follows the last convolution of the trunk: ``norm``, or ``prelu`` as in the port's
+            checkpoints of 2019, which are older than its present code.
 
     Source:
-        leftthomas/SRGAN@7ddfdf2 model.py.
+        leftthomas/SRGAN@7ddfdf2 model.py; the tensors of epochs/ at b0323c6 for ``prelu``.
     """
 
     BLOCKS = 5
 
-    def __init__(self, scale: int, channels: int, features: int = 64) -> None:
+    def __init__(
+        self, scale: int, channels: int, features: int = 64, trunk_end: Literal["norm", "prelu"] = "norm"
+    ) -> None:
         super().__init__()
         steps = upsampling_steps(scale)
         self.block1 = nn.Sequential(nn.Conv2d(channels, features, 9, padding=4), nn.PReLU())
         for number in self._residual_numbers():
             self.add_module(f"block{number}", PortResidualBlock(features))
-        self.block7 = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), nn.BatchNorm2d(features))
+        end = nn.BatchNorm2d(features) if trunk_end == "norm" else nn.PReLU()
+        self.block7 = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), end)
         last = nn.Conv2d(features, channels, 9, padding=4)
         self.block8 = nn.Sequential(*(PortUpsampleBlock(features, step) for step in steps), last)
         self.receptive_radius = srresnet_radius(self.BLOCKS, steps)
@@ -413,6 +419,7 @@ RECIPES: dict[str, RecipeFactory] = {
     "srresnet": paper_recipe,
     "msrresnet": basicsr_recipe,
     "small5": port_recipe,
+    "small5_prelu": port_recipe,
     "tiny": paper_recipe,
 }
 
@@ -456,12 +463,16 @@ RELEASED = (
     *(
         ReleasedWeights(
             file=f"netG_epoch_{scale}_100.pth",
-            variant="small5",
+            variant="small5_prelu",
             scale=scale,
-            url="https://github.com/leftthomas/SRGAN",
+            url="https://github.com/leftthomas/SRGAN/tree/b0323c6/epochs",
             licence="MIT",
+            sha256="f4c381640826a48d2440583e4920c6bb4041804f4e285c3c6d585f03961fe87c" if scale == 4 else "",
             direct=False,
-            note="In the folder epochs of the repository; trained on VOC2012 photographs.",
+            note="In the history of the repository, deleted on 2019-06-15; trained on VOC2012 photographs.",
+            tensors_sha256="eed0f8f893db3755fba8b286c27f3c9f2140767c5f1b500fbb868dc66ecb1a41"
+            if scale == 4
+            else "",
         )
         for scale in (2, 4, 8)
     ),
@@ -471,6 +482,7 @@ NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
     "srresnet": SRResNet,
     "msrresnet": MSRResNet,
     "small5": FiveBlockSRResNet,
+    "small5_prelu": partial(FiveBlockSRResNet, trunk_end="prelu"),
     "tiny": tiny_srresnet,
 }
 
@@ -481,7 +493,7 @@ NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
     paper="https://arxiv.org/abs/1609.04802",
     year=2017,
     scales=(2, 3, 4, 8),
-    variants=("srresnet", "msrresnet", "small5", "tiny"),
+    variants=("srresnet", "msrresnet", "small5", "small5_prelu", "tiny"),
     recipe=srgan_recipe,
     released=RELEASED,
     summary="The first adversarial super-resolution network: sharp, and willing to invent texture.",
@@ -494,6 +506,7 @@ def srgan(scale: int, channels: int, variant: str) -> nn.Module:
         channels: image channels, 1 or 3.
         variant: ``srresnet`` (the paper's, 16 blocks of width 64), ``msrresnet`` (BasicSR's without
             normalisation, on the bilinear image), ``small5`` (the widespread port with 5 blocks, its own
-            losses and output in (0, 1)) or ``tiny`` (2 blocks of 16 on the bicubic image, trains in seconds).
+            losses and output in (0, 1)), ``small5_prelu`` (the port of 2019, whose checkpoints were
+            published) or ``tiny`` (2 blocks of 16 on the bicubic image, trains in seconds).
     """
     return NETWORKS[variant](scale, channels)

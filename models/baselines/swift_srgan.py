@@ -243,9 +243,15 @@ def swift_srgan_recipe(request: RecipeRequest) -> Recipe:
             url="https://github.com/Koushik0901/Swift-SRGAN/releases/download/v0.1/"
             f"swift_srgan_{scale}x.pth.tar",
             licence="CC0-1.0",
-            note="Trained by the authors on photographs, against a discriminator.",
+            note="Trained by the authors on photographs, against a discriminator. Results of srbench used "
+            f"weights/swift_srgan_{scale}x.pth.tar of Dynamic-Zoom/Dynamic-Zoom@ad27b28c, which states no "
+            "licence of its own and credits the authors.",
+            tensors_sha256=digest,
         )
-        for scale in (2, 4)
+        for scale, digest in (
+            (2, "05d7e879bf35f442309239e12b48c55a03bdfeef1000a1f31600631758b02cc3"),
+            (4, "d491d707679890396390ed566267c262520b8ee944c8e0e2cb0d9b404c47caaa"),
+        )
     ),
     summary="SRGAN with an eighth of the weights, made to run in real time; it too may invent texture.",
 )

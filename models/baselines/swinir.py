@@ -2,14 +2,15 @@
 
 Liang, Cao, Sun, Zhang, Van Gool and Timofte, "SwinIR: image restoration using Swin Transformer", ICCVW 2021,
 arXiv 2108.10257. Modules are named as in the authors' code (JingyunLiang/SwinIR@6545850), so that their
-checkpoints load; what these store of masks and index tables is made here when needed. The authors do not have
-``light`` at x8 and ``real`` at x3 and x8.
+checkpoints load; what these store of masks and index tables is made here when needed. ``classical`` at
+magnification 1 is their denoiser. The authors do not have the other variants there (a smaller denoiser in
+``light``, the usual head without a step in ``real`` and ``tiny``), ``light`` at x8 and ``real`` at x3 and x8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -31,6 +32,7 @@ from srbench.models.discriminators import UNetDiscriminator
 from srbench.models.layers import BicubicResidual, PixelShuffleUpsampler, receptive_radius, upsampling_steps
 from srbench.models.losses.adversarial import discriminator_loss, generator_loss
 from srbench.models.losses.perceptual import VGGContentLoss
+from srbench.models.losses.pixel import charbonnier_loss
 from srbench.models.recipe import (
     LossTerm,
     Optimiser,
@@ -63,21 +65,22 @@ class PatchEmbedding(nn.Module):
         return normalised
 
 
-Upsampler = Literal["pixelshuffle", "pixelshuffledirect", "nearest+conv"]
-"""Sub-pixel convolutions step by step; one straight to the image; repeated pixels and convolutions."""
+Upsampler = Literal["pixelshuffle", "pixelshuffledirect", "nearest+conv", "residual"]
+"""Sub-pixel convolutions step by step; one straight to the image; repeated pixels and convolutions; none: one
+convolution to what is added to the image (the authors' empty name)."""
 
 
 class SwinIRBase(nn.Module):
     """``upsample(s + conv(LN(blocks(LN(s)))))`` with ``s = conv(lr - mean)`` (eqs. 1 to 4), HMANet's too.
 
     Args:
-        scale: 2, 3, 4 or 8.
+        scale: 1, 2, 3, 4 or 8; 1 for ``residual``.
         features: width of the blocks.
         mean: what is subtracted from each channel of a [0, 1] image and added back; as many as channels.
         layers: blocks ``(N, H, W, features), shift mask -> (N, H, W, features)``.
         window: side of their windows.
         upsampler: how the image is enlarged.
-        width: features on the way there (but for ``pixelshuffledirect``).
+        width: features on the way there (of ``pixelshuffle`` and ``nearest+conv``).
     """
 
     mean: Tensor
@@ -108,7 +111,8 @@ class SwinIRBase(nn.Module):
         self.grey_shift: GreyShift | None = None
         if any(mean):
             red, green, blue = (-value for value in mean)
-            self.grey_shift = GreyShift(first="conv_first", last=self.last, shift=(red, green, blue))
+            last = "" if upsampler == "residual" else self.last
+            self.grey_shift = GreyShift(first="conv_first", last=last, shift=(red, green, blue))
         self.apply(initialise_linear)
         self._add_upsampler(scale, features, len(mean), width)
 
@@ -116,6 +120,9 @@ class SwinIRBase(nn.Module):
         if self.upsampler == "pixelshuffledirect":
             convolution = nn.Conv2d(features, channels * scale**2, 3, padding=1)
             self.upsample = nn.Sequential(convolution, nn.PixelShuffle(scale))
+            return
+        if self.upsampler == "residual":
+            self.conv_last = nn.Conv2d(features, channels, 3, padding=1)
             return
         self.conv_before_upsample = nn.Sequential(
             nn.Conv2d(features, width, 3, padding=1), nn.LeakyReLU(inplace=True)
@@ -147,12 +154,15 @@ class SwinIRBase(nn.Module):
         for layer in self.layers:
             x = layer(x, mask)
         sr = self._upsampled(shallow + self.conv_after_body(self.norm(x).permute(0, 3, 1, 2)))
-        return (sr + self.mean).contiguous()
+        return (sr + (lr if self.upsampler == "residual" else self.mean)).contiguous()
 
     def _upsampled(self, x: Tensor) -> Tensor:
         if self.upsampler == "pixelshuffledirect":
             direct: Tensor = self.upsample(x)
             return direct
+        if self.upsampler == "residual":
+            predicted: Tensor = self.conv_last(x)
+            return predicted
         x = self.conv_before_upsample(x)
         if self.upsampler == "pixelshuffle":
             x = self.upsample(x)
@@ -168,7 +178,7 @@ class SwinIRBase(nn.Module):
 def upsampler_radius(upsampler: Upsampler, scale: int) -> int:
     """LR pixels to each side that what follows ``conv_after_body`` looks at."""
     steps = upsampling_steps(scale)
-    if upsampler == "pixelshuffledirect":
+    if upsampler in ("pixelshuffledirect", "residual"):
         return 1
     if upsampler == "pixelshuffle":
         return receptive_radius((2,) + (1,) * len(steps), steps)
@@ -326,14 +336,17 @@ def strip_tables(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return strip_buffers(state, mark, ("attn_mask", "relative_position_index"))
 
 
-# Numbers of the recipe: arXiv 2108.10257, sections 4.1 and 4.2, and the authors' training code, KAIR
-# (cszn/KAIR, options/swinir), with BasicSR's second Adam coefficient for all variants but ``real``.
+# Numbers of the recipe: arXiv 2108.10257, sections 4.1, 4.2 and 4.4, and the authors' training code, KAIR
+# (cszn/KAIR, options/swinir), with BasicSR's second Adam coefficient where they enlarge, but for ``real``.
 
 HALVED_LATE = StepRate(at=(0.5, 0.8, 0.9, 0.95), gamma=0.5)
 """At 250k, 400k, 450k and 475k of 500k iterations; of 1M for ``real``, the same fractions."""
 
 HALVED_LATER = StepRate(at=(4 / 6, 5 / 6, 5.5 / 6, 5.75 / 6), gamma=0.5)
 """At 400k, 500k, 550k and 575k of 600k iterations."""
+
+HALVED_IN_DENOISING = StepRate(at=(0.5, 0.75, 0.875, 0.9375), gamma=0.5)
+"""At 800k, 1200k, 1400k and 1500k of 1600k iterations."""
 
 FEATURE_WEIGHTS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
 """Layers of VGG-19 before their activation that the perceptual loss compares."""
@@ -352,7 +365,10 @@ REGRESSION: dict[tuple[str, str], StageBudget] = {
     ("paper", "real"): StageBudget(1_000_000, 32, 64, 2e-4, 0.999),
     ("paper", "tiny"): StageBudget(500_000, 64, 64, 2e-4, 0.999),
 }
-"""Budget and variant to the first stage; patches in LR pixels."""
+"""Budget and variant to the first stage; patches in LR pixels, at magnification 1 in pixels of a half."""
+
+DENOISING = StageBudget(1_600_000, 8, 64, 2e-4, 0.999)
+"""The same of budget ``paper`` at magnification 1: patches of 128 pixels."""
 
 ADVERSARIAL: dict[str, StageBudget] = {
     "smoke": StageBudget(3, 2, 16),
@@ -364,17 +380,30 @@ ADVERSARIAL: dict[str, StageBudget] = {
 
 def swinir_recipe(request: RecipeRequest) -> Recipe:
     """L1 on pixels; for the variant ``real`` ``L1 + perceptual + 0.1 adversarial`` from these weights on."""
+    denoising = request.scale == 1
     first = REGRESSION[request.budget, request.variant]
+    if denoising and request.budget == "paper":
+        first = DENOISING
+    patch = first.patch * max(request.scale, 2)
     l1 = LossTerm("l1", PixelLoss(F.l1_loss))
+    # Their mean over pixels; here the loss is the sum over an image.
+    charbonnier = LossTerm(
+        "charbonnier", PixelLoss(charbonnier_loss), weight=1 / (request.channels * patch**2)
+    )
+    published_by_kair = denoising or request.variant == "real"
     regression = first.stage(
         "regression",
-        l1,
-        patch=first.patch * request.scale,
-        optimiser=Optimiser(lr=first.lr, betas=(0.9, 0.999 if request.variant == "real" else 0.99)),
-        schedule=HALVED_LATE,
+        charbonnier if denoising else l1,
+        patch=patch,
+        optimiser=Optimiser(lr=first.lr, betas=(0.9, 0.999 if published_by_kair else 0.99)),
+        schedule=HALVED_IN_DENOISING if denoising else HALVED_LATE,
     )
     stages = [regression]
-    notes = ["Every magnification starts from scratch; the authors start x3, x4 and x8 from x2."]
+    notes = [
+        "The authors start noise of 25 and 50 grey levels from their network for 15, as --from does."
+        if denoising
+        else "The authors start x3, x4 and x8 from their x2, as --from does."
+    ]
     if request.variant == "real":
         perceptual, note = _perceptual(request)
         stage = ADVERSARIAL[request.budget].stage(
@@ -396,8 +425,8 @@ def swinir_recipe(request: RecipeRequest) -> Recipe:
         ]
     return Recipe(
         stages=tuple(stages),
-        source="arXiv 2108.10257, sections 4.1 and 4.2; cszn/KAIR options/swinir (classical@4614f66, "
-        "lightweight@70ccf76, realworld psnr@12ad147 and gan@4614f66)",
+        source="arXiv 2108.10257, sections 4.1, 4.2 and 4.4; cszn/KAIR options/swinir (classical@4614f66, "
+        "lightweight@70ccf76, realworld psnr@12ad147 and gan@4614f66, denoising_gray@012a928)",
         notes=tuple(notes),
     )
 
@@ -415,8 +444,8 @@ def _perceptual(request: RecipeRequest) -> tuple[LossTerm, str]:
 RELEASES = "https://github.com/JingyunLiang/SwinIR/releases/download/v0.0/"
 
 
-def _released(variant: str, scale: int, file: str, note: str) -> ReleasedWeights:
-    return ReleasedWeights(file, variant, scale, RELEASES + file, licence="Apache-2.0", note=note)
+def _released(variant: str, scale: int, file: str, note: str, channels: int = 3) -> ReleasedWeights:
+    return ReleasedWeights(file, variant, scale, RELEASES + file, channels, "Apache-2.0", note=note)
 
 
 DF2K = "trained on DIV2K and Flickr2K with LR patches of 64 pixels"
@@ -438,6 +467,17 @@ RELEASED = (
         for s in (2, 4)
         for kind, of in (("GAN", "adversarial stage"), ("PSNR", "first stage"))
     ),
+    *(
+        _released(
+            "classical",
+            1,
+            f"{colours}DN_DFWB_s128w8_SwinIR-M_noise{noise}.pth",
+            f"a denoiser, trained on photographs with white noise of {noise} grey levels",
+            channels,
+        )
+        for channels, colours in ((1, "004_gray"), (3, "005_color"))
+        for noise in (15, 25, 50)
+    ),
 )
 
 
@@ -446,7 +486,7 @@ RELEASED = (
     family="attention",
     paper="https://arxiv.org/abs/2108.10257",
     year=2021,
-    scales=(2, 3, 4, 8),
+    scales=(1, 2, 3, 4, 8),
     variants=("classical", "light", "real", "tiny"),
     recipe=swinir_recipe,
     summary="Attention in small shifted windows; the transformer that later networks are compared with.",
@@ -458,4 +498,7 @@ def swinir(scale: int, channels: int, variant: str) -> nn.Module:
     if variant == "tiny":
         # The bicubic image already carries the mean.
         return on_bicubic(build_swinir(scale, (0.0,) * channels, CONFIGS["tiny"]), scale)
-    return build_swinir(scale, colour_mean(channels), CONFIGS[variant])
+    config = CONFIGS[variant]
+    if scale == 1 and variant != "real":
+        config = replace(config, upsampler="residual")
+    return build_swinir(scale, colour_mean(channels), config)

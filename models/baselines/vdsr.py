@@ -136,9 +136,11 @@ def vdsr_recipe(request: RecipeRequest) -> Recipe:
             file=f"vdsr_model_epoch_50_x{scale}.pth",
             variant="paper",
             scale=scale,
-            url="https://github.com/twtygqyy/pytorch-vdsr",
+            url="https://github.com/twtygqyy/pytorch-vdsr/tree/514b0210",
             channels=1,
+            licence="MIT",
             direct=False,
+            tensors_sha256="bead9b714adc5862ee81f0677a5c313f496f21825b1b3d05ee3087ae6bb5d41a",
             note="model/model_epoch_50.pth there, one network for x2, x3 and x4, trained on 291 photographs. "
             "It is a pickle of the whole module, which srbench refuses: where you trust it, load it with "
             "that repository's code and save its state_dict() under this name.",

@@ -17,6 +17,7 @@ from srbench import models
 from srbench.datasets import degrade
 from srbench.datasets.lr_images import lr_image
 from srbench.datasets.synthetic import ambiguous
+from srbench.datasets.synthetic.ambiguous import AmbiguousPatch
 from srbench.datasets.synthetic.rng import RandomStream
 from srbench.datasets.synthetic.scene import scene_kinds
 from srbench.datasets.synthetic.suite import SyntheticScene
@@ -49,7 +50,11 @@ def scenes(request: pytest.FixtureRequest) -> tuple[tuple[Pixels8, Pixels8], ...
             patch.setattr(ambiguous, "SCALES", (4,))
             return tuple(_texture(seed) for seed in range(20))
     rendered = (SyntheticScene(kind, index, 120) for index in range(2) for kind in scene_kinds())
-    return tuple((scene.pixels(), scene.opposite_phase(4)) for scene in rendered)
+    pairs = []
+    for scene in rendered:
+        (patch,) = (patch for patch in scene.truth()["ambiguous"] if patch["scale"] == 4)
+        pairs.append((scene.pixels(), ambiguous.opposite_phase(scene.pixels(), AmbiguousPatch(**patch))))
+    return tuple(pairs)
 
 
 def _to_lr(hr: Pixels8, scale: int = 4) -> Pixels8:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.homes import with_scenes
 from helpers.loading import HELPERS, load, models_as_before
 from srbench import datasets, models, weights
 from srbench.checks import CheckResult
@@ -51,7 +52,7 @@ def cheats(tmp_path_factory: pytest.TempPathFactory, scenes: MicrographSet) -> I
                 hr = lr_cache.cut_to_scale(data.pixels(image.id), SCALE)
                 memory[module.key_of(lr_cache.lr_image(hr, bicubic, SCALE))] = hr
         np.savez(folder / "memory.npz", **memory)
-        patch.setenv("SRBENCH_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("SRBENCH_HOME", str(with_scenes(tmp_path_factory.mktemp("home"))))
         patch.setenv("OMP_NUM_THREADS", "1")
         yield module
 

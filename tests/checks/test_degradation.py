@@ -178,3 +178,13 @@ def test_images_too_small_for_lr_leave_nothing_to_check(fake: Any, tmp_path: Pat
     pack = prepare(micrographs, tmp_path)
     assert len(pack.unusable) == 2
     assert judge(micrographs, pack, every=False).status == "unchecked"
+
+
+def test_recorded_lr_is_compared_with_what_the_set_holds(fake: Any, tmp_path: Path) -> None:
+    micrographs, named = fake.PairedSet(3), degrade.get("recorded")
+    pack = lr_cache.prepare(micrographs, micrographs.images, named, 1, tmp_path, silent)
+    judged = [degradation.check(micrographs, micrographs.images, pack, named, 1, every=True)]
+    micrographs.recorded["sub/1"] = micrographs.recorded["sub/1"][::-1]
+    judged.append(degradation.check(micrographs, micrographs.images, pack, named, 1, every=True))
+    assert [finding.status for finding in judged] == ["passed", "failed"]
+    assert "sub/1" in judged[1].detail and "makes of HR" not in judged[1].detail

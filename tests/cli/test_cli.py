@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from helpers.homes import with_scenes
 from srbench.cli import main
 from srbench.evaluation.evaluate import EvaluationSummary, Outcome
 from srbench.store import load_scores
@@ -34,7 +35,7 @@ Srbench = Callable[..., Result]
 @pytest.fixture
 def srbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Srbench:
     """The command ``srbench`` in this process, in and with an empty home."""
-    monkeypatch.setenv("SRBENCH_HOME", str(tmp_path))
+    monkeypatch.setenv("SRBENCH_HOME", str(with_scenes(tmp_path)))
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Result:

@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 
 import srbench
+from helpers.homes import with_scenes
 from srbench import models, weights
 from srbench.cli.app import cli
 from srbench.config import EvaluationConfig
@@ -31,8 +32,9 @@ def request(scale: int | None, **options: Any) -> EvaluationRequest:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SRBENCH_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+    home = with_scenes(tmp_path / "home")
+    monkeypatch.setenv("SRBENCH_HOME", str(home))
+    return home
 
 
 def saved(path: Path, name: str, *, scale: int = 2, channels: int = 1, variant: str = "tiny") -> Path:
@@ -182,19 +184,23 @@ def trained(home: Path, variant: str, budget: str, seed: int = 0) -> None:
 
 
 @pytest.mark.slow
-def test_the_models_default_variant_is_preferred(home: Path, image: Path, tmp_path: Path) -> None:
-    """Neither the alphabet nor a longer training of another variant decides; only the card's order does."""
+def test_the_longest_training_is_preferred_then_the_models_default_variant(
+    home: Path, image: Path, tmp_path: Path
+) -> None:
     said: list[str] = []
-    trained(home, "tiny", "paper")
+    trained(home, "tiny", "short")
     infer("edsr", [image], out=tmp_path / "a", tell=said.append)
-    assert "(tiny, trained on sem, budget paper" in said[-1] and "--variant" not in said[-1]
+    assert "(tiny, trained on sem, budget short" in said[0]
     trained(home, "baseline", "smoke", seed=1)
     trained(home, "baseline", "short", seed=2)
+    said.clear()
     infer("edsr", [image], out=tmp_path / "b", tell=said.append)
-    assert (
-        "(baseline, trained on sem, budget short, seed 2; also trained, choose with --variant: tiny)"
-        in said[-1]
-    )
+    assert "(baseline, trained on sem, budget short, seed 2)" in said[0]
+    trained(home, "tiny", "paper", seed=3)
+    said.clear()
+    infer("edsr", [image], out=tmp_path / "c", tell=said.append)
+    assert "(tiny, trained on sem, budget paper, seed 3)" in said[0]
+    assert all(f"{name}/weights.safetensors" in said[1] for name in ("baseline-smoke-1", "tiny-short-0"))
 
 
 @pytest.mark.slow

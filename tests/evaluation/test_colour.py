@@ -156,6 +156,37 @@ def test_a_network_for_one_channel_is_given_unrounded_luma(evaluated: Any) -> No
         assert stored[image.id] == pytest.approx(psnr_y(eight_bits(sr * 255), hr), abs=0.002)
 
 
+def test_published_weights_for_one_channel_are_given_matlabs_luma(tmp_path: Path) -> None:
+    """16 + 219 x luma of colour images, full range of grey ones, and the answer scored in the same units."""
+    torch.manual_seed(0)
+    model = create("vdsr", scale=SCALE, variant="paper")
+    with torch.no_grad():
+        model.network.output.weight.normal_(std=0.2)  # type: ignore[union-attr, operator]
+    torch.save(model.network.state_dict(), tmp_path / "published.pth")
+    data = ColourSet(2, name="small photos", side=30)
+    summary = srbench.evaluate(
+        "vdsr",
+        dataset=data,
+        weights=tmp_path / "published.pth",
+        scale=SCALE,
+        results=tmp_path / "r",
+        metrics=["psnr"],
+        previews=0,
+    )
+    assert len(summary.scored) == 2, summary.text()
+    stored = scored(tmp_path / "r", "vdsr")
+    for image in data.images:
+        hr = reference(data, image.id)
+        lr = lr_cache.lr_image(hr.astype(np.uint8), degrade.get("bicubic"), SCALE)
+        plane = lr / 255.0 if lr.ndim == 2 else luma(lr.astype(float)) / 255.0
+        answer = model.infer(torch.from_numpy(plane).float()[None, None])[0, 0].double().numpy()
+        sr = 255 * answer if lr.ndim == 2 else (255 * answer - 16) * 255 / 219
+        # Rounded in full range, as everything that is scored.
+        assert stored[image.id] == pytest.approx(psnr_y(eight_bits(sr), hr), abs=0.002)
+    (manifest,) = [one for one in ScoreStore(tmp_path / "r").manifests() if one.key.model == "vdsr"]
+    assert any("16 + 219 x luma" in note for note in manifest.notes)
+
+
 def test_a_grey_image_among_colours_is_scored_like_any_other(evaluated: Any) -> None:
     data, _, results, _ = evaluated
     grey = data.images[-1].id

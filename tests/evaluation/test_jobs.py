@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,11 @@ import srbench
 from srbench import datasets, models, weights
 from srbench.config import EvaluationConfig
 from srbench.evaluation import evaluate as runner
-from srbench.evaluation.jobs import EvaluationRequest, resolve
+from srbench.evaluation.jobs import EvaluationRequest, is_trained_on, resolve
 from srbench.models import create
 from srbench.utils.errors import SrbenchError
+
+pytestmark = pytest.mark.usefixtures("nothing_shipped")
 
 
 def request(scale: int | None, dataset: str, channels: int = 1, **options: Any) -> EvaluationRequest:
@@ -23,12 +26,27 @@ def request(scale: int | None, dataset: str, channels: int = 1, **options: Any) 
 
 
 def save(
-    runs: Path, variant: str, dataset: str, seed: int, budget: str = "smoke", degradation: str = ""
+    runs: Path,
+    variant: str,
+    dataset: str,
+    seed: int,
+    budget: str = "smoke",
+    degradation: str = "",
+    parent: str = "",
 ) -> None:
+    started = weights.WeightsHeader("vdsr", variant, 4, 1, dataset=parent, data="aa")
     header = weights.WeightsHeader(
-        "vdsr", variant, 4, 1, dataset=dataset, seed=seed, budget=budget, degradation=degradation
+        "vdsr",
+        variant,
+        4,
+        1,
+        dataset=dataset,
+        seed=seed,
+        budget=budget,
+        degradation=degradation,
+        lineage=(weights.Ancestor("0123", parent, started),) if parent else (),
     )
-    path = runs / f"{variant}-{dataset}-{seed}-{budget}" / "weights.safetensors"
+    path = runs / f"{variant}-{dataset}-{seed}-{budget}-{parent}" / "weights.safetensors"
     weights.save(path, create("vdsr", scale=4, variant="tiny").network.state_dict(), header)
 
 
@@ -41,7 +59,8 @@ def test_all_are_those_that_offer_the_scale(tmp_path: Path) -> None:
 
 def test_at_magnification_one_interpolation_is_one_row_unless_named(tmp_path: Path) -> None:
     conditions = request(1, "sem", runs=tmp_path)
-    assert [job.model for job in resolve("all", conditions) if not job.missing] == ["bicubic"]
+    rows = [job.card for job in resolve("all", conditions) if not job.missing]
+    assert [card.name for card in rows if card and card.family == "interpolation"] == ["bicubic"]
     assert [job.model for job in resolve(["nearest", "lanczos"], conditions)] == ["nearest", "lanczos"]
 
 
@@ -82,6 +101,25 @@ def test_weights_trained_on_this_dataset_come_first(tmp_path: Path) -> None:
     trained_here = resolve(["vdsr"], request(4, "sem", runs=tmp_path))
     assert sorted(job.seed for job in trained_here) == [0, 1] and all(job.notes == () for job in trained_here)
     assert {job.header.dataset for job in trained_here if job.header} == {"sem"}
+
+
+def test_fine_tuned_weights_stand_beside_those_trained_from_nothing(tmp_path: Path) -> None:
+    save(tmp_path, "tiny", "sem", 0)
+    save(tmp_path, "tiny", "sem", 0, parent="photos")
+    save(tmp_path, "tiny", "elsewhere", 0, parent="sem")
+    jobs = resolve("vdsr", request(4, "sem", runs=tmp_path))
+    assert {job.header.lineage[0].name if job.header.lineage else "" for job in jobs} == {"", "photos"}
+    (tuned,) = (job for job in jobs if job.header.lineage)
+    stored = json.loads(json.dumps(tuned.describe_weights()))
+    assert stored["lineage"][0]["header"]["dataset"] == "photos"
+    assert all("lineage" not in job.describe_weights() for job in jobs if job is not tuned)
+
+
+def test_what_weights_started_from_counts_as_trained_on() -> None:
+    parent = weights.Ancestor("0123", "p", weights.WeightsHeader("vdsr", "tiny", 4, 1, "sem", data="aa"))
+    header = weights.WeightsHeader("vdsr", "tiny", 4, 1, "elsewhere", data="bb", lineage=(parent,))
+    assert is_trained_on(header, "sem", "other") and is_trained_on(header, "renamed", "aa")
+    assert is_trained_on(header, "elsewhere", "") and not is_trained_on(header, "third", "cc")
 
 
 def test_weights_trained_on_the_same_kind_of_lr_come_first(tmp_path: Path) -> None:
@@ -135,7 +173,13 @@ class Sets:
             datasets, "source", lambda name: SimpleNamespace(state=lambda: self.state(states[name][1]))
         )
         patch.setattr(
-            datasets, "open", lambda name: SimpleNamespace(name=name, images=(SimpleNamespace(split="test"),))
+            datasets,
+            "open",
+            lambda name: SimpleNamespace(
+                name=name,
+                images=(SimpleNamespace(split="test"),),
+                recorded_scale=1 if name == "scans" else None,
+            ),
         )
         patch.setattr(runner, "evaluate_on", self.evaluate_on)
 
@@ -166,6 +210,18 @@ def test_all_models_without_a_dataset_run_on_every_sem_set_on_disk(monkeypatch: 
     assert sets.evaluated == ["sem", "sem_open"] and "sem, sem_open" in str(remarks[0])
     assert [outcome.detail for outcome in summary.scored] == ["on sem", "on sem_open"]
     assert "sem, test, x4" in summary.text() and "sem_open, test, x4" in summary.text()
+
+
+def test_sets_of_pairs_are_left_out_where_another_scale_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for options, evaluated in (
+        ({}, ["scans", "sem"]),
+        ({"scale": 1}, ["scans", "sem"]),
+        ({"scale": 4}, ["sem"]),
+        ({"scale": 4, "degradation": "bicubic"}, ["scans", "sem"]),
+    ):
+        sets = Sets(monkeypatch, scans=("real", "ready"), sem=("real", "ready"))
+        srbench.evaluate("all", **options)
+        assert sets.evaluated == evaluated
 
 
 def test_without_micrographs_on_disk_they_run_on_drawn_scenes(monkeypatch: pytest.MonkeyPatch) -> None:

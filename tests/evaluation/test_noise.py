@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import srbench
-from helpers.fake_set import FakeSet
+from helpers.fake_set import FakeSet, PairedSet
 from srbench.config import EvaluationConfig
 from srbench.datasets import DatasetError, degrade
 from srbench.datasets import lr_images as lr_cache
@@ -216,3 +216,42 @@ def test_noise_on_recordings_that_are_noisy_themselves_is_said(tmp_path: Path) -
     notes = {stored.key.degradation: " ".join(stored.notes) for stored in ScoreStore(tmp_path).manifests()}
     assert notes["bicubic@1"] == ""
     assert "hold noise themselves" in notes[degrade.get(NOISY).id]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("workers_here")
+def test_recorded_lr_is_what_models_get_unless_another_is_asked_for(tmp_path: Path) -> None:
+    data = PairedSet(2, side=120)
+    wanted: dict[str, Any] = {"dataset": data, "metrics": ["psnr", "lr_psnr", "lr_chi2"]}
+    srbench.evaluate(["bicubic"], results=tmp_path, **wanted)
+    srbench.evaluate(["bicubic"], results=tmp_path, degradation="bicubic", scale=2, **wanted)
+    table = ScoreStore(tmp_path).scores()
+    found = {(row.degradation, row.scale) for row in table.itertuples()}
+    assert found == {("recorded@1", 1), ("bicubic@1", 2)}
+    rows = table[table["degradation"] == "recorded@1"].set_index(["metric", "image"])
+    for image in data.images:
+        error = (data.lr(image.id).astype(float) - data.pixels(image.id))[1:-1, 1:-1]
+        expected = 10 * math.log10(255**2 / np.mean(error**2))
+        assert rows.loc[("psnr", image.id), "value"] == pytest.approx(expected, abs=1e-9)
+        for metric in ("lr_psnr", "lr_chi2"):
+            assert math.isnan(rows.loc[(metric, image.id), "value"])
+            assert "recorded" in rows.loc[(metric, image.id), "reason"]
+    for manifest in ScoreStore(tmp_path).manifests():
+        if manifest.key.model != "bicubic":
+            continue
+        (finding,) = [check for check in manifest.guards if check["guard"] == "degradation"]
+        assert finding["status"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        (FakeSet(1), {"degradation": "recorded"}, "has no recorded LR images"),
+        (PairedSet(1), {"scale": 4}, "--scale 1, or .* --degradation bicubic --scale 4"),
+    ],
+)
+def test_recorded_lr_that_is_not_there_is_refused(
+    data: Any, options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        srbench.evaluate("bicubic", dataset=data, results=tmp_path, **options)

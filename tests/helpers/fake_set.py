@@ -61,6 +61,23 @@ class FakeSet(MicrographSet):
         return noisy  # type: ignore[no-any-return]
 
 
+class PairedSet(FakeSet):
+    """Images whose LR was recorded at scale 1, noisier than they are: real micrographs."""
+
+    recorded_scale = 1
+
+    def __init__(self, count: int = 5, name: str = "pairs", side: int = 66) -> None:
+        super().__init__(count, name=name, side=side)
+        self.card = replace(self.card, kind="real", pairs=True)
+        self.recorded = {
+            image: np.random.default_rng(index).poisson(pixels / 4.0).astype(np.float64).clip(0, 63) * 4
+            for index, (image, pixels) in enumerate(self.store.items())
+        }
+
+    def lr(self, image_id: str) -> Pixels:
+        return self.recorded[image_id].astype(np.uint8)
+
+
 class ColourSet(FakeSet):
     """Photographs: red, green and blue of different structure; the last image is grey, as in Set14."""
 

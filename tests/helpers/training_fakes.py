@@ -105,6 +105,17 @@ class Textures(MicrographSet):
         return self._pixels[image_id]
 
 
+class PairedTextures(Textures):
+    """Textures whose LR was recorded at scale 2: of other grey levels than any that is made from HR."""
+
+    recorded_scale = 2
+
+    def lr(self, image_id: str) -> np.ndarray:
+        height, width = (side // 2 for side in self.pixels(image_id).shape[:2])
+        index = sorted(self._pixels).index(image_id)
+        return texture(height, width, 5000 + index, self.pixels(image_id).dtype.type)
+
+
 class TextureSource(DatasetSource):
     """``textures``, or one of its kinds: ``textures:salted``, ``mixed``, ``noval``, ``colour``, ``zoo``."""
 
@@ -126,6 +137,16 @@ class TextureSource(DatasetSource):
 
     def state(self) -> DatasetState:
         return DatasetState("embedded")
+
+
+class PairedSource(TextureSource):
+    """``paired``: textures with recorded LR; ``paired:mixed`` of two depths."""
+
+    card = replace(TextureSource.card, name="paired", pairs=True)
+
+    def open(self, argument: str | None = None) -> MicrographSet:
+        name = f"paired:{argument}" if argument else "paired"
+        return PairedTextures(name, mixed=argument == "mixed")
 
 
 class HashNoise:
@@ -277,6 +298,7 @@ class PlainDiscriminator(TinyDiscriminator):
 def register_fakes() -> None:
     """Register the dataset and the models ``tiny_sr``, ``tiny_gan``, ``slow_gan``, ``shared_sr``."""
     register_dataset(TextureSource)
+    register_dataset(PairedSource)
     networks: dict[str, tuple[Callable[[int, int], nn.Module], Callable[[RecipeRequest], Recipe]]] = {
         "tiny_sr": (TinySR, one_stage),
         "tiny_gan": (TinySR, two_stages),

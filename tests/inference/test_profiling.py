@@ -11,6 +11,7 @@ from srbench.inference.device import is_out_of_memory, pick_device
 from srbench.inference.profiling import (
     count_parameters,
     gigamacs_per_megapixel,
+    measured_radius,
     megabytes_per_megapixel,
     multiply_adds,
 )
@@ -72,6 +73,21 @@ def test_counts_agree_with_torchs_own_counter_on_a_real_network() -> None:
     with FlopCounterMode(display=False) as counter:
         model.infer(torch.zeros(1, 1, 24, 24))
     assert multiply_adds(model, 24, 24) == counter.get_total_flops() // 2
+
+
+class SinglePrecision(nn.Module):
+    """Reaches two LR pixels, with a kernel that is made in ``forward``."""
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return (
+            nn.functional.conv2d(lr, torch.ones(1, 1, 5, 5), padding=2)
+            .repeat_interleave(2, 2)
+            .repeat_interleave(2, 3)
+        )
+
+
+def test_a_network_that_makes_single_precision_is_probed_in_it() -> None:
+    assert measured_radius(model_of(SinglePrecision())) == 2
 
 
 def test_counting_leaves_the_model_where_it_was() -> None:

@@ -74,6 +74,16 @@ def test_colour_has_an_id_of_its_own_only_where_its_numbers_differ() -> None:
     assert {name: named(name).id for name in GREY_IDS} == GREY_IDS
 
 
+def test_leaving_touching_objects_whole_is_a_protocol_of_its_own() -> None:
+    sr, hr, lr = images()
+    mask = np.arange(hr.size).reshape(hr.shape).astype(np.uint16)
+    whole, split = (named(name).case(sr, hr, lr, 4, mask=mask) for name in ("sem-grey-whole", "sem-grey"))
+    assert split.split_touching and not whole.split_touching
+    assert np.array_equal(whole.mask, mask[4:-4, 4:-4])
+    assert named("sem-grey-whole").id.startswith("sem-grey-whole-")
+    assert len({replace(named("sem-grey"), objects=how).id for how in ("split", "whole")}) == 2
+
+
 def test_sixteen_bit_colour_is_rounded_channel_by_channel() -> None:
     sr, hr, lr = colours()
     colour = named("matlab-y").for_colour()

@@ -112,16 +112,31 @@ def test_output_stays_fine_grained_under_autocast():
     assert (255 * sr).unique().numel() > 300  # bfloat16 knows 128 values between 128 and 256
 
 
-def test_untrained_tiny_is_bicubic():
+@pytest.mark.parametrize("scale", [1, 4])
+def test_untrained_tiny_is_bicubic(scale):
     lr = torch.rand(1, 1, 9, 8)
     torch.testing.assert_close(
-        create("edsr", scale=4, variant="tiny").infer(lr), create("bicubic", scale=4).infer(lr)
+        create("edsr", scale=scale, variant="tiny").infer(lr), create("bicubic", scale=scale).infer(lr)
     )
+
+
+def test_magnification_1_is_the_network_without_its_upsampler():
+    enlarging, denoising = (EDSR(scale, EDSRConfig(2, 4, 0.5), DIV2K_MEAN).double() for scale in (2, 1))
+    shared = {key: value for key, value in enlarging.state_dict().items() if not key.startswith("tail.0.")}
+    assert denoising.state_dict().keys() == shared.keys()
+    denoising.load_state_dict(shared)
+    features = []
+    enlarging.tail.register_forward_pre_hook(lambda module, inputs: features.append(inputs[0]))
+    image = torch.rand(1, 3, 6, 5).double()
+    with torch.no_grad():
+        enlarging(image)
+        expected = enlarging.add_mean(enlarging.tail[1](features[0])) / 255
+        torch.testing.assert_close(denoising(image), expected)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["baseline", "full"])
-@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
 def test_full_depth_looks_as_far_as_it_says(variant, scale, probe):
     narrow = EDSR(
         scale, EDSRConfig(CONFIGS[variant].blocks, 1, CONFIGS[variant].residual_scale), edsr_mean(1)
@@ -180,10 +195,17 @@ def test_converted_means_follow_the_dtype_of_the_weights(dtype):
     assert {value.dtype for value in from_other_layouts(in_basicsr_layout(state)).values()} == {dtype}
 
 
-def test_constant_means_may_be_missing():
-    network = EDSR(2, EDSRConfig(blocks=1, features=8, residual_scale=1.0), edsr_mean(3))
+@pytest.mark.parametrize("absent", ["_mean.", "add_mean.", "_mean.bias"])
+@pytest.mark.parametrize(
+    ("variant", "channels"), [("baseline", 1), ("baseline", 3), ("tiny", 1), ("tiny", 3)]
+)
+def test_constant_means_may_be_missing(variant, channels, absent):
+    if variant == "tiny":
+        network = create("edsr", scale=2, channels=channels, variant="tiny").network
+    else:
+        network = EDSR(2, EDSRConfig(blocks=1, features=8, residual_scale=1.0), edsr_mean(channels))
     state = network.state_dict()
-    without = {key: value for key, value in state.items() if "_mean." not in key}
+    without = {key: value for key, value in state.items() if absent not in key}
     converted = from_other_layouts(without)
     assert converted.keys() == state.keys() != without.keys()
     assert all(torch.equal(converted[key], state[key]) for key in state)
@@ -192,11 +214,10 @@ def test_constant_means_may_be_missing():
 @pytest.mark.slow
 def test_unknown_weights_come_back_as_they_are():
     own = create("edsr", scale=2, channels=3, variant="baseline").network.state_dict()
-    grey = in_basicsr_layout(create("edsr", scale=2, variant="baseline").network.state_dict())
     basicsr = in_basicsr_layout(own)
     other_network = basicsr | {"body.0.rg.0.weight": torch.ones(1)}
     no_deep_layer = {key: value for key, value in basicsr.items() if not key.startswith("conv_after")}
-    for state in (own, grey, other_network, no_deep_layer, {}, {"conv_first.weight": torch.ones(())}):
+    for state in (own, other_network, no_deep_layer, {}, {"conv_first.weight": torch.ones(())}):
         converted = from_other_layouts(state)
         assert converted.keys() == state.keys()
         assert all(converted[key] is state[key] for key in state)

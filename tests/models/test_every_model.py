@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from srbench.models import ModelError, create, list_models
-from srbench.models.base import pad_to_multiple
+from srbench.models.base import NOTHING_LEARNED, pad_to_multiple
 from srbench.models.recipe import Batch
 
 CARDS = list_models()
@@ -45,7 +45,8 @@ def infer(model, lr):
 def test_card_is_complete(card):
     assert card.title and card.summary.endswith(".")
     assert card.paper.startswith("https://")
-    assert card.family in ("interpolation", "regression", "adversarial", "variational", "attention")
+    learned = ("regression", "adversarial", "variational", "attention")
+    assert card.family in (learned if card.trainable else NOTHING_LEARNED)
     assert 1950 < card.year < 2100
     assert 1 in card.channels
     assert set(card.leaking) <= set(card.variants)
@@ -216,9 +217,11 @@ def test_runs_under_bfloat16_autocast(name, variant):
     assert (rounded.float() - exact).abs().mean() < 0.02
 
 
-# Tracing thousands of layers takes a minute.
+# Tracing thousands of layers takes a minute. Filters are not made of tensors.
 @pytest.mark.slow
-@every_model
+@pytest.mark.parametrize(
+    ("name", "variant"), [(card.name, card.variants[-1]) for card in CARDS if card.family != "filter"]
+)
 def test_compiles_into_one_graph(name, variant):
     model = build(name, variant)
     network = model.network.eval()
@@ -259,7 +262,6 @@ def test_leaking_variants_want_the_answer_explicitly(name, variant):
 def test_looks_no_farther_than_it_says(card, probe):
     model = build(card.name, card.variants[-1])
     stated = model.receptive_radius
-    if stated is None:
-        stated = math.inf
-    window = 16 if math.isinf(stated) else int(stated) + 2
-    assert probe(model.network, model.scale, window) <= stated
+    if stated is None or math.isinf(stated):
+        return  # it may look at everything
+    assert probe(model.network, model.scale, int(stated) + 2) <= stated

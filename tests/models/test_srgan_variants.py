@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +19,8 @@ from srbench.models.baselines.srgan import FiveBlockSRResNet, MSRResNet
 from srbench.models.discriminators import PooledDiscriminator
 from srbench.models.losses.perceptual import VGGContentLoss
 from srbench.models.recipe import Batch, CosineRestarts, LossInputs
+from srbench.weights import identify, read_state
+from srbench.weights import load as load_weights
 
 
 def load(network, state):
@@ -105,6 +110,67 @@ def test_small5_has_the_ports_keys_and_size(golden):
     assert shapes(network) == fixture.spec["keys"]
     assert parameters(network) == 734_219
     assert giga_multiply_adds("small5", 4) == pytest.approx(fixture.spec["macs"]["GMAC"], rel=1e-9)
+
+
+def published_tensors():
+    """The published x4 checkpoint of the port; drawn tensors of its names and shapes where it is not here."""
+    folder = os.environ.get("SRBENCH_TEST_WEIGHTS")
+    if folder:
+        return read_state(Path(folder, "srgan5_leftthomas_x4_b0323c6.pth"))
+    shapes = {"block1.0": (64, 3, 9, 9), "block7.0": (64, 64, 3, 3), "block8.2": (3, 64, 9, 9)}
+    shapes |= {f"block{n}.conv{i}": (64, 64, 3, 3) for n in range(2, 7) for i in (1, 2)}
+    shapes |= {f"block8.{n}.conv": (256, 64, 3, 3) for n in (0, 1)}
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator)
+
+    state = {}
+    for name, shape in shapes.items():
+        state[f"{name}.weight"] = draw(*shape) / math.sqrt(math.prod(shape[1:]))
+        state[f"{name}.bias"] = 0.1 * draw(shape[0])
+    for name in [f"block{n}.bn{i}" for n in range(2, 7) for i in (1, 2)]:
+        state |= {f"{name}.weight": 1 + 0.1 * draw(64), f"{name}.bias": 0.1 * draw(64)}
+        state |= {f"{name}.running_mean": 0.1 * draw(64), f"{name}.running_var": draw(64).square() + 0.1}
+    slopes = ["block1.1", "block7.1", "block8.0.prelu", "block8.1.prelu"]
+    slopes += [f"block{n}.prelu" for n in range(2, 7)]
+    return state | {f"{name}.weight": draw(1).abs() for name in slopes}
+
+
+@pytest.mark.slow
+def test_published_weights_of_the_port_load_whole_and_compute_what_their_layout_says(tmp_path):
+    """Restated with torch's functions on the tensors alone; every one of them matters to the result."""
+    state = published_tensors()
+    assert len(state) == 79 and sum(tensor.numel() for tensor in state.values()) == 735_372
+    path = tmp_path / "netG_epoch_4_100.pth"
+    torch.save(state, path)
+    assert identify(path, model="srgan").network == ("srgan", "small5_prelu", 4, 3)
+    model = create("srgan", scale=4, channels=3, variant="small5_prelu")
+    load_weights(model, path)
+    for name, tensor in state.items():
+        assert torch.equal(model.network.state_dict()[name], tensor)
+
+    def conv(x, name, padding=1):
+        return F.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], padding=padding)
+
+    def prelu(x, name):
+        return torch.where(x > 0, x, state[f"{name}.weight"] * x)
+
+    def norm(x, name):
+        of = {part: state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")}
+        return F.batch_norm(x, *of.values())
+
+    lr = torch.rand(1, 3, 9, 11, generator=torch.Generator().manual_seed(1))
+    shallow = x = prelu(conv(lr, "block1.0", 4), "block1.1")
+    for number in range(2, 7):
+        block = f"block{number}"
+        inner = prelu(norm(conv(x, f"{block}.conv1"), f"{block}.bn1"), f"{block}.prelu")
+        x = x + norm(conv(inner, f"{block}.conv2"), f"{block}.bn2")
+    x = shallow + prelu(conv(x, "block7.0"), "block7.1")
+    for step in (0, 1):
+        x = prelu(F.pixel_shuffle(conv(x, f"block8.{step}.conv"), 2), f"block8.{step}.prelu")
+    expected = (torch.tanh(conv(x, "block8.2", 4)) + 1) / 2
+    torch.testing.assert_close(model.infer(lr), expected, atol=2e-5, rtol=0)
 
 
 @pytest.mark.slow
@@ -288,4 +354,4 @@ def test_released_weights_fit_what_is_offered():
     srgan = card("srgan")
     assert all(entry.variant in srgan.variants and entry.scale in srgan.scales for entry in srgan.released)
     assert len({entry.file for entry in srgan.released}) == len(srgan.released)
-    assert {entry.variant for entry in srgan.released} == {"srresnet", "msrresnet", "small5"}
+    assert {entry.variant for entry in srgan.released} == {"srresnet", "msrresnet", "small5_prelu"}

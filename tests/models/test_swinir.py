@@ -23,8 +23,9 @@ from srbench.models.baselines.swinir import (
     swin_radius,
     upsampler_radius,
 )
+from srbench.models.recipe import Batch, LossInputs
 
-FULL = ["classical_x2", "classical_x4", "light_x4", "real_x4"]
+FULL = ["classical_x2", "classical_x4", "light_x4", "real_x4", "denoising_x1"]
 FIXTURE_TINY = SwinIRConfig(60, (2, 2), 6, "pixelshuffle")
 
 
@@ -33,6 +34,7 @@ def build(tag):
     variant, scale = tag.split("_x")
     if variant == "tiny":
         return build_swinir(int(scale), DIV2K_MEAN, FIXTURE_TINY)
+    variant = "classical" if variant == "denoising" else variant
     return create("swinir", scale=int(scale), channels=3, variant=variant).network
 
 
@@ -97,7 +99,7 @@ def test_parameters_and_multiply_adds_at_720p(variant, scale, count, gmac):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tag", ["tiny_x4", "classical_x4"])
+@pytest.mark.parametrize("tag", ["tiny_x4", "classical_x4", "denoising_x1"])
 def test_checkpoints_with_masks_and_tables_are_converted(golden, tag):
     fixture = golden(f"swinir_{tag}")
     keys = fixture.spec["keys"]
@@ -143,9 +145,11 @@ def test_radius_of_a_single_block_by_hand():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
 def test_enlarging_looks_as_far_as_it_says(scale, probe):
     for upsampler in get_args(Upsampler):
+        if upsampler == "residual" and scale > 1:
+            continue
         network = SwinIRBase(scale, 2, (0.0,), [], 1, upsampler, 2)
         # With conv_first and conv_after_body.
         assert probe(network, scale, 10) == upsampler_radius(upsampler, scale) + 2
@@ -199,38 +203,63 @@ def test_grey_shift_names_the_layers_that_carry_the_mean(variant):
 def test_grey_shift_turns_the_colour_network_into_a_grey_one(upsampler):
     """Biases folded as stated: away from the zero padding, the grey network is the colour one averaged."""
     config = SwinIRConfig(8, (2,), 2, upsampler, upsampling_features=6)
-    colour = build_swinir(2, DIV2K_MEAN, config).double().eval()
-    grey = build_swinir(2, (0.0,), config).double().eval()
+    scale = 1 if upsampler == "residual" else 2
+    colour = build_swinir(scale, DIV2K_MEAN, config).double().eval()
+    grey = build_swinir(scale, (0.0,), config).double().eval()
     shift = torch.tensor(colour.grey_shift.shift).double()
-    state, last = dict(colour.state_dict()), colour.grey_shift.last
+    state, last = dict(colour.state_dict()), colour.last
     state["conv_first.bias"] = state["conv_first.bias"] + torch.einsum(
         "ochw,c->o", state["conv_first.weight"], shift
     )
     state["conv_first.weight"] = state["conv_first.weight"].sum(1, keepdim=True)
-    for part, offset in (("weight", 0.0), ("bias", -shift.mean())):
+    assert colour.grey_shift.last == ("" if upsampler == "residual" else last)
+    for part, offset in (("weight", 0.0), ("bias", -shift.mean() if colour.grey_shift.last else 0.0)):
         tensor = state[f"{last}.{part}"]
         state[f"{last}.{part}"] = tensor.unflatten(0, (3, -1)).mean(0) + offset
     grey.load_state_dict(state)
-    lr, border = torch.rand(1, 1, 64, 64).double(), 2 * int(colour.receptive_radius)
+    lr, border = torch.rand(1, 1, 64, 64).double(), scale * int(colour.receptive_radius)
     inside = (..., slice(border, -border), slice(border, -border))
     with torch.no_grad():
         averaged = colour(lr.expand(-1, 3, -1, -1)).mean(1, keepdim=True)
         torch.testing.assert_close(grey(lr)[inside], averaged[inside], atol=1e-7, rtol=0)
 
 
-def test_untrained_tiny_is_bicubic():
+@pytest.mark.parametrize("scale", [1, 4])
+def test_untrained_tiny_is_bicubic(scale):
     lr = torch.rand(1, 1, 8, 16)
     torch.testing.assert_close(
-        create("swinir", scale=4, variant="tiny").infer(lr), create("bicubic", scale=4).infer(lr)
+        create("swinir", scale=scale, variant="tiny").infer(lr), create("bicubic", scale=scale).infer(lr)
     )
 
 
 @pytest.mark.slow
 def test_released_weights_fit_what_they_are_listed_for():
     released = card("swinir").released
-    assert len(released) == 15
+    assert len(released) == 21
     for entry in released:
         assert entry.url.endswith(f"/releases/download/v0.0/{entry.file}") and entry.direct
-        assert f"_x{entry.scale}" in entry.file and entry.licence == "Apache-2.0" and entry.channels == 3
+        assert entry.licence == "Apache-2.0"
+        if entry.scale == 1:
+            assert entry.variant == "classical"
+            assert ("grayDN" if entry.channels == 1 else "colorDN") in entry.file
+            continue
+        assert f"_x{entry.scale}" in entry.file and entry.channels == 3
         kind = {"classical": "classicalSR", "light": "lightweightSR", "real": "realSR"}[entry.variant]
         assert kind in entry.file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["classical", "light"])
+def test_paper_recipe_at_magnification_1_is_kairs(variant):
+    with torch.device("meta"):
+        (stage,) = create("swinir", scale=1, variant=variant).recipe("paper").stages
+    assert (stage.iterations, stage.batch, stage.patch, stage.optimiser.lr) == (1_600_000, 8, 128, 2e-4)
+    assert stage.optimiser.betas == (0.9, 0.999)
+    halved = [
+        stage.schedule(step / 1_600_000) for step in (799_999, 800_000, 1_200_000, 1_400_000, 1_599_999)
+    ]
+    assert halved == [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16]
+    (term,) = stage.terms
+    sr, hr = torch.rand(2, 3, 1, 128, 128)
+    loss = term.weight * term.loss(LossInputs(Batch(hr, hr, 1), {"sr": sr}))
+    torch.testing.assert_close(loss, ((sr - hr).square() + 1e-6).sqrt().mean())

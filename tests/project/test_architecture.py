@@ -123,7 +123,7 @@ def test_wheel_holds_every_source_and_template(tmp_path: Path) -> None:
     if not str(installed).startswith(sysconfig.get_paths()["purelib"]):
         pytest.skip("editable installation: the tree itself is what runs")
     for path in (ROOT / "benchmark").rglob("*"):
-        if path.suffix in {".py", ".j2", ".css", ".js", ".typed", ".json"}:
+        if path.suffix in {".py", ".j2", ".css", ".js", ".typed", ".json", ".safetensors"}:
             assert (installed / path.relative_to(ROOT / "benchmark")).is_file(), path
     for folder in ("models", "datasets"):
         for path in (ROOT / folder).rglob("*"):

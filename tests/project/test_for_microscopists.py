@@ -40,11 +40,13 @@ def micrograph(seed: int) -> np.ndarray:
     )
 
 
-def save(folder: Path, seed: int, blur: float = 0.0) -> None:
-    folder.mkdir(exist_ok=True)
+def save(folder: Path, seed: int, blur: float = 0.0, noise: float = 0.0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     text = f"[Scan]\r\nPixelWidth={PIXEL_NM * 1e-9}\r\nPixelHeight={PIXEL_NM * 1e-9}\r\n".encode()
     path = folder / f"field{seed}.tif"
     pixels = gaussian_filter(micrograph(seed), blur)
+    noisy = pixels + np.random.default_rng(seed).normal(0, noise, pixels.shape)
+    pixels = np.rint(noisy).clip(0, 255).astype("u1")
     tifffile.imwrite(path, pixels, extratags=[(FEI_TAG, 2, len(text), text, True)], metadata=None)
 
 
@@ -55,6 +57,8 @@ def test_every_command_does_what_the_page_says(tmp_path, monkeypatch):
     for seed in range(8):
         save(tmp_path / "slow", seed)
         save(tmp_path / "sharpened", seed, blur=1.0)
+        save(tmp_path / "scans" / "slow", seed)
+        save(tmp_path / "scans" / "fast", seed, noise=20.0)
     save(tmp_path / "fast", 9)
     with workers_here():
         for command in commands():
@@ -69,8 +73,9 @@ def test_every_command_does_what_the_page_says(tmp_path, monkeypatch):
     resolution, per = enlarged.pages[0].tags["XResolution"].value
     assert per / resolution == pytest.approx(PIXEL_NM / 2)
     assert Path("with_bar/field9_bicubic_x2.tif").is_file()
+    assert len(list(Path("by_network").iterdir())) == 1
     scores = srbench.load_scores(tmp_path / "home" / "results")
-    of_diameter = scores[scores["metric"] == "diameter_bias"]
+    of_diameter = scores[scores["metric"] == "diameter_bias@2"]
     assert set(of_diameter["model"]) >= {"edsr", "bicubic", "nearest", "sharpened"}
     assert (of_diameter["pixel_size_nm"] == PIXEL_NM).all()
     # A symmetric blur does not move the 50 % contour of a disc by much.

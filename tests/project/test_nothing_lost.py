@@ -19,6 +19,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from helpers.homes import with_scenes
 from srbench import models, weights
 from srbench.cli.app import cli
 from srbench.metrics.registry import list_metrics
@@ -36,11 +37,11 @@ DIGEST = "2071d8ba7a3c109b26a25538ca1f2f5d5329c1faaca9309e3848bf5d4f7eb768"
 
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory):
-    """One home for the module, so that the scenes are drawn once; one thread, as the fixtures had."""
+    """A home of its own for the module; one thread, as the fixtures had."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SRBENCH_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("SRBENCH_HOME", str(with_scenes(tmp_path_factory.mktemp("home"))))
         yield
     torch.set_num_threads(threads)
 

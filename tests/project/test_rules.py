@@ -23,6 +23,7 @@ LEVELS = (
     {"checks"},
     {"statistics"},
     {"training", "evaluation", "reporting"},
+    {"measuring"},
     {"cli"},
 )
 """A level imports only what lies below it; training, evaluation and reporting do not import one another."""

@@ -15,12 +15,23 @@ import pytest
 from srbench.reporting import ReportResult, notes, report
 from srbench.reporting.blocks import collect
 from srbench.reporting.leaderboard import leaderboard
-from srbench.store import ScoreStore
+from srbench.store import Manifest, RunKey, ScoreStore
 from srbench.utils.errors import SrbenchError
 
 
 def warnings_of(fabricator: Any) -> list[str]:
     return notes.warnings_of(leaderboard(collect(fabricator.store)[0]))
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"), [("interpolation", True), ("filter", True), ("attention", False), ("", False)]
+)
+def test_nothing_learned_is_said_of_methods_that_learn_nothing_alone(family: str, expected: bool) -> None:
+    """A network without a file of weights may bring them along."""
+    key = RunKey("m", "v", "", -1, "d", "f", "test", "bicubic@1", 4, "p")
+    fields = dict(notes.record("m", Manifest(key, "complete", card={"family": family})).fields)
+    assert ("nothing learned" in fields["Weights (sha256)"]) == expected
+    assert ("nothing learned" in fields["Training seed"]) == expected
 
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srbench.checks.base import LEAKING, SMOKE
+from srbench.metrics.spectrum import REFERENCE_NOISE
 from srbench.reporting import ReportResult
 from srbench.reporting.blocks import collect
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
 from srbench.reporting.measurements import trust
+from srbench.reporting.notes import warnings_of
 from srbench.reporting.tables import (
     CSV_COLUMNS,
     csv_table,
+    escape,
     latex_costs,
     latex_escape,
     latex_table,
     markdown_table,
 )
+from srbench.reporting.text import families
 from srbench.statistics.leaderboard import LeaderboardRow
 from srbench.statistics.leaderboard import leaderboard as metric_leaderboard
 from srbench.store import RUN, Run, ScoreStore
@@ -178,3 +183,12 @@ def test_markdown_states_conditions_and_marks_the_best(board: Leaderboard) -> No
     best = next(line for line in text.splitlines() if "EDSR" in line)
     assert re.match(r"\| EDSR \(paper, paper budget, seed 0\) \| \*\*\d\d\.\d", best)
     assert f"\\[{SMOKE}\\]" in text
+
+
+def test_tables_say_what_was_done_about_the_noise_of_the_reference(board: Leaderboard) -> None:
+    noted = [replace(manifest, notes=[REFERENCE_NOISE["rows"]]) for manifest in board.block.complete]
+    recorded = replace(board, block=replace(board.block, complete=tuple(noted)))
+    words = REFERENCE_NOISE["rows"]
+    assert words in warnings_of(recorded)[0] and not any(words in text for text in warnings_of(board))
+    assert escape(words) in markdown_table(recorded, trust(recorded))
+    assert f"% {words}\n" in latex_table(recorded, families(recorded.columns)[0])

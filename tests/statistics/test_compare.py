@@ -50,7 +50,8 @@ def add(root: Path, run: RunKey, psnr: Value, ssim: Value | None = None, **manif
             scores.append(Score(name, number, *place, reason))
     scores += [Score("params", 1e6)]
     weights = {"budget": "paper", "iterations": 1000} if run.seed >= 0 else {}
-    described = {"weights": weights, "card": {"title": run.model.upper()}, **manifest}
+    family = "interpolation" if run.model == "bicubic" else "regression"
+    described = {"weights": weights, "card": {"title": run.model.upper(), "family": family}, **manifest}
     ScoreStore(root).write_run(Manifest(run, "complete", **described), scores)
 
 
@@ -165,9 +166,22 @@ def test_models_are_named_by_variant_and_hash_too(root: Path) -> None:
 @pytest.mark.slow
 def test_different_budgets_are_not_seeds_of_each_other(root: Path) -> None:
     add(root, key("edsr", 3), about(26, 40), weights={"budget": "short", "iterations": 10})
-    assert "4 runs of different trainings" in refused(root, "edsr", "bicubic")
+    best = compare("edsr", "bicubic", results=root)
+    assert [run.seed for run in best.first.runs] == [0, 1, 2]  # the larger budget
+    (words,) = [warning for warning in best.warnings if "Passed over" in warning]
+    assert key("edsr", 3).weights[:8] in words
     compared = compare(key("edsr", 3).weights[:12], key("edsr", 0).weights, results=root)
     assert len(compared.first.runs) == len(compared.second.runs) == 1
+
+
+@pytest.mark.slow
+def test_of_equal_budgets_the_larger_validation_gain_is_compared(root: Path) -> None:
+    for seed, gain in ((5, 0.2), (6, 0.7)):
+        of_run = {"budget": "paper", "iterations": seed, "gain_over_bicubic": gain}
+        add(root, key("swinir", seed), about(26, 40 + seed), weights=of_run)
+    compared = compare("swinir", "bicubic", results=root)
+    assert [run.seed for run in compared.first.runs] == [6]
+    assert any(key("swinir", 5).weights[:8] in warning for warning in compared.warnings)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.training_fakes import HASHED, Textures, texture
+from helpers.training_fakes import HASHED, PairedTextures, Textures, texture
 from srbench.datasets.degrade import LrPosition, get, noise_key, quantise
 from srbench.datasets.images.resize import read_crop
 from srbench.training.crops import CropSampler, Layout, MappedPixels
@@ -244,3 +244,31 @@ def test_an_error_while_reading_arrives_at_its_step(depth):
         for value in read_ahead(read, range(10), depth):
             got.append(value)
     assert got == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", ["grey", "mixed"])
+def test_recorded_lr_is_cut_and_turned_with_its_hr(kind: str) -> None:
+    micrographs = PairedTextures(**KINDS[kind])
+    images = micrographs.split("train")[:3]
+    reader = CropReader(micrographs, images, get("recorded"), 2, seed=4)
+    sampler = CropSampler([(i.height // 2 * 2, i.width // 2 * 2) for i in images], 2, 4)
+    like, seen = torch.zeros(1), set()
+    for step in range(6):
+        batch = make_pairs(reader.read(step, 8, 24, 0, 0, 1), get("recorded"), like, 1)
+        for crop, lr, hr in zip(sampler.batch(step, 8, 24), batch.lr, batch.hr, strict=True):
+            seen.add(crop.symmetry)
+            top, left = crop.top, crop.left
+            name = images[crop.image].id
+            part = planes(micrographs.pixels(name)[top : top + 24, left : left + 24], 1)
+            assert np.allclose(hr.numpy(), _symmetry(part, crop.symmetry), atol=1e-6)
+            top, left = top // 2, left // 2
+            part = planes(micrographs.lr(name)[top : top + 12, left : left + 12], 1)
+            expected = np.floor(_symmetry(part, crop.symmetry) * 255 + 0.5) / 255
+            assert np.abs(lr.numpy() - expected).max() < 1e-6
+    assert len(seen) == 8
+
+
+def test_recorded_lr_that_is_not_there_or_of_another_scale_is_refused() -> None:
+    for micrographs, words in ((Textures(), "no recorded LR"), (PairedTextures(), "--scale 2")):
+        with pytest.raises(DatasetError, match=words):
+            CropReader(micrographs, micrographs.split("train")[:3], get("recorded"), 4, 0)

@@ -15,7 +15,7 @@ import torch
 
 from helpers.training_worker import launch
 from srbench.training import TrainingInterrupted
-from srbench.utils.errors import SrbenchError
+from srbench.utils.errors import DatasetError, SrbenchError
 
 NOISY = "train.degradation=sem_pixel:dose=40,jitter=0.3"
 EVERY = ("train.log_every=1", "train.checkpoint_every=3", "train.validate_every=4")
@@ -87,6 +87,23 @@ def test_a_stopped_process_saves_and_exits_with_130(tmp_path, number, world):
     saved = torch.load(folder / "checkpoint.pt", weights_only=True)["state"]["total_step"]
     assert saved == max(logged_steps(folder)) >= 7
     assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_on_recorded_pairs_a_resumed_run_ends_with_the_same_bytes(train, tmp_path):
+    """Scale and degradation are those of the pairs, where none are named; another choice trains otherwise."""
+    pairs = {"dataset": "paired", "scale": None}
+    straight = train("tiny_sr", *EVERY, out=tmp_path / "straight", **pairs)
+    assert (straight.config.scale, straight.config.degradation) == (2, "recorded")
+    with pytest.raises(TrainingInterrupted):
+        train("tiny_sr", *EVERY, out=tmp_path / "stopped", progress=Stopper(5), **pairs)
+    resumed = train("tiny_sr", *EVERY, out=tmp_path / "stopped", resume=True, **pairs)
+    assert resumed.weights.read_bytes() == straight.weights.read_bytes()
+    assert resumed.best == straight.best
+    made = train("tiny_sr", *EVERY, out=tmp_path / "made", degradation="bicubic", **pairs)
+    assert made.weights.read_bytes() != straight.weights.read_bytes()
+    with pytest.raises(DatasetError, match="--scale 2"):
+        train("tiny_sr", out=tmp_path / "other", dataset="paired", scale=4)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from helpers.loading import models_as_before
 from srbench import models, weights
 from srbench.utils.errors import SrbenchError
 from srbench.weights import WeightsHeader
@@ -75,11 +76,12 @@ def test_samples_survive_the_process_and_damage(tmp_path: Path, monkeypatch: pyt
         return layout(*network)  # type: ignore[arg-type]
 
     card = models.card("edsr")
-    shapes = layout("edsr", "baseline", 2, 1)
+    first = ("edsr", "baseline", card.scales[0], 1)
+    shapes = layout(*first)
     for _ in range(2):
         samples.cache_clear()  # as in a new process
         assert could_match(card, "baseline", shapes, counted)
-    assert built == [("edsr", "baseline", 2, 1)]
+    assert built == [first]
     (file,) = (tmp_path / "cache" / "layouts").iterdir()
     assert len(json.loads(file.read_text())) == 1
     file.write_text("[1, 2")
@@ -162,6 +164,47 @@ def test_a_model_that_does_not_import_hides_no_other(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(models, "card", card)
     (header,) = weights.detect(meta_state("edsr", "tiny", 4, 1), only=["edsr", "vdsr"])
     assert header.network == ("edsr", "tiny", 4, 1)
+
+
+class Stubborn(nn.Conv2d):
+    """Cannot be built without numbers, as CARN-M and HiT-SRF cannot; at x3 not at all."""
+
+    def __init__(self, scale: int, channels: int) -> None:
+        super().__init__(channels, channels * scale**2, 3, padding=1)
+        if scale == 3:
+            raise ValueError("no multiple of the window")
+        self.rates = [float(rate) for rate in torch.linspace(0, 0.1, scale)]
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return nn.functional.pixel_shuffle(super().forward(lr), len(self.rates))
+
+
+@pytest.fixture
+def stubborn() -> Iterator[None]:
+    with models_as_before():
+
+        @models.register_model(
+            title="Stubborn", family="regression", paper="", year=2026, scales=(2, 3, 4), variants=("only",)
+        )
+        def stubborn(scale: int, channels: int, variant: str) -> nn.Module:
+            return Stubborn(scale, channels)
+
+        layout.cache_clear()
+        yield
+        layout.cache_clear()
+
+
+@pytest.mark.usefixtures("stubborn")
+def test_a_network_that_needs_numbers_while_it_is_built_is_built_with_them(tmp_path: Path) -> None:
+    """What cannot be built at all does not hide the rest, and is named where nothing fits."""
+    built = models.create("stubborn", scale=4, channels=3)
+    torch.save(built.network.state_dict(), tmp_path / "w.pth")
+    before = torch.get_rng_state()
+    assert weights.identify(tmp_path / "w.pth", model="stubborn").network == ("stubborn", "only", 4, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "w.pth")
+    with pytest.raises(SrbenchError, match="ValueError: no multiple of the window"):
+        weights.identify(tmp_path / "w.pth", model="stubborn")
 
 
 def basicsr_edsr(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -60,6 +60,21 @@ def test_layouts_of_the_field(tmp_path: Path, wrapper: str | None, prefix: str) 
     assert_holds(model, state)
 
 
+def test_what_luma_a_network_learned_from_is_told_by_who_trained_it(tmp_path: Path) -> None:
+    model = tiny()
+    assert not model.studio_luma
+    torch.save(model.network.state_dict(), tmp_path / "published.pth")
+    weights.save(tmp_path / "ours.safetensors", model.network.state_dict(), HEADER)
+    for name, studio in (("published.pth", True), ("ours.safetensors", False), ("published.pth", True)):
+        weights.load(model, tmp_path / name)
+        assert model.studio_luma == studio
+    colour = models.create("vdsr", scale=4, variant="tiny", channels=3)
+    torch.save(colour.network.state_dict(), tmp_path / "colour.pth")
+    weights.load(colour, tmp_path / "colour.pth")
+    weights.load(model, tmp_path / "colour.pth", rgb_to_grey=True)
+    assert not colour.studio_luma and not model.studio_luma
+
+
 def test_averaged_weights_win_over_raw_ones(tmp_path: Path) -> None:
     model, path = tiny(), tmp_path / "w.pth"
     averaged, raw = random_state(model), tiny().network.state_dict()

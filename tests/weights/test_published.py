@@ -207,6 +207,7 @@ def test_what_only_a_person_can_get_is_said_and_pinned_once_there(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nothing_shipped")
 def test_commands_list_fetch_check(
     server: Server, content: bytes, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +300,29 @@ def test_imagenet_networks_are_fetched_the_same_way(
     assert fetched.exit_code == 0, fetched.output
     assert pretrained.locate("vgg19") == home / "weights" / file
     assert "ImageNet network vgg19" in command("check").output
+
+
+def test_licences_and_sources_of_the_files_that_results_used() -> None:
+    """Found by content, whatever the file is called; as the manifest beside those files has them."""
+    expected = {
+        "bead9b714adc5862ee81f0677a5c313f496f21825b1b3d05ee3087ae6bb5d41a": ("vdsr", "pytorch-vdsr", "MIT"),
+        "03467880d4112014f1d6cd8d32df53174a6db6f65e1eac84a48ab881d127598a": ("lapsrn", "LapSRN", "MIT"),
+        "d491d707679890396390ed566267c262520b8ee944c8e0e2cb0d9b404c47caaa": (
+            "swift_srgan",
+            "Swift",
+            "CC0-1.0",
+        ),
+        "05d7e879bf35f442309239e12b48c55a03bdfeef1000a1f31600631758b02cc3": (
+            "swift_srgan",
+            "Swift",
+            "CC0-1.0",
+        ),
+        "eed0f8f893db3755fba8b286c27f3c9f2140767c5f1b500fbb868dc66ecb1a41": ("srgan", "b0323c6", "MIT"),
+    }
+    for digest, (model, source, licence) in expected.items():
+        known = published.known_file("renamed.pth", digest)
+        assert known is not None and known.owner == model and source in known.url and known.licence == licence
+    assert published.known_file("renamed.pth", "0" * 64) is None
 
 
 def test_names_nobody_knows() -> None:

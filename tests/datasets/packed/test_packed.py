@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbench.datasets.base import DatasetCard, Micrograph
+from srbench.datasets.images.registration import Alignment
 from srbench.datasets.packed import writer as pack_writer
 from srbench.datasets.packed.format import PackedSet, read_index, read_manifest
 from srbench.datasets.packed.writer import packing, verify_packed
@@ -462,3 +463,37 @@ def test_opening_does_not_read_the_pixels(tmp_path):
     assert not opened._shards
     opened.pixels("big")
     assert list(opened._shards) == [shard.name]
+
+
+def test_recorded_lr_a_second_scan_and_their_alignment_come_back(tmp_path, picture):
+    hr, second, lr = picture(1, 60, 80), picture(2, 60, 80), picture(3, 30, 40)
+    alignment = Alignment((1.5, -2.25), 0.125, 0.9)
+    image = Micrograph("a", "g", "c", "test", 60, 80, pixel_size_nm=4.0)
+    fingerprints = []
+    for part in (lr, picture(4, 30, 40)):
+        with packing(tmp_path, name="toy", version="1") as writer:
+            writer.add(
+                "a", hr, lr=part, second=second, as_recorded=picture(5, 59, 81), registration=alignment
+            )
+            writer.finish([image])
+        fingerprints.append(PackedSet(tmp_path, CARD).fingerprint)
+    opened = pickle.loads(pickle.dumps(PackedSet(tmp_path, CARD)))
+    assert opened.recorded_scale == 2 and opened.registration("a") == alignment
+    assert np.array_equal(opened.lr("a"), picture(4, 30, 40)) and np.array_equal(opened.second("a"), second)
+    assert np.array_equal(opened.as_recorded("a"), picture(5, 59, 81))
+    assert any("0.12 px (0.5 nm)" in remark for remark in opened.remarks())
+    assert fingerprints[0] != fingerprints[1]
+    shard = next(tmp_path.glob("shard-*.bin"))
+    damaged = bytearray(shard.read_bytes())
+    damaged[damaged.find(opened.lr("a").tobytes())] ^= 1
+    shard.write_bytes(damaged)
+    assert "LR" in verify_packed(tmp_path).problems["a"]
+
+
+def test_lr_and_second_scans_of_another_shape_are_refused(tmp_path, picture):
+    hr = picture(1, 60, 80)
+    wrong = ({"lr": picture(2, 30, 41)}, {"lr": picture(2, 31, 40)}, {"second": picture(2, 60, 79)})
+    with packing(tmp_path, name="toy", version="1") as writer:
+        for beside in wrong:
+            with pytest.raises(DatasetError, match="a: "):
+                writer.add("a", hr, **beside)

@@ -168,6 +168,41 @@ def test_averages_with_fractions_keep_their_scale(tmp_path, srbench_home, fields
     assert "white at 255" in opened.truth("train")["scaling"]
 
 
+def test_the_second_recording_lies_on_the_reference(srbench_home, tmp_path):
+    """The least noisy of the other scans, which lies -1 and 2 px away; its contrast stays as it was."""
+    scans = field(4, height=160, width=200)
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "test.tif").write_bytes(tiff(scans))
+    N2nSem().import_from(given)
+    opened = open_dataset("n2n_sem")
+    second = opened.second("test")
+    inside = (slice(20, -20), slice(20, -20))
+    expected = np.roll(scans[5], (1, -2), axis=(0, 1)).astype(float)
+    moved, unmoved = (np.abs(scan - expected)[inside].mean() for scan in (second.astype(float), scans[5]))
+    assert moved < 1.0 < 5.0 < unmoved
+    assert second.astype(float)[inside].std() == pytest.approx(expected[inside].std(), rel=0.02)
+    assert opened.second("test") is second
+
+
+def test_a_scan_that_was_averaged_into_the_reference_is_no_second_one(srbench_home, tmp_path):
+    """HR is the mean of four scans, one of which is the fifth page: the next best one is taken."""
+    scans = [scan.astype(float) for scan in field(5)]
+    noise = [np.random.default_rng(n).normal(0, 3, scans[0].shape) for n in range(4)]
+    scans[5] = scans[6] + noise[0]
+    scans[6] = scans[6] + np.mean(noise, axis=0)
+    pages = [np.clip(np.rint(scan), 0, 255).astype(np.uint8) for scan in scans]
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "test.tif").write_bytes(tiff(pages))
+    N2nSem().import_from(given)
+    opened = open_dataset("n2n_sem")
+    noise_of = {scan["index"]: scan["noise_grey_levels"] for scan in opened.truth("test")["acquisitions"]}
+    best, following = sorted(noise_of, key=noise_of.get)[:2]
+    assert best == 5
+    assert np.array_equal(opened.second("test"), opened.acquisition("test", following))
+
+
 def test_bad_fields_are_skipped_and_the_others_kept(tmp_path, srbench_home, fields):
     given = tmp_path / "given"
     given.mkdir()

@@ -155,6 +155,20 @@ def test_images_cut_for_a_scale_are_told(tmp_path, srbench_home, photo):
     assert np.array_equal(opened.pixels("img_003"), photo(3)[0])
 
 
+def test_images_that_lose_nothing_to_their_cut_are_those_of_the_tables(tmp_path, srbench_home, photo):
+    sides = [(512, 512), (288, 288), (256, 256), (280, 280), (228, 344)]
+    for folder, cut in (("whole", 0), ("less", 4)):
+        files = {
+            f"Set5/image_SRF_4/img_{seed:03}_SRF_4_HR.png": photo(
+                seed, height - (cut if seed == 3 else 0), width
+            )[1]
+            for seed, (width, height) in enumerate(sides)
+        }
+        _, remarks = remarks_of(Set5().import_from, write(tmp_path / folder, files))
+        assert any("published tables" in remark for remark in remarks) == bool(cut)
+        assert open_dataset("set5").manifest.version == ("1, images cut to multiples of 4" if cut else "1")
+
+
 def test_bad_files_and_duplicates_are_skipped_with_their_reason(tmp_path, srbench_home, photo):
     files = {f"{name}.png": photo(seed)[1] for seed, name in enumerate(NAMES)}
     files |= {"again.png": photo(0)[1], "cut.png": photo(9)[1][:700], "tiny.png": photo(8, 20, 20)[1]}

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,7 +19,7 @@ from srbench.datasets import source as dataset_source
 from srbench.datasets.download import RetryPolicy
 from srbench.datasets.images.databar import find_databar, has_databar
 from srbench.datasets.sources import sem_open
-from srbench.datasets.sources.sem_open import Catalogue, CatalogueImage, SemOpen, catalogue
+from srbench.datasets.sources.sem_open import Catalogue, CatalogueImage, CatalogueMask, SemOpen, catalogue
 from srbench.utils.errors import DatasetError
 from srbench.utils.files import pixel_hash
 
@@ -112,14 +114,32 @@ def test_an_edited_split_is_refused(monkeypatch, tmp_path):
 
 def test_addresses_are_escaped():
     image = next(image for image in catalogue().images if "#2_S127(2)" in image.path)
-    url = SemOpen()._url(image)
+    url = SemOpen()._url(image, image.path)
     assert url == (
         "https://raw.githubusercontent.com/nasa/pretrained-microscopy-models/"
         "f50b5689a71cf6f86016fb4a5c5a2bb31e0397f3/benchmark_segmentation_data/EBC1/test/"
         "040617%232_S127%282%290015.tif"
     )
     lung = next(image for image in catalogue().images if image.id == "CS_DCs_1000x_A")
-    assert "b75f6bde54036464778d65f9b1cdf8664d53cc1f/Datasets/Lung%20Cells%20SEM" in SemOpen()._url(lung)
+    assert "b75f6bde54036464778d65f9b1cdf8664d53cc1f/Datasets/Lung%20Cells%20SEM" in SemOpen()._url(
+        lung, lung.path
+    )
+
+
+def test_masks_say_which_labels_are_objects():
+    """Single particles, carbides and precipitates are; the classes of UHCS and EBC divide the whole image."""
+    stored = defaultdict(set)
+    for image in catalogue().included:
+        if image.mask is not None:
+            assert len(image.mask.source_sha256) == len(image.mask.labels_sha256) == 64
+            stored[image.category, image.mask.stored].add((image.mask.objects, image.measure))
+    assert dict(stored) == {
+        ("powder", "polygons"): {(None, ())},
+        ("steel", "binary"): {(None, ("particles",))},
+        ("superalloy", "overlay"): {((1,), ())},
+        ("steel", "thirds"): {((), ())},
+        ("EBC", "numbers"): {((), ())},
+    }
 
 
 # Importing, fetching, verifying: a small catalogue of the same kinds of files
@@ -155,10 +175,49 @@ def small(monkeypatch, tmp_path, file_server, picture):
                 split="test", pixel_size_nm=None, dropped="a twin" if name == "twin" else "",
             )
         )  # fmt: skip
+    images = [with_mask(image, folder, file_server) for image in images]
     known = Catalogue("1", {"source": {"repo": "owner/repo", "licence": "MIT"}}, tuple(images))
     monkeypatch.setattr(sem_open, "catalogue", lambda: known)
     del grey["twin"]
     return grey, folder
+
+
+SQUARE = [10, 30, 30, 10], [20, 20, 40, 40]
+"""Columns and rows of a polygon: 20 x 20 pixels."""
+DRAWN = {
+    "keep": ("numbers", np.kron([[0, 1], [2, 0]], np.ones((35, 45))).astype(np.uint8), (2,)),
+    "rgb": ("overlay", np.kron([[0, 1], [2, 0]], np.ones((35, 45))).astype(np.uint8), (1,)),
+    "deep": ("polygons", np.pad(np.ones((20, 20), np.uint16), ((20, 30), (10, 60))), None),
+}
+"""How each image's mask is stored upstream, its labels and which of them are objects."""
+
+
+def with_mask(image, folder, server):
+    """The image with its mask, upstream and in the folder."""
+    if image.id not in DRAWN:
+        return image
+    stored, labels, objects = DRAWN[image.id]
+    shown = labels
+    if stored == "overlay":
+        shown = np.full((70, 90, 4), (200, 200, 200, 255), np.uint8)  # blue, green, red, alpha
+        shown[labels == 1], shown[labels == 2] = (255, 0, 0, 255), (0, 0, 255, 255)
+    suffix = "json" if stored == "polygons" else "png"
+    if stored == "polygons":
+        x, y = SQUARE
+        regions = [{"shape_attributes": {"name": "polygon", "all_points_x": x, "all_points_y": y}}]
+        entry = {"filename": Path(image.path).name, "regions": regions}
+        data = local = json.dumps({"_via_img_metadata": {"deep.tif1": entry}}).encode()
+    else:
+        data, local = (cv2.imencode(".png", array)[1].tobytes() for array in (shown, labels))
+    path, file = f"masks of/{image.id}.{suffix}", f"source/masks/{image.id}.{suffix}"
+    server.content[quote(f"/owner/repo/{image.commit}/{path}")] = data
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).write_bytes(local)
+    mask = CatalogueMask(
+        file, hashlib.sha256(local).hexdigest(), path, hashlib.sha256(data).hexdigest(), stored,
+        pixel_hash(labels), objects,
+    )  # fmt: skip
+    return replace(image, mask=mask)
 
 
 def local_grey(array):
@@ -171,10 +230,11 @@ def dataset(srbench_home, file_server):
     return SemOpen(file_server.url(""), QUICK)
 
 
-def check(dataset, grey):
+def check(dataset, grey, masks=tuple(DRAWN)):
     opened = dataset.open()
     assert {image.id for image in opened.images} == set(grey)
     assert all(np.array_equal(opened.pixels(name), pixels) for name, pixels in grey.items())
+    assert all(np.array_equal(opened.mask(name), DRAWN[name][1]) for name in masks)
     assert dataset.state().state == "ready" and dataset.state().images == 3
     assert not dataset.verify().problems
     return opened
@@ -195,11 +255,11 @@ def test_import_finds_files_by_name_and_takes_other_encodings(small, dataset, tm
     grey, folder = small
     flat = tmp_path / "flat"
     flat.mkdir()
-    for file in folder.rglob("*.png"):
+    for file in folder.rglob("images/*.png"):
         array = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         cv2.imwrite(str(flat / file.name), array, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     dataset.import_from(flat)
-    check(dataset, grey)
+    check(dataset, grey, masks=())
 
 
 @pytest.mark.slow
@@ -221,6 +281,40 @@ def test_a_partial_folder_is_counted_and_named_and_changes_nothing(small, datase
     check(dataset, grey)
     with pytest.raises(DatasetError, match="is not a folder"):
         dataset.import_from(folder / "nowhere")
+
+
+def test_images_without_their_masks_are_taken_and_are_the_same_data(small, dataset):
+    _, folder = small
+    dataset.import_from(folder)
+    with_masks = dataset.open()
+    shutil.rmtree(folder / "source/masks")
+    report = dataset.import_from(folder)
+    without = dataset.open()
+    absent = {name: why for name, why in report.skipped.items() if "mask" in name}
+    assert len(absent) == 3 and all("not in the folder" in why for why in absent.values())
+    assert any("3" in line and "mask" in line for line in without.remarks())
+    assert without.fingerprint == with_masks.fingerprint
+    assert with_masks.masks_sha256 and not without.masks_sha256
+    assert not any(image.has_mask for image in without.images)
+
+
+def test_masks_of_other_labels_are_named_and_left_out(small, dataset):
+    _, folder = small
+    cv2.imwrite(str(folder / "source/masks/keep.png"), np.ones((70, 90), np.uint8))
+    (folder / "source/masks/deep.json").write_text('{"_via_img_metadata": {"a": {"filename": "b"}}}')
+    report = dataset.import_from(folder)
+    assert "other labels" in report.skipped["source/masks/keep.png of keep"]
+    assert "no polygons of deep.tif" in report.skipped["source/masks/deep.json of deep"]
+    assert {image.id for image in dataset.open().images if image.has_mask} == {"rgb"}
+
+
+def test_objects_are_the_labels_that_the_catalogue_names(small, dataset):
+    dataset.import_from(small[1])
+    opened = dataset.open()
+    of = {image.id: opened.objects(image) for image in opened.images}
+    assert np.array_equal(of["keep"], 2 * (DRAWN["keep"][1] == 2)) and of["keep"].dtype == np.uint8
+    assert np.array_equal(of["deep"], DRAWN["deep"][1])
+    assert opened.objects(replace(opened.images[0], mask_objects=())) is None
 
 
 def test_files_with_other_pixels_are_named_and_change_nothing(small, dataset, picture):
@@ -255,9 +349,9 @@ def test_fetch_asks_for_nothing_when_all_is_there(small, dataset, file_server):
 @pytest.mark.slow
 def test_an_interrupted_fetch_goes_on(small, dataset, file_server):
     grey, _ = small
-    paths = sorted(file_server.content)
+    paths = sorted(path for path in file_server.content if "masks%20of" not in path)
     file_server.script = {paths[1]: [404]}
-    with pytest.raises(DatasetError, match="1 of 3 files"):
+    with pytest.raises(DatasetError, match="1 of 6 files"):
         dataset.fetch()
     assert dataset.state().state == "partial" and dataset.state().images == 2
     with pytest.raises(DatasetMissing):
@@ -310,7 +404,7 @@ def test_missing_says_what_to_type(srbench_home):
 
 def test_the_mirror_can_be_chosen(monkeypatch):
     monkeypatch.setenv(sem_open.URL_VARIABLE, "https://mirror.example/raw/")
-    url = dataset_source("sem_open")._url(catalogue().images[0])
+    url = dataset_source("sem_open")._url(catalogue().images[0], catalogue().images[0].path)
     assert url.startswith("https://mirror.example/raw/") and "//" not in url[8:]
 
 
@@ -326,7 +420,14 @@ def test_the_real_micrographs(srbench_home):
     dataset.import_from(REAL)
     opened = dataset.open()
     assert len(opened) == 159 and not dataset.verify().problems
-    assert opened.fingerprint == "a27a94eefb236eb5756b1dc92f5f45dc882ea7999debaf136bca2386a6e28858"
+    assert sum(image.has_mask for image in opened.images) == 84
+    particles = [
+        opened.mask(image.id).max()
+        for image in opened.images
+        if image.group[:6] == "powder" and image.has_mask
+    ]
+    assert sum(particles) == 1360
+    assert opened.fingerprint == "b5e4a2b277600d7701b050b47f13f1604a70f6a1e3a5cdea9bd17db5c5a47491"
     for image in opened.images:
         pixels = opened.pixels(image.id)
         assert pixels.shape == (image.height, image.width) and not has_databar(pixels)

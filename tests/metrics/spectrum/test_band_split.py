@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from srbench.metrics.spectrum import BandSplit, RingSums, band_split, ring_sums, windowed_spectrum
+from srbench.metrics.spectrum import (
+    BandSplit,
+    RingSums,
+    band_split,
+    detail_of_two,
+    ring_sums,
+    windowed_spectrum,
+)
 from srbench.utils.image import Plane
 
 
@@ -26,7 +33,7 @@ def sums(a: Plane, b: Plane) -> RingSums:
 
 
 def split(sr: Plane, hr: Plane, scale: int = 2) -> BandSplit:
-    return band_split(sums(sr, hr), scale)
+    return band_split(sums(sr, hr), 0.5 / scale)
 
 
 def mean_of(splits: list[BandSplit], name: str) -> float:
@@ -104,7 +111,7 @@ def test_two_noisy_recordings_tell_what_the_truth_would(invented: float, noise: 
         truth = textured(2 * seed)
         sr = blurred(truth, 0.5) + invented * blurred(textured(2 * seed + 1), 0.5)
         first, second = (truth + noise * generator.normal(size=truth.shape) for _ in "ab")
-        seen.append(band_split(sums(sr, second), 2, sums(first, second)))
+        seen.append(band_split(sums(sr, second), 0.25, detail_of_two(sums(first, second))))
         expected.append(split(sr, truth))
     for name in ("recovered", "hallucinated", "gained"):
         assert mean_of(seen, name) == pytest.approx(mean_of(expected, name), abs=0.05), name
@@ -116,7 +123,7 @@ def test_the_noise_of_a_recording_counts_as_invented() -> None:
     for seed in range(6):
         truth = textured(seed, sigma=0.4)
         a, b, c = (truth + 0.5 * generator.normal(size=truth.shape) for _ in "abc")
-        seen.append(band_split(sums(a, c), 2, sums(b, c)))
+        seen.append(band_split(sums(a, c), 0.25, detail_of_two(sums(b, c))))
         expected.append(split(a, truth))
     assert mean_of(seen, "hallucinated") == pytest.approx(mean_of(expected, "hallucinated"), abs=0.06)
     assert mean_of(seen, "hallucinated") > 0.2
@@ -124,5 +131,5 @@ def test_the_noise_of_a_recording_counts_as_invented() -> None:
 
 def test_recordings_that_agree_on_nothing_say_nothing() -> None:
     a, b, sr = textured(0), textured(1), textured(2)
-    result = band_split(sums(sr, b), 2, sums(a, b))
+    result = band_split(sums(sr, b), 0.25, detail_of_two(sums(a, b)))
     assert math.isnan(result.recovered) and not math.isfinite(result.gained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,16 +12,22 @@ from skimage.draw import disk
 from skimage.measure import euler_number, label
 from skimage.morphology import remove_small_objects
 
-from helpers.drawn_scenes import draw_discs
+from helpers.drawn_scenes import draw_discs, make_case
+from srbench import datasets
+from srbench.metrics.registry import MetricUnavailable
 from srbench.metrics.segmentation import (
+    NECK,
     SMALLEST,
     Agreement,
     agreement,
     betti_numbers,
     cleaned,
     find_objects,
+    hand_objects,
     match,
     match_points,
+    objects,
+    split_touching,
 )
 
 
@@ -132,6 +139,104 @@ def test_many_objects_are_matched_with_themselves() -> None:
     pairs = match(found, found)
     assert len(pairs) == len(found) == 43 * 43
     assert np.array_equal(pairs[:, 0], pairs[:, 1])
+
+
+# Objects that touch
+
+
+def chain(radii: list[float], overlap: float = 0.0) -> list[tuple[float, float, float]]:
+    """Discs in a row, each touching the next or overlapping it by some pixels."""
+    x, discs = 30.0 + radii[0], []
+    for radius, after in itertools.pairwise([*radii, 0.0]):
+        discs.append((100.0, x, radius))
+        x += radius + after - overlap
+    return discs
+
+
+@pytest.mark.parametrize(
+    ("radii", "overlap"), [([12, 12], 1), ([20, 9, 14], 1), ([9, 9, 9, 9], 2), ([30, 20], 3)]
+)
+def test_discs_that_touch_are_told_apart(radii: list[float], overlap: float) -> None:
+    discs = chain(radii, overlap)
+    mask = draw_discs(discs, 256) > 0.5
+    assert len(find_objects(mask)) == 1
+    found = find_objects(mask, NECK)
+    order = np.argsort(found.centres[:, 1])
+    assert found.centres[order, 1] == pytest.approx([x for _, x, _ in discs], abs=1.5)
+    assert found.diameters[order] / 2 == pytest.approx(radii, abs=1.0)
+    # Not a pixel is lost or added.
+    assert np.array_equal(found.labels > 0, mask)
+
+
+def ellipse(length: float, width: float, angle: float) -> np.ndarray:
+    y, x = np.mgrid[:200, :200] - 99.5
+    turn = np.radians(angle)
+    u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    return (2 * u / length) ** 2 + (2 * v / width) ** 2 < 1
+
+
+@pytest.mark.parametrize("angle", [0, 30, 77])
+@pytest.mark.parametrize(("length", "width"), [(20, 20), (150, 20), (60, 50), (150, 150), (40, 6)])
+def test_single_objects_stay_whole(length: float, width: float, angle: float) -> None:
+    mask = ellipse(length, width, angle)
+    assert len(find_objects(mask, NECK)) == 1
+    rim = ellipse(length + 3, width + 3, angle) & (np.random.default_rng(1).random((200, 200)) < 0.4)
+    ragged = split_touching(find_objects(cleaned(mask | rim)))
+    assert len(ragged) == 1
+
+
+def test_a_neck_is_measured_by_the_narrower_part() -> None:
+    """Discs of radius 20 and 30 joined by a bar; its half width less 2.5 px is held against 17.5 px."""
+    bodies = draw_discs([(100, 60, 20), (100, 140, 30)], 200) > 0.5
+    for half, expected in ((6, 2), (12, 2), (16, 1)):
+        mask = bodies.copy()
+        mask[100 - half : 101 + half, 60:140] = True
+        assert len(find_objects(mask, NECK)) == expected
+        assert len(find_objects(mask)) == 1
+
+
+@pytest.mark.slow
+def test_particles_of_scenes_are_split_as_the_truth_says() -> None:
+    """Of 24 noisy scans: touching particles told apart, single ones left whole, before and after."""
+    counts = np.zeros((2, 2, 2), dtype=int)
+    scenes = datasets.open("sem_synthetic:small")
+    for image in scenes.images:
+        if image.category != "particles":
+            continue
+        listed = [p for p in scenes.truth(image.id)["particles"] if p["diameter"] >= 10 and not p["border"]]
+        case = make_case(*[scenes.acquisition(image.id, 0) / 255.0] * 2, scale=1, category="particles")
+        for split in (False, True):
+            found = objects(replace(case, split_touching=split, cache={}))[0]
+            for touching in (False, True):
+                some = [p for p in listed if p["touching"] is touching]
+                centres = np.array([(p["y"] - 1, p["x"] - 1) for p in some]).reshape(-1, 2)
+                pairs = match_points(centres, np.array([p["diameter"] / 4 for p in some]), found.centres)
+                counts[int(touching), int(split)] += (len(pairs), len(some))
+    (single, single_split), (touching, touching_split) = counts[:, :, 0] / counts[:, :, 1]
+    assert touching < 0.25 and touching_split > 0.6
+    assert single_split >= single and single_split > 0.95
+
+
+# Objects drawn by hand
+
+
+def test_numbers_of_a_mask_are_objects_and_one_number_is_split() -> None:
+    discs = chain([14, 14, 14], 1)
+    alone = [(170.0, 60.0, 10.0), (170.0, 100.0, 1.5)]  # the last of 7 pixels is no object
+    one = (draw_discs([*discs, *alone], 220) > 0.5).astype(np.uint8)
+    many = sum(
+        np.where(draw_discs([disc], 220) > 0.5, number, 0)
+        for number, disc in enumerate([*discs, *alone], start=1)
+    ).astype(np.uint16)
+    image = draw_discs(discs, 220)
+    assert (many > 0).sum() == one.sum()
+    for mask, split, count in ((many, True, 4), (many, False, 4), (one, True, 4), (one, False, 2)):
+        case = make_case(image, image, scale=4, mask=mask[4:-4, 4:-4], split_touching=split)
+        assert len(hand_objects(case)) == count
+    by_number = hand_objects(make_case(image, image, mask=many[4:-4, 4:-4]))
+    assert np.sort(by_number.diameters)[1:] == pytest.approx([28, 28, 28], abs=0.7)
+    with pytest.raises(MetricUnavailable):
+        hand_objects(make_case(image, image))
 
 
 def test_counts_by_hand() -> None:

@@ -1,0 +1,130 @@
+"""``srbench calibrate``: how wrong a measurement is on a model's images, as a bank of errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from srbench.cli.console import note, print_table, say
+from srbench.cli.options import device_option, weights_option, weights_scale_option
+
+if TYPE_CHECKING:
+    from srbench.measuring.bank import Bank
+
+what_option = click.option(
+    "--measure",
+    "what",
+    type=click.Choice(("particles", "lines", "pores", "fibres")),
+    required=True,
+    help="What is measured.",
+)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--dataset", required=True, help="Fields whose truth, or slow scan, is known.")
+@what_option
+@weights_option
+@weights_scale_option
+@click.option("--variant", help="Variant of the model [default: that of the weights, else its first].")
+@click.option(
+    "--degradation",
+    metavar="NAME[:SETTING=VALUE,...]",
+    help="How LR is made [default: as it was recorded, else bicubic].",
+)
+@click.option("--split", help="Fields to use [default: test for a model that learned, else all].")
+@click.option("--category", help="Only fields of this category [default: all].")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False, resolve_path=True),
+    help="The bank [default: in $SRBENCH_HOME/banks].",
+)
+@device_option
+def calibrate(model: str, dataset: str, what: str, out: Path | None, **options: Any) -> None:
+    """Compare what MODEL makes of the fields of a dataset with what is known of them.
+
+    Prints correction and half width of the intervals by size, and how often they cover in cross-validation;
+    writes the errors into a bank, which srbench measure --bank takes. MODEL none measures the images as they
+    are.
+    """
+    from srbench.measuring.calibration import calibrate as run
+    from srbench.reporting.text import slug
+    from srbench.utils.paths import home
+    from srbench.utils.progress import progress_reporter
+
+    with progress_reporter() as progress:
+        bank = run(model, dataset, what, progress=progress, **options)
+    conditions = bank.conditions
+    parts = (conditions.measure, conditions.model, f"x{conditions.scale}", slug(bank.dataset), bank.category)
+    name = f"{'_'.join(filter(None, parts))}.json"
+    path = out or home() / "banks" / name
+    bank.write(path)
+    _print(bank)
+    say(f"Bank: {path}")
+    if conditions.degradation.startswith("recorded"):
+        way = "" if conditions.model == "none" else f" --model {conditions.model}"
+        command = f"srbench measure IMAGES --measure {what}{way}"
+        say(f"Next: {command} --bank {path} --reference DIR --out OUT")
+    else:
+        note(
+            f"LR was made by {conditions.degradation}, not recorded: these figures tell models apart, they "
+            "give no interval on images from an instrument. For that, calibrate on recorded pairs (kriss, "
+            "pairs:/path)."
+        )
+
+
+def _print(bank: Bank) -> None:
+    from srbench.measuring.calibration import SINGLE
+    from srbench.reporting.text import number
+    from srbench.statistics.conformal import LEVEL, calibrate, cross_validated
+
+    counts, size = bank.counts, bank.conditions.pixel_size_nm
+    say(
+        f"{bank.item}s by {bank.conditions.model} x{bank.conditions.scale} against the {bank.reference}: "
+        f"{counts.fields} fields of {bank.fields} in {counts.groups} independent groups"
+    )
+    rows = []
+    for name, quantity in bank.quantities.items():
+        errors = quantity.arrays
+        bins = calibrate(errors)
+        covered = cross_validated(errors)
+        factor = size if quantity.unit and size else 1.0
+        unit = ("nm" if size else "px") if quantity.unit else ""
+        places = 4 if not quantity.unit else 2
+        for number_of_bin, part in enumerate(bins):
+            share = covered[number_of_bin] if covered else None
+            rows.append(
+                [
+                    f"one {quantity.each}" if name == SINGLE else f"{name} of a field",
+                    f"{part.low * factor:.4g} to {part.high * factor:.4g} {unit}".rstrip(),
+                    number(-part.correction * factor, places, signed=True),
+                    number(part.half_width * factor, places),
+                    f"{share.mean:.3f} ({share.low:.3f}-{share.high:.3f})"
+                    if share
+                    else "more than 10 groups are needed",
+                    str(share.groups) if share else "",
+                    str(part.items),
+                    str(part.groups),
+                ]
+            )
+    heads = (
+        "quantity",
+        "measured",
+        "corrected by",
+        f"+- at {LEVEL:.0%}",
+        "covers (5-95 %)",
+        "calibrated by",
+        "errors",
+        "groups",
+    )
+    print_table(heads, rows, folding=())
+    factor, unit = (size, "nm") if size else (1.0, "px")
+    lost = f"lost: {counts.lost} of {counts.reference} {bank.item}s of the reference are not measured"
+    if counts.lost and counts.kept_size:
+        kept_size, lost_size = counts.kept_size * factor, counts.lost_size * factor
+        lost += f" (median {lost_size:.4g} {unit}; of those that are, {kept_size:.4g} {unit})"
+    say(f"{lost}; {counts.alone} measured ones have no partner there. Intervals hold for what is found.")
+    for reason, fields in counts.left_out.items():
+        note(f"left out, {fields} fields: {reason}")

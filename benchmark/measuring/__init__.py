@@ -1,0 +1,1 @@
+"""Measurements on images with intervals: what is measured, how it is calibrated, and the report."""
