@@ -57,8 +57,8 @@ FROZEN = {
         "32729c3c24bdd5049946af179651a3116fa955d766061ee04669bb0866f15fb3",
     ),
     "demo": (
-        "5e6735e5830f3e2f392d00b1cfb5502a33c7ee0613b3854e9c7778e33ff546dd",
-        "f2ca4b5aa5f466ed22127a9fa0e24507a1c36da3bd43d18fc5b5d6d27a41bd25",
+        "7b7f32c002c45d7bcac84b8a8bea4aac5dd3f539536efa80ca5fb5dd7fbdfc86",
+        "b61d7288c8e6894add88465e6061f65eb71ab970250cd1daa61f889b309a510e",
     ),
 }
 """sha256 over the published hashes of all noise-free images, and of their first acquisitions, by id."""
