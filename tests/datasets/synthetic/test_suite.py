@@ -57,8 +57,8 @@ FROZEN = {
         "32729c3c24bdd5049946af179651a3116fa955d766061ee04669bb0866f15fb3",
     ),
     "demo": (
-        "7b7f32c002c45d7bcac84b8a8bea4aac5dd3f539536efa80ca5fb5dd7fbdfc86",
-        "b61d7288c8e6894add88465e6061f65eb71ab970250cd1daa61f889b309a510e",
+        "bb80609f786a06aecd1b549def483670f5f138e2ca5af468d72f6829eb0933f9",
+        "59cfe3119569320cae60e0638cb869f544596816a3578e1e675dd4752d8bff35",
     ),
 }
 """sha256 over the published hashes of all noise-free images, and of their first acquisitions, by id."""
