@@ -31,7 +31,7 @@ AS_IS = "none"
 """Stands for a model where images are measured as they are."""
 SINGLE = "single"
 """The quantity of single items."""
-MOST_ITEMS = 500
+MOST_ITEMS = 200
 """About how many items of a field a bank holds."""
 _DIGITS = 7
 
