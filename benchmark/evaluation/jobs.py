@@ -298,7 +298,7 @@ def _trained(card: ModelCard, channels: int, request: EvaluationRequest) -> list
     chosen = {file.path for file in files}
     others = [file for file in there if file.path not in chosen]
     remarks = [
-        f"{card.name}: weights shipped with srbench, {file.described}" for file in files if file.shipped
+        f"{card.name}: shipped with srbench, {file.name}, {file.training}" for file in files if file.shipped
     ]
     if others:
         remarks.append(f"{card.name}: passed over {'; '.join(file.described for file in others)}")

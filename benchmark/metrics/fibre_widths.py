@@ -92,19 +92,19 @@ def _outline(image: Plane, threshold: float, mask: Mask) -> Floats:
     return np.concatenate(crossings)
 
 
-def width_errors(reference: CentreLines, found: CentreLines, reach: float) -> Floats:
+def width_errors(reference: CentreLines, lines: CentreLines, reach: float) -> Floats:
     """Found minus reference width at each point of the reference, ``(N,)``; NaN where no centre line is near.
 
     Args:
         reference: where fibres are and how wide.
-        found: centre lines of an image.
+        lines: centre lines of an image.
         reach: how far the centre line may lie from the point, in half widths.
     """
     from scipy.spatial import cKDTree
 
     errors = np.full(len(reference.points), math.nan)
-    if len(found.points) and len(errors):
-        distance, which = map(np.asarray, cKDTree(found.points).query(reference.points))
+    if len(lines.points) and len(errors):
+        distance, which = map(np.asarray, cKDTree(lines.points).query(reference.points))
         near = distance < reach * reference.widths / 2.0
-        errors[near] = found.widths[which[near]] - reference.widths[near]
+        errors[near] = lines.widths[which[near]] - reference.widths[near]
     return errors

@@ -111,16 +111,27 @@ def fibres(truth: Truth, cut: int, shape: tuple[int, int], thinnest: float) -> C
     ]
     if not lines:
         return None
-    points, widths = [], []
-    trees = [cKDTree(line) for line, _, _ in lines]
-    for number, (line, width, usable) in enumerate(lines):
+    # Thin ones are never measured: together they are one thing to keep away from.
+    thick = [line for line in lines if line[1].max() >= thinnest]
+    thin = [line for line in lines if line[1].max() < thinnest]
+    bodies = [(cKDTree(line), width) for line, width, _ in thick]
+    if thin:
+        bodies.append(
+            (cKDTree(np.concatenate([line[0] for line in thin])), np.concatenate([line[1] for line in thin]))
+        )
+    points, widths = [np.zeros((0, 2))], [np.zeros(0)]
+    for number, (line, width, usable) in enumerate(thick):
         at = line - cut
         inside = np.minimum(at, np.array(shape) - 1 - at).min(1) > width
         clear = usable & inside & (width >= thinnest)
-        for other, tree in enumerate(trees):
-            if other != number and clear.any():
-                distance, nearest = tree.query(line[clear])
-                clear[clear] = distance > (width[clear] + lines[other][1][nearest]) / 2.0 + FIBRE_GAP
+        for other, (tree, across) in enumerate(bodies):
+            reach = (width.max() + across.max()) / 2.0 + FIBRE_GAP
+            apart = (tree.mins - reach > line.max(0)) | (tree.maxes + reach < line.min(0))
+            if other != number and clear.any() and not apart.any():
+                distance, nearest = tree.query(line[clear], distance_upper_bound=reach)
+                # The index of one that is farther away is the number of points.
+                beside = np.append(across, 0.0)[nearest]
+                clear[clear] = distance > (width[clear] + beside) / 2.0 + FIBRE_GAP
         points.append(at[clear])
         widths.append(width[clear])
     return CentreLines(np.concatenate(points), np.concatenate(widths))

@@ -383,10 +383,10 @@ def _fibre_diameters(case: Case) -> Measured:
         reference = CentreLines(reference.points[usable], reference.widths[usable])
         planes = ["sr", *([] if case.second is None else ["second"])]
     else:
-        known = ground_truth.fibres(case.truth, case.border, case.hr.shape, THINNEST)
-        if known is None:
+        scene = ground_truth.fibres(case.truth, case.border, case.hr.shape, THINNEST)
+        if scene is None:
             raise MetricUnavailable("the scene has no fibres or wires of known width")
-        reference, planes = known, ["sr", "hr"]
+        reference, planes = scene, ["sr", "hr"]
     return _width_bias(case, reference, planes)
 
 
@@ -409,9 +409,9 @@ def _fibre_diameters_by_hand(case: Case) -> Measured:
         raise MetricUnavailable(NO_MASK)
     _check_fibres(case)
     drawn = case.mask > 0
-    known = centre_lines(smoothed(drawn.astype(np.float64)), 0.5, cleaned(drawn))
-    usable = known.widths >= THINNEST
-    reference = CentreLines(known.points[usable], known.widths[usable])
+    lines = centre_lines(smoothed(drawn.astype(np.float64)), 0.5, cleaned(drawn))
+    usable = lines.widths >= THINNEST
+    reference = CentreLines(lines.points[usable], lines.widths[usable])
     return _width_bias(case, reference, ["sr", "hr"])
 
 

@@ -133,8 +133,8 @@ def find_objects(mask: Mask, neck: float | None = None) -> Objects:
     """
     import cv2
 
-    found = objects_of(cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1])
-    return found if neck is None else split_touching(found, neck)
+    regions = objects_of(cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1])
+    return regions if neck is None else split_touching(regions, neck)
 
 
 def objects_of(labels: Labels, smallest: int = 1) -> Objects:
@@ -153,7 +153,7 @@ def objects_of(labels: Labels, smallest: int = 1) -> Objects:
     return Objects(labels, np.stack(sums, axis=1) / areas[:, None], areas, border[1:])
 
 
-def split_touching(found: Objects, neck: float = NECK) -> Objects:
+def split_touching(regions: Objects, neck: float = NECK) -> Objects:
     """Part what touches: regions with lobes, where they narrow to a neck between two wider parts.
 
     The distance to the ground, less ``WELD``, has a maximum in each part; two maxima count as two where the
@@ -163,7 +163,7 @@ def split_touching(found: Objects, neck: float = NECK) -> Objects:
     ``STEP`` pixels: the outline stays as it is, the cuts follow the squares.
 
     Args:
-        found: regions of a mask.
+        regions: of a mask.
         neck: width of a neck over that of the narrower part, 0 to 1.
     """
     import cv2
@@ -171,9 +171,9 @@ def split_touching(found: Objects, neck: float = NECK) -> Objects:
     from skimage.morphology import reconstruction
     from skimage.segmentation import watershed
 
-    clumps = np.append(False, found.fill < LOBED)[found.labels]
+    clumps = np.append(False, regions.fill < LOBED)[regions.labels]
     if not clumps.any():
-        return found
+        return regions
     exact = cv2.distanceTransform(clumps.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     square = np.ones((STEP, STEP), dtype=np.uint8)
     coarse = np.ascontiguousarray(cv2.dilate(exact, square, anchor=(0, 0))[::STEP, ::STEP])
@@ -184,10 +184,10 @@ def split_touching(found: Objects, neck: float = NECK) -> Objects:
     above = height - reconstruction(height - depth, height)
     tops = label(inside & (above > 0.999 * depth), connectivity=2)
     basins = watershed(-distance, tops, mask=inside)
-    rows, columns = found.labels.shape
+    rows, columns = regions.labels.shape
     parts = basins.repeat(STEP, axis=0).repeat(STEP, axis=1)[:rows, :columns]
     # Two regions may share a coarse pixel: a part is one basin in one region.
-    pairs = found.labels.astype(np.int64) * (int(basins.max()) + 1) + np.where(clumps, parts, 0)
+    pairs = regions.labels.astype(np.int64) * (int(basins.max()) + 1) + np.where(clumps, parts, 0)
     return objects_of(pairs, SMALLEST)
 
 

@@ -11,7 +11,7 @@ from srbench.models.base import NOTHING_LEARNED
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import BASELINE, RANKED, title_of
 from srbench.statistics.leaderboard import FEW_GROUPS
-from srbench.statistics.paired_tests import ALPHA
+from srbench.statistics.paired_tests import VERDICT_GROUPS
 from srbench.statistics.score_matrix import duplicate_runs
 from srbench.store import REFERENCES, Manifest
 
@@ -137,18 +137,23 @@ def _limits(board: Leaderboard) -> Iterator[str]:
         )
 
     groups = board.n_groups
-    rivals = max(len({row.run[:2] for row in rows if row.kind in RANKED}) - 1, 0)
     if 0 < groups < FEW_GROUPS:
         text = (
-            f"Only {_count(groups, 'independent group', 'independent groups')} of images: "
-            "the intervals are probably too narrow."
+            f"Only {_count(groups, 'independent group', 'independent groups')} of images: the intervals are "
+            "too narrow where a few groups are unlike the others."
         )
-        if rivals and rivals * 2.0 ** (1 - groups) >= ALPHA:
-            text += (
-                f" With {groups} groups and {_count(rivals, 'rival', 'rivals')} no paired test can reach "
-                f"{100 * ALPHA:g} % after Holm's correction, so nothing can be marked best."
-            )
+        if groups < VERDICT_GROUPS:
+            text += f" With fewer than {VERDICT_GROUPS} no difference is decided and nothing marked best."
         yield text
+    images = board.block.scores[board.block.scores["image"] != ""]
+    per_category = images.groupby("category", observed=True)["group"].nunique()
+    single = [str(category) for category in per_category.index[per_category == 1]]
+    if single and len(per_category) > 1:
+        yield (
+            f"A single group of images in {', '.join(single)}: how much another one would differ is not "
+            "known, so its distance from the other categories stands for it. That makes intervals wide; a "
+            "second specimen narrows them."
+        )
     if rows and BASELINE not in {row.run.model for row in rows}:
         yield (
             "Bicubic interpolation was not scored here, so there are no differences to it: "

@@ -25,8 +25,9 @@ from srbench.checks.base import (
 from srbench.models.base import NOTHING_LEARNED
 from srbench.reporting.blocks import Block
 from srbench.reporting.text import Measure
-from srbench.statistics.bootstrap import Floats, bootstrap_means, intervals
+from srbench.statistics.bootstrap import Floats
 from srbench.statistics.compare import training_of
+from srbench.statistics.interval import interval
 from srbench.statistics.leaderboard import LeaderboardRow, leaderboard
 from srbench.statistics.score_matrix import ScoreMatrix, numbered_runs, rows_of, score_matrix
 from srbench.store import CONTROL, NOISE_CEILING, OTHER_PROGRAM, REFERENCES, Manifest, Run
@@ -252,9 +253,9 @@ class ComparisonGroup:
         """The score rows of some rows of the table; the last selections are remembered."""
         key = frozenset(rows)
         if key not in self._selected:
-            wanted = {run for first in rows for run in self.rows[first]}
+            chosen = {run for first in rows for run in self.rows[first]}
             runs, of_row = numbered_runs(self.scores)
-            mask = np.array([run in wanted for run in runs], dtype=bool)[of_row]
+            mask = np.array([run in chosen for run in runs], dtype=bool)[of_row]
             self._selected[key] = self.scores if mask.all() else self.scores[mask]
         return self._selected[key]
 
@@ -314,26 +315,15 @@ def by_category(
     means: dict[str, dict[Run, dict[str, CategoryMean]]] = {
         category: {run: {} for run in group.rows} for category in categories
     }
-    parts = [
-        (column.id, matrix.of_category)
-        for column in columns
-        if (matrix := group.matrix(column.id)) is not None
-    ]
-    # A category at a time, whose resamples serve all metrics and rows.
-    for category in categories:
-        cells = [
-            (group.row_of[method.runs[0]], metric, of_category[category].clusters(method))
-            for metric, of_category in parts
-            if category in of_category
-            for method in of_category[category].methods
-        ]
-        every = [clusters for *_, clusters in cells]
-        for (run, metric, clusters), (low, high, _) in zip(
-            cells, intervals(every, bootstrap_means(every)), strict=True
-        ):
-            means[category][run][metric] = CategoryMean(
-                clusters.mean, low, high, clusters.images, len(clusters.values)
-            )
+    for column in columns:
+        matrix = group.matrix(column.id)
+        for category, part in matrix.of_category.items() if matrix else ():
+            for method in part.methods:
+                clusters = part.clusters(method)
+                low, high, _ = interval(clusters)
+                means[category][group.row_of[method.runs[0]]][column.id] = CategoryMean(
+                    clusters.mean, low, high, clusters.images, len(clusters.values)
+                )
     return means
 
 

@@ -261,7 +261,7 @@ def prepare(
     Raises:
         SrbenchError, ModelError, DatasetError: what is wrong and what to do.
     """
-    micrographs = datasets.open(config.dataset, config.reading)
+    micrographs = datasets.open(config.dataset, config.reading, progress)
     channels = choose_channels(config.channels, micrographs.card.channels, models.card(config.model))
     if start is not None and config.channels is None:
         channels = start.network.channels
@@ -270,9 +270,10 @@ def prepare(
     degradation = degrade.get(config.degradation)
     images = micrographs.split("train")
     if not images:
+        groups = count_of(len({image.group for image in micrographs.images}), "group")
         raise SrbenchError(
-            f"{micrographs.name} has no training images ({len(micrographs)} images in all); train on another "
-            "dataset and evaluate on this one."
+            f"{micrographs.name} has no training images ({len(micrographs)} images in {groups}); train on "
+            "another dataset and evaluate on this one, or name other groups in the groups.csv of your folder."
         )
     suited, small = large_enough(images, max(stage.patch for stage in recipe.stages), config.scale)
     validator = _validator(config, micrographs, processes)

@@ -202,8 +202,8 @@ class SemOpen(PackedSource):
             DatasetError: files are missing or have other pixels; names them. Nothing has changed then.
         """
         images = catalogue().included
-        found = _locate(folder, [image.file for image in images])
-        missing = [image.file for image in images if image.file not in found]
+        pixels = _locate(folder, [image.file for image in images])
+        missing = [image.file for image in images if image.file not in pixels]
         if missing:
             more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
             raise DatasetError(
@@ -213,7 +213,7 @@ class SemOpen(PackedSource):
             )
         masks = _locate(folder, [image.mask.file for image in images if image.mask])
         return self._pack(
-            {image.id: found[image.file] for image in images},
+            {image.id: pixels[image.file] for image in images},
             {image.id: masks[image.mask.file] for image in images if image.mask and image.mask.file in masks},
             progress,
         )
@@ -373,7 +373,7 @@ def _locate(folder: Path, files: Sequence[str]) -> Mapping[str, Path]:
     by_name: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         by_name.setdefault(path.name, []).append(path)
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for file in dict.fromkeys(files):
         exact = folder / file
         kind = exact.parent.name
@@ -384,5 +384,5 @@ def _locate(folder: Path, files: Sequence[str]) -> Mapping[str, Path]:
             if kind in path.parent.name or (path.parent == folder and kind in ("images", "annotations"))
         ]
         if exact.is_file() or len(named) == 1:
-            found[file] = exact if exact.is_file() else named[0]
-    return found
+            paths[file] = exact if exact.is_file() else named[0]
+    return paths
