@@ -28,7 +28,7 @@ def test_verdicts_are_decided_both_ways(tmp_path: Path, monkeypatch: pytest.Monk
     status = {(row["model"], row["measurement"]): row["status"] for row in ranked}
     assert {"trusted", "not trusted"} <= {status[key] for key in status if key[0] in networks}
     decided = sum(value != "undecided" for value in status.values())
-    assert decided >= 0.6 * len(status)
+    assert decided >= 0.5 * len(status)
     # Each measured kind has at least six scenes, on some of which a result may have lost what is measured.
     measured = {
         row["measurement"]: int(row["images"]) + int(row["lost"])
