@@ -12,7 +12,6 @@ from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import BASELINE, RANKED, title_of
 from srbench.statistics.leaderboard import FEW_GROUPS
 from srbench.statistics.paired_tests import VERDICT_GROUPS
-from srbench.statistics.score_matrix import duplicate_runs
 from srbench.store import REFERENCES, Manifest
 
 Field = tuple[str, str]
@@ -164,7 +163,7 @@ def _limits(board: Leaderboard) -> Iterator[str]:
             "No noise ceiling: without a second acquisition of the same field it is not known how much of "
             "the remaining error is noise of the HR image."
         )
-    for run, first in duplicate_runs(board.block.scores).items() if names else ():
+    for run, first in board.group.duplicates.items():
         if run.model != first.model:
             yield (
                 f"{names[first]} and {names[run]} score exactly the same on every image: "

@@ -29,7 +29,13 @@ from srbench.statistics.bootstrap import Floats
 from srbench.statistics.compare import training_of
 from srbench.statistics.interval import interval
 from srbench.statistics.leaderboard import LeaderboardRow, leaderboard
-from srbench.statistics.score_matrix import ScoreMatrix, numbered_runs, rows_of, score_matrix
+from srbench.statistics.score_matrix import (
+    ScoreMatrix,
+    duplicate_runs,
+    numbered_runs,
+    rows_of,
+    score_matrix,
+)
 from srbench.store import CONTROL, NOISE_CEILING, OTHER_PROGRAM, REFERENCES, Manifest, Run
 
 if TYPE_CHECKING:
@@ -249,19 +255,10 @@ class ComparisonGroup:
         rows = rows_of(self.scores, metric)
         return None if rows.empty else score_matrix(rows, self.row_of)
 
-    def scores_of(self, rows: Collection[Run]) -> pd.DataFrame:
-        """The score rows of some rows of the table; the last selections are remembered."""
-        key = frozenset(rows)
-        if key not in self._selected:
-            chosen = {run for first in rows for run in self.rows[first]}
-            runs, of_row = numbered_runs(self.scores)
-            mask = np.array([run in chosen for run in runs], dtype=bool)[of_row]
-            self._selected[key] = self.scores if mask.all() else self.scores[mask]
-        return self._selected[key]
-
     @cached_property
-    def _selected(self) -> dict[frozenset[Run], pd.DataFrame]:
-        return {}
+    def duplicates(self) -> dict[Run, Run]:
+        """Runs that score exactly like an earlier one."""
+        return duplicate_runs(self.scores)
 
 
 def cells_of(group: ComparisonGroup, column: Measure) -> dict[Run, LeaderboardRow]:
@@ -270,23 +267,25 @@ def cells_of(group: ComparisonGroup, column: Measure) -> dict[Run, LeaderboardRo
     Rows that are not ranked are computed apart, against the baseline alone, so that they influence neither
     "best" nor ranks nor the correction for multiple tests.
     """
+    scores = rows_of(group.scores, column.id)
+    runs, of_row = numbered_runs(scores)
     base = {first for first in group.rows if first.model == group.baseline}
     ranked = set(group.ranked)
     others = set(group.rows) - ranked
-    # A baseline that may not be ranked still is what differences are taken from.
     cells: dict[Run, LeaderboardRow] = {}
+    # A baseline that may not be ranked still is what differences are taken from.
     for rows, excluded in ((ranked, base - ranked), (others, base | others)):
-        for cell in (
-            leaderboard(
-                group.scores_of(rows | base),
-                column.id,
-                direction=column.direction,
-                baseline=group.baseline,
-                unranked={run[:2] for run in excluded},
-                trainings=group.row_of,
-            )
-            if rows
-            else ()
+        if not rows:
+            continue
+        shown = np.array([group.row_of.get(run) in rows | base for run in runs], dtype=bool)
+        for cell in leaderboard(
+            scores[shown[of_row]],
+            column.id,
+            direction=column.direction,
+            baseline=group.baseline,
+            unranked={run[:2] for run in excluded},
+            trainings=group.row_of,
+            duplicates=group.duplicates,
         ):
             first = group.row_of[cell.runs[0]]
             if first in rows:
@@ -309,7 +308,7 @@ def by_category(
     group: ComparisonGroup, columns: Sequence[Measure]
 ) -> dict[str, dict[Run, dict[str, CategoryMean]]]:
     """Category to row to metric to mean and interval; empty where there is only one category."""
-    categories = sorted(set(map(str, group.scores.loc[group.scores["image"] != "", "category"])))
+    categories = sorted(map(str, group.scores.loc[group.scores["image"] != "", "category"].unique()))
     if len(categories) < 2:
         return {}
     means: dict[str, dict[Run, dict[str, CategoryMean]]] = {

@@ -268,7 +268,7 @@ def resampled(clusters: GroupMeans, columns: Floats, samples: int = SAMPLES, see
     return means
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)
 def _resample_counts(sizes: tuple[int, ...], samples: int, seed: int) -> NDArray[np.uint8]:
     """How often each group is drawn in each resample, ``(samples, sum(sizes))``, strata side by side.
 

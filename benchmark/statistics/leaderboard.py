@@ -120,6 +120,7 @@ def leaderboard(
     unranked: Collection[tuple[str, str]] = (),
     margin: float | None = None,
     trainings: Mapping[Run, Hashable] | None = None,
+    duplicates: Mapping[Run, Run] | None = None,
     samples: int = SAMPLES,
     seed: int = SEED,
 ) -> list[LeaderboardRow]:
@@ -137,6 +138,7 @@ def leaderboard(
         margin: smallest difference that matters, in the unit of the values; the metric's own when None.
         trainings: run to the training that it repeats with another seed; runs with an equal one become one
             row, whose interval holds the spread over seeds from three on. Every run is a row when None.
+        duplicates: what ``duplicate_runs`` finds, where that has been looked for; among ``scores`` when None.
         samples: resamples for the intervals of ranks.
         seed: seed of the resampling; the same seed gives the same table.
 
@@ -180,7 +182,8 @@ def leaderboard(
     # Corrected over the whole table the leader may still be undecided against the next one.
     if best and against_next[best].verdict != "better":
         best = None
-    duplicates = duplicate_runs(scores) if matrix.has_duplicate_columns() else {}
+    if duplicates is None:
+        duplicates = duplicate_runs(scores) if matrix.has_duplicate_columns() else {}
     missing = image_rows[image_rows["reason"] != ""]
     reasons = missing.groupby([*RUN, "reason"], observed=True)["image"].nunique()
     nan = float("nan")

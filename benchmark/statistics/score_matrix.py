@@ -253,7 +253,8 @@ def duplicate_runs(scores: pd.DataFrame) -> dict[Run, Run]:
     """
     import pandas as pd
 
-    rows = scores[(scores["image"] != "") & scores["value"].notna()]
+    valued = (scores["image"] != "") & scores["value"].notna()
+    rows = scores.loc[valued, ["image", "metric", "value", *RUN]]
     if rows.empty:
         return {}
     hashed = pd.util.hash_pandas_object(rows[["image", "metric", "value"]], index=False).to_numpy()

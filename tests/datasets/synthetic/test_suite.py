@@ -57,8 +57,8 @@ FROZEN = {
         "32729c3c24bdd5049946af179651a3116fa955d766061ee04669bb0866f15fb3",
     ),
     "demo": (
-        "5e6735e5830f3e2f392d00b1cfb5502a33c7ee0613b3854e9c7778e33ff546dd",
-        "f2ca4b5aa5f466ed22127a9fa0e24507a1c36da3bd43d18fc5b5d6d27a41bd25",
+        "bb80609f786a06aecd1b549def483670f5f138e2ca5af468d72f6829eb0933f9",
+        "59cfe3119569320cae60e0638cb869f544596816a3578e1e675dd4752d8bff35",
     ),
 }
 """sha256 over the published hashes of all noise-free images, and of their first acquisitions, by id."""
