@@ -120,6 +120,9 @@ class TrainConfig(BaseModel):
         reading: what the user says of the files of a folder.
         train: settings of the run.
         stages: settings of single stages, by their names.
+        start: weights to start from: a file, the folder of a run or its name, or a name of ``srbench weights
+            list``. Variant, scale and channels are then those of the weights, when not given; of the recipe
+            the last stage is trained alone, at a tenth of its rates, which ``train`` and ``stages`` may set.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -135,6 +138,7 @@ class TrainConfig(BaseModel):
     reading: ReadingOptions = ReadingOptions()
     train: TrainSettings = TrainSettings()
     stages: dict[str, StageSettings] = {}
+    start: str | None = Field(default=None, min_length=1)
 
     @staticmethod
     def of(

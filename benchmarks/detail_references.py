@@ -116,17 +116,17 @@ def apart(noisy: Case, true: Case) -> list[float]:
     """Errors of R, H and log G over the same rings and over all, and of the FRC cut-off."""
     sums, detail = held_to(noisy)
     above, _ = carried_by_lr(noisy)
-    found = band_split(sums, above, detail)
+    seen = band_split(sums, above, detail)
     truth = sums_of(true, "sr", "hr")
     assert detail is not None
-    same = band_split(truth, above, Detail(truth.power_b, detail.known))
+    same = band_split(truth, above, Detail(truth.power_b, detail.shown))
     whole = band_split(truth, carried_by_lr(true)[0])
 
-    def error(known: BandSplit) -> list[float]:
-        gain = found.gained / known.gained
+    def error(true_split: BandSplit) -> list[float]:
+        gain = seen.gained / true_split.gained
         return [
-            found.recovered - known.recovered,
-            found.hallucinated - known.hallucinated,
+            seen.recovered - true_split.recovered,
+            seen.hallucinated - true_split.hallucinated,
             math.log(gain) if gain > 0 else math.nan,
         ]
 

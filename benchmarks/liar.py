@@ -29,7 +29,8 @@ from srbench.evaluation.reference_rows import random_texture
 from srbench.evaluation.scorer import Scorer
 from srbench.metrics import fidelity, registry
 from srbench.metrics.protocol import named
-from srbench.statistics.bootstrap import cluster, interval
+from srbench.statistics.bootstrap import cluster
+from srbench.statistics.interval import interval
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Values = dict[str, dict[str, list[float]]]

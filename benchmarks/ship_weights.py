@@ -5,8 +5,9 @@
 RUN is the folder of a finished ``srbench train``. The file is called after the folder; an entry of the same
 model, variant, scale, data, degradation and seed is replaced. With ``--results`` the sentence of how it did
 comes from the scores there (against bicubic), else from the last validation. ``--recommend`` marks the runs
-of one model as what is taken where nobody names one, in place of the marked ones of their scales. The
-weights are given away under CC0-1.0.
+of one model as what is taken where nobody names one, in place of the marked ones of their scales; of those
+that enlarge, the one marked last is taken where nobody names a scale either. The weights are given away under
+CC0-1.0.
 """
 
 import argparse
@@ -42,7 +43,8 @@ def entry_of(run: Path, results: Path | None, recommended: str) -> ShippedWeight
         raise SrbenchError(f"{run} is no finished run of a budget beyond smoke; train it first.")
     digest, gain = sha256_file(source), float(manifest["progress"]["metrics"]["gain_over_bicubic"])
     side = "above" if gain >= 0 else "below"
-    summary = f"On crops of validation images its PSNR is {abs(gain):.2f} dB {side} bicubic's."
+    other = "bicubic's" if header.scale > 1 else "the input's"
+    summary = f"On crops of validation images its PSNR is {abs(gain):.2f} dB {side} {other}."
     if results:
         summary = scored(digest, results)
     return ShippedWeights(
@@ -81,16 +83,20 @@ def main() -> None:
     entries = read_json(index) if index.is_file() else []
     for run in options.runs:
         entry = asdict(entry_of(run, options.results, options.recommend))
-        for old in [old for old in entries if kind(old) == kind(entry)]:
-            entries.remove(old)
-            (SHIPPED / old["file"]).unlink(missing_ok=True)
+        position = 0
+        for number, old in enumerate(entries):
+            if kind(old) == kind(entry):
+                position = 0 if entry["recommended"] else number
+                entry["recommended"] |= old["recommended"]
+                (SHIPPED / entries.pop(number)["file"]).unlink(missing_ok=True)
+                break
         if entry["recommended"]:
             for old in entries:
                 old["recommended"] &= old["scale"] != entry["scale"]
         shutil.copyfile(run / WEIGHTS, SHIPPED / entry["file"])
-        entries.append(entry)
+        entries.insert(position, entry)
         print(f"{entry['file']}: {entry['summary']}")
-    entries.sort(key=lambda entry: (not entry["recommended"], -entry["scale"], -entry["gain"], entry["file"]))
+    entries.sort(key=lambda entry: not entry["recommended"])
     write_text(index, json.dumps(entries, indent=1) + "\n")
     size = sum(path.stat().st_size for path in SHIPPED.iterdir())
     print(f"{len(entries)} files, {size / 1e6:.2f} MB in {SHIPPED}")

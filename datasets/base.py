@@ -72,6 +72,10 @@ class ReadingOptions:
         pixel_size_nm: side of a pixel of the files; goes before what they say themselves.
         pages: whether every page of a file is an image of its own, or its first page alone.
         measure: of :data:`MEASURES`: what is on the images and is to be measured.
+        rows: of pairs: whether a shift of each scan line is fitted too when they are registered.
+        residual_px: of pairs: what registration may leave, in pixels of the reference; 1 where neither this
+            nor the next is given.
+        residual_nm: the same in nm.
 
     Raises:
         DatasetError: a value out of these ranges.
@@ -81,6 +85,9 @@ class ReadingOptions:
     pixel_size_nm: float | None = None
     pages: Literal["first", "all"] = "first"
     measure: tuple[str, ...] = ()
+    rows: bool = False
+    residual_px: float | None = None
+    residual_nm: float | None = None
 
     def __post_init__(self) -> None:
         if self.bits is not None and not 8 <= self.bits <= 16:
@@ -90,6 +97,12 @@ class ReadingOptions:
         size = self.pixel_size_nm
         if size is not None and not (math.isfinite(size) and size > 0):
             raise DatasetError(f"The side of a pixel is a positive number of nanometres, found {size}.")
+        bounds = [bound for bound in (self.residual_px, self.residual_nm) if bound is not None]
+        if len(bounds) > 1 or any(not (math.isfinite(bound) and bound > 0) for bound in bounds):
+            raise DatasetError(
+                "What registration may leave is one positive number, of pixels or of nm, found "
+                f"{' and '.join(f'{bound:g}' for bound in bounds)}."
+            )
         if self.pages not in ("first", "all"):
             raise DatasetError(f"Pages are first or all, found {self.pages!r}.")
         if unknown := sorted(set(self.measure) - set(MEASURES)):
@@ -103,6 +116,11 @@ class ReadingOptions:
             word for option, value in chosen.items() if value is not None for word in (option, f"{value:g}")
         ]
         pages = ["--pages", "all"] if self.pages == "all" else []
+        if self.residual_px is not None:
+            pages += ["--residual", f"{self.residual_px:g}px"]
+        if self.residual_nm is not None:
+            pages += ["--residual", f"{self.residual_nm:g}nm"]
+        pages += ["--rows"] if self.rows else []
         return given + pages + [word for item in self.measure for word in ("--measure", item)]
 
     def remarks(self) -> Iterator[str]:
@@ -113,6 +131,8 @@ class ReadingOptions:
             yield "every page of a file is an image"
         if self.measure:
             yield f"measured, as given: {', '.join(self.measure)}"
+        if self.rows:
+            yield "a shift of each scan line was fitted"
 
 
 @dataclass(frozen=True)
@@ -364,11 +384,13 @@ class DatasetSource(ABC):
         card: its description.
         argument: what followed the colon in ``name:argument``.
         then_prepare: whether a fetch is followed by ``prepare`` at once, so that both must fit on the disk.
+        progress: told of what takes long when the dataset is opened.
     """
 
     card: DatasetCard
     argument: str | None = None
     then_prepare: bool = True
+    progress: ProgressCallback = staticmethod(silent)
 
     @abstractmethod
     def open(self, argument: str | None = None) -> MicrographSet:
@@ -402,8 +424,8 @@ class DatasetSource(ABC):
         if options == ReadingOptions():
             return self
         raise DatasetError(
-            f"{self.card.name} is read as it was published: --bits, --pixel-size-nm, --pages and --measure "
-            "are for folders of your own. Leave them away."
+            f"{self.card.name} is read as it was published: --bits, --pixel-size-nm, --pages, --measure, "
+            "--rows and --residual are for folders of your own. Leave them away."
         )
 
     def is_local(self, argument: str | None = None) -> bool:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from srbench.datasets.base import RECORDED, DatasetCard, DatasetSource, MicrographSet, ReadingOptions
 from srbench.utils.errors import DatasetError
+from srbench.utils.progress import ProgressCallback, silent
 from srbench.utils.registry import Registry
 
 DATASETS: Registry[type[DatasetSource]] = Registry(
@@ -61,12 +62,15 @@ def source(name: str) -> DatasetSource:
     return entry if argument is None else entry.at(argument)
 
 
-def open(name: str, reading: ReadingOptions | None = None) -> MicrographSet:
+def open(
+    name: str, reading: ReadingOptions | None = None, progress: ProgressCallback = silent
+) -> MicrographSet:
     """Open a dataset by name, ``name:argument`` or the path of an existing folder of images.
 
     Args:
         name: any spelling; that of the set is :func:`full_name`.
         reading: what the user says of the files of a folder.
+        progress: told of a folder that is read for the first time.
 
     Raises:
         DatasetError: unknown name, or ``reading`` of what is no folder of the user's.
@@ -75,6 +79,7 @@ def open(name: str, reading: ReadingOptions | None = None) -> MicrographSet:
     entry = source(name)
     if reading is not None:
         entry = entry.read_with(reading)
+    entry.progress = progress
     return entry.open(_parts(name)[1])
 
 

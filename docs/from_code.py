@@ -183,7 +183,9 @@ def metrics() -> str:
             if metric.family != family or re.fullmatch(r"frc_(?!00)\d\d", metric.name):
                 continue  # the points of one curve are explained together
             name = "frc_00 .. frc_15" if metric.name == "frc_00" else metric.name
-            link = f"[`{name}`](../metrics.md#{anchor(places[metric.name])})"
+            link = f"`{name}`"
+            if metric.name in places:
+                link = f"[{link}](../metrics.md#{anchor(places[metric.name])})"
             unit = f", {metric.unit}" if metric.unit else ""
             asked = "" if metric.default or not metric.per_image else " Only with `--metric`."
             rows.append((link, f"{metric.title}{unit}", arrows[metric.direction], metric.explanation + asked))

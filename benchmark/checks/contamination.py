@@ -71,13 +71,13 @@ def check(
         compare = functools.partial(_compare_splits, micrographs, progress)
         of_data = _cached(cache, [micrographs.name, micrographs.fingerprint], compare)
     if header is not None:
-        of_weights = _check_weights(micrographs, split, header, cache, progress)
+        of_weights = _check_trainings(micrographs, split, header, cache, progress)
     elif foreign:
-        of_weights = _result("unchecked", f"{_NOT_SAID} Weights that srbench trains do.")
+        of_weights = [_result("unchecked", f"{_NOT_SAID} Weights that srbench trains do.")]
     else:
-        of_weights = _result("passed", "The method learns nothing.")
-    # Passed only where both did: clean splits say nothing of unknown weights.
-    results = [of_data, of_weights]
+        of_weights = [_result("passed", "The method learns nothing.")]
+    # Passed only where all did: clean splits say nothing of unknown weights.
+    results = [of_data, *of_weights]
     failed = [result for result in results if result.status == "failed"]
     unchecked = [result for result in results if result.status == "unchecked"]
     status = (failed or unchecked or results)[0].status
@@ -95,6 +95,26 @@ def _check_groups_of_scenes(micrographs: MicrographSet) -> CheckResult:
         f"Every scene of {micrographs.name} is drawn from random numbers of its own, and none is in two "
         "splits (the audit compares their pixels too).",
     )
+
+
+def _check_trainings(
+    micrographs: MicrographSet,
+    split: str,
+    header: WeightsHeader,
+    cache: Path,
+    progress: ProgressCallback,
+) -> list[CheckResult]:
+    """Of the weights, and of those that they started from where these saw other data."""
+    results = [_check_weights(micrographs, split, header, cache, progress)]
+    seen = {(header.dataset, header.data)}
+    for ancestor in header.lineage:
+        data = ancestor.header.dataset, ancestor.header.data
+        if not ancestor.header.dataset or data not in seen:
+            before = _check_weights(micrographs, split, ancestor.header, cache, progress)
+            detail = f"{ancestor.images.capitalize()}. {before.detail}" if ancestor.images else before.detail
+            results.append(_result(before.status, f"Before, as {ancestor.name}: {detail}"))
+        seen.add(data)
+    return results
 
 
 def _check_weights(

@@ -23,6 +23,7 @@ BASELINES = ("nearest", "bicubic", "lanczos", "back_projection")
 REQUIRED_BASELINE = "bicubic"
 SCORE_COLUMNS = ("metric", "image", "group", "category", "value", "reason", "pixel_size_nm")
 """What a row says beyond the key of its run, in the order in which it is hashed."""
+_NUMBERS = ("value", "pixel_size_nm")
 _CONDITIONS = ("data", "protocol", "versions")
 _NOT_RECORDED = "scored before srbench recorded it; score again with --force."
 
@@ -149,26 +150,23 @@ def _missing_rows(manifest: Manifest, rows: pd.DataFrame | None) -> list[str]:
 
 def sha256_of_scores(scores: Iterable[Score]) -> str:
     """sha256 (hex) of a run's rows in any order; every bit of a value counts."""
-    rows = [tuple(getattr(score, name) for name in SCORE_COLUMNS) for score in scores]
-    return _digest(list(zip(*rows, strict=True)) if rows else [()] * len(SCORE_COLUMNS))
+    rows = list(scores)
+    texts = [[str(getattr(row, name)) for row in rows] for name in SCORE_COLUMNS if name not in _NUMBERS]
+    return _digest(texts, *([float(str(getattr(row, name))) for row in rows] for name in _NUMBERS))
 
 
 def sha256_of_frame(rows: pd.DataFrame) -> str:
     """The same of stored rows, columns ``SCORE_COLUMNS``."""
     # Nearly in the order in which they are hashed, which makes sorting the lines cheap.
     ordered = rows.reindex(columns=list(SCORE_COLUMNS)).sort_values(["metric", "image"], kind="stable")
-    return _digest([ordered[name].tolist() for name in SCORE_COLUMNS])
+    texts = [[*map(str, ordered[name].tolist())] for name in SCORE_COLUMNS if name not in _NUMBERS]
+    return _digest(texts, *(ordered[name].astype(float).tolist() for name in _NUMBERS))
 
 
-def _digest(columns: Sequence[Sequence[object]]) -> str:
-    *before, values, reasons, sizes = columns
-    numbers, known = (
-        [number if type(number) is float else float(str(number)) for number in column]
-        for column in (values, sizes)
-    )
+def _digest(texts: Sequence[Sequence[str]], values: Sequence[float], sizes: Sequence[float]) -> str:
+    *before, reasons = texts
     # Runs from before pixel sizes were stored keep their hashes.
-    ends = [f"\x1f{size.hex()}" if math.isfinite(size) else "" for size in known]
-    texts = (map(str, column) for column in before)
-    fields = zip(*texts, map(float.hex, numbers), map(str, reasons), ends, strict=True)
-    lines = sorted(["\x1f".join(line[:-1]) + line[-1] for line in fields])
+    ends = {size: f"\x1f{size.hex()}" if math.isfinite(size) else "" for size in set(sizes)}
+    last = [reason + ends[size] for reason, size in zip(reasons, sizes, strict=True)]
+    lines = sorted(map("\x1f".join, zip(*before, map(float.hex, values), last, strict=True)))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -16,17 +16,9 @@ if TYPE_CHECKING:
 what_option = click.option(
     "--measure",
     "what",
-    type=click.Choice(("particles", "lines", "pores")),
+    type=click.Choice(("particles", "lines", "pores", "fibres")),
     required=True,
     help="What is measured.",
-)
-smooth_option = click.option(
-    "--smooth",
-    type=click.FloatRange(0, 10),
-    default=0.0,
-    show_default=True,
-    metavar="PX",
-    help="Gaussian filter before the measurement, standard deviation in pixels of the measured image.",
 )
 
 
@@ -44,7 +36,6 @@ smooth_option = click.option(
 )
 @click.option("--split", help="Fields to use [default: test for a model that learned, else all].")
 @click.option("--category", help="Only fields of this category [default: all].")
-@smooth_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False, resolve_path=True),
@@ -73,9 +64,8 @@ def calibrate(model: str, dataset: str, what: str, out: Path | None, **options: 
     _print(bank)
     say(f"Bank: {path}")
     if conditions.degradation.startswith("recorded"):
-        way = "" if conditions.model == "none" else f" --model {conditions.model} --scale {conditions.scale}"
-        smooth = f" --smooth {conditions.smooth:g}" if conditions.smooth else ""
-        command = f"srbench measure IMAGES --measure {what}{way}{smooth}"
+        way = "" if conditions.model == "none" else f" --model {conditions.model}"
+        command = f"srbench measure IMAGES --measure {what}{way}"
         say(f"Next: {command} --bank {path} --reference DIR --out OUT")
     else:
         note(
@@ -86,7 +76,7 @@ def calibrate(model: str, dataset: str, what: str, out: Path | None, **options: 
 
 
 def _print(bank: Bank) -> None:
-    from srbench.measuring.calibration import ONE
+    from srbench.measuring.calibration import SINGLE
     from srbench.reporting.text import number
     from srbench.statistics.conformal import LEVEL, calibrate, cross_validated
 
@@ -107,11 +97,14 @@ def _print(bank: Bank) -> None:
             share = covered[number_of_bin] if covered else None
             rows.append(
                 [
-                    f"one {quantity.each}" if name == ONE else f"{name} of a field",
+                    f"one {quantity.each}" if name == SINGLE else f"{name} of a field",
                     f"{part.low * factor:.4g} to {part.high * factor:.4g} {unit}".rstrip(),
                     number(-part.correction * factor, places, signed=True),
                     number(part.half_width * factor, places),
-                    f"{share.mean:.3f} ({share.low:.3f}-{share.high:.3f})" if share else "too few groups",
+                    f"{share.mean:.3f} ({share.low:.3f}-{share.high:.3f})"
+                    if share
+                    else "more than 10 groups are needed",
+                    str(share.groups) if share else "",
                     str(part.items),
                     str(part.groups),
                 ]
@@ -122,6 +115,7 @@ def _print(bank: Bank) -> None:
         "corrected by",
         f"+- at {LEVEL:.0%}",
         "covers (5-95 %)",
+        "calibrated by",
         "errors",
         "groups",
     )

@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
 _A_B = f"A {MINUS} B"
 _WORDS = {"better": "A better", "worse": "B better", "equivalent": "equivalent", "undecided": "undecided"}
-_INTERVAL_KINDS = {"percentile": "percentile bootstrap", "bca": "BCa bootstrap", "none": ""}
 _LEGEND = (
-    "Means go from image to group to category, every category counting the same; intervals come from "
-    "resampling groups. p: paired Wilcoxon test on groups with Holm's correction over the metrics above. "
+    "Means go from image to group to category, every category counting the same; intervals are over groups. "
+    "p: paired test of a mean difference of zero with Holm's correction over the metrics above. "
     "A wins: share of groups in which A is better. A verdict needs the whole interval beyond the margin "
     "(better) or within it (equivalent)."
 )
@@ -163,11 +162,11 @@ def _details(comparison: Comparison, result: MetricComparison, measure: Measure,
 
 def _verdict_sentence(comparison: Comparison, result: MetricComparison, measure: Measure) -> str:
     """Which is better, and why one may say so or not."""
-    low, high, kind = result.paired.interval
+    low, high, df = result.paired.interval
     unit = f" {measure.unit}" if measure.unit else ""
     shown = _difference(result.paired.difference, low, high, _decimals(result))
     measured = f"{_A_B} is {shown}{unit}"
-    measured += f" ({_INTERVAL_KINDS[kind]})" if _INTERVAL_KINDS[kind] else ""
+    measured += f" ({df:.3g} degrees of freedom)" if math.isfinite(df) else ""
     margin = f"the margin of {result.margin.value:.4g}{unit}"
     first, second = f"A ({comparison.first.name})", f"B ({comparison.second.name})"
     verdicts = {
@@ -198,7 +197,7 @@ def _why_undecided(result: MetricComparison, margin: str) -> str:
 def _test_sentence(result: MetricComparison) -> str:
     paired = result.paired
     plain, adjusted = (f"p = {_p(p)}".replace("= <", "<") for p in (paired.p, paired.p_holm))
-    parts = [f"Wilcoxon test: {plain}, after Holm's correction {adjusted}"]
+    parts = [f"Test of the mean difference: {plain}, after Holm's correction {adjusted}"]
     parts.append(f"median difference {_difference(*paired.median, _decimals(result))}")
     if math.isfinite(paired.improvement.value):
         share, low, high = map(_percent, paired.improvement)
@@ -211,7 +210,7 @@ def _seeds_sentence(side: SelectedRuns, mean: SideMean, decimals: int) -> str:
     from srbench.statistics.bootstrap import SEEDS_TO_RESAMPLE
 
     if mean.n_seeds > 1:
-        drawn = "resampled in the interval" if mean.n_seeds >= SEEDS_TO_RESAMPLE else "too few to resample"
+        drawn = "in the interval" if mean.n_seeds >= SEEDS_TO_RESAMPLE else "too few to be in the interval"
         return f"SD {number(mean.seed_sd, decimals)} over {mean.n_seeds} seeds, {drawn}"
     if side.runs[0].weights:
         return "one seed, its spread is unknown"

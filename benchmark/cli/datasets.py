@@ -77,7 +77,8 @@ def show_dataset_command(name: str, skipped: bool, as_json: bool, reading: Readi
     entry = source(name).read_with(reading)
     card = entry.card
     try:
-        opened = open(name, reading)
+        with progress_reporter() as progress:
+            opened = open(name, reading, progress)
     except DatasetMissing:
         opened = None
     state = _state(entry)

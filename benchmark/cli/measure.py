@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from srbench.cli.calibrate import smooth_option, what_option
+from srbench.cli.calibrate import what_option
 from srbench.cli.console import note, print_table, say
 from srbench.cli.options import (
     bits_option,
@@ -25,7 +25,6 @@ from srbench.cli.options import (
 @weights_option
 @weights_scale_option
 @click.option("--variant", help="Variant of the model [default: that of the weights, else its first].")
-@smooth_option
 @click.option(
     "--bank",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,20 @@ results_option = click.option(
     help="Folder of the score store [default: $SRBENCH_HOME/results].",
 )
 
+
+def _length(
+    _context: click.Context, option: click.Parameter, text: str | None
+) -> tuple[float | None, float | None]:
+    """Pixels and nanometres of a length in one of them."""
+    if text is None:
+        return None, None
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(px|nm|)", text.strip())
+    if match is None:
+        raise click.BadParameter(f"Expected a length as 1.5px or 8nm, found {text!r}.", param=option)
+    length = float(match[1])
+    return (None, length) if match[2] == "nm" else (length, None)
+
+
 _READING = (
     click.option(
         "--bits",
@@ -105,6 +120,13 @@ _READING = (
         multiple=True,
         help="What is on the images and is to be measured [default: by the names of folders]. Repeatable.",
     ),
+    click.option("--rows", is_flag=True, help="Of pairs: fit a shift of each scan line too."),
+    click.option(
+        "--residual",
+        callback=_length,
+        metavar="PX|NM",
+        help="Of pairs: what registration may leave, as 1.5px or 8nm; others are left out [default: 1px].",
+    ),
 )
 bits_option, pixel_size_option = _READING[:2]
 
@@ -119,11 +141,13 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         pixel_size_nm: float | None,
         pages: Any,
         measure: tuple[str, ...],
+        rows: bool,
+        residual: tuple[float | None, float | None],
         **options: Any,
     ) -> Any:
         from srbench.datasets.base import ReadingOptions
 
-        reading = ReadingOptions(bits, pixel_size_nm, pages, tuple(dict.fromkeys(measure)))
+        reading = ReadingOptions(bits, pixel_size_nm, pages, tuple(dict.fromkeys(measure)), rows, *residual)
         return command(*args, reading=reading, **options)
 
     for option in reversed(_READING):

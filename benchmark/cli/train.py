@@ -41,6 +41,14 @@ if TYPE_CHECKING:
     help="How LR is made from HR, as bicubic or sem_pixel:dose=60. [default: bicubic; the recorded LR of "
     "a dataset of pairs]",
 )
+@click.option(
+    "--from",
+    "start",
+    metavar="WEIGHTS",
+    help="Fine-tune these: a file, the folder of a run or its name, or a name of 'srbench weights list'. "
+    "Variant, scale and channels default to theirs; what is trained is the last stage of the recipe, at a "
+    "tenth of its rates.",
+)
 @reading_options
 @click.option(
     "--out",
@@ -64,7 +72,10 @@ if TYPE_CHECKING:
 def train(
     model: str, channels: str | None, out: Path | None, reading: ReadingOptions, **options: Any
 ) -> None:
-    """Train MODEL on a dataset; weights, log and manifest go into the run's folder."""
+    """Train MODEL on a dataset; weights, log and manifest go into the run's folder.
+
+    On CPUs with bfloat16 units, --set train.amp=bf16 --set train.channels_last=true is faster.
+    """
     from srbench.datasets import ReadingOptions, default_degradation, full_name
     from srbench.training import train as run_training
     from srbench.utils.paths import runs_folder

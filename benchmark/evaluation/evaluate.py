@@ -179,7 +179,7 @@ def evaluate(
         opened = _sem_on_disk(config)
         progress(f"No dataset was named; evaluating on {', '.join(data.name for data in opened)}.")
     else:
-        opened = [_opened(dataset, config)]
+        opened = [_opened(dataset, config, progress)]
     parts = [evaluate_on(micrographs, models, config, progress) for micrographs in opened]
     if len(parts) == 1:
         return parts[0]
@@ -187,9 +187,11 @@ def evaluate(
     return EvaluationSummary(parts[0].results, outcomes, parts=tuple(parts))
 
 
-def _opened(dataset: str | os.PathLike[str] | MicrographSet, config: EvaluationConfig) -> MicrographSet:
+def _opened(
+    dataset: str | os.PathLike[str] | MicrographSet, config: EvaluationConfig, progress: ProgressCallback
+) -> MicrographSet:
     if not isinstance(dataset, MicrographSet):
-        return datasets.open(os.fspath(dataset), config.reading)
+        return datasets.open(os.fspath(dataset), config.reading, progress)
     if config.reading not in (datasets.ReadingOptions(), dataset.reading):
         raise SrbenchError(
             "An opened dataset has been read already: give these options to srbench.datasets.open."

@@ -100,7 +100,7 @@ def score(
         )
     model = row_name(sr_folder.name if name is None else name)
     reading = reading or ReadingOptions()
-    micrographs = datasets.open(f"folder:{hr_folder}", reading)
+    micrographs = datasets.open(f"folder:{hr_folder}", reading, progress)
     files = list(image_files(sr_folder, leave_out=[hr_folder]))
     masks = pair_masks(files).files
     files = [file for file in files if PurePosixPath(file).suffix.lower() in SUFFIXES and file not in masks]

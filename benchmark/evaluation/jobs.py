@@ -6,7 +6,7 @@ import hashlib
 import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,9 @@ class Job:
         """For the manifest."""
         if self.weights is None:
             return {}
-        described = {} if self.header is None else dict(vars(self.header))
+        described = {} if self.header is None else asdict(self.header)
+        if not described.get("lineage"):  # nothing to say, as in manifests of earlier versions
+            described.pop("lineage", None)
         if self.header is None and not self.external:
             from srbench.weights import published
 
@@ -291,12 +293,12 @@ def _trained(card: ModelCard, channels: int, request: EvaluationRequest) -> list
     if variant is None and not config.oracle:
         there = [file for file in there if file.header.variant not in card.leaking]
     files = best_of_each_kind(there)
-    files = [file for file in files if is_trained_on(file.header, request.dataset, request.data)] or files
+    files = [file for file in files if _trained_last_on(file.header, request)] or files
     files = [file for file in files if _degraded_alike(file.header, request)] or files
     chosen = {file.path for file in files}
     others = [file for file in there if file.path not in chosen]
     remarks = [
-        f"{card.name}: weights shipped with srbench, {file.described}" for file in files if file.shipped
+        f"{card.name}: shipped with srbench, {file.name}, {file.training}" for file in files if file.shipped
     ]
     if others:
         remarks.append(f"{card.name}: passed over {'; '.join(file.described for file in others)}")
@@ -319,14 +321,22 @@ def _trained(card: ModelCard, channels: int, request: EvaluationRequest) -> list
 
 
 def is_trained_on(header: WeightsHeader, dataset: str, data: str) -> bool:
-    """Whether weights were trained on this dataset, in this state or another.
+    """Whether weights, or those that they started from, were trained on this dataset, in whatever state.
 
     Args:
         header: of the weights.
         dataset: its one spelling; weights of earlier versions name a folder as it was typed.
         data: its fingerprint.
     """
-    return bool(header.dataset) and (header.data == data != "" or full_name(header.dataset) == dataset)
+    return any(
+        bool(training.dataset) and (training.data == data != "" or full_name(training.dataset) == dataset)
+        for training in header.trainings
+    )
+
+
+def _trained_last_on(header: WeightsHeader, request: EvaluationRequest) -> bool:
+    """Whether this dataset is what weights were made for, not only what they started from."""
+    return is_trained_on(replace(header, lineage=()), request.dataset, request.data)
 
 
 def _degraded_alike(header: WeightsHeader, request: EvaluationRequest) -> bool:
@@ -338,7 +348,7 @@ def _notes_of(file: TrainedWeights, request: EvaluationRequest) -> tuple[str, ..
     header, notes = file.header, []
     if file.shipped is not None:
         notes.append(f"weights shipped with srbench, {file.shipped.licence}")
-    if not is_trained_on(header, request.dataset, request.data):
+    if not _trained_last_on(header, request):
         notes.append(f"trained on {header.dataset or 'unknown data'}")
     if not _degraded_alike(header, request):
         notes.append(f"trained on LR made by {header.degradation}")

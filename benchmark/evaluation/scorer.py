@@ -87,7 +87,7 @@ class Scorer:
             lr,
             self.scale,
             degrade=functools.partial(self._degrade, image.id),
-            lr_variance=self._lr_variance if lr.ndim == 2 else None,
+            lr_variance=functools.partial(self._lr_variance, image.id) if lr.ndim == 2 else None,
             truth=self.micrographs.truth(image.id) if image.has_truth else None,
             pixel_size_nm=image.pixel_size_nm,
             category=image.category,
@@ -122,12 +122,14 @@ class Scorer:
             )
         return _on_tensor(lambda hr: self.degradation.expected(hr, self.scale, position_of(image_id)), plane)
 
-    def _lr_variance(self, expected: Plane) -> Plane:
+    def _lr_variance(self, image_id: str, expected: Plane) -> Plane:
         """Mean square of LR pixels around an expected plane in [0, 1]: noise, clipped, and rounding."""
         noise = self.degradation.noise
         if noise is None:
             return np.full_like(expected, ROUNDING_VARIANCE)
-        return _on_tensor(noise.spread, np.clip(expected, 0.0, 1.0)) + ROUNDING_VARIANCE
+        position = position_of(image_id)
+        clipped = np.clip(expected, 0.0, 1.0)
+        return _on_tensor(lambda plane: noise.spread(plane, position), clipped) + ROUNDING_VARIANCE
 
     def _has_databar(self, image_id: str, hr: Pixels) -> bool:
         from srbench.datasets.images.databar import has_databar

@@ -343,7 +343,7 @@ def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callab
 
 
 def _recommended_weights(scale: int | None, tell: Callable[[str], None]) -> Path:
-    """The first weights that srbench ships and recommends, at any magnification or at the one asked for."""
+    """The weights that srbench recommends at this magnification; when None the first ones that enlarge."""
     from srbench import weights
 
     for problem in weights.left_out():
@@ -351,7 +351,8 @@ def _recommended_weights(scale: int | None, tell: Callable[[str], None]) -> Path
     there = weights.candidates()
     by_file = {file.shipped: file for file in there if file.shipped is not None}
     offered = [entry for entry in weights.shipped() if entry.recommended and entry in by_file]
-    entry = next((entry for entry in offered if scale in (None, entry.scale)), None)
+    suited = (e for e in offered if e.scale == scale or (scale is None and e.task == "sr"))
+    entry = next(suited, None)
     if entry is None:
         scales = ", ".join(f"x{entry.scale}" for entry in offered) or "none"
         where = "" if scale is None else f" at x{scale}"

@@ -37,7 +37,6 @@ class ImagingConditions:
         variant: of the model.
         weights_sha256: of its weights; empty for interpolation and for none.
         scale: magnification.
-        smooth: standard deviation in pixels of the Gaussian filter before the measurement.
         degradation: id of how the images were made; ``recorded@1`` for real scans.
         pixel_size_nm: side of a pixel of the measured image; None where unknown.
     """
@@ -48,7 +47,6 @@ class ImagingConditions:
     variant: str
     weights_sha256: str
     scale: int
-    smooth: float
     degradation: str
     pixel_size_nm: float | None
 
@@ -60,10 +58,9 @@ class ImagingConditions:
                 return f"it is for {words} {_shown(mine)}, here it is {_shown(theirs)}"
         sizes = (self.pixel_size_nm, other.pixel_size_nm)
         if None in sizes:
-            known = (
-                "it has a pixel size and the images have none" if sizes[0] else "its pixel size is unknown"
-            )
-            return known if sizes != (None, None) else ""
+            lacking = "the images have none" if sizes[0] else "the images have one"
+            had = "it has a pixel size" if sizes[0] else "its pixel size is unknown"
+            return "" if sizes == (None, None) else f"{had}, {lacking}"
         if abs(sizes[0] / sizes[1] - 1.0) > SAME_PIXEL:  # type: ignore[operator]
             return f"it is for pixels of {sizes[0]:.4g} nm, here they are {sizes[1]:.4g} nm"
         return ""
@@ -76,7 +73,6 @@ _WORDS = {
     "variant": "the variant",
     "weights_sha256": "weights with sha256",
     "scale": "scale",
-    "smooth": "a smoothing (px) of",
     "degradation": "images made by",
 }
 
@@ -148,7 +144,7 @@ class Bank:
         reference: what the errors are against: ``truth``, ``HR`` or ``reference scan``.
         item: what one item is.
         counts: of items and fields.
-        quantities: by name: ``one`` for single items, ``D50`` and so on for fields.
+        quantities: by name: ``single`` for items, ``D50`` and so on for fields.
     """
 
     conditions: ImagingConditions

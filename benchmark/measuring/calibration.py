@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 AS_IS = "none"
 """Stands for a model where images are measured as they are."""
-ONE = "one"
+SINGLE = "single"
 """The quantity of single items."""
+MOST_ITEMS = 500
+"""About how many items of a field a bank holds."""
 _DIGITS = 7
 
 
@@ -40,12 +42,10 @@ class Enlargement:
 
     Attributes:
         loaded: the model; None leaves the image as it is.
-        smooth: standard deviation in pixels of a Gaussian filter after it, 0 for none.
         device: where the model runs.
     """
 
     loaded: LoadedModel | None
-    smooth: float = 0.0
     device: str = "cpu"
 
     @classmethod
@@ -56,7 +56,6 @@ class Enlargement:
         weights: Path | None = None,
         scale: int | None = None,
         variant: str | None = None,
-        smooth: float = 0.0,
         device: str = "auto",
         tell: Callable[[str], None] = silent,
     ) -> Enlargement:
@@ -67,12 +66,15 @@ class Enlargement:
                     "none measures images as they are: leave --weights, --variant and --scale away, or name "
                     "a model."
                 )
-            return cls(None, smooth)
+            return cls(None)
+        from srbench import models
         from srbench.inference.device import pick_device
         from srbench.inference.predict import load_model
 
+        scales = models.card(model).scales
+        scale = scale or (scales[0] if len(scales) == 1 else None)
         loaded = load_model(model, weights=weights, scale=scale, variant=variant, tell=tell)
-        return cls(loaded, smooth, str(pick_device(device)))
+        return cls(loaded, str(pick_device(device)))
 
     @property
     def scale(self) -> int:
@@ -86,14 +88,11 @@ class Enlargement:
 
     def __call__(self, pixels: Pixels) -> Plane:
         """The image to be measured, ``(scale*H, scale*W)`` in [0, 1]."""
-        from srbench.metrics.segmentation import smoothed
-
         if self.loaded is not None:
             from srbench.inference.predict import super_resolve
 
             pixels = super_resolve(self.loaded.model, pixels, device=self.device)
-        plane = to_grey(pixels)
-        return smoothed(plane, self.smooth) if self.smooth else plane
+        return to_grey(pixels)
 
     def conditions(self, kind: Kind, degradation: str, pixel_size_nm: float | None) -> ImagingConditions:
         """Of a measurement on images of ``degradation`` with measured pixels of this size."""
@@ -105,7 +104,6 @@ class Enlargement:
             "" if model is None else model.variant,
             "" if self.loaded is None else self.loaded.weights_sha256,
             self.scale,
-            self.smooth,
             degradation,
             pixel_size_nm,
         )
@@ -133,7 +131,6 @@ def calibrate(
     degradation: str | None = None,
     split: str | None = None,
     category: str | None = None,
-    smooth: float = 0.0,
     device: str = "auto",
     progress: ProgressCallback = silent,
 ) -> Bank:
@@ -152,7 +149,6 @@ def calibrate(
         degradation: how LR is made; recorded LR where the dataset has it, else ``bicubic``.
         split: of the dataset; ``test`` for a model that learned, else ``all``.
         category: of the fields; all when None.
-        smooth: standard deviation in pixels of a Gaussian filter before the measurement.
         device: where the model runs.
         progress: called for every field.
 
@@ -167,7 +163,6 @@ def calibrate(
         weights=weights,
         scale=scale or (recorded if model != AS_IS else None),
         variant=variant,
-        smooth=smooth,
         device=device,
         tell=progress,
     )
@@ -279,18 +274,21 @@ def field_errors(
         has_partner = np.isin(np.arange(len(reference.sizes)), pairs[:, 0])[reference.counted]
         met[len(met) - len(reference) :] = has_partner.tolist()
         pairs = pairs[measured.counted[pairs[:, 1]]]
-        alone += len(measured) - len(pairs)
-        sizes, true = measured.sizes[pairs[:, 1]], reference.sizes[pairs[:, 0]]
-        rows[ONE] += [(size, size - own, group) for size, own in zip(sizes, true, strict=True)]
+        alone += len(measured) - len(np.unique(pairs[:, 1]))
+        sizes, true_sizes = measured.sizes[pairs[:, 1]], reference.sizes[pairs[:, 0]]
+        # Of thousands of pixels of centre lines a part says as much.
+        step = max(len(pairs) // MOST_ITEMS, 1)
+        rows[SINGLE] += [
+            (size, size - true, group) for size, true in zip(sizes[::step], true_sizes[::step], strict=True)
+        ]
         # Percentiles of what both have: what is lost is counted, and is no error of a size.
-        seen, known = statistics(sizes, measured.values), statistics(true, reference.values)
-        for name in known:
-            if name in seen:
-                rows[name].append((seen[name], seen[name] - known[name], group))
+        seen, true_values = statistics(sizes, measured.values), statistics(true_sizes, reference.values)
+        for name in true_values.keys() & seen.keys():
+            rows[name].append((seen[name], seen[name] - true_values[name], group))
     quantities = {
         name: QuantityErrors(
             "" if name == "fraction" else "px",
-            kind.item if name == ONE else "field",
+            kind.item if name == SINGLE else "field",
             tuple(float(f"{row[0]:.{_DIGITS}g}") for row in values),
             tuple(float(f"{row[1]:.{_DIGITS}g}") for row in values),
             tuple(row[2] for row in values),
@@ -298,15 +296,15 @@ def field_errors(
         for name, values in rows.items()
         if values
     }
-    kept, all_sizes = np.array(met, dtype=bool), np.array(sizes_of_all)
+    is_met, all_sizes = np.array(met, dtype=bool), np.array(sizes_of_all)
     counts = Counts(
         len(measured_groups),
         len(set(measured_groups)),
-        len(kept),
-        int((~kept).sum()),
+        len(is_met),
+        int((~is_met).sum()),
         alone,
-        float(np.median(all_sizes[kept])) if kept.any() else 0.0,
-        float(np.median(all_sizes[~kept])) if not kept.all() else 0.0,
+        float(np.median(all_sizes[is_met])) if is_met.any() else 0.0,
+        float(np.median(all_sizes[~is_met])) if not is_met.all() else 0.0,
         dict(left_out),
     )
     return FieldErrors(counts, quantities, " and ".join(sorted(sources)))
@@ -317,15 +315,15 @@ def _reference(
 ) -> tuple[Features, str]:
     """What is known of a field, and from where: geometry or a mask by hand; HR, measured, for the rest."""
     truth = micrographs.truth(image.id) if image.has_truth else None
-    known = None if truth is None else kind.known(truth, hr.shape[:2])
-    if known is not None and len(known.sizes):
-        return known, "truth"
-    if truth is not None and known is None:
+    drawn = None if truth is None else kind.of_truth(truth, hr.shape[:2])
+    if drawn is not None and len(drawn.sizes):
+        return drawn, "truth"
+    if truth is not None and drawn is None:
         raise MetricUnavailable(f"the scene has no {kind.name} of known size")
     mask = micrographs.mask(image.id) if image.has_mask else None
-    if mask is not None and kind.drawn is not None:
-        return kind.drawn(mask[: hr.shape[0], : hr.shape[1]]), "mask by hand"
+    if mask is not None and kind.of_mask is not None:
+        return kind.of_mask(mask[: hr.shape[0], : hr.shape[1]]), "mask by hand"
     seen = kind.find(to_grey(hr), 0.0)
-    if known is not None:
-        return replace(seen, values={**seen.values, **known.values}), "truth"
+    if drawn is not None:
+        return replace(seen, values={**seen.values, **drawn.values}), "truth"
     return seen, "reference scan" if degradation.recorded else "HR"

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.metrics import ground_truth
+from srbench.metrics.fibre_widths import CentreLines, centre_lines
 from srbench.metrics.line_edges import THRESHOLD, Edges, find_lines, measure_line, roughness
-from srbench.metrics.measurements import FEWEST_LINES, SMALLEST_DIAMETER, STRETCH
+from srbench.metrics.measurements import FEWEST_LINES, SMALLEST_DIAMETER, STRETCH, THINNEST
 from srbench.metrics.registry import MetricUnavailable, get
 from srbench.metrics.segmentation import (
     CONTRAST,
@@ -56,6 +57,7 @@ class Features:
         regions: objects of which these are some; None for lines.
         edges: of each line.
         across: whether the lines run across the image.
+        dense: whether these are pixels of lines, which have no single partner.
     """
 
     centres: Floats
@@ -66,12 +68,16 @@ class Features:
     regions: Objects | None = None
     edges: tuple[Edges, ...] = ()
     across: bool = False
+    dense: bool = False
 
     def __len__(self) -> int:
         return int(self.counted.sum())
 
     def outlines(self) -> list[Outline]:
-        """Closed curves ``(P, 2)`` of x and y around what is counted, for a drawing."""
+        """Closed curves ``(P, 2)`` of x and y around what is counted; dashes on centre lines."""
+        if self.dense:
+            dash = np.array([[-0.5, 0.0], [0.5, 0.0]])
+            return [point[::-1] + dash for point in self.centres[self.counted]]
         if self.regions is None:
             return [self._around(edges) for edges in self.edges]
         import cv2
@@ -105,8 +111,8 @@ class Kind:
         size: what its size is called.
         metric: the metric by the same algorithm; its id changes with the numbers.
         find: image and shift of the threshold to what is on it.
-        known: the same from the geometry of a synthetic scene; None where it does not say.
-        drawn: the same from a mask of objects by hand; None for what no mask shows.
+        of_truth: the same from the geometry of a synthetic scene; None where it does not say.
+        of_mask: the same from a mask of objects by hand; None for what no mask shows.
     """
 
     name: str
@@ -114,8 +120,8 @@ class Kind:
     size: str
     metric: str
     find: Callable[[Plane, float], Features]
-    known: Callable[[Mapping[str, Any], tuple[int, int]], Features | None]
-    drawn: Callable[[NDArray[np.integer[Any]]], Features] | None = None
+    of_truth: Callable[[Mapping[str, Any], tuple[int, int]], Features | None]
+    of_mask: Callable[[NDArray[np.integer[Any]]], Features] | None = None
 
     @property
     def algorithm(self) -> str:
@@ -123,8 +129,8 @@ class Kind:
         return get(self.metric).id
 
 
-def _above(image: Plane, shift: float) -> tuple[NDArray[np.bool_], Plane]:
-    """The bright phase by Otsu's threshold, moved by ``shift`` times the contrast of the two phases.
+def _smooth_and_level(image: Plane, shift: float) -> tuple[Plane, float]:
+    """The smoothed image, and Otsu's threshold moved by ``shift`` times the contrast of the two phases.
 
     Raises:
         MetricUnavailable: the image does not show two phases.
@@ -143,7 +149,7 @@ def _above(image: Plane, shift: float) -> tuple[NDArray[np.bool_], Plane]:
             f"the image does not show two phases: Otsu's threshold explains {separation:.2f} of the variance "
             f"({SEPARATION:.2f} are needed) and parts {min(share, 1.0 - share):.1%} of the pixels"
         )
-    return smooth > threshold + shift * contrast, smooth
+    return smooth, threshold + shift * contrast
 
 
 def _round_regions(mask: NDArray[np.bool_], neck: float | None, values: Mapping[str, float]) -> Features:
@@ -159,12 +165,24 @@ def _round_objects(regions: Objects, values: Mapping[str, float]) -> Features:
 
 
 def _particles(image: Plane, shift: float) -> Features:
-    return _round_regions(_above(image, shift)[0], NECK, {})
+    smooth, level = _smooth_and_level(image, shift)
+    return _round_regions(smooth > level, NECK, {})
 
 
 def _pores(image: Plane, shift: float) -> Features:
-    pores = ~_above(image, shift)[0]
+    smooth, level = _smooth_and_level(image, shift)
+    pores = smooth <= level
     return _round_regions(pores, None, {"fraction": float(pores.mean())})
+
+
+def _fibres(image: Plane, shift: float) -> Features:
+    smooth, level = _smooth_and_level(image, shift)
+    return _fibre_features(centre_lines(smooth, level, cleaned(smooth > level)))
+
+
+def _fibre_features(lines: CentreLines) -> Features:
+    reach = MATCH_REACH * lines.widths / 2.0
+    return Features(lines.points, lines.widths, reach, lines.widths >= THINNEST, {}, dense=True)
 
 
 def _lines(image: Plane, shift: float) -> Features:
@@ -205,6 +223,16 @@ def _drawn_particles(mask: NDArray[np.integer[Any]]) -> Features:
     return _round_objects(drawn_objects(mask, NECK), {})
 
 
+def _known_fibres(truth: Mapping[str, Any], shape: tuple[int, int]) -> Features | None:
+    lines = ground_truth.fibres(truth, 0, shape, THINNEST / 2.0)
+    return None if lines is None else _fibre_features(lines)
+
+
+def _drawn_fibres(mask: NDArray[np.integer[Any]]) -> Features:
+    drawn = mask > 0
+    return _fibre_features(centre_lines(smoothed(drawn.astype(np.float64)), 0.5, cleaned(drawn)))
+
+
 def _known_pores(truth: Mapping[str, Any], shape: tuple[int, int]) -> Features | None:
     """The true share of the pores; their single sizes are not stored."""
     del shape
@@ -242,6 +270,9 @@ KINDS: Mapping[str, Kind] = {
         ),
         Kind("lines", "line", "width (CD)", "cd_bias", _lines, _known_lines),
         Kind("pores", "pore", "diameter", "pore_fraction_bias", _pores, _known_pores),
+        Kind(
+            "fibres", "fibre pixel", "diameter", "fibre_diameter_bias", _fibres, _known_fibres, _drawn_fibres
+        ),
     )
 }
 
@@ -255,5 +286,24 @@ def statistics(sizes: Floats, values: Mapping[str, float]) -> dict[str, float]:
 
 
 def partners(reference: Features, other: Features) -> Indices:
-    """Pairs of what is the same thing on two images of one field, ``(M, 2)`` indices into both."""
+    """Pairs of what is the same thing on two images of one field, ``(M, 2)`` indices into both.
+
+    One to one, but for pixels of centre lines, of which each has the nearest one as its partner.
+    """
+    if reference.dense:
+        return _nearest(reference, other)
     return match_points(reference.centres, reference.reach, other.centres)
+
+
+def _nearest(reference: Features, other: Features) -> Indices:
+    from scipy.spatial import cKDTree
+
+    if not len(reference.sizes) or not len(other.sizes):
+        return np.zeros((0, 2), dtype=np.int64)
+    pairs = []
+    for features, target in ((reference, other), (other, reference)):
+        distance, which = map(np.asarray, cKDTree(target.centres).query(features.centres))
+        numbers = np.arange(len(which))
+        pair = np.stack([numbers, which] if features is reference else [which, numbers], axis=1)
+        pairs.append(pair[distance < reference.reach[pair[:, 0]]])
+    return np.unique(np.concatenate(pairs), axis=0).astype(np.int64)

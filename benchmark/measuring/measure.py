@@ -14,7 +14,7 @@ from srbench import datasets
 from srbench.measuring.bank import Bank, ImagingConditions, read_bank
 from srbench.measuring.calibration import (
     AS_IS,
-    ONE,
+    SINGLE,
     Enlargement,
     degradation_of,
     field_errors,
@@ -43,7 +43,7 @@ Floats = NDArray[np.float64]
 
 THRESHOLD_SHIFT = 0.1
 """By which part of the contrast of the two phases the threshold is moved either way for the budget."""
-WORST_COVERED = 0.15
+WORST_COVERED = 0.05
 """How far below its level the coverage of the reference items may lie before a bank is not believed."""
 BEYOND = 0.1
 """How far, relative to it, a value of all fields may lie outside of the values of the calibration fields."""
@@ -76,7 +76,7 @@ class MeasuredField:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MeasuredValue:
     """One number of the result and its uncertainty budget: half widths at one level, None where unknown.
 
     Attributes:
@@ -107,7 +107,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class MeasurementResult:
     """The result.
 
     Attributes:
@@ -139,7 +139,7 @@ class Measurement:
     conditions: ImagingConditions
     fields: tuple[MeasuredField, ...]
     items: int
-    estimates: tuple[Estimate, ...]
+    estimates: tuple[MeasuredValue, ...]
     bins: tuple[SizeBin, ...]
     sharpness: Mapping[str, float]
     bank: str
@@ -168,7 +168,6 @@ def measure(
     weights: Path | None = None,
     scale: int | None = None,
     variant: str | None = None,
-    smooth: float = 0.0,
     bank: Path | None = None,
     reference: str | None = None,
     bits: int | None = None,
@@ -177,7 +176,7 @@ def measure(
     level: float = LEVEL,
     device: str = "auto",
     progress: ProgressCallback = silent,
-) -> Measurement:
+) -> MeasurementResult:
     """Measure images, after super-resolving them where a model is named.
 
     An interval needs a bank made under the same conditions and reference fields of the same session: errors
@@ -188,9 +187,8 @@ def measure(
         what: ``particles``, ``lines``, ``pores`` or ``fibres``.
         model: to super-resolve with; None measures the images as they are, be they results of ``infer``.
         weights: of the model.
-        scale: magnification of the model.
+        scale: magnification of the model; that of the bank, of the weights, else 4.
         variant: of the model.
-        smooth: standard deviation in pixels of a Gaussian filter before the measurement.
         bank: made by :func:`srbench.measuring.calibration.calibrate`.
         reference: dataset of fields of this session whose LR and reference scan were recorded.
         bits: significant bits of files that store more than 8.
@@ -204,16 +202,15 @@ def measure(
         SrbenchError: unknown names, no image can be measured, or images of different models were mixed.
     """
     kind = kind_of(what)
+    stored = None if bank is None else read_bank(bank)
     enlargement = Enlargement.of(
         model or AS_IS,
         weights=weights,
-        scale=scale,
+        scale=scale or (None if stored is None or model is None else stored.conditions.scale),
         variant=variant,
-        smooth=smooth,
         device=device,
         tell=progress,
     )
-    stored = None if bank is None else read_bank(bank)
     files = FieldFiles(images, bits, pixel_size_nm)
     fields: list[MeasuredField] = []
     conditions: list[ImagingConditions] = []
@@ -247,7 +244,8 @@ def measure(
     estimates = _estimates(fields, sizes_nm, "nm" if in_nm else "px", calibrated, level, pixel_size_percent)
     per_px = float(np.median(sizes_nm))
     counts = None if stored is None else stored.counts
-    return Measurement(
+    blurs = np.array([[item.sharpness[name] for name in METHODS] for item in fields])
+    return MeasurementResult(
         kind.name,
         kind.item,
         kind.size,
@@ -257,8 +255,12 @@ def measure(
         tuple(fields),
         sum(len(item.features) for item in fields),
         tuple(estimates),
-        tuple(_in_unit(part, per_px) for part in calibrated.bins.get(ONE, ())),
-        {name: _median([item.sharpness[name] for item in fields]) * per_px for name in METHODS},
+        tuple(_in_unit(part, per_px) for part in calibrated.bins.get(SINGLE, ())),
+        {
+            name: float(np.median(finite)) * per_px
+            for name, column in zip(METHODS, blurs.T, strict=True)
+            if len(finite := column[np.isfinite(column)])
+        },
         "" if stored is None else stored.digest,
         "" if stored is None else stored.fields,
         calibrated.session,
@@ -288,9 +290,8 @@ def _threshold_changes(kind: Kind, plane: Plane, features: Features) -> dict[str
         except MetricUnavailable:
             return {}
         pairs = partners(features, moved)
-        own = np.full(len(features.sizes), np.nan)
-        own[pairs[:, 0]] = moved.sizes[pairs[:, 1]]
-        sizes.append(own)
+        sizes.append(np.full(len(features.sizes), np.nan))
+        sizes[-1][pairs[:, 0]] = moved.sizes[pairs[:, 1]]
         values.append(moved.values)
     half = np.abs(sizes[1] - sizes[0])[features.counted] / 2.0
     changes = {
@@ -312,15 +313,13 @@ def _conditions(
     conditions = enlargement.conditions(kind, degradation, size)
     if not image.record:
         return conditions
-    told = {
-        name: "" if image.record.get(name) == "none" else image.record.get(name, "") for name in image.record
-    }
+    record = {name: "" if value == "none" else value for name, value in image.record.items()}
     return replace(
         conditions,
-        model=told.get("model", ""),
-        variant=told.get("variant", ""),
-        weights_sha256=told.get("weights_sha256", ""),
-        scale=int(told["scale"]) if told.get("scale", "").isdecimal() else 0,
+        model=record.get("model", ""),
+        variant=record.get("variant", ""),
+        weights_sha256=record.get("weights_sha256", ""),
+        scale=int(record["scale"]) if record.get("scale", "").isdecimal() else 0,
     )
 
 
@@ -340,8 +339,8 @@ def _calibrated(
             why_not="no bank of errors was given (--bank); srbench calibrate makes one from fields whose "
             "reference is known"
         )
-    for own in {shared, *conditions}:
-        if difference := bank.conditions.difference(own):
+    for seen in {shared, *conditions}:
+        if difference := bank.conditions.difference(seen):
             return Calibrated(why_not=f"the bank does not fit these images: {difference}")
     if reference is None:
         return Calibrated(
@@ -358,9 +357,10 @@ def _calibrated(
     )
     if difference := bank.conditions.difference(seen):
         return Calibrated(why_not=f"the bank does not fit the reference fields: {difference}")
-    quantities = field_errors(
-        micrographs, micrographs.images, kind, enlargement, way, progress, "reference"
-    ).quantities
+    # A model is better on what it learned from than it will be on new fields.
+    learned = enlargement.trained_on.startswith(micrographs.name)
+    images = micrographs.split("test" if learned else "all")
+    quantities = field_errors(micrographs, images, kind, enlargement, way, progress, "reference").quantities
     sessions = {
         name: session
         for name, errors in quantities.items()
@@ -374,7 +374,7 @@ def _calibrated(
             )
         )
     }
-    single = sessions.get(ONE, sessions.get("fraction"))
+    single = sessions.get(SINGLE, sessions.get("fraction"))
     if single is None:
         groups = max((errors.arrays.group_count for errors in quantities.values()), default=0)
         return Calibrated(
@@ -397,7 +397,7 @@ def _estimates(
     calibrated: Calibrated,
     level: float,
     pixel_size_percent: float | None,
-) -> list[Estimate]:
+) -> list[MeasuredValue]:
     """The percentiles of all sizes and the means over fields, each with its budget."""
     per_px = float(np.median(sizes_nm))
     whole = _statistics([item.features for item in fields], sizes_nm)
@@ -418,20 +418,20 @@ def _estimates(
             why = f"it lies outside of what was calibrated, {low:.4g} to {high:.4g} {own_unit}".rstrip()
             if low * (1.0 - BEYOND) <= measured <= high * (1.0 + BEYOND):
                 part, why = find_bin(bins, min(max(measured / factor, bins[0].low), bins[-1].high)), ""
-        known = None if part is None else part.half_width * factor
+        width = None if part is None else part.half_width * factor
         together = None
-        if known is not None:
-            parts = [value for value in (known, sampling.get(name), threshold, pixel) if value is not None]
+        if width is not None:
+            parts = [value for value in (width, sampling.get(name), threshold, pixel) if value is not None]
             together = math.sqrt(sum(value**2 for value in parts))
         correction = None if part is None else part.correction * factor
         estimates.append(
-            Estimate(
+            MeasuredValue(
                 name,
                 own_unit,
                 measured,
                 correction,
                 measured - (correction or 0.0),
-                known,
+                width,
                 sampling.get(name),
                 threshold,
                 pixel,
@@ -483,8 +483,3 @@ def _in_unit(part: SizeBin, per_px: float) -> SizeBin:
         correction=part.correction * per_px,
         half_width=part.half_width * per_px,
     )
-
-
-def _median(values: Sequence[float]) -> float:
-    finite = [value for value in values if math.isfinite(value)]
-    return float(np.median(finite)) if finite else math.nan

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from srbench.measuring import words
-from srbench.measuring.measure import MeasuredField, Measurement
+from srbench.measuring.measure import MeasuredField, MeasurementResult
 from srbench.reporting.svg import Box, grid, line, linear_axis, svg, text
 from srbench.reporting.text import number
 from srbench.utils.files import write_text
@@ -27,7 +27,7 @@ _WIDTH, _HEIGHT = 640.0, 280.0
 _TEMPLATES = "srbench.reporting"
 
 
-def write(result: Measurement, out: Path) -> tuple[Path, ...]:
+def write(result: MeasurementResult, out: Path) -> tuple[Path, ...]:
     """Write ``measurement.html``, ``measurement.json`` and ``objects.csv`` into a folder.
 
     Raises:
@@ -43,7 +43,7 @@ def write(result: Measurement, out: Path) -> tuple[Path, ...]:
     return tuple(out / name for name in files)
 
 
-def _page(result: Measurement) -> str:
+def _page(result: MeasurementResult) -> str:
     environment = Environment(loader=PackageLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
     folder = resources.files(_TEMPLATES) / "templates"
     sheets = [(folder / name).read_text(encoding="utf-8") for name in ("report.css", "measurement.css")]
@@ -63,7 +63,7 @@ def _page(result: Measurement) -> str:
     )
 
 
-def histogram(result: Measurement) -> Markup:
+def histogram(result: MeasurementResult) -> Markup:
     """Sizes of all counted items as bars (Freedman and Diaconis' width), and D10, D50 and D90 as lines."""
     sizes = np.concatenate(
         [

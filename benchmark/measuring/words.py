@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from srbench.measuring.features import statistics
-from srbench.measuring.measure import Estimate, MeasuredField, Measurement
+from srbench.measuring.measure import MeasuredField, MeasuredValue, MeasurementResult
 from srbench.reporting.text import csv_text, number
 from srbench.statistics.conformal import find_bin
 from srbench.utils.progress import count_of
@@ -23,23 +23,19 @@ BUDGET = ("super_resolution", "sampling", "threshold", "pixel_size", "together")
 """Parts of the uncertainty, in the order of a table, and their sum."""
 
 
-def title(estimate: Estimate) -> str:
+def title(estimate: MeasuredValue) -> str:
     """What is printed for its name."""
     return TITLES.get(estimate.name, estimate.name)
 
 
-def decimals(estimate: Estimate) -> int:
+def decimals(estimate: MeasuredValue) -> int:
     """Two significant digits of the smallest known part of its uncertainty, else four of the value."""
-    known = [value for name in BUDGET if (value := getattr(estimate, name))]
-    digits = (1 - math.floor(math.log10(min(known)))) if known else 3 - _magnitude(estimate.measured)
-    return min(max(digits, 0), 4)
+    widths = [value for name in BUDGET if (value := getattr(estimate, name))]
+    digits, smallest = (1, min(widths)) if widths else (3, abs(estimate.measured) or 1.0)
+    return min(max(digits - math.floor(math.log10(smallest)), 0), 4)
 
 
-def _magnitude(value: float) -> int:
-    return math.floor(math.log10(abs(value))) if value else 0
-
-
-def sentence(estimate: Estimate, level: float) -> str:
+def sentence(estimate: MeasuredValue, level: float) -> str:
     """``D50 = 253.0 nm, corrected by -3.5, +- 3.2 nm (90 %)``; without an interval the value as measured."""
     unit, places = (f" {estimate.unit}" if estimate.unit else ""), decimals(estimate)
     value = f"{title(estimate)} = {number(estimate.value, places)}{unit}"
@@ -50,7 +46,7 @@ def sentence(estimate: Estimate, level: float) -> str:
     return f"{value}, corrected by {by}, {width}"
 
 
-def parts(estimate: Estimate) -> list[str]:
+def parts(estimate: MeasuredValue) -> list[str]:
     """Its row of the budget: measured, corrected, the half widths, and their root sum of squares."""
     places = decimals(estimate)
     corrected = None if estimate.correction is None else estimate.value
@@ -58,7 +54,7 @@ def parts(estimate: Estimate) -> list[str]:
     return [number(value, places) for value in values]
 
 
-def statements(result: Measurement) -> Iterator[str]:
+def statements(result: MeasurementResult) -> Iterator[str]:
     """What is to be said beside the numbers, one line each."""
     fields = count_of(len(result.fields), "field")
     yield f"{count_of(result.items, result.item)} in {fields}"
@@ -83,7 +79,7 @@ def statements(result: Measurement) -> Iterator[str]:
         )
 
 
-def objects(result: Measurement) -> list[dict[str, Any]]:
+def objects(result: MeasurementResult) -> list[dict[str, Any]]:
     """One record an item, for the CSV file."""
     records = []
     for field in result.fields:
@@ -105,12 +101,12 @@ def objects(result: Measurement) -> list[dict[str, Any]]:
     return records
 
 
-def objects_csv(result: Measurement) -> str:
+def objects_csv(result: MeasurementResult) -> str:
     """:func:`objects` as text."""
     return csv_text(objects(result))
 
 
-def as_json(result: Measurement) -> dict[str, Any]:
+def as_json(result: MeasurementResult) -> dict[str, Any]:
     """Everything but pixels."""
 
     def finite(value: Any) -> Any:

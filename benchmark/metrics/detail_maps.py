@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,16 +45,18 @@ def hallucination_map(sr: Plane, hr: Plane, scale: int) -> Plane:
     Raises:
         SrbenchError: the magnification is below 2, where no detail is finer than the LR image carries.
     """
-    return both_maps(sr, hr, scale)[0]
+    return maps_in(sr, hr, scale, [(slice(None), slice(None))])[0][0]
 
 
 def omission_map(sr: Plane, hr: Plane, scale: int) -> Plane:
     """Where the reference shows detail that SR does not explain; as :func:`hallucination_map`."""
-    return both_maps(sr, hr, scale)[1]
+    return maps_in(sr, hr, scale, [(slice(None), slice(None))])[0][1]
 
 
-def both_maps(sr: Plane, hr: Plane, scale: int) -> tuple[Plane, Plane]:
-    """The hallucination and the omission map in the time of one."""
+def maps_in(
+    sr: Plane, hr: Plane, scale: int, windows: Sequence[tuple[slice, slice]]
+) -> list[tuple[Plane, Plane]]:
+    """Both maps in some parts (rows, columns) of the images, in the time of one."""
     import cv2
     from scipy import ndimage
 
@@ -65,15 +68,26 @@ def both_maps(sr: Plane, hr: Plane, scale: int) -> tuple[Plane, Plane]:
     def smoothed(plane: Plane) -> Plane:
         return np.asarray(cv2.sepFilter2D(plane, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT))
 
-    invented, omitted = np.zeros(sr.shape), np.zeros(hr.shape)
-    for ours, theirs in zip(in_sr, in_hr, strict=True):
-        # A negative multiple explains nothing.
-        shared = np.maximum(smoothed(ours * theirs), 0.0) ** 2
-        power, of_hr = smoothed(ours * ours), smoothed(theirs * theirs)
-        invented += np.maximum(power - shared / (of_hr + ROUNDING), 0.0)
-        omitted += np.maximum(of_hr - shared / (power + ROUNDING), 0.0)
     unit = float((in_hr * in_hr).mean((1, 2)).sum()) + ROUNDING
-    return invented / unit, omitted / unit
+    maps = []
+    for window in windows:
+        spans = [part.indices(side)[:2] for part, side in zip(window, sr.shape, strict=True)]
+        # With what the kernel reaches around the window, as far as there is something.
+        wide = tuple(slice(max(start - reach, 0), stop + reach) for start, stop in spans)
+        cut = tuple(
+            slice(start - around.start, stop - around.start)
+            for (start, stop), around in zip(spans, wide, strict=True)
+        )
+        invented, omitted = np.zeros(sr[window].shape), np.zeros(sr[window].shape)
+        for of_sr, of_hr in zip(in_sr, in_hr, strict=True):
+            ours, theirs = of_sr[wide], of_hr[wide]
+            # A negative multiple explains nothing.
+            shared = np.maximum(smoothed(ours * theirs)[cut], 0.0) ** 2
+            power, reference = smoothed(ours * ours)[cut], smoothed(theirs * theirs)[cut]
+            invented += np.maximum(power - shared / (reference + ROUNDING), 0.0)
+            omitted += np.maximum(reference - shared / (power + ROUNDING), 0.0)
+        maps.append((invented / unit, omitted / unit))
+    return maps
 
 
 def _bands(image: Plane, scale: int) -> Bands:

@@ -108,11 +108,11 @@ class Detail:
 
     Attributes:
         power: ``(K,)`` power of the detail in each ring, without bias; below 0 where chance makes it so.
-        known: ``(K,)`` whether the ring has more detail than the half-bit threshold asks for.
+        shown: ``(K,)`` whether the ring has more detail than the half-bit threshold asks for.
     """
 
     power: Values
-    known: NDArray[np.bool_]
+    shown: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -322,10 +322,10 @@ def detail_of_rows(recording: Plane, layout: RingLayout, power: Values) -> Detai
         sums.layout.index, np.tile(noise, height) * sums.layout.weight, len(sums.layout.samples)
     )
     share = 1.0 - np.divide(of_noise, sums.power_b, out=np.ones_like(of_noise), where=sums.power_b > 0.0)
-    known = smooth(share, WIDE) > half_bit(sums.layout.independent)
+    shown = smooth(share, WIDE) > half_bit(sums.layout.independent)
     return Detail(
         power * np.interp(layout.frequency, sums.layout.frequency, share),
-        np.interp(layout.frequency, sums.layout.frequency, known) > 0.5,
+        np.interp(layout.frequency, sums.layout.frequency, shown) > 0.5,
     )
 
 
@@ -343,8 +343,8 @@ def corrected_correlation(sums: RingSums, detail: Detail | None) -> Values:
         return correlation
     share = np.divide(detail.power, sums.power_b, out=np.ones_like(detail.power), where=sums.power_b > 0.0)
     share = smooth(share)
-    known = detail.known & (share > 0.0)
-    return np.divide(correlation, np.sqrt(np.where(known, share, 1.0)), out=np.zeros_like(share), where=known)
+    shown = detail.shown & (share > 0.0)
+    return np.divide(correlation, np.sqrt(np.where(shown, share, 1.0)), out=np.zeros_like(share), where=shown)
 
 
 def band_split(sums: RingSums, above: float, detail: Detail | None = None) -> BandSplit:
@@ -370,7 +370,7 @@ def band_split(sums: RingSums, above: float, detail: Detail | None = None) -> Ba
         explained = coherence(correlation, sums.layout.independent)
         coherent = explained * true_power
     else:
-        band &= detail.known
+        band &= detail.shown
         true_power = detail.power
         chance = 1.0 / np.maximum(sums.layout.independent, 2.0)
         coherent = (correlation**2 - chance) / (1.0 - chance) * sums.power_b

@@ -84,8 +84,8 @@ def collect(
 
     order = sorted(keys, key=lambda key: (key._replace(data=""), key.data != newest_of(key), key.data))
     if run_ids is not None:
-        wanted = {manifest.key.conditions for manifest in manifests if manifest.key.run_id in run_ids}
-        order = [key for key in order if key in wanted]
+        chosen = {manifest.key.conditions for manifest in manifests if manifest.key.run_id in run_ids}
+        order = [key for key in order if key in chosen]
     blocks = []
     for key in order:
         tables = [rows.pop(m.key)[1] for m in manifests if m.key.conditions == key]

@@ -135,7 +135,6 @@ class _Output:
     row: Row
     manifest: Manifest
     pixels: Grey
-    detail: DetailMap | None
 
 
 def panels(
@@ -187,7 +186,7 @@ def _panel(
     if hr is None:
         problems += [f"No HR image is stored for {image}: evaluate again with previews to see its crops."]
         return None, problems
-    outputs, problems_of_outputs = _outputs(store, rows, image, hr, block.key.scale)
+    outputs, problems_of_outputs = _outputs(store, rows, image, hr)
     problems += problems_of_outputs
     if min(hr.shape) < 4 * block.key.scale:
         return None, [*problems, f"{image} is too small to show."]
@@ -209,9 +208,7 @@ def _damaged(path: Path) -> str:
     return f"{path} is not a readable image; srbench eval --force writes it again."
 
 
-def _outputs(
-    store: ScoreStore, rows: Sequence[Row], image: str, hr: Grey, scale: int
-) -> tuple[list[_Output], list[str]]:
+def _outputs(store: ScoreStore, rows: Sequence[Row], image: str, hr: Grey) -> tuple[list[_Output], list[str]]:
     outputs, problems = [], []
     for row in sorted(rows, key=lambda row: row.run[0] != BASELINE):
         run = shown_run(row)
@@ -220,9 +217,7 @@ def _outputs(
         if path is not None and pixels is None:
             problems.append(_damaged(path))
         elif pixels is not None and pixels.shape == hr.shape:
-            # At x1 no detail is finer than LR carries, so none can be invented.
-            detail = detail_map(pixels, hr, scale) if scale > 1 else None
-            outputs.append(_Output(row, run, pixels, detail))
+            outputs.append(_Output(row, run, pixels))
         elif pixels is not None:
             problems.append(
                 f"{row.label_of(run)}: preview of {image} is {pixels.shape[1]}x{pixels.shape[0]} pixels, "
@@ -242,18 +237,19 @@ def _assemble(
     if lr is not None and (hr.shape[0] // scale, hr.shape[1] // scale) == lr.shape:
         crops = tuple(_picture(region.cut_lr(lr, scale)) for region in regions)
         tiles.append(Tile("LR", "what the models get", "lr", crops, nothing))
-    tiles += [_tile(output, hr, regions) for output in outputs]
+    tiles += [_tile(output, hr, regions, scale) for output in outputs]
     stored = block.scores[block.scores["image"] == image]
     group, category = (str(stored[name].iloc[0]) if len(stored) else "" for name in ("group", "category"))
     height, width = hr.shape
     return Panel(image, group, category, width, height, None, _overview(hr), tuple(regions), tuple(tiles))
 
 
-def _tile(output: _Output, hr: Grey, regions: Sequence[CropRegion]) -> Tile:
+def _tile(output: _Output, hr: Grey, regions: Sequence[CropRegion], scale: int) -> Tile:
     values = tuple(psnr(region.cut(output.pixels), region.cut(hr), 255.0) for region in regions)
     pictures = tuple(_picture(region.cut(output.pixels)) for region in regions)
     row = output.row
-    cuts = [output.detail.cut(r.top, r.left, r.side) for r in regions] if output.detail else []
+    # At x1 no detail is finer than LR carries, so none can be invented.
+    cuts = detail_maps(output.pixels, hr, scale, regions) if scale > 1 else []
     return Tile(
         row.title,
         row.detail_of(output.manifest),
@@ -378,15 +374,10 @@ def _best_free(
 
 @dataclass(frozen=True)
 class DetailMap:
-    """Unexplained detail of one image, ``(H, W)`` each, in parts of the mean detail of HR."""
+    """Unexplained detail of a region, ``(H, W)`` each, in parts of the mean detail of the whole HR image."""
 
     invented: NDArray[np.float32]
     omitted: NDArray[np.float32]
-
-    def cut(self, top: int, left: int, side: int) -> DetailMap:
-        """A square part of it."""
-        part = (slice(top, top + side), slice(left, left + side))
-        return DetailMap(self.invented[part], self.omitted[part])
 
     @property
     def means(self) -> tuple[float, float]:
@@ -394,12 +385,15 @@ class DetailMap:
         return float(self.invented.mean()), float(self.omitted.mean())
 
 
-def detail_map(sr: Grey, hr: Grey, scale: int) -> DetailMap:
-    """Compare two 8-bit images of one size; the magnification must be 2 or more."""
-    from srbench.metrics.detail_maps import both_maps
+def detail_maps(sr: Grey, hr: Grey, scale: int, regions: Sequence[CropRegion]) -> list[DetailMap]:
+    """Compare two 8-bit images of one size in some regions; the magnification must be 2 or more."""
+    from srbench.metrics.detail_maps import maps_in
 
-    invented, omitted = both_maps(sr / 255.0, hr / 255.0, scale)
-    return DetailMap(invented.astype(np.float32), omitted.astype(np.float32))
+    windows = [(slice(r.top, r.top + r.side), slice(r.left, r.left + r.side)) for r in regions]
+    return [
+        DetailMap(invented.astype(np.float32), omitted.astype(np.float32))
+        for invented, omitted in maps_in(sr / 255.0, hr / 255.0, scale, windows)
+    ]
 
 
 def overlay(detail: DetailMap) -> bytes:

@@ -29,7 +29,7 @@ from srbench.reporting.svg import (
     title_beside,
 )
 from srbench.reporting.text import csv_text, length, number
-from srbench.statistics.bootstrap import interval
+from srbench.statistics.interval import interval
 from srbench.statistics.lengths import common_size
 from srbench.statistics.score_matrix import ScoreMatrix
 from srbench.store import Run

@@ -11,8 +11,7 @@ from srbench.models.base import NOTHING_LEARNED
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import BASELINE, RANKED, title_of
 from srbench.statistics.leaderboard import FEW_GROUPS
-from srbench.statistics.paired_tests import ALPHA
-from srbench.statistics.score_matrix import duplicate_runs
+from srbench.statistics.paired_tests import VERDICT_GROUPS
 from srbench.store import REFERENCES, Manifest
 
 Field = tuple[str, str]
@@ -137,18 +136,23 @@ def _limits(board: Leaderboard) -> Iterator[str]:
         )
 
     groups = board.n_groups
-    rivals = max(len({row.run[:2] for row in rows if row.kind in RANKED}) - 1, 0)
     if 0 < groups < FEW_GROUPS:
         text = (
-            f"Only {_count(groups, 'independent group', 'independent groups')} of images: "
-            "the intervals are probably too narrow."
+            f"Only {_count(groups, 'independent group', 'independent groups')} of images: the intervals are "
+            "too narrow where a few groups are unlike the others."
         )
-        if rivals and rivals * 2.0 ** (1 - groups) >= ALPHA:
-            text += (
-                f" With {groups} groups and {_count(rivals, 'rival', 'rivals')} no paired test can reach "
-                f"{100 * ALPHA:g} % after Holm's correction, so nothing can be marked best."
-            )
+        if groups < VERDICT_GROUPS:
+            text += f" With fewer than {VERDICT_GROUPS} no difference is decided and nothing marked best."
         yield text
+    images = board.block.scores[board.block.scores["image"] != ""]
+    per_category = images.groupby("category", observed=True)["group"].nunique()
+    single = [str(category) for category in per_category.index[per_category == 1]]
+    if single and len(per_category) > 1:
+        yield (
+            f"A single group of images in {', '.join(single)}: how much another one would differ is not "
+            "known, so its distance from the other categories stands for it. That makes intervals wide; a "
+            "second specimen narrows them."
+        )
     if rows and BASELINE not in {row.run.model for row in rows}:
         yield (
             "Bicubic interpolation was not scored here, so there are no differences to it: "
@@ -159,7 +163,7 @@ def _limits(board: Leaderboard) -> Iterator[str]:
             "No noise ceiling: without a second acquisition of the same field it is not known how much of "
             "the remaining error is noise of the HR image."
         )
-    for run, first in duplicate_runs(board.block.scores).items() if names else ():
+    for run, first in board.group.duplicates.items():
         if run.model != first.model:
             yield (
                 f"{names[first]} and {names[run]} score exactly the same on every image: "
@@ -262,6 +266,9 @@ def _flat(prefix: str, content: Mapping[str, Any]) -> list[Field]:
         value, label = content[name], f"{prefix}: {_words(str(name))}"
         if isinstance(value, Mapping):
             fields += _flat(label, value)
+        elif isinstance(value, Sequence) and value and all(isinstance(entry, Mapping) for entry in value):
+            for number, entry in enumerate(value, start=1):
+                fields += _flat(f"{label} {number}", entry)
         else:
             fields.append((label, _value(value)))
     return fields

@@ -25,10 +25,17 @@ from srbench.checks.base import (
 from srbench.models.base import NOTHING_LEARNED
 from srbench.reporting.blocks import Block
 from srbench.reporting.text import Measure
-from srbench.statistics.bootstrap import Floats, bootstrap_means, intervals
+from srbench.statistics.bootstrap import Floats
 from srbench.statistics.compare import training_of
+from srbench.statistics.interval import interval
 from srbench.statistics.leaderboard import LeaderboardRow, leaderboard
-from srbench.statistics.score_matrix import ScoreMatrix, numbered_runs, rows_of, score_matrix
+from srbench.statistics.score_matrix import (
+    ScoreMatrix,
+    duplicate_runs,
+    numbered_runs,
+    rows_of,
+    score_matrix,
+)
 from srbench.store import CONTROL, NOISE_CEILING, OTHER_PROGRAM, REFERENCES, Manifest, Run
 
 if TYPE_CHECKING:
@@ -152,6 +159,7 @@ class Row:
             f"{weights['budget']} budget" if weights.get("budget") else "",
             seeds,
             f"trained on {trained_on}" if trained_on and trained_on != key.dataset else "",
+            "fine-tuned" if weights.get("lineage") else "",
             f"weights {self.weights_start}" if self.weights_start else "",
         ]
         return ", ".join(part for part in parts if part)
@@ -247,19 +255,10 @@ class ComparisonGroup:
         rows = rows_of(self.scores, metric)
         return None if rows.empty else score_matrix(rows, self.row_of)
 
-    def scores_of(self, rows: Collection[Run]) -> pd.DataFrame:
-        """The score rows of some rows of the table; the last selections are remembered."""
-        key = frozenset(rows)
-        if key not in self._selected:
-            wanted = {run for first in rows for run in self.rows[first]}
-            runs, of_row = numbered_runs(self.scores)
-            mask = np.array([run in wanted for run in runs], dtype=bool)[of_row]
-            self._selected[key] = self.scores if mask.all() else self.scores[mask]
-        return self._selected[key]
-
     @cached_property
-    def _selected(self) -> dict[frozenset[Run], pd.DataFrame]:
-        return {}
+    def duplicates(self) -> dict[Run, Run]:
+        """Runs that score exactly like an earlier one."""
+        return duplicate_runs(self.scores)
 
 
 def cells_of(group: ComparisonGroup, column: Measure) -> dict[Run, LeaderboardRow]:
@@ -268,23 +267,25 @@ def cells_of(group: ComparisonGroup, column: Measure) -> dict[Run, LeaderboardRo
     Rows that are not ranked are computed apart, against the baseline alone, so that they influence neither
     "best" nor ranks nor the correction for multiple tests.
     """
+    scores = rows_of(group.scores, column.id)
+    runs, of_row = numbered_runs(scores)
     base = {first for first in group.rows if first.model == group.baseline}
     ranked = set(group.ranked)
     others = set(group.rows) - ranked
-    # A baseline that may not be ranked still is what differences are taken from.
     cells: dict[Run, LeaderboardRow] = {}
+    # A baseline that may not be ranked still is what differences are taken from.
     for rows, excluded in ((ranked, base - ranked), (others, base | others)):
-        for cell in (
-            leaderboard(
-                group.scores_of(rows | base),
-                column.id,
-                direction=column.direction,
-                baseline=group.baseline,
-                unranked={run[:2] for run in excluded},
-                trainings=group.row_of,
-            )
-            if rows
-            else ()
+        if not rows:
+            continue
+        shown = np.array([group.row_of.get(run) in rows | base for run in runs], dtype=bool)
+        for cell in leaderboard(
+            scores[shown[of_row]],
+            column.id,
+            direction=column.direction,
+            baseline=group.baseline,
+            unranked={run[:2] for run in excluded},
+            trainings=group.row_of,
+            duplicates=group.duplicates,
         ):
             first = group.row_of[cell.runs[0]]
             if first in rows:
@@ -307,32 +308,21 @@ def by_category(
     group: ComparisonGroup, columns: Sequence[Measure]
 ) -> dict[str, dict[Run, dict[str, CategoryMean]]]:
     """Category to row to metric to mean and interval; empty where there is only one category."""
-    categories = sorted(set(map(str, group.scores.loc[group.scores["image"] != "", "category"])))
+    categories = sorted(map(str, group.scores.loc[group.scores["image"] != "", "category"].unique()))
     if len(categories) < 2:
         return {}
     means: dict[str, dict[Run, dict[str, CategoryMean]]] = {
         category: {run: {} for run in group.rows} for category in categories
     }
-    parts = [
-        (column.id, matrix.of_category)
-        for column in columns
-        if (matrix := group.matrix(column.id)) is not None
-    ]
-    # A category at a time, whose resamples serve all metrics and rows.
-    for category in categories:
-        cells = [
-            (group.row_of[method.runs[0]], metric, of_category[category].clusters(method))
-            for metric, of_category in parts
-            if category in of_category
-            for method in of_category[category].methods
-        ]
-        every = [clusters for *_, clusters in cells]
-        for (run, metric, clusters), (low, high, _) in zip(
-            cells, intervals(every, bootstrap_means(every)), strict=True
-        ):
-            means[category][run][metric] = CategoryMean(
-                clusters.mean, low, high, clusters.images, len(clusters.values)
-            )
+    for column in columns:
+        matrix = group.matrix(column.id)
+        for category, part in matrix.of_category.items() if matrix else ():
+            for method in part.methods:
+                clusters = part.clusters(method)
+                low, high, _ = interval(clusters)
+                means[category][group.row_of[method.runs[0]]][column.id] = CategoryMean(
+                    clusters.mean, low, high, clusters.images, len(clusters.values)
+                )
     return means
 
 

@@ -315,7 +315,7 @@ def _latex_tabular(
         f"degradation {key.degradation}, x{key.scale}, protocol {key.protocol}",
         f"{board.n_images} images in {board.n_groups} independent groups",
         *(words for words in (board.lengths_in_words, board.reference_noise) if words),
-        "brackets: 95 % cluster-bootstrap interval over groups; bold: best, supported by a paired test;",
+        "brackets: 95 % interval over groups; bold: best, supported by a paired test;",
         "small: verdict against bicubic by the practical margin, and difference.",
         "Needs \\usepackage{booktabs}",
     )

@@ -1,8 +1,7 @@
-"""Bootstrap intervals of a headline mean over micrographs that are not independent.
+"""Headline means over groups of micrographs, and the same means over resampled groups and training seeds.
 
-Resampled are groups within their categories, and training seeds. The unit is the group (specimen or
-near-duplicate cluster), never the tile: with tiles a nominal 95 % interval covers the truth in fewer than
-half of the cases. Pure arrays.
+The unit is the group (specimen or near-duplicate cluster), never the tile. Groups are drawn within their
+categories. Pure arrays.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,24 +18,11 @@ SEED = 20_260
 SEEDS_TO_RESAMPLE = 3
 """Training seeds from which on they are resampled; two of them say next to nothing about their spread."""
 LEVEL = 0.95
-BCA_GROUPS = 30
-"""Groups from which on the interval is BCa; fewer cannot give its acceleration, and percentiles are taken."""
 _CHUNK = 1_000
 _CASTED = 1 << 20
 """Numbers of a resampling matrix that are floating-point numbers at a time."""
 
 Floats = NDArray[np.float64]
-
-
-class Interval(NamedTuple):
-    """An interval and how it was made; NaN, NaN, ``none`` where there is none."""
-
-    low: float
-    high: float
-    kind: Literal["percentile", "bca", "none"]
-
-
-NO_INTERVAL = Interval(float("nan"), float("nan"), "none")
 
 
 @dataclass(frozen=True)
@@ -63,6 +48,7 @@ class GroupMeans:
         strata: ``(G,)`` stratum of each group (its category), what resampling keeps fixed.
         images: number of images behind the groups.
         sides: the models whose means over seeds add up to ``values``; empty where seeds play no part.
+        alone: stratum of the groups that are the only ones of their categories; -1 where there is none.
     """
 
     values: Floats
@@ -70,6 +56,7 @@ class GroupMeans:
     strata: NDArray[np.int64]
     images: int
     sides: tuple[Seeds, ...] = ()
+    alone: int = -1
 
     @property
     def mean(self) -> float:
@@ -89,6 +76,7 @@ class Shares:
         cells: ``(C,)`` share of each cell in the headline mean.
         weights: ``(G,)`` share of each group.
         strata: ``(G,)`` stratum of each group.
+        alone: stratum of the groups that are the only ones of their categories; -1 where there is none.
     """
 
     mask: NDArray[np.bool_]
@@ -98,6 +86,7 @@ class Shares:
     cells: Floats
     weights: Floats
     strata: NDArray[np.int64]
+    alone: int
 
     def means(self, values: Floats) -> Floats:
         """``(G,)`` mean of each group of ``(N,)`` values."""
@@ -108,7 +97,8 @@ class Shares:
 
     def cluster(self, values: Floats) -> GroupMeans:
         """``(N,)`` values aggregated to groups."""
-        return GroupMeans(self.means(values), self.weights, self.strata, len(self.of_image))
+        images = len(self.of_image)
+        return GroupMeans(self.means(values), self.weights, self.strata, images, alone=self.alone)
 
 
 class Groups:
@@ -152,14 +142,16 @@ class Groups:
             of_cell,
             cells,
             np.asarray(np.bincount(of_cell, weights=cells, minlength=len(groups)), dtype=np.float64),
-            self._strata(category, of_cell),
+            *self._strata(category, of_cell),
         )
 
-    def _strata(self, category: NDArray[np.int64], of_cell: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _strata(
+        self, category: NDArray[np.int64], of_cell: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], int]:
         """Number the strata: groups of the same categories are one.
 
-        A stratum of one group has no spread of its own and is pooled with others. Pooling adds the spread
-        between categories to the interval: too wide rather than zero.
+        Several strata of one group are pooled: the spread between them stands for that within them. One
+        alone stays what it is. The second value is the number of this stratum, -1 where there is none.
         """
         kinds: list[tuple[str, ...]] = [(name,) for name in self._kinds]
         cells = np.bincount(of_cell)
@@ -173,13 +165,11 @@ class Groups:
         kinds += list(numbers)
         counts = {kinds[code]: int(n) for code, n in enumerate(np.bincount(codes, minlength=len(kinds))) if n}
         lonely = {kind for kind, count in counts.items() if count == 1}
-        if len(lonely) == 1 and len(counts) > 1:
-            lonely.add(min((count, kind) for kind, count in counts.items() if kind not in lonely)[1])
         labels = {kind: "" if kind in lonely else "+".join(("", *kind)) for kind in counts}
         order = {label: index for index, label in enumerate(sorted(set(labels.values())))}
         numbered = np.array([order[labels[kind]] if kind in labels else 0 for kind in kinds], dtype=np.int64)
         strata: NDArray[np.int64] = numbered[codes]
-        return strata
+        return strata, order.get("", -1)
 
 
 def cluster(values: Floats, groups: Sequence[str], categories: Sequence[str]) -> GroupMeans:
@@ -220,10 +210,10 @@ def bootstrap_means(parts: Sequence[GroupMeans], samples: int = SAMPLES, seed: i
             total = np.zeros(samples)
             for side in of:
                 count = len(side.values) if isinstance(side, Seeds) else 1
-                found = drawn[:, start : start + count]
+                side_means = drawn[:, start : start + count]
                 if isinstance(side, Seeds):
-                    found = found * seed_shares(count, side.key, samples, seed)
-                total += found.sum(axis=1)
+                    side_means = side_means * seed_shares(count, side.key, samples, seed)
+                total += side_means.sum(axis=1)
                 start += count
             means[:, index] = total
     return means
@@ -253,25 +243,32 @@ def resampled(clusters: GroupMeans, columns: Floats, samples: int = SAMPLES, see
     Returns:
         ``(samples, M)``.
     """
-    order = np.argsort(clusters.strata, kind="stable")
+    strata, sizes = clusters.strata, np.bincount(clusters.strata)
+    if len(sizes) > 1 and (sizes == 1).any():
+        # A stratum of one group would be drawn in every resample: it is drawn with the smallest other one.
+        alone = int(np.argmin(sizes))
+        other = min((size, number) for number, size in enumerate(sizes.tolist()) if number != alone)[1]
+        strata = np.where((strata == alone) | (strata == other), -1, strata)
+        strata = np.unique(strata, return_inverse=True)[1]
+        sizes = np.bincount(strata)
+    order = np.argsort(strata, kind="stable")
     weights = clusters.weights[order]
     # The last column gives the weight drawn.
     summed = np.column_stack([weights[:, None] * columns[order], weights])
-    sizes = tuple(int(size) for size in np.bincount(clusters.strata))
-    counts = _resample_counts(sizes, samples, seed)
+    counts = _resample_counts(tuple(sizes.tolist()), samples, seed)
     means = np.zeros((samples, columns.shape[1]))
     step = max(_CASTED // max(len(weights), 1), 1)
     for first in range(0, samples, step):
         rows = slice(first, first + step)
         drawn = counts[rows].astype(np.float64)
-        for start, size in zip(np.cumsum((0, *sizes)), sizes, strict=False):
+        for start, size in zip(np.cumsum(sizes) - sizes, sizes, strict=True):
             part = slice(start, start + size)
             sums = drawn[:, part] @ summed[part]
             means[rows] += weights[part].sum() * sums[:, :-1] / sums[:, -1:]
     return means
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)
 def _resample_counts(sizes: tuple[int, ...], samples: int, seed: int) -> NDArray[np.uint8]:
     """How often each group is drawn in each resample, ``(samples, sum(sizes))``, strata side by side.
 
@@ -298,104 +295,3 @@ def _draw(generator: np.random.Generator, size: int, rows: int) -> NDArray[np.in
     drawn = generator.integers(0, size, size=(rows, max(size - 1, 1)))
     flat = (drawn + size * np.arange(rows)[:, None]).ravel()
     return np.bincount(flat, minlength=rows * size).reshape(rows, size)
-
-
-def intervals(parts: Sequence[GroupMeans], means: Floats, level: float = LEVEL) -> list[Interval]:
-    """Bootstrap intervals of headline means; none with fewer than two groups.
-
-    Args:
-        parts: what was resampled.
-        means: what ``bootstrap_means`` made of them.
-        level: nominal coverage.
-    """
-    return [_ends(part, column, level) for part, column in zip(parts, means.T, strict=True)]
-
-
-def interval(
-    clusters: GroupMeans, level: float = LEVEL, samples: int = SAMPLES, seed: int = SEED
-) -> Interval:
-    """Bootstrap interval of one headline mean; none with fewer than two groups.
-
-    Args:
-        clusters: what is resampled.
-        level: nominal coverage.
-        samples: resamples.
-        seed: seed of the resampling.
-    """
-    if len(clusters.values) < 2:
-        return NO_INTERVAL
-    return _ends(clusters, bootstrap_means([clusters], samples, seed)[:, 0], level)
-
-
-def _ends(clusters: GroupMeans, means: Floats, level: float) -> Interval:
-    if len(clusters.values) < 2:
-        return NO_INTERVAL
-    if len(clusters.values) >= BCA_GROUPS:
-        corrected_ends = bca(means, clusters.mean, jackknife(clusters), level)
-        if corrected_ends is not None:
-            return Interval(*corrected_ends, "bca")
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return Interval(float(low), float(high), "percentile")
-
-
-def bca(
-    resampled: Floats, estimate: float, left_out: Sequence[Floats], level: float = LEVEL
-) -> tuple[float, float] | None:
-    """Bias-corrected and accelerated interval (Efron, JASA 82, 1987, eq. 2.3).
-
-    Args:
-        resampled: ``(B,)`` the statistic of each resample.
-        estimate: the statistic itself.
-        left_out: for each independent sample, the statistic without each of its units.
-        level: nominal coverage.
-
-    Returns:
-        Low and high end, or None where the acceleration is so large that the correction has a pole.
-    """
-    from scipy.special import ndtr, ndtri
-
-    below = (np.mean(resampled < estimate) + np.mean(resampled <= estimate)) / 2.0
-    edge = 0.5 / len(resampled)
-    bias = float(ndtri(np.clip(below, edge, 1.0 - edge)))
-    tail = (1.0 - level) / 2.0
-    shifted = bias + ndtri(np.array([tail, 1.0 - tail]))
-    stretch = 1.0 - acceleration(left_out) * shifted
-    if np.any(stretch <= 0.0):
-        return None
-    low, high = np.quantile(resampled, ndtr(bias + shifted / stretch))
-    return float(low), float(high)
-
-
-def acceleration(left_out: Sequence[Floats]) -> float:
-    """Acceleration from jackknife values of several samples (Davison and Hinkley 1997, eqs. 5.24 and 5.25).
-
-    0 where nothing varies.
-    """
-    cubes = squares = 0.0
-    for part in left_out:
-        count = len(part)
-        influence = (count - 1) * (part.mean() - part)
-        cubes += float(np.sum(influence**3)) / count**3
-        squares += float(np.sum(influence**2)) / count**2
-    return cubes / (6.0 * squares**1.5) if squares > 0.0 else 0.0
-
-
-def jackknife(clusters: GroupMeans) -> list[Floats]:
-    """Headline mean without each unit: one array a stratum of groups, one a model with enough seeds."""
-    left_out = [_without_groups(clusters, stratum) for stratum in range(int(clusters.strata.max()) + 1)]
-    for side in clusters.sides:
-        if len(side.values) >= SEEDS_TO_RESAMPLE:
-            means = side.values @ clusters.weights
-            left_out.append(clusters.mean - float(means.mean()) + (means.sum() - means) / (len(means) - 1))
-    return left_out
-
-
-def _without_groups(clusters: GroupMeans, stratum: int) -> Floats:
-    inside = clusters.strata == stratum
-    values, weights = clusters.values[inside], clusters.weights[inside]
-    if len(values) < 2:
-        return np.full(len(values), clusters.mean)
-    total, share = float(values @ weights), float(weights.sum())
-    without: Floats = share * (total - values * weights) / (share - weights)
-    return clusters.mean - total + without

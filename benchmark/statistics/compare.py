@@ -19,7 +19,7 @@ import numpy as np
 from srbench.checks.base import reasons_unranked
 from srbench.datasets.registry import full_name
 from srbench.models.base import NOTHING_LEARNED
-from srbench.statistics.bootstrap import SAMPLES, SEED, Interval, interval
+from srbench.statistics.interval import Interval, interval
 from srbench.statistics.leaderboard import direction_of
 from srbench.statistics.lengths import Lengths, in_nanometres, nm_per_px, unit_of
 from srbench.statistics.margins import Margin, margin_of
@@ -45,7 +45,7 @@ EXTREMES = 3
 """Images shown on either side."""
 ONE_SIDED = "only one of the two was scored on it; run srbench eval for the other"
 _HASH = re.compile(r"[0-9a-f]{6,64}")
-_TRAINING = ("budget", "iterations", "dataset", "data", "degradation")
+_TRAINING = ("budget", "iterations", "dataset", "data", "degradation", "lineage")
 
 
 class RunFilter(NamedTuple):
@@ -222,8 +222,6 @@ def compare(
     data: str | None = None,
     metrics: Sequence[str] = (),
     margins: Mapping[str, float | str] | None = None,
-    samples: int = SAMPLES,
-    seed: int = SEED,
 ) -> Comparison:
     """Compare two scored models image by image.
 
@@ -243,8 +241,6 @@ def compare(
             both because it describes the reference.
         margins: metric to the smallest difference that matters, in place of the defaults: a number in the
             metric's unit, or text such as ``0.5px`` or ``2nm``.
-        samples: bootstrap resamples.
-        seed: seed of the resampling.
 
     Raises:
         SrbenchError: a name is unknown or means several models, or the two cannot be compared.
@@ -261,7 +257,7 @@ def compare(
     compared, without = [], {}
     for metric in _metric_ids(images, metrics):
         margin = margin_of(metric, margins, nm_per_px(rows_of(images, metric)))
-        settings = ComparisonSettings(direction_of(metric), margin.value, samples, seed)
+        settings = ComparisonSettings(direction_of(metric), margin.value)
         unit = lengths.unit_of(unit_of(metric))
         result = _compare_metric(images, metric, unit, (ours, theirs), settings, margin)
         if result is None:
@@ -330,31 +326,28 @@ def _compare_metric(
         metric,
         unit,
         margin,
-        _mean(matrix, first, settings),
-        _mean(matrix, second, settings),
+        _mean(matrix, first),
+        _mean(matrix, second),
         compare_pair(matrix, first, second, settings),
-        tuple(_category(kind, part, first, second, settings) for kind, part in categories.items()),
+        tuple(_category(kind, part, first, second) for kind, part in categories.items()),
         _extremes(matrix, first, second, settings.sign),
         (int(np.sum(theirs & ~ours)), int(np.sum(ours & ~theirs))),
     )
 
 
-def _mean(matrix: ScoreMatrix, method: Method, settings: ComparisonSettings) -> SideMean:
+def _mean(matrix: ScoreMatrix, method: Method) -> SideMean:
     clusters = matrix.clusters(method)
-    ends = interval(clusters, samples=settings.samples, seed=settings.seed)
-    return SideMean(clusters.mean, ends, seed_sd(clusters), len(method.runs))
+    return SideMean(clusters.mean, interval(clusters), seed_sd(clusters), len(method.runs))
 
 
-def _category(
-    category: str, matrix: ScoreMatrix, first: Method, second: Method, settings: ComparisonSettings
-) -> CategoryDifference:
+def _category(category: str, matrix: ScoreMatrix, first: Method, second: Method) -> CategoryDifference:
     paired = matrix.clusters(first, second)
     return CategoryDifference(
         category,
         matrix.clusters(first).mean,
         matrix.clusters(second).mean,
         paired.mean,
-        interval(paired, samples=settings.samples, seed=settings.seed),
+        interval(paired),
         paired.images,
         len(paired.values),
     )
@@ -597,8 +590,9 @@ def _one_training(name: str, manifests: Sequence[Manifest]) -> SelectedRuns:
 def _rank(runs: Sequence[Manifest]) -> tuple[int, float]:
     """Budget, and mean validation gain over bicubic in dB; -inf where it is not known."""
     gains = [manifest.weights.get("gain_over_bicubic") for manifest in runs]
-    known = [float(gain) for gain in gains if isinstance(gain, (int, float))]
-    return budget_rank(str(runs[0].weights.get("budget", ""))), fmean(known) if known else -math.inf
+    numbers = [float(gain) for gain in gains if isinstance(gain, (int, float))]
+    budget = budget_rank(str(runs[0].weights.get("budget", "")))
+    return budget, fmean(numbers) if numbers else -math.inf
 
 
 def _check_same_lr(first: SelectedRuns, second: SelectedRuns) -> None:

@@ -28,6 +28,7 @@ BINS = 3
 FEWEST_ITEMS = 30
 """Items of a bin, where there are several."""
 SPLITS = 400
+_SHARES = (0.5, 0.75, 0.9)
 _DRAWS = 200
 _SEED = 20_260
 
@@ -82,17 +83,21 @@ class SizeBin:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How often intervals covered in repeated half splits by group.
+    """How often intervals covered in repeated random splits by group.
 
     Attributes:
         mean: share covered, mean over the splits.
         low: 5 % quantile over the splits.
         high: 95 % quantile.
+        groups: that calibrated in a split.
+        splits: that were counted.
     """
 
     mean: float
     low: float
     high: float
+    groups: int
+    splits: int
 
 
 @dataclass(frozen=True)
@@ -226,47 +231,65 @@ def cross_validated(
     splits: int = SPLITS,
     seed: int = _SEED,
 ) -> tuple[Coverage, ...]:
-    """Coverage of each bin where one half of the groups, drawn at random, calibrates for the other half.
+    """Coverage of each bin where some of the groups, drawn at random, calibrate for the others.
+
+    One half calibrates, or three quarters or nine tenths where a half has too few groups for all bins.
 
     Args:
         errors: all there are.
         level: nominal coverage.
         bins: as in :func:`calibrate`.
-        reference_groups: groups of the other half that give its correction, as in a session; they are not
-            counted. 0: the correction is that of the first half.
+        reference_groups: groups of the others that give the correction, as in a session; they are not
+            counted. 0: the correction is that of the calibration.
         splits: how many.
         seed: of the splits.
 
     Returns:
-        One a bin of :func:`calibrate`; nothing where a half has too few groups for these bins.
+        One a bin of :func:`calibrate`; nothing where there are too few groups to leave some out.
     """
     names = np.unique(errors.groups)
     whole = len(calibrate(errors, level, bins))
-    generator = np.random.default_rng(seed)
-    shares: list[list[float]] = []
-    for _ in range(splits if whole else 0):
-        order = generator.permutation(names)
-        first, second = order[: len(order) // 2], order[len(order) // 2 :]
-        fitted = errors.where(np.isin(errors.groups, first))
-        parts = calibrate(fitted, level, whole)
-        if len(parts) != whole:
-            return ()
-        if reference_groups:
-            reference = errors.where(np.isin(errors.groups, second[:reference_groups]))
-            session = in_session(fitted, parts, reference, level)
-            if session is None:
-                return ()
-            parts, second = session.bins, second[reference_groups:]
-        tested = errors.where(np.isin(errors.groups, second))
-        edges = np.array([parts[0].low, *(part.high for part in parts)])
-        number = bin_of(tested.measured, edges)
-        residuals = np.abs(tested.errors - np.array([part.correction for part in parts])[number])
-        inside = residuals <= np.array([part.half_width for part in parts])[number]
-        shares.append(
-            [float(inside[number == k].mean()) if (number == k).any() else math.nan for k in range(whole)]
+    for share in _SHARES if whole else ():
+        first = math.ceil(share * len(names))
+        generator = np.random.default_rng(seed)
+        tried = [
+            _covered(errors, generator.permutation(names), first, level, whole, reference_groups)
+            for _ in range(splits)
+        ]
+        columns = np.array([shares for shares in tried if shares is not None])
+        if len(columns) >= splits / 2:
+            ends = np.nanquantile(columns, (0.05, 0.95), axis=0).T.tolist()
+            means = np.nanmean(columns, axis=0).tolist()
+            return tuple(
+                Coverage(mean, low, high, first, len(columns))
+                for mean, (low, high) in zip(means, ends, strict=True)
+            )
+    return ()
+
+
+def _covered(
+    errors: Errors,
+    order: NDArray[np.int64],
+    first: int,
+    level: float,
+    count: int,
+    reference_groups: int,
+) -> list[float] | None:
+    """Share covered in each of ``count`` bins; None where the first groups do not make as many."""
+    fitted = errors.where(np.isin(errors.groups, order[:first]))
+    parts = calibrate(fitted, level, count)
+    if len(parts) != count:
+        return None
+    left = order[first:]
+    if reference_groups:
+        session = in_session(
+            fitted, parts, errors.where(np.isin(errors.groups, left[:reference_groups])), level
         )
-    columns = np.array(shares).T if shares else np.zeros((0, 0))
-    return tuple(
-        Coverage(float(np.nanmean(column)), *(float(end) for end in np.nanquantile(column, (0.05, 0.95))))
-        for column in columns
-    )
+        if session is None:
+            return None
+        parts, left = session.bins, left[reference_groups:]
+    tested = errors.where(np.isin(errors.groups, left))
+    number = bin_of(tested.measured, np.array([parts[0].low, *(part.high for part in parts)]))
+    residuals = np.abs(tested.errors - np.array([part.correction for part in parts])[number])
+    inside = residuals <= np.array([part.half_width for part in parts])[number]
+    return [float(inside[number == k].mean()) if (number == k).any() else math.nan for k in range(count)]

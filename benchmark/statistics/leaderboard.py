@@ -1,8 +1,8 @@
 """From score rows to a leaderboard: means with intervals, paired differences, ranks, and who is best.
 
 An image's value is the mean of its rows, a group's the mean of its images; groups are averaged within a
-category and the categories with equal weight. Intervals are 95 % cluster bootstraps over groups, tests are
-Wilcoxon signed-rank on group means with Holm's correction. docs/statistics.md explains every number.
+category and the categories with equal weight. Intervals are 95 % over groups, tests are of the mean
+difference, with Holm's correction; ranks are resampled. docs/statistics.md explains every number.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from srbench.statistics.bootstrap import SAMPLES, SEED, bootstrap_means, intervals
+from srbench.statistics.bootstrap import SAMPLES, SEED
+from srbench.statistics.interval import interval
 from srbench.statistics.lengths import nm_per_px
 from srbench.statistics.margins import margin_of
 from srbench.statistics.paired_tests import (
     ComparisonSettings,
     Direction,
-    PairedComparison,
     beats_all,
+    compare_pair,
     corrected,
     seed_sd,
-    wilcoxon_p,
 )
 from srbench.statistics.ranking import ranking
 from srbench.statistics.score_matrix import duplicate_runs, rows_of, score_matrix
@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEW_GROUPS = 10
-"""Groups below which an interval is probably too narrow."""
+"""Groups below which an interval is too narrow where the groups are skewed."""
+
+ALONE = (
+    "of a category with a single group the spread is not known: its distance from the others stands for it, "
+    "which makes the interval wide"
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class LeaderboardRow:
         diff: mean paired difference from the baseline on the common images.
         diff_low: lower end of its 95 % interval.
         diff_high: upper end.
-        p_holm: Wilcoxon test of the difference, corrected for all comparisons of the table.
+        p_holm: test of a mean difference of zero, corrected for all comparisons of the table.
         verdict: against the baseline: better, worse, equivalent, undecided, or empty.
         n_images: images with a value.
         n_groups: their groups.
@@ -115,6 +120,7 @@ def leaderboard(
     unranked: Collection[tuple[str, str]] = (),
     margin: float | None = None,
     trainings: Mapping[Run, Hashable] | None = None,
+    duplicates: Mapping[Run, Run] | None = None,
     samples: int = SAMPLES,
     seed: int = SEED,
 ) -> list[LeaderboardRow]:
@@ -131,8 +137,9 @@ def leaderboard(
             for.
         margin: smallest difference that matters, in the unit of the values; the metric's own when None.
         trainings: run to the training that it repeats with another seed; runs with an equal one become one
-            row, with seeds resampled from three on. Every run is a row of its own when None.
-        samples: bootstrap resamples.
+            row, whose interval holds the spread over seeds from three on. Every run is a row when None.
+        duplicates: what ``duplicate_runs`` finds, where that has been looked for; among ``scores`` when None.
+        samples: resamples for the intervals of ranks.
         seed: seed of the resampling; the same seed gives the same table.
 
     Returns:
@@ -166,19 +173,8 @@ def leaderboard(
         if (others := [other for other in order[index + 1 :] if not other.is_same_variant(method)])
     ]
     to_rivals = [(order[0], rival) for rival in order if not rival.is_same_variant(order[0])]
-    differences = {pair: matrix.clusters(*pair) for pair in (*to_baseline, *to_next, *to_rivals)}
-    # All means and differences over the same groups are one product with the matrix of resamples.
-    parts = [*means.values(), *differences.values()]
-    resampled = bootstrap_means(parts, samples, seed)
-    ends = intervals(parts, resampled)
-    interval_of = dict(zip(means, ends, strict=False))
-    compared = {
-        pair: PairedComparison(*pair, clusters, own, p, p, settings)
-        for (pair, clusters), own in zip(differences.items(), ends[len(means) :], strict=True)
-        for p in [wilcoxon_p(clusters.values)]
-    }
-    columns = [matrix.methods.index(method) for method in order]
-    ranks = {entry.method: entry for entry in ranking(matrix, order, settings, resampled[:, columns])}
+    compared = {pair: compare_pair(matrix, *pair, settings) for pair in (*to_baseline, *to_next, *to_rivals)}
+    ranks = {entry.method: entry for entry in ranking(matrix, order, settings)}
     of_table = corrected([compared[pair] for pair in (*to_baseline, *to_next)])
     against_baseline = {c.first: c for c in of_table[: len(to_baseline)]}
     against_next = {c.first: c for c in of_table[len(to_baseline) :]}
@@ -186,14 +182,15 @@ def leaderboard(
     # Corrected over the whole table the leader may still be undecided against the next one.
     if best and against_next[best].verdict != "better":
         best = None
-    duplicates = duplicate_runs(scores) if matrix.has_duplicate_columns() else {}
+    if duplicates is None:
+        duplicates = duplicate_runs(scores) if matrix.has_duplicate_columns() else {}
     missing = image_rows[image_rows["reason"] != ""]
     reasons = missing.groupby([*RUN, "reason"], observed=True)["image"].nunique()
     nan = float("nan")
     rows = []
     for method in matrix.methods:
         clusters = means[method]
-        low, high, _ = interval_of[method]
+        low, high, _ = interval(clusters)
         against, following = against_baseline.get(method), against_next.get(method)
         entry = ranks.get(method)
         original = duplicates.get(method.run)
@@ -209,7 +206,9 @@ def leaderboard(
         if groups < 2:
             notes.append(f"no interval: {groups} group of images, at least 2 are needed")
         elif groups < FEW_GROUPS:
-            notes.append(f"only {groups} groups of images: the interval is probably too narrow")
+            notes.append(f"only {groups} groups of images: the interval is too narrow if they are skewed")
+        if groups > 1 and clusters.alone >= 0:
+            notes.append(ALONE)
         rows.append(
             LeaderboardRow(
                 run=method.run,

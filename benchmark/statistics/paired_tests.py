@@ -9,19 +9,18 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from srbench.statistics.bootstrap import LEVEL, SAMPLES, SEED, Floats, GroupMeans, Interval, interval
+from srbench.statistics.bootstrap import LEVEL, SAMPLES, SEED, Floats, GroupMeans
+from srbench.statistics.interval import Interval, interval, mean_p
 from srbench.statistics.score_matrix import Method, ScoreMatrix
 
 ALPHA = 0.05
 VERDICT_GROUPS = 6
-"""Groups from which on a verdict is given: with fewer no signed-rank test can reach 5 %."""
+"""Groups from which on a verdict is given: the skewness of fewer is hardly known."""
 _EXACT = 200
-_FEW = 13
-"""Groups up to which SciPy's test is exact in spite of ties."""
 _ALL_PAIRS = 1_500
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
@@ -38,30 +37,6 @@ class Estimate(NamedTuple):
 
 
 NO_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"))
-
-
-def wilcoxon_p(differences: Floats) -> float:
-    """Two-sided Wilcoxon signed-rank p value of paired differences (Pratt's treatment of zeros).
-
-    1 when all differences are zero, NaN with fewer than two of them.
-    """
-    from scipy.stats import rankdata, wilcoxon
-
-    count = len(differences)
-    if count < 2:
-        return float("nan")
-    if not np.any(differences):
-        return 1.0
-    ranks = rankdata(np.abs(differences))
-    tied = len(np.unique(ranks)) < count or not np.all(differences)
-    if count > _FEW or not tied:
-        result: Any = wilcoxon(differences, zero_method="pratt")
-        return float(result.pvalue)
-    # SciPy goes through all signs in Python here; the distribution is the same.
-    doubled = np.rint(2.0 * ranks[differences != 0.0]).astype(int)
-    chances = _signed_rank(tuple(sorted(doubled.tolist())))
-    positive = int(np.rint(2.0 * ranks[differences > 0.0].sum()))
-    return min(2.0 * float(min(chances[: positive + 1].sum(), chances[positive:].sum())), 1.0)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -102,18 +77,18 @@ def _cut(count: int, tail: float) -> int:
     from scipy.special import ndtri
 
     if count <= _EXACT:
-        return int(np.searchsorted(np.cumsum(_signed_rank(tuple(range(1, count + 1)))), tail, side="right"))
+        return int(np.searchsorted(np.cumsum(_signed_rank(count)), tail, side="right"))
     mean = count * (count + 1) / 4.0
     deviation = math.sqrt(count * (count + 1) * (2 * count + 1) / 24.0)
     return int(mean + deviation * float(ndtri(tail)) + 0.5)
 
 
 @functools.lru_cache(maxsize=32)
-def _signed_rank(ranks: tuple[int, ...]) -> Floats:
-    """Probability of each sum, from 0 on, of the ranks whose sign is positive when signs are random."""
-    chances = np.zeros(sum(ranks) + 1)
+def _signed_rank(count: int) -> Floats:
+    """Probability of each value 0..n(n+1)/2 of Wilcoxon's statistic when signs are random."""
+    chances = np.zeros(count * (count + 1) // 2 + 1)
     chances[0] = 1.0
-    for rank in ranks:
+    for rank in range(1, count + 1):
         moved = np.concatenate([np.zeros(rank), chances[:-rank]])
         chances = 0.5 * (chances + moved)
     return chances
@@ -171,10 +146,10 @@ def wins(clusters: GroupMeans) -> Floats:
 def verdict(low: float, high: float, margin: float, p: float, groups: int) -> Verdict:
     """What a paired difference allows to say.
 
-    ``better`` (``worse``): the 95 % interval lies beyond the practical margin and the paired test, corrected
-    for all comparisons, supports a difference. ``equivalent``: the interval lies within the margin on both
-    sides, which is two one-sided tests (Schuirmann 1987) at 2.5 % each. Everything else is ``undecided``, and
-    so is everything with fewer than ``VERDICT_GROUPS`` groups.
+    ``better`` (``worse``): the 95 % interval lies beyond the practical margin and the paired test of the
+    mean, corrected for all comparisons, supports a difference. ``equivalent``: the interval lies within the
+    margin on both sides, which is two one-sided tests (Schuirmann 1987) at 2.5 % each. Everything else is
+    ``undecided``, and so is everything with fewer than ``VERDICT_GROUPS`` groups.
 
     Args:
         low: lower end of the interval of the difference, positive values being better.
@@ -199,7 +174,7 @@ class ComparisonSettings:
     Attributes:
         direction: which way is better.
         margin: smallest difference that matters, in the metric's unit.
-        samples: bootstrap resamples.
+        samples: resamples for the intervals of ranks.
         seed: seed of the resampling.
     """
 
@@ -223,7 +198,7 @@ class PairedComparison:
         second: what is subtracted.
         differences: one a group, in the metric's unit; none where they have no image in common.
         interval: 95 % interval of the macro-averaged mean difference.
-        p: Wilcoxon signed-rank on group means, not corrected.
+        p: of a mean difference of zero, which the interval inverts; not corrected.
         p_holm: corrected for all comparisons of the table; ``p`` until ``corrected`` has seen them.
         settings: how it is judged.
     """
@@ -282,9 +257,8 @@ def compare_pair(
 ) -> PairedComparison:
     """Compare two methods; everything is NaN and undecided where they have no image in common."""
     differences = matrix.clusters(first, second)
-    ends = interval(differences, samples=settings.samples, seed=settings.seed)
-    p = wilcoxon_p(differences.values)
-    return PairedComparison(first, second, differences, ends, p, p, settings)
+    p = mean_p(differences)
+    return PairedComparison(first, second, differences, interval(differences), p, p, settings)
 
 
 def corrected(comparisons: Sequence[PairedComparison]) -> list[PairedComparison]:

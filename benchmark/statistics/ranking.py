@@ -34,10 +34,7 @@ class RankedMethod:
 
 
 def ranking(
-    matrix: ScoreMatrix,
-    methods: Sequence[Method],
-    settings: ComparisonSettings,
-    resampled: Floats | None = None,
+    matrix: ScoreMatrix, methods: Sequence[Method], settings: ComparisonSettings
 ) -> list[RankedMethod]:
     """Rank methods that all have the same images, best first.
 
@@ -45,14 +42,12 @@ def ranking(
         matrix: the values.
         methods: complete methods.
         settings: direction (one with a better side) and resampling.
-        resampled: what ``bootstrap_means`` made of the methods, where that has been done.
     """
     if not methods:
         return []
     clusters = [matrix.clusters(method) for method in methods]
     # The same groups for all methods in a resample; each method draws its own seeds.
-    if resampled is None:
-        resampled = bootstrap_means(clusters, settings.samples, settings.seed)
+    resampled = bootstrap_means(clusters, settings.samples, settings.seed)
     means = np.array([part.mean for part in clusters])
     ranks = _ranks(-settings.sign * means[None])[0]
     resampled_ranks = _ranks(-settings.sign * resampled)

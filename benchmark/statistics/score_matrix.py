@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ class ScoreMatrix:
         ]
         seeds = tuple(Seeds(side.key, values) for (side, _), values in zip(sides, members, strict=True))
         means = np.sum([values.mean(0) for values in members], axis=0)
-        return GroupMeans(means, shares.weights, shares.strata, len(shares.of_image), seeds)
+        return replace(shares.cluster(self.values[:, 0]), values=means, sides=seeds)
 
     def _shares_of(self, mask: Flags) -> Shares:
         """Most methods have values for the same images, so the last masks are remembered."""
@@ -135,7 +135,7 @@ class ScoreMatrix:
 
     def has_duplicate_columns(self) -> bool:
         """Whether two runs agree on every image in this metric, which is cheap to see."""
-        return bool(len(np.unique(self.values, axis=1).T) < self.values.shape[1])
+        return len({column.tobytes() for column in self.values.T}) < len(self.values.T)
 
 
 def rows_of(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -175,14 +175,14 @@ def score_matrix(rows: pd.DataFrame, trainings: Mapping[Run, Hashable] | None = 
     first = np.unique(numbers, return_index=True)[1]
     of_image: dict[str, tuple[str, ...]] = {}
     for column in ("group", "category"):
-        place, names = _numbered(rows[column])
-        twice = np.flatnonzero(place != place[first][numbers])
+        codes, names = _numbered(rows[column])
+        twice = np.flatnonzero(codes != codes[first][numbers])
         if len(twice):
             raise SrbenchError(
                 f"Image {ids[numbers[twice].min()]!r} is scored under two groups or categories: the runs saw "
                 "different versions of the dataset. Evaluate the models again on the present one."
             )
-        of_image[column] = tuple(names[number] for number in place[first])
+        of_image[column] = tuple(names[number] for number in codes[first])
     runs, columns = numbered_runs(rows)
     flat = numbers * len(runs) + columns
     values = rows["value"].to_numpy(dtype=np.float64)
@@ -205,8 +205,8 @@ def _numbered(column: pd.Series[Any]) -> tuple[NDArray[np.int64], list[str]]:
     """The number of each entry among the names of the column, and these in their order."""
     import pandas as pd
 
-    codes, found = pd.factorize(column)
-    names = [str(name) for name in found]
+    codes, uniques = pd.factorize(column)
+    names = [str(name) for name in uniques]
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), dtype=np.int64)
     rank[order] = np.arange(len(names))
@@ -219,15 +219,15 @@ def numbered_runs(rows: pd.DataFrame) -> tuple[list[Run], NDArray[np.int64]]:
     names: list[Sequence[Any]] = []
     for column in RUN:
         if column == "seed":
-            seeds, place = np.unique(rows[column].to_numpy(dtype=np.int64), return_inverse=True)
+            seeds, codes = np.unique(rows[column].to_numpy(dtype=np.int64), return_inverse=True)
             names.append(seeds.tolist())
         else:
-            place, found = _numbered(rows[column])
-            names.append(found)
-        numbers = numbers * len(names[-1]) + place
+            codes, texts = _numbered(rows[column])
+            names.append(texts)
+        numbers = numbers * len(names[-1]) + codes
     distinct, of_row = np.unique(numbers, return_inverse=True)
-    places = np.unravel_index(distinct, [len(found) for found in names])
-    parts = [[found[index] for index in place] for found, place in zip(names, places, strict=True)]
+    indices = np.unravel_index(distinct, [len(column) for column in names])
+    parts = [[column[index] for index in each] for column, each in zip(names, indices, strict=True)]
     return [Run(*run) for run in zip(*parts, strict=True)], of_row
 
 
@@ -253,7 +253,8 @@ def duplicate_runs(scores: pd.DataFrame) -> dict[Run, Run]:
     """
     import pandas as pd
 
-    rows = scores[(scores["image"] != "") & scores["value"].notna()]
+    valued = (scores["image"] != "") & scores["value"].notna()
+    rows = scores.loc[valued, ["image", "metric", "value", *RUN]]
     if rows.empty:
         return {}
     hashed = pd.util.hash_pandas_object(rows[["image", "metric", "value"]], index=False).to_numpy()

@@ -14,7 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from srbench.statistics.bootstrap import SAMPLES, SEED, Groups, bootstrap_means, interval
+from srbench.statistics.bootstrap import SAMPLES, SEED, Groups, bootstrap_means
+from srbench.statistics.interval import interval
 from srbench.statistics.lengths import Quantity, common_size, quantity
 from srbench.utils.errors import SrbenchError, unknown_name
 
@@ -247,12 +248,12 @@ def judge(
     change = numbered.cluster(added)
     both = np.isfinite(hr) & np.isfinite(sr)
     whole, on_hr = (numbered.cluster(np.where(both, errors, np.nan)) for errors in (sr, hr))
-    level = expanded_level(len(change.values))
-    low, high, _ = interval(change, level, samples, seed)
+    low, high, _ = interval(change)
     excess = -math.inf
     if len(whole.values) > 1:
         # The same seed draws the same groups for both, which keeps them paired.
         total, hr_part = np.abs(bootstrap_means([whole, on_hr], samples, seed)).T
+        level = expanded_level(len(whole.values))
         excess = float(np.quantile(total - np.maximum(FACTOR * hr_part, limit), (1.0 + level) / 2.0))
     within = np.abs(added[np.isfinite(added)]) <= limit
     undecided = ToleranceVerdict(

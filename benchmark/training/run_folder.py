@@ -36,11 +36,12 @@ def run_folder_name(
     *,
     degradation: str = DEFAULT_DEGRADATION,
     channels: int | None = None,
+    start: str = "",
 ) -> str:
     """``edsr-baseline-sem_open-x4-short-s0``: the name a run's folder gets unless the user chooses one.
 
-    Another degradation than the default, and channels that were requested, are named too:
-    ``edsr-baseline-sem-sem_pixel_dose_60-x4-c3-short-s0``.
+    Another degradation than the default, channels that were requested, and the start of the hash of weights
+    that it starts from are named too: ``edsr-baseline-sem-sem_pixel_dose_60-x4-c3-short-from_1bc95232-s0``.
     """
     # The path of a user's folder, or many settings, may be longer than a name of a file can be.
     data, lr = (
@@ -49,7 +50,8 @@ def run_folder_name(
     )
     special = [] if degradation == DEFAULT_DEGRADATION else [lr]
     colour = [] if channels is None else [f"c{channels}"]
-    parts = [model, variant, data, *special, f"x{scale}", *colour, budget, f"s{seed}"]
+    parent = [f"from_{start[:8]}"] if start else []
+    parts = [model, variant, data, *special, f"x{scale}", *colour, budget, *parent, f"s{seed}"]
     return "-".join(parts)
 
 

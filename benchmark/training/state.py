@@ -181,9 +181,17 @@ class TrainingState:
         recipe: what will be executed.
         seed: of the run; discriminators are initialised from it alone.
         guard: counts skipped updates.
+        discriminators: weights that discriminators start from, by their names.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, seed: int, guard: NonFiniteGuard) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        seed: int,
+        guard: NonFiniteGuard,
+        discriminators: Mapping[str, Mapping[str, Tensor]] | None = None,
+    ) -> None:
         self.network = network
         self.guard = guard
         self.discriminators: dict[str, DiscriminatorState] = {}
@@ -196,6 +204,7 @@ class TrainingState:
         self._seconds_before, self._started = 0.0, time.monotonic()
         self._recipe = recipe
         self._seed = seed
+        self._initial = discriminators or {}
         self._device = next(network.parameters()).device
         self._learnable = frozenset(
             name for name, parameter in network.named_parameters() if parameter.requires_grad
@@ -297,6 +306,9 @@ class TrainingState:
         # Its own stream: the same discriminator in every process, whatever was drawn before.
         with reproducibility.preserved():
             reproducibility.seed_streams(_DISCRIMINATOR_STREAM, self._seed, stage, position)
-            network = spec.build().to(self._device).train()
+            network = spec.build()
+        if spec.name in self._initial:
+            network.load_state_dict(self._initial[spec.name])
+        network.to(self._device).train()
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         return DiscriminatorState(spec, network, parameters, build_optimiser(spec.optimiser, parameters))

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from srbench.training.reproducibility import repeatable, sensible_threads
 from srbench.training.run_folder import CONFIG, MANIFEST, RunFolder, run_folder_name
 from srbench.training.signals import StopRequest, stop_requests
 from srbench.training.stage import check_recipe, move_loss_modules
+from srbench.training.start import Start, discriminators_of, find_start, last_stage, load_start
 from srbench.training.state import Best, NonFiniteGuard, TrainingState
 from srbench.training.validation import Validator
 from srbench.utils.errors import SrbenchError
@@ -86,6 +87,7 @@ def train(
     seed: int | None = None,
     degradation: str | None = None,
     reading: datasets.ReadingOptions | None = None,
+    start: str | os.PathLike[str] | None = None,
     config: str | os.PathLike[str] | None = None,
     overrides: Sequence[str] = (),
     out: str | os.PathLike[str] | None = None,
@@ -100,7 +102,7 @@ def train(
     kind, versions, threads and number of processes).
 
     Args:
-        model: this and the arguments up to ``reading`` are the fields of
+        model: this and the arguments up to ``start`` are the fields of
             :class:`~srbench.config.TrainConfig`; what is None is taken from ``config``, else its default.
         dataset: see there.
         scale: see there.
@@ -110,6 +112,7 @@ def train(
         seed: see there.
         degradation: see there.
         reading: see there.
+        start: see there.
         config: a YAML file with settings.
         overrides: settings ``a.b=c`` over the file.
         out: folder of the run; one below the srbench home when None.
@@ -135,9 +138,10 @@ def train(
         "seed": seed,
         "degradation": degradation,
         "reading": reading,
+        "start": None if start is None else os.fspath(start),
     }
-    chosen = _checked(TrainConfig.of(options, config, overrides))
-    folder = RunFolder(Path(out) if out is not None else runs_folder() / _folder_name(chosen))
+    chosen, parent = _checked(TrainConfig.of(options, config, overrides))
+    folder = RunFolder(Path(out) if out is not None else runs_folder() / _folder_name(chosen, parent))
     with ExitStack() as stack:
         processes = stack.enter_context(join(device))
         stack.enter_context(reproducibility.preserved())
@@ -157,7 +161,7 @@ def train(
             with suppress(SrbenchError), folder.lock():
                 return _finished(folder, chosen)
             return _finished(folder, chosen)
-        prepared = prepare(chosen, processes, progress)
+        prepared = prepare(chosen, processes, progress, parent)
         if processes.main:
             stack.enter_context(folder.lock(prepared.space_needed))
         # Another process may have trained here since, and is done now.
@@ -169,14 +173,20 @@ def train(
         return _execute(chosen, folder, going_on, prepared, threads, progress, stop)
 
 
-def _checked(config: TrainConfig) -> TrainConfig:
-    """The configuration with its variant filled in, refused where it cannot be trained."""
+def _checked(config: TrainConfig) -> tuple[TrainConfig, Start | None]:
+    """The configuration with its variant filled in, and what it starts from; refused if it cannot train."""
     card = models.card(config.model)
     if not card.trainable:
         raise ModelError(f"{card.name} has no parameters to train; evaluate it directly.")
     is_said = config.model_fields_set >= {"scale", "degradation"}
     if not is_said and datasets.source(config.dataset).card.pairs:
         config = for_pairs(config, datasets.open(config.dataset, config.reading).recorded_scale)
+    start = None
+    if config.start is not None:
+        start = find_start(config)
+        scale = config.scale if "scale" in config.model_fields_set else start.network.scale
+        of_weights = {"start": str(start.path), "scale": scale, "variant": start.network.variant}
+        config = config.model_copy(update=of_weights)
     degrade.check_task(degrade.get(config.degradation), config.scale)
     counts = [config.train.iterations, *(stage.iterations for stage in config.stages.values())]
     if config.budget == "laptop" and any(counts):
@@ -184,16 +194,15 @@ def _checked(config: TrainConfig) -> TrainConfig:
             "The budget laptop decides the iterations by their multiply-adds; leave iterations out, or "
             "choose --budget short."
         )
-    return config.model_copy(
-        update={
-            "model": card.name,
-            "variant": config.variant or card.variants[0],
-            "dataset": datasets.full_name(config.dataset),
-        }
-    )
+    filled = {
+        "model": card.name,
+        "variant": config.variant or card.variants[0],
+        "dataset": datasets.full_name(config.dataset),
+    }
+    return config.model_copy(update=filled), start
 
 
-def _folder_name(config: TrainConfig) -> str:
+def _folder_name(config: TrainConfig, start: Start | None) -> str:
     return run_folder_name(
         config.model,
         str(config.variant),
@@ -204,6 +213,7 @@ def _folder_name(config: TrainConfig) -> str:
         # What a name may leave out or say twice (defaults, the version) makes no other folder.
         degradation=degrade.get(config.degradation).id.rpartition("@")[0],
         channels=config.channels,
+        start=start.sha256 if start else "",
     )
 
 
@@ -218,6 +228,7 @@ class Prepared:
         facts: for the manifest.
         notes: for the user, and kept with the weights.
         remarks: on the data, for the user.
+        discriminators: weights that discriminators start from.
     """
 
     task: Task
@@ -226,6 +237,7 @@ class Prepared:
     facts: Mapping[str, Any]
     notes: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    discriminators: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
 
     @property
     def space_needed(self) -> int:
@@ -235,31 +247,38 @@ class Prepared:
         return (3 * 4 + 2) * weights
 
 
-def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallback) -> Prepared:
+def prepare(
+    config: TrainConfig, processes: Processes, progress: ProgressCallback, start: Start | None = None
+) -> Prepared:
     """Build everything and check it, before anything is written.
 
     Args:
         config: of the run, its variant filled in.
         processes: that will train.
         progress: told of what takes long.
+        start: what it starts from, if anything.
 
     Raises:
         SrbenchError, ModelError, DatasetError: what is wrong and what to do.
     """
-    micrographs = datasets.open(config.dataset, config.reading)
+    micrographs = datasets.open(config.dataset, config.reading, progress)
     channels = choose_channels(config.channels, micrographs.card.channels, models.card(config.model))
-    model, recipe, multiply_adds = _build(config, channels, processes)
+    if start is not None and config.channels is None:
+        channels = start.network.channels
+    model, recipe, multiply_adds, notes = _build(config, channels, processes, start)
+    discriminators, of_discriminators = discriminators_of(start, recipe) if start else ({}, [])
     degradation = degrade.get(config.degradation)
     images = micrographs.split("train")
     if not images:
+        groups = count_of(len({image.group for image in micrographs.images}), "group")
         raise SrbenchError(
-            f"{micrographs.name} has no training images ({len(micrographs)} images in all); train on another "
-            "dataset and evaluate on this one."
+            f"{micrographs.name} has no training images ({len(micrographs)} images in {groups}); train on "
+            "another dataset and evaluate on this one, or name other groups in the groups.csv of your folder."
         )
     suited, small = large_enough(images, max(stage.patch for stage in recipe.stages), config.scale)
     validator = _validator(config, micrographs, processes)
     remarks = micrographs.remarks()
-    notes = [*recipe.notes]
+    notes += [*of_discriminators, *recipe.notes]
     if small:
         name, reason = next(iter(small.items()))
         notes.append(f"{count_of(len(small), 'training image')} left out: {name} {reason}.")
@@ -285,6 +304,7 @@ def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallbac
             "seed": config.seed,
             "train": config.train.model_dump(exclude=_HARMLESS | _SHOWN_BY_RECIPE),
             "recipe": described,
+            **({"start": start.sha256} if start else {}),
         },
         header=WeightsHeader(
             model=config.model,
@@ -299,6 +319,7 @@ def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallbac
             version=__version__,
             degradation=degradation.id,
             multiply_adds=multiply_adds,
+            lineage=start.lineage if start else (),
         ),
         facts={
             "model": {
@@ -330,10 +351,12 @@ def prepare(config: TrainConfig, processes: Processes, progress: ProgressCallbac
             "multiply_adds": multiply_adds or None,
             "settings": config.model_dump(exclude_none=True, include={"train", "stages"}),
             "recipe": described,
+            "lineage": [asdict(ancestor) for ancestor in start.lineage] if start else [],
             "pixels": "device" if isinstance(source, DevicePixels) else "mapped",
         },
         notes=tuple(notes),
         remarks=tuple(remarks),
+        discriminators=discriminators,
     )
 
 
@@ -377,22 +400,26 @@ def _pixel_source(
     return MappedPixels(micrographs, images, config.scale, pinned=device.type == "cuda")
 
 
-def _build(config: TrainConfig, channels: int, processes: Processes) -> tuple[SRModel, Recipe, int]:
-    """Network, recipe, and its multiply-adds where they are the budget, else 0."""
+def _build(
+    config: TrainConfig, channels: int, processes: Processes, start: Start | None
+) -> tuple[SRModel, Recipe, int, list[str]]:
+    """Network, recipe, its multiply-adds where they are the budget, else 0, and what to note of the start."""
     reproducibility.seed_streams(_INITIAL_STREAM, config.seed)
     model = models.create(config.model, scale=config.scale, channels=channels, variant=config.variant)
     budget = "short" if config.budget == "laptop" else config.budget
-    recipe = apply(config, model.recipe(budget, pretrained))
+    recipe = model.recipe(budget, pretrained)
+    recipe = apply(config, last_stage(recipe) if start else recipe)
     check_recipe(recipe, config.scale, processes.world)
     if recipe.initialise is not None:
         recipe.initialise(model.network)
+    notes = load_start(start, model) if start else []
     multiply_adds = 0
     if config.budget == "laptop":
         recipe, multiply_adds = within(recipe, model, LAPTOP_MULTIPLY_ADDS)
     layout = torch.channels_last if config.train.channels_last else torch.preserve_format
     model.network.to(processes.device, memory_format=layout)  # type: ignore[call-overload]
     move_loss_modules(recipe, processes.device)
-    return model, recipe, multiply_adds
+    return model, recipe, multiply_adds, notes
 
 
 def _validator(config: TrainConfig, micrographs: MicrographSet, processes: Processes) -> Validator | None:
@@ -423,7 +450,7 @@ def _execute(
 ) -> TrainResult | None:
     task, processes = prepared.task, prepared.task.processes
     guard = NonFiniteGuard(config.train.bad_updates)
-    state = TrainingState(task.model.network, task.recipe, config.seed, guard)
+    state = TrainingState(task.model.network, task.recipe, config.seed, guard, prepared.discriminators)
     if going_on:
         _restore(folder, prepared, state, progress)
     manifest, log = None, None
@@ -433,7 +460,9 @@ def _execute(
         # Before any other file: it says whose folder this is, should the process be killed at this moment.
         manifest.write("running", progress_of(state))
         log = RunLog(folder.path, state.total_step, config.train.tensorboard)
-        write_text(folder.path / CONFIG, f"# {shlex.join(sys.argv)}\n{config.to_yaml()}")
+        lineage = [f"start: {ancestor.described}" for ancestor in prepared.header.lineage]
+        head = "".join(f"# {line}\n" for line in [shlex.join(sys.argv), *lineage])
+        write_text(folder.path / CONFIG, f"{head}{config.to_yaml()}")
     output = RunOutput(folder.path, prepared.identity, prepared.header, manifest, log, processes)
     for note in (*prepared.remarks, *prepared.notes):
         progress(f"Note: {note}")

@@ -7,12 +7,13 @@ in a weights file is ever run.
 
 from srbench.weights.detect import detect
 from srbench.weights.find import ShippedWeights, TrainedWeights, candidates, find, left_out, locate, shipped
-from srbench.weights.io import WeightsHeader, read_header, read_state, save
+from srbench.weights.io import Ancestor, WeightsHeader, read_header, read_state, save
 from srbench.weights.load import LoadedWeights, UnknownNetwork, identify, load
 from srbench.weights.rgb_to_grey import GreyConversion
 from srbench.weights.torch_files import DamagedWeights, UnsafeWeights
 
 __all__ = [
+    "Ancestor",
     "DamagedWeights",
     "GreyConversion",
     "LoadedWeights",

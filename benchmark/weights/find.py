@@ -40,10 +40,10 @@ class ShippedWeights:
         degradation: id of what made LR; empty where LR is a scan of its own.
         budget: ``laptop``, ``short`` or ``paper``.
         seed: training seed.
-        gain: validation PSNR above that of bicubic interpolation, dB.
+        gain: validation PSNR above that of bicubic interpolation (at magnification 1 the input), dB.
         summary: how it did, in a sentence.
         licence: of the file.
-        recommended: taken where nobody names a model; of several the first at a magnification.
+        recommended: taken where nobody names a model, of several the first; one at a magnification.
     """
 
     file: str
@@ -98,22 +98,27 @@ class TrainedWeights:
         """In words: on what, how long, and how it did in validation."""
         header = self.header
         lr = f", LR by {header.degradation}" if header.degradation else ""
-        gain = "" if math.isnan(self.gain) else f", {self.gain:+.2f} dB over bicubic in validation"
+        other = "bicubic" if header.scale > 1 else "the input"
+        gain = "" if math.isnan(self.gain) else f", {self.gain:+.2f} dB over {other} in validation"
+        before = f", before on {header.lineage[0].trained_on}" if header.lineage else ""
         return (
-            f"trained on {header.dataset or 'unknown data'}{lr}, budget {header.budget or 'unknown'}, seed "
-            f"{header.seed}{gain}"
+            f"trained on {header.dataset or 'unknown data'}{before}{lr}, "
+            f"budget {header.budget or 'unknown'}, seed {header.seed}{gain}"
         )
 
     @property
     def described(self) -> str:
-        """For a list of several: network, training, file."""
+        """For a list of several: file, network, data, budget, validation gain."""
         header = self.header
-        return f"{header.model} {header.variant} x{header.scale}, {self.training} ({self.name})"
+        data = header.dataset or "unknown data"
+        gain = "gain unknown" if math.isnan(self.gain) else f"{self.gain:+.2f} dB"
+        network = f"{header.model} {header.variant} x{header.scale}"
+        return f"{self.name} ({network}, {data}, {header.budget or 'unknown budget'}, {gain})"
 
 
 @functools.cache
 def shipped() -> tuple[ShippedWeights, ...]:
-    """What comes with the package, the recommended first.
+    """What comes with the package, the recommended first; of these the first that enlarges is the default.
 
     Raises:
         SrbenchError: the index is damaged.
@@ -143,7 +148,9 @@ def candidates(
     dataset: str | None = None,
     runs: Path | None = None,
 ) -> list[TrainedWeights]:
-    """Finished weights, the best first: own before shipped ones, then by budget, validation gain and age.
+    """Finished weights, the best first: own before shipped ones, then by budget and validation gain.
+
+    Of equal ones the smaller seed, then the newer file comes first.
 
     Args:
         model: only of this model.
@@ -152,7 +159,7 @@ def candidates(
         dataset: only weights trained on this dataset.
         runs: the runs folder; the one of the srbench home when None.
     """
-    ranked: list[tuple[tuple[bool, int, float], float, TrainedWeights]] = []
+    ranked: list[tuple[tuple[bool, int, float], int, float, TrainedWeights]] = []
     entries = {SHIPPED / entry.file: entry for entry in shipped()}
     for path in (*_files(runs), *entries):
         header, entry = read_header(path), entries.get(path)
@@ -167,9 +174,9 @@ def candidates(
         if entry is not None and digest != entry.sha256:
             continue
         weights = TrainedWeights(path, digest, header, entry.gain if entry else _gain(path), entry)
-        ranked.append((weights.rank, age, weights))
-    ranked.sort(key=lambda item: item[:2], reverse=True)
-    return [weights for _, _, weights in ranked]
+        ranked.append((weights.rank, -header.seed, age, weights))
+    ranked.sort(key=lambda item: item[:3], reverse=True)
+    return [weights for *_, weights in ranked]
 
 
 def find(
@@ -182,8 +189,8 @@ def find(
 ) -> list[TrainedWeights]:
     """The best finished weights of each kind, own ones; those shipped where there are no own ones.
 
-    A kind is a variant with the data, degradation, channels and seed it was trained with. Arguments and order
-    are those of :func:`candidates`.
+    A kind is a variant with the data, degradation, channels, seed and start of its training. Arguments and
+    order are those of :func:`candidates`.
     """
     return best_of_each_kind(candidates(model, scale=scale, variant=variant, dataset=dataset, runs=runs))
 
@@ -193,10 +200,11 @@ def best_of_each_kind(ranked: Iterable[TrainedWeights]) -> list[TrainedWeights]:
     best: dict[tuple[object, ...], TrainedWeights] = {}
     for weights in ranked:
         header = weights.header
-        slot = (header.variant, header.dataset, header.degradation, header.channels, header.seed)
+        start = header.lineage[0].sha256 if header.lineage else ""
+        slot = (header.variant, header.dataset, header.degradation, header.channels, header.seed, start)
         best.setdefault((weights.shipped is None, *slot), weights)
-    own = [weights for weights in best.values() if weights.shipped is None]
-    return own or list(best.values())
+    users = [weights for weights in best.values() if weights.shipped is None]
+    return users or list(best.values())
 
 
 def _gain(path: Path) -> float:

@@ -50,6 +50,8 @@ class WeightsHeader:
         version: srbench version that wrote it.
         degradation: id of what made the LR it was trained on; empty where it is not known.
         multiply_adds: of the whole training, where they were its budget; else 0.
+        lineage: the weights that the training started from, those that they had started from, and so on;
+            empty where it started from nothing.
     """
 
     model: str
@@ -65,6 +67,12 @@ class WeightsHeader:
     version: str = ""
     degradation: str = ""
     multiply_adds: int = 0
+    lineage: tuple[Ancestor, ...] = ()
+
+    @property
+    def trainings(self) -> tuple[WeightsHeader, ...]:
+        """Itself and the headers of its lineage: everything these weights were trained on."""
+        return (self, *(ancestor.header for ancestor in self.lineage))
 
     @property
     def network(self) -> tuple[str, str, int, int]:
@@ -76,6 +84,40 @@ class WeightsHeader:
         """The network in words."""
         plural = "s" if self.channels > 1 else ""
         return f"{self.model} variant {self.variant}, x{self.scale}, {self.channels} channel{plural}"
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """Weights that others started from.
+
+    Attributes:
+        sha256: hex digest of the file.
+        name: the file's, or that of the folder of its run.
+        header: what it was, without notes; the network alone where srbench did not write it.
+        images: kind of images that published weights were trained on.
+        source: where they were published.
+    """
+
+    sha256: str
+    name: str
+    header: WeightsHeader
+    images: str = ""
+    source: str = ""
+
+    @property
+    def trained_on(self) -> str:
+        """Data set, or kind of images."""
+        return self.header.dataset or self.images or "unknown data"
+
+    @property
+    def described(self) -> str:
+        """Network, file and training in words."""
+        budget = f", budget {self.header.budget}" if self.header.budget else ""
+        source = f", published at {self.source}" if self.source else ""
+        return (
+            f"{self.name} (sha256 {self.sha256[:12]}): {self.header.described}, trained on {self.trained_on}"
+            f"{budget}{source}"
+        )
 
 
 def header_of(model: SRModel) -> WeightsHeader:
@@ -121,8 +163,10 @@ def examine_header(path: Path) -> tuple[WeightsHeader | None, str]:
         names = {entry.name for entry in fields(WeightsHeader)}
         values = {name: value for name, value in content.items() if name in names}
         header = typed(WeightsHeader, values)
-        if not (1 <= header.scale <= _MOST and 1 <= header.channels <= _MOST and abs(header.seed) < 1 << 64):
-            return None, "its header has a scale, channels or seed that no network has"
+        for training in header.trainings:
+            sizes = training.scale, training.channels
+            if not (1 <= min(sizes) <= max(sizes) <= _MOST and abs(training.seed) < 1 << 64):
+                return None, "its header has a scale, channels or seed that no network has"
         return header, ""
     except OSError as error:
         return None, error.strerror or str(error)

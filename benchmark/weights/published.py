@@ -143,6 +143,11 @@ def select(name: str) -> list[Published]:
     )
 
 
+def named(name: str) -> Published | None:
+    """The published file of that name."""
+    return next((entry for entry in all_published() if entry.file == name), None)
+
+
 def known_file(name: str, sha256: str) -> Published | None:
     """What is known of a file: by its content where it is a published one, else by its name."""
     entries = all_published()
@@ -410,7 +415,8 @@ def _agreement(published: str, first: LockEntry | None, header: WeightsHeader | 
 def _origin(header: WeightsHeader | None, entry: Published | None) -> str:
     if header is not None:
         dataset, budget = header.dataset or "unknown data", header.budget or "unknown"
-        return f"trained on {dataset}, budget {budget}, seed {header.seed}"
+        started = "".join(f"; started from {ancestor.described}" for ancestor in header.lineage)
+        return f"trained on {dataset}, budget {budget}, seed {header.seed}{started}"
     if entry is not None:
         note = f"; {entry.note}" if entry.note else ""
         return f"published at {entry.url}, licence {entry.licence}{note}"

@@ -74,7 +74,7 @@ def to_grey(grey: SRModel, colour: SRModel, state: Mapping[str, Tensor]) -> Grey
                 f"{grey.card.name} {grey.variant} treats the three colours in a way that one channel cannot "
                 f"repeat: on a grey probe image the converted network is off by {proof.interior:.3g} grey "
                 f"levels (allowed: {TOLERANCE:g}). Run the colour network on grey images instead, which is "
-                "exact: channels=3, or leave --rgb-to-grey out."
+                "exact: channels=3 (train: --channels 3), or leave --rgb-to-grey out."
             )
     except SrbenchError:
         grey.network.load_state_dict(before)
@@ -196,7 +196,7 @@ def _shifted(state: dict[str, Tensor], colour: Mapping[str, Tensor], means: Grey
 def _not_convertible(name: str, problem: str) -> SrbenchError:
     return SrbenchError(
         f"These colour weights cannot be made grey: {name} {problem}. Run the colour network on grey images "
-        "instead, which is exact: channels=3, or leave --rgb-to-grey out."
+        "instead, which is exact: channels=3 (train: --channels 3), or leave --rgb-to-grey out."
     )
 
 

@@ -84,10 +84,10 @@ class Noise(Protocol):
     def sample(self, expected: Tensor, position: LrPosition) -> Tensor:
         """One noisy acquisition of ``expected``, same shape; not yet clipped or rounded."""
 
-    def variance(self, expected: Tensor) -> Tensor:
+    def variance(self, expected: Tensor, position: LrPosition) -> Tensor:
         """Variance of ``sample`` at every pixel, same shape, in units of the squared grey range."""
 
-    def spread(self, expected: Tensor) -> Tensor:
+    def spread(self, expected: Tensor, position: LrPosition) -> Tensor:
         """Mean square distance of ``sample``, clipped at black and white, from ``expected``, same shape."""
 
 

@@ -34,6 +34,7 @@ class Stream(IntEnum):
     DRIFT = 2
     VIBRATION = 3
     ASTIGMATISM = 4
+    EXPOSURE = 5
 
 
 def philox(counter: Words, key: tuple[Tensor, Tensor]) -> Words:
@@ -232,28 +233,49 @@ class DoseNoise:
         dose: electrons counted in an LR pixel of full signal.
         read: standard deviation of the electronics, of the full grey scale.
         pedestal: share of the full signal that is shown as black, below 1.
+        dose_to: where given, the dose of each image is drawn log-uniformly between ``dose`` and this, from
+            its key.
     """
 
     dose: float
     read: float
     pedestal: float
+    dose_to: float | None = None
 
     def sample(self, expected: Tensor, position: LrPosition) -> Tensor:
         """One acquisition of ``expected (N, C, H, W)``, float64; no gradient passes."""
         with torch.no_grad():
-            counting, reading = pixel_uniforms(position.to(expected.device), expected.shape)
-            counts = poisson(self._signal(expected) * self.dose, counting)
-            shown = (counts / self.dose - self.pedestal) / (1.0 - self.pedestal)
+            position = position.to(expected.device)
+            dose: float | Tensor = self.dose
+            if self.dose_to is not None:
+                dose = self.doses(position.keys)[:, None, None, None]
+            counting, reading = pixel_uniforms(position, expected.shape)
+            counts = poisson(self._signal(expected) * dose, counting)
+            shown = (counts / dose - self.pedestal) / (1.0 - self.pedestal)
             return shown.add_(torch.special.ndtri(reading), alpha=self.read) if self.read else shown
 
-    def variance(self, expected: Tensor) -> Tensor:
-        """Variance of ``sample`` at these expected values, before clipping and rounding."""
-        gain = self.dose * (1.0 - self.pedestal) ** 2
+    def doses(self, keys: Tensor) -> Tensor:
+        """The dose of each image, float64 of the shape of its key."""
+        if self.dose_to is None:
+            return torch.full_like(keys, self.dose, dtype=torch.float64)
+        zero = torch.zeros_like(keys)
+        uniform, _ = uniforms(keys, (zero, zero, zero), Stream.EXPOSURE)
+        return self.dose * (self.dose_to / self.dose) ** uniform
+
+    def variance(self, expected: Tensor, position: LrPosition) -> Tensor:
+        """Variance of ``sample`` at these expected values ``(N, ...)``, before clipping and rounding."""
+        doses = self.doses(position.to(expected.device).keys).reshape(-1, *(1 for _ in expected.shape[1:]))
+        gain = doses * (1.0 - self.pedestal) ** 2
         return (self._signal(expected) / gain + self.read**2).to(expected.dtype)
 
-    def spread(self, expected: Tensor) -> Tensor:
+    def spread(self, expected: Tensor, position: LrPosition) -> Tensor:
         """Mean square distance from these expected values of ``sample`` clipped at black and white."""
-        return clipped_spread(expected, self.dose, self.read, self.pedestal)
+        doses = self.doses(position.keys).tolist()
+        images = [
+            clipped_spread(image, dose, self.read, self.pedestal)
+            for image, dose in zip(expected, doses, strict=True)
+        ]
+        return torch.stack(images)
 
     def _signal(self, expected: Tensor) -> Tensor:
         """The signal that grey levels stand for; what is darker than no electrons at all is none."""

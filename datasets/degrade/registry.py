@@ -163,7 +163,12 @@ def _fixed(operator: Operator, reach: int) -> Callable[[Mapping[str, float]], Pa
 def _noise(values: Mapping[str, float]) -> Noise | None:
     if math.isinf(values["dose"]):
         return None
-    return DoseNoise(values["dose"], values["read"], values["pedestal"])
+    dose, dose_to = values["dose"], values.get("dose_to")
+    if dose_to is not None and dose_to <= dose:
+        raise DatasetError(
+            f"dose_to={dose_to:g} is the end of a range that begins at dose={dose:g}; give more."
+        )
+    return DoseNoise(dose, values["read"], values["pedestal"], dose_to)
 
 
 def _scanned_spot(values: Mapping[str, float]) -> Parts:
@@ -192,6 +197,14 @@ _DOSE = (
     Setting("dose", "electrons counted in an LR pixel of full signal", 60.0, 1.0, 1e5, infinite=True),
     Setting("read", "standard deviation of the electronics, of the grey scale", 0.01, 0.0, 0.2, needs="dose"),
     Setting("pedestal", "share of the full signal that is shown as black", 0.15, 0.0, 0.9, needs="dose"),
+    Setting(
+        "dose_to",
+        "end of a range: the dose is then drawn log-uniformly from dose to it, from each image's key",
+        None,
+        1.0,
+        1e5,
+        needs="dose",
+    ),
 )
 _SCAN = (
     Setting("jitter", "standard deviation of each line's displacement, LR pixels", 0.0, 0.0, 2.0),

@@ -1,4 +1,4 @@
-"""What an instrument wrote beside the pixels: pixel size, rows above the databar, bits, dwell time.
+"""What an instrument wrote beside the pixels: pixel size, rows above the databar, bits, dwell time, stage.
 
 Read from the tags of FEI/Thermo, Zeiss, TESCAN, Olympus SIS, TVIPS, ImageJ and OME, from the text files that
 TESCAN, Hitachi and JEOL put beside an image, and from a PNG's pHYs. A resolution in dpi is what some program
@@ -74,6 +74,7 @@ class InstrumentFacts:
         bits: significant bits of a pixel.
         dwell_s: seconds of a pixel under the beam.
         notes: what is doubtful, as ``kind`` or ``kind: detail``.
+        stage_um: x and y of the stage.
     """
 
     pixel_size_nm: float | None = None
@@ -82,6 +83,7 @@ class InstrumentFacts:
     bits: int | None = None
     dwell_s: float | None = None
     notes: tuple[str, ...] = ()
+    stage_um: tuple[float, float] | None = None
 
 
 def read_instrument(path: Path) -> InstrumentFacts:
@@ -133,7 +135,13 @@ def _merged(parts: list[InstrumentFacts]) -> InstrumentFacts:
     sized = next((part for part in parts if part.pixel_size_nm is not None), InstrumentFacts())
     notes = dict.fromkeys(note for part in parts for note in part.notes)
     return InstrumentFacts(
-        sized.pixel_size_nm, sized.source, first("image_rows"), first("bits"), first("dwell_s"), tuple(notes)
+        sized.pixel_size_nm,
+        sized.source,
+        first("image_rows"),
+        first("bits"),
+        first("dwell_s"),
+        tuple(notes),
+        first("stage_um"),
     )
 
 
@@ -264,7 +272,7 @@ def _fei(tiff: TiffFile, width: int, height: int) -> InstrumentFacts:
             f"{width} columns, {columns:g} in the FEI tag",
         )
     bits = value("Image", "BitDepth")
-    return _facts(
+    facts = _facts(
         "FEI tag",
         _nm(x),
         _nm(y),
@@ -273,6 +281,10 @@ def _fei(tiff: TiffFile, width: int, height: int) -> InstrumentFacts:
         dwell_s=value("Scan", "Dwelltime") or value("EScan", "Dwell"),
         notes=notes,
     )
+    x_m, y_m = value("Stage", "StageX"), value("Stage", "StageY")
+    if x_m is None or y_m is None or not (math.isfinite(x_m) and math.isfinite(y_m)):
+        return facts
+    return replace(facts, stage_um=(x_m * 1e6, y_m * 1e6))
 
 
 def _fei_xml(tiff: TiffFile, _width: int, _height: int) -> InstrumentFacts:

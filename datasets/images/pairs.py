@@ -1,7 +1,7 @@
-"""LR beside HR in one folder of images: found by names, sizes and pictures, because LR is no further HR.
+"""LR and HR of the same fields in one folder: which files they are, by names, sizes and pictures.
 
-Taken as one set, the LR of an image would be trained on or scored as HR, often in another split than the
-image itself.
+Taken as one set of images, the LR of an image would be trained on or scored as HR, often in another split
+than the image itself; :func:`lr_beside_hr` notices that. :func:`match_by_name` pairs them.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
 
@@ -31,6 +32,18 @@ _PERHAPS_LOW = re.compile(
 )
 _PERHAPS_HIGH = re.compile(r"(?<![a-z])(?:high|large|slow|clean|target|reference)(?![a-z0-9])")
 _ENDING = re.compile(r"(?:[-_. ](?:lr|hr|lq|hq|gt|bicubic|srf[-_]?\d)|[-_. ]?x[1-8])+$")
+# Words of names, at any of these characters.
+_BETWEEN = re.compile(r"[-_. ]+")
+_HIGH_WORD = r"(?:hr|hq|gt|high(?:res(?:olution)?)?|slow|clean|target|reference|large)"
+_IS_HIGH = re.compile(_HIGH_WORD)
+_IS_LOW = re.compile(
+    r"(?:lr|lq|low(?:res(?:olution)?)?|fast|noisy|input|small|bicubic|down(?:sampled|scaled))(?:x[1-8])?"
+)
+_IS_SECOND = re.compile(r"repeats?|repetitions?|second")
+# Of folders alone: slow_2.png is the second image, the folder slow_2 holds second scans.
+_IS_SECOND_FOLDER = re.compile(rf"{_HIGH_WORD}[-_. ]?(?:2|b)")
+_IS_SCALE = re.compile("x[1-8]|[1-8]x")
+_IS_DWELL = re.compile(r"\d+(?:ns|us|\u00b5s|\u03bcs|ms)|res|resolution")
 _LOOKED_AT = 8
 # Correlation of block means: repetitions of one field have 0.83 and more, other fields 0.27 and less
 # (docs/datasets.md).
@@ -97,6 +110,111 @@ def lr_beside_hr(
         if all(_LOW.search(low.lower()) for _, low in members) or _same_pictures(members, read):
             return LrBesideHr(hr, lr, ratio)
     return _by_folders(files, sizes, read)
+
+
+Role = Literal["lr", "hr", "second"]
+"""What a file of a folder of pairs is: LR or the fast scan, the reference, or a second scan of it."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Which files of a folder are recordings of one field.
+
+    Attributes:
+        lr: reference to its LR.
+        second: reference to its second scan, where there is one.
+        alone: every other file, with the reason.
+    """
+
+    lr: Mapping[str, str]
+    second: Mapping[str, str]
+    alone: Mapping[str, str]
+
+
+def match_by_name(files: Iterable[str]) -> Matched:
+    """Pair LR, reference and second scans by folders and names.
+
+    The deepest folder that says what is in it decides (``lr``, ``fast``, ``low``, ``noisy`` ... or ``hr``,
+    ``slow``, ``high``, ``clean`` ...; ``hr2``, ``slow_2``, ``repeat`` ... for a second scan), else the words
+    of the file's name do. Files belong together where the rest of their folders is the same and their names
+    are: as they stand, without endings such as ``_x4`` and ``_lr``, or without words such as ``fast`` and
+    dwell times such as ``30us``.
+
+    Args:
+        files: names relative to the folder, with forward slashes.
+    """
+    roles: dict[str, tuple[Role, str]] = {}
+    alone: dict[str, str] = {}
+    for file in files:
+        role, folders = _role(file)
+        if role is None:
+            alone[file] = "no partner: neither its folders nor its name say lr, fast, hr or slow"
+        else:
+            roles[file] = role, folders
+    lr, second = (_matched(roles, role) for role in ("lr", "second"))
+    taken = {*lr, *lr.values(), *second.values()}
+    for file, (role, _) in roles.items():
+        if file not in taken:
+            partner = "HR or slow scan" if role != "hr" else "LR or fast scan"
+            alone[file] = f"no partner: not exactly one {partner} bears its name"
+    second = {hr: scan for hr, scan in second.items() if hr in lr}
+    return Matched(lr, second, alone)
+
+
+def folders_of_fields(file: str) -> list[str]:
+    """The folders that a file of a pair lies in, without those that say which recording it is."""
+    folders = (
+        "" if _IS_SECOND_FOLDER.fullmatch(folder.lower()) else _without_words(folder)
+        for folder in PurePosixPath(file).parts[:-1]
+    )
+    return [folder for folder in folders if folder]
+
+
+def _role(file: str) -> tuple[Role | None, str]:
+    """What a file is, and the folders that its partners share."""
+    path = PurePosixPath(file.lower())
+    role = None
+    for folder in reversed(path.parts[:-1]):
+        role = "second" if _IS_SECOND_FOLDER.fullmatch(folder) else _said(folder)
+        if role is not None:
+            break
+    return role or _said(path.stem), "/".join(folders_of_fields(file)).lower()
+
+
+def _said(name: str) -> Role | None:
+    words = [word for word in _BETWEEN.split(name) if word]
+    if any(map(_IS_SECOND.fullmatch, words)):
+        return "second"
+    low, high, scale = (any(map(kind.fullmatch, words)) for kind in (_IS_LOW, _IS_HIGH, _IS_SCALE))
+    if low and high:
+        return None
+    if high:
+        return "hr"
+    return "lr" if low or scale else None
+
+
+def _without_words(name: str) -> str:
+    """A name without the words that say which recording it is."""
+    kinds = (_IS_HIGH, _IS_LOW, _IS_SECOND, _IS_SCALE, _IS_DWELL)
+    words = (word for word in _BETWEEN.split(name) if word)
+    return "_".join(word for word in words if not any(kind.fullmatch(word.lower()) for kind in kinds))
+
+
+def _matched(roles: Mapping[str, tuple[Role, str]], role: Role) -> dict[str, str]:
+    """Reference to the one file of this role that bears its name; the plainest agreement goes first."""
+    pairs: dict[str, str] = {}
+    stems = {file: PurePosixPath(file).stem.lower() for file in roles}
+    for name_of in (str, lambda stem: _ENDING.sub("", stem), lambda stem: _without_words(stem) or stem):
+        sides: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+        taken = {*pairs, *pairs.values()}
+        for file, (its_role, folders) in roles.items():
+            if file not in taken and its_role in (role, "hr"):
+                references, others = sides.setdefault((folders, name_of(stems[file])), ([], []))
+                (references if its_role == "hr" else others).append(file)
+        for references, others in sides.values():
+            if len(references) == len(others) == 1:
+                pairs[references[0]] = others[0]
+    return pairs
 
 
 def _by_folders(

@@ -29,9 +29,11 @@ _LEAST_CORRELATION = 0.5
 _SPLINE_ORDER: Final = 5
 # Reference pixels between the last pixel used and the edge, beyond which a spline has nothing to go by.
 _MARGIN = 3.0
-_BLOCK = 64
+_BLOCK = 32
 # Scan lines over which a shift a line is smoothed: a single line is noise.
 _ROW_LENGTH = 48.0
+LEFT_OUT = "pair left out"
+"""Begins the reason of a pair that cannot be used."""
 _ROW_STEPS = 6
 
 
@@ -68,8 +70,7 @@ class Alignment:
 
     Attributes:
         shift_px: rows and columns of the reference from its centre to where that of LR lies.
-        residual_px: root mean square, over blocks, of the shift that is left, in pixels of the reference; the
-            noise of its estimate included.
+        residual_px: root mean square, over blocks, of the shift that is left, in pixels of the reference.
         overlap: share of the recorded LR image that is left.
     """
 
@@ -175,42 +176,91 @@ def on_one_grid(lr: Pixels, reference: Pixels, scale: int, registration: Registr
     return RegisteredPair(cut, hr, reference[near].copy(), alignment, window)
 
 
+def with_second(
+    pair: RegisteredPair, second: Pixels, scale: int, *, rows: bool = False
+) -> tuple[RegisteredPair, Pixels, Alignment]:
+    """A second recording of the reference brought onto the grid of a pair; all cut to what the three share.
+
+    Args:
+        pair: on one grid.
+        second: grey, of about the size of the reference.
+        scale: pixels of the reference in one of LR.
+        rows: fit a shift of each scan line too.
+
+    Returns:
+        The pair and the second recording, and how well the latter lies on the former.
+
+    Raises:
+        BadImage: it does not show the same field, or too little of it.
+    """
+    again = on_one_grid(pair.hr, second, 1, register(pair.hr, second, 1, rows=rows))
+    top, left = (-(-start // scale) for start in again.window[::2])
+    bottom, right = (end // scale for end in again.window[1::2])
+    if top >= bottom or left >= right:
+        raise BadImage("its second scan and the pair have no pixel in common")
+    fine = np.s_[top * scale : bottom * scale, left * scale : right * scale]
+    inner = np.s_[
+        top * scale - again.window[0] : bottom * scale - again.window[0],
+        left * scale - again.window[2] : right * scale - again.window[2],
+    ]
+    lr = pair.lr[top:bottom, left:right]
+    alignment = replace(pair.alignment, overlap=pair.alignment.overlap * lr.size / pair.lr.size)
+    start_row, _, start_column, _ = pair.window
+    window = (start_row + top, start_row + bottom, start_column + left, start_column + right)
+    recorded = pair.as_recorded[fine].copy()
+    cut = RegisteredPair(lr.copy(), pair.hr[fine].copy(), recorded, alignment, window)
+    return cut, again.hr[inner].copy(), again.alignment
+
+
 def residual(lr: Pixels, hr: Pixels, scale: int) -> float:
     """Root mean square of the shifts left between blocks of a pair on one grid, in pixels of ``hr``.
 
-    Blocks weigh by how well their content fixes a shift, so that empty ones say nothing.
+    The shift of a block is found twice, from the even and from the odd lines of LR, whose noise is not the
+    same: the mean of their products holds no noise of LR. Blocks weigh by how well their content fixes a
+    shift, so that empty ones say nothing.
 
     Args:
         lr: ``(h, w)`` grey.
         hr: ``(scale h, scale w)`` grey.
         scale: pixels of ``hr`` in one of ``lr``.
     """
-    first, second = (_smooth(image, _SMOOTHING[-1]) for image in (lr, _binned(hr, scale)))
-    gain, offset = np.polyfit(second.ravel(), first.ravel(), 1)
-    error = first - gain * second - offset
+    from scipy.ndimage import gaussian_filter1d
+
+    second = _smooth(binned(hr, scale), _SMOOTHING[-1])
+    lines = gaussian_filter1d(lr.astype(np.float64), _SMOOTHING[-1], axis=1, mode="nearest")
+    gain, offset = np.polyfit(second.ravel(), _smooth(lr, _SMOOTHING[-1]).ravel(), 1)
     slopes = np.stack(np.gradient(gain * second))
-    total = weight = 0.0
+    errors = []
+    for first in (0, 1):
+        taken = np.zeros((len(lines), 1))
+        taken[first::2] = 1.0
+        seen, weight = (
+            gaussian_filter1d(part, _SMOOTHING[-1], axis=0, mode="nearest") for part in (lines * taken, taken)
+        )
+        errors.append(seen / weight - gain * second - offset)
+    total = information = 0.0
     row_blocks, column_blocks = (
         np.array_split(np.arange(side), max(round(side / _BLOCK), 1)) for side in lr.shape
     )
     for rows, columns in product(row_blocks, column_blocks):
         block = np.ix_(rows, columns)
-        seen = np.stack([slope[block].ravel() for slope in slopes])
-        information, moment = seen @ seen.T, seen @ error[block].ravel()
+        slope = np.stack([part[block].ravel() for part in slopes])
+        matrix = slope @ slope.T
+        even, odd = (slope @ error[block].ravel() for error in errors)
         # Along lines a shift is not seen: what is minimised there says nothing.
-        total += float(moment @ np.linalg.pinv(information, rcond=1e-6, hermitian=True) @ moment)
-        weight += float(np.linalg.eigvalsh(information)[-1])
-    return scale * float(np.sqrt(total / weight)) if weight else float("inf")
+        total += float(even @ np.linalg.pinv(matrix, rcond=1e-6, hermitian=True) @ odd)
+        information += float(np.trace(matrix)) / 2.0
+    return scale * float(np.sqrt(max(total, 0.0) / information)) if information else float("inf")
 
 
 def _shift(lr: Pixels, reference: Pixels, scale: int) -> tuple[float, float]:
     """Whole pixels of the reference by which its content lies further down and right than that of LR."""
     from skimage.registration import phase_cross_correlation
 
-    binned = _binned(reference, scale)
-    rows, columns = (min(sides) for sides in zip(lr.shape, binned.shape, strict=True))
+    small = binned(reference, scale)
+    rows, columns = (min(sides) for sides in zip(lr.shape, small.shape, strict=True))
     window = np.outer(np.hanning(rows), np.hanning(columns))
-    bands = [(_smooth(image, 2.0) - _smooth(image, 16.0))[:rows, :columns] * window for image in (lr, binned)]
+    bands = [(_smooth(image, 2.0) - _smooth(image, 16.0))[:rows, :columns] * window for image in (lr, small)]
     # Not divided by the magnitudes: that would give the noise of every frequency a voice.
     shift = phase_cross_correlation(bands[1], bands[0], normalization=None)[0]
     return float(shift[0]) * scale, float(shift[1]) * scale
@@ -223,8 +273,8 @@ def _smooth(image: NDArray[np.generic], sigma: float) -> Plane:
     return smooth
 
 
-def _binned(image: Pixels, scale: int) -> Plane:
-    """Means over ``scale`` x ``scale`` pixels."""
+def binned(image: Pixels, scale: int) -> Plane:
+    """Means over ``scale`` x ``scale`` pixels, what is left over at the lower and right edge cut."""
     rows, columns = (side // scale for side in image.shape)
     cut = image[: rows * scale, : columns * scale].astype(np.float64)
     means: Plane = cut.reshape(rows, scale, columns, scale).mean(axis=(1, 3))

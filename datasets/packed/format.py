@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.datasets.base import DatasetCard, Micrograph, MicrographSet, ReadingOptions
-from srbench.datasets.images.registration import Alignment
+from srbench.datasets.images.registration import LEFT_OUT, Alignment
 from srbench.utils.errors import DatasetError, DatasetMissing
 from srbench.utils.files import (
     LONGEST_JSON,
@@ -38,6 +38,7 @@ from srbench.utils.typed_json import typed
 FORMAT = 2
 MANIFEST = "manifest.json"
 ALIGNMENT = 64
+_LEFT_OUT_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -239,13 +240,15 @@ class PackedSet(MicrographSet):
         return self._record(image_id).registration
 
     def remarks(self) -> list[str]:
-        """Those of every set, and how well recorded pairs lie on one grid."""
+        """Those of every set, how well recorded pairs lie on one grid, and which were left out."""
         residuals = [
             (record.registration.residual_px, record.image.pixel_size_nm)
             for record in self._records.values()
             if record.registration is not None
         ]
-        return super().remarks() + ([_residual_words(residuals)] if residuals else [])
+        bad = [f"{file}: {reason}" for file, reason in self.skipped.items() if reason.startswith(LEFT_OUT)]
+        lines = [_residual_words(residuals)] if residuals else []
+        return super().remarks() + lines + bad[:_LEFT_OUT_SHOWN]
 
     @property
     def masks_sha256(self) -> str:

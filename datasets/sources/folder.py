@@ -5,66 +5,41 @@ The pixels are packed once into the cache below the srbench home and again when 
 
 from __future__ import annotations
 
-import copy
-import csv
-import hashlib
-import io
-import os
-import re
-import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
-from srbench.datasets.base import (
-    DatasetCard,
-    DatasetSource,
-    DatasetState,
-    Micrograph,
-    ReadingOptions,
-    Split,
-    VerifyReport,
-)
-from srbench.datasets.images.databar import DecodedMicrograph, crop_micrograph, without_databar
-from srbench.datasets.images.decode import SUFFIXES, decode, decode_labels, read_raw, refuse_blank
-from srbench.datasets.images.depth import Depth, common_depth
+from srbench.datasets.base import DatasetCard, Micrograph, ReadingOptions, Split
+from srbench.datasets.images.databar import DecodedMicrograph, crop_micrograph
+from srbench.datasets.images.decode import SUFFIXES, decode, decode_labels, refuse_blank
+from srbench.datasets.images.depth import Depth
 from srbench.datasets.images.instrument import InstrumentFacts, read_instrument
 from srbench.datasets.images.pairs import lr_beside_hr
-from srbench.datasets.images.raw import BadImage, RawImage, ValueRange
-from srbench.datasets.images.walk import image_files
-from srbench.datasets.packed.format import PackedSet, read_manifest
-from srbench.datasets.packed.writer import PackWriter, packing, verify_packed
+from srbench.datasets.images.raw import BadImage, RawImage
+from srbench.datasets.packed.writer import PackWriter
 from srbench.datasets.registry import register_dataset
+from srbench.datasets.sources.user_folder import (
+    FolderLabels,
+    RawFiles,
+    UserFolder,
+    category_of,
+    is_list,
+    nothing_usable,
+    read_labels,
+)
 from srbench.datasets.splits import check_groups, split_groups
-from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError
-from srbench.utils.files import LONGEST_JSON, canonical_json, pixel_hash, read_regular
+from srbench.utils.errors import DatasetError
+from srbench.utils.files import pixel_hash
 from srbench.utils.image import Pixels
-from srbench.utils.paths import home
-from srbench.utils.progress import ProgressCallback, silent
-from srbench.utils.text import id_to_name, name_to_id, printable
+from srbench.utils.text import id_to_name, printable
 
-GROUPS = "groups.csv"
-# Raised whenever the same files would give other pixels, groups or splits.
-_RULES = "3"
-# Seconds to wait for another process packing the same folder: the ranks of one training run open it together.
-_LOCK_SECONDS = 3600.0
-# What is decoded and kept until the depth of the folder is known.
-_HELD_BYTES = 1 << 29
 _MASK_FOLDER = "masks"
 _MASK_ENDING = "_mask"
-_SPLIT_FOLDERS: Mapping[str, Split] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 _KEEP_FIRST: Mapping[Split | None, int] = {"test": 0, "val": 1, "train": 2, None: 3}
 
 
 @register_dataset
-class Folder(DatasetSource):
+class Folder(UserFolder):
     """The user's own images, with segmentations by hand where there are some.
 
     ``folder:/path/to/images``, or the path alone, takes every PNG, TIFF, JPEG, BMP or MRC file in the folder
@@ -107,220 +82,46 @@ class Folder(DatasetSource):
         licence="yours",
         obtain=("path",),
     )
-
-    options = ReadingOptions()
-
-    @property
-    def root(self) -> Path:
-        """The folder, resolved: whatever was typed, one folder is one dataset.
-
-        Raises:
-            DatasetMissing: none was named.
-        """
-        if not self.argument:
-            raise DatasetMissing("Say which folder: folder:/path/to/your/images")
-        return _resolved(self.argument)
-
-    @property
-    def full_name(self) -> str:
-        """``folder:`` and the resolved path."""
-        return f"folder:{name_to_id(str(self.root))}" if self.argument else "folder"
-
-    @property
-    def cache(self) -> Path:
-        """The folder that is packed with these options."""
-        folder = _cache_folder(self.root)
-        if self.options == ReadingOptions():
-            return folder
-        return folder.with_name(f"{folder.name}-{_hash(canonical_json(asdict(self.options)))[:6]}")
+    rules = "3"
 
     def read_with(self, options: ReadingOptions) -> Folder:
-        """The same folder, read with these options."""
-        entry = copy.copy(self)
-        entry.options = options
-        return entry
-
-    def open(self, argument: str | None = None) -> PackedSet:
-        """Open the folder ``argument``, packing it first if it is new or has changed.
+        """The same folder, read with these options.
 
         Raises:
-            DatasetMissing: no folder was named.
-            DatasetError: no such folder, no usable image in it, or one group in two splits.
+            DatasetError: options of pairs.
         """
-        if argument is not None:
-            return self.at(argument).open()
+        if options.rows or options.residual_px is not None or options.residual_nm is not None:
+            raise DatasetError(
+                "--rows and --residual are for recorded pairs, pairs:/path/to/them: a folder of images has "
+                "nothing to register. Leave them away."
+            )
+        return super().read_with(options)
+
+    def pack(self, files: Sequence[str], writer: PackWriter) -> None:
+        """See :class:`UserFolder`."""
         root = self.root
-        if not root.is_dir():
-            raise DatasetError(f"{root} is not a folder. Expected folder:/path/to/your/images")
-        files = _files(root)
-        version = _version(root, files, self.options)
-        if not _is_packed(self.cache, version):
-            _pack(root, files, self.cache, version, self.options)
-        sources = [root, *_linked(root, files)]
-        opened = PackedSet(self.cache, self.card, self.full_name, sources, self.options)
-        opened.has_splits = any(_split_folder(image.id) for image in opened.images)
-        return opened
-
-    def is_local(self, argument: str | None = None) -> bool:
-        """Whether this folder was packed before, in this state or another."""
-        if not argument:
-            return False
-        folder = _cache_folder(_resolved(argument))
-        return folder.is_dir() or any(folder.parent.glob(f"{folder.name}-*"))
-
-    def state(self) -> DatasetState:
-        """``ready`` once it has been packed as it is now; ``absent`` without a folder or before."""
-        if not self.argument:
-            return DatasetState("absent", next_step="Give a folder: folder:/path/to/your/images")
-        root = self.root
-        if not root.is_dir():
-            return DatasetState("absent", next_step=f"{root} is not a folder; give another.")
-        if not _is_packed(self.cache, _version(root, _files(root), self.options)):
-            return DatasetState("absent", next_step=f"srbench datasets show {shlex.quote(self.full_name)}")
-        manifest = read_manifest(self.cache)
-        return DatasetState("ready", manifest.images, manifest.nbytes)
-
-    def verify(self, progress: ProgressCallback = silent) -> VerifyReport:
-        """Hash what was packed of the folder; what has changed in it is packed first."""
-        self.open()
-        return verify_packed(self.cache, progress)
-
-
-def _resolved(argument: str) -> Path:
-    """The folder of that name, or of the name behind an id (:func:`name_to_id`)."""
-    try:
-        root = Path(argument).expanduser().resolve()
-        root = root if root.is_dir() else Path(id_to_name(argument)).expanduser().resolve()
-        root.is_dir()
-    except (OSError, ValueError, RuntimeError) as error:  # too long, with a zero byte, of an unknown user
-        reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"{argument[:80]!r} is not the path of a folder: {reason}.") from error
-    return root
-
-
-def _files(root: Path) -> list[str]:
-    """Its files, by ids: names as text that can be stored and printed."""
-    return sorted(map(name_to_id, image_files(root)))
-
-
-def _linked(root: Path, files: Iterable[str]) -> list[Path]:
-    """Folders and files outside of ``root`` that links in it lead to: the pixels can be read there too."""
-    names = [PurePosixPath(id_to_name(file)) for file in files]
-    below = {root / path for name in names for path in (name, *name.parents)} - {root}
-    targets = {path.resolve() for path in below if path.is_symlink()}
-    outside = {path for path in targets if not path.is_relative_to(root)}
-    # A folder around all of this would be hidden with everything that a worker needs.
-    around = {path for path in outside if root.is_relative_to(path)}
-    files_there = {path.resolve() for path in below if around and path.is_file()}
-    return sorted(outside - around | {path for path in files_there if not path.is_relative_to(root)})
-
-
-def _cache_folder(root: Path) -> Path:
-    name = re.sub(r"[^A-Za-z0-9]+", "-", root.name).strip("-")[:40] or "images"
-    return home() / "cache" / "folder" / f"{name}-{_hash(os.fsencode(root))[:12]}"
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _version(root: Path, files: Sequence[str], options: ReadingOptions) -> str:
-    digest = hashlib.sha256(f"{_RULES}\n{root}\n".encode("utf-8", "surrogateescape"))
-    digest.update(canonical_json(asdict(options)))
-    for file in files:
-        try:
-            status = (root / id_to_name(file)).stat()
-            state = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:
-            state = "unreadable"  # a broken link, say: decoding gives the reason
-        digest.update(f"{file}\t{state}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
-
-
-def _is_packed(cache: Path, version: str) -> bool:
-    """Whether a whole pack of these very files is there."""
-    try:
-        return PackedSet(cache, Folder.card).manifest.version == version
-    except SrbenchError:
-        return False
-
-
-@dataclass(frozen=True)
-class _Labels:
-    """What ``groups.csv`` says: file to group, and file to category where given."""
-
-    groups: Mapping[str, str] = field(default_factory=dict)
-    categories: Mapping[str, str] = field(default_factory=dict)
-
-
-def _read_labels(root: Path, files: Collection[str]) -> _Labels:
-    lists = [file for file in files if _is_list(file)]
-    if not lists:
-        return _Labels()
-    if len(lists) > 1:
-        raise DatasetError(f"{root} holds {' and '.join(lists)}, which may contradict each other. Keep one.")
-    path = root / lists[0]
-    groups, categories = {}, {}
-    try:
-        reader = csv.DictReader(io.StringIO(read_regular(path, LONGEST_JSON).decode("utf-8-sig")))
-        columns = set(reader.fieldnames or ())
-        if not {"file", "group"} <= columns:
-            listed = ", ".join(sorted(map(str, columns))) or "none"
-            raise DatasetError(f"{path} needs the columns file,group and may have category; found: {listed}.")
-        for row in reader:
-            file, group, category = ((row.get(name) or "").strip() for name in ("file", "group", "category"))
-            if not (file and group):
-                missing, given = ("file", group) if group else ("group", file)
-                raise DatasetError(
-                    f"{path}, line {reader.line_num}: no {missing} beside {given!r}. Fill it in, or remove "
-                    "the line: a file that is not listed is a group of its own."
-                )
-            if file not in files:
-                file = file.replace("\\", "/").removeprefix("./")
-            groups[file] = printable(group)
-            if category:
-                categories[file] = printable(category)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} cannot be read as UTF-8 text with commas: {error}") from error
-    absent = sorted(groups.keys() - set(files))
-    if absent:
-        raise DatasetError(f"{path} names files that are not there: {', '.join(absent[:5])}. Correct it.")
-    return _Labels(groups, categories)
-
-
-def _is_list(file: str) -> bool:
-    return file.lower() == GROUPS
-
-
-class _RawFiles:
-    """Reads the files of a folder, twice where they do not fit into memory: the depth needs all of them."""
-
-    def __init__(self, root: Path, pages: Literal["first", "all"]) -> None:
-        self._root = root
-        self._pages = pages
-        self._held: dict[str, list[RawImage]] = {}
-        self._free = _HELD_BYTES
-
-    def read(self, file: str) -> list[RawImage]:
-        """Its pages, or the first one.
-
-        Raises:
-            BadImage: it cannot be used; the message is the reason.
-        """
-        if file in self._held:
-            return self._held.pop(file)
-        path = self._root / id_to_name(file)
-        try:
-            images = read_raw(path, pages=self._pages)
-        except BadImage as error:
-            raise BadImage(printable(str(error).removeprefix(f"{path}: "))) from error
-        size = sum(image.array.nbytes for image in images)
-        if size <= self._free:
-            self._free -= size
-            self._held[file] = images
-        return images
+        labels = read_labels(root, frozenset(files))
+        masks = pair_masks(files)
+        images = [file for file in files if file not in masks.files and not is_list(file)]
+        packer = _Packer(self, writer, labels, masks)
+        usable = [file for file in images if PurePosixPath(file).suffix.lower() in SUFFIXES]
+        outside = dict.fromkeys(set(images) - set(usable), "not a PNG, TIFF, JPEG or BMP file by its name")
+        if split_folders := any(map(self.split_of, usable)):
+            without = [file for file in images if self.split_of(file) is None]
+            outside |= dict.fromkeys(without, "outside of the folders train, val and test")
+        # The copy in the test folder is the one that stays when a file is in two.
+        usable.sort(key=lambda file: (_KEEP_FIRST[self.split_of(file)], file))
+        packer.pack([file for file in usable if file not in outside])
+        skipped = {**outside, **packer.skipped}
+        skipped.update(_unused(masks, packer.masks | skipped.keys()))
+        if not packer.micrographs:
+            raise nothing_usable(root, skipped)
+        micrographs = packer.micrographs
+        if not split_folders:
+            by_hash = split_groups(image.group for image in micrographs)
+            micrographs = [replace(image, split=by_hash[image.group]) for image in micrographs]
+        check_groups(micrographs)
+        writer.finish(micrographs, skipped=skipped, notes=packer.notes)
 
 
 class _Packer:
@@ -333,15 +134,15 @@ class _Packer:
         masks: the masks that were used.
     """
 
-    def __init__(
-        self, root: Path, options: ReadingOptions, writer: PackWriter, labels: _Labels, masks: Masks
-    ) -> None:
+    def __init__(self, folder: Folder, writer: PackWriter, labels: FolderLabels, masks: Masks) -> None:
         self.micrographs: list[Micrograph] = []
         self.skipped: dict[str, str] = {}
         self.notes: dict[str, str] = {}
         self.masks: set[str] = set()
-        self._root = root
-        self._options = options
+        self._root = folder.root
+        self._options = folder.options
+        self._split_of = folder.split_of
+        self._progress = folder.progress
         self._writer = writer
         self._labels = labels
         self._mask_of = masks.of
@@ -353,25 +154,15 @@ class _Packer:
         Raises:
             DatasetError: LR lies beside HR.
         """
-        raw_files = _RawFiles(self._root, self._options.pages)
-        ranges: list[ValueRange] = []
-        sizes: dict[str, tuple[int, int]] = {}
-        for file in files:
-            try:
-                images = raw_files.read(file)
-            except BadImage as error:
-                self.skipped[file] = str(error)
-            else:
-                sizes[file] = images[0].array.shape[0], images[0].array.shape[1]
-                # A databar is white by the file's 16 bits, whatever the detector's are.
-                deep = (without_databar(image) for image in images if image.array.dtype.itemsize > 1)
-                ranges += [values for image in deep if (values := image.range).low < values.high]
-        depth = common_depth(ranges, self._options.bits)
+        raw_files = RawFiles(self._root, self._options.pages, self._progress)
+        survey = raw_files.survey(files, self._options.bits)
+        self.skipped.update(survey.refused)
+        depth, sizes = survey.depth, survey.sizes
         mixed = lr_beside_hr(files, sizes, lambda file: decode(self._path(file), depth=depth).pixels)
         if mixed is not None:
             raise DatasetError(
                 f"{self._root}: {mixed}. LR is no further HR: name the folder of the HR images alone, or "
-                "move the LR out of this one. Measured pairs of LR and HR will be opened as pairs:."
+                f"move the LR out of this one. Measured pairs of LR and HR are opened as pairs:{self._root}"
             )
         for file in files:
             if file in sizes:
@@ -405,8 +196,8 @@ class _Packer:
             Micrograph(
                 id=name,
                 group=self._labels.groups.get(file, file),
-                category=self._labels.categories.get(file) or _category(file, self._root),
-                split=_split_folder(file) or "test",
+                category=self._labels.categories.get(file) or category_of(file, self._root),
+                split=self._split_of(file) or "test",
                 height=stored.height,
                 width=stored.width,
                 bits=16 if stored.dtype == "uint16" else 8,
@@ -436,41 +227,6 @@ class _Packer:
         return labels[cropped.rows, cropped.columns]
 
 
-def _pack(root: Path, files: Sequence[str], cache: Path, version: str, options: ReadingOptions) -> None:
-    labels = _read_labels(root, frozenset(files))
-    masks = pair_masks(files)
-    images = [file for file in files if file not in masks.files and not _is_list(file)]
-    with packing(
-        cache,
-        name="folder",
-        version=version,
-        licence=Folder.card.licence,
-        source=printable(str(root)),
-        wait=_LOCK_SECONDS,
-    ) as writer:
-        if _is_packed(cache, version):
-            return  # by the process that was waited for
-        packer = _Packer(root, options, writer, labels, masks)
-        usable = [file for file in images if PurePosixPath(file).suffix.lower() in SUFFIXES]
-        outside = dict.fromkeys(set(images) - set(usable), "not a PNG, TIFF, JPEG or BMP file by its name")
-        if split_folders := any(map(_split_folder, usable)):
-            without = [file for file in images if _split_folder(file) is None]
-            outside |= dict.fromkeys(without, "outside of the folders train, val and test")
-        # The copy in the test folder is the one that stays when a file is in two.
-        usable.sort(key=lambda file: (_KEEP_FIRST[_split_folder(file)], file))
-        packer.pack([file for file in usable if file not in outside])
-        skipped = {**outside, **packer.skipped}
-        skipped.update(_unused(masks, packer.masks | skipped.keys()))
-        if not packer.micrographs:
-            raise _nothing_usable(root, skipped)
-        micrographs = packer.micrographs
-        if not split_folders:
-            by_hash = split_groups(image.group for image in micrographs)
-            micrographs = [replace(image, split=by_hash[image.group]) for image in micrographs]
-        check_groups(micrographs)
-        writer.finish(micrographs, skipped=skipped, notes=packer.notes)
-
-
 def _unused(masks: Masks, accounted: Collection[str]) -> Iterator[tuple[str, str]]:
     """The masks that belong to no image of the set."""
     images = {mask: image for image, mask in masks.of.items()}
@@ -487,31 +243,6 @@ def _unused(masks: Masks, accounted: Collection[str]) -> Iterator[tuple[str, str
             )
         else:
             yield mask, "a mask without an image"
-
-
-def _split_folder(file: str) -> Split | None:
-    first, _, rest = file.partition("/")
-    return _SPLIT_FOLDERS.get(first.lower()) if rest else None
-
-
-def _category(file: str, root: Path) -> str:
-    parents = file.split("/")[:-1]
-    if parents and _split_folder(file):
-        parents = parents[1:]
-    return parents[-1] if parents else name_to_id(root.name)
-
-
-def _nothing_usable(root: Path, skipped: Mapping[str, str]) -> DatasetError:
-    if not skipped:
-        return DatasetError(f"{root} holds no files. Put PNG, TIFF, JPEG or BMP micrographs in it.")
-    listed = "\n".join(f"  {file}: {reason}" for file, reason in sorted(skipped.items())[:10])
-    more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-    which = (
-        f"None of the {len(skipped)} files in {root} can"
-        if len(skipped) > 1
-        else f"The file in {root} cannot"
-    )
-    return DatasetError(f"{which} be used:\n{listed}{more}")
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ class JoinedSet(MicrographSet):
         self.name = name
         said = {
             entry: "; ".join(
-                f"{member}: {text}" for member, one in members.items() if (text := getattr(one.card, entry))
+                f"{member}: {text}"
+                for member, opened in members.items()
+                if (text := getattr(opened.card, entry))
             )
             for entry in ("licence", "terms", "citation")
         }
@@ -70,14 +72,14 @@ class JoinedSet(MicrographSet):
             for member, image in owners
         )
         self.images = tuple(sorted(renamed, key=lambda image: image.id))
-        self.skipped = _prefixed({member: one.skipped for member, one in members.items()})
-        self.notes = _prefixed({member: one.notes for member, one in members.items()})
-        self.has_splits = all(one.has_splits for one in members.values())
+        self.skipped = _prefixed({member: opened.skipped for member, opened in members.items()})
+        self.notes = _prefixed({member: opened.notes for member, opened in members.items()})
+        self.has_splits = all(opened.has_splits for opened in members.values())
 
     @property
     def fingerprint(self) -> str:
         """sha256 over the names and fingerprints of the members."""
-        rows = [[member, one.fingerprint] for member, one in self.members.items()]
+        rows = [[member, opened.fingerprint] for member, opened in self.members.items()]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def pixels(self, image_id: str) -> Pixels:
@@ -102,7 +104,7 @@ class JoinedSet(MicrographSet):
 
     def hr_paths(self) -> tuple[Path, ...]:
         """Those of all members."""
-        return tuple(path for one in self.members.values() for path in one.hr_paths())
+        return tuple(path for opened in self.members.values() for path in opened.hr_paths())
 
     def _owner(self, image_id: str) -> tuple[MicrographSet, Micrograph]:
         if image_id not in self._owners:

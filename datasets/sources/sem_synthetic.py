@@ -1,7 +1,7 @@
 """Synthetic micrographs with exactly known geometry, generated when asked for: nothing to download.
 
 ``sem_synthetic`` has 384 x 384 scenes, ``sem_synthetic:small`` other, 192 x 192 scenes for a first look and
-for tests, ``sem_synthetic:demo`` seven of four kinds that are measured. ``pixels`` is noise-free,
+for tests, ``sem_synthetic:demo`` six of each of four kinds that are measured. ``pixels`` is noise-free,
 ``acquisition`` a noisy scan, ``truth`` the geometry. Packaged hashes refuse an image that differs.
 
 Each scene has small features of half to one and a half LR pixels at x4, and lamellae that no LR can hold

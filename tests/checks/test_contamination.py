@@ -21,7 +21,7 @@ from srbench.checks.contamination import Picture, names_of_test_sets
 from srbench.datasets import DatasetCard, Micrograph, MicrographSet, near_duplicates
 from srbench.utils.image import Pixels
 from srbench.utils.progress import silent
-from srbench.weights import WeightsHeader
+from srbench.weights import Ancestor, WeightsHeader
 
 Bytes = NDArray[np.uint8]
 HEADER = WeightsHeader("vdsr", "tiny", 4, 1, seed=0, budget="short")
@@ -410,3 +410,30 @@ def test_scenes_of_one_kind_look_alike_and_pass(tmp_path: Path) -> None:
     found = judge(datasets.open("sem_synthetic:small"), tmp_path)
     assert found.status == "passed"
     assert "train 40, val 10, test 20" in found.detail
+
+
+def test_what_the_weights_started_from_counts_as_trained_on(tmp_path):
+    data = set_of()
+    parent = Ancestor("ab", "parent", replace(HEADER, dataset="drawn", data=data.fingerprint))
+    between = Ancestor("cd", "between", replace(HEADER, dataset="elsewhere", data="00"))
+    for lineage in ((parent,), (between, parent)):
+        header = replace(HEADER, dataset="elsewhere", data="ff", lineage=lineage)
+        caught = judge(data, tmp_path, "train", header=header)
+        assert caught.status == "failed" and "parent" in caught.detail
+        # The last training is on data that are not here, whatever the others were on.
+        assert judge(data, tmp_path, "test", header=header).status == "unchecked"
+
+
+def test_a_second_training_on_the_same_data_is_said_once(tmp_path):
+    data = set_of()
+    own = replace(HEADER, dataset="drawn", data=data.fingerprint)
+    tuned = replace(own, lineage=(Ancestor("ab", "parent", own),))
+    assert judge(data, tmp_path, header=tuned) == judge(data, tmp_path, header=own)
+
+
+def test_photographs_that_weights_started_from_are_named_but_not_here(tmp_path):
+    data = set_of()
+    own = replace(HEADER, dataset="drawn", data=data.fingerprint)
+    published = Ancestor("ab", "published.pth", HEADER, images="photographs")
+    result = judge(data, tmp_path, header=replace(own, lineage=(published,)))
+    assert result.status == "unchecked" and "Photographs" in result.detail

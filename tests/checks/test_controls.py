@@ -192,7 +192,7 @@ def test_refuses_what_it_cannot_lie_about(
 @pytest.mark.slow
 def test_amount_is_right_and_all_of_it_invented(bench: Any) -> None:
     scorer = bench.scorer_of("sem_synthetic:small", 4, ["gained_hf", "hallucinated_hf", "recovered_hf"])
-    images = over_categories(scorer.micrographs.split("test"), 6)
+    images = over_categories(scorer.micrographs.split("test"), 10)
     values, _ = bench.measured(images, scorer)
     assert 0.85 < np.mean(values["gained_hf"]["liar"]) < 1.1
     assert np.mean(values["hallucinated_hf"]["liar"]) > 0.9
@@ -204,7 +204,7 @@ def test_amount_is_right_and_all_of_it_invented(bench: Any) -> None:
 def test_the_table_tells_the_liar_from_an_honest_blur_where_ssim_does_not(bench: Any) -> None:
     names = ["psnr", "ssim", "recovered_hf", "hallucinated_hf", "gained_hf", "frc_cutoff"]
     scorer = bench.scorer_of("sem_synthetic:small", 4, names)
-    images = over_categories(scorer.micrographs.split("test"), 6)
+    images = over_categories(scorer.micrographs.split("test"), 10)
     # At full strength a blur as low in SSIM shows nothing at all.
     values, _ = bench.measured(images, scorer, strength=0.25)
     assert np.allclose(values["ssim"]["liar"], values["ssim"]["blur"], atol=5e-4)

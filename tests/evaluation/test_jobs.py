@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import srbench
 from srbench import datasets, models, weights
 from srbench.config import EvaluationConfig
 from srbench.evaluation import evaluate as runner
-from srbench.evaluation.jobs import EvaluationRequest, resolve
+from srbench.evaluation.jobs import EvaluationRequest, is_trained_on, resolve
 from srbench.models import create
 from srbench.utils.errors import SrbenchError
 
@@ -25,12 +26,27 @@ def request(scale: int | None, dataset: str, channels: int = 1, **options: Any) 
 
 
 def save(
-    runs: Path, variant: str, dataset: str, seed: int, budget: str = "smoke", degradation: str = ""
+    runs: Path,
+    variant: str,
+    dataset: str,
+    seed: int,
+    budget: str = "smoke",
+    degradation: str = "",
+    parent: str = "",
 ) -> None:
+    started = weights.WeightsHeader("vdsr", variant, 4, 1, dataset=parent, data="aa")
     header = weights.WeightsHeader(
-        "vdsr", variant, 4, 1, dataset=dataset, seed=seed, budget=budget, degradation=degradation
+        "vdsr",
+        variant,
+        4,
+        1,
+        dataset=dataset,
+        seed=seed,
+        budget=budget,
+        degradation=degradation,
+        lineage=(weights.Ancestor("0123", parent, started),) if parent else (),
     )
-    path = runs / f"{variant}-{dataset}-{seed}-{budget}" / "weights.safetensors"
+    path = runs / f"{variant}-{dataset}-{seed}-{budget}-{parent}" / "weights.safetensors"
     weights.save(path, create("vdsr", scale=4, variant="tiny").network.state_dict(), header)
 
 
@@ -85,6 +101,25 @@ def test_weights_trained_on_this_dataset_come_first(tmp_path: Path) -> None:
     trained_here = resolve(["vdsr"], request(4, "sem", runs=tmp_path))
     assert sorted(job.seed for job in trained_here) == [0, 1] and all(job.notes == () for job in trained_here)
     assert {job.header.dataset for job in trained_here if job.header} == {"sem"}
+
+
+def test_fine_tuned_weights_stand_beside_those_trained_from_nothing(tmp_path: Path) -> None:
+    save(tmp_path, "tiny", "sem", 0)
+    save(tmp_path, "tiny", "sem", 0, parent="photos")
+    save(tmp_path, "tiny", "elsewhere", 0, parent="sem")
+    jobs = resolve("vdsr", request(4, "sem", runs=tmp_path))
+    assert {job.header.lineage[0].name if job.header.lineage else "" for job in jobs} == {"", "photos"}
+    (tuned,) = (job for job in jobs if job.header.lineage)
+    stored = json.loads(json.dumps(tuned.describe_weights()))
+    assert stored["lineage"][0]["header"]["dataset"] == "photos"
+    assert all("lineage" not in job.describe_weights() for job in jobs if job is not tuned)
+
+
+def test_what_weights_started_from_counts_as_trained_on() -> None:
+    parent = weights.Ancestor("0123", "p", weights.WeightsHeader("vdsr", "tiny", 4, 1, "sem", data="aa"))
+    header = weights.WeightsHeader("vdsr", "tiny", 4, 1, "elsewhere", data="bb", lineage=(parent,))
+    assert is_trained_on(header, "sem", "other") and is_trained_on(header, "renamed", "aa")
+    assert is_trained_on(header, "elsewhere", "") and not is_trained_on(header, "third", "cc")
 
 
 def test_weights_trained_on_the_same_kind_of_lr_come_first(tmp_path: Path) -> None:

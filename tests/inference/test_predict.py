@@ -180,4 +180,4 @@ def test_the_best_trained_weights_are_found_and_named(
         weights.save(tmp_path / "runs" / budget / "weights.safetensors", state, header)
     said: list[str] = []
     infer("vdsr", [image], out=tmp_path / "out", tell=said.append)
-    assert "budget short" in said[0] and "budget smoke" in said[1]
+    assert "budget short" in said[0] and "smoke" in said[1]

@@ -12,9 +12,7 @@ import pytest
 from srbench.measuring.bank import Bank, Counts, ImagingConditions, QuantityErrors, read_bank
 from srbench.utils.errors import SrbenchError
 
-CONDITIONS = ImagingConditions(
-    "particles", "diameter_bias", "edsr", "tiny", "ab" * 32, 4, 0.0, "recorded@1", 5.0
-)
+CONDITIONS = ImagingConditions("particles", "diameter_bias", "edsr", "tiny", "ab" * 32, 4, "recorded@1", 5.0)
 BANK = Bank(
     CONDITIONS,
     "kriss",
@@ -25,7 +23,7 @@ BANK = Bank(
     "reference scan",
     "particle",
     Counts(10, 10, 300, 12, 3, 30.0, 12.0, {"in the reference, nothing": 2}),
-    {"one": QuantityErrors("px", "particle", (20.0, 30.5), (-0.5, 0.25), (0, 1))},
+    {"single": QuantityErrors("px", "particle", (20.0, 30.5), (-0.5, 0.25), (0, 1))},
 )
 
 
@@ -52,9 +50,9 @@ def damaged(change: Any) -> str:
         "{}",
         damaged(lambda c: c.update(srbench_bank=99)),
         damaged(lambda c: c.pop("counts")),
-        damaged(lambda c: c["quantities"]["one"].update(errors=[0.1])),
-        damaged(lambda c: c["quantities"]["one"].update(errors=[0.1, float("nan")])),
-        damaged(lambda c: c["quantities"]["one"].update(measured=["x", 1.0])),
+        damaged(lambda c: c["quantities"]["single"].update(errors=[0.1])),
+        damaged(lambda c: c["quantities"]["single"].update(errors=[0.1, float("nan")])),
+        damaged(lambda c: c["quantities"]["single"].update(measured=["x", 1.0])),
         damaged(lambda c: c["conditions"].update(pixel_size_nm=-5.0)),
     ],
 )
@@ -83,7 +81,6 @@ def test_a_missing_bank_is_an_error_for_the_user(tmp_path: Path) -> None:
         ({"variant": "paper"}, False),
         ({"weights_sha256": ""}, False),
         ({"scale": 2}, False),
-        ({"smooth": 1.5}, False),
         ({"degradation": "bicubic@1"}, False),
     ],
 )

@@ -10,14 +10,14 @@ import pytest
 
 from helpers.measured_fields import RADII, SIDE, DiscPairs, discs_of
 from srbench.datasets import MicrographSet
-from srbench.measuring.calibration import ONE, calibrate
+from srbench.measuring.calibration import SINGLE, calibrate
 from srbench.statistics.conformal import calibrate as bins_of
 from srbench.utils.errors import SrbenchError
 
 
 def test_bias_and_losses_are_those_of_the_scans() -> None:
     bank = calibrate("none", DiscPairs(), "particles")
-    errors = bank.quantities[ONE].arrays
+    errors = bank.quantities[SINGLE].arrays
     assert len(errors) == 12 * (len(RADII) - 1)
     assert np.median(errors.errors) == pytest.approx(-1.6, abs=0.3)
     assert (bank.counts.reference, bank.counts.lost, bank.counts.alone) == (12 * len(RADII), 12, 0)
@@ -87,7 +87,7 @@ def test_known_geometry_is_the_reference_and_lr_is_made() -> None:
     assert bank.reference == "truth"
     assert (bank.conditions.degradation, bank.conditions.scale) == ("bicubic@1", 2)
     assert bank.conditions.pixel_size_nm is None
-    assert np.median(bank.quantities[ONE].errors) == pytest.approx(0.0, abs=0.4)
+    assert np.median(bank.quantities[SINGLE].errors) == pytest.approx(0.0, abs=0.4)
     assert bank.counts.lost == 0
 
 
@@ -128,4 +128,4 @@ def test_hand_masks_are_the_reference_where_there_are_some() -> None:
     bank = calibrate("none", WithMasks(), "particles")
     assert bank.reference == "mask by hand"
     # The masks are drawn two pixels too wide.
-    assert np.median(bank.quantities[ONE].errors) == pytest.approx(-3.6, abs=0.3)
+    assert np.median(bank.quantities[SINGLE].errors) == pytest.approx(-3.6, abs=0.3)

@@ -87,3 +87,18 @@ def test_noise_is_not_measured(name: str) -> None:
     noise = np.random.default_rng(7).normal(0.5, 0.1, (96, 96)).clip(0, 1)
     with pytest.raises(MetricUnavailable):
         KINDS[name].find(noise, 0.0)
+
+
+def test_fibres_have_their_thickness_along_their_centre_lines() -> None:
+    rows = np.arange(160.0)
+    middles = np.array([40.0, 100.0])[:, None] + 0.15 * rows
+    image = draw_lines(middles - 6.0, middles + 6.0, 160)
+    found = KINDS["fibres"].find(image, 0.0)
+    true = 12.0 / np.hypot(1.0, 0.15)
+    assert len(found) > 200
+    assert np.median(found.sizes) == pytest.approx(true, abs=0.2)
+    thinner = KINDS["fibres"].find(draw_lines(middles[:1] - 5.0, middles[:1] + 5.0, 160), 0.0)
+    pairs = partners(found, thinner)
+    assert len(np.unique(pairs[:, 0])) == pytest.approx(len(found) / 2, rel=0.1)
+    change = thinner.sizes[pairs[:, 1]] - found.sizes[pairs[:, 0]]
+    assert np.median(change) == pytest.approx(-2.0 / np.hypot(1.0, 0.15), abs=0.2)

@@ -18,7 +18,7 @@ from srbench import datasets
 from srbench.cli.app import cli
 from srbench.measuring import measure as module
 from srbench.measuring.calibration import calibrate
-from srbench.measuring.measure import Measurement, measure
+from srbench.measuring.measure import MeasurementResult, measure
 from srbench.measuring.page import write
 from srbench.utils.errors import SrbenchError
 
@@ -76,7 +76,7 @@ def test_the_session_moves_the_correction(
     assert result.session.groups == 6
 
 
-def no_interval(result: Measurement, why: str) -> None:
+def no_interval(result: MeasurementResult, why: str) -> None:
     assert re.search(why, result.why_not)
     assert result.bins == ()
     for estimate in result.estimates:
@@ -97,7 +97,6 @@ def test_without_reference_fields_there_is_no_interval(bank: Path, files: list[P
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"smooth": 1.0}, "smoothing"),
         ({"pixel_size_nm": 6.0}, "6 nm"),
         ({"model": "bicubic", "scale": 2}, "model"),
     ],

@@ -225,3 +225,32 @@ def test_default_recipe_learns(scenes, train):
     recipe = default_recipe(RecipeRequest("smoke", 2, 1, "tiny", nothing_pretrained))
     losses = train(model, recipe, scenes(2)).losses["regression"]
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+def test_tiny_recipes_train_in_bfloat16_and_channels_last(card):
+    """The first three updates of each stage, as ``train.amp=bf16`` and ``train.channels_last`` make them."""
+    from srbench.config import TrainSettings
+    from srbench.training.distributed import Processes
+    from srbench.training.loop import StageUpdater
+    from srbench.training.state import NonFiniteGuard, TrainingState
+
+    scale, layout = card.scales[-1], torch.channels_last
+    model = create(card.name, scale=scale, variant="tiny")
+    network = model.network.to(memory_format=layout)
+    recipe = model.recipe("smoke").replace_stages(iterations=3)
+    settings = TrainSettings(amp="bf16", channels_last=True)
+    state = TrainingState(network, recipe, 0, NonFiniteGuard(1))
+    for index, stage in enumerate(recipe.stages):
+        if index:
+            state.begin_stage(index)
+        updater = StageUpdater(state, scale, settings, True, Processes(torch.device("cpu")))
+        hr = torch.rand(2, 1, stage.patch, stage.patch)
+        batch = Batch(nn.functional.avg_pool2d(hr, scale).contiguous(memory_format=layout), hr, scale)
+        for _ in range(3):
+            update = updater([batch] * updater.batches_needed)
+            state.step += 1
+            losses = {name: float(value) for name, value in update.values.items()}
+            assert not update.bad and np.isfinite(list(losses.values())).all(), losses
+    assert all(parameter.isfinite().all() for parameter in network.parameters())

@@ -40,11 +40,13 @@ def micrograph(seed: int) -> np.ndarray:
     )
 
 
-def save(folder: Path, seed: int, blur: float = 0.0) -> None:
-    folder.mkdir(exist_ok=True)
+def save(folder: Path, seed: int, blur: float = 0.0, noise: float = 0.0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     text = f"[Scan]\r\nPixelWidth={PIXEL_NM * 1e-9}\r\nPixelHeight={PIXEL_NM * 1e-9}\r\n".encode()
     path = folder / f"field{seed}.tif"
     pixels = gaussian_filter(micrograph(seed), blur)
+    noisy = pixels + np.random.default_rng(seed).normal(0, noise, pixels.shape)
+    pixels = np.rint(noisy).clip(0, 255).astype("u1")
     tifffile.imwrite(path, pixels, extratags=[(FEI_TAG, 2, len(text), text, True)], metadata=None)
 
 
@@ -55,6 +57,8 @@ def test_every_command_does_what_the_page_says(tmp_path, monkeypatch):
     for seed in range(8):
         save(tmp_path / "slow", seed)
         save(tmp_path / "sharpened", seed, blur=1.0)
+        save(tmp_path / "scans" / "slow", seed)
+        save(tmp_path / "scans" / "fast", seed, noise=20.0)
     save(tmp_path / "fast", 9)
     with workers_here():
         for command in commands():

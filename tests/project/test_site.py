@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
+import math
 import re
 import shlex
 from collections import Counter
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner
+from scipy import ndimage
 from scipy.ndimage import gaussian_filter
 
 import srbench
@@ -159,30 +162,32 @@ def test_placeholders_are_known_and_every_page_is_in_the_contents() -> None:
 
 
 def micrograph(seed: int) -> np.ndarray:
-    """Bright discs of 14 to 24 px, 16 of them, on a dark ground with a little noise."""
+    """Bright discs of 14 to 22 px, 14 of them, on a dark ground; other fields have them at other places."""
     generator = np.random.default_rng(seed)
-    y, x = np.mgrid[:160, :160]
-    image = np.full((160, 160), 60.0)
-    for row in range(4):
-        for column in range(4):
-            radius, (dy, dx) = generator.uniform(7, 12), generator.uniform(-7, 7, 2)
-            image[np.hypot(y - 20 - 40 * row - dy, x - 20 - 40 * column - dx) < radius] = 180.0
-    return (
-        np.rint(gaussian_filter(image, 0.7) + generator.normal(0, 3, image.shape)).clip(0, 255).astype("u1")
-    )
+    y, x = np.mgrid[:192, :192]
+    image = np.full((192, 192), 60.0)
+    for cell in generator.permutation(25)[:14]:
+        radius, (dy, dx) = generator.uniform(7, 11), generator.uniform(-5, 5, 2)
+        image[np.hypot(y - 24 - 36 * (cell // 5) - dy, x - 24 - 36 * (cell % 5) - dx) < radius] = 180.0
+    return gaussian_filter(image, 0.7)
 
 
-def save(folder: Path, seed: int, step: int = 1) -> None:
-    folder.mkdir(exist_ok=True)
+def save(path: Path, image: np.ndarray, noise: float = 3.0, step: int = 1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng([*path.parent.name.encode(), *path.stem.encode()])
+    pixels = (image + generator.normal(0, noise, image.shape))[::step, ::step]
     per_um = 1000 / (PIXEL_NM * step)
-    pixels = micrograph(seed)[::step, ::step].copy()
     tifffile.imwrite(
-        folder / f"field{seed}.tif", pixels, imagej=True, resolution=(per_um, per_um), metadata={"unit": "um"}
+        path,
+        np.rint(pixels).clip(0, 255).astype("u1"),
+        imagej=True,
+        resolution=(per_um, per_um),
+        metadata={"unit": "um"},
     )
 
 
 class Reader:
-    """Somebody who does what a page says, in an empty folder with ``slow`` and ``fast`` images in it."""
+    """Somebody who does what a page says, in a folder that holds the images which the page speaks of."""
 
     def __init__(self, page: Path, folder: Path, patch: pytest.MonkeyPatch, metrics: tuple[str, ...]) -> None:
         self.folder, self.patch, self.metrics = folder, patch, metrics
@@ -198,7 +203,7 @@ class Reader:
             if language == "":
                 for line in text.splitlines():
                     self.run(shlex.split(line))
-            elif language == "text":
+            elif text.startswith("file,group"):
                 (self.folder / "slow" / "groups.csv").write_text(text)
             elif named := re.match(r"# (\S+/\S+)\n", text):
                 (self.folder / named[1]).parent.mkdir(exist_ok=True)
@@ -238,8 +243,8 @@ class Reader:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for seed in range(10):
-        save(tmp_path / "slow", seed)
-    save(tmp_path / "fast", 11, step=2)
+        save(tmp_path / "slow" / f"field{seed}.tif", micrograph(seed))
+    save(tmp_path / "fast" / "field11.tif", micrograph(11), step=2)
     return tmp_path
 
 
@@ -257,7 +262,40 @@ def test_tutorial_own_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (enlarged,) = (folder / "enlarged").glob("*.tif")
     with tifffile.TiffFile(enlarged) as file:
         pixels, length = file.pages[0].tags["XResolution"].value
-        assert file.pages[0].shape == (160, 160) and length / pixels == pytest.approx(PIXEL_NM)
+        assert file.pages[0].shape == (192, 192) and length / pixels == pytest.approx(PIXEL_NM)
+
+
+@pytest.mark.slow
+def test_tutorial_own_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(10):
+        field = micrograph(seed)
+        save(tmp_path / "pairs" / "slow" / f"field{seed}.tif", field)
+        moved = ndimage.shift(field, (1.3, -0.8), order=3, mode="nearest")
+        save(tmp_path / "pairs" / "fast" / f"field{seed}.tif", moved, noise=18.0)
+    save(tmp_path / "fast" / "field11.tif", micrograph(11), noise=18.0)
+    with workers_here():
+        page = DOCS / "tutorials" / "own_pairs.md"
+        Reader(page, tmp_path, monkeypatch, ("psnr", "diameter_bias")).follow("")
+    scores = srbench.load_scores(tmp_path / "home" / "results")
+    psnr = scores[(scores["metric"] == "psnr") & (scores["split"] == "test")]
+    means = psnr.groupby("model")["value"].mean()
+    # Noise of 18 and 3 grey levels; a filter takes most of the first away.
+    assert means["bicubic"] == pytest.approx(20 * math.log10(255 / math.hypot(18, 3)), abs=0.5)
+    assert means["non_local_means"] > means["bicubic"] + 3 and "edsr" in means
+    assert set(psnr["degradation"]) == {"recorded@1"} and set(psnr["scale"]) == {1}
+    (restored,) = (tmp_path / "restored").glob("*.tif")
+    assert tifffile.imread(restored).shape == (192, 192)
+
+
+@pytest.mark.slow
+def test_tutorial_fine_tune(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with workers_here():
+        reader = Reader(DOCS / "tutorials" / "fine_tune.md", folder, monkeypatch, ("psnr",))
+        reader.follow("python", "")
+    scores = srbench.load_scores(folder / "home" / "results")
+    assert scores.loc[scores["model"] == "edsr", "weights"].nunique() == 3
+    parent = hashlib.sha256((folder / "parent" / "weights.safetensors").read_bytes()).hexdigest()
+    assert parent in str(reader.namespace["header"])
 
 
 @pytest.mark.slow

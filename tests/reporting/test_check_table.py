@@ -15,6 +15,7 @@ from srbench.reporting import ReportResult, report
 from srbench.reporting.blocks import collect
 from srbench.reporting.check_table import check_rows, in_words
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
+from srbench.reporting.notes import record
 from srbench.reporting.rows import NEVER, RANKED, Row
 from srbench.reporting.tables import latex_table
 from srbench.store import Manifest, ScoreStore
@@ -187,6 +188,27 @@ def test_several_failures_are_all_told(copy: Path) -> None:
     board = board_of(copy)
     assert row_of(board, "vdsr").badges == ("failed: HR out of reach", "failed: LR alone decides")
     assert r"\textsuperscript{a,b}" in latex_table(board, board.families[0])
+
+
+@pytest.mark.slow
+def test_fine_tuned_seeds_stand_apart_and_their_lineage_is_in_the_record(copy: Path) -> None:
+    parent = {"sha256": "ab" * 32, "name": "p", "header": {"dataset": "photos", "scale": 2}}
+    change(copy, "edsr", lambda content: content["weights"].update(lineage=[parent]), seed=1)
+    rows = [row for row in board_of(copy).rows if row.run[0] == "edsr"]
+    assert {row.detail for row in rows} == {
+        "paper, paper budget, seeds 0, 2",
+        "paper, paper budget, seed 1, fine-tuned",
+    }
+    (tuned,) = (row for row in rows if "fine-tuned" in row.detail)
+    fields = dict(record("tuned", tuned.manifest).fields)
+    assert fields["Weights: Lineage 1: Sha256"] == "ab" * 32
+    assert fields["Weights: Lineage 1: Header: Dataset"] == "photos"
+
+
+@pytest.mark.slow
+def test_filters_stand_with_the_interpolations(copy: Path) -> None:
+    change(copy, "nearest", lambda content: content["card"].update(family="filter"))
+    assert row_of(board_of(copy), "nearest").kind == "interpolation"
 
 
 @pytest.mark.slow

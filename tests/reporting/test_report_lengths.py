@@ -190,5 +190,5 @@ def test_scale_bars_are_round_and_fit_at_every_zoom(pixel_nm: float) -> None:
 
 def test_no_explanation_names_a_unit_that_may_be_another() -> None:
     lengths = [metric for metric in registry.list_metrics() if metric.unit == "px"]
-    assert len(lengths) == 12
+    assert len(lengths) == 18
     assert not [metric.name for metric in lengths if "pixel" in metric.explanation]

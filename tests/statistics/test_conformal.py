@@ -139,8 +139,10 @@ def test_a_bank_that_does_not_hold_is_seen_on_the_reference() -> None:
     assert session.covered < 0.6
 
 
-def test_halves_without_enough_groups_are_not_cross_validated() -> None:
-    assert cross_validated(simulated(13, groups=12)) == ()
+@pytest.mark.parametrize(("groups", "calibrating"), [(40, 20), (16, 12), (12, 11), (10, None)])
+def test_as_many_groups_calibrate_as_the_bins_need(groups: int, calibrating: int | None) -> None:
+    columns = cross_validated(simulated(13, groups=groups), splits=10)
+    assert {column.groups for column in columns} == ({calibrating} if calibrating else set())
 
 
 @pytest.mark.slow

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import wilcoxon
 
-from srbench.statistics.bootstrap import bootstrap_means, cluster, interval
+from srbench.statistics.bootstrap import bootstrap_means, cluster
+from srbench.statistics.interval import interval
 from srbench.statistics.leaderboard import LeaderboardRow, leaderboard, to_frame
-from srbench.statistics.paired_tests import holm, wilcoxon_p
+from srbench.statistics.paired_tests import holm
 from srbench.store import COLUMNS, RUN
 from srbench.utils.errors import SrbenchError
 
@@ -147,7 +147,7 @@ def test_the_same_seed_gives_the_same_table() -> None:
     first, second = leaderboard(table, "psnr"), leaderboard(table, "psnr")
     pd.testing.assert_frame_equal(to_frame(first), to_frame(second))
     other = leaderboard(table, "psnr", seed=1, samples=501)
-    assert row_of(other, "m").low != row_of(first, "m").low
+    assert row_of(other, "m").low == row_of(first, "m").low  # only ranks are resampled
 
 
 @pytest.mark.slow
@@ -167,14 +167,6 @@ def test_differences_are_paired() -> None:
     assert found.high - found.low > 20
     own = row_of(leaderboard(table, "psnr"), "bicubic")
     assert np.isnan(own.diff) and np.isnan(own.p_holm)
-
-
-@pytest.mark.slow
-def test_wilcoxon_is_that_of_scipy_with_pratts_zeros() -> None:
-    values = np.array([0.3, -0.1, 0.4, 0.0, 0.9, 1.3, 0.2, 0.8, 0.25])
-    assert wilcoxon_p(values) == pytest.approx(wilcoxon(values, zero_method="pratt").pvalue)
-    assert wilcoxon_p(np.zeros(8)) == 1.0
-    assert np.isnan(wilcoxon_p(np.array([1.0])))
 
 
 def test_holm_is_the_step_down_procedure() -> None:

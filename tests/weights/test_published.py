@@ -207,6 +207,7 @@ def test_what_only_a_person_can_get_is_said_and_pinned_once_there(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nothing_shipped")
 def test_commands_list_fetch_check(
     server: Server, content: bytes, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

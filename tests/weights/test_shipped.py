@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,10 @@ def test_without_a_model_the_recommended_one_of_the_scale_is_taken(
     assert done.exit_code == 0 and (tmp_path / "b" / "field_vdsr_x3.png").is_file()
     with pytest.raises(SrbenchError, match="x2, x3"):
         srbench.infer(image, out=tmp_path / "c", scale=4)
+    denoiser = replace(entry(box, "vdsr", 9.0, scale=1, recommended=True), task="denoise")
+    entries = [denoiser, *weights.shipped()]
+    with instead(box, entries):  # without a scale an image is enlarged
+        assert srbench.infer(image, out=tmp_path / "c").written[0].name == "field_edsr_x2.png"
     assert [path.name for path in srbench.infer([image], out=tmp_path / "d").written] == ["field_edsr_x2.png"]
 
 

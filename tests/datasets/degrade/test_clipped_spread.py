@@ -10,6 +10,7 @@ import torch
 from scipy import integrate, stats
 
 from srbench.datasets import degrade
+from srbench.datasets.degrade import LrPosition
 from srbench.datasets.degrade.noise import GAUSSIAN_DOSE, SPREAD_NODES, DoseNoise, clipped_spread
 
 GREYS = [0.0, 0.003, 0.1, 0.3333, 0.5, 0.8, 0.97, 1.0]
@@ -52,10 +53,12 @@ def test_the_two_ways_of_counting_meet() -> None:
 
 def test_away_from_black_and_white_it_is_the_variance() -> None:
     noise = DoseNoise(150.0, 0.01, 0.15)
-    inside = torch.linspace(0.45, 0.55, 11, dtype=torch.float64)
-    assert torch.allclose(noise.spread(inside), noise.variance(inside), rtol=1e-4)
-    edges = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    assert torch.allclose(noise.spread(edges), 0.5 * noise.variance(edges), rtol=0.1)
+    inside, edges = (
+        torch.tensor([list(g)], dtype=torch.float64) for g in (np.linspace(0.45, 0.55, 11), (0.0, 1.0))
+    )
+    position = LrPosition.whole(1)
+    assert torch.allclose(noise.spread(inside, position), noise.variance(inside, position), rtol=1e-4)
+    assert torch.allclose(noise.spread(edges, position), 0.5 * noise.variance(edges, position), rtol=0.1)
 
 
 def test_what_is_beyond_black_and_white_counts_as_they_do() -> None:
@@ -79,5 +82,5 @@ def test_shape_dtype_and_the_named_degradations() -> None:
     made = degrade.get("sem_pixel:dose=20")
     assert made.noise is not None
     image = torch.rand(2, 1, 5, 7)
-    found = made.noise.spread(image)
+    found = made.noise.spread(image, LrPosition.whole(1, 2))
     assert found.shape == image.shape and found.dtype == torch.float32 and (found > 0.0).all()

@@ -65,7 +65,7 @@ def test_ids_round_trip_and_the_order_of_settings_does_not_matter(case, order):
     try:
         found = degrade.get(text)
     except DatasetError as error:
-        assert "no effect" in str(error)
+        assert "no effect" in str(error) or "dose_to" in values
         return
     order.shuffle(listed)
     assert degrade.get(found.id) is found

@@ -29,7 +29,7 @@ def test_mean_and_variance_by_dose_and_grey_level(name, dose, level):
     made = degrade.get(f"{name}:dose={dose}")
     expected = field(level)
     lr = made(field(level, (512, 512)), 2, LrPosition.whole(KEY)).flatten().numpy()
-    variance = made.noise.variance(expected)[0, 0, 0, 0].item()
+    variance = made.noise.variance(expected, LrPosition.whole(1))[0, 0, 0, 0].item()
     assert variance == pytest.approx(synthetic.noise_variance(np.array(level / 255.0), dose), rel=1e-12)
     assert abs(lr.mean() - level / 255.0) < 4 * math.sqrt(variance / lr.size)
     kurtosis = 3 + 1 / (dose * 0.15)  # of Poisson's law, at most: widens the interval of a chi-square
@@ -45,7 +45,9 @@ def test_read_noise_and_pedestal_enter_the_variance():
         lr = made(field(102), 1, LrPosition.whole(KEY)).flatten().numpy()
         signal = pedestal + (1 - pedestal) * 0.4
         closed = signal / (40 * (1 - pedestal) ** 2) + read**2
-        assert made.noise.variance(field(102))[0, 0, 0, 0].item() == pytest.approx(closed, rel=1e-12)
+        assert made.noise.variance(field(102), LrPosition.whole(1))[0, 0, 0, 0].item() == pytest.approx(
+            closed, rel=1e-12
+        )
         assert abs(lr.mean() - 0.4) < 4 * math.sqrt(closed / lr.size)
         assert abs(lr.var() / closed - 1) < 0.03
 
@@ -76,7 +78,7 @@ def test_the_noise_is_that_of_the_synthetic_acquisitions():
 def test_the_spectrum_of_the_noise_is_white():
     made = degrade.get("sem_pixel:dose=60")
     residue = (made(field(140, (512, 512)), 2, LrPosition.whole(KEY)) - 140 / 255.0)[0, 0].numpy()
-    variance = made.noise.variance(field(140))[0, 0, 0, 0].item()
+    variance = made.noise.variance(field(140), LrPosition.whole(1))[0, 0, 0, 0].item()
     power = np.abs(np.fft.fft2(residue)) ** 2 / residue.size / variance
     rings = np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256)))
     for low in np.arange(0.02, 0.5, 0.08):
@@ -110,7 +112,7 @@ def test_chi_square_of_an_honest_result_is_one():
     made = degrade.get("sem_pixel:dose=60")
     hr = torch.rand(1, 1, 512, 512, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     lr, expected = made(hr, 2, LrPosition.whole(KEY)), made.expected(hr, 2)
-    chi = ((lr - expected) ** 2 / made.noise.variance(expected)).mean().item()
+    chi = ((lr - expected) ** 2 / made.noise.variance(expected, LrPosition.whole(1))).mean().item()
     assert abs(chi - 1) < 4 * math.sqrt(2.2 / lr.numel())
 
 
@@ -118,4 +120,4 @@ def test_darker_than_nothing_counts_nothing():
     made = degrade.get("sem_lowdose:dose=20,read=0")
     below = torch.full((1, 1, 4, 4), -0.5, dtype=torch.float64)
     assert torch.allclose(made.noise.sample(below, LrPosition.whole(1)), torch.tensor(-0.15 / 0.85).double())
-    assert made.noise.variance(below).abs().max() == 0
+    assert made.noise.variance(below, LrPosition.whole(1)).abs().max() == 0

@@ -157,4 +157,6 @@ def test_charging_keeps_mid_grey_and_gives_counting_noise_of_what_is_left():
     settled = made.expected(bright, 2)
     assert torch.allclose(settled, torch.tensor(1 - 0.4 * 0.5).double(), atol=1e-5)
     lr = made(bright.expand(1, 1, 32, 128).repeat(1, 1, 8, 2), 2, LrPosition.whole(KEY))
-    assert lr.var().item() == pytest.approx(made.noise.variance(settled).mean().item(), rel=0.06)
+    assert lr.var().item() == pytest.approx(
+        made.noise.variance(settled, LrPosition.whole(1)).mean().item(), rel=0.06
+    )

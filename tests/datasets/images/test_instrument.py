@@ -254,6 +254,11 @@ def test_every_real_fei_file_says_what_its_manifest_says() -> None:
     for file in files:
         facts = read_instrument(root / file["path"])
         assert facts == InstrumentFacts(
-            pytest.approx(file["pixel_nm"]), "FEI tag", 442, None, pytest.approx(file["dwell_s"])
+            pytest.approx(file["pixel_nm"]),
+            "FEI tag",
+            442,
+            None,
+            pytest.approx(file["dwell_s"]),
+            stage_um=pytest.approx((file["stage_x_m"] * 1e6, file["stage_y_m"] * 1e6)),
         )
     assert len(files) == 100

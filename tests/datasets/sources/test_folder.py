@@ -132,8 +132,8 @@ def test_the_pack_is_reused_until_a_file_changes(mine, picture, monkeypatch):
     write(mine / "a.png", picture(1))
     first = open_dataset(f"folder:{mine}")
     packs = []
-    real = folder._pack
-    monkeypatch.setattr(folder, "_pack", lambda *given: (packs.append(given), real(*given)))
+    real = folder.Folder.pack
+    monkeypatch.setattr(folder.Folder, "pack", lambda *given: (packs.append(given), real(*given)))
     assert open_dataset(f"folder:{mine}").fingerprint == first.fingerprint and not packs
     write(mine / "a.png", picture(2))
     os.utime(mine / "a.png", ns=(1, 1))

@@ -161,7 +161,7 @@ def test_files_too_large_to_be_held_are_read_twice(mine, monkeypatch):
     for seed in range(2):
         write(mine / f"{seed}.tif", scene(seed, 4095 >> seed, np.uint16))
     first = open_dataset(str(mine)).fingerprint
-    monkeypatch.setattr("srbench.datasets.sources.folder._HELD_BYTES", 0)
+    monkeypatch.setattr("srbench.datasets.sources.user_folder._HELD_BYTES", 0)
     monkeypatch.setenv("SRBENCH_HOME", str(mine.parent / "other"))
     assert open_dataset(str(mine)).fingerprint == first
 

@@ -45,10 +45,10 @@ def test_a_folder_is_a_member_and_is_not_opened_for_a_strangers_file(tmp_path: P
         image = generator.integers(0, 256, (64, 72)).astype(np.uint8)
         assert cv2.imwrite(str(tmp_path / f"{number}.png"), image)
     name = f"joined:{tmp_path}+{SMALL}"
+    assert not is_local(name) and is_local(BOTH)
     joined = datasets.open(name)
     assert joined.card.kind == "real" and not joined.has_splits
     assert f"folder:{tmp_path}" in full_name(name)
-    assert not is_local(name) and is_local(BOTH)
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_what_cannot_be_joined(name: str, error: type[Exception]) -> None:
 
 def test_a_member_that_is_absent_says_what_to_type() -> None:
     with pytest.raises(DatasetMissing, match="srbench data"):
-        datasets.open(f"joined:{SMALL}+nffa")
+        datasets.open(f"joined:{SMALL}+n2n_sem")

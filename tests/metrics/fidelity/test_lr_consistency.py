@@ -44,7 +44,7 @@ def case(
 
     def variance(plane: Plane) -> Plane:
         rounding = np.full_like(plane, ROUNDING_VARIANCE)
-        return rounding if noise is None else apply(noise.spread, plane) + rounding
+        return rounding if noise is None else apply(lambda one: noise.spread(one, place), plane) + rounding
 
     return named(protocol).case(
         eight_bits(sr),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srbench.metrics.detail_maps import hallucination_map, omission_map
+from srbench.metrics.detail_maps import hallucination_map, maps_in, omission_map
 from srbench.utils.errors import SrbenchError
 from srbench.utils.image import Plane
 
@@ -98,3 +98,15 @@ def test_white_noise_against_white_noise_has_about_unit_power() -> None:
 def test_no_detail_is_finer_than_lr_at_magnification_one() -> None:
     with pytest.raises(SrbenchError, match="found 1"):
         hallucination_map(np.zeros((8, 8)), np.zeros((8, 8)), 1)
+
+
+@pytest.mark.parametrize("rows", [slice(0, 9), slice(30, 45), slice(50, 64)])
+def test_a_part_of_a_map_is_that_of_the_whole(rows: slice) -> None:
+    generator = np.random.default_rng(0)
+    hr = generator.random((64, 80))
+    sr = 0.8 * hr + 0.2 * generator.random(hr.shape)
+    window = rows, slice(70, 80)
+    (invented, omitted), everything = maps_in(sr, hr, 2, [window, (slice(None), slice(None))])
+    assert invented == pytest.approx(hallucination_map(sr, hr, 2)[window], abs=1e-12)
+    assert omitted == pytest.approx(omission_map(sr, hr, 2)[window], abs=1e-12)
+    assert np.array_equal(everything[0], hallucination_map(sr, hr, 2))

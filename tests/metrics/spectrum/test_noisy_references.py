@@ -67,7 +67,7 @@ def test_rings_of_noise_alone_are_left_out() -> None:
     first, second = truth + 0.3 * white(0), truth + 0.3 * white(1)
     sums = ring_sums(windowed_spectrum(first), windowed_spectrum(second), truth.shape[1])
     for detail in (detail_of_two(sums), rows_of(first)):
-        assert detail.known[1:30].all() and not detail.known[50:].any()
+        assert detail.shown[1:30].all() and not detail.shown[50:].any()
 
 
 def test_rows_that_hold_more_than_noise_are_refused() -> None:

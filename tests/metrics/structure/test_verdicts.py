@@ -126,7 +126,7 @@ def test_errors_that_cancel_in_the_mean_do_not_help_a_single_image() -> None:
     assert abs(found.change) < 1e-9 and found.high < 0.5
     assert found.status == "not trusted" and found.within == 0.0
     assert "only 0% of the images" in found.reason
-    mostly = [0.0] * 17 + [0.9] * 3
+    mostly = [0.0] * 34 + [0.9] * 6
     assert verdict(mostly).status == "trusted" and verdict(mostly).within == 0.85
 
 
