@@ -2,9 +2,9 @@
 
 ``OMP_NUM_THREADS=1 python benchmarks/intervals.py BANK.json ...`` prints for each bank and size bin the
 coverage over 400 random half splits by group, with the correction of the same half and with that of five
-groups of the other half. For each pair of banks of one measurement it prints how often intervals of half of
-the first cover items of the second: as they are, and with the correction of five groups of the second, 100
-times drawn; and how often these five groups let the bank pass.
+groups of the other half. For each pair of banks of one measurement it prints how often intervals of the
+first cover items of the second (of one half of a bank: of its other half): as they are, and with the
+correction of five groups of the second, 100 times drawn; and how often these five let the bank pass.
 
 ``... intervals.py scenes MODEL MEASURE KIND DEGRADATION COUNT BANK.json`` makes a bank of that many scenes of
 one kind that are in no suite (of 384 x 384 pixels, x4, exact truth).
@@ -108,22 +108,25 @@ def within(name: str, bank: Bank) -> None:
 
 
 def across(names: tuple[str, str], banks: tuple[Bank, Bank]) -> None:
-    """Coverage of intervals of half of the first bank on items of the second (or its own other half)."""
+    """Coverage of intervals of the first bank on items of the second; of one half of it on its other half."""
     first, second = (bank.quantities[SINGLE].arrays for bank in banks)
     generator = np.random.default_rng(0)
     plain, brought, passed = [], [], 0
     for _ in range(DRAWS):
-        order = generator.permutation(np.unique(first.groups))
-        fitted = first.where(np.isin(first.groups, order[: len(order) // 2]))
+        left, fitted = generator.permutation(np.unique(second.groups)), first
+        if names[0] == names[1]:
+            fitted = first.where(np.isin(first.groups, left[: len(left) // 2]))
+            left = left[len(left) // 2 :]
         bins = calibrate(fitted)
-        left = order[len(order) // 2 :] if names[0] == names[1] else np.unique(second.groups)
-        left = generator.permutation(left)
         session = in_session(fitted, bins, second.where(np.isin(second.groups, left[:FEWEST_REFERENCE])))
         tested = second.where(np.isin(second.groups, left[FEWEST_REFERENCE:]))
         if session is not None:
             plain.append(covers(bins, tested))
             brought.append(covers(session.bins, tested))
             passed += session.covered >= LEVEL - WORST_COVERED
+    if not plain:
+        print(f"{names[0]} on {names[1]}: too few groups")
+        return
     print(
         f"{names[0]} on {names[1]}: as it is {np.mean(plain):.3f}; with 5 reference groups "
         f"{np.mean(brought):.3f} ({np.quantile(brought, 0.05):.3f}-{np.quantile(brought, 0.95):.3f}), and "

@@ -31,7 +31,7 @@ AS_IS = "none"
 """Stands for a model where images are measured as they are."""
 SINGLE = "single"
 """The quantity of single items."""
-MOST_ITEMS = 500
+MOST_ITEMS = 200
 """About how many items of a field a bank holds."""
 _DIGITS = 7
 
@@ -157,6 +157,8 @@ def calibrate(
     """
     kind = kind_of(measure)
     micrographs = datasets.open(dataset) if isinstance(dataset, str) else dataset
+    for remark in micrographs.remarks():
+        progress(f"Note: {remark}")
     recorded = micrographs.recorded_scale
     enlargement = Enlargement.of(
         model,
@@ -283,8 +285,9 @@ def field_errors(
         ]
         # Percentiles of what both have: what is lost is counted, and is no error of a size.
         seen, true_values = statistics(sizes, measured.values), statistics(true_sizes, reference.values)
-        for name in true_values.keys() & seen.keys():
-            rows[name].append((seen[name], seen[name] - true_values[name], group))
+        for name, value in seen.items():
+            if name in true_values:
+                rows[name].append((value, value - true_values[name], group))
     quantities = {
         name: QuantityErrors(
             "" if name == "fraction" else "px",

@@ -351,6 +351,8 @@ def _calibrated(
     if shared.model != AS_IS and enlargement.loaded is None:
         enlargement = Enlargement.of(shared.model, scale=shared.scale, variant=shared.variant, tell=progress)
     micrographs = datasets.open(f"pairs:{reference}" if Path(reference).is_dir() else reference)
+    for remark in micrographs.remarks():
+        progress(f"Reference: {remark}")
     way = degradation_of(None, micrographs, enlargement.scale)
     seen = enlargement.conditions(
         kind, way.id, common_size([i.pixel_size_nm or math.nan for i in micrographs.images])
