@@ -157,16 +157,30 @@ def sha256_of_scores(scores: Iterable[Score]) -> str:
 
 def sha256_of_frame(rows: pd.DataFrame) -> str:
     """The same of stored rows, columns ``SCORE_COLUMNS``."""
+    import pandas as pd
+    import pyarrow as pa
+
     # Nearly in the order in which they are hashed, which makes sorting the lines cheap.
     ordered = rows.reindex(columns=list(SCORE_COLUMNS)).sort_values(["metric", "image"], kind="stable")
-    texts = [[*map(str, ordered[name].tolist())] for name in SCORE_COLUMNS if name not in _NUMBERS]
-    return _digest(texts, *(ordered[name].astype(float).tolist() for name in _NUMBERS))
+    texts = []
+    for name in SCORE_COLUMNS:
+        if name not in _NUMBERS:
+            numbers, uniques = pd.factorize(ordered[name], use_na_sentinel=False)
+            texts.append(pa.DictionaryArray.from_arrays(numbers, [str(text) for text in uniques]))
+    return _digest(
+        [text.dictionary_decode() for text in texts],
+        *(ordered[name].astype(float).tolist() for name in _NUMBERS),
+    )
 
 
 def _digest(texts: Sequence[Sequence[str]], values: Sequence[float], sizes: Sequence[float]) -> str:
-    *before, reasons = texts
+    import pyarrow as pa
+    from pyarrow import compute
+
+    *before, reasons = (pa.array(text, pa.string()) for text in texts)
+    hexadecimal = pa.array(map(float.hex, values), pa.string())
     # Runs from before pixel sizes were stored keep their hashes.
     ends = {size: f"\x1f{size.hex()}" if math.isfinite(size) else "" for size in set(sizes)}
-    last = [reason + ends[size] for reason, size in zip(reasons, sizes, strict=True)]
-    lines = sorted(map("\x1f".join, zip(*before, map(float.hex, values), last, strict=True)))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    last = compute.binary_join_element_wise(reasons, pa.array(map(ends.__getitem__, sizes), pa.string()), "")
+    lines = compute.binary_join_element_wise(*before, hexadecimal, last, "\x1f").to_pylist()
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

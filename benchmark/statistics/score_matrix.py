@@ -182,7 +182,7 @@ def score_matrix(rows: pd.DataFrame, trainings: Mapping[Run, Hashable] | None = 
                 f"Image {ids[numbers[twice].min()]!r} is scored under two groups or categories: the runs saw "
                 "different versions of the dataset. Evaluate the models again on the present one."
             )
-        of_image[column] = tuple(names[number] for number in codes[first])
+        of_image[column] = tuple(map(names.__getitem__, codes[first].tolist()))
     runs, columns = numbered_runs(rows)
     flat = numbers * len(runs) + columns
     values = rows["value"].to_numpy(dtype=np.float64)
@@ -205,6 +205,10 @@ def _numbered(column: pd.Series[Any]) -> tuple[NDArray[np.int64], list[str]]:
     """The number of each entry among the names of the column, and these in their order."""
     import pandas as pd
 
+    if isinstance(column.dtype, pd.CategoricalDtype) and column.cat.categories.is_monotonic_increasing:
+        codes = column.cat.codes.to_numpy()
+        present = np.bincount(codes, minlength=len(column.cat.categories)) > 0
+        return (np.cumsum(present) - 1)[codes], [str(name) for name in column.cat.categories[present]]
     codes, uniques = pd.factorize(column)
     names = [str(name) for name in uniques]
     order = sorted(range(len(names)), key=names.__getitem__)
