@@ -233,6 +233,14 @@ def test_nothing_is_decided_with_few_groups(fabricator: Any, players: Any) -> No
     assert 'class="bestmark"' not in result.page.read_text(encoding="utf-8")
 
 
+def test_a_category_with_a_single_group_is_said(fabricator: Any, players: Any) -> None:
+    fabricator.images = [
+        replace(scene, category="tips" if scene.group == "g0" else "powder") for scene in fabricator.images
+    ]
+    fabricator.add(players["bicubic"], metrics=("psnr",), previews=0)
+    assert any("A single group of images in tips" in warning for warning in warnings_of(fabricator))
+
+
 @pytest.mark.slow
 def test_a_missing_baseline_and_ceiling_are_said(fabricator: Any, players: Any) -> None:
     fabricator.add(players["edsr"], metrics=("psnr",), previews=0)

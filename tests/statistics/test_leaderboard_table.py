@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from srbench.statistics.bootstrap import cluster
 from srbench.statistics.interval import mean_p
-from srbench.statistics.leaderboard import LeaderboardRow, leaderboard, to_frame
+from srbench.statistics.leaderboard import ALONE, LeaderboardRow, leaderboard, to_frame
 from srbench.statistics.paired_tests import holm
 from srbench.statistics.score_matrix import duplicate_runs
 from srbench.store import Run
@@ -221,3 +221,14 @@ def test_properties_of_every_table(sizes: list[float], order: Any, margin: float
         assert row.verdict != "equivalent" or -margin <= row.diff_low <= row.diff_high <= margin
         assert row.verdict != "better" or row.diff_low > margin
         assert not row.best or (row.verdict_next == "better" and row.rank == 1.0)
+
+
+def test_a_category_with_a_single_group_is_named_in_the_note() -> None:
+    def alone(part: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**row, "category": "c" if row["image"] == "i00" else row["category"]} for row in part]
+
+    parts = rows("bicubic", gain(0, 0)), rows("m", gain(1, 1))
+    usual = of(leaderboard(frame(*parts), "psnr", samples=50), "m")
+    table = leaderboard(frame(*map(alone, parts)), "psnr", samples=50)
+    assert ALONE in of(table, "m").note and ALONE not in usual.note
+    assert of(table, "m").high - of(table, "m").low > 2 * (usual.high - usual.low)
