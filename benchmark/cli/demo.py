@@ -15,8 +15,8 @@ SCALE = 4
 NETWORKS = ("edsr", "swinir", "srgan", "csm_sr")
 """Those of which weights are shipped are shown."""
 INTERPOLATIONS = ("bicubic", "lanczos")
-SECONDS = 60
-"""About what it takes on two idle cores; see results/performance.md."""
+SECONDS = 75
+"""What it took on two idle cores."""
 TRAINED, TRAINED_ON = "vdsr", "sem_synthetic:small"
 """What ``--train`` trains, for a minute."""
 
