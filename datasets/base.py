@@ -415,6 +415,11 @@ class DatasetSource(ABC):
         """Its one spelling, whatever the user typed: what scores and manifests store."""
         return self.card.name if self.argument is None else f"{self.card.name}:{self.argument}"
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The sets that this one is put together from, by their one spelling; itself where it is one."""
+        return (self.full_name,)
+
     def read_with(self: AnySource, options: ReadingOptions) -> AnySource:
         """The same files, read with these options.
 

@@ -94,6 +94,15 @@ def full_name(name: str) -> str:
         return name
 
 
+def member_names(name: str) -> tuple[str, ...]:
+    """The sets that a set is put together from, itself among them; all in their one spelling."""
+    try:
+        entry = source(name)
+        return tuple(dict.fromkeys((entry.full_name, *entry.members)))
+    except DatasetError:
+        return (name,)
+
+
 def default_degradation(name: str) -> str:
     """The degradation where none is named: ``recorded`` of a dataset of pairs, else ``bicubic``."""
     try:

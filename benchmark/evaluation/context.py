@@ -13,7 +13,7 @@ from srbench.config import EvaluationConfig
 from srbench.datasets import DatasetError, Micrograph, MicrographSet, ReadingOptions, degrade, lr_images
 from srbench.datasets.base import SPLITS
 from srbench.datasets.lr_images import LrCache, cut_to_scale
-from srbench.evaluation.jobs import Job, is_trained_on
+from srbench.evaluation.jobs import Job
 from srbench.evaluation.scorer import Scorer, choose_metrics
 from srbench.metrics.protocol import default_for, named
 from srbench.store import Manifest, RunKey, Status
@@ -202,7 +202,7 @@ def choose_split(
     split, reason = config.split, f"split {config.split}"
     if split is None and micrographs.card.kind == "user" and not micrographs.has_splits:
         name, data = micrographs.name, micrographs.fingerprint
-        trained = [header for header in headers if is_trained_on(header, name, data)]
+        trained = [header for header in headers if header.is_trained_on(name, data)]
         split = "test" if trained else "all"
         reason = (
             f"split test, because {trained[0].model} was trained on others of this folder"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from srbench import models, plugins
 from srbench.config import EvaluationConfig
-from srbench.datasets import default_degradation, degrade, full_name
+from srbench.datasets import default_degradation, degrade
 from srbench.models import ModelCard
 from srbench.store import EXTERNAL
 from srbench.utils.errors import SrbenchError
@@ -320,23 +320,9 @@ def _trained(card: ModelCard, channels: int, request: EvaluationRequest) -> list
     return jobs or [_untrained(card, channels, request)]
 
 
-def is_trained_on(header: WeightsHeader, dataset: str, data: str) -> bool:
-    """Whether weights, or those that they started from, were trained on this dataset, in whatever state.
-
-    Args:
-        header: of the weights.
-        dataset: its one spelling; weights of earlier versions name a folder as it was typed.
-        data: its fingerprint.
-    """
-    return any(
-        bool(training.dataset) and (training.data == data != "" or full_name(training.dataset) == dataset)
-        for training in header.trainings
-    )
-
-
 def _trained_last_on(header: WeightsHeader, request: EvaluationRequest) -> bool:
     """Whether this dataset is what weights were made for, not only what they started from."""
-    return is_trained_on(replace(header, lineage=()), request.dataset, request.data)
+    return replace(header, lineage=()).is_trained_on(request.dataset, request.data)
 
 
 def _degraded_alike(header: WeightsHeader, request: EvaluationRequest) -> bool:

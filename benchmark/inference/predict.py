@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from srbench.inference.tiling import Output
     from srbench.models import ModelCard, SRModel
-    from srbench.weights import TrainedWeights
+    from srbench.weights import TrainedWeights, WeightsHeader
 
 StrPath = str | os.PathLike[str]
 
@@ -235,11 +235,12 @@ def infer(
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that is ready to run, the sha256 of its weights, and what they were trained on."""
+    """A model that is ready to run; of its weights the sha256, what they were trained on, and the header."""
 
     model: SRModel
     weights_sha256: str = ""
     trained_on: str = ""
+    header: WeightsHeader | None = None
 
     def record(self, options: str, source_sha256: str) -> ResultRecord:
         """What stands in a result of this model."""
@@ -304,17 +305,17 @@ def load_model(
     return LoadedModel(model, *_origin(path))
 
 
-def _origin(path: Path) -> tuple[str, str]:
-    """sha256 of a weights file, and what it was trained on or where it was published."""
+def _origin(path: Path) -> tuple[str, str, WeightsHeader | None]:
+    """sha256 of a weights file, what it was trained on or where it was published, and its header."""
     from srbench.weights import published, read_header
 
     digest, header = sha256_file(path), read_header(path)
     if header is not None and header.dataset:
-        return digest, f"{header.dataset}, budget {header.budget}, seed {header.seed}"
+        return digest, f"{header.dataset}, budget {header.budget}, seed {header.seed}", header
     entry = published.known_file(path.name, digest)
     if entry is not None and entry.is_content(digest):
-        return digest, f"as published at {entry.url}"
-    return digest, "unknown"
+        return digest, f"as published at {entry.url}", header
+    return digest, "unknown", header
 
 
 def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callable[[str], None]) -> Path:

@@ -360,7 +360,8 @@ def _calibrated(
     if difference := bank.conditions.difference(seen):
         return Calibrated(why_not=f"the bank does not fit the reference fields: {difference}")
     # A model is better on what it learned from than it will be on new fields.
-    learned = enlargement.trained_on.startswith(micrographs.name)
+    header = None if enlargement.loaded is None else enlargement.loaded.header
+    learned = header is not None and header.is_trained_on(micrographs.name, micrographs.fingerprint)
     images = micrographs.split("test" if learned else "all")
     quantities = field_errors(micrographs, images, kind, enlargement, way, progress, "reference").quantities
     sessions = {

@@ -74,6 +74,23 @@ class WeightsHeader:
         """Itself and the headers of its lineage: everything these weights were trained on."""
         return (self, *(ancestor.header for ancestor in self.lineage))
 
+    def is_trained_on(self, dataset: str, data: str) -> bool:
+        """Whether these weights, or those that they started from, learned from this dataset, in any state.
+
+        Alone or joined with others.
+
+        Args:
+            dataset: its one spelling; weights of earlier versions name a folder as it was typed.
+            data: its fingerprint.
+        """
+        from srbench.datasets.registry import member_names
+
+        return any(
+            bool(training.dataset)
+            and (training.data == data != "" or dataset in member_names(training.dataset))
+            for training in self.trainings
+        )
+
     @property
     def network(self) -> tuple[str, str, int, int]:
         """Model, variant, scale and channels: what decides whether weights fit."""

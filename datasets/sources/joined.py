@@ -132,7 +132,12 @@ class Joined(DatasetSource):
     @property
     def full_name(self) -> str:
         """The members in alphabetical order, each in its one spelling, none twice."""
-        return f"{self.card.name}:{MARK.join(self._names(self.argument))}" if self.argument else "joined"
+        return f"{self.card.name}:{MARK.join(self.members)}" if self.argument else "joined"
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The sets that are joined, in alphabetical order."""
+        return self._names(self.argument)
 
     def open(self, argument: str | None = None) -> JoinedSet:
         """Open all members.

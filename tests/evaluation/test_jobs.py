@@ -14,7 +14,7 @@ import srbench
 from srbench import datasets, models, weights
 from srbench.config import EvaluationConfig
 from srbench.evaluation import evaluate as runner
-from srbench.evaluation.jobs import EvaluationRequest, is_trained_on, resolve
+from srbench.evaluation.jobs import EvaluationRequest, resolve
 from srbench.models import create
 from srbench.utils.errors import SrbenchError
 
@@ -113,13 +113,6 @@ def test_fine_tuned_weights_stand_beside_those_trained_from_nothing(tmp_path: Pa
     stored = json.loads(json.dumps(tuned.describe_weights()))
     assert stored["lineage"][0]["header"]["dataset"] == "photos"
     assert all("lineage" not in job.describe_weights() for job in jobs if job is not tuned)
-
-
-def test_what_weights_started_from_counts_as_trained_on() -> None:
-    parent = weights.Ancestor("0123", "p", weights.WeightsHeader("vdsr", "tiny", 4, 1, "sem", data="aa"))
-    header = weights.WeightsHeader("vdsr", "tiny", 4, 1, "elsewhere", data="bb", lineage=(parent,))
-    assert is_trained_on(header, "sem", "other") and is_trained_on(header, "renamed", "aa")
-    assert is_trained_on(header, "elsewhere", "") and not is_trained_on(header, "third", "cc")
 
 
 def test_weights_trained_on_the_same_kind_of_lr_come_first(tmp_path: Path) -> None:

@@ -312,3 +312,14 @@ def test_pretrained_is_hash_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_unknown_pretrained_network() -> None:
     with pytest.raises(SrbenchError, match="did you mean 'mobilenet_v2'"):
         pretrained.pretrained("mobilnet_v2")
+
+
+def test_what_weights_learned_from() -> None:
+    """The set by name or by content, those that they started from, and each that was joined."""
+    parent = weights.Ancestor("0123", "p", replace(HEADER, dataset="sem", data="aa"))
+    header = replace(HEADER, dataset="elsewhere", data="bb", lineage=(parent,))
+    assert header.is_trained_on("sem", "other") and header.is_trained_on("renamed", "aa")
+    assert header.is_trained_on("elsewhere", "") and not header.is_trained_on("third", "cc")
+    joined = replace(HEADER, dataset="joined:sem_synthetic:small+sem_open", data="dd")
+    assert joined.is_trained_on("sem_open", "cc") and joined.is_trained_on("sem_synthetic:small", "")
+    assert not joined.is_trained_on("sem_synthetic", "") and not joined.is_trained_on("kriss", "")
