@@ -9,12 +9,16 @@ from pathlib import Path
 
 from srbench.datasets.base import DatasetSource, DatasetState, ImportReport, VerifyReport
 from srbench.datasets.download import Remote, RetryPolicy, download_all
+from srbench.datasets.images.raw import BadImage
 from srbench.datasets.packed.format import PackedSet, read_manifest
 from srbench.datasets.packed.writer import PackWriter, packing, verify_packed
 from srbench.utils.errors import DatasetError, DatasetMissing, SrbenchError
 from srbench.utils.files import locked
 from srbench.utils.paths import dataset_folder
 from srbench.utils.progress import ProgressCallback, silent
+
+_NAMED = 8
+"""Missing files that an error names."""
 
 
 class PackedSource(DatasetSource):
@@ -98,6 +102,35 @@ class PackedSource(DatasetSource):
             terms=self.card.terms,
             source=source,
         )
+
+    def refuse_missing(self, missing: Sequence[str], total: int, folder: Path, what: str) -> None:
+        """Refuse a folder that lacks files of the published list; ``what`` they are, in words.
+
+        Raises:
+            DatasetError: names the first of them.
+        """
+        if not missing:
+            return
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise DatasetError(
+            f"{len(missing)} of {total} {what} of {self.card.name} are missing in {folder}: "
+            f"{', '.join(missing[:_NAMED])}{more}. Nothing was changed. Complete the folder, or type: "
+            f"srbench data fetch {self.card.name}"
+        )
+
+    def refuse_unusable(self, problems: Sequence[BadImage], total: int, what: str) -> None:
+        """Refuse files that are not the published ones.
+
+        Raises:
+            DatasetError: says what is wrong with each.
+        """
+        if problems:
+            listed = "".join(f"  {problem}\n" for problem in problems)
+            raise DatasetError(
+                f"{len(problems)} of {total} {what} of {self.card.name} cannot be taken:\n{listed}"
+                "Nothing was changed. Replace these files, or type: "
+                f"srbench data fetch {self.card.name}"
+            )
 
     def download_and_pack(
         self,

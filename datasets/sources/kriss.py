@@ -31,7 +31,6 @@ from srbench.utils.typed_json import typed
 
 URL_VARIABLE = "SRBENCH_KRISS_URL"
 _DEFAULT_URL = "https://raw.githubusercontent.com"
-_MISSING_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -147,14 +146,7 @@ class Kriss(PackedSource):
         tops = [[folder.joinpath(*path[skipped:]) for path in parts] for skipped in range(len(parts[0]) - 1)]
         files = max(tops, key=lambda paths: sum(path.is_file() for path in paths))
         missing = [scan.path for scan, file in zip(scans, files, strict=True) if not file.is_file()]
-        if missing:
-            hidden = len(missing) - _MISSING_SHOWN
-            more = f" and {hidden} more" if hidden > 0 else ""
-            raise DatasetError(
-                f"{len(missing)} of {len(scans)} files of kriss are missing in {folder}: "
-                f"{', '.join(missing[:_MISSING_SHOWN])}{more}. Nothing was "
-                "changed. Complete the folder, or type: srbench data fetch kriss"
-            )
+        self.refuse_missing(missing, len(scans), folder, "files")
         return self._pack(dict(zip((scan.path for scan in scans), files, strict=True)), progress)
 
     def fetch(self, progress: ProgressCallback = silent) -> ImportReport:
@@ -178,14 +170,9 @@ class Kriss(PackedSource):
                     image, notes[field.id] = self._add(field, files, writer)
                     images.append(image)
                 except BadImage as error:
-                    problems.append(f"  {error}\n")
+                    problems.append(error)
                 progress(ProgressEvent("import", done, len(manifest.fields), "fields"))
-            if problems:
-                raise DatasetError(
-                    f"{len(problems)} of {len(manifest.fields)} fields of kriss cannot be taken:\n"
-                    f"{''.join(problems)}Nothing was changed. Replace these files, or type: "
-                    "srbench data fetch kriss"
-                )
+            self.refuse_unusable(problems, len(manifest.fields), "fields")
             writer.finish(images, notes=notes)
         return ImportReport(len(images), {}, self.folder)
 

@@ -204,13 +204,7 @@ class SemOpen(PackedSource):
         images = catalogue().included
         pixels = _locate(folder, [image.file for image in images])
         missing = [image.file for image in images if image.file not in pixels]
-        if missing:
-            more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-            raise DatasetError(
-                f"{len(missing)} of {len(images)} micrographs of sem_open are missing in {folder}: "
-                f"{', '.join(missing[:8])}{more}. Nothing was changed. Complete the folder, or type: "
-                "srbench data fetch sem_open"
-            )
+        self.refuse_missing(missing, len(images), folder, "micrographs")
         masks = _locate(folder, [image.mask.file for image in images if image.mask])
         return self._pack(
             {image.id: pixels[image.file] for image in images},
@@ -269,7 +263,7 @@ class SemOpen(PackedSource):
         self, files: Mapping[str, Path], masks: Mapping[str, Path], progress: ProgressCallback
     ) -> ImportReport:
         manifest = catalogue()
-        problems: list[str] = []
+        problems: list[BadImage] = []
         skipped = dict(manifest.dropped)
         repositories = sorted(source["repo"] for source in manifest.sources.values())
         with self.packing(f"GitHub: {', '.join(repositories)}") as writer:
@@ -283,14 +277,9 @@ class SemOpen(PackedSource):
                 try:
                     writer.add(image.id, _read(files[image.id], image), mask=labels)
                 except BadImage as error:
-                    problems.append(f"  {error}\n")
+                    problems.append(error)
                 progress(ProgressEvent("import", done, len(manifest.included), "images"))
-            if problems:
-                raise DatasetError(
-                    f"{len(problems)} of {len(manifest.included)} micrographs of sem_open cannot be taken:\n"
-                    f"{''.join(problems)}Nothing was changed. Replace these files, or type: "
-                    "srbench data fetch sem_open"
-                )
+            self.refuse_unusable(problems, len(manifest.included), "micrographs")
             writer.finish(map(manifest.micrograph, manifest.included), skipped=skipped, pinned_masks=True)
         return ImportReport(len(manifest.included), skipped, self.folder)
 
