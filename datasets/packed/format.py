@@ -13,7 +13,7 @@ import copy
 import hashlib
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -75,11 +75,10 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class IndexEntry:
-    """One line of the index: the micrograph, where it is stored, and what comes with it.
+class StoredImage:
+    """What a pack holds of one image.
 
     Attributes:
-        image: the micrograph.
         stored: its pixels.
         mask: its labels, ``(H, W)``.
         acquisitions: further scans of the field, in the order of ``MicrographSet.acquisition``.
@@ -90,7 +89,6 @@ class IndexEntry:
         registration: how the recordings were brought onto one grid.
     """
 
-    image: Micrograph
     stored: Stored
     mask: Stored | None = None
     acquisitions: tuple[Stored, ...] = ()
@@ -114,6 +112,13 @@ class IndexEntry:
                 yield part, stored
         for index, acquisition in enumerate(self.acquisitions):
             yield f"acquisition {index}", acquisition
+
+
+@dataclass(frozen=True)
+class IndexEntry(StoredImage):
+    """One line of the index: the micrograph, and what is stored of it."""
+
+    image: Micrograph = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -425,20 +430,19 @@ def index_bytes(records: Sequence[IndexEntry]) -> bytes:
 def _record_of(line: dict[str, Any], manifest: PackManifest) -> IndexEntry:
     parts = ("stored", "acquisitions", "truth", *_BESIDE)
     image = typed(Micrograph, {name: value for name, value in line.items() if name not in parts})
-    mask, lr, second, as_recorded = (
-        typed(Stored, line[name]) if line.get(name) else None for name in _BESIDE[:4]
-    )
+    beside: dict[str, Any] = {
+        name: typed(Alignment if name == "registration" else Stored, line[name])
+        for name in _BESIDE
+        if line.get(name)
+    }
     record = IndexEntry(
-        image,
         typed(Stored, line["stored"]),
-        mask,
-        tuple(typed(Stored, scan) for scan in line.get("acquisitions", ())),
-        line.get("truth"),
-        lr,
-        second,
-        as_recorded,
-        typed(Alignment, line["registration"]) if line.get("registration") else None,
+        image=image,
+        acquisitions=tuple(typed(Stored, scan) for scan in line.get("acquisitions", ())),
+        truth=line.get("truth"),
+        **beside,
     )
+    lr = record.lr
     if lr is not None and (
         min(lr.height, lr.width) < 1
         or record.stored.height % lr.height

@@ -23,6 +23,7 @@ from srbench.datasets.packed.format import (
     IndexEntry,
     PackManifest,
     Stored,
+    StoredImage,
     fingerprint,
     index_bytes,
     map_shard,
@@ -104,20 +105,6 @@ class Definition:
     licence: str = ""
     terms: str = ""
     source: str = ""
-
-
-@dataclass(frozen=True)
-class _Added:
-    """What was written of one image; ``Stored.shard`` holds the number of the shard until it has a name."""
-
-    stored: Stored
-    mask: Stored | None = None
-    acquisitions: tuple[Stored, ...] = ()
-    truth: Mapping[str, Any] | None = None
-    lr: Stored | None = None
-    second: Stored | None = None
-    as_recorded: Stored | None = None
-    registration: Alignment | None = None
 
 
 class Shard:
@@ -205,7 +192,8 @@ class PackWriter:
         self.shard_bytes = shard_bytes
         self._work = work
         self._shards: list[Shard | AdoptedShard] = []
-        self._added: dict[str, _Added] = {}
+        # ``Stored.shard`` holds the number of the shard until it has a name.
+        self._added: dict[str, StoredImage] = {}
 
     def add(
         self,
@@ -264,9 +252,10 @@ class PackWriter:
             scans.append(self._write(scan))
         if as_recorded is not None:
             _check_beside(f"{image_id}: as recorded", as_recorded, as_recorded.shape, (pixels.dtype,))
-        parts = (None if part is None else self._write(part) for part in (lr, second, as_recorded))
-        stored_lr, stored_second, stored_reference = parts
-        self._added[image_id] = _Added(
+        stored_lr, stored_second, stored_reference = (
+            None if part is None else self._write(part) for part in (lr, second, as_recorded)
+        )
+        self._added[image_id] = StoredImage(
             stored,
             stored_mask,
             tuple(scans),
@@ -300,7 +289,7 @@ class PackWriter:
         number = str(len(self._shards))
         self._shards.append(shard)
         for image_id, stored in images.items():
-            self._added[image_id] = _Added(replace(stored, shard=number))
+            self._added[image_id] = StoredImage(replace(stored, shard=number))
 
     def finish(
         self,
@@ -374,30 +363,18 @@ class PackWriter:
     def _record(self, image: Micrograph, shards: list[str]) -> IndexEntry:
         added = self._added[image.id]
 
-        def named(stored: Stored) -> Stored:
-            return replace(stored, shard=shards[int(stored.shard)])
+        def named(part: Any) -> Any:
+            if isinstance(part, tuple):
+                return tuple(map(named, part))
+            return replace(part, shard=shards[int(part.shard)]) if isinstance(part, Stored) else part
 
-        mask, lr, second, as_recorded = (
-            None if part is None else named(part)
-            for part in (added.mask, added.lr, added.second, added.as_recorded)
+        described = replace(
+            image,
+            channels=added.stored.channels,
+            has_mask=added.mask is not None,
+            has_truth=added.truth is not None,
         )
-
-        return IndexEntry(
-            replace(
-                image,
-                channels=added.stored.channels,
-                has_mask=added.mask is not None,
-                has_truth=added.truth is not None,
-            ),
-            named(added.stored),
-            mask,
-            tuple(map(named, added.acquisitions)),
-            added.truth,
-            lr,
-            second,
-            as_recorded,
-            added.registration,
-        )
+        return IndexEntry(**{name: named(part) for name, part in vars(added).items()}, image=described)
 
 
 def verify_packed(folder: Path, progress: ProgressCallback = silent) -> VerifyReport:
