@@ -168,7 +168,9 @@ class Row:
 def title_of(manifest: Manifest) -> str:
     """A model's printed name: its card's title, else its registered name."""
     model = manifest.key.model
-    return REFERENCE_TITLES.get(model) or str(manifest.card.get("title") or model)
+    title = REFERENCE_TITLES.get(model) or str(manifest.card.get("title") or model)
+    unchanged = manifest.key.scale == 1 and manifest.card.get("family") == "interpolation"
+    return f"{title} (LR as it is)" if unchanged else title
 
 
 def row_kind(manifest: Manifest, findings: Iterable[CheckResult]) -> RowKind:

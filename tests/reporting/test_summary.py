@@ -1,11 +1,13 @@
 """What the terminal shows after an evaluation says the same as the page."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.measurements import trust
+from srbench.reporting.rows import title_of
 from srbench.reporting.summary import Summary, summaries
 from srbench.store import ScoreStore
 
@@ -56,3 +58,14 @@ def test_the_words_name_who_is_trusted_and_who_is_not(shown: Summary, rich_board
 
 def test_blocks_without_the_runs_are_not_read(rich: Path) -> None:
     assert summaries(ScoreStore(rich), {"no such run"}) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "scale", "said"), [("bicubic", 1, True), ("bicubic", 4, False), ("vdsr", 1, False)]
+)
+def test_interpolation_that_enlarges_nothing_says_so(
+    rich_board: Leaderboard, model: str, scale: int, said: bool
+) -> None:
+    manifest = next(row.manifest for row in rich_board.rows if row.run.model == model)
+    title = title_of(replace(manifest, key=replace(manifest.key, scale=scale)))
+    assert ("LR as it is" in title) == said
