@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from srbench.cli.console import note, print_table, say
-from srbench.cli.options import device_option, weights_option, weights_scale_option
+from srbench.cli.options import (
+    degradation_option,
+    device_option,
+    variant_option,
+    weights_option,
+    weights_scale_option,
+)
 
 if TYPE_CHECKING:
     from srbench.measuring.bank import Bank
@@ -28,12 +34,8 @@ what_option = click.option(
 @what_option
 @weights_option
 @weights_scale_option
-@click.option("--variant", help="Variant of the model [default: that of the weights, else its first].")
-@click.option(
-    "--degradation",
-    metavar="NAME[:SETTING=VALUE,...]",
-    help="How LR is made [default: as it was recorded, else bicubic].",
-)
+@variant_option
+@degradation_option
 @click.option("--split", help="Fields to use [default: test for a model that learned, else all].")
 @click.option("--category", help="Only fields of this category [default: all].")
 @click.option(

@@ -13,6 +13,7 @@ from srbench.cli.options import (
     device_option,
     pixel_size_option,
     rgb_to_grey_option,
+    variant_option,
     weights_option,
     weights_scale_option,
 )
@@ -30,7 +31,7 @@ from srbench.cli.options import (
 @weights_option
 @rgb_to_grey_option
 @weights_scale_option
-@click.option("--variant", help="Variant of the model [default: that of the weights, else its first].")
+@variant_option
 @click.option(
     "--format",
     "file_format",

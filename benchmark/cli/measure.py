@@ -13,6 +13,7 @@ from srbench.cli.options import (
     bits_option,
     device_option,
     pixel_size_option,
+    variant_option,
     weights_option,
     weights_scale_option,
 )
@@ -24,7 +25,7 @@ from srbench.cli.options import (
 @click.option("--model", help="Super-resolve with it first [default: measure the images as they are].")
 @weights_option
 @weights_scale_option
-@click.option("--variant", help="Variant of the model [default: that of the weights, else its first].")
+@variant_option
 @click.option(
     "--bank",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),

@@ -28,6 +28,9 @@ weights_scale_option = click.option(
     type=click.IntRange(1, 8),
     help="Magnification [default: that of recorded pairs or of the weights, else 4].",
 )
+variant_option = click.option(
+    "--variant", help="Variant of the model [default: that of the weights, else its first]."
+)
 degradation_option = click.option(
     "--degradation",
     metavar="NAME[:SETTING=VALUE,...]",
