@@ -39,23 +39,6 @@ def test_every_command_has_help() -> None:
         assert outcome.exit_code == 0 and "Usage:" in outcome.output, path
 
 
-@pytest.mark.slow
-def test_the_one_file_model_of_the_readme_trains_a_step(tmp_path: Path) -> None:
-    """The code block is taken as printed, registered through a plug-in module, and run."""
-    block = re.search(r"```python\n(# models/baselines/mine.py.*?)```", README, re.S)
-    assert block is not None
-    (tmp_path / "mine_plugin.py").write_text(block.group(1))
-    code = (
-        "import mine_plugin, torch; from srbench.models import create; "
-        "model = create('mine', scale=4); print(tuple(model.infer(torch.rand(1, 1, 9, 7)).shape)); "
-        "print(model.recipe('smoke').stages[0].name)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
-    )
-    assert done.stdout.split("\n")[:2] == ["(1, 1, 36, 28)", "regression"]
-
-
 def docs_blocks() -> list[str]:
     text = (Path(__file__).parents[2] / "docs" / "adding_a_model.md").read_text(encoding="utf-8")
     return re.findall(r"```python\n(.*?)```", text, re.S)
