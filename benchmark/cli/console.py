@@ -5,12 +5,15 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
 
+_PROSE = 24  # columns that folded text needs at least to be read with ease
 _PLAIN = {"−": "-", "–": "-", "…": "...", "↑": "^", "↓": "v", "×": "x"}
 
 
@@ -60,26 +63,52 @@ def print_json(content: Any) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, folding: Sequence[str] | None = None
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    folding: Sequence[str] = (),
+    droppable: Sequence[str] = (),
 ) -> None:
-    """Print a table (stdout), folded to the terminal's width; whole lines where stdout is not a terminal.
+    """Print a table (stdout): whole lines, or what fits the width of a terminal or of ``COLUMNS``.
 
     Args:
         columns: their names.
         rows: one text a column.
-        folding: columns that give way where the terminal is narrow; all when None.
+        folding: columns of prose, which go on in the next line where the terminal is narrow.
+        droppable: columns that are left out, one after the other from the first, where that is not enough;
+            a note names them.
     """
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
 
+    cells = [[clean(text) for text in row] for row in rows]
+    widths = {
+        name: max(cell_len(line) for row in [columns, *cells] for line in row[column].splitlines() or [""])
+        for column, name in enumerate(columns)
+    }
+    # a space before the first column, three between two and one after the last
+    natural = sum(widths.values()) + 3 * len(columns)
+    limited = sys.stdout.isatty() or "COLUMNS" in os.environ
+    width = shutil.get_terminal_size().columns if limited else natural
+    least = {name: min(wide, _PROSE) if name in folding else wide for name, wide in widths.items()}
+    dropped: list[str] = []
+    while sum(least.values()) + 3 * len(least) > width and len(dropped) < len(droppable):
+        dropped.append(droppable[len(dropped)])
+        del least[dropped[-1]]
+    fits = sum(least.values()) + 3 * len(least) <= width
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=folding is not None and column not in folding, overflow="fold")
-    for row in rows:
-        table.add_row(*map(clean, row))
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width, highlight=False, markup=False).print(table)
+    for name in least:
+        table.add_column(name, no_wrap=fits and name not in folding, overflow="fold")
+    for row in cells:
+        table.add_row(*(text for name, text in zip(columns, row, strict=True) if name in least))
+    Console(width=max(width, 1), highlight=False, markup=False).print(table)
+    if dropped:
+        note(
+            f"Not shown in {width} columns: {', '.join(dropped)} (a wider terminal, a pipe or --json has all)"
+        )
 
 
 def print_fields(fields: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from srbench.cli.console import note, print_fields, print_json, print_table, say
-from srbench.cli.options import reading_options
+from srbench.cli.options import json_option, reading_options
 from srbench.utils.progress import count_of, human_bytes, progress_reporter
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _KINDS = ("real", "synthetic", "user", "photographs")
 _SHOWN = 10
 _SCALE = 4
 """Magnification of the commands that are suggested, unless LR was recorded at another."""
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 _WORKERS = click.option(
     "--workers", type=click.IntRange(min=1), help="Processes that prepare.  [default: one a core]"
 )
@@ -41,7 +40,7 @@ def datasets() -> None:
 
 
 @datasets.command("list")
-@_JSON
+@json_option
 def list_datasets_command(as_json: bool) -> None:
     """List the datasets: state on disk, size, licence, what to type next."""
     from srbench.datasets import list_datasets, source
@@ -57,7 +56,7 @@ def list_datasets_command(as_json: bool) -> None:
         facts = (card.name, card.kind, state.state, count, _size(card, state), licence)
         rows.append((*facts, _step(card, state)))
     columns = ("name", "kind", "state", "images", "size", "licence", "next")
-    print_table(columns, rows, folding=("licence",))
+    print_table(columns, rows, folding=("licence",), droppable=("kind", "licence"))
     say("Sizes in parentheses are to be downloaded. Next: srbench data <next> <name>, for instance")
     say("srbench data fetch sem. All about one: srbench datasets show <name>")
 
@@ -66,7 +65,7 @@ def list_datasets_command(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--skipped", is_flag=True, help="Name every file that was not taken, with the reason.")
 @reading_options
-@_JSON
+@json_option
 def show_dataset_command(name: str, skipped: bool, as_json: bool, reading: ReadingOptions) -> None:
     """Show one dataset: card, state, and where it is on disk its images and groups by category and split.
 
@@ -211,14 +210,18 @@ def prepare_command(name: str, workers: int | None) -> None:
 
 @data.command("verify")
 @click.argument("name")
+@json_option
 @click.pass_context
-def verify_command(context: click.Context, name: str) -> None:
+def verify_command(context: click.Context, name: str, as_json: bool) -> None:
     """Check every byte of dataset NAME on disk. Exit code 1 when something is wrong."""
     with progress_reporter() as progress:
         outcome = _source(name, True).verify(progress)
-    for file, problem in outcome.problems.items():
-        say(f"{file}: {problem}")
-    say(f"{outcome.checked} checked, {len(outcome.problems)} bad")
+    if as_json:
+        print_json(asdict(outcome))
+    else:
+        for file, problem in outcome.problems.items():
+            say(f"{file}: {problem}")
+        say(f"{outcome.checked} checked, {len(outcome.problems)} bad")
     context.exit(1 if outcome.problems else 0)
 
 
@@ -288,7 +291,7 @@ def degradations() -> None:
 
 
 @degradations.command("list")
-@_JSON
+@json_option
 def list_degradations_command(as_json: bool) -> None:
     """List the degradations with the names of their settings."""
     from srbench.datasets.degrade import cards
@@ -299,14 +302,14 @@ def list_degradations_command(as_json: bool) -> None:
     rows = [
         (card.name, card.summary, ", ".join(setting.name for setting in card.settings)) for card in cards()
     ]
-    print_table(("name", "LR is", "settings"), rows)
+    print_table(("name", "LR is", "settings"), rows, folding=("LR is", "settings"))
     say("Settings follow a colon: --degradation sem_pixel:dose=20,jitter=0.3. Their ranges:")
     say("srbench degradations show sem_pixel")
 
 
 @degradations.command("show")
 @click.argument("name")
-@_JSON
+@json_option
 def show_degradation_command(name: str, as_json: bool) -> None:
     """Show one degradation; with settings (sem_pixel:dose=20) also the id that scores will store."""
     from srbench.datasets.degrade import cards, get
@@ -325,4 +328,4 @@ def show_degradation_command(name: str, as_json: bool) -> None:
             default = "by image" if setting.default is None else f"{setting.default:g}"
             limits = f"{setting.low:g} to {setting.high:g}" + (" or inf" if setting.infinite else "")
             rows.append((setting.name, default, limits, setting.meaning))
-        print_table(("setting", "default", "range", "meaning"), rows)
+        print_table(("setting", "default", "range", "meaning"), rows, folding=("meaning",))

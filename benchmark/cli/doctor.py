@@ -9,11 +9,13 @@ import platform
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from srbench.cli.console import print_fields, print_table, say
+from srbench.cli.console import print_fields, print_json, print_table, say
+from srbench.cli.options import json_option
 from srbench.utils.progress import human_bytes
 from srbench.version import __version__
 
@@ -25,21 +27,33 @@ _EXTRAS = {
 
 
 @click.command()
+@json_option
 @click.pass_context
-def doctor(context: click.Context) -> None:
+def doctor(context: click.Context, as_json: bool) -> None:
     """Check the installation, the folders, the datasets and the optional files. Exit code 1 on a problem."""
     from srbench.datasets import list_datasets, source
 
     problems = _check_folder()
-    say("Machine")
-    print_fields(_machine())
-    say("\nDatasets")
+    machine = _machine()
     states = [(card.name, source(card.name).state()) for card in list_datasets()]
-    print_table(("name", "state", "next"), [(name, state.state, state.next_step) for name, state in states])
+    networks, bad_networks = _pretrained()
+    problems += bad_networks
+    extras = {name: _extra(name, use) for name, use in _EXTRAS.items()}
+    if as_json:
+        datasets = {name: asdict(state) for name, state in states}
+        facts = {"machine": machine, "datasets": datasets, "pretrained": networks, "extras": extras}
+        print_json({**facts, "problems": problems})
+        context.exit(1 if problems else 0)
+    say("Machine")
+    print_fields(machine)
+    say("\nDatasets")
+    rows = [(name, state.state, state.next_step) for name, state in states]
+    print_table(("name", "state", "next"), rows, folding=("next",))
     say("\nPretrained networks (optional: losses and metrics say what they do without)")
-    problems += _pretrained()
+    for name, network in networks.items():
+        say(f"{name}: {network}")
     say("\nExtras")
-    print_fields({name: _extra(name, use) for name, use in _EXTRAS.items()})
+    print_fields(extras)
     say()
     for problem in problems:
         say(f"Problem: {problem}")
@@ -84,19 +98,20 @@ def _existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
 
 
-def _pretrained() -> list[str]:
+def _pretrained() -> tuple[dict[str, str], list[str]]:
+    """Where each network is or how it is had, and what is wrong with files that are here."""
     from srbench.utils.errors import SrbenchError
     from srbench.weights import imagenet as pretrained
 
-    problems = []
+    networks, problems = {}, []
     for name, file in pretrained.FILES.items():
         try:
             path = pretrained.locate(name)
         except SrbenchError as error:
             problems.append(str(error))
             continue
-        say(f"{name}: {path} ({file.used_for})" if path else f"{name}: {pretrained.describe(name)}")
-    return problems
+        networks[name] = f"{path} ({file.used_for})" if path else pretrained.describe(name)
+    return networks, problems
 
 
 def _extra(name: str, use: str) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from srbench.cli.calibrate import what_option
-from srbench.cli.console import note, print_table, say
+from srbench.cli.console import note, print_json, print_table, say
 from srbench.cli.options import (
     bits_option,
     device_option,
+    json_option,
     pixel_size_option,
     variant_option,
     weights_option,
@@ -54,9 +55,16 @@ from srbench.cli.options import (
     help="Folder for measurement.html, measurement.json and objects.csv.",
 )
 @device_option
+@json_option
 @click.pass_context
 def measure(
-    context: click.Context, /, images: tuple[Path, ...], what: str, out: Path, **options: Any
+    context: click.Context,
+    /,
+    images: tuple[Path, ...],
+    what: str,
+    out: Path,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Measure IMAGES (files or folders, from the instrument or from srbench infer).
 
@@ -77,6 +85,9 @@ def measure(
         note(remark)
     for name, why in result.skipped.items():
         note(f"skipped {name}: {why}")
+    if as_json:
+        print_json(words.as_json(result))
+        context.exit(1 if result.skipped else 0)
     for estimate in result.estimates:
         say(words.sentence(estimate, result.level))
         if estimate.why_not and not result.why_not:

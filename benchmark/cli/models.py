@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from srbench.cli.console import note, print_fields, print_json, print_table, say
+from srbench.cli.options import json_option
 
 if TYPE_CHECKING:
     from srbench.models import ModelCard
@@ -21,7 +22,7 @@ def models() -> None:
 
 @models.command("list")
 @click.argument("pattern", default="*")
-@click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
+@json_option
 def list_command(pattern: str, as_json: bool) -> None:
     """List the models whose name matches PATTERN (shell style, default all)."""
     from srbench import plugins
@@ -36,12 +37,14 @@ def list_command(pattern: str, as_json: bool) -> None:
         (card.name, card.title, card.family, str(card.year), _scales(card), ", ".join(card.variants))
         for card in cards
     ]
-    print_table(("name", "title", "family", "year", "scales", "variants (first is the default)"), rows)
+    variants = "variants (first is the default)"
+    columns = ("name", "title", "family", "year", "scales", variants)
+    print_table(columns, rows, folding=(variants,), droppable=("title", "year"))
 
 
 @models.command("show")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 def show_command(name: str, as_json: bool) -> None:
     """Show one model: its card, and the size of each variant."""
     from srbench import plugins
@@ -83,12 +86,12 @@ def show_command(name: str, as_json: bool) -> None:
     )
     say()
     rows = [
-        (variant + (" (sees HR: never ranked)" if variant in shown.leaking else ""), *measured.values())
+        (variant + (" (sees HR)" if variant in shown.leaking else ""), *measured.values())
         for variant, measured in sizes.items()
     ]
-    print_table(
-        ("variant", "scale", "parameters", "multiply-adds per LR pixel", "receptive radius (LR px)"), rows
-    )
+    print_table(("variant", "scale", "parameters", "multiply-adds/LR px", "radius (LR px)"), rows)
+    if shown.leaking:
+        say("A variant that sees the HR image runs only with --oracle and is never ranked.")
     if shown.trainable:
         scale = _shown_scale(shown)
         say(f"Train it: srbench train {shown.name} --dataset sem_synthetic --scale {scale}")

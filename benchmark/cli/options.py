@@ -42,6 +42,7 @@ rgb_to_grey_option = click.option(
     is_flag=True,
     help="Convert colour --weights for the grey network [default: run them as they are on grey images].",
 )
+json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON, for other programs.")
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 weights_option = click.option(
     "--weights",

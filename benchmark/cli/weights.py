@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from srbench.cli.console import note, print_json, print_table, say
+from srbench.cli.options import json_option
 from srbench.utils.progress import human_bytes, progress_reporter
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def weights() -> None:
 
 @weights.command("list")
 @click.argument("model", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 def list_command(model: str | None, as_json: bool) -> None:
     """List weights of MODEL (or of all): shipped with srbench, trained here, then published by others.
 
@@ -50,11 +51,12 @@ def list_command(model: str | None, as_json: bool) -> None:
     rows = [tuple(map(str, _trained_facts(file).values())) for file in trained]
     rows += [_published_row(entry) for entry in entries if entry.network is not None]
     if rows:
-        print_table(_COLUMNS, rows)
+        print_table(_COLUMNS, rows, folding=("trained on", "state"), droppable=("licence", "size", "file"))
     imagenet = [entry for entry in entries if entry.network is None]
     if imagenet:
         rows = [(entry.owner, entry.file, entry.note, entry.licence, _state(entry)) for entry in imagenet]
-        print_table(("ImageNet network", "file", "use", "licence", "state"), rows)
+        columns = ("ImageNet network", "file", "use", "licence", "state")
+        print_table(columns, rows, folding=("use", "licence"), droppable=("licence", "file"))
     say("Fetch: srbench weights fetch FILE or MODEL. Run: srbench infer|eval --weights FILE ...")
 
 
@@ -85,8 +87,9 @@ def fetch_command(context: click.Context, name: str) -> None:
 
 @weights.command("check")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@json_option
 @click.pass_context
-def check_command(context: click.Context, paths: tuple[Path, ...]) -> None:
+def check_command(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
     """Look at weights files: readable, safe, whose they are, still what they were.
 
     PATHS are files or folders; by default the weights folder and the trained runs of the srbench home. Exit
@@ -100,19 +103,23 @@ def check_command(context: click.Context, paths: tuple[Path, ...]) -> None:
         weights_folder(),
         *runs_folder().glob(f"*/{WEIGHTS}"),
     ]
-    checked = bad = 0
+    results = {}
     for path in weights_files(path for path in paths_to_check if paths or path.exists()):
-        result = check_file(path)
-        checked += 1
-        bad += bool(result.problems)
+        results[path] = result = check_file(path)
+        if as_json:
+            continue
         say(f"{'bad' if result.problems else 'ok '}  {path}")
         for fact in (result.network, result.origin, f"sha256 {result.hash}" if result.hash else ""):
             if fact:
                 say(f"     {fact}")
         for problem in result.problems:
             say("     problem: " + problem.replace("\n", "\n     "))
-    where = "" if checked else f" (no weights files in {', '.join(map(str, paths_to_check))})"
-    say(f"{checked} checked, {bad} bad{where}")
+    bad = sum(bool(result.problems) for result in results.values())
+    if as_json:
+        print_json({str(path): asdict(result) for path, result in results.items()})
+    else:
+        where = "" if results else f" (no weights files in {', '.join(map(str, paths_to_check))})"
+        say(f"{len(results)} checked, {bad} bad{where}")
     context.exit(1 if bad else 0)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 
 import click
 import pytest
+from click.testing import CliRunner
+from rich.cells import cell_len
 
+from srbench.cli.app import cli
 from srbench.cli.console import clean, note, prepare_streams, print_table
 from srbench.utils.progress import PlainReporter, ProgressEvent, RichReporter
 
@@ -53,3 +57,39 @@ def test_names_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> 
     assert said.err.splitlines() == [clean(name), "second line"]
     assert clean(name) in said.out
     assert not {"\x1b", "\x9b", "\r", "\u202e"} & set(said.err + said.out)
+
+
+COLUMNS = ("name", "state", "use", "file")
+ROWS = [("a_long_name_猫", "ready", "prose that may go on in the next line", "file-" + 30 * "x")]
+
+
+@pytest.mark.parametrize(("width", "dropped"), [(200, ()), (79, ("file",)), (51, ("file", "state"))])
+def test_a_narrow_terminal_drops_columns_and_breaks_no_name(
+    width: int, dropped: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_table(COLUMNS, ROWS, folding=("use",), droppable=("file", "state"))
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    head = next(line for line in lines if "name" in line).split()
+    assert head == [name for name in COLUMNS if name not in dropped]
+    assert max(cell_len(line.rstrip()) for line in lines) <= width
+    assert ROWS[0][0] in printed.out
+    assert all(name in printed.err for name in dropped) and bool(printed.err) == bool(dropped)
+
+
+def test_a_pipe_gets_whole_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_table(COLUMNS, [(*ROWS[0][:3], 300 * "y")], folding=("use",), droppable=("file",))
+    printed = capsys.readouterr()
+    assert any(all(text in line for text in (*ROWS[0][:3], 300 * "y")) for line in printed.out.splitlines())
+    assert not printed.err
+
+
+@pytest.mark.parametrize(
+    "command", ["doctor", "weights check", "weights list vdsr", "data verify sem_synthetic"]
+)
+def test_commands_that_report_do_so_in_json_too(command: str) -> None:
+    outcome = CliRunner().invoke(cli, [*command.split(), "--json"])
+    assert outcome.exit_code == 0, outcome.output
+    assert json.loads(outcome.stdout) or command == "weights check"
