@@ -257,9 +257,9 @@ def probe() -> Callable[..., int]:
 
 
 def reach_along_strip(network, scale, window, multiple, turn) -> int:
-    strip = torch.rand(1, 1, 3, 2 * window + 1, dtype=torch.float64, requires_grad=True)
+    strip = torch.rand(1, 1, 6, 2 * window + 1, dtype=torch.float64, requires_grad=True)
     sr = turn(network(pad_to_multiple(turn(strip), multiple)))
-    sr[..., scale : 2 * scale, window * scale : (window + 1) * scale].sum().backward()
+    sr[..., 3 * scale : 4 * scale, window * scale : (window + 1) * scale].sum().backward()
     return int((strip.grad.abs().sum((0, 1, 2)).nonzero() - window).abs().max())
 
 
