@@ -86,9 +86,7 @@ def test_a_pipe_gets_whole_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert not printed.err
 
 
-@pytest.mark.parametrize(
-    "command", ["doctor", "weights check", "weights list vdsr", "data verify sem_synthetic"]
-)
+@pytest.mark.parametrize("command", ["doctor", "weights check", "weights list vdsr"])
 def test_commands_that_report_do_so_in_json_too(command: str) -> None:
     outcome = CliRunner().invoke(cli, [*command.split(), "--json"])
     assert outcome.exit_code == 0, outcome.output
