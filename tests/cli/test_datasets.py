@@ -99,6 +99,8 @@ def test_a_folder_is_verified_under_any_name(mine: Path) -> None:
     shard.write_bytes(content)
     done = CliRunner().invoke(cli, ["data", "verify", f"folder:{mine}"])
     assert done.exit_code == 1 and "0.tif: pixels changed" in done.stdout
+    done = CliRunner().invoke(cli, ["data", "verify", f"folder:{mine}", "--json"])
+    assert done.exit_code == 1 and list(json.loads(done.stdout)["problems"]) == ["0.tif"]
 
 
 def test_a_dataset_of_ours_takes_no_options_of_reading() -> None:
