@@ -9,7 +9,8 @@ import click
 from srbench.cli.calibrate import calibrate
 from srbench.cli.compare import compare
 from srbench.cli.console import fail, prepare_streams
-from srbench.cli.datasets import data, datasets, degradations
+from srbench.cli.datasets import data, datasets
+from srbench.cli.degradations import degradations
 from srbench.cli.demo import demo
 from srbench.cli.doctor import doctor
 from srbench.cli.evaluate import evaluate

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from srbench.cli.console import note, print_json, say
+from srbench.cli.console import note, plain, print_json, say
 from srbench.cli.options import margins_option, results_option
 from srbench.reporting.text import MINUS, MISSING, Measure, decimals_for, measures, number
 
@@ -299,7 +299,7 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
             "missing": list(result.missing),
             "verdict": result.verdict,
         }
-        metrics.append(_plain(metric))
+        metrics.append(plain(metric))
     return {
         "first": {"name": comparison.first.name, "runs": [run._asdict() for run in comparison.first.runs]},
         "second": {"name": comparison.second.name, "runs": [run._asdict() for run in comparison.second.runs]},
@@ -311,14 +311,3 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
         "without": dict(comparison.without),
         "warnings": list(comparison.warnings),
     }
-
-
-def _plain(value: Any) -> Any:
-    """Named tuples as mappings, and null for what is not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, list) else value

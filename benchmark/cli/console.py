@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import math
 import os
 import shutil
 import sys
@@ -60,6 +61,17 @@ def clean(text: str) -> str:
 def print_json(content: Any) -> None:
     """Print JSON for other programs (stdout)."""
     click.echo(json.dumps(content, indent=2, sort_keys=True, default=str))
+
+
+def plain(value: Any) -> Any:
+    """Data for JSON: named tuples as mappings, null for numbers that are not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {name: plain(entry) for name, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def print_table(

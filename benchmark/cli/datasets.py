@@ -1,4 +1,4 @@
-"""``srbench datasets|data|degradations``: what there is, how it gets onto the disk, and how LR is made."""
+"""``srbench datasets|data``: what there is, and how it gets onto the disk."""
 
 from __future__ import annotations
 
@@ -283,49 +283,3 @@ def _print_outcome(name: str, outcome: ImportReport) -> None:
     model = "csm_sr" if scale > 1 else "vdsr"
     verb = f"train {model}" if opened.split("train") else "eval --all"
     say(f"Next: srbench {verb} --dataset {name} --scale {scale}")
-
-
-@click.group()
-def degradations() -> None:
-    """How LR images are made from HR images."""
-
-
-@degradations.command("list")
-@json_option
-def list_degradations_command(as_json: bool) -> None:
-    """List the degradations with the names of their settings."""
-    from srbench.datasets.degrade import cards
-
-    if as_json:
-        print_json([asdict(card) for card in cards()])
-        return
-    rows = [
-        (card.name, card.summary, ", ".join(setting.name for setting in card.settings)) for card in cards()
-    ]
-    print_table(("name", "LR is", "settings"), rows, folding=("LR is", "settings"))
-    say("Settings follow a colon: --degradation sem_pixel:dose=20,jitter=0.3. Their ranges:")
-    say("srbench degradations show sem_pixel")
-
-
-@degradations.command("show")
-@click.argument("name")
-@json_option
-def show_degradation_command(name: str, as_json: bool) -> None:
-    """Show one degradation; with settings (sem_pixel:dose=20) also the id that scores will store."""
-    from srbench.datasets.degrade import cards, get
-
-    degradation = get(name)
-    card = next(card for card in cards() if card.name == degradation.name)
-    if as_json:
-        print_json({**asdict(card), "id": degradation.id})
-        return
-    scales = ", ".join(f"x{scale}" for scale in card.scales) if card.scales else "every one"
-    print_fields({"name": card.name, "id": degradation.id, "LR is": card.summary, "scales": scales})
-    if card.settings:
-        say()
-        rows = []
-        for setting in card.settings:
-            default = "by image" if setting.default is None else f"{setting.default:g}"
-            limits = f"{setting.low:g} to {setting.high:g}" + (" or inf" if setting.infinite else "")
-            rows.append((setting.name, default, limits, setting.meaning))
-        print_table(("setting", "default", "range", "meaning"), rows, folding=("meaning",))

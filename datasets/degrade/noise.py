@@ -173,9 +173,7 @@ def clipped_spread(expected: Tensor, dose: float, read: float, pedestal: float) 
     """
     grey = expected.to(torch.float64).clamp(0.0, 1.0)
     if dose > GAUSSIAN_DOSE:
-        signal = grey * (1.0 - pedestal) + pedestal
-        sigma = (signal / (dose * (1.0 - pedestal) ** 2) + read**2).sqrt()
-        return _mean_square_distance(grey, *_clipped_moments(grey, sigma)).to(expected.dtype)
+        return _mean_square_distance(grey, *recorded_moments(grey, dose, read, pedestal)).to(expected.dtype)
     table = _spread_table(dose, read, pedestal).to(expected.device)
     node = grey * (SPREAD_NODES - 1)
     below = node.floor().clamp(max=SPREAD_NODES - 2).long()
@@ -186,12 +184,29 @@ def clipped_spread(expected: Tensor, dose: float, read: float, pedestal: float) 
 def _spread_table(dose: float, read: float, pedestal: float) -> Tensor:
     """The spread at ``SPREAD_NODES`` grey levels from black to white: the sum over all counts."""
     grey = torch.linspace(0.0, 1.0, SPREAD_NODES, dtype=torch.float64)
-    counts = torch.arange(math.ceil(dose + 10.0 * math.sqrt(dose) + 20.0), dtype=torch.float64)
+    return _mean_square_distance(grey, *recorded_moments(grey, dose, read, pedestal))
+
+
+def recorded_moments(grey: Tensor, dose: float, read: float, pedestal: float) -> tuple[Tensor, Tensor]:
+    """Mean and mean square of recordings by :class:`DoseNoise`, clipped at black and white.
+
+    Args:
+        grey: ``(G,)`` float64 expected grey levels before they are clipped.
+        dose: electrons counted in a pixel of full signal.
+        read: standard deviation of the electronics, of the full grey scale.
+        pedestal: share of the full signal that is shown as black.
+    """
+    signal = (grey * (1.0 - pedestal) + pedestal).clamp(min=0.0)
+    if dose > GAUSSIAN_DOSE:
+        sigma = (signal / (dose * (1.0 - pedestal) ** 2) + read**2).sqrt()
+        return _clipped_moments(grey.clamp(min=-pedestal / (1.0 - pedestal)), sigma)
+    rate = (signal * dose)[:, None]
+    most = float(rate.max())
+    counts = torch.arange(math.ceil(most + 10.0 * math.sqrt(most) + 20.0), dtype=torch.float64)
     shown = (counts / dose - pedestal) / (1.0 - pedestal)
-    rate = ((grey * (1.0 - pedestal) + pedestal) * dose)[:, None]
     probabilities = torch.exp(torch.special.xlogy(counts, rate) - rate - torch.lgamma(counts + 1.0))
-    moments = _clipped_moments(shown, torch.full_like(shown, read))
-    return _mean_square_distance(grey, *(probabilities @ moment for moment in moments))
+    mean, square = _clipped_moments(shown, torch.full_like(shown, read))
+    return probabilities @ mean, probabilities @ square
 
 
 def _mean_square_distance(grey: Tensor, mean: Tensor, square: Tensor) -> Tensor:

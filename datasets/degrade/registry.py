@@ -23,6 +23,7 @@ from srbench.datasets.degrade.base import (
 from srbench.datasets.degrade.noise import DoseNoise
 from srbench.datasets.degrade.sampling import (
     Charging,
+    Contrast,
     Scan,
     ScannedSpot,
     Shrink,
@@ -178,11 +179,17 @@ def _scanned_spot(values: Mapping[str, float]) -> Parts:
         Scan(values["jitter"], values["drift"], values["vibration"]),
         Charging(values["charging"], values["tau"]) if values["charging"] else None,
     )
-    return Parts(operator, operator.reach, _noise(values), operator.needs_position)
+    return Parts(_shown(operator, values), operator.reach, _noise(values), operator.needs_position)
 
 
 def _dose_only(values: Mapping[str, float]) -> Parts:
-    return Parts(unchanged, 0, _noise(values))
+    return Parts(_shown(unchanged, values), 0, _noise(values))
+
+
+def _shown(optics: Operator, values: Mapping[str, float]) -> Operator:
+    """The optics at the contrast of the fast scan; bit for bit the optics alone where it is that of HR."""
+    gain, offset = values["gain"], values["offset"]
+    return optics if (gain, offset) == (1.0, 0.0) else Contrast(optics, gain, offset)
 
 
 def _recorded(hr: Tensor, scale: int, position: LrPosition | None) -> Tensor:
@@ -196,7 +203,14 @@ def _recorded(hr: Tensor, scale: int, position: LrPosition | None) -> Tensor:
 _DOSE = (
     Setting("dose", "electrons counted in an LR pixel of full signal", 60.0, 1.0, 1e5, infinite=True),
     Setting("read", "standard deviation of the electronics, of the grey scale", 0.01, 0.0, 0.2, needs="dose"),
-    Setting("pedestal", "share of the full signal that is shown as black", 0.15, 0.0, 0.9, needs="dose"),
+    Setting(
+        "pedestal",
+        "share of the full signal that is shown as black; below 0 no signal at all is shown as grey",
+        0.15,
+        -1.0,
+        0.9,
+        needs="dose",
+    ),
     Setting(
         "dose_to",
         "end of a range: the dose is then drawn log-uniformly from dose to it, from each image's key",
@@ -205,6 +219,10 @@ _DOSE = (
         1e5,
         needs="dose",
     ),
+)
+_CONTRAST = (
+    Setting("gain", "contrast of LR over that of HR", 1.0, 0.1, 10.0),
+    Setting("offset", "added to all of LR after gain, of the grey scale", 0.0, -1.0, 1.0),
 )
 _SCAN = (
     Setting("jitter", "standard deviation of each line's displacement, LR pixels", 0.0, 0.0, 2.0),
@@ -226,7 +244,7 @@ _SCAN = (
 
 def _scanned_settings(spot: float) -> tuple[Setting, ...]:
     meaning = "standard deviation of the beam spot along its short axis, LR pixels"
-    return (*_DOSE, Setting("spot", meaning, spot, 0.1, 1.5), *_SCAN)
+    return (*_DOSE, Setting("spot", meaning, spot, 0.1, 1.5), *_CONTRAST, *_SCAN)
 
 
 # The cubic kernel reaches 2 LR pixels from the centre of an LR pixel, so 1.5 beyond its edge; OpenCV's, which
@@ -270,7 +288,7 @@ _CARDS = (
         1,
         "the HR pixels at a low dose: counted electrons and read noise, scale 1 only",
         _dose_only,
-        _DOSE,
+        (*_DOSE, *_CONTRAST),
         (1,),
     ),
     DegradationCard(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srbench.datasets.degrade.base import LrPosition
+from srbench.datasets.degrade.base import LrPosition, Operator
 from srbench.datasets.degrade.noise import Stream, uniforms
 from srbench.datasets.images.resize import Floats, Kernel, resize
 from srbench.utils.errors import DatasetError
@@ -391,6 +391,19 @@ class ScannedSpot:
         lead = self.charging.reach if self.charging else 0
         lines = sample_lines(image, scale, self.spot, shift, angle, lead)
         return self.charging.apply(lines) if self.charging else lines
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What ``optics`` gives, at another contrast and brightness: ``gain * grey + offset``."""
+
+    optics: Operator
+    gain: float
+    offset: float
+
+    def __call__(self, hr: Tensor, scale: int, position: LrPosition | None) -> Tensor:
+        """See ``Operator``."""
+        return self.optics(hr, scale, position) * self.gain + self.offset
 
 
 def sixteen_bits(hr: Tensor) -> Tensor:
