@@ -6,7 +6,7 @@ import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,11 @@ import click
 
 from srbench.cli.console import note, plain, print_json, say
 from srbench.cli.options import margins_option, results_option
-from srbench.reporting.text import MINUS, MISSING, Measure, decimals_for, measures, number
+from srbench.reporting.text import MINUS, MISSING, OVERVIEW, Measure, decimals_for, measures, number
 
 if TYPE_CHECKING:
     from srbench.statistics.compare import Comparison, MetricComparison, SelectedRuns, SideMean
+    from srbench.statistics.gap import RealMinusSynthetic
 
 _A_B = f"A {MINUS} B"
 _WORDS = {"better": "A better", "worse": "B better", "equivalent": "equivalent", "undecided": "undecided"}
@@ -74,6 +75,8 @@ def lines(comparison: Comparison, width: int = 100, details: Sequence[str] = ())
     directed = [result for result in comparison.metrics if columns[result.metric].direction != "none"]
     detailed = comparison.metrics if details else (directed or list(comparison.metrics))[:1]
     text = [*_heading(comparison, width), "", *_overview(comparison, columns, width), ""]
+    for degradation, by_metric in comparison.gaps.items():
+        text += [*_gap(degradation, by_metric, columns, details, width), ""]
     for result in detailed:
         text += [*_details(comparison, result, columns[result.metric], width), ""]
     if len(detailed) < len(comparison.metrics):
@@ -117,6 +120,30 @@ def _overview(comparison: Comparison, columns: dict[str, Measure], width: int) -
         yield from _table(rows, width, left=(0, len(rows[0]) - 1))
     for metric, reason in comparison.without.items():
         yield from _wrapped(f"{metric}: not compared, {reason}", width, 2)
+
+
+def _gap(
+    degradation: str,
+    by_metric: Mapping[str, tuple[RealMinusSynthetic | None, ...]],
+    columns: dict[str, Measure],
+    details: Sequence[str],
+    width: int,
+) -> Iterator[str]:
+    """What both score on the recorded LR less what they score on synthetic LR; of many metrics the first."""
+    yield from _wrapped(
+        f"Recorded LR {MINUS} synthetic LR by {degradation}, same images [95 % interval]", width
+    )
+    rows = [["metric", "A", "B"]]
+    for metric, gaps in by_metric.items():
+        measure = columns[metric]
+        if details or measure.name in OVERVIEW:
+            decimals = decimals_for((g.interval.high - g.interval.low) / 2 for g in gaps if g)
+            cells = (
+                _difference(g.difference, g.interval.low, g.interval.high, decimals) if g else MISSING
+                for g in gaps
+            )
+            rows.append([" ".join(filter(None, (measure.title, measure.arrow, measure.unit))), *cells])
+    yield from _table(rows, width, left=(0,))
 
 
 def _details(comparison: Comparison, result: MetricComparison, measure: Measure, width: int) -> Iterator[str]:
@@ -308,6 +335,15 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
         "n_groups": comparison.n_groups,
         "lengths": {"unit": comparison.lengths.unit, "why": comparison.lengths.why},
         "metrics": metrics,
+        "real_minus_synthetic": {
+            degradation: {
+                metric: dict(
+                    zip(("first", "second"), (plain(vars(g)) if g else None for g in gaps), strict=True)
+                )
+                for metric, gaps in by_metric.items()
+            }
+            for degradation, by_metric in comparison.gaps.items()
+        },
         "without": dict(comparison.without),
         "warnings": list(comparison.warnings),
     }

@@ -102,8 +102,8 @@ def fit_command(
         images = pairs.split(split if limit is None else f"{split}-limit{limit}")
         fitted = fit_degradation(pairs, images, pedestal=pedestal, progress=progress)
     if as_json:
-        told = [{**asdict(setting), "told": not math.isnan(setting.value)} for setting in fitted.settings]
-        print_json(plain({**asdict(fitted), "settings": told}))
+        settings = [{**asdict(each), "determined": not math.isnan(each.value)} for each in fitted.settings]
+        print_json(plain({**asdict(fitted), "settings": settings}))
     else:
         _print_fit(fitted)
     if not fitted.degradation:
@@ -156,7 +156,7 @@ def _print_fit(fitted: FittedDegradation) -> None:
         task = f"--dataset {shlex.quote(fitted.dataset)} --scale {fitted.scale}"
         say(f"--degradation {fitted.degradation}")
         say(f"Next: srbench eval --all {task}, then the same with this --degradation;")
-        say("srbench compare and srbench report then show the scores on real less those on made LR.")
+        say("srbench compare and srbench report then show the scores on real less those on synthetic LR.")
 
 
 def _shown(name: str, value: float) -> str:

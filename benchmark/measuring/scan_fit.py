@@ -109,8 +109,8 @@ class DetailBand:
     Attributes:
         up_to: the share.
         agreement: Fourier ring correlation of the recorded LR and HR as the spot sees it.
-        fitted: the same of LR made by the fitted degradation.
-        power: power of the recorded LR over that of the made one.
+        fitted: the same of synthetic LR by the fitted degradation.
+        power: power of the recorded LR over that of the synthetic one.
     """
 
     up_to: float
@@ -335,7 +335,8 @@ class _Pair:
         else:
             by = other = self.seen(again, sigma)
             noise = (seen - seen.mean() - (other - other.mean()) * (seen.std() / other.std())) ** 2 / 2.0
-        left = low - np.polyval(np.polyfit(seen[flat], low[flat], 1), seen)
+        about = seen - seen[flat].mean()
+        left = low - about * (about[flat] @ low[flat]) / max(float(about[flat] @ about[flat]), 1e-9)
         left -= gaussian_filter(left, 4.0)
         left *= flat
         pairs_along, pairs_across = flat[:, 1:] & flat[:, :-1], flat[1:] & flat[:-1]
@@ -354,12 +355,12 @@ class _Pair:
         return np.asarray(resize(torch.from_numpy(_grey(hr)), size, beam_spot(Spot(sigma))).numpy())
 
     def band_sums(self, made_by: degrade.Degradation, sigma: float) -> Floats:
-        """``(2, 3, BANDS)``: of recorded and of made LR, product with HR as the spot sees it, and squares."""
+        """``(2, 3, BANDS)``: products of recorded and synthetic LR with HR as seen by the spot, squares."""
         lr, hr = self._recordings()
-        made = lr_image(hr, made_by, self.scale, position_of(self.image.id))
+        synthetic = lr_image(hr, made_by, self.scale, position_of(self.image.id))
         expected = spectrum.windowed_spectrum(self.seen(hr, sigma))
         sums = []
-        for plane in (_grey(lr), _grey(made)):
+        for plane in (_grey(lr), _grey(synthetic)):
             rings = spectrum.ring_sums(spectrum.windowed_spectrum(plane), expected, lr.shape[1])
             share = rings.layout.frequency[1:] / spectrum.NYQUIST
             band = np.minimum((share * BANDS - 1e-9).astype(np.int64), BANDS - 1)

@@ -57,6 +57,7 @@ def report(
             or one in nm can be used nowhere because pixel sizes are unknown.
     """
     from srbench.reporting.blocks import collect
+    from srbench.reporting.gap import csv_gaps, gap_tables
     from srbench.reporting.leaderboard import leaderboard
     from srbench.reporting.page import render, section
     from srbench.statistics.tolerance import chosen_tolerances
@@ -78,6 +79,9 @@ def report(
     sections = [section(store, board, chosen, progress) for board in boards]
     unused = _unused(chosen, sections)
     tables = tuple(path for part in sections for path in _write_tables(target / "tables", part))
+    if gaps := csv_gaps(gap_tables(boards)):
+        tables = (*tables, target / "tables" / "real_minus_synthetic.csv")
+        write_text(tables[-1], gaps)
     page = target / "report.html"
     write_text(page, render(sections, store.problems))
     warnings = [f"{part.title}: {warning}" for part in sections for warning in part.warnings]

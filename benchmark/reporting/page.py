@@ -20,6 +20,7 @@ from srbench.checks.base import CHECKS
 from srbench.reporting.check_table import CheckRow, check_rows, in_words
 from srbench.reporting.crops import Panel, error_scale, legend, panels
 from srbench.reporting.curves import CurvePlot, CurveSet, LineKey, curve_plots, curve_sets, line_keys
+from srbench.reporting.gap import gap_tables
 from srbench.reporting.leaderboard import Leaderboard, spread_over_seeds
 from srbench.reporting.measurements import TrustTable, trust
 from srbench.reporting.notes import Field, Gap, RunRecord, conditions, gaps_of, record, warnings_of
@@ -108,6 +109,7 @@ def render(parts: list[Section], problems: Sequence[str] = ()) -> str:
     created = sorted(m.created for part in parts for m in part.board.block.complete if m.created)
     context: Mapping[str, Any] = {
         "parts": parts,
+        "gaps": gap_tables([part.board for part in parts]),
         "problems": problems,
         "policy": _policy(style, script),
         "style": Markup(style),

@@ -19,6 +19,12 @@ import numpy as np
 from srbench.checks.base import reasons_unranked
 from srbench.datasets.registry import full_name
 from srbench.models.base import NOTHING_LEARNED
+from srbench.statistics.gap import (
+    RealMinusSynthetic,
+    is_recorded,
+    real_minus_synthetic,
+    recorded_and_synthetic,
+)
 from srbench.statistics.interval import Interval, interval
 from srbench.statistics.leaderboard import direction_of
 from srbench.statistics.lengths import Lengths, in_nanometres, nm_per_px, unit_of
@@ -191,6 +197,8 @@ class Comparison:
         n_categories: their categories.
         lengths: whether lengths are in nm, and why not.
         metrics: one a metric, in the registry's order.
+        gaps: degradation of synthetic LR of the same references, to metric to the scores on the recorded LR
+            less those on it, of the first and of the second (None where it has not both).
         without: metric to why it has no comparison.
         warnings: what limits the meaning of all of it.
         problems: runs of the store that could not be read, whether of the two or not.
@@ -204,6 +212,7 @@ class Comparison:
     n_categories: int
     lengths: Lengths
     metrics: tuple[MetricComparison, ...]
+    gaps: Mapping[str, Mapping[str, tuple[RealMinusSynthetic | None, ...]]]
     without: Mapping[str, str]
     warnings: tuple[str, ...]
     problems: tuple[str, ...] = ()
@@ -279,6 +288,7 @@ def compare(
             replace(result, paired=replace(result.paired, p_holm=p))
             for result, p in zip(compared, adjusted, strict=True)
         ),
+        gaps=_gaps(store, manifests, conditions, [result.metric for result in compared], (ours, theirs)),
         without=without,
         warnings=(
             *_data_states(manifests, conditions, data),
@@ -286,6 +296,29 @@ def compare(
         ),
         problems=tuple(store.problems),
     )
+
+
+def _gaps(
+    store: ScoreStore,
+    manifests: Sequence[Manifest],
+    conditions: Conditions,
+    metrics: Sequence[str],
+    sides: tuple[SelectedRuns, SelectedRuns],
+) -> dict[str, dict[str, tuple[RealMinusSynthetic | None, ...]]]:
+    """What the two score on recorded LR less what they score on synthetic LR, where both are stored."""
+    side_of = {run: side for side, selected in enumerate(sides) for run in selected.runs}
+    complete = [m.key for m in manifests if m.status == "complete" and m.key.run in side_of]
+    gaps = {}
+    for pair in recorded_and_synthetic(key.conditions for key in complete):
+        if conditions not in pair:
+            continue
+        scores = [store.scores([key for key in complete if key.conditions == each]) for each in pair]
+        real, synthetic = (in_nanometres(rows[rows["image"] != ""])[0] for rows in scores)
+        by_metric = {metric: real_minus_synthetic(real, synthetic, metric, side_of) for metric in metrics}
+        gaps[pair[1].degradation] = {
+            metric: (of_side.get(0), of_side.get(1)) for metric, of_side in by_metric.items() if of_side
+        }
+    return {degradation: by_metric for degradation, by_metric in gaps.items() if by_metric}
 
 
 def _metric_ids(images: pd.DataFrame, names: Sequence[str]) -> list[str]:
@@ -497,6 +530,9 @@ def _common(names: tuple[str, str], first: Sequence[Manifest], second: Sequence[
         raise _incomparable(names, ours, theirs)
     both = [manifest for manifest in (*first, *second) if manifest.key.conditions in ours & theirs]
     shared = [base._replace(data=data) for base, data in newest_data(both).items()]
+    if len({each._replace(degradation="", data="") for each in shared}) == 1:
+        # Of a set of pairs the recorded LR is what eval scores unless told otherwise.
+        shared = list(filter(is_recorded, shared)) or shared
     if len(shared) > 1:
         raise SrbenchError(
             f"{names[0]!r} and {names[1]!r} were both scored under {len(shared)} sets of conditions; choose "

@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from srbench.datasets.degrade.noise import recorded_moments
+from srbench.datasets.degrade.noise import GAUSSIAN_DOSE, clipped_moments, recorded_moments
 from srbench.statistics.bootstrap import Floats
 
 BINS = 48
@@ -27,7 +27,7 @@ _FEWEST = 50
 # A bin of more pixels counts as so many: no model is as true as millions of pixels are precise.
 _COUNTED = 5000.0
 # Standard errors by which the line must fall short of what the pedestal alone gives.
-_SHORT = 2.0
+_SHORT = 3.0
 _ROUNDS = 3
 
 
@@ -139,7 +139,7 @@ def fit_line(sums: Floats, weights: Floats, pedestal: float, rounding: float) ->
         scatter = np.maximum(recorded(values, total[2] / total[0], pedestal)[1], 0.05 * level)
     weighting = _weighting(total[0], scatter)
     slopes = solved.jac / weighting[:, None]
-    covariance = np.linalg.pinv(solved.jac.T @ solved.jac)
+    covariance = np.linalg.pinv(solved.jac.T @ solved.jac, hermitian=True)
     replicates = np.empty((len(weights), len(values)))
     for number, counts in enumerate(weights):
         again = np.tensordot(counts, units, 1)
@@ -158,11 +158,12 @@ def recorded(values: Floats, at: Floats, pedestal: float) -> tuple[Floats, Float
     """Mean and variance of clipped recordings of grey levels ``at (B,)`` of HR, by a line's ``values``."""
     import torch
 
-    dose, read_variance, pedestal = (float(part) for part in settings_of(values[None], pedestal)[0])
     grey = torch.from_numpy(values[2] * at + values[3])
-    mean, square = recorded_moments(
-        grey, min(dose, LARGEST_DOSE), math.sqrt(max(read_variance, 0.0)), pedestal
-    )
+    if values[1] * GAUSSIAN_DOSE > 1.0:
+        ((dose, read_variance, pedestal),) = settings_of(values[None], pedestal)
+        mean, square = recorded_moments(grey, dose, math.sqrt(max(read_variance, 0.0)), pedestal)
+    else:
+        mean, square = clipped_moments(grey, (values[0] + values[1] * grey).clamp(min=0.0).sqrt())
     return mean.numpy(), (square - mean * mean).numpy()
 
 

@@ -199,13 +199,13 @@ def recorded_moments(grey: Tensor, dose: float, read: float, pedestal: float) ->
     signal = (grey * (1.0 - pedestal) + pedestal).clamp(min=0.0)
     if dose > GAUSSIAN_DOSE:
         sigma = (signal / (dose * (1.0 - pedestal) ** 2) + read**2).sqrt()
-        return _clipped_moments(grey.clamp(min=-pedestal / (1.0 - pedestal)), sigma)
+        return clipped_moments(grey.clamp(min=-pedestal / (1.0 - pedestal)), sigma)
     rate = (signal * dose)[:, None]
     most = float(rate.max())
     counts = torch.arange(math.ceil(most + 10.0 * math.sqrt(most) + 20.0), dtype=torch.float64)
     shown = (counts / dose - pedestal) / (1.0 - pedestal)
     probabilities = torch.exp(torch.special.xlogy(counts, rate) - rate - torch.lgamma(counts + 1.0))
-    mean, square = _clipped_moments(shown, torch.full_like(shown, read))
+    mean, square = clipped_moments(shown, torch.full_like(shown, read))
     return probabilities @ mean, probabilities @ square
 
 
@@ -214,8 +214,8 @@ def _mean_square_distance(grey: Tensor, mean: Tensor, square: Tensor) -> Tensor:
     return square - 2.0 * grey * mean + grey.square()
 
 
-def _clipped_moments(mean: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and mean square of ``clip(X, 0, 1)`` for Gaussian X, of sigma 0 too."""
+def clipped_moments(mean: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and mean square of ``clip(X, 0, 1)`` for Gaussian X of this mean and sigma, which may be 0."""
     # In standard deviations; forty of them stand for infinity.
     black, white = (
         (distance / sigma.clamp(min=1e-12)).clamp(-40.0, 40.0) for distance in (-mean, 1.0 - mean)

@@ -388,3 +388,23 @@ def test_lengths_and_margins_in_nm(tmp_path: Path) -> None:
     assert (chosen.margin.value, chosen.verdict) == (5.0, "equivalent")
     assert "nm" in run(tmp_path, "a", "b", "--margin", "cd_bias=0.25px").output
     assert "0.5px or 2nm" in refused(tmp_path, "a", "b", "--margin", "cd_bias=5")
+
+
+def test_real_minus_synthetic_is_shown_where_both_are_stored(root: Path) -> None:
+    synthetic = "sem_pixel:dose=20@1"
+    for degradation, less in (("recorded@1", 1.5), (synthetic, 0.0)):
+        for model, level in (("bicubic", 25.0), ("gaussian", 26.0)):
+            where = {"degradation": degradation, "dataset": "kriss", "scale": 1}
+            add(root, key(model, **where), lambda i, level=level, less=less: level + i - less)
+    add(root, key("gaussian", dataset="kriss", scale=1, degradation="area@1"), about(20, 1))
+    comparison = compare("gaussian", "bicubic", results=root, dataset="kriss")
+    assert comparison.conditions.degradation == "recorded@1"
+    assert comparison.gaps["area@1"]["psnr"][1] is None
+    assert [gap and gap.difference for gap in comparison.gaps[synthetic]["psnr"]] == pytest.approx(
+        [-1.5, -1.5]
+    )
+    shown = run(root, "gaussian", "bicubic", "--dataset", "kriss", "--json")
+    (first, second) = json.loads(shown.stdout)["real_minus_synthetic"][synthetic]["psnr"].values()
+    assert first["difference"] == pytest.approx(-1.5) and second["n_images"] == IMAGES
+    assert synthetic in "\n".join(lines(comparison))
+    assert not compare("edsr", "bicubic", results=root, dataset="sem_made_up").gaps
