@@ -381,7 +381,7 @@ class _Pair:
         ends = (hr == 0) | (hr == np.iinfo(hr.dtype).max)
         near = maximum_filter(ends, size=2 * self.scale + 1)
         rows, columns = (side // self.scale for side in hr.shape)
-        return ~near.reshape(rows, self.scale, columns, self.scale).any(axis=(1, 3))
+        return np.logical_not(near.reshape(rows, self.scale, columns, self.scale).any(axis=(1, 3)))
 
     def _passed(self, shape: tuple[int, ...], sigma: float, band: NDArray[np.bool_]) -> float:
         """Sum over a band of what the spot leaves of white noise of variance 1 in HR."""
@@ -444,7 +444,7 @@ def _fit_spot(sums: Floats, draws: Floats, noise: float) -> FittedSetting:
     def explained(weights: Floats) -> Floats:
         product, square = np.moveaxis(np.tensordot(weights, sums, 1) @ between.T, 1, 0)
         common = (product > 0.0) & (square > 0.0)
-        return np.divide(product**2, square, out=np.zeros_like(square), where=common)
+        return np.asarray(np.divide(product**2, square, out=np.zeros_like(square), where=common))
 
     (curve,) = explained(np.ones((1, len(sums))))
     best = int(curve.argmax())
@@ -503,7 +503,8 @@ def _fit_noise(line: NoiseLine, pedestal: float, groups: int, rounding: float) -
     read = math.sqrt(max(read_variance, 0.0))
     if read > _setting("read").high:
         return [counted, _unknown("read", f"it is {read:.2g}, more than {NAME} takes"), held]
-    return [counted, FittedSetting("read", read, *(math.sqrt(max(end, 0.0)) for end in ends)), held]
+    low, high = (math.sqrt(max(end, 0.0)) for end in ends)
+    return [counted, FittedSetting("read", read, low, high), held]
 
 
 def _fit_contrast(line: NoiseLine, groups: int) -> list[FittedSetting]:

@@ -308,7 +308,7 @@ def _gaps(
     """What the two score on recorded LR less what they score on synthetic LR, where both are stored."""
     side_of = {run: side for side, selected in enumerate(sides) for run in selected.runs}
     complete = [m.key for m in manifests if m.status == "complete" and m.key.run in side_of]
-    gaps = {}
+    gaps: dict[str, dict[str, tuple[RealMinusSynthetic | None, ...]]] = {}
     for pair in recorded_and_synthetic(key.conditions for key in complete):
         if conditions not in pair:
             continue

@@ -95,8 +95,12 @@ def real_minus_synthetic(
     for method in difference.methods:
         clusters = difference.clusters(method)
         if clusters.images:
-            means = (part.clusters(method).mean for part in parts)
             gaps[trainings[method.runs[0]]] = RealMinusSynthetic(
-                *means, clusters.mean, interval(clusters), clusters.images, len(clusters.values)
+                parts[0].clusters(method).mean,
+                parts[1].clusters(method).mean,
+                clusters.mean,
+                interval(clusters),
+                clusters.images,
+                len(clusters.values),
             )
     return gaps

@@ -70,7 +70,8 @@ class NoiseSums:
         bins = np.clip((by[mask] * BINS).astype(np.int64), 0, BINS - 1)
         clipped = ((y <= 0.0) | (y >= 1.0)).astype(np.float64)
         parts = (np.ones_like(y), clipped, x, x * x, y, y * y, x * y, noise[mask])
-        return NoiseSums(*(np.bincount(bins, weights=part, minlength=BINS) for part in parts))
+        sums = (np.bincount(bins, weights=part, minlength=BINS).astype(np.float64) for part in parts)
+        return NoiseSums(*sums)
 
     def stacked(self) -> Floats:
         """``(8, BINS)``, what is added up and resampled."""
@@ -129,17 +130,16 @@ def fit_line(sums: Floats, weights: Floats, pedestal: float, rounding: float) ->
     scatter = np.full_like(mean, level)
     for _ in range(_ROUNDS):
         weighting = _weighting(total[0], scatter)
-        solved = least_squares(
-            lambda theta, weighting=weighting: _misfit(theta, total, pedestal, rounding) * weighting,
-            values,
-            x_scale=np.maximum(np.abs(values), [level, level, 0.1, 0.1]),
-            method="lm",
-        )
-        values = solved.x
-        scatter = np.maximum(recorded(values, total[2] / total[0], pedestal)[1], 0.05 * level)
-    weighting = _weighting(total[0], scatter)
-    slopes = solved.jac / weighting[:, None]
-    covariance = np.linalg.pinv(solved.jac.T @ solved.jac, hermitian=True)
+
+        def weighted(theta: Floats, weighting: Floats = weighting) -> Floats:
+            return np.asarray(_misfit(theta, total, pedestal, rounding) * weighting)
+
+        scale = np.maximum(np.abs(values), [level, level, 0.1, 0.1])
+        solved = least_squares(weighted, values, x_scale=scale, method="lm")
+        values, jacobian = (np.asarray(part, dtype=np.float64) for part in (solved.x, solved.jac))
+        scatter = np.maximum(recorded(values, at, pedestal)[1], 0.05 * level)
+    slopes = jacobian / weighting[:, None]
+    covariance = np.asarray(np.linalg.pinv(jacobian.T @ jacobian, hermitian=True), dtype=np.float64)
     replicates = np.empty((len(weights), len(values)))
     for number, counts in enumerate(weights):
         again = np.tensordot(counts, units, 1)
