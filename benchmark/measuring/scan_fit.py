@@ -1,9 +1,8 @@
 """``sem_pixel`` fitted to recorded pairs: spot, dose, read noise, gain and offset that make LR from HR.
 
-The spot is the one whose image of HR explains most of LR: like the cross-spectrum of the two, this holds no
-noise of LR, and the noise of the reference is taken off. Noise, contrast and brightness come from flat places
-(:mod:`srbench.statistics.noise_curve`). LR is never resampled. Intervals: groups drawn with replacement, with
-Student's quantile, because a handful of them shows too little spread.
+The spot is the one whose image of HR explains most of LR; noise, contrast and brightness come from flat
+places (:mod:`srbench.statistics.noise_curve`). Intervals: groups drawn with replacement, with Student's
+quantile, because a handful of them shows too little spread.
 """
 
 from __future__ import annotations
@@ -11,19 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from srbench.datasets import degrade
 from srbench.datasets.base import Micrograph, MicrographSet
-from srbench.datasets.degrade.sampling import Spot, beam_spot
-from srbench.datasets.images.resize import resize, weight_matrix
-from srbench.datasets.images.stack import noise_level
-from srbench.datasets.lr_images import lr_image, position_of
+from srbench.measuring.recordings import BANDS, NEGLIGIBLE, SPOTS, RecordedPair
 from srbench.metrics import spectrum
-from srbench.metrics.registry import MetricUnavailable
 from srbench.statistics.bootstrap import LEVEL, SEED, Floats
 from srbench.statistics.noise_curve import (
     BINS,
@@ -38,31 +31,13 @@ from srbench.statistics.noise_curve import (
 from srbench.utils.errors import DatasetError
 from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, silent
 
-if TYPE_CHECKING:
-    from srbench.utils.image import Pixels
-
 FEW_GROUPS = 5
 """Groups below which an interval rests on too few to be believed."""
-SAMPLES = 1000
-BANDS = 5
+SAMPLES = 400
 NAME = "sem_pixel"
-# Between them sums over an image are interpolated by splines; they are smooth in the spot.
-_SPOTS = (0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
 _STEP = 0.0025
-_TILE = 512
-_FEWEST_PIXELS = 1000
-# Slower changes of brightness are drift and charging; cycles per LR pixel.
-_SLOWEST = 0.02
-# Up to here the splines of registration leave detail as it is; cycles per HR pixel.
-_FINEST = 0.4
-# A flat place: a displacement by so many LR pixels adds at most this share to the variance of its noise.
-_DISPLACED, _ADDED = 0.3, 0.02
-# Where too little is flat, this share of the pixels is taken.
-_FLATTEST = 0.2
-_MARGIN = 4
-# Share of the noise of LR from which on that of the reference is looked into.
-_NEGLIGIBLE = 0.02
 _CORRELATED = 0.05
+_DISPLACED = 0.05
 # Ratio of explained power to noise below which the two have nothing in common.
 _CONVINCING = 25.0
 _LEVELS = 8
@@ -177,10 +152,10 @@ def fit_degradation(
             f"{micrographs.name} has no LR that was recorded. Give a set of pairs: kriss, or your own fast "
             "and slow scans as pairs:/path."
         )
-    pairs = [_Pair(micrographs, image, scale) for image in images]
+    pairs = [RecordedPair(micrographs, image, scale) for image in images]
     left_out: dict[str, str] = {}
     groups = sorted({image.group for image in images})
-    spots = np.zeros((len(groups), 2, len(_SPOTS)))
+    spots = np.zeros((len(groups), 2, len(SPOTS)))
     for done, pair in enumerate(pairs, start=1):
         if reason := pair.unusable():
             left_out[pair.image.id] = reason
@@ -197,11 +172,12 @@ def fit_degradation(
     used = [groups.index(name) for name in sorted({pair.image.group for pair in pairs})]
     draws = _draws(len(used))
     noise_of_lr = float(np.mean([pair.noise_of_lr for pair in pairs]))
-    spot = _fit_spot(spots[used], draws, noise_of_lr)
+    displaced = float(np.median([pair.displaced for pair in pairs]))
+    spot = _fit_spot(spots[used], draws, noise_of_lr, displaced)
     sums = np.zeros((len(groups), len(fields(NoiseSums)), BINS))
     products = np.zeros(3)
     for done, pair in enumerate(pairs, start=1):
-        part, neighbours = pair.noise_sums(spot.value if math.isfinite(spot.value) else _SPOTS[0])
+        part, neighbours = pair.noise_sums(spot.value if math.isfinite(spot.value) else SPOTS[0])
         sums[groups.index(pair.image.group)] += part.stacked()
         products += neighbours
         progress(ProgressEvent("noise", done, len(pairs), "pairs"))
@@ -226,178 +202,9 @@ def fit_degradation(
         detail=_detail(pairs, typed, progress) if typed else (),
         along=along,
         across=across,
-        remarks=tuple(_remarks(pairs, len(used), along, across)),
+        remarks=tuple(_remarks(pairs, len(used), displaced, along, across)),
         left_out=left_out,
     )
-
-
-class _Pair:
-    """A pair, read anew whenever it is needed.
-
-    Attributes:
-        image: which.
-        noise_of_lr: variance, of the squared grey scale.
-        noise_of_hr: variance of white noise in HR; 0 where a second recording tells it, or it is negligible.
-        saturated: share of the pixels left out because HR is black or white there.
-        doubtful: share of the noise of LR that noise of the reference may be, which cannot be told.
-    """
-
-    def __init__(self, micrographs: MicrographSet, image: Micrograph, scale: int) -> None:
-        self.image = image
-        self.noise_of_lr = self.noise_of_hr = self.saturated = self.doubtful = 0.0
-        self._set = micrographs
-        self.scale = scale
-
-    def unusable(self) -> str:
-        """Look at both recordings once; gives why they cannot be used."""
-        lr, hr = self._recordings()
-        if min(lr.shape) <= 4 * _MARGIN:
-            return f"{lr.shape[1]}x{lr.shape[0]} px are too few"
-        usable = self._unsaturated(hr)
-        self.saturated = 1.0 - float(usable.mean())
-        if usable.sum() < _FEWEST_PIXELS:
-            return f"{self.saturated:.0%} of it is black or white in the reference: saturated"
-        self.noise_of_lr = (noise_level(lr) / np.iinfo(lr.dtype).max) ** 2
-        recording = self._set.as_recorded(self.image.id)
-        recording = hr if recording is None else recording
-        seen = (noise_level(recording) / np.iinfo(recording.dtype).max) ** 2
-        if self._set.second(self.image.id) is None and seen > _NEGLIGIBLE * self.noise_of_lr > 0.0:
-            self._find_noise_of_hr(recording / float(np.iinfo(recording.dtype).max), seen)
-        return ""
-
-    def _find_noise_of_hr(self, recording: Floats, most: float) -> None:
-        try:
-            power = spectrum.windowed_spectrum(recording)
-            sums = spectrum.ring_sums(power, power, recording.shape[1])
-            detail = spectrum.detail_of_rows(recording, sums.layout, sums.power_b)
-        except MetricUnavailable:
-            self.doubtful = most / self.noise_of_lr
-        else:
-            of_noise = (sums.power_b - detail.power)[1:].sum()
-            energy = sums.layout.samples[1:].sum() * sums.layout.window_energy
-            self.noise_of_hr = float(max(of_noise / energy, 0.0))
-
-    def spot_sums(self) -> Floats:
-        """``(2, S)``: products of LR with HR as each spot sees it, and squares of that without noise."""
-        from scipy.fft import dctn
-
-        lr, hr = self._recordings()
-        again = self._set.second(self.image.id)
-        starts = [max(side - _TILE, 0) // 2 for side in lr.shape]
-        tile = tuple(
-            slice(start, start + min(side, _TILE)) for start, side in zip(starts, lr.shape, strict=True)
-        )
-        fine = tuple(slice(part.start * self.scale, part.stop * self.scale) for part in tile)
-        usable = self._unsaturated(hr)[tile]
-        steps = [np.arange(side) / (2.0 * side) for side in usable.shape]
-        radius = np.hypot(steps[0][:, None], steps[1])
-        band = (radius >= _SLOWEST) & (radius <= _FINEST * self.scale)
-
-        def transformed(plane: Floats) -> Floats:
-            centred = np.where(usable, plane - plane[usable].mean(), 0.0)
-            return np.asarray(dctn(centred, norm="ortho")[band], dtype=np.float64)
-
-        low = transformed(_grey(lr[tile]))
-        sums = np.zeros((2, len(_SPOTS)))
-        for number, sigma in enumerate(_SPOTS):
-            seen = transformed(self.seen(hr[fine], sigma))
-            sums[0, number] = low @ seen
-            if again is None:
-                sums[1, number] = seen @ seen - self.noise_of_hr * usable.mean() * self._passed(
-                    usable.shape, sigma, band
-                )
-            else:
-                other = transformed(self.seen(again[fine], sigma))
-                sums[1, number] = seen @ other * math.sqrt((seen @ seen) / (other @ other))
-        return sums
-
-    def noise_sums(self, sigma: float) -> tuple[NoiseSums, Floats]:
-        """Sums over flat places; square of their noise, products with the next along lines and across."""
-        from scipy.ndimage import gaussian_filter
-
-        lr, hr = self._recordings()
-        low, seen = _grey(lr), self.seen(hr, sigma)
-        slope = np.hypot(*np.gradient(gaussian_filter(seen, 1.0)))
-        flat = self._unsaturated(hr)
-        for axis in (0, 1):
-            np.moveaxis(flat, axis, 0)[:_MARGIN] = False
-            np.moveaxis(flat, axis, 0)[-_MARGIN:] = False
-        limit = math.sqrt(_ADDED * self.noise_of_lr) / _DISPLACED
-        flat &= slope <= max(limit, float(np.quantile(slope[flat], _FLATTEST)))
-        again = self._set.second(self.image.id)
-        # Bins must not be chosen by the noise that is in them.
-        by = gaussian_filter(seen, 2.0) if self.noise_of_hr else seen
-        if again is None:
-            gains = [weight_matrix(side * self.scale, side, beam_spot(Spot(sigma))) for side in lr.shape]
-            passed = math.prod(float((gain**2).sum(axis=1).mean()) for gain in gains)
-            # More electrons, more noise: as in LR, it grows with the grey level.
-            noise = self.noise_of_hr * passed * (by + 0.1) / float(by.mean() + 0.1)
-        else:
-            by = other = self.seen(again, sigma)
-            noise = (seen - seen.mean() - (other - other.mean()) * (seen.std() / other.std())) ** 2 / 2.0
-        about = seen - seen[flat].mean()
-        left = low - about * (about[flat] @ low[flat]) / max(float(about[flat] @ about[flat]), 1e-9)
-        left -= gaussian_filter(left, 4.0)
-        left *= flat
-        pairs_along, pairs_across = flat[:, 1:] & flat[:, :-1], flat[1:] & flat[:-1]
-        products = (
-            (left**2).sum() / max(flat.sum(), 1),
-            (left[:, 1:] * left[:, :-1]).sum() / max(pairs_along.sum(), 1),
-            (left[1:] * left[:-1]).sum() / max(pairs_across.sum(), 1),
-        )
-        return NoiseSums.of(seen, low, by, noise, flat), np.array(products)
-
-    def seen(self, hr: Pixels, sigma: float) -> Floats:
-        """HR as a spot sees it at the LR pixels."""
-        import torch
-
-        size = (hr.shape[0] // self.scale, hr.shape[1] // self.scale)
-        return np.asarray(resize(torch.from_numpy(_grey(hr)), size, beam_spot(Spot(sigma))).numpy())
-
-    def band_sums(self, made_by: degrade.Degradation, sigma: float) -> Floats:
-        """``(2, 3, BANDS)``: products of recorded and synthetic LR with HR as seen by the spot, squares."""
-        lr, hr = self._recordings()
-        synthetic = lr_image(hr, made_by, self.scale, position_of(self.image.id))
-        expected = spectrum.windowed_spectrum(self.seen(hr, sigma))
-        sums = []
-        for plane in (_grey(lr), _grey(synthetic)):
-            rings = spectrum.ring_sums(spectrum.windowed_spectrum(plane), expected, lr.shape[1])
-            share = rings.layout.frequency[1:] / spectrum.NYQUIST
-            band = np.minimum((share * BANDS - 1e-9).astype(np.int64), BANDS - 1)
-            parts = (rings.cross, rings.power_a, rings.power_b)
-            sums.append([np.bincount(band, weights=part[1:], minlength=BANDS) for part in parts])
-        return np.array(sums)
-
-    def _recordings(self) -> tuple[Pixels, Pixels]:
-        lr = self._set.lr(self.image.id)
-        if lr is None:
-            raise DatasetError(f"{self._set.name} has no recorded LR image of {self.image.id}.")
-        return lr, self._set.pixels(self.image.id)
-
-    def _unsaturated(self, hr: Pixels) -> NDArray[np.bool_]:
-        """LR pixels ``(h, w)`` whose surroundings are neither black nor white in HR."""
-        from scipy.ndimage import maximum_filter
-
-        ends = (hr == 0) | (hr == np.iinfo(hr.dtype).max)
-        near = maximum_filter(ends, size=2 * self.scale + 1)
-        rows, columns = (side // self.scale for side in hr.shape)
-        return np.logical_not(near.reshape(rows, self.scale, columns, self.scale).any(axis=(1, 3)))
-
-    def _passed(self, shape: tuple[int, ...], sigma: float, band: NDArray[np.bool_]) -> float:
-        """Sum over a band of what the spot leaves of white noise of variance 1 in HR."""
-        from scipy.fft import dct
-
-        powers = [
-            (
-                dct(weight_matrix(side * self.scale, side, beam_spot(Spot(sigma))), axis=0, norm="ortho") ** 2
-            ).sum(1)
-            for side in shape
-        ]
-        return float(np.outer(*powers)[band].sum())
-
-
-def _grey(pixels: Pixels) -> Floats:
-    return pixels.astype(np.float64) / float(np.iinfo(pixels.dtype).max)
 
 
 def _draws(groups: int) -> Floats:
@@ -426,20 +233,22 @@ def _ends(value: float, replicates: Floats, least: float, groups: int) -> tuple[
     return value - reach, value + reach
 
 
-def _fit_spot(sums: Floats, draws: Floats, noise: float) -> FittedSetting:
+def _fit_spot(sums: Floats, draws: Floats, noise: float, displaced: float) -> FittedSetting:
     """The spot that explains most of LR.
 
     With products C and squares A, a spot explains ``C^2 / A`` of the squares of LR, at the gain ``C / A``.
 
     Args:
-        sums: ``(G, 2, S)`` C and A of each group, for each of ``_SPOTS``.
+        sums: ``(G, 2, S)`` C and A of each group, for each of ``SPOTS``.
         draws: ``(D, G)`` how often each resample holds each group.
         noise: variance of the noise of LR.
+        displaced: root mean square of the shifts that registration left, LR pixels; they blur the products
+            as a spot of this size would, half of its square along each axis.
     """
     from scipy.interpolate import CubicSpline
 
-    fine = np.arange(_SPOTS[0], _SPOTS[-1] + _STEP / 2.0, _STEP)
-    between = CubicSpline(_SPOTS, np.eye(len(_SPOTS)))(fine)
+    fine = np.arange(SPOTS[0], SPOTS[-1] + _STEP / 2.0, _STEP)
+    between = CubicSpline(SPOTS, np.eye(len(SPOTS)))(fine)
 
     def explained(weights: Floats) -> Floats:
         product, square = np.moveaxis(np.tensordot(weights, sums, 1) @ between.T, 1, 0)
@@ -455,11 +264,14 @@ def _fit_spot(sums: Floats, draws: Floats, noise: float) -> FittedSetting:
     if curve[best] < _CONVINCING * max(noise, 1e-12):
         return _unknown("spot", "LR and reference have no detail in common that stands out of the noise")
     if best == len(fine) - 1:
-        return _unknown("spot", f"it is larger than {_SPOTS[-1]:g} LR pixels, which {NAME} does not make")
+        return _unknown("spot", f"it is larger than {SPOTS[-1]:g} LR pixels, which {NAME} does not make")
     if error > max(0.15 * value, 0.07):
         return _unknown("spot", "the reference has too little fine detail to tell it")
-    low, high = _ends(value, fine[explained(draws).argmax(axis=1)], error, len(sums))
-    return FittedSetting("spot", value, max(low, _SPOTS[0]), min(high, _SPOTS[-1]))
+    ends = _ends(value, fine[explained(draws).argmax(axis=1)], error, len(sums))
+    value, low, high = (
+        math.sqrt(max(max(size, 0.0) ** 2 - displaced**2 / 2.0, SPOTS[0] ** 2)) for size in (value, *ends)
+    )
+    return FittedSetting("spot", value, low, min(high, SPOTS[-1]))
 
 
 def _fit_noise(line: NoiseLine, pedestal: float, groups: int, rounding: float) -> list[FittedSetting]:
@@ -470,9 +282,8 @@ def _fit_noise(line: NoiseLine, pedestal: float, groups: int, rounding: float) -
     fitted = asks_for_a_smaller_pedestal(line, pedestal)
     central = line.values[None] if fitted else without_negative_noise(line.values[None], line, pedestal)
     by_chance = np.random.default_rng(SEED).multivariate_normal(line.values, line.covariance, SAMPLES)
-    ((dose, read_variance, share),), again, chance = (
-        settings_of(lines, pedestal, held=not fitted) for lines in (central, line.replicates, by_chance)
-    )
+    again, chance = (settings_of(lines, pedestal, held=not fitted) for lines in (line.replicates, by_chance))
+    ((dose, read_variance, share),) = settings_of(central, pedestal, held=not fitted).tolist()
     held = FittedSetting("pedestal", share, math.nan, math.nan, "held: on the noise it acts as read does")
     if level < 2.0 * rounding:
         why = "LR scatters no more than its rounding"
@@ -564,7 +375,7 @@ def _levels(line: NoiseLine) -> tuple[NoiseLevel, ...]:
     return tuple(levels)
 
 
-def _detail(pairs: Sequence[_Pair], typed: str, progress: ProgressCallback) -> tuple[DetailBand, ...]:
+def _detail(pairs: Sequence[RecordedPair], typed: str, progress: ProgressCallback) -> tuple[DetailBand, ...]:
     made_by = degrade.get(typed)
     total = np.zeros((2, 3, BANDS))
     for done, pair in enumerate(pairs, start=1):
@@ -581,22 +392,26 @@ def _detail(pairs: Sequence[_Pair], typed: str, progress: ProgressCallback) -> t
     )
 
 
-def _remarks(pairs: Sequence[_Pair], groups: int, along: float, across: float) -> Iterator[str]:
+def _remarks(
+    pairs: Sequence[RecordedPair], groups: int, displaced: float, along: float, across: float
+) -> Iterator[str]:
     if groups < 2:
         yield "one group of fields: nothing shows how others would differ, so there are no intervals"
     elif groups < FEW_GROUPS:
         yield f"{groups} groups of fields are few: an interval is only as good as their spread is typical"
+    if displaced > _DISPLACED:
+        yield f"registration left {displaced:.2g} LR px in a pair (median), whose blur was taken off the spot"
     saturated = float(np.mean([pair.saturated for pair in pairs]))
     if saturated > 0.01:
         yield f"{saturated:.0%} of the pixels were left out: the reference is black or white there"
     doubtful = float(np.mean([pair.doubtful for pair in pairs]))
-    if doubtful > _NEGLIGIBLE:
+    if doubtful > NEGLIGIBLE:
         yield (
             f"the noise of the references cannot be told from fine detail: up to {doubtful:.0%} of what is "
             "called noise of LR may be theirs. Second scans of the references would tell"
         )
     of_hr = float(np.mean([pair.noise_of_hr / pair.noise_of_lr for pair in pairs if pair.noise_of_lr]))
-    if of_hr > _NEGLIGIBLE:
+    if of_hr > NEGLIGIBLE:
         yield f"the references are noisy too: {of_hr:.0%} of the variance of LR a pixel, which was taken off"
     if max(along, across) > _CORRELATED:
         yield (

@@ -51,7 +51,7 @@ class Scans(FakeSet):
         self.recorded_scale = scale
         images, self.store, self.scans, self.again = [], {}, {}, {}
         for number, image in enumerate(self.images):
-            hr = truth(number, 160 * scale)
+            hr = truth(number, 128 * scale)
             self.scans[image.id] = lr_image(hr, degrade.get(made_by), scale, position_of(image.id))
             recordings = [
                 lr_image(hr, degrade.get(reference), 1, position_of(f"{image.id} {which}"))
@@ -97,16 +97,16 @@ def test_known_settings_lie_within_their_intervals(made_by: str, scale: int) -> 
     way = degrade.get(result.degradation)
     assert way.name == "sem_pixel" and way.settings["dose"] == pytest.approx(settings["dose"].value, rel=0.01)
     assert [level.fitted for level in result.noise] == pytest.approx(
-        [level.measured for level in result.noise], rel=0.1
+        [level.measured for level in result.noise], rel=0.15
     )
     assert [band.power for band in result.detail] == pytest.approx([1.0] * len(result.detail), abs=0.05)
 
 
-@pytest.mark.parametrize("repeated", [True, False])
-def test_noise_of_the_reference_is_not_taken_for_that_of_lr(repeated: bool) -> None:
+@pytest.mark.parametrize(("repeated", "scale"), [(True, 1), (False, 1), (False, 2)])
+def test_noise_of_the_reference_is_not_taken_for_that_of_lr(repeated: bool, scale: int) -> None:
     scans = Scans(
         "sem_pixel:dose=60,spot=0.5",
-        1,
+        scale,
         reference="sem_lowdose:dose=240,read=0.01",
         repeated=repeated,
         count=8,
@@ -163,7 +163,7 @@ def test_inverted_contrast_is_not_fitted() -> None:
 def test_one_field_gets_values_without_intervals() -> None:
     result, settings = fitted(Scans("sem_pixel:dose=60,spot=0.5", 1, count=1))
     assert result.degradation and math.isnan(settings["dose"].low) and math.isnan(settings["spot"].high)
-    assert settings["dose"].value == pytest.approx(60, rel=0.1)
+    assert settings["dose"].value == pytest.approx(60, rel=0.2)
     assert result.n_groups == 1 and result.remarks
 
 
