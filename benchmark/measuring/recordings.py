@@ -33,7 +33,8 @@ SPOTS = (0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2
 BANDS = 5
 NEGLIGIBLE = 0.02
 """Share of the noise of LR from which on that of the reference is looked into."""
-_TILE = 512
+# The middle of an image, LR pixels a side: of larger ones the rest tells hardly more.
+_MIDDLE, _TILE = 1024, 512
 _FEWEST_PIXELS = 1000
 _MARGIN = 4
 # Slower changes of brightness are drift and charging; cycles per LR pixel.
@@ -66,7 +67,7 @@ class RecordedPair:
 
     def unusable(self) -> str:
         """Look at both recordings once; gives why they cannot be used."""
-        lr, hr = self._recordings()
+        lr, hr, again = self._recordings()
         usable = self._usable(hr)
         inside = (lr.shape[0] - 2 * _MARGIN) * (lr.shape[1] - 2 * _MARGIN)
         if min(lr.shape) <= 2 * _MARGIN or inside < _FEWEST_PIXELS:
@@ -80,7 +81,7 @@ class RecordedPair:
         recording = self._set.as_recorded(self.image.id)
         recording = hr if recording is None else recording
         seen = (noise_level(recording) / np.iinfo(recording.dtype).max) ** 2
-        if self._set.second(self.image.id) is None and seen > NEGLIGIBLE * self.noise_of_lr > 0.0:
+        if again is None and seen > NEGLIGIBLE * self.noise_of_lr > 0.0:
             self._find_noise_of_hr(recording / float(np.iinfo(recording.dtype).max), seen)
         return ""
 
@@ -100,14 +101,8 @@ class RecordedPair:
         """``(2, S)``: products of LR with HR as each spot sees it, and squares of that without noise."""
         from scipy.fft import dctn
 
-        lr, hr = self._recordings()
-        again = self._set.second(self.image.id)
-        starts = [max(side - _TILE, 0) // 2 for side in lr.shape]
-        tile = tuple(
-            slice(start, start + min(side, _TILE)) for start, side in zip(starts, lr.shape, strict=True)
-        )
-        fine = tuple(slice(part.start * self.scale, part.stop * self.scale) for part in tile)
-        usable = self._usable(hr)[tile]
+        lr, hr, again = self._recordings(_TILE)
+        usable = self._usable(hr)
         sums = np.zeros((2, len(SPOTS)))
         if not usable.any():
             return sums
@@ -119,15 +114,15 @@ class RecordedPair:
             centred = np.where(usable, plane - plane[usable].mean(), 0.0)
             return np.asarray(dctn(centred, norm="ortho")[band], dtype=np.float64)
 
-        low = transformed(grey(lr[tile]))
+        low = transformed(grey(lr))
         for number, sigma in enumerate(SPOTS):
-            seen = transformed(self.seen(hr[fine], sigma))
+            seen = transformed(self.seen(hr, sigma))
             sums[0, number] = low @ seen
             if again is None:
                 noise = self.noise_of_hr * float(usable.mean()) * self._passed(usable.shape, sigma, band)
                 sums[1, number] = seen @ seen - noise
             else:
-                other = transformed(self.seen(again[fine], sigma))
+                other = transformed(self.seen(again, sigma))
                 sums[1, number] = seen @ other * math.sqrt((seen @ seen) / max(float(other @ other), 1e-12))
         return sums
 
@@ -135,13 +130,12 @@ class RecordedPair:
         """Sums over flat places; square of their noise, products with the next along lines and across."""
         from scipy.ndimage import gaussian_filter
 
-        lr, hr = self._recordings()
+        lr, hr, again = self._recordings()
         low, seen = grey(lr), self.seen(hr, sigma)
         slope = np.hypot(*np.gradient(gaussian_filter(seen, 1.0)))
         flat = self._usable(hr)
         limit = math.sqrt(_ADDED * self.noise_of_lr) / _DISPLACED
         flat &= slope <= max(limit, float(np.quantile(slope[flat], _FLATTEST)))
-        again = self._set.second(self.image.id)
         # Bins must not be chosen by the noise that is in them.
         by = gaussian_filter(seen, 2.0) if self.noise_of_hr else seen
         if again is None:
@@ -174,7 +168,7 @@ class RecordedPair:
 
     def band_sums(self, made_by: Degradation, sigma: float) -> Floats:
         """``(2, 3, BANDS)``: products of recorded and synthetic LR with HR as seen by the spot, squares."""
-        lr, hr = self._recordings()
+        lr, hr, _ = self._recordings()
         synthetic = lr_image(hr, made_by, self.scale, position_of(self.image.id))
         expected = spectrum.windowed_spectrum(self.seen(hr, sigma))
         sums = []
@@ -186,11 +180,20 @@ class RecordedPair:
             sums.append([np.bincount(band, weights=part[1:], minlength=BANDS) for part in parts])
         return np.array(sums)
 
-    def _recordings(self) -> tuple[Pixels, Pixels]:
+    def _recordings(self, most: int = _MIDDLE) -> tuple[Pixels, Pixels, Pixels | None]:
+        """LR, HR and a second recording of it, the middle of each: at most so many LR pixels a side."""
         lr = self._set.lr(self.image.id)
         if lr is None:
             raise DatasetError(f"{self._set.name} has no recorded LR image of {self.image.id}.")
-        return lr, self._set.pixels(self.image.id)
+
+        def middle(pixels: Pixels, scale: int) -> Pixels:
+            starts = [max(side - most, 0) // 2 * scale for side in lr.shape]
+            rows, columns = (slice(start, start + most * scale) for start in starts)
+            return pixels[rows, columns]
+
+        again = self._set.second(self.image.id)
+        hr = middle(self._set.pixels(self.image.id), self.scale)
+        return middle(lr, 1), hr, None if again is None else middle(again, self.scale)
 
     def _usable(self, hr: Pixels) -> NDArray[np.bool_]:
         """LR pixels ``(h, w)`` off the edges whose surroundings are neither black nor white in HR."""

@@ -276,7 +276,7 @@ def _fit_spot(sums: Floats, draws: Floats, noise: float, displaced: float) -> Fi
 
 def _fit_noise(line: NoiseLine, pedestal: float, groups: int, rounding: float) -> list[FittedSetting]:
     """Dose, read noise and pedestal, each with its interval or why it cannot be told."""
-    slope, error = float(line.values[1]), math.sqrt(line.covariance[1, 1])
+    slope, error = float(line.values[1]), math.sqrt(max(line.covariance[1, 1], 0.0))
     level, grey = (float(np.average(values, weights=line.pixels)) for values in (line.variance, line.grey))
     steepest = max(slope + 2.0 * error, 1.0 / LARGEST_DOSE)
     fitted = asks_for_a_smaller_pedestal(line, pedestal)
@@ -297,7 +297,11 @@ def _fit_noise(line: NoiseLine, pedestal: float, groups: int, rounding: float) -
         return [_unknown(name, why) for name in ("dose", "read", "pedestal")]
     low, high = _ends(math.log(dose), np.log(again[:, 0]), float(np.log(chance[:, 0]).std()), groups)
     counted = FittedSetting("dose", dose, math.exp(low), math.exp(high))
-    if steepest * grey < 0.1 * level:
+    if dose > LARGEST_DOSE:
+        counted = FittedSetting("dose", LARGEST_DOSE, min(math.exp(low), LARGEST_DOSE), math.inf)
+    elif dose < _setting("dose").low:
+        counted = _unknown("dose", f"it is {dose:.2g}, less than {NAME} takes")
+    elif steepest * grey < 0.1 * level:
         why = "noise does not grow with the grey level: the lower end or more"
         counted = FittedSetting("dose", LARGEST_DOSE, 1.0 / (steepest * (1.0 - share)), math.inf, why)
     if fitted:
@@ -332,12 +336,10 @@ def _fit_contrast(line: NoiseLine, groups: int) -> list[FittedSetting]:
         why = f"gain {gain:.3g} and offset {offset:.3g} are more than {NAME} takes"
     if why:
         return [_unknown("gain", why), _unknown("offset", why)]
-    errors = np.sqrt(np.diag(line.covariance))
+    errors = np.sqrt(np.diag(line.covariance)).tolist()
     return [
-        FittedSetting(
-            name, float(line.values[at]), *_ends(line.values[at], line.replicates[:, at], errors[at], groups)
-        )
-        for name, at in (("gain", 2), ("offset", 3))
+        FittedSetting(name, value, *_ends(value, line.replicates[:, at], errors[at], groups))
+        for name, value, at in (("gain", gain, 2), ("offset", offset, 3))
     ]
 
 
@@ -410,10 +412,10 @@ def _remarks(
             f"the noise of the references cannot be told from fine detail: up to {doubtful:.0%} of what is "
             "called noise of LR may be theirs. Second scans of the references would tell"
         )
-    of_hr = float(np.mean([pair.noise_of_hr / pair.noise_of_lr for pair in pairs if pair.noise_of_lr]))
+    of_hr = sum(pair.noise_of_hr for pair in pairs) / max(sum(pair.noise_of_lr for pair in pairs), 1e-12)
     if of_hr > NEGLIGIBLE:
         yield f"the references are noisy too: {of_hr:.0%} of the variance of LR a pixel, which was taken off"
-    if max(along, across) > _CORRELATED:
+    if along - across > _CORRELATED:
         yield (
             f"noise of neighbours along a line correlates by {along:.2f}, across lines by {across:.2f}: the "
             f"detector is slower than the scan. The noise that {NAME} makes is independent from pixel to "

@@ -131,6 +131,21 @@ def test_lr_without_noise_has_an_infinite_dose() -> None:
     assert settings["spot"].value == pytest.approx(0.5, abs=0.01)
 
 
+def test_clipping_at_black_and_white_is_not_taken_for_less_noise() -> None:
+    scans = Scans("sem_pixel:dose=60,gain=2,offset=-0.2,spot=0.5", 1)
+    assert np.mean([np.isin(lr, (0, 255)).mean() for lr in scans.scans.values()]) > 0.1
+    _, settings = fitted(scans)
+    for name, known in (("dose", 60), ("gain", 2), ("offset", -0.2)):
+        assert settings[name].low <= known <= settings[name].high
+    assert settings["dose"].value == pytest.approx(60, rel=0.1)
+
+
+def test_a_constant_noise_gives_a_lower_end_of_the_dose() -> None:
+    result, settings = fitted(Scans("sem_pixel:dose=3000,read=0.05,spot=0.5", 1))
+    assert settings["dose"].low < 3000 and settings["dose"].high == math.inf and settings["dose"].why
+    assert settings["read"].value == pytest.approx(0.05, rel=0.1) and result.degradation
+
+
 def flat(seed: int, side: int) -> Pixels:
     return np.full((side, side), 110 + seed, dtype=np.uint8)
 
