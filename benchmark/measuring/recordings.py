@@ -204,7 +204,8 @@ class RecordedPair:
         rows, columns = (side // self.scale for side in hr.shape)
         usable = np.zeros((rows, columns), bool)
         inner = np.s_[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
-        usable[inner] = ~near.reshape(rows, self.scale, columns, self.scale).any(axis=(1, 3))[inner]
+        saturated = near.reshape(rows, self.scale, columns, self.scale).max(axis=(1, 3))
+        usable[inner] = ~saturated[inner]
         return usable
 
     def _passed(self, shape: tuple[int, ...], sigma: float, band: NDArray[np.bool_]) -> float:
