@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -96,6 +96,11 @@ class Run(NamedTuple):
     variant: str
     weights: str
     seed: int
+
+
+def run_weights(sha256: str, rgb_to_grey: bool) -> str:
+    """``Run.weights`` of a weights file: its sha256, another where it is converted for the grey network."""
+    return hashlib.sha256(f"{sha256} rgb-to-grey".encode()).hexdigest() if rgb_to_grey else sha256
 
 
 class Conditions(NamedTuple):
@@ -317,6 +322,31 @@ def load_scores(results: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     for problem in store.problems:
         warnings.warn(problem, stacklevel=2)
     return rows
+
+
+def results_digest(results: str | os.PathLike[str], run_ids: Collection[str] | None = None) -> str:
+    """sha256 (hex) of what the manifests of a results folder say, which hold the hashes of rows and outputs.
+
+    Equal for equal manifests, wherever the folder lies. Anybody who changes a manifest changes it; that the
+    rows are still those of their manifests is what ``srbench verify`` looks at. A manifest that is no JSON
+    counts with its bytes.
+
+    Args:
+        results: folder of a score store.
+        run_ids: only these runs; all when None.
+    """
+    digest = hashlib.sha256()
+    for path in sorted((Path(results) / "runs").glob("[!.]*/manifest.json")):
+        if run_ids is not None and path.parent.name not in run_ids:
+            continue
+        try:
+            content = read_regular(path, LONGEST_JSON)
+        except OSError:
+            continue
+        with suppress(ValueError):
+            content = json.dumps(parse_json(content), sort_keys=True).encode()
+        digest.update(f"{path.parent.name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 class ScoreStore:

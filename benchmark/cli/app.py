@@ -19,7 +19,9 @@ from srbench.cli.measure import measure
 from srbench.cli.models import models
 from srbench.cli.report import report
 from srbench.cli.score import score
+from srbench.cli.submit import submit
 from srbench.cli.train import train
+from srbench.cli.verify import verify
 from srbench.cli.weights import weights
 from srbench.utils.errors import SrbenchError
 from srbench.version import __version__
@@ -46,7 +48,7 @@ def cli() -> None:
 
 for command in (demo, models, datasets, degradations, data, weights, train, infer, calibrate, measure):
     cli.add_command(command)
-for command in (evaluate, score, report, compare, doctor):
+for command in (evaluate, score, report, compare, verify, submit, doctor):
     cli.add_command(command)
 
 

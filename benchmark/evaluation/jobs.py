@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shlex
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from srbench import models, plugins
 from srbench.config import EvaluationConfig
 from srbench.datasets import default_degradation, degrade
 from srbench.models import ModelCard
-from srbench.store import EXTERNAL
+from srbench.store import EXTERNAL, run_weights
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import sha256_file
 
@@ -69,9 +68,7 @@ class Job:
     @property
     def weights_id(self) -> str:
         """What tells runs of different weights apart: the file's sha256, another where it is converted."""
-        if not self.rgb_to_grey:
-            return self.sha256
-        return hashlib.sha256(f"{self.sha256} rgb-to-grey".encode()).hexdigest()
+        return run_weights(self.sha256, self.rgb_to_grey)
 
     @property
     def leaking(self) -> bool:

@@ -1,11 +1,10 @@
 """Synthetic micrographs with exactly known geometry, generated when asked for: nothing to download.
 
-``sem_synthetic`` has 384 x 384 scenes, ``sem_synthetic:small`` other, 192 x 192 scenes for a first look and
-for tests, ``sem_synthetic:demo`` six of each of four kinds that are measured. ``pixels`` is noise-free,
-``acquisition`` a noisy scan, ``truth`` the geometry. Packaged hashes refuse an image that differs.
-
-Each scene has small features of half to one and a half LR pixels at x4, and lamellae that no LR can hold
-(``opposite_phase`` gives the image with the others, of the same LR).
+``sem_synthetic`` has 384 x 384 scenes, ``:small`` other, 192 x 192 scenes for a first look and for tests,
+``:demo`` six of each of four kinds that are measured; ``:seed=7`` or ``:demo,seed=7`` is another draw of the
+test scenes. ``pixels`` is noise-free, ``acquisition`` a noisy scan, ``truth`` the geometry. Packaged hashes
+refuse an image that differs. Each scene has small features of half to one and a half LR pixels at x4, and
+lamellae that no LR can hold (``opposite_phase`` gives the image with the others, of the same LR).
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -29,7 +29,7 @@ from srbench.datasets.base import (
     VerifyReport,
 )
 from srbench.datasets.registry import register_dataset
-from srbench.utils.errors import DatasetError, near_miss
+from srbench.utils.errors import DatasetError, StorageError, near_miss
 from srbench.utils.paths import home
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from srbench.datasets.synthetic.suite import StoredScene, SyntheticScene
 
 HASHES = Path(__file__).with_name("sem_synthetic.json")
+LARGEST_SEED = 2**32 - 1
+_STYLES = {("demo", "patterned"): "lines"}
+"""Kinds of scene of which a suite has one style only."""
+_STEP = 1_000_000
+"""Between the numbers of the scenes of a draw and those of the next; published ones are below it."""
 LICENCE = "CC0-1.0"
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -170,20 +175,29 @@ class SyntheticSource(DatasetSource):
     )
 
     def open(self, argument: str | None = None) -> SyntheticSet:
-        """Open suite ``default`` or the one named after the colon.
+        """Open suite ``default`` or the one named after the colon, or another draw of it.
+
+        The scenes of a draw are rendered when it is first opened.
 
         Raises:
-            DatasetError: there is no such suite.
+            DatasetError: there is no such suite, or no such seed.
         """
         suites = _published()["suites"]
-        chosen = argument or "default"
-        if chosen not in suites:
-            raise DatasetError(
-                f"sem_synthetic has no suite {chosen!r}. It offers: {', '.join(sorted(suites))}; "
-                "for example sem_synthetic:small."
-            )
-        name = self.card.name if argument is None else f"{self.card.name}:{argument}"
-        return SyntheticSet(name, self.card, suites[chosen])
+        chosen, seed = _suite_and_seed(argument)
+        suite = suites[chosen] if seed is None else drawn_suite(chosen, suites[chosen], seed, self.progress)
+        return SyntheticSet(self.at(argument).full_name if argument else self.card.name, self.card, suite)
+
+    @property
+    def full_name(self) -> str:
+        """Its one spelling; ``default`` is left out."""
+        chosen, seed = _suite_and_seed(self.argument)
+        parts = [*([chosen] if chosen != "default" else []), *([] if seed is None else [f"seed={seed}"])]
+        return ":".join([self.card.name, *([",".join(parts)] if parts else [])])
+
+    def is_local(self, argument: str | None = None) -> bool:
+        """Whether these scenes are published, or were drawn here before."""
+        chosen, seed = _suite_and_seed(argument)
+        return seed is None or _draw_file(chosen, seed).is_file()
 
     def state(self) -> DatasetState:
         """Always there."""
@@ -208,6 +222,110 @@ class SyntheticSource(DatasetSource):
         ]
         differing = _in_processes(_named_differences, work, None, "verify sem_synthetic", progress)
         return VerifyReport(len(work), {name: problem for name, problem in differing if problem})
+
+
+def _suite_and_seed(argument: str | None) -> tuple[str, int | None]:
+    """Suite and seed of ``SUITE``, ``seed=N`` or ``SUITE,seed=N``; no seed means the published scenes.
+
+    Raises:
+        DatasetError: there is no such suite, or no such seed.
+    """
+    words = [word.strip() for word in (argument or "default").split(",")]
+    chosen = words.pop(0) if not words[0].startswith("seed") else "default"
+    suites = _published()["suites"]
+    if chosen not in suites:
+        raise DatasetError(
+            f"sem_synthetic has no suite {chosen!r}. It offers: {', '.join(sorted(suites))}; for example "
+            "sem_synthetic:small, or sem_synthetic:small,seed=7 for another draw of its test scenes."
+        )
+    if not words:
+        return chosen, None
+    name, _, text = words[0].partition("=")
+    if len(words) > 1 or name.strip() != "seed" or not (text.isascii() and text.isdigit()):
+        raise DatasetError(
+            f"Expected sem_synthetic:[SUITE,]seed=N, as sem_synthetic:demo,seed=7, found {argument!r}."
+        )
+    if int(text[:12]) > LARGEST_SEED:
+        raise DatasetError(f"Seeds of sem_synthetic go up to {LARGEST_SEED}, found {text[:20]}.")
+    return chosen, int(text)
+
+
+def drawn_suite(
+    name: str, published: Mapping[str, Any], seed: int, progress: ProgressCallback = silent
+) -> Mapping[str, Any]:
+    """Another draw of a suite's test scenes: as many of each kind, of the same size, by numbers of the seed.
+
+    Scores on it never stand in one table with those of the published suite: it has another name and other
+    data. Its hashes are those of this machine and say nothing of others.
+
+    Args:
+        name: of the suite.
+        published: its entry in the file of hashes.
+        seed: 0 to ``LARGEST_SEED``.
+        progress: told of the scenes that are rendered.
+    """
+    from srbench.utils.files import read_json, write_text
+
+    size = int(published["size"])
+    path = _draw_file(name, seed)
+    made_with = {"published": _digest_of(published), **_versions()}
+    try:
+        stored = read_json(path)
+        if stored["made_with"] == made_with:
+            return cast("Mapping[str, Any]", stored)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not drawn here yet
+    work = [
+        (
+            str(entry["kind"]),
+            (seed + 1) * _STEP + int(entry["index"]),
+            size,
+            _STYLES.get((name, entry["kind"])),
+        )
+        for entry in published["images"].values()
+        if entry["split"] == "test"
+    ]
+    images = dict(_in_processes(_draw, work, None, f"draw sem_synthetic:{name},seed={seed}", progress))
+    content = {"size": size, "made_with": made_with, "images": images}
+    with suppress(StorageError):
+        write_text(path, json.dumps(content, indent=1))
+    return content
+
+
+def _draw_file(name: str, seed: int) -> Path:
+    """Where the hashes of a draw are stored."""
+    from srbench.datasets.synthetic import suite
+
+    return suite.cache_folder() / f"draw-{name}-{seed}.json"
+
+
+def _draw(scene: tuple[str, int, int, str | None]) -> tuple[str, dict[str, Any]]:
+    """In a worker: render and store a scene, of this style where one is named; its id and its entry."""
+    from srbench.datasets.synthetic import suite
+    from srbench.utils.files import pixel_hash
+
+    kind, index, size, style = scene
+    drawn = suite.SyntheticScene(kind, index, size)
+    while style is not None and drawn.scene.truth().get("style") != style:
+        index += 1000
+        drawn = suite.SyntheticScene(kind, index, size)
+    image_id = f"{kind}-{index:04d}"
+    stored = suite.StoredScene(drawn.pixels(), suite.truth_text(drawn.truth()))
+    suite.store_scene(image_id, stored)
+    truth = hashlib.sha256(stored.truth.encode()).hexdigest()
+    pixels = pixel_hash(stored.pixels)
+    return image_id, {"kind": kind, "index": index, "split": "test", "pixels": pixels, "truth": truth}
+
+
+def _digest_of(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    """Of what decides the last bits of a scene."""
+    import scipy
+
+    return {"numpy": np.__version__, "scipy": scipy.__version__}
 
 
 def _in_processes(
@@ -254,12 +372,10 @@ def _published() -> Mapping[str, Any]:
 
 
 def _not_as_published(image_id: str) -> str:
-    import scipy
-
-    versions = _published()["made_with"]
+    here, versions = _versions(), _published()["made_with"]
     return (
-        f"Scene {image_id} came out different from the published one (here numpy {np.__version__}, scipy "
-        f"{scipy.__version__}; published with numpy {versions['numpy']}, scipy {versions['scipy']}), so "
+        f"Scene {image_id} came out different from the published one (here numpy {here['numpy']}, scipy "
+        f"{here['scipy']}; published with numpy {versions['numpy']}, scipy {versions['scipy']}), so "
         f"scores would not compare with anyone else's. Install those versions: pip install "
         f"numpy=={versions['numpy']} scipy=={versions['scipy']}"
     )

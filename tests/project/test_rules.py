@@ -23,7 +23,7 @@ LEVELS = (
     {"checks"},
     {"statistics"},
     {"training", "evaluation", "reporting"},
-    {"measuring"},
+    {"measuring", "verification"},
     {"cli"},
 )
 """A level imports only what lies below it; training, evaluation and reporting do not import one another."""

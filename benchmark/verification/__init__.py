@@ -1,0 +1,1 @@
+"""Results of others looked at: rows against hashes, weights run again, submissions and their claims."""
