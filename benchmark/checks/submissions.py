@@ -34,7 +34,7 @@ Status = Literal["claimed", "reproduced", "audited", "failed"]
 MEANINGS: dict[Status, str] = {
     "claimed": "nobody has run the weights again",
     "reproduced": "run again, the weights gave the same images and scores",
-    "audited": "reproduced, every check passed, and scenes drawn after the submission give the same gain",
+    "audited": "reproduced, no check failed, and scenes drawn after the submission give the same gain",
     "failed": "run again, something was not as claimed",
 }
 

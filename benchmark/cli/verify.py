@@ -63,7 +63,8 @@ def verify(
     for run in check.runs:
         key = run.manifest.key
         row = [f"{key.model} {key.variant} {key.dataset} x{key.scale}", str(run.rows), str(run.images)]
-        row.append(f"{len(run.problems)} wrong" if run.problems else "as written")
+        intact = "as written" if run.hashed else "no hash stored"
+        row.append(f"{len(run.problems)} wrong" if run.problems else intact)
         rows.append([*row, *([by_run[key.run_id].outcome] if again else [])])
     print_table(columns, rows, folding=("run",))
     for run in check.runs:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from srbench.checks.submissions import Submitted, by_run, submitted_in
 from srbench.reporting.text import slug
 from srbench.statistics.compare import newest_data
-from srbench.store import Conditions, Manifest, ScoreStore, joined
+from srbench.store import Conditions, Manifest, Run, ScoreStore, joined
 from srbench.utils.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Block:
         scores: the rows of the complete runs (``srbench.store.READ_COLUMNS``), as they are stored.
         newest_data: fingerprint of the data scored last where the dataset was scored in several states; empty
             where it was scored in one.
+        submitted: runs that were submitted, to their submissions.
     """
 
     key: Conditions
@@ -38,6 +40,7 @@ class Block:
     absent: tuple[Manifest, ...]
     scores: pd.DataFrame
     newest_data: str = ""
+    submitted: Mapping[Run, Submitted] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -91,7 +94,9 @@ def collect(
         tables = [rows.pop(m.key)[1] for m in manifests if m.key.conditions == key]
         scores = joined(table for table in tables if table is not None)
         blocks.append(_block(key, manifests, newest_of(key), scores))
-    return blocks
+    submissions, unread = submitted_in(store.root)
+    store.problems += [problem for problem in unread if problem not in store.problems]
+    return [replace(block, submitted=by_run(submissions)) for block in blocks]
 
 
 def _block(key: Conditions, manifests: Sequence[Manifest], newest: str, scores: pd.DataFrame) -> Block:

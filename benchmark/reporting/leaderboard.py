@@ -163,6 +163,7 @@ def leaderboard(
         {runs[0].key.run: tuple(manifest.key.run for manifest in runs) for runs in trainings},
         frozenset(run for run, kind in kinds.items() if kind in RANKED),
         BASELINE,
+        {run: submitted.submission.attempts for run, submitted in block.submitted.items()},
     )
     cells = {}
     for done, column in enumerate(every, 1):

@@ -26,6 +26,7 @@ from srbench.reporting.measurements import TrustTable, trust
 from srbench.reporting.notes import Field, Gap, RunRecord, conditions, gaps_of, record, warnings_of
 from srbench.reporting.plots import Plot, cost_plots, families_shown, forest_plots
 from srbench.reporting.rows import SECTIONS
+from srbench.reporting.submissions import SubmissionRow, submission_rows
 from srbench.reporting.text import Family, families, is_number, length, number, quantity, rank
 from srbench.statistics.lengths import Quantity
 from srbench.store import ScoreStore
@@ -54,6 +55,7 @@ class Section:
     curves: list[CurvePlot]
     lines: list[LineKey]
     checks: list[CheckRow]
+    submissions: Sequence[SubmissionRow]
     panels: list[Panel]
     glossary: list[Family]
     conditions: list[Field]
@@ -90,6 +92,7 @@ def section(
         curves=curve_plots(board, curves),
         lines=line_keys(board, curves),
         checks=check_rows(board),
+        submissions=submission_rows(board),
         panels=shown,
         glossary=families([*board.columns, *board.cost_columns]),
         conditions=conditions(board),

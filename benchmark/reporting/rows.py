@@ -240,12 +240,14 @@ class ComparisonGroup:
         rows: the first run of each row of the table to all its runs, one a seed.
         ranked: first runs of the rows that are ranked.
         baseline: model that differences are taken from.
+        attempts: of submitted runs, how many there were.
     """
 
     scores: pd.DataFrame
     rows: Mapping[Run, Sequence[Run]]
     ranked: Collection[Run]
     baseline: str
+    attempts: Mapping[Run, int] = field(default_factory=dict)
 
     @cached_property
     def row_of(self) -> dict[Run, Run]:
@@ -288,6 +290,7 @@ def cells_of(group: ComparisonGroup, column: Measure) -> dict[Run, LeaderboardRo
             unranked={run[:2] for run in excluded},
             trainings=group.row_of,
             duplicates=group.duplicates,
+            attempts=group.attempts,
         ):
             first = group.row_of[cell.runs[0]]
             if first in rows:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from srbench.checks.base import reasons_unranked
+from srbench.checks.submissions import by_run, submitted_in
 from srbench.datasets.registry import full_name
 from srbench.models.base import NOTHING_LEARNED
 from srbench.statistics.gap import (
@@ -35,6 +36,7 @@ from srbench.statistics.paired_tests import (
     Verdict,
     compare_pair,
     holm,
+    over_attempts,
     seed_sd,
 )
 from srbench.statistics.score_matrix import Method, ScoreMatrix, duplicate_runs, rows_of, score_matrix
@@ -263,10 +265,12 @@ def compare(
         raise SrbenchError("\n".join((str(error), *store.problems))) from error
     scores = store.scores([manifest.key for manifest in (*ours.manifests, *theirs.manifests)])
     images, lengths = in_nanometres(scores[scores["image"] != ""])
+    submissions, unread = submitted_in(store.root)
+    attempts = {run: submitted.submission.attempts for run, submitted in by_run(submissions).items()}
     compared, without = [], {}
     for metric in _metric_ids(images, metrics):
         margin = margin_of(metric, margins, nm_per_px(rows_of(images, metric)))
-        settings = ComparisonSettings(direction_of(metric), margin.value)
+        settings = ComparisonSettings(direction_of(metric), margin.value, attempts=attempts)
         unit = lengths.unit_of(unit_of(metric))
         result = _compare_metric(images, metric, unit, (ours, theirs), settings, margin)
         if result is None:
@@ -275,7 +279,7 @@ def compare(
         # What has no better side and is the same for both everywhere describes the reference alone.
         elif metrics or settings.sign or result.images:
             compared.append(result)
-    adjusted = holm([result.paired.p for result in compared])
+    adjusted = holm([over_attempts(result.paired) for result in compared])
     return Comparison(
         ours,
         theirs,
@@ -294,7 +298,7 @@ def compare(
             *_data_states(manifests, conditions, data),
             *_warnings(store, scores, ours, theirs),
         ),
-        problems=tuple(store.problems),
+        problems=(*store.problems, *unread),
     )
 
 

@@ -121,6 +121,7 @@ def leaderboard(
     margin: float | None = None,
     trainings: Mapping[Run, Hashable] | None = None,
     duplicates: Mapping[Run, Run] | None = None,
+    attempts: Mapping[Run, int] | None = None,
     samples: int = SAMPLES,
     seed: int = SEED,
 ) -> list[LeaderboardRow]:
@@ -139,6 +140,8 @@ def leaderboard(
         trainings: run to the training that it repeats with another seed; runs with an equal one become one
             row, whose interval holds the spread over seeds from three on. Every run is a row when None.
         duplicates: what ``duplicate_runs`` finds, where that has been looked for; among ``scores`` when None.
+        attempts: how many times something was scored before a run was chosen, where it was not the first;
+            each counts in the correction of its tests.
         samples: resamples for the intervals of ranks.
         seed: seed of the resampling; the same seed gives the same table.
 
@@ -157,7 +160,9 @@ def leaderboard(
         margin_used = margin_of(metric, None, pixel_nm).value
     else:
         margin_used = margin_of(metric, {metric: margin}).value
-    settings = ComparisonSettings(direction or direction_of(metric), margin_used, samples, seed)
+    settings = ComparisonSettings(
+        direction or direction_of(metric), margin_used, samples, seed, attempts or {}
+    )
     excluded = {tuple(pair) for pair in unranked}
     candidates = [m for m in matrix.methods if m.run.model not in REFERENCES and m.run[:2] not in excluded]
     required = matrix.scored_by_any(candidates or matrix.methods)

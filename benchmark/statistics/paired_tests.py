@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from srbench.statistics.bootstrap import LEVEL, SAMPLES, SEED, Floats, GroupMeans
 from srbench.statistics.interval import Interval, interval, mean_p
 from srbench.statistics.score_matrix import Method, ScoreMatrix
+from srbench.store import Run
 
 ALPHA = 0.05
 VERDICT_GROUPS = 6
@@ -176,12 +177,14 @@ class ComparisonSettings:
         margin: smallest difference that matters, in the metric's unit.
         samples: resamples for the intervals of ranks.
         seed: seed of the resampling.
+        attempts: how many times something was scored before this run was chosen, where it was not the first.
     """
 
     direction: Direction
     margin: float
     samples: int = SAMPLES
     seed: int = SEED
+    attempts: Mapping[Run, int] = field(default_factory=dict)
 
     @property
     def sign(self) -> float:
@@ -261,10 +264,21 @@ def compare_pair(
     return PairedComparison(first, second, differences, interval(differences), p, p, settings)
 
 
+def over_attempts(comparison: PairedComparison) -> float:
+    """The p value, of the best of several attempts multiplied by their number (Bonferroni).
+
+    Of two methods that were both chosen the larger number counts: either of them wins by chance at most half
+    as often as the test allows, times its own attempts.
+    """
+    runs = (*comparison.first.runs, *comparison.second.runs)
+    attempts = max((comparison.settings.attempts.get(run, 1) for run in runs), default=1)
+    return min(1.0, attempts * comparison.p) if comparison.p == comparison.p else comparison.p
+
+
 def corrected(comparisons: Sequence[PairedComparison]) -> list[PairedComparison]:
-    """Holm's correction over all of them; the two directions of one pair are one hypothesis."""
+    """Holm's correction over all of them and their attempts; the directions of a pair are one hypothesis."""
     pairs = [frozenset((c.first.columns, c.second.columns)) for c in comparisons]
-    p_of_pair = dict(zip(pairs, (c.p for c in comparisons), strict=True))
+    p_of_pair = dict(zip(pairs, map(over_attempts, comparisons), strict=True))
     adjusted = dict(zip(p_of_pair, holm(list(p_of_pair.values())), strict=True))
     return [replace(c, p_holm=adjusted[pair]) for c, pair in zip(comparisons, pairs, strict=True)]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -32,6 +33,9 @@ from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.files import read_regular, write_bytes, write_text
 from srbench.utils.yaml_text import LONGEST_YAML, parse_yaml
 from srbench.verification.submission import OPEN, trained_on, validate
+
+_FOLDERS = re.compile(r"(?<![\w./:~-])/(?:[^\s/;,()'\"]+/)+|\b[A-Za-z]:\\(?:[^\\\s]+\\)+")
+"""What of a path on the submitter's disk nobody needs to know."""
 
 
 def write_plan(
@@ -112,7 +116,7 @@ def write_plan(
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedSubmission:
     """What was filled in.
 
     Attributes:
@@ -130,7 +134,7 @@ class Prepared:
     missing: tuple[str, ...]
 
 
-def prepare(folder: Path, results: Path) -> Prepared:
+def prepare(folder: Path, results: Path) -> PreparedSubmission:
     """Fill a submission in from a results folder: runs as ``srbench eval`` wrote them, weights, claims.
 
     What a person has written into ``submission.yaml`` stays; a verification, of another state, goes.
@@ -178,11 +182,14 @@ def prepare(folder: Path, results: Path) -> Prepared:
     shutil.rmtree(folder / "runs", ignore_errors=True)
     for manifest in (*runs, *beside):
         _copy_run(results, folder, manifest)
+        write_text(
+            folder / "runs" / manifest.key.run_id / "manifest.json", _without_paths(manifest).to_json()
+        )
     (folder / VERIFICATION).unlink(missing_ok=True)
     content = _filled_in(folder, runs, planned, claims)
     write_text(folder / SUBMISSION, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
     left = tuple(name for name, value in content.items() if OPEN in str(value))
-    return Prepared(folder, tuple(runs), tuple(beside), left, tuple(missing))
+    return PreparedSubmission(folder, tuple(runs), tuple(beside), left, tuple(missing))
 
 
 def _claimed_data(conditions: Conditions) -> dict[str, object]:
@@ -208,6 +215,20 @@ def _copy_run(results: Path, folder: Path, manifest: Manifest) -> None:
     source = results / "runs" / manifest.key.run_id
     for name in ("manifest.json", "scores.parquet"):
         write_bytes(folder / "runs" / manifest.key.run_id / name, read_regular(source / name, 1 << 30))
+
+
+def _without_paths(manifest: Manifest) -> Manifest:
+    """The manifest with names of programs and files in place of paths on the submitter's disk."""
+    weights = dict(manifest.weights)
+    if "file" in weights:
+        weights["file"] = Path(str(weights["file"])).name
+    return replace(
+        manifest,
+        weights=weights,
+        command=_FOLDERS.sub("", manifest.command),
+        notes=[_FOLDERS.sub("", note) for note in manifest.notes],
+        guards=[{name: _FOLDERS.sub("", text) for name, text in guard.items()} for guard in manifest.guards],
+    )
 
 
 def _filled_in(

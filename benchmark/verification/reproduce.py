@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,29 +91,30 @@ def reproduce(
         return Reproduction(check)
     submitted, results = check.submitted, check.results
     with temporary_folder("verify") as scratch:
-        outcomes = rerun(
-            folder,
-            [entry.manifest for entry in results.runs],
-            scratch,
-            weights=weights,
-            device=device,
-            audit=True,
-            progress=progress,
+        manifests = [entry.manifest for entry in results.runs]
+        of_method, beside = (
+            [manifest for manifest in manifests if (manifest.key.run in submitted.runs) == is_submitted]
+            for is_submitted in (True, False)
         )
-        of_method = [o for o in outcomes if o.stored.key.run in submitted.runs]
-        beside = [o for o in outcomes if o not in of_method]
-        for outcome in of_method:
+        run_again = functools.partial(
+            rerun, folder, scratch=scratch, weights=weights, device=device, progress=progress
+        )
+        submitted_again = run_again(of_method, audit=True)
+        for outcome in submitted_again:
             if outcome.again is None:
                 raise SrbenchError(f"Nothing was verified: {outcome.stored.key.run_id}: {outcome.detail}.")
-        problems = [*_problems(of_method), *_problems(beside)]
-        remarks = [f"{o.stored.key.run_id}: {o.detail}" for o in beside if o.again is None]
+        others_again = run_again(beside)
+        problems = [*_problems(submitted_again), *_problems(others_again)]
+        remarks = [f"{o.stored.key.run_id}: {o.detail}" for o in others_again if o.again is None]
         suite, scores, why_not = "", [], ""
         if not problems:
             drawn = secrets.randbelow(LARGEST_SEED + 1) if seed is None else seed
             suite, scores, why_not = _on_fresh_scenes(check, scratch, drawn, weights, device, progress)
-        again = of_method[0].again
+        again = submitted_again[0].again
         assert again is not None
     remarks += [why_not] if why_not else []
+    open_checks = [r for r in stored_results(again) if r.status == "unchecked"]
+    remarks += [f"the check {result.guard} could not be made: {result.detail}" for result in open_checks]
     problems += [
         f"{score.metric}: the gain over {BASELINE} is {score.published:.4g} on the published scenes and "
         f"{score.fresh:.4g} on {suite}; the difference has the interval {score.low:.4g} to {score.high:.4g}."
@@ -120,7 +122,7 @@ def reproduce(
         if not score.agrees
     ]
     status: Literal["reproduced", "audited", "failed"] = "audited" if scores else "reproduced"
-    run_ids = {outcome.stored.key.run_id: outcome.outcome for outcome in of_method}
+    run_ids = {outcome.stored.key.run_id: outcome.outcome for outcome in submitted_again}
     ours = {submitted.planned.group, *submitted.submission.authors, submitted.submission.contact}
     verification = Verification(
         digest=submission_digest(folder, folder, run_ids),
@@ -132,7 +134,7 @@ def reproduce(
         versions={name: str(version) for name, version in again.versions.items()},
         device=str(again.device.get("name", "unknown")),
         runs=run_ids,
-        baselines={outcome.stored.key.run_id: outcome.outcome for outcome in beside},
+        baselines={outcome.stored.key.run_id: outcome.outcome for outcome in others_again},
         suite=suite,
         scores=scores,
         problems=problems,

@@ -46,6 +46,7 @@ class RunCheck:
         manifest: the run.
         rows: how many it has.
         images: how many were scored.
+        hashed: whether a hash of its rows was stored.
         problems: what is wrong.
         remarks: what could not be looked at, or failed when it was scored.
     """
@@ -53,6 +54,7 @@ class RunCheck:
     manifest: Manifest
     rows: int
     images: int
+    hashed: bool
     problems: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
@@ -124,7 +126,16 @@ def check_results(results: str | os.PathLike[str], progress: ProgressCallback = 
             ]
             remarks += [r.detail for r in of_table if r.status == "unchecked" and r.guard != "baselines"]
             remarks += [remark] if remark else []
-            checks.append(RunCheck(manifest, count, len(of_run), tuple(problems), tuple(remarks)))
+            checks.append(
+                RunCheck(
+                    manifest,
+                    count,
+                    len(of_run),
+                    bool(manifest.scores_sha256),
+                    tuple(problems),
+                    tuple(remarks),
+                )
+            )
         lacking = {r for results in findings.values() for r in results if r.guard == "baselines"}
         absent += [f"{conditions.describe()}: {r.detail}" for r in lacking if r.status != "passed"]
         if not any(r.status == "passed" for r in lacking) and all(

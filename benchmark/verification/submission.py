@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from srbench.checks.base import CHECKS, failures, reasons_unranked, stored_results
+from srbench.checks.integrity import REQUIRED_BASELINE
 from srbench.checks.submissions import (
     PLAN,
     SUBMISSION,
@@ -26,7 +27,7 @@ from srbench.checks.submissions import (
 from srbench.datasets.registry import full_name
 from srbench.metrics import registry
 from srbench.statistics.score_matrix import rows_of, score_matrix
-from srbench.store import Manifest
+from srbench.store import CONTROL, Manifest
 from srbench.utils.errors import SrbenchError
 from srbench.utils.progress import ProgressCallback, human_bytes, silent
 from srbench.utils.text import printable
@@ -229,6 +230,13 @@ def _of_claims(results: ResultsCheck, submitted: Submitted) -> Iterator[str]:
     for claim in submitted.submission.claims:
         means = claimed_means(results, submitted, claim)
         where = claim.data.conditions.describe()
+        there = {
+            c.manifest.key.model for c in results.runs if c.manifest.key.conditions == claim.data.conditions
+        }
+        expected = {REQUIRED_BASELINE, *([CONTROL] if claim.data.scale > 1 else [])}
+        if missing := sorted(expected - there):
+            absent = " and no ".join(missing)
+            yield f"On {where} there is no {absent} beside it; srbench eval {REQUIRED_BASELINE} adds both."
         for metric, value in claim.scores.items():
             mean = means.get(metric, math.nan)
             if math.isnan(mean):

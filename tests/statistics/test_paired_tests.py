@@ -15,7 +15,17 @@ from srbench.metrics import registry
 from srbench.statistics import paired_tests as paired
 from srbench.statistics.bootstrap import GroupMeans, Seeds
 from srbench.statistics.margins import MARGINS, margin_of
-from srbench.statistics.paired_tests import hodges_lehmann, probability_of_improvement, verdict
+from srbench.statistics.paired_tests import (
+    ComparisonSettings,
+    compare_pair,
+    corrected,
+    hodges_lehmann,
+    holm,
+    probability_of_improvement,
+    verdict,
+)
+from srbench.statistics.score_matrix import Method, ScoreMatrix
+from srbench.store import Run
 from srbench.utils.errors import SrbenchError
 
 differences = st.lists(st.floats(-20, 20), min_size=1, max_size=40).map(np.array)
@@ -119,6 +129,23 @@ def test_probability_of_improvement_counts_pairs_of_seeds() -> None:
     seeded = GroupMeans(whole.values, whole.weights, whole.strata, 2, (Seeds(1, first), Seeds(2, second)))
     # group 0: 3>4 no, 3>2, 5>4, 5>2 yes: 3/4; group 1: two ties, two losses: 1/4
     assert probability_of_improvement(seeded).value == pytest.approx(0.5)
+
+
+def test_every_attempt_of_a_run_counts_against_it_alone() -> None:
+    runs = [Run(name, "v", "", -1) for name in ("base", "first_try", "tenth_try")]
+    values = np.random.default_rng(5).normal([30.0, 30.4, 30.4], 0.3, (24, 3))
+    names = tuple(f"i{number}" for number in range(24))
+    methods = tuple(Method(run, (column,), (run,)) for column, run in enumerate(runs))
+    matrix = ScoreMatrix(names, names, ("a",) * 24, values, methods)
+    judged = ComparisonSettings("higher", 0.0, attempts={runs[2]: 10})
+    compared = [compare_pair(matrix, method, methods[0], judged) for method in methods[1:]]
+    p = [comparison.p for comparison in compared]
+    adjusted = [comparison.p_holm for comparison in corrected(compared)]
+    assert adjusted == pytest.approx(holm([p[0], 10 * p[1]])) and 10 * p[1] < 1
+    # A method that was chosen of many, against one that was chosen of more.
+    judged = ComparisonSettings("higher", 0.0, attempts={runs[1]: 3, runs[2]: 10})
+    (pair,) = corrected([compare_pair(matrix, methods[1], methods[2], judged)])
+    assert pair.p_holm == pytest.approx(min(1.0, 10 * pair.p))
 
 
 bounds = st.tuples(st.floats(-2, 2), st.floats(0, 2)).map(lambda pair: (pair[0], pair[0] + pair[1]))
