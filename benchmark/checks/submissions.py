@@ -26,7 +26,7 @@ from srbench.utils.files import read_regular, write_text
 from srbench.utils.text import printable_values
 from srbench.utils.yaml_text import LONGEST_YAML, Lines, parse_yaml
 
-SUBMISSION, PLAN, VERIFICATION = "submission.yaml", "plan.yaml", "verification.yaml"
+SUBMISSION_FILE, PLAN_FILE, VERIFICATION_FILE = "submission.yaml", "plan.yaml", "verification.yaml"
 COLLECTED = "submissions"
 """Folder of a results folder that holds the files of each submission collected there."""
 
@@ -277,8 +277,11 @@ def read_submitted(folder: Path, results: Path | None = None) -> Submitted:
     Raises:
         SrbenchError: a file is missing or does not hold what it must; all that is wrong with it, by lines.
     """
-    submission, planned = read_file(folder / SUBMISSION, Submission), read_file(folder / PLAN, SubmissionPlan)
-    path = folder / VERIFICATION
+    submission, planned = (
+        read_file(folder / SUBMISSION_FILE, Submission),
+        read_file(folder / PLAN_FILE, SubmissionPlan),
+    )
+    path = folder / VERIFICATION_FILE
     verification = read_file(path, Verification) if os.path.lexists(path) else None
     digest = submission_digest(folder, results or folder, verification.runs if verification else ())
     return Submitted(planned.name, submission, planned, verification, digest)
@@ -287,7 +290,8 @@ def read_submitted(folder: Path, results: Path | None = None) -> Submitted:
 def submission_digest(folder: Path, results: Path, run_ids: Iterable[str]) -> str:
     """sha256 (hex) of what is claimed, what was planned, and the manifests of these runs."""
     hashes = [
-        hashlib.sha256(read_regular(folder / name, LONGEST_YAML)).hexdigest() for name in (SUBMISSION, PLAN)
+        hashlib.sha256(read_regular(folder / name, LONGEST_YAML)).hexdigest()
+        for name in (SUBMISSION_FILE, PLAN_FILE)
     ]
     hashes.append(results_digest(results, set(run_ids)))
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
@@ -296,8 +300,8 @@ def submission_digest(folder: Path, results: Path, run_ids: Iterable[str]) -> st
 def submitted_in(results: str | os.PathLike[str]) -> tuple[list[Submitted], list[str]]:
     """The submissions of a results folder, by name, and a line for each that cannot be read."""
     root = Path(results)
-    folders = [root] if (root / SUBMISSION).is_file() else []
-    folders += sorted(path.parent for path in root.glob(f"{COLLECTED}/[!.]*/{SUBMISSION}"))
+    folders = [root] if (root / SUBMISSION_FILE).is_file() else []
+    folders += sorted(path.parent for path in root.glob(f"{COLLECTED}/[!.]*/{SUBMISSION_FILE}"))
     submissions, problems = [], []
     for folder in folders:
         try:
@@ -318,17 +322,26 @@ def read_file(path: Path, kind: type[File]) -> File:
     Raises:
         SrbenchError: it cannot be read, is no YAML, or holds something else than it must.
     """
-    try:
-        content, lines = parse_yaml(read_regular(path, LONGEST_YAML).decode("utf-8"))
-    except (OSError, ValueError) as error:
-        raise SrbenchError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
-    except SrbenchError as error:
-        raise SrbenchError(f"{path} is not YAML that is read: {error}.") from error
+    content, lines = read_yaml(path)
     try:
         return kind.model_validate(printable_values(content))
     except ValidationError as error:
         problems = "\n".join(f"  {_explained(problem, lines)}" for problem in error.errors(include_url=False))
         raise SrbenchError(f"{path} does not hold what it must:\n{problems}") from None
+
+
+def read_yaml(path: Path) -> tuple[Any, Lines]:
+    """The plain values of a YAML file, and the lines they stand in.
+
+    Raises:
+        SrbenchError: it cannot be read, or is no YAML.
+    """
+    try:
+        return parse_yaml(read_regular(path, LONGEST_YAML).decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SrbenchError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    except SrbenchError as error:
+        raise SrbenchError(f"{path} is not YAML that is read: {error}.") from error
 
 
 def write_file(path: Path, content: _Content) -> None:

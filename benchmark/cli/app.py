@@ -19,9 +19,8 @@ from srbench.cli.measure import measure
 from srbench.cli.models import models
 from srbench.cli.report import report
 from srbench.cli.score import score
-from srbench.cli.submit import submit
 from srbench.cli.train import train
-from srbench.cli.verify import verify
+from srbench.cli.verify import submit, verify
 from srbench.cli.weights import weights
 from srbench.utils.errors import SrbenchError
 from srbench.version import __version__

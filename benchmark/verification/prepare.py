@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -15,12 +14,13 @@ from srbench import datasets, models
 from srbench.checks.integrity import BASELINES
 from srbench.checks.submissions import (
     COLLECTED,
-    PLAN,
-    SUBMISSION,
-    VERIFICATION,
+    PLAN_FILE,
+    SUBMISSION_FILE,
+    VERIFICATION_FILE,
     PlannedData,
     SubmissionPlan,
     read_file,
+    read_yaml,
     submitted_in,
 )
 from srbench.config import EvaluationConfig, for_pairs
@@ -30,8 +30,8 @@ from srbench.statistics.compare import newest_data
 from srbench.statistics.score_matrix import rows_of, score_matrix
 from srbench.store import REFERENCES, Conditions, Manifest, ScoreStore
 from srbench.utils.errors import SrbenchError, unknown_name
-from srbench.utils.files import read_regular, write_bytes, write_text
-from srbench.utils.yaml_text import LONGEST_YAML, parse_yaml
+from srbench.utils.files import read_regular, remove_tree, write_bytes, write_text
+from srbench.utils.yaml_text import LONGEST_YAML
 from srbench.verification.submission import OPEN, trained_on, validate
 
 _FOLDERS = re.compile(r"(?<![\w./:~-])/(?:[^\s/;,()'\"]+/)+|\b[A-Za-z]:\\(?:[^\\\s]+\\)+")
@@ -102,15 +102,15 @@ def write_plan(
         "expectation": expectation,
     }
     folder = submissions / f"{method}_{group}_{now.date().isoformat()}"
-    if (folder / PLAN).exists():
+    if (folder / PLAN_FILE).exists():
         raise SrbenchError(
-            f"{folder / PLAN} was written before: a plan is not changed; choose another group."
+            f"{folder / PLAN_FILE} was written before: a plan is not changed; choose another group."
         )
-    write_text(folder / PLAN, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+    write_text(folder / PLAN_FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
     try:
-        read_file(folder / PLAN, SubmissionPlan)
+        read_file(folder / PLAN_FILE, SubmissionPlan)
     except SrbenchError:
-        (folder / PLAN).unlink()
+        (folder / PLAN_FILE).unlink()
         raise
     return folder
 
@@ -146,7 +146,7 @@ def prepare(folder: Path, results: Path) -> PreparedSubmission:
     Raises:
         SrbenchError: there is no plan, or the results have no run of the method on planned data.
     """
-    planned = read_file(folder / PLAN, SubmissionPlan)
+    planned = read_file(folder / PLAN_FILE, SubmissionPlan)
     store = ScoreStore(results)
     complete = [manifest for manifest in store.manifests() if manifest.status == "complete"]
     newest = newest_data(complete)
@@ -176,18 +176,23 @@ def prepare(folder: Path, results: Path) -> PreparedSubmission:
         claims.append({"data": _claimed_data(conditions), "scores": _means(store, scored, planned.metrics)})
     if not runs:
         raise SrbenchError(
-            f"{results} has no run of {planned.method} {planned.variant} on what {folder / PLAN} names: "
+            f"{results} has no run of {planned.method} {planned.variant} on what {folder / PLAN_FILE} names: "
             f"{'; '.join(missing)}. Score it first: srbench eval {planned.method} --audit --results {results}"
         )
-    shutil.rmtree(folder / "runs", ignore_errors=True)
+    content = _filled_in(folder, runs, planned, claims)
     for manifest in (*runs, *beside):
         _copy_run(results, folder, manifest)
         write_text(
             folder / "runs" / manifest.key.run_id / "manifest.json", _without_paths(manifest).to_json()
         )
-    (folder / VERIFICATION).unlink(missing_ok=True)
-    content = _filled_in(folder, runs, planned, claims)
-    write_text(folder / SUBMISSION, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+    for stale in set((folder / "runs").iterdir()) - {
+        folder / "runs" / m.key.run_id for m in (*runs, *beside)
+    }:
+        remove_tree(stale)
+    (folder / VERIFICATION_FILE).unlink(missing_ok=True)
+    write_text(
+        folder / SUBMISSION_FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+    )
     left = tuple(name for name, value in content.items() if OPEN in str(value))
     return PreparedSubmission(folder, tuple(runs), tuple(beside), left, tuple(missing))
 
@@ -236,8 +241,8 @@ def _filled_in(
 ) -> dict[str, object]:
     """The content of ``submission.yaml``, over what stands there already."""
     content: dict[str, object] = {}
-    if (folder / SUBMISSION).exists():
-        stored = parse_yaml(read_regular(folder / SUBMISSION, LONGEST_YAML).decode("utf-8"))[0]
+    if (folder / SUBMISSION_FILE).exists():
+        stored = read_yaml(folder / SUBMISSION_FILE)[0]
         content = stored if isinstance(stored, dict) else {}
     card, weights = runs[0].card, {}
     addresses = {w.get("sha256"): w.get("url") for w in _entries(content.get("weights"))}
@@ -311,7 +316,7 @@ def collect(folders: Iterable[Path], results: Path) -> Collected:
             manifest = entry.manifest
             if manifest.key.run in check.submitted.runs or manifest.key not in present:
                 _copy_run(folder, results, manifest)
-        for name in (SUBMISSION, PLAN, VERIFICATION):
+        for name in (SUBMISSION_FILE, PLAN_FILE, VERIFICATION_FILE):
             if (folder / name).exists():
                 target = results / COLLECTED / check.submitted.name / name
                 write_bytes(target, read_regular(folder / name, LONGEST_YAML))

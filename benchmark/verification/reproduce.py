@@ -14,7 +14,7 @@ import numpy as np
 
 from srbench.checks.base import failures, stored_results
 from srbench.checks.submissions import (
-    VERIFICATION,
+    VERIFICATION_FILE,
     Claim,
     FreshScore,
     Verification,
@@ -139,7 +139,7 @@ def reproduce(
         scores=scores,
         problems=problems,
     )
-    write_file(folder / VERIFICATION, verification)
+    write_file(folder / VERIFICATION_FILE, verification)
     return Reproduction(check, verification, tuple(remarks))
 
 

@@ -108,7 +108,10 @@ def check_results(results: str | os.PathLike[str], progress: ProgressCallback = 
         by_conditions[manifest.key.conditions].append((manifest, rows))
     checks, absent, scores = [], [], {}
     for number, (conditions, runs) in enumerate(by_conditions.items(), 1):
-        images = [_images_of(rows) for _, rows in runs]
+        places = [rows.loc[rows["image"] != "", ["image", "group", "category"]] for _, rows in runs]
+        images = [
+            set(place.drop_duplicates().astype(str).itertuples(index=False, name=None)) for place in places
+        ]
         sizes = [len(rows) for _, rows in runs]
         manifests = [manifest for manifest, _ in runs]
         scores[conditions] = joined(rows for _, rows in runs)
@@ -156,11 +159,6 @@ def check_results(results: str | os.PathLike[str], progress: ProgressCallback = 
 
 Images = set[tuple[str, str, str]]
 """Id, group and category."""
-
-
-def _images_of(rows: pd.DataFrame) -> Images:
-    columns = rows.loc[rows["image"] != "", ["image", "group", "category"]].drop_duplicates()
-    return set(columns.astype(str).itertuples(index=False, name=None))
 
 
 def _images_of_dataset(conditions: Conditions) -> tuple[Images | None, str]:

@@ -17,9 +17,9 @@ from pathlib import Path
 from srbench.checks.base import CHECKS, failures, reasons_unranked, stored_results
 from srbench.checks.integrity import REQUIRED_BASELINE
 from srbench.checks.submissions import (
-    PLAN,
-    SUBMISSION,
-    VERIFICATION,
+    PLAN_FILE,
+    SUBMISSION_FILE,
+    VERIFICATION_FILE,
     Claim,
     Submitted,
     read_submitted,
@@ -102,7 +102,7 @@ def validate(folder: str | os.PathLike[str], progress: ProgressCallback = silent
     except SrbenchError as error:
         return SubmissionCheck(root, submitted, None, (*problems, str(error)))
     if submitted.verification and submitted.verification.results != results.digest:
-        problems.append(f"{VERIFICATION} is about other runs than those here; verify again.")
+        problems.append(f"{VERIFICATION_FILE} is about other runs than those here; verify again.")
     problems += results.problems
     problems += [f"{c.manifest.key.run_id}: {problem}" for c in results.runs for problem in c.problems]
     problems += [f"{m.key.run_id}: {m.status}, and so no result" for m in results.incomplete]
@@ -133,15 +133,15 @@ def _file_problems(root: Path) -> Iterator[str]:
                 yield f"{printable(name)} is no regular file; a submission has no links or devices."
             elif not _ALLOWED.fullmatch(name):
                 yield (
-                    f"{printable(name)} has no place in a submission; there are {SUBMISSION}, {PLAN}, "
-                    f"{VERIFICATION}, README.md, LICENSE, runs/RUN/manifest.json, runs/RUN/scores.parquet, "
+                    f"{printable(name)} has no place there; a submission has {SUBMISSION_FILE}, {PLAN_FILE}, "
+                    f"{VERIFICATION_FILE}, README.md, LICENSE, runs/RUN/manifest.json and scores.parquet, "
                     "plugin/*.py. Weights lie elsewhere; the address is in the field url."
                 )
             elif status.st_size > LARGEST_FILE:
                 yield f"{name} has {human_bytes(status.st_size)}, more than {human_bytes(LARGEST_FILE)}."
     if total > LARGEST_SUBMISSION:
         yield f"All files together have {human_bytes(total)}, more than {human_bytes(LARGEST_SUBMISSION)}."
-    for name in (SUBMISSION, PLAN):
+    for name in (SUBMISSION_FILE, PLAN_FILE):
         if not os.path.lexists(root / name):
             yield f"There is no {name}; srbench submit plan and srbench submit prepare write the two."
 
@@ -150,24 +150,24 @@ def _of_plan(root: Path, submitted: Submitted) -> Iterator[str]:
     """The name of the folder, and what was planned against what is claimed."""
     submission, planned = submitted.submission, submitted.planned
     if root.resolve().name != planned.name:
-        yield f"The folder is called {root.resolve().name}, expected {planned.name} by {PLAN}."
+        yield f"The folder is called {root.resolve().name}, expected {planned.name} by {PLAN_FILE}."
     if submitted.outdated:
-        yield f"{VERIFICATION} is about another state of this submission; remove it, or verify again."
+        yield f"{VERIFICATION_FILE} is about another state of this submission; remove it, or verify again."
     left = [name for name, value in submission.model_dump().items() if OPEN in str(value)]
     if left:
-        yield f"{SUBMISSION} still has {OPEN} in {', '.join(left)}: write there what is true."
+        yield f"{SUBMISSION_FILE} still has {OPEN} in {', '.join(left)}: write there what is true."
     plans = {(full_name(d.dataset), d.split, d.degradation, d.scale) for d in planned.data}
     for claim in submission.claims:
         data = claim.data
         if (data.dataset, data.split, data.degradation, data.scale) not in plans:
-            yield f"Claimed on {data.conditions.describe()}, which {PLAN} does not name."
+            yield f"Claimed on {data.conditions.describe()}, which {PLAN_FILE} does not name."
     names = {_name_of(metric) for metric in planned.metrics}
     for claim in submission.claims:
         claimed = {_name_of(metric) for metric in claim.scores}
         if unplanned := sorted(claimed - names):
-            yield f"Claimed and not planned: {', '.join(unplanned)}. Claim what {PLAN} names, all of it."
+            yield f"Claimed and not planned: {', '.join(unplanned)}. Claim what {PLAN_FILE} names, all of it."
         if silent_on := sorted(names - claimed):
-            yield f"Planned and not claimed: {', '.join(silent_on)}. Claim what {PLAN} names, all of it."
+            yield f"Planned and not claimed: {', '.join(silent_on)}. Claim what {PLAN_FILE} names, all of it."
 
 
 def _name_of(metric: str) -> str:
@@ -190,7 +190,7 @@ def _of_runs(check: SubmissionCheck, submitted: Submitted) -> Iterator[str]:
     for entry in check.results.runs:
         run = entry.manifest.key.run
         if run[:2] == method and run not in submitted.runs:
-            yield f"{entry.manifest.key.run_id}: its weights {run.weights[:12]} are not in {SUBMISSION}."
+            yield f"{entry.manifest.key.run_id}: its weights {run.weights[:12]} are not in {SUBMISSION_FILE}."
     named = {data.dataset for data in submission.trained_on}
     prints = {data.fingerprint for data in submission.trained_on}
     for manifest in runs:

@@ -268,7 +268,8 @@ def drawn_suite(
 
     size = int(published["size"])
     path = _draw_file(name, seed)
-    made_with = {"published": _digest_of(published), **_versions()}
+    digest = hashlib.sha256(json.dumps(published, sort_keys=True).encode()).hexdigest()
+    made_with = {"published": digest, **_versions()}
     try:
         stored = read_json(path)
         if stored["made_with"] == made_with:
@@ -315,10 +316,6 @@ def _draw(scene: tuple[str, int, int, str | None]) -> tuple[str, dict[str, Any]]
     truth = hashlib.sha256(stored.truth.encode()).hexdigest()
     pixels = pixel_hash(stored.pixels)
     return image_id, {"kind": kind, "index": index, "split": "test", "pixels": pixels, "truth": truth}
-
-
-def _digest_of(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _versions() -> dict[str, str]:
