@@ -19,8 +19,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from srbench.datasets.base import RECORDED, ReadingOptions
 from srbench.utils.errors import SrbenchError, near_miss, unknown_name
-from srbench.utils.files import read_regular
-from srbench.utils.yaml_text import LONGEST_YAML, Lines, parse_yaml
+from srbench.utils.yaml_text import Lines, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from srbench.models.recipe import Clip, Recipe, Stage
@@ -263,13 +262,7 @@ def _clip(text: str) -> Clip | None:
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
-    try:
-        content, lines = parse_yaml(read_regular(path, LONGEST_YAML).decode("utf-8"))
-    except (OSError, ValueError) as error:  # a name with a zero byte, or bytes that are not UTF-8
-        reason = getattr(error, "strerror", None) or error
-        raise SrbenchError(f"Cannot read the configuration {path}: {reason}.") from error
-    except SrbenchError as error:
-        raise SrbenchError(f"{path} is not YAML that is read: {error}.") from error
+    content, lines = read_yaml(path)
     if content is None:
         return {}, {}
     if not isinstance(content, dict):

@@ -24,7 +24,7 @@ from srbench.store import Conditions, Run, results_digest, run_weights
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import read_regular, write_text
 from srbench.utils.text import printable_values
-from srbench.utils.yaml_text import LONGEST_YAML, Lines, parse_yaml
+from srbench.utils.yaml_text import LONGEST_YAML, Lines, read_yaml
 
 SUBMISSION_FILE, PLAN_FILE, VERIFICATION_FILE = "submission.yaml", "plan.yaml", "verification.yaml"
 COLLECTED = "submissions"
@@ -328,20 +328,6 @@ def read_file(path: Path, kind: type[File]) -> File:
     except ValidationError as error:
         problems = "\n".join(f"  {_explained(problem, lines)}" for problem in error.errors(include_url=False))
         raise SrbenchError(f"{path} does not hold what it must:\n{problems}") from None
-
-
-def read_yaml(path: Path) -> tuple[Any, Lines]:
-    """The plain values of a YAML file, and the lines they stand in.
-
-    Raises:
-        SrbenchError: it cannot be read, or is no YAML.
-    """
-    try:
-        return parse_yaml(read_regular(path, LONGEST_YAML).decode("utf-8"))
-    except (OSError, ValueError) as error:
-        raise SrbenchError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
-    except SrbenchError as error:
-        raise SrbenchError(f"{path} is not YAML that is read: {error}.") from error
 
 
 def write_file(path: Path, content: _Content) -> None:

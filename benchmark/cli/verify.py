@@ -1,4 +1,4 @@
-"""``srbench verify`` and ``srbench submit``: whether results are what they say, and results made to be checked."""
+"""``srbench verify`` and ``srbench submit``: results held against what they say, and made to be checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from srbench.cli.console import note, print_json, print_table, say
-from srbench.cli.options import device_option, results_option, scale_option
+from srbench.cli.options import device_option, json_option, results_option, scale_option
 from srbench.utils.progress import progress_reporter
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _files_option = click.option(
 @click.option("--rerun", "again", is_flag=True, help="Run the weights again; compare outputs and scores.")
 @_files_option
 @device_option
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 @click.pass_context
 def verify(
     context: click.Context, results: Path, again: bool, weights: tuple[Path, ...], device: str, as_json: bool
@@ -67,7 +67,7 @@ def verify(
         intact = "as written" if run.hashed else "no hash stored"
         row.append(f"{len(run.problems)} wrong" if run.problems else intact)
         rows.append([*row, *([by_run[key.run_id].outcome] if again else [])])
-    print_table(columns, rows, folding=("run",))
+    print_table(columns, rows, folding=("run",), droppable=("rows", "images"))
     for run in check.runs:
         for problem in run.problems:
             say(f"Wrong: {run.manifest.key.run_id}: {problem}")
@@ -182,7 +182,7 @@ def prepare_command(folder: Path, results: Path | None) -> None:
 
 @submit.command("validate")
 @_folders
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 @click.pass_context
 def validate_command(context: click.Context, folders: tuple[Path, ...], as_json: bool) -> None:
     """Look at submissions without running anything: files, hashes, checks, images, claims against rows.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from srbench.utils.errors import SrbenchError
+from srbench.utils.files import read_regular
 
 LONGEST_YAML = 1 << 16
 """Bytes of a file of settings; the largest are below 10 kB."""
@@ -54,6 +56,21 @@ def parse_yaml(text: str) -> tuple[Any, Lines]:
     finally:
         if loader is not None:
             loader.dispose()
+
+
+def read_yaml(path: Path) -> tuple[Any, Lines]:
+    """The plain values of a YAML file, and the lines they stand in.
+
+    Raises:
+        SrbenchError: it cannot be read, or is not YAML that is read.
+    """
+    try:
+        return parse_yaml(read_regular(path, LONGEST_YAML).decode("utf-8"))
+    except (OSError, ValueError) as error:  # a name with a zero byte, or bytes that are not UTF-8
+        reason = getattr(error, "strerror", None) or error
+        raise SrbenchError(f"Cannot read {path}: {reason}.") from error
+    except SrbenchError as error:
+        raise SrbenchError(f"{path} is not YAML that is read: {error}.") from error
 
 
 class _Loader(yaml.SafeLoader):

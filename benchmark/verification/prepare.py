@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,19 +21,17 @@ from srbench.checks.submissions import (
     PlannedData,
     SubmissionPlan,
     read_file,
-    read_yaml,
     submitted_in,
 )
 from srbench.config import EvaluationConfig, for_pairs
 from srbench.datasets import degrade
 from srbench.metrics import registry
 from srbench.statistics.compare import newest_data
-from srbench.statistics.score_matrix import rows_of, score_matrix
 from srbench.store import REFERENCES, Conditions, Manifest, ScoreStore
 from srbench.utils.errors import SrbenchError, unknown_name
 from srbench.utils.files import read_regular, remove_tree, write_bytes, write_text
-from srbench.utils.yaml_text import LONGEST_YAML
-from srbench.verification.submission import OPEN, trained_on, validate
+from srbench.utils.yaml_text import LONGEST_YAML, read_yaml
+from srbench.verification.submission import OPEN, mean_of, trained_on, validate
 
 _FOLDERS = re.compile(r"(?<![\w./:~-])/(?:[^\s/;,()'\"]+/)+|\b[A-Za-z]:\\(?:[^\\\s]+\\)+")
 """What of a path on the submitter's disk nobody needs to know."""
@@ -185,9 +184,8 @@ def prepare(folder: Path, results: Path) -> PreparedSubmission:
         write_text(
             folder / "runs" / manifest.key.run_id / "manifest.json", _without_paths(manifest).to_json()
         )
-    for stale in set((folder / "runs").iterdir()) - {
-        folder / "runs" / m.key.run_id for m in (*runs, *beside)
-    }:
+    taken = {manifest.key.run_id for manifest in (*runs, *beside)}
+    for stale in (path for path in (folder / "runs").iterdir() if path.name not in taken):
         remove_tree(stale)
     (folder / VERIFICATION_FILE).unlink(missing_ok=True)
     write_text(
@@ -204,16 +202,11 @@ def _claimed_data(conditions: Conditions) -> dict[str, object]:
 
 
 def _means(store: ScoreStore, runs: Sequence[Manifest], metrics: Iterable[str]) -> dict[str, float]:
-    """The mean of the runs, seeds together, in each planned metric that has values."""
+    """The mean of the runs, seeds together, in each planned metric that has values; six digits."""
     scores = store.scores([manifest.key for manifest in runs])
-    means = {}
-    for name in metrics:
-        metric = registry.get(name).id
-        rows = rows_of(scores, metric)
-        if not rows.empty:
-            matrix = score_matrix(rows, dict.fromkeys((manifest.key.run for manifest in runs), "submitted"))
-            means[metric] = float(f"{matrix.clusters(matrix.methods[0]).mean:.6g}")
-    return means
+    ids = [registry.get(name).id for name in metrics]
+    means = {metric: mean_of(scores, metric, [manifest.key.run for manifest in runs])[0] for metric in ids}
+    return {metric: float(f"{mean:.6g}") for metric, mean in means.items() if math.isfinite(mean)}
 
 
 def _copy_run(results: Path, folder: Path, manifest: Manifest) -> None:

@@ -106,7 +106,8 @@ def reproduce(
         others_again = run_again(beside)
         problems = [*_problems(submitted_again), *_problems(others_again)]
         remarks = [f"{o.stored.key.run_id}: {o.detail}" for o in others_again if o.again is None]
-        suite, scores, why_not = "", [], ""
+        suite, why_not = "", ""
+        scores: list[FreshScore] = []
         if not problems:
             drawn = secrets.randbelow(LARGEST_SEED + 1) if seed is None else seed
             suite, scores, why_not = _on_fresh_scenes(check, scratch, drawn, weights, device, progress)
@@ -122,7 +123,7 @@ def reproduce(
         if not score.agrees
     ]
     status: Literal["reproduced", "audited", "failed"] = "audited" if scores else "reproduced"
-    run_ids = {outcome.stored.key.run_id: outcome.outcome for outcome in submitted_again}
+    run_ids: dict[str, str] = {outcome.stored.key.run_id: outcome.outcome for outcome in submitted_again}
     ours = {submitted.planned.group, *submitted.submission.authors, submitted.submission.contact}
     verification = Verification(
         digest=submission_digest(folder, folder, run_ids),

@@ -108,9 +108,9 @@ def check_results(results: str | os.PathLike[str], progress: ProgressCallback = 
         by_conditions[manifest.key.conditions].append((manifest, rows))
     checks, absent, scores = [], [], {}
     for number, (conditions, runs) in enumerate(by_conditions.items(), 1):
-        places = [rows.loc[rows["image"] != "", ["image", "group", "category"]] for _, rows in runs]
+        named = [rows.loc[rows["image"] != "", ["image", "group", "category"]] for _, rows in runs]
         images = [
-            set(place.drop_duplicates().astype(str).itertuples(index=False, name=None)) for place in places
+            set(table.drop_duplicates().astype(str).itertuples(index=False, name=None)) for table in named
         ]
         sizes = [len(rows) for _, rows in runs]
         manifests = [manifest for manifest, _ in runs]

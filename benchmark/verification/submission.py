@@ -9,10 +9,11 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from srbench.checks.base import CHECKS, failures, reasons_unranked, stored_results
 from srbench.checks.integrity import REQUIRED_BASELINE
@@ -20,18 +21,20 @@ from srbench.checks.submissions import (
     PLAN_FILE,
     SUBMISSION_FILE,
     VERIFICATION_FILE,
-    Claim,
     Submitted,
     read_submitted,
 )
 from srbench.datasets.registry import full_name
 from srbench.metrics import registry
 from srbench.statistics.score_matrix import rows_of, score_matrix
-from srbench.store import CONTROL, Manifest
+from srbench.store import CONTROL, REFERENCES, Manifest, Run
 from srbench.utils.errors import SrbenchError
 from srbench.utils.progress import ProgressCallback, human_bytes, silent
 from srbench.utils.text import printable
 from srbench.verification.results import ResultsCheck, check_results
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LARGEST_FILE, LARGEST_SUBMISSION, MOST_FILES = 10_000_000, 30_000_000, 1_000
 """Bytes and files: 6 runs of 60 images in all metrics have 300 kB."""
@@ -228,7 +231,6 @@ def _moment(text: str) -> datetime:
 
 def _of_claims(results: ResultsCheck, submitted: Submitted) -> Iterator[str]:
     for claim in submitted.submission.claims:
-        means = claimed_means(results, submitted, claim)
         where = claim.data.conditions.describe()
         there = {
             c.manifest.key.model for c in results.runs if c.manifest.key.conditions == claim.data.conditions
@@ -238,25 +240,28 @@ def _of_claims(results: ResultsCheck, submitted: Submitted) -> Iterator[str]:
             absent = " and no ".join(missing)
             yield f"On {where} there is no {absent} beside it; srbench eval {REQUIRED_BASELINE} adds both."
         for metric, value in claim.scores.items():
-            mean = means.get(metric, math.nan)
+            mean, _ = mean_of(results.scores.get(claim.data.conditions), metric, submitted.runs)
             if math.isnan(mean):
                 yield f"{metric} on {where}: the rows have no value."
             elif not math.isclose(value, mean, rel_tol=CLAIMED_DIGITS, abs_tol=1e-9):
                 yield f"{metric} on {where}: {value:g} is claimed, the rows give {mean:.6g}."
 
 
-def claimed_means(results: ResultsCheck, submitted: Submitted, claim: Claim) -> dict[str, float]:
-    """The mean of the submitted runs in each metric of a claim, seeds together; lengths in pixels."""
-    scores = results.scores.get(claim.data.conditions)
-    means: dict[str, float] = {}
-    for metric in claim.scores if scores is not None else ():
-        rows = rows_of(scores, metric)
-        trainings = dict.fromkeys(submitted.runs, "submitted")
-        matrix = None if rows.empty else score_matrix(rows, trainings)
-        for method in matrix.methods if matrix else ():
-            if set(method.runs) <= set(submitted.runs):
-                means[metric] = matrix.clusters(method).mean if matrix else math.nan
-    return means
+def mean_of(scores: pd.DataFrame | None, metric: str, runs: Sequence[Run]) -> tuple[float, int]:
+    """The mean of these runs, seeds together, lengths in pixels; NaN without rows.
+
+    Also how many images have no value although another run has one.
+    """
+    rows = None if scores is None else rows_of(scores, metric)
+    if rows is None or rows.empty:
+        return math.nan, 0
+    matrix = score_matrix(rows, dict.fromkeys(runs, "submitted"))
+    method = next((method for method in matrix.methods if set(method.runs) <= set(runs)), None)
+    if method is None:
+        return math.nan, 0
+    models = [other for other in matrix.methods if other.run.model not in REFERENCES]
+    lacking = matrix.scored_by_any(models) & ~matrix.scored(method)
+    return matrix.clusters(method).mean, int(lacking.sum())
 
 
 def _remarks(check: SubmissionCheck, submitted: Submitted) -> Iterator[str]:
@@ -272,6 +277,11 @@ def _remarks(check: SubmissionCheck, submitted: Submitted) -> Iterator[str]:
             yield f"{manifest.key.run_id}: not checked: {names} (srbench eval --audit checks more)."
         if reasons := reasons_unranked(manifest):
             yield f"{manifest.key.run_id}: shown, not ranked: {'; '.join(reasons)}."
+    for claim in submitted.submission.claims:
+        for metric in claim.scores:
+            scores = check.results.scores.get(claim.data.conditions)
+            if (lacking := mean_of(scores, metric, submitted.runs)[1]) > 0:
+                yield f"{metric}: no value of {lacking} images that another run has one of; not ranked in it."
     if submitted.submission.attempts > submitted.planned.attempts:
         yield f"{submitted.submission.attempts} attempts, {submitted.planned.attempts} were planned."
     if (check.folder / "plugin").is_dir():
