@@ -59,15 +59,21 @@ def verify(
         context.exit(0 if passed else 1)
     for line in check.absent:
         say(f"Absent: {line}")
-    columns = ["run", "rows", "images", "hashes and images", *(["run again"] if again else [])]
+    columns = ["run", "data", "rows", "images", "hashes and images", *(["run again"] if again else [])]
     rows = []
     for run in check.runs:
         key = run.manifest.key
-        row = [f"{key.model} {key.variant} {key.dataset} x{key.scale}", str(run.rows), str(run.images)]
         intact = "as written" if run.hashed else "no hash stored"
-        row.append(f"{len(run.problems)} wrong" if run.problems else intact)
+        seen = f"{len(run.problems)} wrong" if run.problems else intact
+        row = [
+            f"{key.model} {key.variant}",
+            f"{key.dataset} x{key.scale}",
+            str(run.rows),
+            str(run.images),
+            seen,
+        ]
         rows.append([*row, *([by_run[key.run_id].outcome] if again else [])])
-    print_table(columns, rows, folding=("run",), droppable=("rows", "images"))
+    print_table(columns, rows, folding=("run", "data"), droppable=("rows", "images"))
     for run in check.runs:
         for problem in run.problems:
             say(f"Wrong: {run.manifest.key.run_id}: {problem}")
@@ -153,12 +159,18 @@ def plan_command(
     method: str, group: str, data: tuple[str, ...], metrics: tuple[str, ...], **options: Any
 ) -> None:
     """Write plan.yaml for METHOD, before anything is scored: what will be claimed, on which data."""
+    from srbench.checks.integrity import BASELINES, REQUIRED_BASELINE
     from srbench.verification.prepare import write_plan
 
     folder = write_plan(method, group, data, metrics, **options)
-    scored = ["srbench", "eval", "bicubic", method, "--dataset", data[0], "--scale", str(options["scale"])]
+    baselines = BASELINES if options["scale"] > 1 else (REQUIRED_BASELINE,)
+    scored = ["srbench", "eval", method, *(name for name in baselines if name != method)]
+    scored += ["--dataset", data[0], "--scale", str(options["scale"])]
+    scored += [
+        word for name in ("variant", "degradation") if options[name] for word in (f"--{name}", options[name])
+    ]
     say(f"Written: {folder / 'plan.yaml'}. Commit it before you score anything.")
-    say(f"Next: {shlex.join([*scored, '--audit'])}, with every baseline: --all in place of the names")
+    say(f"Next: {shlex.join([*scored, '--audit'])}")
     say(f"Then: srbench submit prepare {shlex.quote(str(folder))}")
 
 

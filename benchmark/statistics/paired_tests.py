@@ -272,7 +272,7 @@ def over_attempts(comparison: PairedComparison) -> float:
     """
     runs = (*comparison.first.runs, *comparison.second.runs)
     attempts = max((comparison.settings.attempts.get(run, 1) for run in runs), default=1)
-    return min(1.0, attempts * comparison.p) if comparison.p == comparison.p else comparison.p
+    return comparison.p if math.isnan(comparison.p) else min(1.0, attempts * comparison.p)
 
 
 def corrected(comparisons: Sequence[PairedComparison]) -> list[PairedComparison]:

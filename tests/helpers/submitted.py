@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,9 +126,12 @@ def copy(submission: Path, folder: Path) -> Path:
     return Path(shutil.copytree(submission, folder / submission.name))
 
 
-def on_other_device(submission: Path) -> None:
-    """As if it had been scored on another kind of machine, where every pixel came out otherwise."""
+def with_other_outputs(submission: Path, models: Collection[str], device: str = "") -> None:
+    """As if other pixels had come out of these models, on another kind of machine where one is named."""
     store = ScoreStore(submission)
     for manifest in store.manifests():
-        outputs = dict.fromkeys(manifest.outputs, "0" * 64)
-        store.rewrite(replace(manifest, device={"name": "another"}, outputs=outputs))
+        if manifest.key.model in models:
+            outputs = dict.fromkeys(manifest.outputs, "0" * 64)
+            store.rewrite(
+                replace(manifest, device={"name": device} if device else manifest.device, outputs=outputs)
+            )
