@@ -145,6 +145,10 @@ def prepare(folder: Path, results: Path) -> PreparedSubmission:
     Raises:
         SrbenchError: there is no plan, or the results have no run of the method on planned data.
     """
+    if not (folder / PLAN_FILE).exists():
+        raise SrbenchError(
+            f"There is no {folder / PLAN_FILE}: a plan comes first, before the run: srbench submit plan."
+        )
     planned = read_file(folder / PLAN_FILE, SubmissionPlan)
     store = ScoreStore(results)
     complete = [manifest for manifest in store.manifests() if manifest.status == "complete"]

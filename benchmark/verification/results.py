@@ -21,10 +21,10 @@ from srbench.checks.integrity import check_table
 from srbench.datasets.registry import is_local
 from srbench.statistics.lengths import in_nanometres
 from srbench.statistics.score_matrix import rows_of, score_matrix
-from srbench.store import REFERENCES, Conditions, Manifest, Run, ScoreStore, joined, results_digest
+from srbench.store import Conditions, Manifest, Run, ScoreStore, joined, results_digest
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import read_regular
-from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
+from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,43 +108,9 @@ def check_results(results: str | os.PathLike[str], progress: ProgressCallback = 
         by_conditions[manifest.key.conditions].append((manifest, rows))
     checks, absent, scores = [], [], {}
     for number, (conditions, runs) in enumerate(by_conditions.items(), 1):
-        named = [rows.loc[rows["image"] != "", ["image", "group", "category"]] for _, rows in runs]
-        images = [
-            set(table.drop_duplicates().astype(str).itertuples(index=False, name=None)) for table in named
-        ]
-        sizes = [len(rows) for _, rows in runs]
-        manifests = [manifest for manifest, _ in runs]
-        scores[conditions] = joined(rows for _, rows in runs)
-        findings = check_table(manifests, scores[conditions])
-        expected, remark = _images_of_dataset(conditions)
-        together = set().union(*images) if images else set()
-        for manifest, of_run, count in zip(manifests, images, sizes, strict=True):
-            of_table = findings[manifest.key.run]
-            problems = [result.detail for result in failures(of_table) if result.guard != "baselines"]
-            problems += _image_problems(manifest, of_run, together, expected)
-            if len({other.data.get("lr_sha256") for other in manifests}) > 1:
-                problems.append("The runs of its table were given different LR images (lr_sha256).")
-            remarks = [
-                f"{r.guard} failed when it was scored: {r.detail}" for r in failures(stored_results(manifest))
-            ]
-            remarks += [r.detail for r in of_table if r.status == "unchecked" and r.guard != "baselines"]
-            remarks += [remark] if remark else []
-            checks.append(
-                RunCheck(
-                    manifest,
-                    count,
-                    len(of_run),
-                    bool(manifest.scores_sha256),
-                    tuple(problems),
-                    tuple(remarks),
-                )
-            )
-        lacking = {r for results in findings.values() for r in results if r.guard == "baselines"}
-        absent += [f"{conditions.describe()}: {r.detail}" for r in lacking if r.status != "passed"]
-        if not any(r.status == "passed" for r in lacking) and all(
-            m.key.run.model in REFERENCES for m in manifests
-        ):
-            absent.append(f"{conditions.describe()}: No model, only what srbench makes itself.")
+        of_table, lacking, scores[conditions] = _check_runs(conditions, runs)
+        checks += of_table
+        absent += lacking
         progress(ProgressEvent("tables checked", number, len(by_conditions), "tables"))
     return ResultsCheck(
         folder,
@@ -159,6 +125,43 @@ def check_results(results: str | os.PathLike[str], progress: ProgressCallback = 
 
 Images = set[tuple[str, str, str]]
 """Id, group and category."""
+
+
+def _check_runs(
+    conditions: Conditions, runs: Sequence[tuple[Manifest, pd.DataFrame]]
+) -> tuple[list[RunCheck], list[str], pd.DataFrame]:
+    """The runs of one table, what it lacks, and its rows, which are taken out of those of the runs."""
+    named = [rows.loc[rows["image"] != "", ["image", "group", "category"]] for _, rows in runs]
+    images = [set(rows.drop_duplicates().astype(str).itertuples(index=False, name=None)) for rows in named]
+    valued = [set(rows.loc[rows["value"].notna(), "image"].astype(str)) - {""} for _, rows in runs]
+    sizes = [len(rows) for _, rows in runs]
+    manifests = [manifest for manifest, _ in runs]
+    scores = joined(rows for _, rows in runs)
+    findings = check_table(manifests, scores)
+    expected, remark = _images_of_dataset(conditions)
+    one_lr = len({manifest.data.get("lr_sha256") for manifest in manifests}) == 1
+    checks = []
+    for manifest, of_run, with_value, size in zip(manifests, images, valued, sizes, strict=True):
+        results = [result for result in findings[manifest.key.run] if result.guard != "baselines"]
+        problems = [result.detail for result in failures(results)]
+        problems += _image_problems(manifest, of_run, set().union(*images), expected)
+        if manifest.outputs and (bare := sorted(with_value - set(manifest.outputs))):
+            pixels = "values and no hash of the super-resolved pixels"
+            problems.append(f"{count_of(len(bare), 'image')} with {pixels}: {listed_few(bare)}.")
+        if not one_lr:
+            problems.append("The runs of its table were given different LR images (lr_sha256).")
+        scored = failures(stored_results(manifest))
+        remarks = [f"{result.guard} failed when it was scored: {result.detail}" for result in scored]
+        remarks += [result.detail for result in results if result.status == "unchecked"]
+        remarks += [remark] if remark else []
+        count = len({image for image, _, _ in of_run})
+        hashed = bool(manifest.scores_sha256)
+        checks.append(RunCheck(manifest, size, count, hashed, tuple(problems), tuple(remarks)))
+    of_baselines = {r for results in findings.values() for r in results if r.guard == "baselines"}
+    absent = [result.detail for result in of_baselines if result.status != "passed"]
+    if not of_baselines:
+        absent.append("No model: only what srbench makes itself.")
+    return checks, [f"{conditions.describe()}: {detail}" for detail in absent], scores
 
 
 def _images_of_dataset(conditions: Conditions) -> tuple[Images | None, str]:
@@ -184,24 +187,20 @@ def _image_problems(
     ids = {image for image, _, _ in images}
     if expected is not None:
         if missing := sorted({image for image, _, _ in expected} - ids):
-            yield f"{_count(missing)} of the split {manifest.key.split} have no rows: {_listed(missing)}."
+            count = count_of(len(missing), "image")
+            yield f"{count} of the split {manifest.key.split} without rows: {listed_few(missing)}."
         if foreign := sorted(ids - {image for image, _, _ in expected}):
-            yield f"{_count(foreign)} are not of this dataset's split: {_listed(foreign)}."
+            yield f"{count_of(len(foreign), 'image')} outside the split: {listed_few(foreign)}."
         elif moved := sorted({image for image, _, _ in images - expected}):
-            yield f"{_count(moved)} are in another group or category than in the dataset: {_listed(moved)}."
+            count = count_of(len(moved), "image")
+            yield f"{count} in another group or category than in the dataset: {listed_few(moved)}."
     elif missing := sorted({image for image, _, _ in together} - ids):
-        yield f"{_count(missing)} that other runs of the table have have no rows: {_listed(missing)}."
-    if manifest.outputs and (lacking := sorted(ids - set(manifest.outputs))):
-        skipped = set(manifest.data.get("skipped") or ())
-        if lacking := [image for image in lacking if image not in skipped]:
-            yield f"{_count(lacking)} have rows and no hash of the super-resolved pixels: {_listed(lacking)}."
+        count = count_of(len(missing), "image")
+        yield f"{count} that other runs of the table have without rows: {listed_few(missing)}."
 
 
-def _count(names: Sequence[str]) -> str:
-    return f"{len(names)} image{'' if len(names) == 1 else 's'}"
-
-
-def _listed(names: Sequence[str]) -> str:
+def listed_few(names: Sequence[str]) -> str:
+    """The first three names."""
     return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
@@ -223,7 +222,7 @@ def _table_problems(folder: Path, scores: Mapping[Conditions, pd.DataFrame]) -> 
             yield f"{path} cannot be read: {error}."
             continue
         if wrong:
-            yield f"{path}: {len(wrong)} means do not follow from the rows: {_listed(wrong)}."
+            yield f"{path}: {len(wrong)} means do not follow from the rows: {listed_few(wrong)}."
 
 
 def _is_mean(

@@ -31,7 +31,7 @@ from srbench.store import CONTROL, REFERENCES, Manifest, Run
 from srbench.utils.errors import SrbenchError
 from srbench.utils.progress import ProgressCallback, human_bytes, silent
 from srbench.utils.text import printable
-from srbench.verification.results import ResultsCheck, check_results
+from srbench.verification.results import ResultsCheck, check_results, listed_few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,9 +91,9 @@ def validate(folder: str | os.PathLike[str], progress: ProgressCallback = silent
     if not root.is_dir():
         return SubmissionCheck(root, None, None, (f"{root} is not a folder.",))
     # What may be a link, a device or a gigabyte is not opened.
-    if unfit := tuple(_file_problems(root)):
-        return SubmissionCheck(root, None, None, unfit)
     try:
+        if unfit := tuple(_file_problems(root)):
+            return SubmissionCheck(root, None, None, unfit)
         submitted = read_submitted(root)
     except SrbenchError as error:
         return SubmissionCheck(root, None, None, (str(error),))
@@ -120,28 +120,30 @@ def _file_problems(root: Path) -> Iterator[str]:
         yield f"{root} is a link; give the folder itself."
         return
     total = count = 0
+    misplaced: list[str] = []
     pending = [root]
     while pending:
         for entry in sorted(os.scandir(pending.pop()), key=lambda entry: entry.name):
             name = Path(entry.path).relative_to(root).as_posix()
             status = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
-                pending.append(Path(entry.path))
-                continue
             count, total = count + 1, total + status.st_size
             if count > MOST_FILES:
-                yield f"More than {MOST_FILES:,} files; a submission holds YAML files and runs."
+                yield f"More than {MOST_FILES:,} files and folders; a submission holds YAML files and runs."
                 return
-            if not stat.S_ISREG(status.st_mode):
+            if stat.S_ISDIR(status.st_mode):
+                pending.append(Path(entry.path))
+            elif not stat.S_ISREG(status.st_mode):
                 yield f"{printable(name)} is no regular file; a submission has no links or devices."
             elif not _ALLOWED.fullmatch(name):
-                yield (
-                    f"{printable(name)} has no place there; a submission has {SUBMISSION_FILE}, {PLAN_FILE}, "
-                    f"{VERIFICATION_FILE}, README.md, LICENSE, runs/RUN/manifest.json and scores.parquet, "
-                    "plugin/*.py. Weights lie elsewhere; the address is in the field url."
-                )
+                misplaced.append(printable(name))
             elif status.st_size > LARGEST_FILE:
                 yield f"{name} has {human_bytes(status.st_size)}, more than {human_bytes(LARGEST_FILE)}."
+    if misplaced:
+        yield (
+            f"No place in a submission for {listed_few(misplaced)}: it has {SUBMISSION_FILE}, {PLAN_FILE}, "
+            f"{VERIFICATION_FILE}, README.md, LICENSE, runs/RUN/manifest.json, runs/RUN/scores.parquet and "
+            "plugin/*.py. Weights lie elsewhere; the address is in the field url."
+        )
     if total > LARGEST_SUBMISSION:
         yield f"All files together have {human_bytes(total)}, more than {human_bytes(LARGEST_SUBMISSION)}."
     for name in (SUBMISSION_FILE, PLAN_FILE):
