@@ -363,6 +363,8 @@ class EvaluationConfig(BaseModel):
             on grey images.
         audit: run every model again under conditions that an honest one does not notice, models that are
             scored already too.
+        workers: processes that compute metrics, 1 for none beside the caller's; when None as many as there
+            are cores, once there is work for them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -387,6 +389,7 @@ class EvaluationConfig(BaseModel):
     oracle: bool = False
     rgb_to_grey: bool = False
     audit: bool = False
+    workers: Count = Field(default=None, ge=1, le=_MOST_THREADS)
 
     @staticmethod
     def of(options: Mapping[str, Any]) -> EvaluationConfig:

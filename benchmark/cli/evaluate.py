@@ -61,6 +61,11 @@ if TYPE_CHECKING:
     help="Run every model again, HR replaced by noise, images in another order, mirrored and noisy.",
 )
 @device_option
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes that compute metrics while no model runs.  [default: one a core]",
+)
 @click.pass_context
 def evaluate(
     context: click.Context, /, models: tuple[str, ...], every: bool, dataset: str | None, **options: Any

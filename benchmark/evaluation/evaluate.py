@@ -26,7 +26,8 @@ from srbench.evaluation.jobs import EvaluationRequest, Job, resolve, resolve_sca
 from srbench.evaluation.messages import Finished, ImageDone, ImageTiling, Message, Ready
 from srbench.evaluation.monitor import DataChecks, ExternalMonitor, RunMonitor
 from srbench.evaluation.reference_rows import ImageRow, NoImage, pack_hr, reference_rows
-from srbench.evaluation.scorer import UNAVAILABLE, Scorer
+from srbench.evaluation.scorer import UNAVAILABLE, ImageInputs, Scorer
+from srbench.evaluation.scoring_pool import ScoringPool
 from srbench.evaluation.worker_client import (
     BadOutput,
     InferenceRequest,
@@ -238,26 +239,36 @@ def evaluate_on(
     headers = [job.header for job in jobs if job.header is not None]
     scale = resolve_scale(jobs, request)
     context = EvaluationContext.create(micrographs, config, scale, progress, headers=headers)
-    evaluation = _Evaluation(context, config, progress)
-    outcomes = (
-        *map(evaluation.score_images, (*reference_rows(context), *rows)),
-        *map(evaluation.score, jobs),
-    )
+    image_rows = (*reference_rows(context), *rows)
+    rows_left = len(image_rows) + len(jobs)
+    outcomes = []
+    with ScoringPool(config.workers, progress) as pool:
+        evaluation = _Evaluation(context, config, progress, pool)
+        for row in (*image_rows, *jobs):
+            pool.left = rows_left * len(context.lr.entries)
+            outcome = evaluation.score(row) if isinstance(row, Job) else evaluation.score_images(row)
+            outcomes.append(outcome)
+            rows_left -= 1
     for problem in evaluation.store.problems:
         progress(problem)
     conditions = context.conditions(chosen=config.protocol is not None)
-    return EvaluationSummary(evaluation.store.root, outcomes, conditions)
+    return EvaluationSummary(evaluation.store.root, tuple(outcomes), conditions)
 
 
 class _Evaluation:
     """Runs job after job into the store."""
 
     def __init__(
-        self, context: EvaluationContext, config: EvaluationConfig, progress: ProgressCallback
+        self,
+        context: EvaluationContext,
+        config: EvaluationConfig,
+        progress: ProgressCallback,
+        pool: ScoringPool,
     ) -> None:
         self.context = context
         self.config = config
         self.progress = progress
+        self.pool = pool
         self.store = ScoreStore(config.results or results_folder())
         self.store.remove_leftovers()
         hidden = (home(), self.store.root, *context.micrographs.hr_paths())
@@ -281,12 +292,13 @@ class _Evaluation:
                 return self._skipped(job)
             return self._audited(job, monitor, None, self._skipped(job))
         start = time.monotonic()
-        run = _ModelRun(self.context, scorer, self.previewed, job.label, self.progress, monitor)
+        run = self._run_of(job, scorer, monitor)
         try:
             with scratch_folder(self._scratch_bytes(job)) as scratch:
                 hr = pack_hr(self.context, scratch) if job.leaking else None
                 for message in self.client.run(job, InferenceRequest.of(self.context.lr, hr), scratch):
                     run.on_message(message)
+            run.score_gathered()
         except (WorkerFailed, BadOutput) as error:
             return self._failed(job, str(error), monitor.of_failure(error))
         outcome = self._complete(job, run, time.monotonic() - start)
@@ -304,17 +316,21 @@ class _Evaluation:
             return self._skipped(row.job)
         start = time.monotonic()
         monitor = ExternalMonitor(self.context, row.job) if row.job.external else None
-        run = _ModelRun(self.context, scorer, self.previewed, row.job.label, self.progress, monitor)
+        run = self._run_of(row.job, scorer, monitor)
         reason = "no image of the split has LR"
         for entry in self.context.lr.entries:
             try:
-                run.score(entry, row.image(entry))
+                run.add(entry, row.image(entry))
             except NoImage as error:
                 reason = str(error)
-                run.without(entry, reason)
+                run.add(entry, reason)
+        run.score_gathered()
         if not run.hashes:
             return self._failed(row.job, f"none of its images can be scored; the last: {reason}")
         return self._complete(row.job, run, time.monotonic() - start, row.notes())
+
+    def _run_of(self, job: Job, scorer: Scorer, monitor: RunMonitor | None) -> _ModelRun:
+        return _ModelRun(self.context, scorer, self.pool, self.previewed, job.label, self.progress, monitor)
 
     def _audited(
         self, job: Job, monitor: RunMonitor, outputs: RunOutputs | None, outcome: Outcome
@@ -419,16 +435,19 @@ class _Evaluation:
 class _ModelRun:
     """One model's images as they come from its worker: scored, previewed, and added up to its cost.
 
-    The SR of images in ``previewed`` is stored; what no model made has no ``monitor``.
+    The SR of images in ``previewed`` is stored; what no model made has no ``monitor``. ``gathered`` are the
+    images, or the reasons why there is none, that are not scored yet.
     """
 
     context: EvaluationContext
     scorer: Scorer
+    pool: ScoringPool
     previewed: frozenset[str]
     label: str
     progress: ProgressCallback
     monitor: RunMonitor | None = None
     done: int = 0
+    gathered: list[tuple[Entry, NDArray[np.uint8] | str]] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
     scores: list[Score] = field(default_factory=list)
     previews: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
@@ -448,7 +467,7 @@ class _ModelRun:
         return self.ready.device if self.ready else {}
 
     def on_message(self, message: Message) -> None:
-        """Handle one message of the worker.
+        """Handle one message of the worker, which waits meanwhile.
 
         Raises:
             BadOutput: the image it wrote has another size or type than it must have.
@@ -468,23 +487,47 @@ class _ModelRun:
             self.seconds += message.seconds
             self.megapixels += sr.shape[0] * sr.shape[1] / 1e6
             self.tilings.append(message.tiling)
-            self.score(entry, sr)
+            self.add(entry, sr)
 
-    def score(self, entry: Entry, sr: NDArray[np.uint8]) -> None:
-        """Score one image: ``(H, W)``, or ``(H, W, 3)`` of a colour image. Previews show the luma scored."""
+    def add(self, entry: Entry, sr: NDArray[np.uint8] | str) -> None:
+        """Take one image, ``(H, W)`` or ``(H, W, 3)`` of colour, or the reason why there is none."""
+        self.gathered.append((entry, sr))
+        images = [some.nbytes for _, some in self.gathered if not isinstance(some, str)]
+        if self.pool.is_full(len(images), sum(images)):
+            self.score_gathered()
+        else:
+            self._show(f"{self.done + len(self.gathered)} enlarged")
+
+    def score_gathered(self) -> None:
+        """Score what has been taken; in the order in which it was. Previews show the luma scored."""
+        gathered, self.gathered = self.gathered, []
+        images = [(entry, sr) for entry, sr in gathered if not isinstance(sr, str)]
+        results = iter(self.pool.results(self.scorer, images, self._inputs))
+        for entry, sr in gathered:
+            if isinstance(sr, str):
+                self.scores += self.scorer.without_value(self.context.images[entry.image], sr)
+            else:
+                _, (scores, note) = next(results)
+                self.scores += scores
+                if note:
+                    self.scorer.notes[note] = None
+                if entry.image in self.previewed:
+                    self.previews[entry.image] = to_uint8(sr)
+            self.done += 1
+            self._show()
+
+    def _inputs(self, image: tuple[Entry, NDArray[np.uint8]]) -> ImageInputs:
+        """What is scored of an image; the guards see it at the same time, once."""
+        entry, sr = image
         hr, lr = self.context.hr(entry.image), self.context.lr.pixels(entry)
-        self.hashes[entry.image] = pixel_hash(sr)
-        if self.monitor is not None:
-            self.monitor.on_image(entry, sr, hr, lr)
-        self.scores += self.scorer.scores(self.context.images[entry.image], sr, hr, lr)
-        if entry.image in self.previewed:
-            self.previews[entry.image] = to_uint8(sr)
-        self._advance()
+        if entry.image not in self.hashes:
+            self.hashes[entry.image] = pixel_hash(sr)
+            if self.monitor is not None:
+                self.monitor.on_image(entry, sr, hr, lr)
+        return self.scorer.inputs(self.context.images[entry.image], sr, hr, lr)
 
-    def without(self, entry: Entry, reason: str) -> None:
-        """Record that there is nothing to score for an image."""
-        self.scores += self.scorer.without_value(self.context.images[entry.image], reason)
-        self._advance()
+    def _show(self, detail: str = "") -> None:
+        self.progress(ProgressEvent(self.label, self.done, len(self.context.lr.entries), "images", detail))
 
     def cost_scores(self) -> list[Score]:
         """The rows without an image; none for what is not a model."""
@@ -531,7 +574,3 @@ class _ModelRun:
                 "looks at: their pixels are an approximation of the whole-image result."
             )
         return notes
-
-    def _advance(self) -> None:
-        self.done += 1
-        self.progress(ProgressEvent(self.label, self.done, len(self.context.lr.entries), "images"))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from srbench.datasets import degrade
 from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.datasets.degrade import Degradation
 from srbench.datasets.lr_images import cut_to_scale, position_of
@@ -29,79 +32,104 @@ UNAVAILABLE = "unavailable: "
 """Starts the reason of a score that another machine, or a file more, would give."""
 
 
-class Scorer:
-    """Scores images of one dataset under one protocol.
+@dataclass(frozen=True, eq=False)
+class ImageInputs:
+    """All that the metrics of one super-resolved image need of its dataset, read from it.
+
+    Attributes:
+        image: which one.
+        sr: the result, ``(H, W)`` or ``(H, W, 3)``.
+        hr: the reference, cut to a multiple of the scale.
+        lr: what the model was given.
+        refused: why the image is not scored; empty where it is.
+        material: further arguments of ``Protocol.case``.
+    """
+
+    image: Micrograph
+    sr: Pixels
+    hr: Pixels
+    lr: NDArray[np.uint8]
+    refused: str = ""
+    material: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ScoringConditions:
+    """What numbers mean, in names that another process understands.
+
+    Attributes:
+        protocol: of the planes.
+        degradation: id of what made the LR images.
+        scale: magnification.
+        metrics: the module that registers each, and its id.
+    """
+
+    protocol: Protocol
+    degradation: str
+    scale: int
+    metrics: tuple[tuple[str, str], ...]
+
+    def scorer(self) -> ImageScorer:
+        """A scorer in this process.
+
+        Raises:
+            SrbenchError: a metric is unknown here.
+            ImportError: a module of one cannot be imported here.
+        """
+        for module, _ in self.metrics:
+            importlib.import_module(module)
+        metrics = tuple(registry.get(name) for _, name in self.metrics)
+        return ImageScorer(self.protocol, metrics, degrade.get(self.degradation), self.scale)
+
+
+class ImageScorer:
+    """Scores images whose inputs have been read.
 
     Args:
-        micrographs: where the references are.
         protocol: what the numbers mean.
         metrics: which numbers.
         degradation: how the LR images were made.
         scale: magnification.
-
-    Attributes:
-        notes: what a reader must know of the scores so far, each once.
     """
 
     def __init__(
-        self,
-        micrographs: MicrographSet,
-        protocol: Protocol,
-        metrics: Sequence[Metric],
-        degradation: Degradation,
-        scale: int,
+        self, protocol: Protocol, metrics: Sequence[Metric], degradation: Degradation, scale: int
     ) -> None:
-        self.micrographs = micrographs
         self.protocol = protocol
         self.metrics = tuple(metrics)
         self.degradation = degradation
         self.scale = scale
         self._needs = {metric.name: metric.needs() for metric in self.metrics}
-        self._databars: dict[str, bool] = {}
-        self.notes: dict[str, None] = {}
 
-    def with_metrics(self, metrics: Sequence[Metric]) -> Scorer:
-        """The same with other metrics."""
-        return Scorer(self.micrographs, self.protocol, metrics, self.degradation, self.scale)
+    @property
+    def conditions(self) -> ScoringConditions:
+        """What makes an equal one in another process."""
+        metrics = tuple((metric.compute.__module__, metric.id) for metric in self.metrics)
+        return ScoringConditions(self.protocol, self.degradation.id, self.scale, metrics)
 
-    def scores(self, image: Micrograph, sr: Pixels, hr: Pixels, lr: NDArray[np.uint8]) -> list[Score]:
-        """One score a metric.
-
-        Args:
-            image: which one.
-            sr: the result, ``(H, W)`` or ``(H, W, 3)``.
-            hr: the reference, cut to a multiple of the scale.
-            lr: what the model was given.
-        """
-        if self._has_databar(image.id, hr):
-            return self.without_value(
-                image, "the reference shows a databar; cut it off: a score of drawn text says nothing"
-            )
-        mask = self.micrographs.objects(image) if image.has_mask else None
-        clean = self.micrographs.card.kind == "synthetic"
-        second = None if clean else self.micrographs.second(image.id)
-        recorded = self.degradation.recorded
+    def of_inputs(self, inputs: ImageInputs) -> tuple[list[Score], str]:
+        """One score a metric, and what a reader must know of them."""
+        image, lr = inputs.image, inputs.lr
+        if inputs.refused:
+            return self.without_value(image, inputs.refused), ""
+        material = inputs.material or {}
         case = self.protocol.case(
-            sr,
-            hr,
+            inputs.sr,
+            inputs.hr,
             lr,
             self.scale,
             degrade=functools.partial(self._degrade, image.id),
             lr_variance=functools.partial(self._lr_variance, image.id) if lr.ndim == 2 else None,
-            truth=self.micrographs.truth(image.id) if image.has_truth else None,
             pixel_size_nm=image.pixel_size_nm,
             category=image.category,
-            measure=image.measure if image.measure or self.micrographs.card.kind == "user" else None,
-            clean=clean,
-            second=None if second is None else cut_to_scale(second, self.scale),
-            mask=None if mask is None else cut_to_scale(mask, self.scale),
-            lr_recorded=recorded,
-            as_recorded=self.micrographs.as_recorded(image.id) if recorded and second is None else None,
+            lr_recorded=self.degradation.recorded,
+            **material,
         )
-        if not clean and any(metric.family == "spectrum" for metric in self.metrics):
+        note = ""
+        if not case.clean and any(metric.family == "spectrum" for metric in self.metrics):
             with contextlib.suppress(MetricUnavailable):
-                self.notes[REFERENCE_NOISE[reference_of(case)[1]]] = None
-        return [self._score(metric, case, image) for metric in self.metrics]
+                note = REFERENCE_NOISE[reference_of(case)[1]]
+        return [self._score(metric, case, image) for metric in self.metrics], note
 
     def without_value(self, image: Micrograph, reason: str) -> list[Score]:
         """One missing score a metric, all for the same reason."""
@@ -130,6 +158,71 @@ class Scorer:
         position = position_of(image_id)
         clipped = np.clip(expected, 0.0, 1.0)
         return _on_tensor(lambda plane: noise.spread(plane, position), clipped) + ROUNDING_VARIANCE
+
+
+class Scorer(ImageScorer):
+    """Scores images of one dataset under one protocol.
+
+    Args:
+        micrographs: where the references are.
+        protocol: what the numbers mean.
+        metrics: which numbers.
+        degradation: how the LR images were made.
+        scale: magnification.
+
+    Attributes:
+        notes: what a reader must know of the scores so far, each once.
+    """
+
+    def __init__(
+        self,
+        micrographs: MicrographSet,
+        protocol: Protocol,
+        metrics: Sequence[Metric],
+        degradation: Degradation,
+        scale: int,
+    ) -> None:
+        super().__init__(protocol, metrics, degradation, scale)
+        self.micrographs = micrographs
+        self._databars: dict[str, bool] = {}
+        self.notes: dict[str, None] = {}
+
+    def with_metrics(self, metrics: Sequence[Metric]) -> Scorer:
+        """The same with other metrics."""
+        return Scorer(self.micrographs, self.protocol, metrics, self.degradation, self.scale)
+
+    def inputs(self, image: Micrograph, sr: Pixels, hr: Pixels, lr: NDArray[np.uint8]) -> ImageInputs:
+        """An image and what the dataset holds of it; the arguments are those of :meth:`scores`."""
+        if self._has_databar(image.id, hr):
+            words = "the reference shows a databar; cut it off: a score of drawn text says nothing"
+            return ImageInputs(image, sr, hr, lr, words)
+        mask = self.micrographs.objects(image) if image.has_mask else None
+        clean = self.micrographs.card.kind == "synthetic"
+        second = None if clean else self.micrographs.second(image.id)
+        as_recorded = self.degradation.recorded and second is None
+        material = {
+            "truth": self.micrographs.truth(image.id) if image.has_truth else None,
+            "measure": image.measure if image.measure or self.micrographs.card.kind == "user" else None,
+            "clean": clean,
+            "second": None if second is None else cut_to_scale(second, self.scale),
+            "mask": None if mask is None else cut_to_scale(mask, self.scale),
+            "as_recorded": self.micrographs.as_recorded(image.id) if as_recorded else None,
+        }
+        return ImageInputs(image, sr, hr, lr, material=material)
+
+    def scores(self, image: Micrograph, sr: Pixels, hr: Pixels, lr: NDArray[np.uint8]) -> list[Score]:
+        """One score a metric.
+
+        Args:
+            image: which one.
+            sr: the result, ``(H, W)`` or ``(H, W, 3)``.
+            hr: the reference, cut to a multiple of the scale.
+            lr: what the model was given.
+        """
+        scores, note = self.of_inputs(self.inputs(image, sr, hr, lr))
+        if note:
+            self.notes[note] = None
+        return scores
 
     def _has_databar(self, image_id: str, hr: Pixels) -> bool:
         from srbench.datasets.images.databar import has_databar

@@ -7,11 +7,13 @@ in its queues, an executor whose processes were killed could wait for ever (seen
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import pickle
 import shutil
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +34,12 @@ Result = TypeVar("Result")
 # For each process one input in work, one ready to follow, one result to be fetched.
 _AHEAD = 3
 _PROBE_SECONDS = 5.0
+_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Of a process of a pool: there are as many processes as cores."""
+
+
+class ProcessDied(DatasetError):
+    """A process of a pool has ended; what it was given has no result."""
 
 
 class ProcessPool(Generic[Argument, Result]):
@@ -73,7 +81,8 @@ class ProcessPool(Generic[Argument, Result]):
         ``inputs`` fails with a DatasetError, the results of all before it are given first.
 
         Raises:
-            DatasetError: a process died, the disk is full, or the function raised one.
+            ProcessDied: a process has ended.
+            DatasetError: the disk is full, or the function raised one.
             RuntimeError: the function raised anything else in a process.
         """
         waiting: deque[tuple[Tag, Callable[[], Result]]] = deque()
@@ -96,7 +105,7 @@ class ProcessPool(Generic[Argument, Result]):
                 tag, result = waiting.popleft()
                 yield tag, result()
         except BrokenProcessPool as error:
-            raise DatasetError(
+            raise ProcessDied(
                 "A worker process has died; the system may have stopped it for want of memory. Run the same "
                 "command again, it goes on from here; with one worker there are no other processes."
             ) from error
@@ -130,10 +139,35 @@ class ProcessPool(Generic[Argument, Result]):
     def _execute(self, function: Callable[..., object], *arguments: object) -> Future[object]:
         assert self._executor is not None
         try:
-            return self._executor.submit(function, *arguments)
+            # An executor starts its processes when something is submitted.
+            with _starting(with_script=getattr(self._function, "__module__", "") == "__main__"):
+                return self._executor.submit(function, *arguments)
         except OSError as error:
             # It broke while it was starting another process.
             raise BrokenProcessPool(str(error)) from error
+
+
+@contextlib.contextmanager
+def _starting(with_script: bool) -> Iterator[None]:
+    """What processes started in the block get to know: one thread each, and not the caller's script.
+
+    A spawned process imports the script anew. One without ``if __name__ == "__main__"`` would do all its work
+    once more there, and end in an error of multiprocessing; only a function of the script itself needs it.
+    """
+    main, environment = sys.modules["__main__"], dict(os.environ)
+    hidden = {} if with_script else {n: vars(main)[n] for n in ("__spec__", "__file__") if n in vars(main)}
+    try:
+        os.environ.update(_THREADS)
+        for name in hidden:
+            setattr(main, name, None)
+        yield
+    finally:
+        vars(main).update(hidden)
+        for name in _THREADS:
+            if name in environment:
+                os.environ[name] = environment[name]
+            else:
+                os.environ.pop(name, None)
 
 
 def _initialise(reader: Connection, folder: Path) -> None:
