@@ -31,6 +31,7 @@ from srbench.evaluation.scoring_pool import ScoringPool
 from srbench.evaluation.worker_client import (
     BadOutput,
     InferenceRequest,
+    RunningWorker,
     RunOutputs,
     WorkerClient,
     WorkerFailed,
@@ -244,15 +245,28 @@ def evaluate_on(
     outcomes = []
     with ScoringPool(config.workers, progress) as pool:
         evaluation = _Evaluation(context, config, progress, pool)
-        for row in (*image_rows, *jobs):
-            pool.left = rows_left * len(context.lr.entries)
-            outcome = evaluation.score(row) if isinstance(row, Job) else evaluation.score_images(row)
-            outcomes.append(outcome)
-            rows_left -= 1
+        with contextlib.closing(evaluation):
+            evaluation.start_next(jobs)
+            for number, row in enumerate((*image_rows, *jobs)):
+                pool.left = rows_left * len(context.lr.entries)
+                if isinstance(row, Job):
+                    outcomes.append(evaluation.score(row, jobs[number - len(image_rows) + 1 :]))
+                else:
+                    outcomes.append(evaluation.score_images(row))
+                rows_left -= 1
     for problem in evaluation.store.problems:
         progress(problem)
     conditions = context.conditions(chosen=config.protocol is not None)
     return EvaluationSummary(evaluation.store.root, tuple(outcomes), conditions)
+
+
+@dataclass(frozen=True)
+class _StartedJob:
+    """A job whose worker runs; closing the resources ends it and removes its folder."""
+
+    job: Job
+    worker: RunningWorker
+    resources: contextlib.ExitStack
 
 
 class _Evaluation:
@@ -276,9 +290,40 @@ class _Evaluation:
         self.data_checks = DataChecks(context, config.audit, progress)
         self.audit = Audit(context, self.client, progress)
         self.previewed = frozenset(image.id for image in context.spread(config.previews))
+        self._next: _StartedJob | None = None
 
-    def score(self, job: Job) -> Outcome:
-        """Score one model and, where that is wanted, audit it, whatever happens to it."""
+    def close(self) -> None:
+        """End what was started ahead."""
+        if self._next is not None:
+            started, self._next = self._next, None
+            started.resources.close()
+
+    def start_next(self, jobs: Sequence[Job]) -> None:
+        """Let the worker of the first of these jobs that is to be run import and load, beside other work."""
+        self.close()
+        # What prevents it is said when its turn comes.
+        with contextlib.suppress(SrbenchError, OSError):
+            for job in jobs:
+                if not (job.failure or job.missing) and self._scorer_of_open_work(self.context.key(job)):
+                    self._next = self._started(job)
+                    return
+
+    def _started(self, job: Job) -> _StartedJob:
+        if self._next is not None and self._next.job is job:
+            started, self._next = self._next, None
+            return started
+        with contextlib.ExitStack() as stack:
+            scratch = stack.enter_context(scratch_folder(self._scratch_bytes(job)))
+            hr = pack_hr(self.context, scratch) if job.leaking else None
+            worker = self.client.run(job, InferenceRequest.of(self.context.lr, hr), scratch)
+            stack.callback(worker.close)
+            return _StartedJob(job, worker, stack.pop_all())
+
+    def score(self, job: Job, later: Sequence[Job] = ()) -> Outcome:
+        """Score one model and, where that is wanted, audit it, whatever happens to it.
+
+        The worker of the first of the ``later`` ones is started while the last images are scored.
+        """
         if job.failure:
             return self._failed(job, job.failure)
         if job.missing:
@@ -294,10 +339,11 @@ class _Evaluation:
         start = time.monotonic()
         run = self._run_of(job, scorer, monitor)
         try:
-            with scratch_folder(self._scratch_bytes(job)) as scratch:
-                hr = pack_hr(self.context, scratch) if job.leaking else None
-                for message in self.client.run(job, InferenceRequest.of(self.context.lr, hr), scratch):
+            started = self._started(job)
+            with started.resources:
+                for message in started.worker:
                     run.on_message(message)
+            self.start_next(later)
             run.score_gathered()
         except (WorkerFailed, BadOutput) as error:
             return self._failed(job, str(error), monitor.of_failure(error))

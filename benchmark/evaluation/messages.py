@@ -86,6 +86,7 @@ class DeviceDescription(TypedDict):
     type: str
     name: str
     precision: str
+    layout: str
     threads: int
     torch: str
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from srbench.sandbox.apply import AppliedSandbox
 
 WARM_UP_SIDE = 48
+LAYOUT = "channels last"
+"""Of images on a CPU; another one rounds otherwise in the last bits (``srbench.inference.tiling``)."""
 _MAX_REASON = 4_000
 
 
@@ -222,6 +224,7 @@ def _describe(device: Any) -> DeviceDescription:
         "type": device.type,
         "name": name,
         "precision": "float32",
+        "layout": LAYOUT if device.type == "cpu" else "",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }

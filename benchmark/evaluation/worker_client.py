@@ -148,12 +148,14 @@ class WorkerClient:
     config: EvaluationConfig
     hidden: tuple[Path, ...]
 
-    def run(self, job: Job, request: InferenceRequest, scratch: Path) -> Iterator[Message]:
-        """The messages of a worker that runs these images; those of images have their ``pixels``.
+    def run(self, job: Job, request: InferenceRequest, scratch: Path) -> RunningWorker:
+        """Start a worker that runs these images, one whenever its next message is asked for.
+
+        The messages of images have their ``pixels``.
 
         Raises:
-            WorkerFailed: it raised, crashed, was killed, was silent for too long, or answered out of turn or
-            with what is no image of the size.
+            WorkerFailed: while it is iterated: it raised, crashed, was killed, was silent for too long, or
+            answered out of turn or with what is no image of the size.
         """
         module_file = job.source_file()
         source = Path(module_file) if module_file else None
@@ -180,7 +182,6 @@ class WorkerClient:
             tile=self.config.tile,
             max_bytes=self.config.max_bytes,
         )
-        total, answered = len(request.layouts), 0
         with contextlib.ExitStack() as stack:
             folder: int | Path = scratch
             if os.open in os.supports_dir_fd:
@@ -189,22 +190,59 @@ class WorkerClient:
                 stack.callback(os.close, folder)
             messages = run_worker(worker_job, scratch, self.config.timeout, policy)
             stack.callback(getattr(messages, "close", lambda: None))
-            for message in messages:
-                if isinstance(message, ImageDone):
-                    if message.index != answered or answered >= total:
-                        raise WorkerFailed(f"it answered out of turn: image {message.index}")
-                    pixels = _read_output(folder, answered, request.layouts[answered], self.scale)
-                    message = replace(message, pixels=pixels)
-                    answered += 1
-                elif isinstance(message, Finished) and answered < total:
-                    raise WorkerFailed(f"it ended after {answered} of {total} images")
-                elif isinstance(message, Ready):
-                    if job.is_ours:
-                        cost = cost_of(job.model, job.variant, self.scale, job.channels)
-                        message = replace(message, cost=cost)
-                    elif message.cost is None:
-                        raise WorkerFailed("it did not say what the network costs")
-                yield message
+            return RunningWorker(self._checked(messages, job, request, folder), stack.pop_all())
+
+    def _checked(
+        self, messages: Iterator[Message], job: Job, request: InferenceRequest, folder: int | Path
+    ) -> Iterator[Message]:
+        """With pixels and cost; refused where they are out of turn or not of the size."""
+        total, answered = len(request.layouts), 0
+        for message in messages:
+            if isinstance(message, ImageDone):
+                if message.index != answered or answered >= total:
+                    raise WorkerFailed(f"it answered out of turn: image {message.index}")
+                pixels = _read_output(folder, answered, request.layouts[answered], self.scale)
+                message = replace(message, pixels=pixels)
+                answered += 1
+            elif isinstance(message, Finished) and answered < total:
+                raise WorkerFailed(f"it ended after {answered} of {total} images")
+            elif isinstance(message, Ready):
+                if job.is_ours:
+                    cost = cost_of(job.model, job.variant, self.scale, job.channels)
+                    message = replace(message, cost=cost)
+                elif message.cost is None:
+                    raise WorkerFailed("it did not say what the network costs")
+            yield message
+
+
+class RunningWorker:
+    """A worker that has been started: iterating gives its messages, closing ends it with all it started.
+
+    Args:
+        messages: what it says.
+        resources: closed after its last message, however that came.
+    """
+
+    def __init__(self, messages: Iterator[Message], resources: contextlib.ExitStack) -> None:
+        self._messages = messages
+        self._resources = resources
+
+    def __iter__(self) -> RunningWorker:
+        return self
+
+    def __next__(self) -> Message:
+        try:
+            return next(self._messages)
+        except BaseException:  # the end of the iteration too
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End it."""
+        self._resources.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 @functools.lru_cache(maxsize=256)
@@ -223,8 +261,8 @@ def cost_of(model: str, variant: str, scale: int, channels: int) -> NetworkCost:
 
 def run_worker(
     job: WorkerJob, scratch: Path, timeout: float, policy: SandboxPolicy | None = None
-) -> Iterator[Message]:
-    """Start a worker and yield its messages; it is ended when the iteration is left, with all it started.
+) -> RunningWorker:
+    """Start a worker. It imports and loads at once and waits before each image until that is asked for.
 
     Args:
         job: what the worker is told.
@@ -238,7 +276,8 @@ def run_worker(
     """
     job_file = scratch / "job.json"
     job_file.write_text(job.to_json(), encoding="utf-8")
-    with apply.policy_file(scratch, policy):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(apply.policy_file(scratch, policy))
         environment = {
             **_KEEP_MEMORY,
             **os.environ,
@@ -247,10 +286,9 @@ def run_worker(
         }
         command = [sys.executable, "-c", _START, str(job_file)]
         process = UntrustedProcess(command, scratch, environment, len(job.images) + _OTHER_MESSAGES)
-        try:
-            yield from _with_isolation(_messages(process, len(job.images), timeout))
-        finally:
-            process.end()
+        stack.callback(process.end)
+        messages = _with_isolation(_messages(process, len(job.images), timeout))
+        return RunningWorker(messages, stack.pop_all())
 
 
 def _with_isolation(messages: Iterator[Message]) -> Iterator[Message]:

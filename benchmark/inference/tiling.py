@@ -10,26 +10,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from srbench.inference.device import WORKSPACE_FACTOR, activation_bytes, available_bytes, is_out_of_memory
 from srbench.inference.profiling import measured_radius
 from srbench.models import SRModel
 from srbench.utils.errors import SrbenchError
+from srbench.utils.memory import kept_memory
 from srbench.utils.progress import human_bytes
 
 MEMORY_SHARE = 0.5
 """Share of the free memory that is used when no limit was given."""
 
 ENOUGH_ON_CPU = 2e9
-"""Bytes of activations beyond which a CPU gains nothing from larger tiles, only takes memory from others."""
+"""Bytes of activations within which tiles are sought on a CPU: larger ones take memory from others."""
 
 FRUGAL_TILE = 4
 """A tile of this many halos runs at most 2.25 pixels for each one that is kept."""
+
+MORE_PIXELS = 1.1
+"""How many more pixels may be run for smaller tiles: time follows the pixels, memory the tiles."""
 
 GLOBAL_HALO = 64
 """Halo in LR pixels, where memory allows, for a network of global reach."""
@@ -121,6 +127,33 @@ class Inference:
         return {name: value for name, value in vars(self).items() if name != "sr"}
 
 
+@dataclass
+class _Needs:
+    """What has been found out of a network, which takes up to a second: shared by all tilers of it.
+
+    Attributes:
+        weights: how often they have been written, and their bytes: with others all is found out anew.
+        radius: receptive radius, where it was measured.
+        bytes: of the activations of images of a height and width.
+    """
+
+    weights: tuple[int, int]
+    radius: float | None = None
+    bytes: dict[tuple[int, int], int] = field(default_factory=dict)
+
+
+_needs: WeakKeyDictionary[nn.Module, _Needs] = WeakKeyDictionary()
+
+
+def _needs_of(network: nn.Module) -> _Needs:
+    tensors = [tensor for tensor in network.parameters() if not tensor.is_inference()]
+    weights = sum(tensor._version for tensor in tensors), sum(tensor.nbytes for tensor in tensors)
+    needs = _needs.get(network)
+    if needs is None or needs.weights != weights:
+        needs = _needs[network] = _Needs(weights)
+    return needs
+
+
 class Tiler:
     """Runs one model on images of any size.
 
@@ -151,8 +184,6 @@ class Tiler:
         self.output: Output = output
         self.on_pixels = on_pixels
         model.network.to(self.device)
-        self._radius: float | None = None
-        self._bytes: dict[tuple[int, int], int] = {}
 
     def __call__(
         self, lr: Tensor, *, oracle_hr: Tensor | None = None, tiling: Tiling | None = None
@@ -170,15 +201,20 @@ class Tiler:
             SrbenchError: not even the smallest tile fits into memory.
         """
         images, _, height, width = lr.shape
-        return _TiledRun(self, lr, tiling or self.tiling(height, width, images), oracle_hr).run()
+        run = _TiledRun(self, lr, tiling or self.tiling(height, width, images), oracle_hr)
+        with kept_memory() if self.device.type == "cpu" else nullcontext():
+            return run.run()
 
     @property
     def radius(self) -> float:
         """Receptive radius in LR pixels: declared by the network, else measured; inf when global."""
-        if self._radius is None:
-            declared = self.model.receptive_radius
-            self._radius = measured_radius(self.model) if declared is None else declared
-        return self._radius
+        declared = self.model.receptive_radius
+        if declared is not None:
+            return declared
+        needs = _needs_of(self.model.network)
+        if needs.radius is None:
+            needs.radius = measured_radius(self.model)
+        return needs.radius
 
     def tiling(self, height: int, width: int, images: int = 1) -> Tiling:
         """How an image of this size is run within the memory.
@@ -221,7 +257,12 @@ class Tiler:
             return self._tiling_within(height, width, images, self.max_bytes)
         share = available_bytes(self.device) * MEMORY_SHARE
         if self.device.type == "cpu":
-            frugal = self._tiling_within(height, width, images, min(share, ENOUGH_ON_CPU))
+            enough = min(share, ENOUGH_ON_CPU)
+            frugal = self._tiling_within(height, width, images, enough)
+            if frugal.tile < side and frugal.exact and frugal.tile >= FRUGAL_TILE * frugal.halo:
+                most = MORE_PIXELS * _pixels_run(frugal, height, width)
+                smaller = [self._tiling_within(height, width, images, enough / n) for n in (8, 4, 2)]
+                return next((t for t in smaller if t.exact and _pixels_run(t, height, width) <= most), frugal)
             if frugal.exact and frugal.tile >= FRUGAL_TILE * frugal.halo:
                 return frugal
         return self._tiling_within(height, width, images, share)
@@ -273,9 +314,10 @@ class Tiler:
         return low * self.model.size_multiple
 
     def _bytes_needed(self, height: int, width: int) -> float:
-        if (height, width) not in self._bytes:  # images of a dataset share few sizes
-            self._bytes[height, width] = activation_bytes(self.model, height, width)
-        return self._bytes[height, width] * WORKSPACE_FACTOR
+        known_sizes = _needs_of(self.model.network).bytes
+        if (height, width) not in known_sizes:  # images of a dataset share few sizes
+            known_sizes[height, width] = activation_bytes(self.model, height, width)
+        return known_sizes[height, width] * WORKSPACE_FACTOR
 
     def _multiple(self, length: float) -> int:
         """``length`` rounded up to the size multiple."""
@@ -284,6 +326,23 @@ class Tiler:
 
     def _multiple_below(self, length: int) -> int:
         return length // self.model.size_multiple * self.model.size_multiple
+
+
+def _laid_out(lr: Tensor) -> Tensor:
+    """The same values, on a CPU in the memory layout that convolutions hand on and are fastest in."""
+    if lr.device.type != "cpu" or lr.dtype != torch.float32:
+        return lr
+    if lr.shape[1] > 1:
+        return lr.contiguous(memory_format=torch.channels_last)
+    # With one channel both layouts are the same bytes; the strides say which is meant.
+    height, width = lr.shape[-2:]
+    return lr.contiguous().as_strided(lr.shape, (height * width, 1, width, 1))
+
+
+def _pixels_run(tiling: Tiling, height: int, width: int) -> int:
+    """LR pixels that the network sees in all tiles of an image, halos included."""
+    tiles = Region(0, 0, height, width).split(tiling.tile)
+    return sum(math.prod(tile.grown(tiling.halo, height, width).sides) for tile in tiles)
 
 
 class _TiledRun:
@@ -339,7 +398,7 @@ class _TiledRun:
         """The super-resolved core of a region, on the CPU."""
         window = region.grown(self.tiling.halo, int(self.lr.shape[-2]), int(self.lr.shape[-1]))
         hr = None if self.hr is None else window.times(self.scale).cut(self.hr).to(self.tiler.device)
-        sr = self.tiler.model.infer(window.cut(self.lr).to(self.tiler.device), oracle_hr=hr)
+        sr = self.tiler.model.infer(_laid_out(window.cut(self.lr).to(self.tiler.device)), oracle_hr=hr)
         top, left = region.top - window.top, region.left - window.left
         height, width = region.sides
         core = Region(top, left, top + height, left + width).times(self.scale).cut(sr)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.metrics.registry import Case, MetricUnavailable, register_metric
-from srbench.metrics.spectrum import radial_frequency, windowed_spectrum
+from srbench.metrics.spectrum import Spectrum, radial_frequency, windowed_plane, windowed_spectrum
 from srbench.utils.image import Plane
 
 Mask = NDArray[np.bool_]
@@ -96,6 +96,7 @@ def gradient(image: Plane, sigma: float = SIGMA) -> Gradient:
     """Sobel gradient of a Gaussian-smoothed ``(H, W)`` image: the one that :func:`canny` follows."""
     from scipy import ndimage
 
+    # Not OpenCV's, which is off by 1e-16: at ties with a threshold other pixels would be edges than Canny's.
     smooth = ndimage.gaussian_filter(image, sigma)
     y, x = (ndimage.sobel(smooth, axis) / SOBEL_GAIN for axis in (0, 1))
     return Gradient(y, x, np.sqrt(y * y + x * x))
@@ -217,11 +218,16 @@ def _profile(image: Gradient, row: Points, column: Points, ny: Plane, nx: Plane)
         -(t + 1.0) * t * (t - 2.0) / 2.0,
         (t + 1.0) * t * (t - 1.0) / 6.0,
     )
+    # Numbers of pixels, row after row: one look-up a tap and plane.
+    along = np.round(np.where(steep, ys, xs)).astype(np.int64)
+    first = np.where(steep, along.clip(0, height - 1) * width, along.clip(0, width - 1))
+    last, stride = np.where(steep, width, height) - 1, np.where(steep, 1, width)
+    nearest = below.astype(np.int64)
+    down, right = image.y.ravel(), image.x.ravel()
     total = np.zeros_like(across)
     for tap, weight in zip(range(-1, 3), weights, strict=True):
-        y = np.clip(np.where(steep, np.round(ys), below + tap).astype(np.int64), 0, height - 1)
-        x = np.clip(np.where(steep, below + tap, np.round(xs)).astype(np.int64), 0, width - 1)
-        total += weight * (image.y[y, x] * ny[:, None] + image.x[y, x] * nx[:, None])
+        pixels = first + np.clip(nearest + tap, 0, last) * stride
+        total += weight * (down.take(pixels) * ny[:, None] + right.take(pixels) * nx[:, None])
     return total
 
 
@@ -252,6 +258,7 @@ def registration_shift(
     *,
     max_frequency: float = 0.5,
     whitening: float = 0.5,
+    spectra: tuple[Spectrum, Spectrum] | None = None,
 ) -> tuple[float, float]:
     """Displacement of an image against its reference, downwards and to the right, in pixels, to 0.01.
 
@@ -266,14 +273,17 @@ def registration_shift(
         max_frequency: highest frequency used, in cycles per pixel; what lies above may be noise.
         whitening: 1 is phase correlation, where all frequencies count the same, those of mere noise as well;
             0 is cross correlation, which coarse shading decides. Halfway is the least disturbed by either.
+        spectra: of both images, as ``windowed_spectrum`` gives them, where they are there already.
     """
     from skimage.registration import phase_cross_correlation
 
     shift = (0.0, 0.0)
-    for _ in range(PASSES):
-        half = (0.5 * shift[0], 0.5 * shift[1])
-        image = _whitened(moved, half, max_frequency, whitening)
-        other = _whitened(reference, (-half[0], -half[1]), max_frequency, whitening)
+    spectra = spectra or (windowed_spectrum(moved), windowed_spectrum(reference))
+    for number in range(PASSES):
+        if number:
+            half = (0.5 * shift[0], 0.5 * shift[1])
+            spectra = windowed_spectrum(moved, half), windowed_spectrum(reference, (-half[0], -half[1]))
+        image, other = (_whitened(values, moved.shape, max_frequency, whitening) for values in spectra)
         if not image.any() or not other.any():
             return math.nan, math.nan
         back, _, _ = phase_cross_correlation(other, image, upsample_factor=UPSAMPLING, normalization=None)
@@ -283,16 +293,15 @@ def registration_shift(
     return shift
 
 
-def _whitened(image: Plane, offset: tuple[float, float], max_frequency: float, whitening: float) -> Plane:
+def _whitened(values: Spectrum, shape: tuple[int, ...], max_frequency: float, whitening: float) -> Plane:
     """A windowed image below the highest frequency, its amplitudes brought nearer to each other."""
     from scipy import fft
 
-    values = windowed_spectrum(image, offset)
-    radius = radial_frequency(*image.shape)
+    radius = radial_frequency(shape[0], shape[1])
     size = np.abs(values)
     used = (size > 0) & (radius <= max_frequency) & (radius > 0)
     filtered = np.where(used, values / np.where(used, size, 1.0) ** whitening, 0.0)
-    return np.asarray(fft.irfft2(filtered, image.shape), dtype=np.float64)
+    return np.asarray(fft.irfft2(filtered, shape), dtype=np.float64)
 
 
 @register_metric(
@@ -402,7 +411,8 @@ def edge_bias(case: Case) -> float:
 def shift(case: Case) -> float:
     """Length of the registration shift of what the LR image carries too, up to two LR pixels an axis."""
     _check_size(case)
-    displaced = registration_shift(case.sr, case.hr, max_frequency=0.5 / case.scale)
+    spectra = windowed_plane(case, "sr"), windowed_plane(case, "hr")
+    displaced = registration_shift(case.sr, case.hr, max_frequency=0.5 / case.scale, spectra=spectra)
     reach = max(4.0, 2.0 * case.scale)
     if max(map(abs, displaced)) > reach:
         raise MetricUnavailable(

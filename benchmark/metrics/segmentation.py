@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.metrics.registry import Case, MetricUnavailable
-from srbench.utils.image import Plane
+from srbench.utils.image import Plane, gaussian
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.integer[Any]]
@@ -333,10 +333,7 @@ def smoothed(image: Plane, sigma: float = SMOOTHING) -> Plane:
     Single noisy pixels would otherwise be objects and holes. It takes 0.6 sigma^2 / r from the diameter of a
     disc of radius r, 0.05 px at 10 px.
     """
-    from scipy import ndimage
-
-    blurred = ndimage.gaussian_filter(image, sigma, mode="mirror", radius=math.ceil(4 * sigma))
-    return np.asarray(blurred, dtype=np.float64)
+    return gaussian(image, sigma, "mirror", math.ceil(4 * sigma))
 
 
 def otsu(image: Plane, levels: int = LEVELS) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from srbench.metrics.registry import Case, MetricUnavailable, register_metric
 from srbench.utils.image import Plane
 
 Values = NDArray[np.float64]
+Spectrum = NDArray[np.complex128]
 
 TAPER = 0.125
 """Share of the side that fades in, and out again, at each end: a Tukey window 1/8."""
@@ -147,7 +148,7 @@ def tukey(length: int, offset: float = 0.0, taper: float = TAPER) -> Values:
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * np.clip(from_edge / taper, 0.0, 1.0)), dtype=np.float64)
 
 
-def windowed_spectrum(image: Plane, offset: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.complex128]:
+def windowed_spectrum(image: Plane, offset: tuple[float, float] = (0.0, 0.0)) -> Spectrum:
     """Half-plane Fourier transform ``(H, W // 2 + 1)`` of an image less its mean, under a Tukey window.
 
     The mean is the windowed one, so that no trace of it leaks into the first rings. A constant image gets
@@ -166,7 +167,7 @@ def windowed_spectrum(image: Plane, offset: tuple[float, float] = (0.0, 0.0)) ->
     return np.asarray(fft.rfft2(centred * window), dtype=np.complex128)
 
 
-def ring_sums(a: NDArray[np.complex128], b: NDArray[np.complex128], width: int) -> RingSums:
+def ring_sums(a: Spectrum, b: Spectrum, width: int) -> RingSums:
     """Power of both and their cross power in each ring.
 
     Args:
@@ -214,9 +215,11 @@ def ring_layout(height: int, width: int) -> RingLayout:
     )
 
 
+@functools.lru_cache(maxsize=8)
 def radial_frequency(height: int, width: int) -> Values:
     """Spatial frequency in cycles per pixel of each sample of the half-plane, ``(H, W // 2 + 1)``."""
     frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    frequencies.flags.writeable = False  # every caller is given the same
     return np.asarray(frequencies, dtype=np.float64)
 
 
@@ -411,7 +414,7 @@ def binned(frequency: Values, curve: Values, bins: int) -> Values:
     return np.asarray(np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0), dtype=np.float64)
 
 
-def spectrum_of(case: Case, name: str) -> NDArray[np.complex128]:
+def spectrum_of(case: Case, name: str) -> Spectrum:
     """Windowed Fourier transform of a plane (``"sr"``, ``"hr"``, ``"lr"``), shared by all metrics.
 
     That of ``"second"`` is given the contrast of HR, and ``"both"`` is the mean of HR and it.
@@ -426,11 +429,13 @@ def spectrum_of(case: Case, name: str) -> NDArray[np.complex128]:
             f"{height} x {width}"
         )
 
-    def compute() -> NDArray[np.complex128]:
+    def compute() -> Spectrum:
         if name == "both":
             return 0.5 * (spectrum_of(case, "hr") + spectrum_of(case, "second"))
         if name == "lr":  # at magnification 1; its border is cut here
             return windowed_spectrum(case.lr[case.border : -case.border, case.border : -case.border])
+        if name in ("sr", "hr"):
+            return windowed_plane(case, name)
         spectrum = windowed_spectrum(getattr(case, name))
         if name == "second":
             sums = ring_sums(spectrum_of(case, "hr"), spectrum, width)
@@ -440,6 +445,11 @@ def spectrum_of(case: Case, name: str) -> NDArray[np.complex128]:
         return spectrum
 
     return case.cached(f"spectrum of {name}", compute)
+
+
+def windowed_plane(case: Case, name: str) -> Spectrum:
+    """Spectrum of ``"sr"`` or ``"hr"`` of any size, shared with the registration of the two."""
+    return case.cached(f"spectrum windowed {name}", lambda: windowed_spectrum(getattr(case, name)))
 
 
 def sums_of(case: Case, a: str, b: str) -> RingSums:

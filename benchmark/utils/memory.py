@@ -1,14 +1,44 @@
-"""Memory that this process may still take: of the machine, its control groups, and its own limits."""
+"""Memory that this process may still take, and how it keeps what it has freed for the next tensor."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 _PROC = Path("/proc/self")
 _UNLIMITED = 1 << 60
 """Control groups of version 1 say 2^63 less a page where there is no limit."""
+
+_TRIM, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+"""Parameters of glibc's ``mallopt``."""
+_KEEP = ((_MMAP_MAX, 0), (_TRIM, 1 << 30))
+# What glibc's own adaptation ends at; setting any of them switches it off.
+_AS_BEFORE = ((_MMAP_MAX, 1 << 16), (_MMAP_THRESHOLD, 32 << 20), (_TRIM, 64 << 20))
+
+
+@contextlib.contextmanager
+def kept_memory() -> Iterator[None]:
+    """In the block freed memory stays with the process for the next tensor; it is given back at the end.
+
+    On a CPU, fetching it anew from the system for every layer of a network took nearly half of the time.
+    Nothing happens where the C library is not glibc, or where the user has set its variables.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None or any(name.startswith("MALLOC_") for name in os.environ):
+        yield
+        return
+    for parameter, value in _KEEP:
+        mallopt(parameter, value)
+    try:
+        yield
+    finally:
+        for parameter, value in _AS_BEFORE:
+            mallopt(parameter, value)
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def available_memory() -> int:

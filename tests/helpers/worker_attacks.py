@@ -27,7 +27,7 @@ def wait():
 def confined():
     say("confined", isolation={"level": "kernel", "mechanism": "test", "words": "test"})
 def ready(**more):
-    device = {"type": "cpu", "name": "", "precision": "float32", "threads": 1, "torch": ""}
+    device = {"type": "cpu", "name": "", "precision": "float32", "layout": "", "threads": 1, "torch": ""}
     cost = {"params": 1, "gmacs_per_mpx": 1, "peak_mb_per_mpx": 1}
     say("ready", **{"device": device, "notes": [], "cost": cost, **more})
 def image(index, **more):
