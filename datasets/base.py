@@ -211,6 +211,18 @@ class MicrographSet(ABC):
     def pixels(self, image_id: str) -> Pixels:
         """HR pixels ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, read-only; the reference of all scores."""
 
+    def make_ready(
+        self, image_ids: Sequence[str], workers: int | None = None, progress: ProgressCallback = silent
+    ) -> None:
+        """Do on several cores what ``pixels`` of these images would do one after the other; may do nothing.
+
+        Args:
+            image_ids: which images.
+            workers: processes; as many as there are cores when None.
+            progress: called for every image.
+        """
+        del image_ids, workers, progress
+
     def truth(self, image_id: str) -> Mapping[str, Any] | None:
         """Known geometry of the scene (JSON-like), or None."""
         del image_id

@@ -93,6 +93,7 @@ class EvaluationContext:
         if channels_of(micrographs) == 3:
             protocol = protocol.for_colour()
         scorer = Scorer(micrographs, protocol, choose_metrics(config.metrics), degradation, scale)
+        micrographs.make_ready([image.id for image in images], config.workers, progress)
         lr = lr_images.prepare(micrographs, images, degradation, scale, cache_folder() / "lr", progress)
         by_id = {image.id: image for image in images}
         return EvaluationContext(micrographs, split, reason, by_id, scorer, lr)

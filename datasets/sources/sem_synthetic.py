@@ -43,6 +43,8 @@ _STYLES = {("demo", "patterned"): "lines"}
 _STEP = 1_000_000
 """Between the numbers of the scenes of a draw and those of the next; published ones are below it."""
 LICENCE = "CC0-1.0"
+WORTH_PROCESSES = 8
+"""Scenes to be drawn for which other processes are started: a scene takes half a second, so does a start."""
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
@@ -78,6 +80,23 @@ class SyntheticSet(MicrographSet):
             DatasetError: unknown id, or this machine's arithmetic gives another image than the published one.
         """
         return self._scene_of(image_id).pixels
+
+    def make_ready(
+        self, image_ids: Sequence[str], workers: int | None = None, progress: ProgressCallback = silent
+    ) -> None:
+        """Draw scenes that are not stored on all cores; a few are drawn when they are used."""
+        from srbench.datasets.synthetic.suite import load_scene
+
+        work = [
+            (image_id, self._entry(image_id), self._size)
+            for image_id in image_ids
+            if image_id not in self._loaded and load_scene(image_id, self._entry(image_id)) is None
+        ]
+        if workers != 1 and len(work) >= WORTH_PROCESSES:
+            scenes = _in_processes(_render, work, workers, "scenes", progress)
+            for (image_id, _, _), scene in zip(work, scenes, strict=True):
+                scene.pixels.flags.writeable = False
+                self._loaded[image_id] = scene
 
     def truth(self, image_id: str) -> dict[str, Any]:
         """What measurements need of the geometry: see ``truth`` of the scene kind; a fresh copy each time."""
@@ -343,9 +362,9 @@ def _in_processes(
     return results
 
 
-def _render(scene: tuple[str, Mapping[str, Any], int]) -> None:
-    """In a worker: the scene itself need not travel."""
-    stored_or_rendered(*scene)
+def _render(scene: tuple[str, Mapping[str, Any], int]) -> StoredScene:
+    """In a worker; the scene travels, as the home may be one that cannot be written."""
+    return stored_or_rendered(*scene)
 
 
 def _named_differences(scene: tuple[SyntheticSet, str]) -> tuple[str, str]:
