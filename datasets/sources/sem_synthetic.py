@@ -9,6 +9,7 @@ lamellae that no LR can hold (``opposite_phase`` gives the image with the others
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +93,10 @@ class SyntheticSet(MicrographSet):
             for image_id in image_ids
             if image_id not in self._loaded and load_scene(image_id, self._entry(image_id)) is None
         ]
-        if workers != 1 and len(work) >= WORTH_PROCESSES:
+        if workers == 1 or len(work) < WORTH_PROCESSES:
+            return
+        # Whatever befalls other processes: what is not drawn now is drawn when it is used.
+        with contextlib.suppress(DatasetError, RuntimeError):
             scenes = _in_processes(_render, work, workers, "scenes", progress)
             for (image_id, _, _), scene in zip(work, scenes, strict=True):
                 scene.pixels.flags.writeable = False

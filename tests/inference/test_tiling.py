@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from srbench.inference import device as memory
+from srbench.inference import tiling as tiling_module
 from srbench.inference.profiling import measured_radius
 from srbench.inference.tiling import Inference, Tiler
 from srbench.models import ModelCard, SRModel
@@ -132,6 +133,72 @@ def test_a_memory_limit_makes_tiles_and_the_same_image() -> None:
     assert limited.tiles > 4 and limited.exact
     assert infer(model, lr, max_bytes=int(whole) + 1).tiles == 1
     torch.testing.assert_close(limited.sr, model.infer(lr), atol=1e-5, rtol=0)
+
+
+def test_on_a_cpu_tiles_are_small_where_that_runs_few_pixels_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(Net())
+    budget = memory.activation_bytes(model, 160, 160) * memory.WORKSPACE_FACTOR
+    monkeypatch.setattr(tiling_module, "ENOUGH_ON_CPU", budget)
+    monkeypatch.setattr(tiling_module, "available_bytes", lambda device: 1e12)
+    chosen = Tiler(model).tiling(400, 330)
+    monkeypatch.setattr(tiling_module, "MORE_PIXELS", 0.0)
+    largest = Tiler(model).tiling(400, 330)
+    assert chosen.exact and chosen.tile < 0.6 * largest.tile and chosen.halo == largest.halo == 3
+
+    def pixels(side: int) -> int:
+        starts = [
+            (start, min(start + side, whole), whole)
+            for whole in (400, 330)
+            for start in range(0, whole, side)
+        ]
+        rows, columns = (
+            sum(min(end + 3, size) - max(start - 3, 0) for start, end, size in starts if size == whole)
+            for whole in (400, 330)
+        )
+        return rows * columns
+
+    assert pixels(chosen.tile) <= 1.1 * pixels(largest.tile)
+
+
+def test_what_a_network_needs_is_found_out_once_until_its_weights_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[tuple[int, int]] = []
+
+    def count(model: SRModel, height: int, width: int) -> int:
+        del model
+        counted.append((height, width))
+        return height * width
+
+    monkeypatch.setattr(tiling_module, "activation_bytes", count)
+    monkeypatch.setattr(tiling_module, "measured_radius", lambda model: float(len(counted)))
+    network = Net()
+    for _ in range(2):
+        assert Tiler(model_of(network)).tiling(40, 40).tile == 40
+    assert counted == [(40, 40)] and Tiler(model_of(network)).radius == 1.0
+    Tiler(model_of(network)).tiling(44, 40)
+    assert len(counted) == 2 and Tiler(model_of(network)).radius == 1.0
+    with torch.no_grad():
+        network.last.weight.mul_(2.0)
+    assert Tiler(model_of(network)).radius == 2.0
+    assert Tiler(model_of(Net())).tiling(40, 40).tile == 40 and len(counted) == 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_on_a_cpu_is_given_the_same_values_with_the_channels_last(channels: int) -> None:
+    seen: list[Tensor] = []
+
+    class Seen(Net):
+        def forward(self, lr: Tensor) -> Tensor:
+            if lr.device.type == "cpu" and lr.dtype == torch.float32:  # not where it is only examined
+                seen.append(lr)
+            return super().forward(lr)
+
+    model = model_of(Seen(channels=channels), channels=channels)
+    lr = image(31, 40, channels)
+    result = infer(model, lr, tile=16)
+    assert {given.stride(1) for given in seen} == {1} and {given.stride(3) for given in seen} == {channels}
+    torch.testing.assert_close(result.sr, model.infer(lr), atol=1e-5, rtol=0)
 
 
 def test_what_is_counted_on_the_meta_device_is_what_the_cpu_allocates() -> None:

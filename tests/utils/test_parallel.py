@@ -103,3 +103,27 @@ def test_processes_and_files_end_with_a_parent_that_is_killed(tmp_path):
     _, alive = psutil.wait_procs(alive, timeout=20)
     assert len(pids) == 2 and alive == []
     assert list(Path(tmp_path / "tmp").iterdir()) == []
+
+
+WITHOUT_A_GUARD = """
+import os, sys, zlib
+from srbench.utils.parallel import ProcessPool
+print("begun", __file__ == sys.modules["__main__"].__file__, flush=True)
+before = dict(os.environ)
+with ProcessPool(zlib.crc32, 2) as pool:
+    print([value for _, value in pool.map([(n, b"x") for n in range(3)])])
+with ProcessPool(os.getenv, 2) as pool:
+    print({value for _, value in pool.map([(0, "OMP_NUM_THREADS")])})
+print(before == dict(os.environ) and bool(__file__))
+"""
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_runs_once_and_its_processes_have_a_thread_each(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(WITHOUT_A_GUARD)
+    environment = {**os.environ, "OMP_NUM_THREADS": "7"}
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.splitlines() == ["begun True", str([zlib.crc32(b"x")] * 3), "{'1'}", "True"]

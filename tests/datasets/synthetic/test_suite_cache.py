@@ -98,3 +98,37 @@ def test_prepare_draws_everything_in_worker_processes(srbench_home, monkeypatch)
         192,
         192,
     )
+
+
+class Scene:
+    """Stands in for a drawn one."""
+
+    def __init__(self):
+        self.pixels = np.zeros((192, 192), np.uint8)
+
+
+def test_only_scenes_that_are_missing_are_drawn_on_all_cores_and_never_a_few(opened, monkeypatch):
+    images, drawn = [image.id for image in opened.images[:10]], []
+
+    def in_processes(_, work, workers, *rest):
+        drawn.append((workers, [image_id for image_id, *_ in work]))
+        return [Scene() for _ in work]
+
+    monkeypatch.setattr(sem_synthetic, "_in_processes", in_processes)
+    opened.make_ready(images[:3])
+    opened.make_ready(images, workers=1)
+    assert drawn == []
+    opened.make_ready(images[1:], workers=2)
+    assert drawn == [(2, images[1:])]
+    opened.make_ready(images[1:], workers=2)
+    assert len(drawn) == 1
+    assert not any(opened.pixels(image).flags.writeable for image in images[1:])
+
+
+def test_a_process_that_dies_leaves_the_scenes_to_be_drawn_here(opened, monkeypatch):
+    def in_processes(*_):
+        raise DatasetError("a process has died")
+
+    monkeypatch.setattr(sem_synthetic, "_in_processes", in_processes)
+    opened.make_ready([image.id for image in opened.images], workers=2)
+    assert opened._loaded == {}
