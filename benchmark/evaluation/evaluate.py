@@ -285,7 +285,7 @@ class _Evaluation:
         self.pool = pool
         self.store = ScoreStore(config.results or results_folder())
         self.store.remove_leftovers()
-        hidden = (home(), self.store.root, *context.micrographs.hr_paths())
+        hidden = (home(), self.store.root, pool.folder, *context.micrographs.hr_paths())
         self.client = WorkerClient(context.scorer.scale, config, hidden)
         self.data_checks = DataChecks(context, config.audit, progress)
         self.audit = Audit(context, self.client, progress)

@@ -12,11 +12,13 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from srbench.evaluation.scorer import ImageInputs, ImageScorer, Scorer, ScoringConditions
 from srbench.store import Score
 from srbench.utils.errors import SrbenchError
+from srbench.utils.files import temporary_folder
 from srbench.utils.memory import available_memory
 from srbench.utils.parallel import ProcessDied, ProcessPool
 from srbench.utils.progress import ProgressCallback
@@ -47,7 +49,10 @@ class ScoringPool:
 
     Attributes:
         left: images that are still to be scored, over all models.
+        folder: where references lie on their way to a process, while it is entered; no model may read it.
     """
+
+    folder: Path
 
     def __init__(self, workers: int | None, progress: ProgressCallback) -> None:
         self.left = 0
@@ -59,10 +64,13 @@ class ScoringPool:
         self._deaths = 0
 
     def __enter__(self) -> ScoringPool:
+        self._temporary = temporary_folder("scoring")
+        self.folder = self._temporary.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._close()
+        self._temporary.__exit__(None, None, None)
 
     def is_full(self, images: int, held: int) -> bool:
         """Whether so many images, of so many bytes, are to be scored before more are made."""
@@ -109,7 +117,7 @@ class ScoringPool:
 
     def _started(self) -> ProcessPool[tuple[ScoringConditions, ImageInputs], Scored]:
         if self._pool is None:
-            self._pool = ProcessPool(score_inputs, self._count)
+            self._pool = ProcessPool(score_inputs, self._count, self.folder)
         return self._pool
 
     def _close(self) -> None:

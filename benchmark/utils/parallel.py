@@ -20,8 +20,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
 from srbench.utils.errors import DatasetError, SrbenchError
@@ -49,16 +51,25 @@ class ProcessPool(Generic[Argument, Result]):
         ahead: inputs that are read ahead of the result that is given next.
     """
 
-    def __init__(self, function: Callable[[Argument], Result], count: int | None = None) -> None:
-        """Start ``count`` processes, as many as there are cores when None; 1: the work is done here."""
+    def __init__(
+        self, function: Callable[[Argument], Result], count: int | None = None, within: Path | None = None
+    ) -> None:
+        """Start ``count`` processes, as many as there are cores when None; 1: the work is done here.
+
+        Inputs and results lie ``within`` a folder, or where temporary files do.
+        """
         count = count or os.cpu_count() or 1
         self.ahead = _AHEAD * count
         self._function = function
         self._executor: ProcessPoolExecutor | None = None
         self._submitted = 0
         if count > 1:
-            self._temporary = temporary_folder("processes")
-            self._folder = self._temporary.__enter__()
+            self._temporary: AbstractContextManager[Path | str] = (
+                temporary_folder("processes")
+                if within is None
+                else TemporaryDirectory(dir=within, ignore_cleanup_errors=True)
+            )
+            self._folder = Path(self._temporary.__enter__())
             # Spawned, not forked, so that threads of the caller are no danger.
             context = multiprocessing.get_context("spawn")
             self._reader, self._writer = context.Pipe(duplex=False)

@@ -89,8 +89,8 @@ class Processes:
 
     started = 0
 
-    def __init__(self, function: Any, count: int) -> None:
-        del count
+    def __init__(self, function: Any, count: int, within: Path) -> None:
+        assert count == 2 and within.is_dir()
         self.function = function
         type(self).started += 1
 
