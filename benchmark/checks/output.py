@@ -394,11 +394,17 @@ def _strengths(coefficients: Array) -> Array:
     levels = np.minimum(np.abs(coefficients) / _BIN + 0.5, _BINS - 1).astype(np.int64)
     histogram = np.stack([np.bincount(column, minlength=_BINS) for column in levels.T]).astype(np.float64)
     totals, counts = histogram @ waves.T, histogram @ counted.T
-    steps = np.stack([quantisation_table(quality).ravel()[1:] for quality in QUALITIES])
+    steps = _tables()
     column = np.arange(steps.shape[1])
     # A step of 1 has no comb; its index in the sums is that of step 2 and is left out by its count of 0.
     index = np.maximum(steps - _STEPS[0], 0)
     return _mean_strength(totals[column, index], np.where(steps > 1, counts[column, index], 0.0))
+
+
+@functools.cache
+def _tables() -> NDArray[np.int64]:
+    """``(qualities, 63)`` steps of every quality that is looked for."""
+    return np.stack([quantisation_table(quality).ravel()[1:] for quality in QUALITIES])
 
 
 @functools.cache

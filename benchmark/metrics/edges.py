@@ -221,7 +221,7 @@ def _profile(image: Gradient, row: Points, column: Points, ny: Plane, nx: Plane)
     # Numbers of pixels, row after row: one look-up a tap and plane.
     along = np.round(np.where(steep, ys, xs)).astype(np.int64)
     first = np.where(steep, along.clip(0, height - 1) * width, along.clip(0, width - 1))
-    last, stride = np.where(steep, width, height) - 1, np.where(steep, 1, width)
+    last, stride = np.where(steep, width - 1, height - 1), np.where(steep, 1, width)
     nearest = below.astype(np.int64)
     down, right = image.y.ravel(), image.x.ravel()
     total = np.zeros_like(across)

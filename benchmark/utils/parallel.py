@@ -166,7 +166,8 @@ def _starting(with_script: bool) -> Iterator[None]:
     once more there, and end in an error of multiprocessing; only a function of the script itself needs it.
     """
     main, environment = sys.modules["__main__"], dict(os.environ)
-    hidden = {} if with_script else {n: vars(main)[n] for n in ("__spec__", "__file__") if n in vars(main)}
+    named = [name for name in vars(main) if name in ("__spec__", "__file__")]
+    hidden: dict[str, Any] = {} if with_script else {name: vars(main)[name] for name in named}
     try:
         os.environ.update(_THREADS)
         for name in hidden:
@@ -174,11 +175,11 @@ def _starting(with_script: bool) -> Iterator[None]:
         yield
     finally:
         vars(main).update(hidden)
-        for name in _THREADS:
-            if name in environment:
-                os.environ[name] = environment[name]
+        for variable in _THREADS:
+            if variable in environment:
+                os.environ[variable] = environment[variable]
             else:
-                os.environ.pop(name, None)
+                os.environ.pop(variable, None)
 
 
 def _initialise(reader: Connection, folder: Path) -> None:
