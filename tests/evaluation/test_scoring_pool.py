@@ -13,9 +13,11 @@ import psutil
 import pytest
 
 import srbench
+from helpers.evaluations import run_worker_here
 from helpers.fake_set import FakeSet
 from srbench.datasets import degrade
 from srbench.evaluation import scoring_pool
+from srbench.evaluation.messages import WorkerJob
 from srbench.evaluation.scorer import Scorer, choose_metrics
 from srbench.evaluation.scoring_pool import ScoringPool
 from srbench.metrics.protocol import named
@@ -169,3 +171,31 @@ def test_without_a_number_processes_start_once_there_is_work_for_them(
         assert pool.is_full(1, 100) == (not started)
         values(pool, scorer, [3, 4])
     assert Processes.started == started
+
+
+def test_the_next_worker_starts_once_all_images_of_a_model_are_there_and_no_other_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    steps: list[str] = []
+
+    def started(job: WorkerJob, *rest: Any) -> Any:
+        steps.append(f"{job.model} starts")
+        return run_worker_here(job, *rest)
+
+    def shown(event: ProgressEvent | str) -> None:
+        if isinstance(event, ProgressEvent) and event.done == event.total:
+            steps.append(f"{event.label.split()[0]} done")
+
+    monkeypatch.setattr("srbench.evaluation.worker_client.run_worker", started)
+    data = FakeSet(2, side=40)
+    options: Any = {"dataset": data, "scale": 4, "results": tmp_path, "metrics": ["psnr"], "previews": 0}
+    srbench.evaluate(["bicubic", "vdsr", "nearest"], runs=tmp_path, progress=shown, **options)
+    assert [step for step in steps if step.split()[0] in ("bicubic", "nearest", "vdsr")] == [
+        "bicubic starts",
+        "bicubic done",
+        "nearest starts",
+        "nearest done",
+    ]
+    steps.clear()
+    srbench.evaluate(["nearest", "bicubic", "bilinear"], runs=tmp_path, **options)
+    assert steps == ["bilinear starts"]
