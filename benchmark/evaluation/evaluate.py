@@ -241,19 +241,18 @@ def evaluate_on(
     scale = resolve_scale(jobs, request)
     context = EvaluationContext.create(micrographs, config, scale, progress, headers=headers)
     image_rows = (*reference_rows(context), *rows)
-    rows_left = len(image_rows) + len(jobs)
+    to_score: list[ImageRow | Job] = [*image_rows, *jobs]
     outcomes = []
     with ScoringPool(config.workers, progress) as pool:
         evaluation = _Evaluation(context, config, progress, pool)
         with contextlib.closing(evaluation):
             evaluation.start_next(jobs)
-            for number, row in enumerate((*image_rows, *jobs)):
-                pool.left = rows_left * len(context.lr.entries)
+            for number, row in enumerate(to_score):
+                pool.left = (len(to_score) - number) * len(context.lr.entries)
                 if isinstance(row, Job):
                     outcomes.append(evaluation.score(row, jobs[number - len(image_rows) + 1 :]))
                 else:
                     outcomes.append(evaluation.score_images(row))
-                rows_left -= 1
     for problem in evaluation.store.problems:
         progress(problem)
     conditions = context.conditions(chosen=config.protocol is not None)
