@@ -25,7 +25,7 @@ from srbench.utils.progress import ProgressCallback
 
 WORTH_STARTING = 10.0
 """Seconds of metrics that must be left for processes to be started: each imports for three seconds first."""
-PROCESS_BYTES = 600e6
+PROCESS_BYTES = 900e6
 """Memory of a process that computes all metrics of images of a megapixel (results/performance.md)."""
 GATHERED_BYTES = 256e6
 """SR images that are held before they are scored."""
