@@ -12,15 +12,12 @@ one kind that are in no suite (of 384 x 384 pixels, x4, exact truth).
 
 from __future__ import annotations
 
-import functools
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from srbench.datasets import DatasetCard, Micrograph, MicrographSet
-from srbench.datasets.synthetic.suite import SyntheticScene
+from srbench.datasets.synthetic.numbered import NumberedScenes
 from srbench.measuring import calibration
 from srbench.measuring.bank import Bank, read_bank
 from srbench.measuring.calibration import SINGLE
@@ -35,42 +32,9 @@ from srbench.statistics.conformal import (
     cross_validated,
     in_session,
 )
-from srbench.utils.image import Pixels
 
 DRAWS = 100
-FIRST, SIDE, SCALE = 10_000, 384, 4
-"""Number of the first scene, which no suite reaches, its side in pixels, and the magnification."""
-
-
-class Scenes(MicrographSet):
-    """Numbered scenes of one kind, each a group of its own."""
-
-    def __init__(self, kind: str, count: int) -> None:
-        self.name = f"{count} scenes of {kind}"
-        self.card = DatasetCard("scenes", self.name, "synthetic", "", "CC0-1.0")
-        self.skipped = {}
-        self._kind = kind
-        names = [f"{kind}-{number:05d}" for number in range(FIRST, FIRST + count)]
-        self.images = tuple(
-            Micrograph(name, name, kind, "test", SIDE, SIDE, has_truth=True) for name in names
-        )
-
-    @property
-    def fingerprint(self) -> str:
-        """Names say all: a scene is made of its number."""
-        return f"{self.name} from {FIRST}"
-
-    @functools.lru_cache(maxsize=1)  # noqa: B019 (one set lives as long as the process)
-    def _scene(self, image_id: str) -> SyntheticScene:
-        return SyntheticScene(self._kind, int(image_id[-5:]), SIDE)
-
-    def pixels(self, image_id: str) -> Pixels:
-        """Noise-free."""
-        return self._scene(image_id).pixels()
-
-    def truth(self, image_id: str) -> dict[str, Any]:
-        """Of the geometry."""
-        return self._scene(image_id).truth()
+SCALE = 4
 
 
 def covers(bins: tuple[SizeBin, ...], errors: Errors) -> float:
@@ -137,8 +101,9 @@ def across(names: tuple[str, str], banks: tuple[Bank, Bank]) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["scenes"]:
         model, measure, kind, degradation, count, path = sys.argv[2:]
+        scenes = NumberedScenes(kind, int(count))
         calibration.calibrate(
-            model, Scenes(kind, int(count)), measure, scale=SCALE, degradation=degradation, split="all"
+            model, scenes, measure, scale=SCALE, degradation=degradation, split="all"
         ).write(Path(path))
         sys.exit()
     read = {Path(path).stem: read_bank(Path(path)) for path in sys.argv[1:]}

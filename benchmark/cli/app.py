@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from srbench.cli.advise import advise
+from srbench.cli.agree import agree
 from srbench.cli.calibrate import calibrate
 from srbench.cli.compare import compare
 from srbench.cli.console import fail, prepare_streams
@@ -47,7 +49,7 @@ def cli() -> None:
 
 for command in (demo, models, datasets, degradations, data, weights, train, infer, calibrate, measure):
     cli.add_command(command)
-for command in (evaluate, score, report, compare, verify, submit, doctor):
+for command in (advise, agree, evaluate, score, report, compare, verify, submit, doctor):
     cli.add_command(command)
 
 

@@ -202,11 +202,23 @@ def calibrate(
 
 @dataclass(frozen=True)
 class FieldErrors:
-    """Errors on fields of a dataset: as a bank stores them, and what they are against."""
+    """Errors on fields of a dataset.
+
+    Attributes:
+        counts: as a bank stores them.
+        quantities: as a bank stores them.
+        reference: what they are against.
+        reference_sizes: of all items of the reference, in pixels.
+        met: whether each of these was measured.
+        alone_sizes: of measured items that have no partner in the reference.
+    """
 
     counts: Counts
     quantities: Mapping[str, QuantityErrors]
     reference: str
+    reference_sizes: tuple[float, ...]
+    met: tuple[bool, ...]
+    alone_sizes: tuple[float, ...]
 
 
 def degradation_of(name: str | None, micrographs: MicrographSet, scale: int) -> Degradation:
@@ -252,7 +264,8 @@ def field_errors(
     measured_groups: list[int] = []
     met: list[bool] = []
     sizes_of_all: list[float] = []
-    alone, sources = 0, set()
+    alone_sizes: list[float] = []
+    sources = set()
     for number, image in enumerate(images, 1):
         progress(ProgressEvent(label, number, len(images), "fields"))
         hr = cut_to_scale(micrographs.pixels(image.id), enlargement.scale)
@@ -276,7 +289,8 @@ def field_errors(
         has_partner = np.isin(np.arange(len(reference.sizes)), pairs[:, 0])[reference.counted]
         met[len(met) - len(reference) :] = has_partner.tolist()
         pairs = pairs[measured.counted[pairs[:, 1]]]
-        alone += len(measured) - len(np.unique(pairs[:, 1]))
+        without = measured.counted & ~np.isin(np.arange(len(measured.sizes)), pairs[:, 1])
+        alone_sizes += measured.sizes[without].tolist()
         sizes, true_sizes = measured.sizes[pairs[:, 1]], reference.sizes[pairs[:, 0]]
         # Of thousands of pixels of centre lines a part says as much.
         step = max(len(pairs) // MOST_ITEMS, 1)
@@ -305,12 +319,19 @@ def field_errors(
         len(set(measured_groups)),
         len(is_met),
         int((~is_met).sum()),
-        alone,
+        len(alone_sizes),
         float(np.median(all_sizes[is_met])) if is_met.any() else 0.0,
         float(np.median(all_sizes[~is_met])) if not is_met.all() else 0.0,
         dict(left_out),
     )
-    return FieldErrors(counts, quantities, " and ".join(sorted(sources)))
+    return FieldErrors(
+        counts,
+        quantities,
+        " and ".join(sorted(sources)),
+        tuple(map(float, sizes_of_all)),
+        tuple(met),
+        tuple(alone_sizes),
+    )
 
 
 def _reference(

@@ -5,8 +5,9 @@ Read by the rules of all micrographs: databar and frame cut, one grey channel, o
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,12 +33,14 @@ class FieldImage:
         pixels: ``(H, W)``, uint8 or uint16.
         pixel_size_nm: side of a pixel; None where unknown.
         record: of ``srbench infer``: ``model``, ``variant``, ``weights_sha256``, ``scale``; empty for others.
+        dwell_s: seconds of a pixel under the beam; None where unknown.
     """
 
     name: str
     pixels: Pixels
     pixel_size_nm: float | None
     record: dict[str, str]
+    dwell_s: float | None = None
 
 
 class FieldFiles:
@@ -57,6 +60,7 @@ class FieldFiles:
         self._pixel_size_nm = pixel_size_nm
         self._notes: Counter[str] = Counter()
         self._sizes_nm: list[tuple[float | None, str]] = []
+        self._ranges: defaultdict[Path, list[ValueRange]] = defaultdict(list)
         files: dict[Path, tuple[str, Path]] = {}
         masks = 0
         for path in paths:
@@ -77,23 +81,38 @@ class FieldFiles:
 
     def read(self, use: Callable[[FieldImage], None]) -> None:
         """Hand every field to ``use``; what cannot be used goes into ``skipped`` with the reason."""
-        ranges: dict[Path, list[ValueRange]] = {}
         for path, name, folder in self.files:
+            try:
+                for image in self.images(path, name, folder):
+                    use(image)
+            except (SrbenchError, MemoryError) as error:
+                self.skipped[name] = reason_of(error, path)
+
+    def images(self, path: Path, name: str, folder: Path) -> Iterator[FieldImage]:
+        """The pages of one of ``files``.
+
+        Raises:
+            SrbenchError: it cannot be read.
+            MemoryError: it is too large.
+        """
+        if path in self._unreadable:
+            raise self._unreadable[path]
+        for number, raw in enumerate(raws := read_raw(path, pages="all", min_side=1), 1):
+            page = f"{name} (page {number})" if len(raws) > 1 else name
+            yield self._field(path, page, raw, self._ranges[folder])
+
+    @functools.cached_property
+    def _unreadable(self) -> dict[Path, BadImage | MemoryError]:
+        """Files that cannot be read; all others have told their values, which decide the depth."""
+        unreadable: dict[Path, BadImage | MemoryError] = {}
+        for path, _, folder in self.files:
             try:
                 raws = read_raw(path, pages="all", min_side=1)
             except (BadImage, MemoryError) as error:
-                self.skipped[name] = str(error).removeprefix(f"{path}: ") or "not enough memory"
+                unreadable[path] = error
                 continue
-            ranges.setdefault(folder, []).extend(without_databar(raw).range for raw in raws)
-        for path, name, folder in self.files:
-            if name in self.skipped:
-                continue
-            try:
-                for number, raw in enumerate(raws := read_raw(path, pages="all", min_side=1), 1):
-                    page = f"{name} (page {number})" if len(raws) > 1 else name
-                    use(self._field(path, page, raw, ranges[folder]))
-            except (SrbenchError, MemoryError) as error:
-                self.skipped[name] = str(error).removeprefix(f"{path}: ") or "not enough memory"
+            self._ranges[folder] += [without_databar(raw).range for raw in raws]
+        return unreadable
 
     def _field(self, path: Path, name: str, raw: RawImage, ranges: list[ValueRange]) -> FieldImage:
         region = image_region(raw)
@@ -107,9 +126,14 @@ class FieldFiles:
         size = self._pixel_size_nm or facts.pixel_size_nm
         self._sizes_nm.append((size, "as given" if self._pixel_size_nm else facts.source))
         record = dict(line.partition("=")[::2] for line in read_record(path) if "=" in line)
-        return FieldImage(name, pixels, size, record)
+        return FieldImage(name, pixels, size, record, facts.dwell_s)
 
     def remarks(self) -> list[str]:
         """What was done to pixels, and their size: one line a kind, with the count of images."""
         lines = [f"{kind}: {count_of(count, 'image')}" for kind, count in self._notes.most_common()]
         return [*lines, *pixel_size_remarks(self._sizes_nm)]
+
+
+def reason_of(error: SrbenchError | MemoryError, path: Path) -> str:
+    """Why a file was left out, without its path, which stands beside it."""
+    return str(error).removeprefix(f"{path}: ") or "not enough memory"

@@ -8,6 +8,7 @@ import json
 import math
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -44,22 +45,30 @@ def write(result: MeasurementResult, out: Path) -> tuple[Path, ...]:
 
 
 def _page(result: MeasurementResult) -> str:
-    environment = Environment(loader=PackageLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    folder = resources.files(_TEMPLATES) / "templates"
-    sheets = [(folder / name).read_text(encoding="utf-8") for name in ("report.css", "measurement.css")]
-    style = "\n".join(sheets).replace("</", "<\\/")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return environment.get_template("measurement.html.j2").render(
+    return render(
+        "measurement.html.j2",
         result=result,
-        policy="default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src 'sha256-{digest}'",
-        style=Markup(style),
         sentences=[words.sentence(estimate, result.level) for estimate in result.estimates],
         statements=list(words.statements(result)),
         rows=[(words.title(estimate), estimate, words.parts(estimate)) for estimate in result.estimates],
         histogram=histogram(result),
         drawings=[drawing(field) for field in result.fields[:MOST_DRAWN]],
         number=number,
+    )
+
+
+def render(template: str, **content: Any) -> str:
+    """A page of one file by a template, which is given ``content``, ``style`` and ``policy``."""
+    environment = Environment(loader=PackageLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    folder = resources.files(_TEMPLATES) / "templates"
+    sheets = [(folder / name).read_text(encoding="utf-8") for name in ("report.css", "measurement.css")]
+    style = "\n".join(sheets).replace("</", "<\\/")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        policy="default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src 'sha256-{digest}'",
+        style=Markup(style),
+        **content,
     )
 
 

@@ -109,13 +109,6 @@ def objects_csv(result: MeasurementResult) -> str:
 def as_json(result: MeasurementResult) -> dict[str, Any]:
     """Everything but pixels."""
 
-    def finite(value: Any) -> Any:
-        if isinstance(value, float) and not math.isfinite(value):
-            return None
-        if isinstance(value, dict):
-            return {name: finite(inner) for name, inner in value.items()}
-        return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
-
     def of_field(field: MeasuredField) -> dict[str, Any]:
         features = field.features
         return {
@@ -149,3 +142,12 @@ def as_json(result: MeasurementResult) -> dict[str, Any]:
     }
     cleaned: dict[str, Any] = finite(content)
     return cleaned
+
+
+def finite(value: Any) -> Any:
+    """For JSON, which knows no number that is not finite: None in its place, at any depth."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: finite(inner) for name, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -244,7 +244,7 @@ _SCAN = (
 
 def _scanned_settings(spot: float) -> tuple[Setting, ...]:
     meaning = "standard deviation of the beam spot along its short axis, LR pixels"
-    return (*_DOSE, Setting("spot", meaning, spot, 0.1, 1.5), *_CONTRAST, *_SCAN)
+    return (*_DOSE, Setting("spot", meaning, spot, 0.1, 3.0), *_CONTRAST, *_SCAN)
 
 
 # The cubic kernel reaches 2 LR pixels from the centre of an LR pixel, so 1.5 beyond its edge; OpenCV's, which
