@@ -1,85 +1,96 @@
-"""Does the setting that is fitted on fast scans predict how wrong measurements on them are?
+"""Does what ``srbench advise`` finds on fast scans predict how wrong measurements on them are?
 
-``OMP_NUM_THREADS=1 python benchmarks/advice.py [fields] [scenes]``: fits ``sem_pixel`` on fast scans of
-``kriss``, records synthetic particles by that setting twice (at the fitted dose and without noise), and
-prints by size the error of a diameter, fast against slow, as predicted (median, and half width of its
-conformal 90 % interval) and as measured on fields of ``kriss``, and how many of the latter lie inside.
+``OMP_NUM_THREADS=1 python benchmarks/advice.py [fields]``: fits noise and blur on fast scans of ``kriss``
+(test split), scans them again as ``advise`` does, and prints by size the change of a diameter as predicted
+and as measured, fast against slow: median, and what 90 % of the single changes are nearer to it than; how many of
+the measured ones lie within the predicted ones; and the share of particles that is lost. Then the same
+predicted on synthetic particles, blurred and noisy by the equivalent ``sem_pixel``.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from srbench import datasets
 from srbench.datasets import degrade
 from srbench.datasets.lr_images import lr_image
 from srbench.datasets.synthetic.numbered import NumberedScenes
-from srbench.measuring.acquisition import EquivalentSetting, equivalent, examine
-from srbench.measuring.calibration import SINGLE, Enlargement, field_errors, kind_of
-from srbench.statistics.conformal import bin_of, calibrate
-from srbench.utils.image import Pixels
+from srbench.measuring.acquisition import equivalent, examine
+from srbench.measuring.advice import DENOISER
+from srbench.measuring.calibration import Enlargement, kind_of
+from srbench.measuring.features import Features, partners
+from srbench.metrics.registry import MetricUnavailable
+from srbench.utils.image import Pixels, Plane, to_grey
 
 NM = 5.828
+EDGES = (10.0, 14.0, 21.0, 60.0)
+Changes = tuple[list[NDArray[np.float64]], int, int]
 
 
-class SlowScans(NumberedScenes):
-    """Scenes as a slow scan shows them: blurred by the spot, without noise; their geometry is not used."""
-
-    def __init__(self, count: int, setting: EquivalentSetting) -> None:
-        super().__init__("particles", count)
-        spot = setting.degradation(1).rpartition("spot=")[2]
-        self._way = degrade.get(f"sem_pixel:dose=inf,spot={spot}")
-        self._slow: dict[str, Pixels] = {}
-
-    def pixels(self, image_id: str) -> Pixels:
-        """Blurred."""
-        if image_id not in self._slow:
-            self._slow[image_id] = lr_image(super().pixels(image_id), self._way, 1)
-        return self._slow[image_id]
+def add(changes: Changes, reference: Features, seen: Features) -> Changes:
+    """Sizes of the reference and changes of the items in both; items in both, and in the reference."""
+    pairs = partners(reference, seen)
+    pairs = pairs[reference.counted[pairs[:, 0]] & seen.counted[pairs[:, 1]]]
+    sizes = reference.sizes[pairs[:, 0]]
+    rows = np.stack([sizes, seen.sizes[pairs[:, 1]] - sizes], axis=1)
+    return [*changes[0], rows], changes[1] + len(pairs), changes[2] + len(reference)
 
 
 def main() -> None:
     """Print the table."""
-    fields, scenes = (int(value) for value in (*sys.argv[1:], "12", "12")[:2])
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 6
     kriss, kind = datasets.open("kriss"), kind_of("particles")
     test = kriss.split("test")
-    chosen = test[:: max(len(test) // fields, 1)][:fields]
+    chosen = test[:: max(len(test) // count, 1)][:count]
     recorded = [examine(kriss.lr(image.id)) for image in chosen]
-    setting = equivalent(recorded, NumberedScenes("particles", 6))
-    resolutions = sorted(item.resolution.px * NM for item in recorded)
-    print(f"{len(chosen)} fields: {setting.degradation(1)}, dose {setting.noise.dose:.3g}, {setting.doses}")
-    print(f"resolution {np.median(resolutions):.1f} nm ({resolutions[0]:.1f} to {resolutions[-1]:.1f})")
-    slow = SlowScans(scenes, setting)
-    images = [replace(image, has_truth=False) for image in slow.images]
-    noise: Mapping[str, str] = dict(
-        part.split("=") for part in setting.degradation(1).partition(":")[2].split(",")
-    )
-    fast = degrade.get("sem_lowdose:" + ",".join(f"{n}={noise[n]}" for n in ("dose", "pedestal", "read")))
-    for model in ("none", "gaussian", "vdsr"):
-        enlargement = Enlargement.of(model, scale=1)
-        there = field_errors(slow, images, kind, enlargement, fast)
-        here = field_errors(kriss, chosen, kind, enlargement, degrade.get("recorded"))
-        predicted, measured = (some.quantities[SINGLE].arrays for some in (there, here))
-        parts = calibrate(predicted)
-        number = bin_of(measured.measured, np.array([parts[0].low, *(part.high for part in parts)]))
-        print(
-            f"{model}: lost, predicted {there.counts.lost / there.counts.reference:.2f}, measured "
-            f"{here.counts.lost / here.counts.reference:.2f}"
-        )
-        for index, part in enumerate(parts):
-            errors = measured.errors[number == index]
-            inside = np.abs(errors - part.correction) <= part.half_width
-            low, high, middle, half = (
-                value * NM for value in (part.low, part.high, part.correction, part.half_width)
-            )
-            print(
-                f"  {low:4.0f} to {high:4.0f} nm: predicted {middle:+5.1f} +- {half:4.1f}, measured "
-                f"{np.median(errors) * NM:+5.1f}, {inside.mean():.2f} of {len(errors)} inside"
-            )
+    scenes = NumberedScenes("particles", 6)
+    setting = equivalent(recorded, scenes)
+    resolutions = np.array([item.resolution.px for item in recorded]) * NM
+    print(f"{len(chosen)} fields: {setting}")
+    print(f"{setting.degradation(1)}; resolution {np.median(resolutions):.1f} nm, {resolutions.round(1)}")
+    models = {name: Enlargement.of(name, scale=1) for name in ("none", "gaussian", "vdsr", DENOISER)}
+    spot = setting.degradation(1).rpartition("spot=")[2]
+    blurred = degrade.get(f"sem_pixel:dose=inf,spot={spot}")
+    pairs: dict[str, list[tuple[Plane, Pixels]]] = {"again": [], "scenes": [], "measured": []}
+    for seed, image in enumerate(chosen):
+        fast = kriss.lr(image.id)
+        clean = models[DENOISER](fast)
+        pairs["again"].append((clean, setting.scan_again(clean, 1.0, seed)))
+        pairs["measured"].append((to_grey(kriss.pixels(image.id)), fast))
+    for seed, scene in enumerate(scenes.images):
+        slow = to_grey(lr_image(scenes.pixels(scene.id), blurred, 1))
+        pairs["scenes"].append((slow, setting.scan_again(slow, setting.contrast**2, seed)))
+    for name in ("none", "gaussian", "vdsr"):
+        outcomes: dict[str, Changes] = {}
+        for way, images in pairs.items():
+            changes: Changes = ([], 0, 0)
+            for reference, scan in images:
+                try:
+                    changes = add(changes, kind.find(reference, 0.0), kind.find(models[name](scan), 0.0))
+                except MetricUnavailable as reason:
+                    print(f"{way}, {name}: {reason}")
+            outcomes[way] = changes
+        print(name, {way: f"lost {1 - both / there:.2f}" for way, (_, both, there) in outcomes.items()})
+        for low, high in pairwise(EDGES):
+            cells = {}
+            for way, (rows, _, _) in outcomes.items():
+                sizes, change = np.concatenate(rows).T
+                part = change[(sizes >= low) & (sizes < high)] * NM
+                middle = float(np.median(part))
+                cells[way] = (part, middle, float(np.quantile(np.abs(part - middle), 0.9)))
+            measured = cells["measured"][0]
+            text = [f"{way} {middle:+.1f} +- {half:.1f}" for way, (_, middle, half) in cells.items()]
+            inside = [
+                f"{way} {(np.abs(measured - middle) <= half).mean():.2f}"
+                for way, (_, middle, half) in cells.items()
+                if way != "measured"
+            ]
+            sizes_nm = f"{low * NM:.0f} to {high * NM:.0f} nm"
+            print(f"  {sizes_nm}, {len(measured)}: {', '.join(text)}; inside: {', '.join(inside)}")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from srbench.datasets import degrade
-from srbench.datasets.degrade.noise import clipped_moments
 from srbench.datasets.images.decode import refuse_blank
 from srbench.datasets.images.raw import BadImage
 from srbench.datasets.lr_images import lr_image, position_of
@@ -25,6 +23,7 @@ from srbench.measuring.scans import Resolution, halves, resolution, rings_betwee
 from srbench.measuring.sharpness import sharpness
 from srbench.metrics.segmentation import LEVELS, SMOOTHING, otsu, phase_contrast, smoothed
 from srbench.metrics.spectrum import ROUNDING
+from srbench.statistics.noise_curve import LARGEST_DOSE, recorded, settings_of
 from srbench.utils.image import Pixels, Plane, to_grey
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
@@ -32,11 +31,10 @@ Floats = NDArray[np.float64]
 
 SMALLEST_SIDE = 96
 """Pixels a side below which an image does not tell how it was recorded."""
-READ = 0.01
-"""Noise of the electronics that is assumed, of the grey range: it cannot be told from that of a pedestal."""
-MOST_PEDESTAL = 0.9
+PEDESTAL = 0.15
+"""Share of the full signal that is taken to be shown as black, as in ``sem_pixel``, unless the noise of dark
+places is less: it cannot be told from the noise of the electronics."""
 MOST_ALIKE = 0.95
-DOSES = (1.0, 1e5)
 SMALLEST_SPOT = 0.1
 SPOTS = (0.3, 0.6, 1.0, 1.5, 2.2, 3.0)
 """Spots, in pixels, whose scenes are compared with the images."""
@@ -50,7 +48,7 @@ _MOST_CLIPPED = 0.8
 _FEWEST_PIXELS = 200
 # Along lines, the coarsest frequencies of the differences hold horizontal edges too.
 _FINE = 1.0 / 16.0
-_NODES = 129
+_NODES = 65
 _LIKE = 6
 
 
@@ -158,7 +156,7 @@ class EquivalentSetting:
 def degradation_name(dose: float, noise: NoiseModel, spot: float) -> str:
     """What is typed for a dose within its limits, the other noise of the images, and a spot in pixels."""
     settings = {
-        "dose": f"{float(np.clip(dose, *DOSES)):.3g}",
+        "dose": f"{float(np.clip(dose, 1.0, LARGEST_DOSE)):.3g}",
         "pedestal": f"{noise.pedestal:.2g}",
         "read": f"{noise.read:.2g}",
         "spot": f"{spot:.2g}",
@@ -251,29 +249,19 @@ def fit_noise(images: Sequence[RecordedImage]) -> NoiseModel:
         np.concatenate([getattr(image, name) for image in images]) for name in ("grey", "variance", "pixels")
     )
     alike = float(np.median([image.alike for image in images]))
+    nodes = np.linspace(0.0, 1.0, _NODES)
 
     def misfit(line: Floats) -> Floats:
-        seen, clipped = _clipped(*np.exp(line))
+        mean, seen = recorded(np.array([*np.exp(line), 1.0, 0.0]), nodes, PEDESTAL)
         # Each variance is known to a share of itself.
-        return np.sqrt(count / count.mean()) * np.log(np.interp(grey, seen, clipped) / variance)
+        ratio = (np.interp(grey, mean, seen) + ROUNDING) / variance
+        return np.asarray(np.sqrt(count / count.mean()) * np.log(ratio))
 
     start = np.log(np.full(2, float(np.median(variance)) / 2.0))
     fitted = least_squares(misfit, start, bounds=(np.log(1e-9), np.log(10.0)), loss="soft_l1")
-    constant, slope = (alike * float(value) for value in np.exp(fitted.x))
-    middle = constant + 0.5 * slope
-    read = min(READ, 0.5 * math.sqrt(middle))
-    ratio = max(constant - read**2, 0.0) / slope
-    pedestal = min(ratio / (1.0 + ratio), MOST_PEDESTAL)
-    signal = pedestal + 0.5 * (1.0 - pedestal)
-    dose = signal / ((1.0 - pedestal) ** 2 * (middle - read**2))
-    return NoiseModel(float(np.clip(dose, *DOSES)), pedestal, read)
-
-
-def _clipped(constant: float, slope: float) -> tuple[Floats, Floats]:
-    """Mean and variance that are seen of pixels of grey 0 to 1 with this noise, clipped and rounded."""
-    grey = torch.linspace(0.0, 1.0, _NODES, dtype=torch.float64)
-    mean, square = clipped_moments(grey, (constant + slope * grey).sqrt())
-    return mean.numpy(), (square - mean**2 + ROUNDING).numpy()
+    line = alike * np.exp(np.asarray(fitted.x))
+    ((dose, read_variance, pedestal),) = settings_of(line[None], PEDESTAL).tolist()
+    return NoiseModel(min(max(dose, 1.0), LARGEST_DOSE), pedestal, math.sqrt(max(read_variance, 0.0)))
 
 
 def equivalent(

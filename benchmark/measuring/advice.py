@@ -82,7 +82,7 @@ _SAMPLES = 2000
 
 
 @dataclass(frozen=True)
-class Judgement:
+class CellVerdict:
     """A measurement with one model at one magnification and dose, on synthetic scenes.
 
     Lengths are in pixels of the images; of a fraction they are shares.
@@ -176,8 +176,8 @@ class Advice:
     second_scans: int
     setting: EquivalentSetting
     tolerances: Mapping[str, float]
-    judgements: tuple[Judgement, ...]
-    all_judgements: tuple[Judgement, ...]
+    judgements: tuple[CellVerdict, ...]
+    all_judgements: tuple[CellVerdict, ...]
     rescans: tuple[Rescan, ...]
     all_rescans: tuple[Rescan, ...]
     skipped: Mapping[str, str]
@@ -264,20 +264,20 @@ def advise(
     with ProcessPool(_work, workers) as pool:
         setting = equivalent(recorded, some, progress)
         jobs = [
-            _Job(what, some, model, scale, setting.degradation(scale, dose), dose)
+            _OnScenes(what, some, model, scale, setting.degradation(scale, dose), dose)
             for dose in doses
             for scale, names in ways.items()
             for model in names
         ]
-        own = _noise_free(fields, kind)
+        clean = _noise_free(fields, kind)
         again = [
-            _Again(what, setting, own, model, scale, dose)
+            _OnImages(what, setting, clean, model, scale, dose)
             for dose in doses
             for scale, names in ways.items()
             for model in names
-            if own
+            if clean
         ]
-        on_hr = _Job(what, some, AS_IS, 1, "area", 1.0)
+        on_hr = _OnScenes(what, some, AS_IS, 1, "area", 1.0)
         results: list[FieldErrors | Changes] = []
         for _, outcome in pool.map((None, job) for job in (on_hr, *jobs, *again)):
             results.append(outcome)
@@ -384,12 +384,12 @@ def _tolerances(what: str, given: str | None, size: float | None) -> dict[str, f
 
 
 def _has_items(what: str, side: int, truth: Mapping[str, object]) -> bool:
-    known = KINDS[what].of_truth(truth, (side, side))
-    return known is not None and bool(len(known.sizes) or known.values)
+    geometry = KINDS[what].of_truth(truth, (side, side))
+    return geometry is not None and bool(len(geometry.sizes) or geometry.values)
 
 
 @dataclass(frozen=True)
-class _Job:
+class _OnScenes:
     """What one process is given."""
 
     what: str
@@ -401,7 +401,7 @@ class _Job:
 
 
 @dataclass(frozen=True, eq=False)
-class _Again:
+class _OnImages:
     """The images scanned again under one condition, for one process."""
 
     what: str
@@ -417,20 +417,20 @@ class Changes:
     """What scanning again changes: by image, the changes of its items, or of its share; and how many items.
 
     Attributes:
-        items: of each image, found both ways.
-        found: items of all images.
+        items: of each image.
+        kept: items of all images, found both ways.
         there: items of all images before.
         image_lost: images that cannot be measured any more.
     """
 
     items: tuple[tuple[float, ...], ...]
-    found: int
+    kept: int
     there: int
     image_lost: int
 
 
-def _work(job: _Job | _Again) -> FieldErrors | Changes:
-    if isinstance(job, _Again):
+def _work(job: _OnScenes | _OnImages) -> FieldErrors | Changes:
+    if isinstance(job, _OnImages):
         return _changes(job)
     way = degrade.get(job.degradation)
     return field_errors(
@@ -444,8 +444,8 @@ def _enlargement(model: str, scale: int) -> Enlargement:
 
 
 def _judged(
-    job: _Job, errors: FieldErrors, on_hr: FieldErrors, tolerances: Mapping[str, float]
-) -> Iterator[Judgement]:
+    job: _OnScenes, errors: FieldErrors, on_hr: FieldErrors, tolerances: Mapping[str, float]
+) -> Iterator[CellVerdict]:
     """Of every quantity."""
     for quantity, metric in MEASURED[job.what].items():
         per_px = job.scale if TOLERANCES[metric].unit == "px" else 1
@@ -463,8 +463,8 @@ def _judged(
 
 
 def _judged_sizes(
-    job: _Job, metric: str, errors: FieldErrors, on_hr: FieldErrors, limit: Tolerance
-) -> Judgement:
+    job: _OnScenes, metric: str, errors: FieldErrors, on_hr: FieldErrors, limit: Tolerance
+) -> CellVerdict:
     """The smallest size from which on sizes can be trusted, else from which on counts can."""
     single, hr = (some.quantities.get(SINGLE) for some in (errors, on_hr))
     all_sizes, met, met_on_hr = map(np.array, (errors.reference_sizes, errors.met, on_hr.met))
@@ -472,9 +472,9 @@ def _judged_sizes(
     names = [image.id for image in job.scenes.images]
     dense = job.what == "fibres"
     thresholds = np.unique(np.quantile(all_sizes, _THRESHOLDS).round(1)) if len(all_sizes) else np.zeros(1)
-    trusted: Judgement | None = None
-    counts: Judgement | None = None
-    failed: Judgement | None = None
+    trusted: CellVerdict | None = None
+    counts: CellVerdict | None = None
+    failed: CellVerdict | None = None
     counting = not dense
     # What holds from a size on holds from every larger one on: the largest first, until something fails.
     for smallest in map(float, thresholds[::-1]):
@@ -488,7 +488,7 @@ def _judged_sizes(
             metric, bias, error_hr, names, [""] * len(names), tolerance=limit, lost=0, samples=_SAMPLES
         )
 
-        def judged(verdict: Verdict, here: _Evidence) -> Judgement:
+        def judged(verdict: Verdict, here: _Evidence) -> CellVerdict:
             return _judgement(job, SINGLE, verdict, here, job.scale, all_sizes)
 
         at = _Evidence(evidence, smallest, lost, invented)
@@ -516,13 +516,18 @@ class _Evidence:
 
 
 def _judgement(
-    job: _Job, quantity: str, verdict: Verdict, evidence: _Evidence, per_px: int, sizes: Floats | None = None
-) -> Judgement:
+    job: _OnScenes,
+    quantity: str,
+    verdict: Verdict,
+    evidence: _Evidence,
+    per_px: int,
+    sizes: Floats | None = None,
+) -> CellVerdict:
     tested = (0.0, 0.0)
     if sizes is not None and len(sizes):
         tested = (float(sizes.min()) / per_px, float(sizes.max()) / per_px)
     judged = evidence.verdict
-    return Judgement(
+    return CellVerdict(
         quantity,
         job.scale,
         job.dose,
@@ -549,7 +554,7 @@ def _means(errors: QuantityErrors | None, scenes: int, smallest: float) -> list[
     return [float(mean) for mean in means]
 
 
-Tried = TypeVar("Tried", Judgement, Rescan)
+Tried = TypeVar("Tried", CellVerdict, Rescan)
 
 
 def _best(tried: Sequence[Tried]) -> Iterator[Tried]:
@@ -557,12 +562,12 @@ def _best(tried: Sequence[Tried]) -> Iterator[Tried]:
     order = ("trusted", "counts", "undecided", "not trusted")
     cells: dict[tuple[str, int, float], list[Tried]] = {}
     for item in tried:
-        key = (item.quantity, item.scale) if isinstance(item, Judgement) else ("", item.step)
+        key = (item.quantity, item.scale) if isinstance(item, CellVerdict) else ("", item.step)
         cells.setdefault((*key, item.dose), []).append(item)
 
     def rank(item: Tried) -> tuple[float, ...]:
         change = abs(item.change) if math.isfinite(item.change) else math.inf
-        smallest = item.smallest if isinstance(item, Judgement) else round(item.lost, 2)
+        smallest = item.smallest if isinstance(item, CellVerdict) else round(item.lost, 2)
         return order.index(item.verdict), smallest, change
 
     for cell in cells.values():
@@ -583,11 +588,11 @@ def _noise_free(fields: Sequence[FieldImage], kind: Kind) -> tuple[Plane, ...]:
     return tuple(images)
 
 
-def _changes(job: _Again) -> Changes:
+def _changes(job: _OnImages) -> Changes:
     kind, step = KINDS[job.what], job.step
     enlargement = _enlargement(job.model, step)
     items: list[tuple[float, ...]] = []
-    found = there = lost = 0
+    kept = there = lost = 0
     for seed, image in enumerate(job.images):
         reference = kind.find(image, 0.0)
         there += len(reference)
@@ -599,15 +604,15 @@ def _changes(job: _Again) -> Changes:
             continue
         pairs = partners(reference, seen)
         pairs = pairs[reference.counted[pairs[:, 0]]]
-        found += len(np.unique(pairs[:, 0]))
+        kept += len(np.unique(pairs[:, 0]))
         changes = seen.sizes[pairs[:, 1]] - reference.sizes[pairs[:, 0]]
         if "fraction" in MEASURED[job.what]:
             changes = np.array([seen.values["fraction"] - reference.values["fraction"]])
         items.append(tuple(map(float, changes)))
-    return Changes(tuple(items), found, there, lost)
+    return Changes(tuple(items), kept, there, lost)
 
 
-def _rescan(job: _Again, changes: Changes, tolerance: float) -> Rescan:
+def _rescan(job: _OnImages, changes: Changes, tolerance: float) -> Rescan:
     metric = next(iter(MEASURED[job.what].values()))
     card = TOLERANCES[metric]
     limit = Tolerance(tolerance, card.unit, card.name, "", chosen=True)
@@ -623,7 +628,7 @@ def _rescan(job: _Again, changes: Changes, tolerance: float) -> Rescan:
         lost=changes.image_lost,
         samples=_SAMPLES,
     )
-    lost = 1.0 - changes.found / changes.there if changes.there else math.nan
+    lost = 1.0 - changes.kept / changes.there if changes.there else math.nan
     flat = np.array([change for items in changes.items for change in items])
     change = float(np.median(flat)) if len(flat) else math.nan
     spread = float(np.quantile(np.abs(flat - change), 0.9)) if len(flat) else math.nan

@@ -155,7 +155,7 @@ class Repeatability:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ScanAgreement:
     """The result.
 
     Attributes:
@@ -205,7 +205,7 @@ def agree(
     device: str = "auto",
     out: Path | None = None,
     progress: ProgressCallback = silent,
-) -> Agreement:
+) -> ScanAgreement:
     """Run a model on two scans of each field and compare the results.
 
     Args:
@@ -261,7 +261,7 @@ def agree(
         raise SrbenchError(f"No field can be compared.\n{reasons}")
     size = common_size(sizes)
     loaded = enlargement.loaded
-    return Agreement(
+    return ScanAgreement(
         AS_IS if loaded is None else loaded.model.card.name,
         "" if loaded is None else loaded.model.variant,
         "" if loaded is None else loaded.weights_sha256,
@@ -339,12 +339,12 @@ def compared(
     measurements, alone = [], []
     for kind in kinds:
         try:
-            found = [kind.find(plane, 0.0) for plane in (a, b)]
+            features = [kind.find(plane, 0.0) for plane in (a, b)]
         except MetricUnavailable:
             continue
-        if found[0].across != found[1].across:
+        if features[0].across != features[1].across:
             continue
-        repeats, only = _repeats(kind, found[0], _shifted(found[1], shift))
+        repeats, only = _repeats(kind, features[0], _shifted(features[1], shift))
         measurements.append(repeats)
         alone += only
     field = FieldAgreement(
@@ -446,7 +446,7 @@ def _drawn(field: FieldMap) -> bytes:
     return content
 
 
-def statements(agreement: Agreement) -> Iterator[str]:
+def statements(agreement: ScanAgreement) -> Iterator[str]:
     """The result in words, and its limit."""
     unit = agreement.unit
     for item in agreement.repeatability:
@@ -472,7 +472,7 @@ def statements(agreement: Agreement) -> Iterator[str]:
     yield LIMIT
 
 
-def as_json(agreement: Agreement) -> dict[str, Any]:
+def as_json(agreement: ScanAgreement) -> dict[str, Any]:
     """Everything but the single differences, and the words."""
     bare = replace(agreement, fields=tuple(replace(field, measurements=()) for field in agreement.fields))
     content = {"srbench": __version__, **asdict(bare), "statements": list(statements(agreement))}

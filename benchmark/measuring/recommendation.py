@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from srbench.measuring.advice import DENOISER, MEASURED, Advice, Judgement, Rescan
+from srbench.measuring.advice import DENOISER, MEASURED, Advice, CellVerdict, Rescan
 from srbench.measuring.calibration import AS_IS, SINGLE
 from srbench.measuring.page import render
 from srbench.measuring.words import finite
@@ -45,7 +45,7 @@ def _dose_words(advice: Advice, dose: float) -> str:
     return f"{name} ({dwell_text(advice.dwell_s * dose)} a pixel)" if advice.dwell_s else name
 
 
-def cell_text(advice: Advice, judgement: Judgement) -> str:
+def cell_text(advice: Advice, judgement: CellVerdict) -> str:
     """What stands in the table: from which size on sizes or counts can be trusted."""
     if judgement.verdict == "trusted":
         return f"from {length(advice, judgement.smallest)}" if judgement.smallest else "trusted"
@@ -122,7 +122,7 @@ def _changed(advice: Advice, scan: Rescan) -> str:
     return f"{name} change by {_signed(advice, scan.change)}, {lost}"
 
 
-def _why_not(advice: Advice, item: Judgement) -> str:
+def _why_not(advice: Advice, item: CellVerdict) -> str:
     """Why nothing is trusted."""
     name = QUANTITY_NAMES[item.quantity]
     if item.lost > MOST_LOST or not math.isfinite(item.change):

@@ -264,7 +264,7 @@ def _fit_spot(sums: Floats, draws: Floats, noise: float, displaced: float) -> Fi
     if curve[best] < _CONVINCING * max(noise, 1e-12):
         return _unknown("spot", "LR and reference have no detail in common that stands out of the noise")
     if best == len(fine) - 1:
-        return _unknown("spot", f"it is larger than {SPOTS[-1]:g} LR pixels, which {NAME} does not make")
+        return _unknown("spot", f"it is larger than {SPOTS[-1]:g} LR pixels, the largest that is tried")
     if error > max(0.15 * value, 0.07):
         return _unknown("spot", "the reference has too little fine detail to tell it")
     ends = _ends(value, fine[explained(draws).argmax(axis=1)], error, len(sums))

@@ -17,7 +17,7 @@ from srbench.datasets.synthetic.numbered import NumberedScenes
 from srbench.measuring import advice as module
 from srbench.measuring import recommendation
 from srbench.measuring.acquisition import EquivalentSetting, NoiseModel
-from srbench.measuring.advice import Advice, Judgement, advise
+from srbench.measuring.advice import Advice, CellVerdict, advise
 from srbench.measuring.bank import Counts, QuantityErrors
 from srbench.measuring.calibration import SINGLE, FieldErrors
 from srbench.utils.errors import SrbenchError
@@ -48,7 +48,9 @@ def some() -> NumberedScenes:
     return NumberedScenes("particles", SCENES, 96)
 
 
-def judged(some: NumberedScenes, measured: FieldErrors, scale: int = 1, tolerance: float = 0.5) -> Judgement:
+def judged(
+    some: NumberedScenes, measured: FieldErrors, scale: int = 1, tolerance: float = 0.5
+) -> CellVerdict:
     job = module._Job("particles", some, "bicubic", scale, "area", 1.0)
     (only,) = module._judged(job, measured, errors(0.0, 0.0), {SINGLE: tolerance})
     return only
@@ -77,10 +79,10 @@ def an_advice(**changes: object) -> Advice:
         NoiseModel(9.0, 0.1, 0.01), 1.0, 0.0, (8.0, 10.0), 1.2, 1.5, 1.4, at_limit=False
     )
     items = [
-        Judgement(SINGLE, 1, 1.0, "vdsr", "trusted", 10.0, (8.0, 40.0), 0.1, 0.0, 0.2, 0.0, 0.0),
-        Judgement(SINGLE, 2, 1.0, "bicubic", "counts", 7.0, (4.0, 20.0), 0.9, 0.8, 1.0, 0.0, 0.0),
-        Judgement(SINGLE, 1, 0.25, "none", "not trusted", 0.0, (8.0, 40.0), 0.9, 0.8, 1.0, 0.0, 0.0),
-        Judgement(SINGLE, 2, 0.25, "none", "undecided", 0.0, (4.0, 20.0), 0.9, 0.8, 1.0, 0.0, 0.0),
+        CellVerdict(SINGLE, 1, 1.0, "vdsr", "trusted", 10.0, (8.0, 40.0), 0.1, 0.0, 0.2, 0.0, 0.0),
+        CellVerdict(SINGLE, 2, 1.0, "bicubic", "counts", 7.0, (4.0, 20.0), 0.9, 0.8, 1.0, 0.0, 0.0),
+        CellVerdict(SINGLE, 1, 0.25, "none", "not trusted", 0.0, (8.0, 40.0), 0.9, 0.8, 1.0, 0.0, 0.0),
+        CellVerdict(SINGLE, 2, 0.25, "none", "undecided", 0.0, (4.0, 20.0), 0.9, 0.8, 1.0, 0.0, 0.0),
     ]
     base = Advice(
         *("particles", "particle", 3, 5.0, 1e-7, 7.4, False, 0, setting, {SINGLE: 0.5}, tuple(items)),
