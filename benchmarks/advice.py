@@ -2,9 +2,9 @@
 
 ``OMP_NUM_THREADS=1 python benchmarks/advice.py [fields]``: fits noise and blur on fast scans of ``kriss``
 (test split), scans them again as ``advise`` does, and prints by size the change of a diameter as predicted
-and as measured, fast against slow: median, and what 90 % of the single changes are nearer to it than; how many of
-the measured ones lie within the predicted ones; and the share of particles that is lost. Then the same
-predicted on synthetic particles, blurred and noisy by the equivalent ``sem_pixel``.
+and as measured, fast against slow: median, and what 90 % of the single changes are nearer to it than; how
+many of the measured ones lie within the predicted ones; and the share of particles that is lost. Beside it
+what synthetic particles predict, blurred and noisy by the equivalent ``sem_pixel``.
 """
 
 from __future__ import annotations

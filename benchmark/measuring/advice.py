@@ -418,13 +418,13 @@ class Changes:
 
     Attributes:
         items: of each image.
-        kept: items of all images, found both ways.
+        met: items of all images, found both ways.
         there: items of all images before.
         image_lost: images that cannot be measured any more.
     """
 
     items: tuple[tuple[float, ...], ...]
-    kept: int
+    met: int
     there: int
     image_lost: int
 
@@ -592,7 +592,7 @@ def _changes(job: _OnImages) -> Changes:
     kind, step = KINDS[job.what], job.step
     enlargement = _enlargement(job.model, step)
     items: list[tuple[float, ...]] = []
-    kept = there = lost = 0
+    met = there = lost = 0
     for seed, image in enumerate(job.images):
         reference = kind.find(image, 0.0)
         there += len(reference)
@@ -604,12 +604,12 @@ def _changes(job: _OnImages) -> Changes:
             continue
         pairs = partners(reference, seen)
         pairs = pairs[reference.counted[pairs[:, 0]]]
-        kept += len(np.unique(pairs[:, 0]))
+        met += len(np.unique(pairs[:, 0]))
         changes = seen.sizes[pairs[:, 1]] - reference.sizes[pairs[:, 0]]
         if "fraction" in MEASURED[job.what]:
             changes = np.array([seen.values["fraction"] - reference.values["fraction"]])
         items.append(tuple(map(float, changes)))
-    return Changes(tuple(items), kept, there, lost)
+    return Changes(tuple(items), met, there, lost)
 
 
 def _rescan(job: _OnImages, changes: Changes, tolerance: float) -> Rescan:
@@ -628,7 +628,7 @@ def _rescan(job: _OnImages, changes: Changes, tolerance: float) -> Rescan:
         lost=changes.image_lost,
         samples=_SAMPLES,
     )
-    lost = 1.0 - changes.kept / changes.there if changes.there else math.nan
+    lost = 1.0 - changes.met / changes.there if changes.there else math.nan
     flat = np.array([change for items in changes.items for change in items])
     change = float(np.median(flat)) if len(flat) else math.nan
     spread = float(np.quantile(np.abs(flat - change), 0.9)) if len(flat) else math.nan
