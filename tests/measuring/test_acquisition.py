@@ -90,6 +90,16 @@ def test_what_tells_nothing_is_refused(pixels: Pixels) -> None:
         examine(pixels.astype(np.uint8))
 
 
+def test_an_image_scanned_again_has_the_noise_that_was_found() -> None:
+    noise = NoiseModel(40.0, 0.1, 0.02)
+    setting = EquivalentSetting(noise, 1.5, 0.4, (40.0, 40.0), 1.0, 1.0, 1.0, at_limit=False)
+    scanned = setting.scan_again(np.full((300, 300), 0.5), 4.0, seed=3) / 255.0 - 0.5
+    more = NoiseModel(160.0, 0.1, 0.02)
+    assert scanned.var() == pytest.approx(more.variance(0.5) / 1.5, rel=0.05)
+    assert (scanned[:, 1:] * scanned[:, :-1]).mean() / scanned.var() == pytest.approx(0.4, abs=0.03)
+    assert (scanned[1:] * scanned[:-1]).mean() / scanned.var() == pytest.approx(0.0, abs=0.03)
+
+
 @pytest.mark.slow
 def test_known_spot_is_recovered_on_scenes(scenes: NumberedScenes) -> None:
     """Contrast and spot of images that are scenes themselves, at two magnifications."""
