@@ -30,7 +30,7 @@ from srbench.cli.options import (
     "measures",
     type=click.Choice(("particles", "lines", "pores", "fibres")),
     multiple=True,
-    help="What is measured on both [default: all that they allow]. Repeatable.",
+    help="What is measured on both [default: particles, lines and pores, where they allow it]. Repeatable.",
 )
 @click.option(
     "--split",

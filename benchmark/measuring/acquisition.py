@@ -157,8 +157,8 @@ def degradation_name(dose: float, noise: NoiseModel, spot: float) -> str:
     """What is typed for a dose within its limits, the other noise of the images, and a spot in pixels."""
     settings = {
         "dose": f"{float(np.clip(dose, 1.0, LARGEST_DOSE)):.3g}",
-        "pedestal": f"{noise.pedestal:.2g}",
-        "read": f"{noise.read:.2g}",
+        "pedestal": f"{round(noise.pedestal, 3):g}",
+        "read": f"{round(noise.read, 4):g}",
         "spot": f"{spot:.2g}",
     }
     return "sem_pixel:" + ",".join(f"{name}={value}" for name, value in settings.items())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from srbench.datasets.images.decode import refuse_blank
 from srbench.measuring.calibration import AS_IS, Enlargement, kind_of
-from srbench.measuring.features import KINDS, Features, Kind, partners, statistics
+from srbench.measuring.features import Features, Kind, partners, statistics
 from srbench.measuring.fields import FieldFiles, FieldImage, reason_of
 from srbench.measuring.scans import (
     ScanPair,
@@ -58,6 +58,8 @@ AMOUNT = 2.0
 """How many times what interpolation carries over from noise a result must not repeat before it counts."""
 ONLY_A, ONLY_B = (220, 40, 40), (40, 90, 255)
 """Colours of objects on the map that are in the result of one scan alone: red, green, blue."""
+UNASKED = ("particles", "lines", "pores")
+"""What is measured where nothing is named: centre lines of fibres are found on everything."""
 LIMIT = (
     "Agreement catches invention that noise drives. It never catches systematic invention: what the model "
     "adds alike to both scans passes, and only a reference tells (srbench eval, srbench calibrate)."
@@ -216,7 +218,7 @@ def agree(
         scale: magnification.
         variant: of the model.
         split: of single scans, see :func:`srbench.measuring.scans.halves`.
-        measures: what is measured on both; everything that they allow when empty.
+        measures: what is measured on both; what they allow of ``UNASKED`` when empty.
         bits: significant bits of files that store more than 8.
         pixel_size_nm: side of a pixel of the files.
         device: where the model runs.
@@ -226,7 +228,7 @@ def agree(
     Raises:
         SrbenchError: unknown names, or no field can be used.
     """
-    kinds = [kind_of(name) for name in measures] or list(KINDS.values())
+    kinds = [kind_of(name) for name in measures or UNASKED]
     enlargement = model
     if not isinstance(enlargement, Enlargement):
         enlargement = Enlargement.of(
@@ -441,7 +443,7 @@ def _drawn(field: FieldMap) -> bytes:
     )
     for features, colour in field.alone:
         curves = [np.round(curve).astype(np.int32) for curve in features.outlines()]
-        cv2.polylines(picture, curves, isClosed=True, color=colour)
+        cv2.polylines(picture, curves, isClosed=True, color=colour, thickness=2)
     content: bytes = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
     return content
 
