@@ -279,7 +279,8 @@ def advise(
         ]
         on_hr = _OnScenes(what, some, AS_IS, 1, "area", 1.0)
         results: list[FieldErrors | Changes] = []
-        for _, outcome in pool.map((None, job) for job in (on_hr, *jobs, *again)):
+        work: list[_OnScenes | _OnImages] = [on_hr, *jobs, *again]
+        for _, outcome in pool.map((None, job) for job in work):
             results.append(outcome)
             progress(
                 ProgressEvent("scenes and scans", len(results), 1 + len(jobs) + len(again), "conditions")
@@ -562,8 +563,8 @@ def _best(tried: Sequence[Tried]) -> Iterator[Tried]:
     order = ("trusted", "counts", "undecided", "not trusted")
     cells: dict[tuple[str, int, float], list[Tried]] = {}
     for item in tried:
-        key = (item.quantity, item.scale) if isinstance(item, CellVerdict) else ("", item.step)
-        cells.setdefault((*key, item.dose), []).append(item)
+        quantity, scale = (item.quantity, item.scale) if isinstance(item, CellVerdict) else ("", item.step)
+        cells.setdefault((quantity, scale, item.dose), []).append(item)
 
     def rank(item: Tried) -> tuple[float, ...]:
         change = abs(item.change) if math.isfinite(item.change) else math.inf

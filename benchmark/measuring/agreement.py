@@ -326,12 +326,12 @@ def compared(
         BadImage: the scans are too small.
     """
     scale = enlargement.scale
-    a, b = (enlargement(np.ascontiguousarray(scan)) for scan in (pair.a, pair.b))
+    a, b = (enlargement(scan) for scan in (pair.a, pair.b))
     shift = (pair.shift[0] * scale, pair.shift[1] * scale)
     between = rings_between(to_grey(pair.a), to_grey(pair.b), pair.shift)
     fine = 0.5 / scale if scale > 1 else FINEST_OCTAVE
     interpolation = Enlargement.of(INTERPOLATION, scale=scale) if scale > 1 else Enlargement(None)
-    plain = [interpolation(np.ascontiguousarray(scan)) for scan in (pair.a, pair.b)]
+    plain = [interpolation(scan) for scan in (pair.a, pair.b)]
     repeated, not_repeated = _above(rings_between(a, b, shift), fine)
     _, carried_over = _above(rings_between(plain[0], plain[1], shift), fine)
     permitted, _ = _above(between, FINEST_OCTAVE)

@@ -103,15 +103,14 @@ def sentences(advice: Advice) -> Iterator[str]:
     fastest = [scan for scan in advice.rescans if scan.verdict == "trusted"]
     if fastest:
         scan = min(fastest, key=lambda scan: (scan.dose / scan.step**2, scan.dose))
-        times = scan.step**2 / scan.dose
+        faster = scan.step**2 / scan.dose
         yield (
             f"Your images scanned again, brought back by {scan.model}: a step of {scan.step} px at "
-            f"{_dose_words(advice, scan.dose)} is trusted still, {times:g} times as fast: "
+            f"{_dose_words(advice, scan.dose)} is trusted still, {faster:g} times as fast: "
             f"{_changed(advice, scan)}."
         )
     else:
-        here = [scan for scan in advice.rescans if scan.dose == 1.0]
-        for scan in here:
+        for scan in (scan for scan in advice.rescans if scan.dose == 1.0):
             how = f"a step of {scan.step} px, {scan.model}"
             yield f"Your images scanned again ({how}): {_changed(advice, scan)}."
 

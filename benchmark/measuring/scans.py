@@ -105,8 +105,8 @@ def halves(image: Pixels, split: Split) -> Iterator[ScanPair]:
     height, width = (side - side % 2 for side in image.shape)
     image = image[:height, :width]
     if split == "diagonal":
-        yield ScanPair(image[::2, ::2], image[1::2, 1::2], (0.5, 0.5))
-        yield ScanPair(image[::2, 1::2], image[1::2, ::2], (0.5, -0.5))
+        for first, second, shift in ((0, 1, (0.5, 0.5)), (1, 0, (0.5, -0.5))):
+            yield ScanPair(image[::2, first::2].copy(), image[1::2, second::2].copy(), shift)
         return
     means = image.reshape(height, width // 2, 2).mean(axis=2)
     lines = np.floor(means + 0.5).astype(image.dtype)
