@@ -9,6 +9,7 @@ bright or shaded they say less, and where the three disagree none is to be belie
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def _across_edges(image: Plane) -> tuple[Floats, Floats]:
 
 def _fitted_edge(profile: Floats) -> tuple[float, float, float]:
     """Dark level, bright level and blur of the error function nearest to a profile; NaN where none is."""
-    from scipy.optimize import curve_fit
+    from scipy.optimize import OptimizeWarning, curve_fit
     from scipy.special import erf
 
     offsets = np.arange(len(profile)) * _STEP - REACH
@@ -91,7 +92,10 @@ def _fitted_edge(profile: Floats) -> tuple[float, float, float]:
 
     start = (float(profile.min()), float(profile.max()), 0.0, 1.5)
     try:
-        fitted, _ = curve_fit(edge, offsets, profile, start, maxfev=2000)
+        with warnings.catch_warnings():
+            # That a fit has no covariance; none is used.
+            warnings.simplefilter("ignore", OptimizeWarning)
+            fitted, _ = curve_fit(edge, offsets, profile, start, maxfev=2000)
     except RuntimeError:
         return start[0], start[1], math.nan
     return float(fitted[0]), float(fitted[1]), abs(float(fitted[3]))

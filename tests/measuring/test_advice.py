@@ -51,7 +51,7 @@ def some() -> NumberedScenes:
 def judged(
     some: NumberedScenes, measured: FieldErrors, scale: int = 1, tolerance: float = 0.5
 ) -> CellVerdict:
-    job = module._Job("particles", some, "bicubic", scale, "area", 1.0)
+    job = module._OnScenes("particles", some, "bicubic", scale, "area", 1.0)
     (only,) = module._judged(job, measured, errors(0.0, 0.0), {SINGLE: tolerance})
     return only
 
