@@ -25,8 +25,9 @@ _A_B = f"A {MINUS} B"
 _WORDS = {"better": "A better", "worse": "B better", "equivalent": "equivalent", "undecided": "undecided"}
 _LEGEND = (
     "Means go from image to group to category, every category counting the same; intervals are over groups. "
-    "p: paired test of a mean difference of zero, for the primary metric as it is, for the others with "
-    "Holm's correction over them. A wins: share of groups in which A is better. A verdict needs the whole interval beyond the margin "
+    "p: paired test of a mean difference of zero; for the primary metric as it is, for the others with "
+    "Holm's correction over them. "
+    "A wins: share of groups in which A is better. A verdict needs the whole interval beyond the margin "
     "(better) or within it (equivalent)."
 )
 
