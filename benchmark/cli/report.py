@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -45,6 +47,12 @@ def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
     metavar="NAME[,NAME...]",
     help="Only these metrics. Repeatable.",
 )
+@click.option(
+    "--table",
+    type=click.Choice(["paper"]),
+    help="Instead of the page a LaTeX table for a paper, which fits \\textwidth, and a .bib of its models.",
+)
+@click.option("--intervals", is_flag=True, help="With --table: the 95 % interval below each mean.")
 @click.pass_context
 def report(
     context: click.Context,
@@ -54,18 +62,30 @@ def report(
     datasets: tuple[str, ...],
     models: tuple[str, ...],
     metrics: tuple[str, ...],
+    table: str | None,
+    intervals: bool,
 ) -> None:
     """Write report.html (one file, opens anywhere) and LaTeX, Markdown and CSV tables from the scores.
 
     The exit code is 1 where a check of a run that is shown has failed.
     """
+    from srbench.reporting import paper_tables
     from srbench.reporting import report as write_report
 
     folder = out.resolve() if out else None
+    chosen = {"datasets": datasets, "models": models, "metrics": metrics}
+    if table is None and intervals:
+        raise click.UsageError("--intervals goes with --table paper; the page has them always.")
+    if table is not None and tolerances:
+        raise click.UsageError("--tolerance judges measurements on the page; --table paper has no verdicts.")
+    if table is not None:
+        with progress_reporter() as progress:
+            written = paper_tables(results, folder, progress, intervals=intervals, **chosen)
+        for path in (*written.tables, written.bibliography):
+            say(f"Written: {path}")
+        _end(context, written.failed)
     with progress_reporter() as progress:
-        outcome = write_report(
-            results, folder, tolerances, progress, datasets=datasets, models=models, metrics=metrics
-        )
+        outcome = write_report(results, folder, tolerances, progress, **chosen)
     for warning in outcome.warnings:
         note(warning)
     for line in outcome.words:
@@ -73,6 +93,11 @@ def report(
     say(f"Report: {outcome.page} ({outcome.page.stat().st_size / 1e6:.1f} MB)")
     if outcome.tables:
         say(f"Tables: {len(outcome.tables)} files in {outcome.tables[0].parent}")
-    for line in outcome.failed:
+    _end(context, outcome.failed)
+
+
+def _end(context: click.Context, failed: Sequence[str]) -> NoReturn:
+    """Leave, with an exit code that tells a script of failed checks."""
+    for line in failed:
         note(f"Failed check: {line}")
-    context.exit(1 if outcome.failed else 0)
+    context.exit(1 if failed else 0)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from srbench.statistics.lengths import Quantity
     from srbench.store import ScoreStore
 
-__all__ = ["ReportResult", "report"]
+__all__ = ["PaperTables", "ReportResult", "paper_tables", "report"]
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,69 @@ def report(
         page,
         tables,
         (*store.problems, *warnings, *unused),
-        tuple(line for part in sections for line in _failed_checks(part)),
+        tuple(line for part in sections for line in _failed_checks(part.board)),
         tuple(line for part in sections for line in _words(part)),
+    )
+
+
+@dataclass(frozen=True)
+class PaperTables:
+    """What was written for a paper.
+
+    Attributes:
+        tables: a LaTeX file a block.
+        bibliography: the BibTeX file.
+        failed: checks that failed: the run, the check and what it saw.
+    """
+
+    tables: tuple[Path, ...]
+    bibliography: Path
+    failed: tuple[str, ...]
+
+
+def paper_tables(
+    results: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: ProgressCallback = silent,
+    *,
+    datasets: Sequence[str] = (),
+    models: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    intervals: bool = False,
+) -> PaperTables:
+    r"""Write a LaTeX float a block that fits ``\\textwidth``, and the entries that it cites.
+
+    Args:
+        results: folder of a score store; ``srbench.utils.paths.results_folder()`` when None.
+        out: folder for ``tables/``; ``report`` inside ``results`` when None.
+        progress: told of the runs read and the metrics that are done.
+        datasets: only these, as they were scored; all when empty.
+        models: only rows of these, ``model`` or ``model:variant``; numbers stay those of the whole table.
+        metrics: the columns; those that the page shows first when empty.
+        intervals: print the 95 % interval below each mean.
+
+    Raises:
+        SrbenchError: there are no runs, ``out`` cannot be written, or a name is of nothing stored.
+    """
+    from srbench.reporting.paper import bibliography, paper_table
+    from srbench.reporting.selection import Selection
+    from srbench.utils.files import write_text
+
+    store, boards = _boards(results, Selection(datasets, models, metrics), progress)
+    folder = (Path(out) if out is not None else store.root / "report") / "tables"
+    shown = [board for board in boards if board.rows and board.columns]
+    texts = {
+        folder / f"paper_{board.block.slug}.tex": paper_table(
+            board, board.columns if metrics else board.first_view, intervals=intervals
+        )
+        for board in shown
+    }
+    entries = folder / "paper.bib"
+    for path, text in texts.items():
+        write_text(path, text)
+    write_text(entries, bibliography(row.manifest for board in shown for row in board.rows))
+    return PaperTables(
+        tuple(texts), entries, tuple(line for board in shown for line in _failed_checks(board))
     )
 
 
@@ -123,19 +184,19 @@ def _boards(
     ]
 
 
-def _failed_checks(part: Section) -> list[str]:
+def _failed_checks(board: Leaderboard) -> list[str]:
     """Of the runs that are shown and of those that were stopped."""
     from srbench.checks.base import failures, stored_results, title_of_check
 
     lines = [
         f"{row.label}: {title_of_check(finding.guard)}. {finding.detail}"
-        for row in part.board.rows
+        for row in board.rows
         for manifest in row.manifests
-        for finding in failures(part.board.findings[manifest.key.run])
+        for finding in failures(board.findings[manifest.key.run])
     ]
     lines += [
         f"{manifest.key.model}: {title_of_check(finding.guard)}. {finding.detail}"
-        for manifest in part.board.block.absent
+        for manifest in board.block.absent
         for finding in failures(stored_results(manifest))
     ]
     return list(dict.fromkeys(lines))

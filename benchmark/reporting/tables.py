@@ -61,7 +61,7 @@ _LATEX_ESCAPES = {
     MINUS: r"\ensuremath{-}",
     "†": r"\textsuperscript{\dag}",
 }
-_LATEX_ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
+LATEX_ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
 
 
 def csv_table(board: Leaderboard) -> str:
@@ -343,7 +343,7 @@ def _latex_line(cells: Sequence[str]) -> str:
 
 
 def _latex_head(title: str, unit: str = "", direction: str = "none") -> str:
-    return latex_escape(f"{title} ({unit})" if unit else title) + _LATEX_ARROWS[direction]
+    return latex_escape(f"{title} ({unit})" if unit else title) + LATEX_ARROWS[direction]
 
 
 def _latex_name(row: Row, marks: Mapping[str, str]) -> str:

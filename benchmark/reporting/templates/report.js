@@ -84,14 +84,10 @@ function reveal() {
 addEventListener("hashchange", reveal);
 reveal();
 for (const link of document.querySelectorAll(".contents a")) link.addEventListener("click", () => setTimeout(reveal));
-
 const opened = [];
 addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details.fold:not([open])")) {
-    if (fold.id.endsWith("-conditions")) continue; // of every run
-    fold.open = true;
-    opened.push(fold);
-  }
+  opened.push(...document.querySelectorAll("details.fold:not([open], [id$=-conditions])")); // those of every run stay
+  for (const fold of opened) fold.open = true;
   for (const root of document.querySelectorAll(".panel")) root.panel.update();
 });
 addEventListener("afterprint", () => { for (const fold of opened.splice(0)) fold.open = false; });
