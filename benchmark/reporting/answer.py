@@ -33,10 +33,12 @@ class Answer:
     """A sentence on one measurement.
 
     Attributes:
+        measurement: name of its metric.
         start: on which images, and what is measured.
         clauses: what can be said of which results.
     """
 
+    measurement: str
     start: str
     clauses: tuple[Clause, ...]
 
@@ -133,4 +135,4 @@ def _answer(
     }
     ends = [*("," if following == "not trusted" else ";" for following in order[1:]), "."]
     clauses = (Clause(s, verbs[s], words(s), end) for s, end in zip(order, ends, strict=True))
-    return Answer(start, tuple(clauses))
+    return Answer(measurement.name, start, tuple(clauses))

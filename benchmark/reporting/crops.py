@@ -186,7 +186,7 @@ class StripTile:
 
 
 @dataclass(frozen=True)
-class Strip:
+class PictureStrip:
     """One region of one image as LR, a few models and HR, all in pixels of HR.
 
     Attributes:
@@ -204,7 +204,7 @@ class Strip:
 
 def strip(
     store: ScoreStore, block: Block, rows: Sequence[Row], names: Mapping[Run, str], shown: Sequence[Panel]
-) -> Strip | None:
+) -> PictureStrip | None:
     """The region in which some models differ most; None where there is nothing to show.
 
     Args:
@@ -250,7 +250,7 @@ def strip(
             )
         )
     tiles.append(StripTile("HR", _picture(region.cut(hr))))
-    return Strip(panel.image, region.side, panel.pixel_nm, tuple(tiles))
+    return PictureStrip(panel.image, region.side, panel.pixel_nm, tuple(tiles))
 
 
 def shown_run(row: Row) -> Manifest:

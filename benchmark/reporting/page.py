@@ -20,7 +20,8 @@ from markupsafe import Markup
 from srbench.checks.base import CHECKS
 from srbench.reporting.answer import Answer, answers, best_networks, invention, things
 from srbench.reporting.check_table import CheckRow, check_rows, in_words
-from srbench.reporting.crops import Panel, Strip, error_scale, legend, panels, strip
+from srbench.reporting.claims import Checked, checked
+from srbench.reporting.crops import Panel, PictureStrip, error_scale, legend, panels, strip
 from srbench.reporting.curves import CurvePlot, CurveSet, LineKey, curve_plots, curve_sets, line_keys
 from srbench.reporting.gap import gap_tables
 from srbench.reporting.images import ImageTable, image_tables
@@ -51,7 +52,7 @@ class Section:
     trust: TrustTable
     answers: list[Answer]
     invention: str
-    strip: Strip | None
+    strip: PictureStrip | None
     alarms: list[str]
     warnings: list[str]
     gaps: list[Gap]
@@ -67,6 +68,7 @@ class Section:
     submissions: Sequence[SubmissionRow]
     panels: list[Panel]
     image_tables: Mapping[str, ImageTable]
+    claims: list[Checked]
     glossary: list[Family]
     conditions: list[Field]
     records: list[RunRecord]
@@ -102,6 +104,7 @@ FOLDS: tuple[tuple[str, str, Callable[[Section], str]], ...] = (
     ("charts", "Charts", _macro("charts", "charts")),
     ("categories", "By category of sample", _macro("numbers", "categories")),
     ("checks", "Checks: was it measured honestly?", _macro("trust", "check_table")),
+    ("claims", "Published claims beside these numbers", _macro("claims", "claims")),
     ("missing", "What is missing, and why", _macro("notes", "gaps")),
     ("metrics", "What the metrics mean", _macro("notes", "glossary")),
     ("conditions", "Conditions, and every run", _macro("notes", "provenance")),
@@ -156,6 +159,7 @@ def section(
         submissions=submission_rows(board),
         panels=shown,
         image_tables=image_tables(board, [panel.image for panel in shown]),
+        claims=checked(board, judged),
         glossary=families([*board.columns, *board.cost_columns]),
         conditions=conditions(board),
         records=[*(record(row.label_of(run), run) for row in board.rows for run in row.manifests), *absent],
