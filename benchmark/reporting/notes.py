@@ -98,8 +98,8 @@ def gaps_of(board: Leaderboard) -> list[Gap]:
     for manifest in board.block.complete:
         files = manifest.data.get("skipped", {})
         skipped.update(files if isinstance(files, Mapping) else {})
-    for image, reason in sorted(skipped.items()):
-        missing.setdefault(str(reason), []).append(f"image {image}")
+    for image, why in sorted(skipped.items()):
+        missing.setdefault(str(why), []).append(f"image {image}")
     return [Gap(why, tuple(what)) for why, what in missing.items()]
 
 
