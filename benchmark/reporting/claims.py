@@ -102,6 +102,8 @@ def _checked(board: Leaderboard, table: TrustTable, claim: Claim) -> Checked:
         return Checked(claim, "", claim.why)
     if claim.scale not in (None, board.block.key.scale):
         return Checked(claim, "", f"Claimed at ×{claim.scale}; this block is ×{board.block.key.scale}.")
+    if claim.model and claim.scale is None and board.block.key.scale == 1:
+        return Checked(claim, "", "Claimed for images that are enlarged; this block is ×1.")
     if claim.measurement:
         title = registry.get(claim.measurement).title.removesuffix(" bias")
         for answer in answers(board, table):
