@@ -113,9 +113,8 @@ def _checked(board: Leaderboard, table: TrustTable, claim: Claim) -> Checked:
     rows = [_row(board, name) for name in (claim.model, claim.minus) if name]
     for name, row in zip((claim.model, claim.minus), rows, strict=False):
         if row is None:
-            known = name.split(":")[0] in model_names()
-            why = f"{_title(name)} has no row here." if known else f"{_title(name)} is no model of srbench."
-            return Checked(claim, "", why)
+            why = "has no row here" if name.split(":")[0] in model_names() else "is no model of srbench"
+            return Checked(claim, "", f"{_title(name)} {why}.")
     column = next((column for column in board.columns if column.name == claim.metric), None)
     if column is None:
         return Checked(claim, "", f"{registry.get(claim.metric).title} was not scored here.")
