@@ -75,6 +75,7 @@ def report(
     from srbench.reporting.page import render, section
     from srbench.reporting.selection import Selection
     from srbench.statistics.tolerance import chosen_tolerances
+    from srbench.store import results_digest
     from srbench.utils.files import write_text
 
     selection = Selection(datasets, models, metrics)
@@ -88,7 +89,7 @@ def report(
         tables = (*tables, target / "tables" / "real_minus_synthetic.csv")
         write_text(tables[-1], gaps)
     page = target / "report.html"
-    write_text(page, render(sections, store.problems))
+    write_text(page, render(sections, store.problems, results_digest(store.root)))
     warnings = [f"{part.title}: {warning}" for part in sections for warning in part.warnings]
     return ReportResult(
         page,
@@ -140,15 +141,16 @@ def paper_tables(
     """
     from srbench.reporting.paper import bibliography, paper_table
     from srbench.reporting.selection import Selection
+    from srbench.store import results_digest
     from srbench.utils.files import write_text
 
     store, boards = _boards(results, Selection(datasets, models, metrics), progress)
     folder = (Path(out) if out is not None else store.root / "report") / "tables"
     shown = [board for board in boards if board.rows and board.columns]
+    digest = f"% Digest of the results: {results_digest(store.root)}\n"
     texts = {
-        folder / f"paper_{board.block.slug}.tex": paper_table(
-            board, board.columns if metrics else board.first_view, intervals=intervals
-        )
+        folder / f"paper_{board.block.slug}.tex": digest
+        + paper_table(board, board.columns if metrics else board.first_view, intervals=intervals)
         for board in shown
     }
     entries = folder / "paper.bib"

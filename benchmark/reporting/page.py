@@ -104,6 +104,7 @@ FOLDS: tuple[tuple[str, str, Callable[[Section], str]], ...] = (
     ("charts", "Charts", _macro("charts", "charts")),
     ("categories", "By category of sample", _macro("numbers", "categories")),
     ("checks", "Checks: was it measured honestly?", _macro("trust", "check_table")),
+    ("submissions", "Submissions", _macro("submissions", "submissions")),
     ("claims", "Published claims beside these numbers", _macro("claims", "claims")),
     ("missing", "What is missing, and why", _macro("notes", "gaps")),
     ("metrics", "What the metrics mean", _macro("notes", "glossary")),
@@ -166,12 +167,13 @@ def section(
     )
 
 
-def render(parts: list[Section], problems: Sequence[str] = ()) -> str:
+def render(parts: list[Section], problems: Sequence[str] = (), digest: str = "") -> str:
     """The page as text.
 
     Args:
         parts: the blocks.
         problems: what of the store could not be read.
+        digest: of the results, as ``srbench.store.results_digest`` gives it.
     """
     style = _asset("report.css").replace("</", "<\\/")
     script = _asset("report.js").replace("</", "<\\/")
@@ -181,6 +183,7 @@ def render(parts: list[Section], problems: Sequence[str] = ()) -> str:
         "gaps": gap_tables([part.board for part in parts]),
         "title": title_of(parts),
         "problems": problems,
+        "digest": digest,
         "policy": _policy(style, script),
         "style": Markup(style),
         "script": Markup(script),
