@@ -26,7 +26,7 @@ from srbench.statistics.interval import interval
 
 
 @dataclass(frozen=True)
-class Claim:
+class PublishedClaim:
     """What was published.
 
     Attributes:
@@ -74,19 +74,19 @@ class Claim:
 class Checked:
     """A claim beside what was measured; ``measured`` is empty where nothing was, ``why`` says why not."""
 
-    claim: Claim
+    claim: PublishedClaim
     measured: str
     why: str
 
 
 @cache
-def published() -> tuple[Claim, ...]:
+def published() -> tuple[PublishedClaim, ...]:
     """All claims, in the order of the file."""
     text = (resources.files("srbench.reporting") / "claims.json").read_text(encoding="utf-8")
     sources: Sequence[Mapping[str, Any]] = json.loads(text)
     shared = ("source", "url", "data", "scale", "remark")
     return tuple(
-        Claim(**{name: source[name] for name in shared}, **claim)
+        PublishedClaim(**{name: source[name] for name in shared}, **claim)
         for source in sources
         for claim in source["claims"]
     )
@@ -97,7 +97,7 @@ def checked(board: Leaderboard, table: TrustTable) -> list[Checked]:
     return [_checked(board, table, claim) for claim in published()]
 
 
-def _checked(board: Leaderboard, table: TrustTable, claim: Claim) -> Checked:
+def _checked(board: Leaderboard, table: TrustTable, claim: PublishedClaim) -> Checked:
     if claim.why:
         return Checked(claim, "", claim.why)
     if claim.scale not in (None, board.block.key.scale):
@@ -121,7 +121,7 @@ def _checked(board: Leaderboard, table: TrustTable, claim: Claim) -> Checked:
     return _measured(board, claim, column.id, [row for row in rows if row is not None])
 
 
-def _measured(board: Leaderboard, claim: Claim, metric: str, rows: Sequence[Row]) -> Checked:
+def _measured(board: Leaderboard, claim: PublishedClaim, metric: str, rows: Sequence[Row]) -> Checked:
     decimals = board.decimals[metric]
     value, low, high = math.nan, math.nan, math.nan
     if len(rows) == 1 and (cell := rows[0].cells.get(metric)):

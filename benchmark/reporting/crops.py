@@ -1,4 +1,4 @@
-"""The pictures of the report: the same regions of HR, LR and every model, ready to be embedded.
+"""Single images: the same regions of HR, LR and every model, ready to be embedded, and the values of each.
 
 Regions are chosen by rule from the pixels, never by hand. Crops are stored without loss and not resampled:
 the page computes its error maps from them and enlarges pixels as squares. Where a model invented (warm tint)
@@ -11,7 +11,7 @@ import base64
 import math
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from srbench.metrics.fidelity import psnr
 from srbench.reporting.blocks import Block
+from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import RANKED, Row
-from srbench.reporting.text import length
-from srbench.store import Manifest, Run, ScoreStore, read_png
+from srbench.reporting.text import Measure, length
+from srbench.statistics.tolerance import TOLERANCES
+from srbench.store import RUN, Manifest, Run, ScoreStore, read_png
 from srbench.utils.errors import SrbenchError
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
@@ -251,6 +253,42 @@ def strip(
         )
     tiles.append(StripTile("HR", _picture(region.cut(hr))))
     return PictureStrip(panel.image, region.side, panel.pixel_nm, tuple(tiles))
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """The values of one image.
+
+    Attributes:
+        columns: the metrics seen first and the measurements, as far as a row has a value.
+        values: row to metric id to its value, of several training seeds their mean.
+    """
+
+    columns: tuple[Measure, ...]
+    values: Mapping[Run, Mapping[str, float]]
+
+
+def image_tables(board: Leaderboard, images: Collection[str]) -> dict[str, ImageTable]:
+    """Image id to its table."""
+    chosen = [c for c in board.columns if c in board.first_view or c.name in TOLERANCES]
+    scores = board.group.scores
+    scores = scores[scores["image"].isin(list(images)) & scores["metric"].isin([c.id for c in chosen])]
+    means: dict[str, dict[Run, dict[str, list[float]]]] = {image: {} for image in images}
+    rows = scores[scores["value"].notna()][["image", "metric", "value", *RUN]]
+    for image, metric, value, *run in rows.itertuples(index=False, name=None):
+        row = board.group.row_of.get(Run(*run))
+        if row is not None:
+            means[image].setdefault(row, {}).setdefault(metric, []).append(value)
+    return {
+        image: ImageTable(
+            tuple(column for column in chosen if any(column.id in values for values in by_row.values())),
+            {
+                row: {metric: sum(values) / len(values) for metric, values in by_metric.items()}
+                for row, by_metric in by_row.items()
+            },
+        )
+        for image, by_row in means.items()
+    }
 
 
 def shown_run(row: Row) -> Manifest:

@@ -21,10 +21,18 @@ from srbench.checks.base import CHECKS
 from srbench.reporting.answer import Answer, answers, best_networks, invention, things
 from srbench.reporting.check_table import CheckRow, check_rows, in_words
 from srbench.reporting.claims import Checked, checked
-from srbench.reporting.crops import Panel, PictureStrip, error_scale, legend, panels, strip
+from srbench.reporting.crops import (
+    ImageTable,
+    Panel,
+    PictureStrip,
+    error_scale,
+    image_tables,
+    legend,
+    panels,
+    strip,
+)
 from srbench.reporting.curves import CurvePlot, CurveSet, LineKey, curve_plots, curve_sets, line_keys
 from srbench.reporting.gap import gap_tables
-from srbench.reporting.images import ImageTable, image_tables
 from srbench.reporting.leaderboard import Leaderboard, spread_over_seeds
 from srbench.reporting.measurements import SIGNS, TrustTable, trust
 from srbench.reporting.notes import Field, Gap, RunRecord, alarms_of, conditions, gaps_of, record, warnings_of
