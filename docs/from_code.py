@@ -71,6 +71,24 @@ def _commands(
             yield from _commands(command.commands[inner], context, f"{name} {inner}")
 
 
+def claims() -> str:
+    """Published claims, and how srbench measures each or why it cannot."""
+    from srbench.metrics import registry
+    from srbench.reporting.claims import published
+
+    rows = []
+    for claim in published():
+        source = f"[{claim.source}]({claim.url})" if claim.url else claim.source
+        magnification = f", ×{claim.scale}" if claim.scale else ""
+        how = claim.why
+        if not how:
+            name = claim.measurement or claim.metric
+            how = f"`{name}`: {registry.get(name).title}" + (f" of `{claim.model}`" if claim.model else "")
+            how += f" minus that of `{claim.minus}`" if claim.minus else ""
+        rows.append((claim.words, f"{claim.data}{magnification}", f"{source}. {claim.remark}".strip(), how))
+    return _table(("published", "on", "where", "here"), rows)
+
+
 def training_settings() -> str:
     """What ``--set train.*`` and ``--set stages.<name>.*`` take."""
     from srbench.config import TrainSettings
@@ -225,6 +243,7 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "claims": claims,
     "commands": commands,
     "evaluation options": evaluation_options,
     "guards": guards,

@@ -15,6 +15,7 @@ import click
 from srbench.cli.console import note, plain, print_json, say
 from srbench.cli.options import margins_option, results_option
 from srbench.reporting.text import MINUS, MISSING, OVERVIEW, Measure, decimals_for, measures, number
+from srbench.utils.text import listed
 
 if TYPE_CHECKING:
     from srbench.statistics.compare import Comparison, MetricComparison, SelectedRuns, SideMean
@@ -24,7 +25,8 @@ _A_B = f"A {MINUS} B"
 _WORDS = {"better": "A better", "worse": "B better", "equivalent": "equivalent", "undecided": "undecided"}
 _LEGEND = (
     "Means go from image to group to category, every category counting the same; intervals are over groups. "
-    "p: paired test of a mean difference of zero with Holm's correction over the metrics above. "
+    "p: paired test of a mean difference of zero; for the primary metric as it is, for the others with "
+    "Holm's correction over them. "
     "A wins: share of groups in which A is better. A verdict needs the whole interval beyond the margin "
     "(better) or within it (equivalent)."
 )
@@ -40,6 +42,11 @@ _LEGEND = (
 @click.option("--protocol", help="What a number means, where there are several.")
 @click.option("--data", metavar="PREFIX", help="Start of the data's fingerprint [default: that scored last].")
 @click.option("--metric", "metrics", multiple=True, help="Only these metrics, with all details. Repeatable.")
+@click.option(
+    "--primary",
+    metavar="METRIC",
+    help="The metric that decides, chosen before looking [default: the first --metric, else the first].",
+)
 @margins_option
 @results_option
 @click.option("--json", "as_json", is_flag=True, help="Every number, for other programs.")
@@ -70,11 +77,14 @@ def lines(comparison: Comparison, width: int = 100, details: Sequence[str] = ())
         width: columns, at least 80; image ids may be longer.
         details: metrics to print everything about; when empty the first with a better side.
     """
-    stored = [result.metric for result in comparison.metrics]
+    stored = [*(result.metric for result in comparison.metrics), *comparison.without]
     columns = {column.id: column for column in measures(stored, lengths=comparison.lengths)}
-    directed = [result for result in comparison.metrics if columns[result.metric].direction != "none"]
-    detailed = comparison.metrics if details else (directed or list(comparison.metrics))[:1]
-    text = [*_heading(comparison, width), "", *_overview(comparison, columns, width), ""]
+    detailed = comparison.metrics
+    if not details:
+        first = [result for result in comparison.metrics if result.metric == comparison.primary]
+        detailed = tuple(first) or comparison.metrics[:1]
+    text = [*_answer(comparison, columns, width), "", *_heading(comparison, width), ""]
+    text += [*_overview(comparison, columns, width), *_reasons(comparison, columns, width), ""]
     for degradation, by_metric in comparison.gaps.items():
         text += [*_gap(degradation, by_metric, columns, details, width), ""]
     for result in detailed:
@@ -82,6 +92,38 @@ def lines(comparison: Comparison, width: int = 100, details: Sequence[str] = ())
     if len(detailed) < len(comparison.metrics):
         text += _wrapped("Details of another metric: --metric NAME.", width)
     return text + _wrapped(_LEGEND, width)
+
+
+def _answer(comparison: Comparison, columns: dict[str, Measure], width: int) -> Iterator[str]:
+    """The verdict in the primary metric, then how the other metrics went."""
+    others: dict[str, list[str]] = {}
+    for result in comparison.metrics:
+        if result.metric == comparison.primary:
+            words = _verdict_sentence(comparison, result, columns[result.metric])
+            yield from _wrapped(f"{columns[result.metric].title}: {words}", width)
+        elif result.verdict:
+            others.setdefault(result.verdict, []).append(columns[result.metric].title)
+    if not comparison.primary:
+        yield from _wrapped("No verdict: no metric with a better side could be compared.", width)
+    parts = [f"{_WORDS[word]} in {listed(others[word])}" for word in _WORDS if word in others]
+    if parts:
+        yield from _wrapped(f"Other metrics: {'; '.join(parts)}.", width)
+
+
+def _reasons(comparison: Comparison, columns: dict[str, Measure], width: int) -> Iterator[str]:
+    """Why metrics are undecided or were not compared, equal reasons together."""
+    groups: dict[str, list[str]] = {}
+    for result in comparison.metrics:
+        if result.verdict == "undecided":
+            why = f"undecided, {_why_undecided(result, 'the margin')}"
+            groups.setdefault(why, []).append(columns[result.metric].title)
+    for metric, why in comparison.without.items():
+        title = columns[metric].title if metric in columns else metric
+        groups.setdefault(f"not compared, {why}", []).append(title)
+    if groups:
+        yield ""
+    for why, titles in groups.items():
+        yield from _wrapped(f"{listed(titles)}: {why}", width, 2)
 
 
 def _heading(comparison: Comparison, width: int) -> Iterator[str]:
@@ -103,9 +145,10 @@ def _overview(comparison: Comparison, columns: dict[str, Measure], width: int) -
     for result in comparison.metrics:
         measure, decimals = columns[result.metric], _decimals(result)
         low, high, _ = result.paired.interval
+        primary = "(primary)" if result.metric == comparison.primary else ""
         rows.append(
             [
-                " ".join(filter(None, (measure.title, measure.arrow, measure.unit))),
+                " ".join(filter(None, (measure.title, measure.arrow, measure.unit, primary))),
                 number(result.first.value, decimals),
                 number(result.second.value, decimals),
                 _difference(result.paired.difference, low, high, decimals),
@@ -118,8 +161,6 @@ def _overview(comparison: Comparison, columns: dict[str, Measure], width: int) -
         rows = [[*row[:5], row[6]] for row in rows]
     if len(rows) > 1:
         yield from _table(rows, width, left=(0, len(rows[0]) - 1))
-    for metric, reason in comparison.without.items():
-        yield from _wrapped(f"{metric}: not compared, {reason}", width, 2)
 
 
 def _gap(
@@ -150,9 +191,11 @@ def _details(comparison: Comparison, result: MetricComparison, measure: Measure,
     unit = f", {measure.unit}" if measure.unit else ""
     decimals = _decimals(result)
     yield f"{measure.title} ({measure.reading}{unit})"
+    primary = result.metric == comparison.primary  # its verdict was the first sentence of all
     for sentence in (
-        _verdict_sentence(comparison, result, measure),
-        _test_sentence(result),
+        "" if primary else _verdict_sentence(comparison, result, measure),
+        f"The margin of {result.margin.value:.4g}{unit.removeprefix(',')}: {result.margin.reason}.",
+        _test_sentence(comparison, result),
         "Training: "
         f"A {_seeds_sentence(comparison.first, result.first, decimals + 1)}; "
         f"B {_seeds_sentence(comparison.second, result.second, decimals + 1)}.",
@@ -203,7 +246,7 @@ def _verdict_sentence(comparison: Comparison, result: MetricComparison, measure:
         "undecided": f"Undecided: {measured}; {_why_undecided(result, margin)}.",
         "": f"{measured}; in this metric neither direction is better.",
     }
-    return f"{verdicts[result.verdict]} The margin: {result.margin.reason}."
+    return verdicts[result.verdict]
 
 
 def _why_undecided(result: MetricComparison, margin: str) -> str:
@@ -216,15 +259,18 @@ def _why_undecided(result: MetricComparison, margin: str) -> str:
     if groups < VERDICT_GROUPS:
         return f"{groups} independent groups are too few, at least {VERDICT_GROUPS} are needed"
     if low > result.margin.value or high < -result.margin.value:
-        return "the interval lies beyond the margin, but the corrected paired test does not support it"
+        return "the interval lies beyond the margin, but the paired test does not support it"
     holds_zero = "holds zero and" if low <= 0.0 <= high else "excludes zero, but"
     return f"the interval {holds_zero} reaches across {margin}"
 
 
-def _test_sentence(result: MetricComparison) -> str:
+def _test_sentence(comparison: Comparison, result: MetricComparison) -> str:
     paired = result.paired
     plain, adjusted = (f"p = {_p(p)}".replace("= <", "<") for p in (paired.p, paired.p_holm))
-    parts = [f"Test of the mean difference: {plain}, after Holm's correction {adjusted}"]
+    corrected = "the primary metric needs no correction"
+    if result.metric != comparison.primary:
+        corrected = f"after Holm's correction {adjusted}"
+    parts = [f"Test of the mean difference: {plain}, {corrected}"]
     parts.append(f"median difference {_difference(*paired.median, _decimals(result))}")
     if math.isfinite(paired.improvement.value):
         share, low, high = map(_percent, paired.improvement)
@@ -334,6 +380,7 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
         "n_images": comparison.n_images,
         "n_groups": comparison.n_groups,
         "lengths": {"unit": comparison.lengths.unit, "why": comparison.lengths.why},
+        "primary": comparison.primary,
         "metrics": metrics,
         "real_minus_synthetic": {
             degradation: {

@@ -101,6 +101,6 @@ def print_results(summary: EvaluationSummary) -> bool:
         if len(blocks) > 1:
             say(f"\n{block.title}")
         print_table(block.columns, block.rows)
-        for line in (*block.notes, block.words):
+        for line in (*block.notes, *block.words):
             say(line)
     return bool(blocks)

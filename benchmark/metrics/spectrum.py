@@ -563,7 +563,7 @@ def frc_cutoff_half_bit(case: Case) -> float:
 
 
 @register_metric(
-    title="R_hf",
+    title="True fine detail",
     direction="higher",
     bounds=(0.0, 1.0),
     explanation="Share of the true detail finer than LR can carry (at x1: finer than LR shows above its "
@@ -577,11 +577,11 @@ def recovered_hf(case: Case) -> float:
 
 
 @register_metric(
-    title="H_hf",
+    title="Invented fine detail",
     direction="lower",
     bounds=(0.0, 1.0),
     explanation="Share of the result's own detail finer than LR can carry that the truth does not explain; "
-    "read it with G_hf: where that is near 0 there is hardly any such detail, and the share means little.",
+    "read it with the amount of fine detail: near 0 there is hardly any, and the share means little.",
     version=2,
     family="spectrum",
 )
@@ -594,7 +594,7 @@ def hallucinated_hf(case: Case) -> float:
 
 
 @register_metric(
-    title="G_hf",
+    title="Amount of fine detail",
     direction="none",
     bounds=(0.0, float("inf")),
     explanation="Power of the detail finer than LR can carry, true or invented, over that of the truth: 1 is "

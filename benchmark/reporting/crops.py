@@ -1,4 +1,4 @@
-"""The pictures of the report: the same regions of HR, LR and every model, ready to be embedded.
+"""Single images: the same regions of HR, LR and every model, ready to be embedded, and the values of each.
 
 Regions are chosen by rule from the pixels, never by hand. Crops are stored without loss and not resampled:
 the page computes its error maps from them and enlarges pixels as squares. Where a model invented (warm tint)
@@ -11,7 +11,7 @@ import base64
 import math
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from srbench.metrics.fidelity import psnr
 from srbench.reporting.blocks import Block
-from srbench.reporting.rows import BASELINE, RANKED, Row
-from srbench.reporting.text import length
-from srbench.store import Manifest, ScoreStore, read_png
+from srbench.reporting.leaderboard import Leaderboard
+from srbench.reporting.rows import RANKED, Row
+from srbench.reporting.text import Measure, length
+from srbench.statistics.tolerance import TOLERANCES
+from srbench.store import RUN, Manifest, Run, ScoreStore, read_png
 from srbench.utils.errors import SrbenchError
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
@@ -31,9 +33,11 @@ Grey = NDArray[np.uint8]
 Field = NDArray[np.float64]
 
 MAX_IMAGES = 6
-MAX_PICTURES = 160
+MAX_PICTURES = 150
 SIDE = 256
 """Side of a region in HR pixels."""
+STRIP_SIDE = 160
+"""That of the pictures on the first screen."""
 ERROR_SCALE = 0.2
 """Error, in parts of the grey range, from which on the colour no longer changes."""
 _STEP = 8
@@ -70,6 +74,7 @@ class Tile:
         title: model title, or HR, or LR.
         detail: variant and seed, or what the tile is.
         kind: ``hr``, ``lr`` or ``sr``.
+        run: the row that it belongs to; None for HR and LR.
         pictures: one a region.
         psnr: PSNR of each region against HR in dB, None for HR and LR.
         badges: what the reader must know of this model.
@@ -80,6 +85,7 @@ class Tile:
     title: str
     detail: str
     kind: str
+    run: Run | None
     pictures: tuple[EmbeddedImage, ...]
     psnr: tuple[float | None, ...]
     badges: tuple[str, ...] = ()
@@ -100,7 +106,7 @@ class Panel:
         pixel_nm: side of an HR pixel, None where it is unknown.
         overview: the HR image, reduced.
         regions: where the crops were taken.
-        tiles: HR, LR, bicubic, then the models in the order of the table.
+        tiles: HR, LR, then the models in the order of the table, networks first.
     """
 
     image: str
@@ -170,6 +176,121 @@ def panels(
     return shown, notes
 
 
+@dataclass(frozen=True)
+class StripTile:
+    """A picture of the strip on the first screen; ``detail_map`` and ``unexplained`` are of models alone."""
+
+    title: str
+    picture: EmbeddedImage
+    detail_map: EmbeddedImage | None = None
+    unexplained: tuple[float, float] | None = None
+    badges: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PictureStrip:
+    """One region of one image as LR, a few models and HR, all in pixels of HR.
+
+    Attributes:
+        image: image id.
+        side: of the region in HR pixels.
+        pixel_nm: side of an HR pixel, None where it is unknown.
+        tiles: LR, the models, HR.
+    """
+
+    image: str
+    side: int
+    pixel_nm: float | None
+    tiles: tuple[StripTile, ...]
+
+
+def strip(
+    store: ScoreStore, block: Block, rows: Sequence[Row], names: Mapping[Run, str], shown: Sequence[Panel]
+) -> PictureStrip | None:
+    """The region in which some models differ most; None where there is nothing to show.
+
+    Args:
+        store: where the pictures are.
+        block: the runs.
+        rows: the models, in the order of the pictures.
+        names: what each is called.
+        shown: panels of the images to choose from; that in which invented and omitted detail of the models
+            differ most is taken.
+    """
+
+    def difference(panel: Panel) -> float:
+        tiles = [tile for tile in panel.tiles if tile.run in {row.run for row in rows}]
+        amounts = [sum(tile.unexplained[0]) for tile in tiles if tile.unexplained]
+        return max(amounts) - min(amounts) if amounts else 0.0
+
+    if not shown or not rows:
+        return None
+    panel = max(shown, key=difference)
+    runs = [shown_run(row) for row in rows]
+    references = sorted({str(run.data.get("reference_id", "")) for run in runs})
+    hr, _ = _first_readable(store, references, panel.image, "hr")
+    lr, _ = _first_readable(store, references, panel.image, "lr")
+    if hr is None:
+        return None
+    outputs, _ = _outputs(store, rows, panel.image, hr)
+    scale = block.key.scale
+    judged = {output.row.identifier: output.pixels for output in outputs}
+    region = choose(hr, judged, scale, STRIP_SIDE)[0]
+    tiles = []
+    if lr is not None and (hr.shape[0] // scale, hr.shape[1] // scale) == lr.shape:
+        enlarged = region.cut_lr(lr, scale).repeat(scale, axis=0).repeat(scale, axis=1)
+        tiles.append(StripTile("LR", _picture(enlarged)))
+    for output in outputs:
+        cut, *_ = detail_maps(output.pixels, hr, scale, [region]) if scale > 1 else [None]
+        tiles.append(
+            StripTile(
+                names[output.row.run],
+                _picture(region.cut(output.pixels)),
+                _embedded(overlay(cut), cut.invented.shape) if cut else None,
+                cut.means if cut else None,
+                output.row.badges,
+            )
+        )
+    tiles.append(StripTile("HR", _picture(region.cut(hr))))
+    return PictureStrip(panel.image, region.side, panel.pixel_nm, tuple(tiles))
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """The values of one image.
+
+    Attributes:
+        columns: the metrics seen first and the measurements, as far as a row has a value.
+        values: row to metric id to its value, of several training seeds their mean.
+    """
+
+    columns: tuple[Measure, ...]
+    values: Mapping[Run, Mapping[str, float]]
+
+
+def image_tables(board: Leaderboard, images: Collection[str]) -> dict[str, ImageTable]:
+    """Image id to its table."""
+    chosen = [c for c in board.columns if c in board.first_view or c.name in TOLERANCES]
+    scores = board.group.scores
+    scores = scores[scores["image"].isin(list(images)) & scores["metric"].isin([c.id for c in chosen])]
+    means: dict[str, dict[Run, dict[str, list[float]]]] = {image: {} for image in images}
+    rows = scores[scores["value"].notna()][["image", "metric", "value", *RUN]]
+    for image, metric, value, *run in rows.itertuples(index=False, name=None):
+        row = board.group.row_of.get(Run(*run))
+        if row is not None:
+            means[image].setdefault(row, {}).setdefault(metric, []).append(value)
+    return {
+        image: ImageTable(
+            tuple(column for column in chosen if any(column.id in values for values in by_row.values())),
+            {
+                row: {metric: sum(values) / len(values) for metric, values in by_metric.items()}
+                for row, by_metric in by_row.items()
+            },
+        )
+        for image, by_row in means.items()
+    }
+
+
 def shown_run(row: Row) -> Manifest:
     """The run whose pictures stand for a row: the first seed that has some."""
     return next((manifest for manifest in row.manifests if manifest.previews), row.manifest)
@@ -210,7 +331,7 @@ def _damaged(path: Path) -> str:
 
 def _outputs(store: ScoreStore, rows: Sequence[Row], image: str, hr: Grey) -> tuple[list[_Output], list[str]]:
     outputs, problems = [], []
-    for row in sorted(rows, key=lambda row: row.run[0] != BASELINE):
+    for row in rows:
         run = shown_run(row)
         path = store.preview(run.key, image)
         pixels = None if path is None else read_png(path)
@@ -233,10 +354,10 @@ def _assemble(
     judged = {output.row.identifier: output.pixels for output in outputs if output.row.kind in RANKED}
     regions = choose(hr, judged, scale)[:n_regions]
     nothing = (None,) * len(regions)
-    tiles = [Tile("HR", "ground truth", "hr", tuple(_picture(r.cut(hr)) for r in regions), nothing)]
+    tiles = [Tile("HR", "ground truth", "hr", None, tuple(_picture(r.cut(hr)) for r in regions), nothing)]
     if lr is not None and (hr.shape[0] // scale, hr.shape[1] // scale) == lr.shape:
         crops = tuple(_picture(region.cut_lr(lr, scale)) for region in regions)
-        tiles.append(Tile("LR", "what the models get", "lr", crops, nothing))
+        tiles.append(Tile("LR", "what the models get", "lr", None, crops, nothing))
     tiles += [_tile(output, hr, regions, scale) for output in outputs]
     stored = block.scores[block.scores["image"] == image]
     group, category = (str(stored[name].iloc[0]) if len(stored) else "" for name in ("group", "category"))
@@ -254,6 +375,7 @@ def _tile(output: _Output, hr: Grey, regions: Sequence[CropRegion], scale: int) 
         row.title,
         row.detail_of(output.manifest),
         "sr",
+        row.run,
         pictures,
         values,
         row.badges,

@@ -174,7 +174,7 @@ def line_keys(board: Leaderboard, sets: Sequence[CurveSet]) -> list[LineKey]:
     shown = {model.row.run for curve_set in sets for model in curve_set.lines}
     return [
         LineKey(
-            _mark(board, row),
+            board.marks[row.run],
             board.short_names[row.run],
             _path("curve", row, board, [(0.0, 7.0), (30.0, 7.0)]),
         )
@@ -228,7 +228,7 @@ def _band(board: Leaderboard, model: ModelCurve, across: Axis, vertical: Axis) -
     filled = Markup('<path class="band {}" d="{}"/>').format(family_class(model.row.family), outline)
     strong = _path("curve chosen", model.row, board, _positions(model, across, vertical))
     group = Markup('<g data-item="" data-band="{}" hidden="">{}{}</g>')
-    return group.format(_mark(board, model.row), filled if outline else Markup(""), strong)
+    return group.format(board.marks[model.row.run], filled if outline else Markup(""), strong)
 
 
 def _positions(model: ModelCurve, across: Axis, vertical: Axis) -> list[tuple[float, float]]:
@@ -251,10 +251,6 @@ def _dash(board: Leaderboard, row: Row) -> str:
 
 def _data(positions: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in positions)
-
-
-def _mark(board: Leaderboard, row: Row) -> str:
-    return str([other.run for other in board.rows].index(row.run))
 
 
 def _in_words(board: Leaderboard, shown: CurveSet) -> str:

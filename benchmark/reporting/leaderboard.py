@@ -15,6 +15,7 @@ from srbench.reporting.blocks import Block
 from srbench.reporting.rows import (
     BASELINE,
     RANKED,
+    SECOND_SCAN,
     SECTIONS,
     CategoryMean,
     ComparisonGroup,
@@ -25,20 +26,20 @@ from srbench.reporting.rows import (
     findings_of,
     gather,
     group_differences,
+    has_exact_truth,
     row_kind,
 )
 from srbench.reporting.text import (
-    FEW_COLUMNS,
-    MAIN,
     Family,
     Measure,
+    column_sets,
     decimals_for,
     is_number,
     measures,
     number,
-    sheets,
 )
 from srbench.statistics.bootstrap import Floats
+from srbench.statistics.leaderboard import LeaderboardRow
 from srbench.statistics.lengths import Lengths, in_nanometres, unit_of
 from srbench.store import CONTROL, RUN, Run
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
@@ -62,6 +63,7 @@ class Leaderboard:
         cost_columns: the properties of the models, in printing order.
         decimals: metric id to decimals that the intervals of its means support.
         diff_decimals: the same for differences to bicubic, whose intervals are narrower.
+        not_evidence: the metrics in which invented texture beats bicubic: no evidence of structure here.
         group_differences: metric id to row to the difference from bicubic in each group of images.
         categories: category to the rows' means on its images alone, for the metrics that are seen first.
     """
@@ -76,26 +78,29 @@ class Leaderboard:
     cost_columns: tuple[Measure, ...]
     decimals: Mapping[str, int]
     diff_decimals: Mapping[str, int]
+    not_evidence: frozenset[str]
     group_differences: Mapping[str, Mapping[Run, Floats]]
     categories: Mapping[str, Mapping[Run, Mapping[str, CategoryMean]]]
 
     @cached_property
     def families(self) -> list[Family]:
-        """The metric columns under their headings, those to be seen first in front."""
-        return sheets(self.columns)
+        """The metric columns in the sets that are shown together, those to be seen first in front."""
+        return column_sets(self.columns)
 
     @property
     def first_view(self) -> tuple[Measure, ...]:
         """The metrics that are seen before anything is chosen."""
         return self.families[0].measures if self.families else ()
 
+    @cached_property
+    def exact_truth(self) -> bool:
+        """Whether HR is drawn: free of noise, and its geometry known."""
+        return any(map(has_exact_truth, (*self.block.complete, *self.block.absent)))
+
     @property
-    def shown_at_first(self) -> frozenset[str]:
-        """Names of the families of columns that are seen before anything is chosen, cost among them."""
-        names = [family.name for family in self.families]
-        if MAIN not in names or len(self.columns) + len(self.cost_columns) <= FEW_COLUMNS:
-            return frozenset((*names, "cost"))
-        return frozenset((MAIN,))
+    def section_titles(self) -> Mapping[RowKind, str]:
+        """The sections of the table in order, under the names that they have here."""
+        return {**SECTIONS, "ceiling": SECOND_SCAN} if self.exact_truth else SECTIONS
 
     @property
     def lead(self) -> Measure | None:
@@ -115,23 +120,14 @@ class Leaderboard:
         return "; ".join(words for words in REFERENCE_NOISE.values() if words in said)
 
     @cached_property
-    def not_evidence(self) -> frozenset[str]:
-        """The metrics in which invented texture beats bicubic: no evidence of structure here."""
-        signs = {"higher": 1.0, "lower": -1.0, "none": 0.0}
-        return frozenset(
-            column.id
-            for column in self.columns
-            for row in self.rows
-            if row.manifest.key.model == CONTROL
-            and (cell := row.cells.get(column.id))
-            and cell.differs
-            and signs[column.direction] * cell.diff > 0
-        )
+    def short_names(self) -> Mapping[Run, str]:
+        """Names for charts: the title, with what tells rows of one title apart."""
+        return {row.run: _short_name(row, self.rows) for row in self.rows}
 
     @cached_property
-    def short_names(self) -> Mapping[Run, str]:
-        """Names for plots: the title, with variant and seed only where rows would share a name."""
-        return {row.run: _short_name(row, self.rows) for row in self.rows}
+    def marks(self) -> Mapping[Run, str]:
+        """What parts of the page that belong to a row are marked with."""
+        return {row.run: str(index) for index, row in enumerate(self.rows)}
 
     @property
     def n_images(self) -> int:
@@ -170,7 +166,11 @@ def leaderboard(
         cells[column.id] = cells_of(group, column)
         progress(ProgressEvent(block.title, done, len(every), "metrics"))
     filled = [c for c in every if any(math.isfinite(cell.mean) for cell in cells[c.id].values())]
-    columns = [column for family in sheets(filled) for column in family.measures]
+    columns = [column for family in column_sets(filled) for column in family.measures]
+    not_evidence = frozenset(column.id for column in columns if _invention_pays(cells[column.id], column))
+    for column in columns:
+        if column.id in not_evidence or column.family == "perceptual":
+            cells[column.id] = {run: replace(c, best=False) for run, c in cells[column.id].items()}
     rows = []
     for runs in trainings:
         run = runs[0].key.run
@@ -206,8 +206,9 @@ def leaderboard(
             name: decimals_for((c.diff_high - c.diff_low) / 2 for c in by_row.values())
             for name, by_row in cells.items()
         },
+        not_evidence=not_evidence,
         group_differences={column.id: group_differences(group, column.id) for column in columns},
-        categories=by_category(group, sheets(columns)[0].measures if columns else ()),
+        categories=by_category(group, column_sets(columns)[0].measures if columns else ()),
     )
 
 
@@ -232,20 +233,17 @@ def _lead(columns: Sequence[Measure]) -> Measure | None:
     return next((column for column in columns if column.direction != "none"), None)
 
 
+def _invention_pays(by_row: Mapping[Run, LeaderboardRow], column: Measure) -> bool:
+    """Whether a control that invents texture beats bicubic in a metric."""
+    sign = {"higher": 1.0, "lower": -1.0, "none": 0.0}[column.direction]
+    return any(c.differs and sign * c.diff > 0 for run, c in by_row.items() if run.model == CONTROL)
+
+
 def _short_name(row: Row, rows: Sequence[Row]) -> str:
-    namesakes = [other.manifest for other in rows if other.title == row.title]
-    variants = {manifest.key.variant for manifest in namesakes}
-    same_variant = [manifest for manifest in namesakes if manifest.key.variant == row.run.variant]
-    budgets = {manifest.weights.get("budget") for manifest in same_variant}
-    seeds = {manifest.key.seed for manifest in same_variant}
-    parts = [
-        row.title,
-        row.run.variant if len(variants) > 1 else "",
-        str(row.manifest.weights.get("budget", "")) if len(budgets) > 1 else "",
-        f"s{row.run.seed}" if len(seeds) > 1 else "",
-        row.weights_start,
-    ]
-    return " ".join(part for part in parts if part)
+    """The title, and of what else is known of the row that which its namesakes do not share."""
+    namesakes = [other.parts for other in rows if other.title == row.title]
+    shared = set.intersection(*map(set, namesakes))
+    return " ".join([row.title, ", ".join(part for part in row.parts if part not in shared)]).strip()
 
 
 def _costs(scores: pd.DataFrame, runs: Sequence[Run]) -> tuple[dict[str, float], dict[str, str]]:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, cast
 
 from srbench.metrics import registry
 from srbench.metrics.measurements import LOST
 from srbench.reporting.leaderboard import Leaderboard
-from srbench.reporting.text import csv_text
+from srbench.reporting.text import csv_text, number
 from srbench.statistics.lengths import Lengths, Quantity
 from srbench.statistics.tolerance import (
     FEWEST_GROUPS,
+    MOST_LOST,
+    ONE_BY_ONE,
     TOLERANCES,
     Status,
     Tolerance,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEAST_FIRST: tuple[Status, ...] = ("not trusted", "undecided", "trusted")
-SIGNS: Mapping[str, str] = {"trusted": "✓", "not trusted": "✗", "undecided": "?"}
+SIGNS: Mapping[Status, str] = {"trusted": "✓", "not trusted": "✗", "undecided": "?"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class Measurement:
     def decimals(self) -> int:
         """For its values."""
         return self.tolerance.decimals
+
+    def change(self, value: float) -> str:
+        """A change in a sentence, a decimal shorter than in tables."""
+        return number(value, self.decimals - (self.decimals > 1), signed=True)
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,25 @@ class Judgement:
             return "no image has a value"
         return f"only {groups} independent image{'s' if groups != 1 else ''}"
 
+    def evidence(self, measurement: Measurement) -> str:
+        """What decided it, in a few words: the change, or what was lost."""
+        verdict = self.verdict
+        if self.lost_too_many:
+            return f"lost in {verdict.lost} of {verdict.images + verdict.lost}"
+        if not math.isfinite(verdict.change):
+            return self.few
+        value = f"{measurement.change(verdict.change)} {verdict.unit}".rstrip()
+        within = abs(verdict.change) <= verdict.tolerance
+        if verdict.status == "not trusted" and within and verdict.within < ONE_BY_ONE:
+            return f"{value} on average only"
+        return value
+
+    @property
+    def lost_too_many(self) -> bool:
+        """Whether it is not trusted because images can no longer be measured."""
+        verdict = self.verdict
+        return verdict.status == "not trusted" and verdict.lost > MOST_LOST * (verdict.images + verdict.lost)
+
     @property
     def reason(self) -> str:
         """The sentence behind the verdict."""
@@ -117,19 +142,24 @@ class TrustTable:
     refused: Mapping[str, str]
 
 
-def trust(board: Leaderboard, chosen: Mapping[str, Quantity] | None = None) -> TrustTable:
+def trust(
+    board: Leaderboard,
+    chosen: Mapping[str, Quantity] | None = None,
+    only: Collection[str] | None = None,
+) -> TrustTable:
     """Judge every row on every measurement that has values; an empty table where there are none.
 
     Args:
         board: the rows.
         chosen: tolerances in place of the defaults, as ``chosen_tolerances`` gives them. One in nm is not
             used where the pixel size of an image is unknown.
+        only: the measurements; all when None.
     """
     rows: pd.DataFrame = board.block.scores[board.block.scores["image"] != ""]
     judged: dict[str, dict[Run, Judgement]] = {}
     columns = []
     refused = {}
-    for name in TOLERANCES:
+    for name in TOLERANCES if only is None else [name for name in TOLERANCES if name in only]:
         bias, on_hr = (rows[rows["metric"] == registry.get(metric).id] for metric in (name, f"{name}_hr"))
         images = bias.loc[bias["value"].notna(), "image"].unique()
         if not len(images):
@@ -147,6 +177,20 @@ def trust(board: Leaderboard, chosen: Mapping[str, Quantity] | None = None) -> T
         for row in board.rows
     }
     return TrustTable(tuple(columns), judgements, refused)
+
+
+def spread(judged: Sequence[Judgement], measurement: Measurement) -> str:
+    """The evidence of equal verdicts on several rows, in a few words."""
+    lost = [judgement.verdict.lost for judgement in judged if judgement.lost_too_many]
+    if lost:
+        measurable = max(judgement.verdict.images + judgement.verdict.lost for judgement in judged)
+        return f"lost in up to {max(lost)} of {measurable}"
+    changes = [j.verdict.change for j in judged if math.isfinite(j.verdict.change)]
+    if not changes:
+        return judged[0].few
+    low, high = measurement.change(min(changes)), measurement.change(max(changes))
+    unit = judged[0].verdict.unit
+    return f"{low if low == high else f'{low} to {high}'} {unit}".rstrip()
 
 
 def csv_trust(board: Leaderboard, table: TrustTable) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.rows import BASELINE, RANKED, title_of
 from srbench.statistics.leaderboard import FEW_GROUPS
 from srbench.statistics.paired_tests import VERDICT_GROUPS
-from srbench.store import REFERENCES, Manifest
+from srbench.store import CONTROL, NOISE_CEILING, REFERENCES, Manifest
 
 Field = tuple[str, str]
 _PROTOCOL_WORDS = {
@@ -34,60 +35,124 @@ _KEY_WORDS = {
     "scale": "Magnification",
     "protocol": "Protocol id",
 }
+_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
+"""A number that stands alone; none of a name, a version or a hash."""
 _SECTIONS = ("data", "weights", "device", "versions", "cost")
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Something that is not in the table: what, for whom, and why with the next step."""
+    """Why something is not in the table and what to do, with all that is missing for this reason."""
 
-    what: str
-    who: str
     why: str
+    missing: tuple[str, ...]
+
+
+def alarms_of(board: Leaderboard) -> list[str]:
+    """What makes numbers of the block unfit to be relied on; it stands before anything else."""
+    return list(dict.fromkeys(_alarms(board)))
 
 
 def warnings_of(board: Leaderboard) -> list[str]:
     """Everything that limits what the block's numbers mean, most serious first."""
-    return list(dict.fromkeys((*_limits(board), *_mixed_conditions(board), *_incomplete(board))))
+    limits = (*_alarms(board), *_limits(board), *_mixed_conditions(board), *_incomplete(board))
+    return list(dict.fromkeys(limits))
 
 
 def gaps_of(board: Leaderboard) -> list[Gap]:
-    """Failed and missing runs, then values without a number, equal reasons together."""
-    runs, failed = [], []
+    """Failed and missing runs, then values without a number, then images; one entry a reason."""
+    missing: dict[str, list[str]] = {}
     for manifest in board.block.absent:
         key, title = manifest.key, title_of(manifest)
         parts = [key.variant, f"seed {key.seed}" if key.seed >= 0 else ""]
         detail = ", ".join(part for part in parts if part)
         name = f"{title} ({detail})" if detail else title
-        runs.append(
-            Gap("the whole run" if manifest.status == "failed" else "no weights", name, manifest.reason)
-        )
+        what = "the whole run" if manifest.status == "failed" else "no weights"
+        missing.setdefault(manifest.reason, []).append(f"{name}: {what}")
         for finding in failures(stored_results(manifest)):
-            failed.append(Gap(f"failed check: {title_of_check(finding.guard)}", name, finding.detail))
+            why = f"Failed check: {title_of_check(finding.guard)}. {finding.detail}"
+            missing.setdefault(why, []).append(name)
 
     columns = (*board.columns, *board.empty_columns, *board.cost_columns)
     titles = {column.id: column.title for column in columns}
-    without: dict[tuple[str, str], list[str]] = {}
-    reasons = [(row, metric, cell.reason) for row in board.rows for metric, cell in row.cells.items()]
-    reasons += [(row, metric, why) for row in board.rows for metric, why in row.cost_reasons.items()]
-    for row, metric, reason in reasons:
-        if reason:
-            without.setdefault((titles[metric], reason), []).append(row.label)
-    values = [
-        Gap(title, "every row" if len(names) == len(board.rows) > 1 else ", ".join(names), reason)
-        for (title, reason), names in without.items()
-    ]
-
+    # Reasons that differ in their numbers alone are one.
+    reasons: dict[str, _Reason] = {}
+    for row in board.rows:
+        stored = [(metric, cell.reason) for metric, cell in row.cells.items()]
+        for metric, words in (*stored, *row.cost_reasons.items()):
+            for why, images in _reasons(words) if metric in titles else ():
+                reason = reasons.setdefault(_NUMBER.sub("#", why), _Reason(why, [], {}))
+                reason.numbers.append(_NUMBER.findall(why))
+                of_metric = reason.images.setdefault(titles[metric], {})
+                name = board.short_names[row.run]
+                of_metric[name] = of_metric.get(name, 0) + images
+    for reason in reasons.values():
+        # Metrics that lack the same values are one entry.
+        alike: dict[tuple[tuple[str, int], ...], list[str]] = {}
+        for title, by_row in reason.images.items():
+            alike.setdefault(tuple(by_row.items()), []).append(title)
+        for rows, metrics in alike.items():
+            entry = f"{', '.join(metrics)}: {_rows_in_words(board, rows)}"
+            missing.setdefault(reason.words, []).append(entry)
     skipped: dict[str, str] = {}
     for manifest in board.block.complete:
         files = manifest.data.get("skipped", {})
         skipped.update(files if isinstance(files, Mapping) else {})
-    images = [Gap("image", name, str(reason)) for name, reason in sorted(skipped.items())]
-    return [*runs, *failed, *values, *images]
+    for image, why in sorted(skipped.items()):
+        missing.setdefault(str(why), []).append(f"image {image}")
+    return [Gap(why, tuple(what)) for why, what in missing.items()]
 
 
-def _limits(board: Leaderboard) -> Iterator[str]:
-    """Limits of the data, of single rows, and of what can be compared."""
+@dataclass(frozen=True)
+class _Reason:
+    """Why values are missing.
+
+    Attributes:
+        first: as it is stored, once.
+        numbers: the numbers in it, each time it is stored.
+        images: title of a metric to name of a row to images without a value, 0 where they are not counted.
+    """
+
+    first: str
+    numbers: list[list[str]]
+    images: dict[str, dict[str, int]]
+
+    @property
+    def words(self) -> str:
+        """The reason, its numbers as ranges."""
+        ranges = iter([sorted(set(values), key=float) for values in zip(*self.numbers, strict=True)])
+
+        def written(_: re.Match[str]) -> str:
+            values = next(ranges)
+            return values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
+
+        return _NUMBER.sub(written, self.first)
+
+
+def _reasons(stored: str) -> Iterator[tuple[str, int]]:
+    """Each reason of a cell, and of how many images it is where that is said."""
+    counted = re.findall(r"(.+?) \((\d+) images?\)(?:; |$)", stored)
+    if counted:
+        yield from ((why, int(images)) for why, images in counted)
+    elif stored:
+        yield stored, 0
+
+
+def _rows_in_words(board: Leaderboard, rows: Sequence[tuple[str, int]]) -> str:
+    """Names with their numbers of images; a number that all share is said once."""
+
+    def counted(name: str, images: int) -> str:
+        return f"{name} ({_count(images, 'image', 'images')})" if images else name
+
+    counts = {images for _, images in rows}
+    who = "every row" if len(rows) == len(board.rows) > 1 else ", ".join(name for name, _ in rows)
+    if len(counts) == 1:
+        return counted(who, *counts)
+    return ", ".join(counted(*row) for row in rows)
+
+
+def _alarms(board: Leaderboard) -> Iterator[str]:
+    """Failed checks, outdated data, and references that are not there."""
     key, rows = board.block.key, board.rows
     newest = board.block.newest_data
     if newest and newest != key.data:
@@ -95,17 +160,6 @@ def _limits(board: Leaderboard) -> Iterator[str]:
             f"Outdated: this dataset was scored later on other data ({newest[:12]}), which stand in a block "
             "of their own. Score what is missing there, and read that one."
         )
-    if board.lengths.unit == "px" and board.lengths.sizes and board.lengths_in_words:
-        yield f"{board.lengths.why[:1].upper()}{board.lengths.why[1:]}."
-    if board.reference_noise:
-        yield f"{board.reference_noise}."
-    kinds = {str(manifest.data.get("kind", "")) for manifest in board.block.complete}
-    if "synthetic" in kinds or "synthetic" in key.dataset:
-        yield (
-            "Synthetic scenes: their geometry is known exactly, but they are not micrographs. "
-            "Ranks here say nothing certain about a real instrument."
-        )
-
     names = {manifest.key.run: row.label_of(manifest) for row in rows for manifest in row.manifests}
     failed: dict[tuple[str, str], list[str]] = {}
     for run, name in names.items():
@@ -113,7 +167,31 @@ def _limits(board: Leaderboard) -> Iterator[str]:
             failed.setdefault((title_of_check(finding.guard), finding.detail), []).append(name)
     for (title, detail), runs in failed.items():
         yield f"Failed check, not ranked: {title} ({', '.join(runs)}). {detail}"
+    scored = {manifest.key.model for manifest in board.block.complete}
+    command = f"srbench eval {BASELINE} --dataset {key.dataset} --scale {key.scale}"
+    if rows and BASELINE not in scored:
+        yield (
+            f"Bicubic interpolation was not scored here, so there are no differences to it: run `{command}`."
+        )
+    if rows and CONTROL not in scored and key.scale > 1:
+        yield (
+            "No control that invents texture was scored here, so no metric is known to be evidence of "
+            f"structure: `{command} --force` adds it."
+        )
 
+
+def _limits(board: Leaderboard) -> Iterator[str]:
+    """Limits of the data, of single rows, and of what can be compared."""
+    rows = board.rows
+    if board.lengths.unit == "px" and board.lengths.sizes and board.lengths_in_words:
+        yield f"{board.lengths.why[:1].upper()}{board.lengths.why[1:]}."
+    if board.reference_noise:
+        yield f"{board.reference_noise}."
+    if board.exact_truth:
+        yield (
+            "Synthetic scenes: their geometry is known exactly, but they are not micrographs. "
+            "Ranks here say nothing certain about a real instrument."
+        )
     if smoke := sum(SMOKE in row.badges for row in rows):
         yield (
             f"{_count(smoke, 'run uses', 'runs use')} weights of the smoke budget, trained for seconds to "
@@ -153,18 +231,14 @@ def _limits(board: Leaderboard) -> Iterator[str]:
             "known, so its distance from the other categories stands for it. That makes intervals wide; a "
             "second specimen narrows them."
         )
-    if rows and BASELINE not in {row.run.model for row in rows}:
-        yield (
-            "Bicubic interpolation was not scored here, so there are no differences to it: "
-            f"run `srbench eval {BASELINE} --dataset {key.dataset} --scale {key.scale}`."
-        )
-    if rows and not board.section("ceiling"):
+    if rows and not board.exact_truth and NOISE_CEILING not in {m.key.model for m in board.block.complete}:
         yield (
             "No noise ceiling: without a second acquisition of the same field it is not known how much of "
             "the remaining error is noise of the HR image."
         )
+    names = {manifest.key.run: row.label_of(manifest) for row in rows for manifest in row.manifests}
     for run, first in board.group.duplicates.items():
-        if run.model != first.model:
+        if run.model != first.model and {run, first} <= names.keys():
             yield (
                 f"{names[first]} and {names[run]} score exactly the same on every image: "
                 "most likely the same output under two names."

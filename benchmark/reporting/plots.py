@@ -101,7 +101,8 @@ def _cost_svg(board: Leaderboard, metric: Measure, cost: Measure, points: Sequen
     anchors = [
         Anchor(x, y, board.short_names[p.row.run], Box(x - 6, y - 6, x + 6, y + 6)) for p, x, y in drawn
     ]
-    ceiling_line, written = _ceiling(ceiling, vertical, board.decimals[metric.id])
+    name = "second scan" if board.exact_truth else "noise ceiling"
+    ceiling_line, written = _ceiling(name, ceiling, vertical, board.decimals[metric.id])
     boxes = place_labels(anchors, Box(_FRAME.left + 2, _FRAME.top, _FRAME.right, _FRAME.bottom), written)
     parts = [grid(_FRAME, horizontal, vertical, columns=True)]
     if gutter:  # a logarithmic axis has no zero
@@ -122,11 +123,11 @@ def _cost_svg(board: Leaderboard, metric: Measure, cost: Measure, points: Sequen
     return svg(_WIDTH, _HEIGHT, f"{metric.title} against {cost.title}", Markup("").join(parts))
 
 
-def _ceiling(means: Sequence[float], vertical: Axis, decimals: int) -> tuple[Markup, list[Box]]:
+def _ceiling(name: str, means: Sequence[float], vertical: Axis, decimals: int) -> tuple[Markup, list[Box]]:
     """A dashed line, or words at the edge where it lies far outside; and where it writes inside the frame."""
     parts, boxes = [], []
     for mean in filter(math.isfinite, means):
-        words = f"noise ceiling {number(mean, decimals)}"
+        words = f"{name} {number(mean, decimals)}"
         if vertical.low <= mean <= vertical.high:
             y = vertical(mean)
             parts.append(line(_FRAME.left, y, _FRAME.right, y, "ceiling"))

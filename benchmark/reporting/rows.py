@@ -49,6 +49,8 @@ SECTIONS: Mapping[RowKind, str] = {
     "control": "Control (invents texture on purpose, not a model)",
     "unranked": "Shown, not ranked",
 }
+SECOND_SCAN = "Second scan (of the same field, with noise of its own; not a model)"
+"""What the noise ceiling is called where the truth is free of noise: there it bounds nothing."""
 REFERENCE_TITLES: Mapping[str, str] = {
     NOISE_CEILING: "Noise ceiling",
     CONTROL: "Control: invented texture",
@@ -106,11 +108,16 @@ class Row:
         return title_of(self.manifest)
 
     @property
-    def detail(self) -> str:
-        """Variant, budget, seeds and foreign training data, as far as there is something to say."""
+    def parts(self) -> tuple[str, ...]:
+        """Variant, budget, seeds, foreign training data and so on, as far as there is something to say."""
         seeds = [m.key.seed for m in self.manifests if m.key.seed >= 0]
         names = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}" if seeds else ""
-        return self._detail(self.manifest, names)
+        return self._parts(self.manifest, names)
+
+    @property
+    def detail(self) -> str:
+        """The same on one line."""
+        return ", ".join(self.parts)
 
     @property
     def label(self) -> str:
@@ -144,14 +151,14 @@ class Row:
 
     def detail_of(self, manifest: Manifest) -> str:
         """What tells one of its runs from all others."""
-        return self._detail(manifest, f"seed {manifest.key.seed}" if manifest.key.seed >= 0 else "")
+        return ", ".join(self._parts(manifest, f"seed {manifest.key.seed}" if manifest.key.seed >= 0 else ""))
 
     def label_of(self, manifest: Manifest) -> str:
         """Title of the row and detail of one of its runs."""
         detail = self.detail_of(manifest)
         return f"{self.title} ({detail})" if detail else self.title
 
-    def _detail(self, manifest: Manifest, seeds: str) -> str:
+    def _parts(self, manifest: Manifest, seeds: str) -> tuple[str, ...]:
         key, weights = manifest.key, manifest.weights
         trained_on = weights.get("dataset")
         parts = [
@@ -162,12 +169,20 @@ class Row:
             "fine-tuned" if weights.get("lineage") else "",
             f"weights {self.weights_start}" if self.weights_start else "",
         ]
-        return ", ".join(part for part in parts if part)
+        return tuple(part for part in parts if part)
+
+
+def has_exact_truth(manifest: Manifest) -> bool:
+    """Whether HR is drawn and not recorded: free of noise, and its geometry known."""
+    kind = manifest.data.get("kind")
+    return kind == "synthetic" if kind else manifest.key.dataset.startswith("sem_synthetic")
 
 
 def title_of(manifest: Manifest) -> str:
     """A model's printed name: its card's title, else its registered name."""
     model = manifest.key.model
+    if model == NOISE_CEILING and has_exact_truth(manifest):
+        return SECOND_SCAN.partition(" (")[0]
     title = REFERENCE_TITLES.get(model) or str(manifest.card.get("title") or model)
     unchanged = manifest.key.scale == 1 and manifest.card.get("family") == "interpolation"
     return f"{title} (LR as it is)" if unchanged else title

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from srbench.reporting.answer import INVENTED, answers, invented_measure, invention
 from srbench.reporting.blocks import collect
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
-from srbench.reporting.measurements import SIGNS, TrustTable, trust
-from srbench.reporting.rows import BASELINE, RANKED, Row
+from srbench.reporting.measurements import TrustTable, trust
+from srbench.reporting.rows import Row
 from srbench.reporting.text import MISSING, Measure, number
 from srbench.statistics.tolerance import TOLERANCES
 from srbench.store import ScoreStore
-from srbench.utils.text import listed
 
 _SCORES = ("psnr", "ssim")
-_INVENTED = ("hallucinated_hf", "edge_hallucinated")
-"""Invented detail: against the truth, else, where a noisy reference cannot tell, the invented edges."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +34,19 @@ class Summary:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
-    words: str
+    words: tuple[str, ...]
 
 
 def summaries(store: ScoreStore, run_ids: Collection[str]) -> list[Summary]:
     """The blocks that hold one of these runs, in the order of the report."""
-    names = {*_SCORES, *_INVENTED, *TOLERANCES}
+    names = {*_SCORES, *INVENTED, *TOLERANCES}
     boards = [leaderboard(block, names) for block in collect(store, run_ids)]
     return [_summary(board, trust(board)) for board in boards if board.rows]
 
 
 def _summary(board: Leaderboard, table: TrustTable) -> Summary:
     by_name = {column.name: column for column in board.columns}
-    invented = next((by_name[name] for name in _INVENTED if name in by_name), None)
+    invented = invented_measure(board)
     scores = [by_name[name] for name in _SCORES if name in by_name] + ([invented] if invented else [])
     rows = []
     for row in board.rows:
@@ -71,7 +69,7 @@ def _summary(board: Leaderboard, table: TrustTable) -> Summary:
             *(["* best, supported by a paired test against every other ranked row"] if best else []),
             *([f"{invented.title}: {invented.explanation}"] if invented else []),
         ),
-        words=" ".join([*_trusted(board, table), *_inventing(board, invented)]),
+        words=tuple(filter(None, (*(answer.text for answer in answers(board, table)), invention(board)))),
     )
 
 
@@ -79,49 +77,3 @@ def _cell(board: Leaderboard, row: Row, column: Measure) -> str:
     cell = row.cells.get(column.id)
     text = number(cell.mean if cell else None, board.decimals[column.id])
     return f"{text} *" if cell and cell.best else text
-
-
-def _trusted(board: Leaderboard, table: TrustTable) -> list[str]:
-    """On which ranked results each measurement can be trusted and on which not; equal answers together."""
-    ranked = [row for row in board.rows if row.kind in RANKED]
-    measured: dict[str, list[str]] = {}
-    for measurement in table.measurements:
-        of_status: dict[str, list[str]] = {}
-        for row in ranked:
-            if judgement := table.judgements[row.run].get(measurement.name):
-                of_status.setdefault(judgement.verdict.status, []).append(board.short_names[row.run])
-        judged = sum(map(len, of_status.values()))
-        parts = [
-            f"{status} on {f'all {judged} results' if len(names) == judged > 1 else listed(names)}"
-            for status in SIGNS
-            if (names := of_status.get(status))
-        ]
-        if parts:
-            # "The particle diameter" in the middle of a sentence.
-            name = measurement.tolerance.name
-            measured.setdefault("; ".join(parts), []).append(f"{name[:1].lower()}{name[1:]}")
-    sentences = [
-        f"{listed(names)} {'is' if len(names) == 1 else 'are'} {answer}."
-        for answer, names in measured.items()
-    ]
-    return [f"{sentence[:1].upper()}{sentence[1:]}" for sentence in sentences]
-
-
-def _inventing(board: Leaderboard, invented: Measure | None) -> list[str]:
-    """Who invents most among the ranked rows, beside the baseline."""
-    if invented is None:
-        return []
-    cells = [
-        (row, cell)
-        for row in board.rows
-        if row.kind in RANKED and (cell := row.cells.get(invented.id)) and cell.n_images
-    ]
-    base = next((cell for row, cell in cells if row.run.model == BASELINE), None)
-    if base is None or len(cells) < 2:
-        return []
-    row, most = max(cells, key=lambda pair: pair[1].mean)
-    decimals = board.decimals[invented.id]
-    values = f"{number(most.mean, decimals)} against {number(base.mean, decimals)} of {BASELINE}"
-    if row.run.model == BASELINE:
-        return [f"No result has a larger share of invented detail than {BASELINE} ({invented.title})."]
-    return [f"Most detail is invented by {board.short_names[row.run]}: {invented.title} {values}."]

@@ -15,7 +15,7 @@ from typing import Any
 
 from srbench.reporting.leaderboard import Leaderboard
 from srbench.reporting.measurements import Judgement, Measurement, TrustTable
-from srbench.reporting.rows import SECTIONS, Row
+from srbench.reporting.rows import Row
 from srbench.reporting.text import (
     MINUS,
     MISSING,
@@ -61,7 +61,7 @@ _LATEX_ESCAPES = {
     MINUS: r"\ensuremath{-}",
     "†": r"\textsuperscript{\dag}",
 }
-_LATEX_ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
+LATEX_ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
 
 
 def csv_table(board: Leaderboard) -> str:
@@ -171,7 +171,7 @@ def _section(board: Leaderboard, title: str, heads: Sequence[str], cells: Callab
     """A heading and a table: the rows under the names of their kinds."""
     lines = [f"## {escape(title)}", "", _line([escape(head) for head in ("Model", *heads)])]
     lines.append(f"|{'|'.join([':--', *['--:'] * len(heads)])}|")
-    for kind, kind_title in SECTIONS.items():
+    for kind, kind_title in board.section_titles.items():
         rows = board.section(kind)
         if rows:
             lines.append(_line([f"*{escape(kind_title)}*", *[""] * len(heads)]))
@@ -296,7 +296,7 @@ def _latex_tabular(
     marks = {fault: _letter(index) for index, fault in enumerate(faults)}
     width = len(heads) + 1
     sections = []
-    for kind, title in SECTIONS.items():
+    for kind, title in board.section_titles.items():
         shown = [(row, cells) for row in board.section(kind) if (cells := lines(row))]
         body = "".join(
             _latex_line([_latex_name(row, marks) if index == 0 else "", *line])
@@ -343,7 +343,7 @@ def _latex_line(cells: Sequence[str]) -> str:
 
 
 def _latex_head(title: str, unit: str = "", direction: str = "none") -> str:
-    return latex_escape(f"{title} ({unit})" if unit else title) + _LATEX_ARROWS[direction]
+    return latex_escape(f"{title} ({unit})" if unit else title) + LATEX_ARROWS[direction]
 
 
 def _latex_name(row: Row, marks: Mapping[str, str]) -> str:

@@ -156,8 +156,21 @@ OVERVIEW = (
 )
 """What is seen first: is it near, does it agree with LR, what of the detail is true, what is invented."""
 MAIN = "main"
-FEW_COLUMNS = 9
-"""Up to so many columns nothing needs to be put away."""
+SET_COLUMNS = 7
+"""Columns of a set at most: as many as fit a page 1400 pixels wide, or A4, with their intervals."""
+FORMULAS: Mapping[str, str] = {
+    "psnr": "10 log10(R² / mean (SR − HR)²), R the grey range",
+    "lr_psnr": "PSNR of the result made small again against LR",
+    "recovered_hf": "R_hf = Σ γ² P_HR / Σ P_HR over frequencies above 1/(2 · scale); γ: coherence of SR and "
+    "HR, P: power",
+    "hallucinated_hf": "H_hf = Σ (1 − γ²) P_SR / Σ P_SR over the same frequencies",
+    "gained_hf": "G_hf = Σ P_SR / Σ P_HR over the same frequencies",
+    "frc_cutoff": "first frequency at which the Fourier ring correlation with HR falls below 0.5, over the "
+    "LR Nyquist frequency",
+    "edge_f1": "2 · precision · recall / (precision + recall) of edge pixels",
+    "object_f1": "2 · precision · recall / (precision + recall) of matched objects",
+}
+"""Symbols and formulas behind the plain names; docs/metrics.md has all of them."""
 PERCEPTUAL = "Perceptual, not evidence of structure."
 _NOT_INSTALLED = "No installed metric has this name; the stored values are shown as they are."
 
@@ -204,6 +217,11 @@ class Measure:
         return self.id.split("@")[0]
 
     @property
+    def formula(self) -> str:
+        """Its symbol and formula; empty where the explanation says it all."""
+        return FORMULAS.get(self.name, "")
+
+    @property
     def family_title(self) -> str:
         """The family's heading."""
         return _FAMILIES.get(self.family, self.family.capitalize())
@@ -248,8 +266,17 @@ def families(columns: Sequence[Measure]) -> list[Family]:
     return [Family(name, members[0].family_title, members) for name, members in grouped.items()]
 
 
-def sheets(columns: Sequence[Measure]) -> list[Family]:
-    """The columns as a reader meets them: those of ``OVERVIEW`` together first, the others by family."""
+def column_sets(columns: Sequence[Measure]) -> list[Family]:
+    """Sets of up to ``SET_COLUMNS`` columns: the first of ``OVERVIEW`` in front, the others by family."""
     main = sorted((c for c in columns if c.name in OVERVIEW), key=lambda c: OVERVIEW.index(c.name))
-    others = families([column for column in columns if column not in main])
-    return [Family(MAIN, "At first sight", tuple(main)), *others] if main else others
+    main = main[:SET_COLUMNS]
+    sets = [Family(MAIN, "At first sight", tuple(main))] if main else []
+    for family in families([column for column in columns if column not in main]):
+        members = family.measures
+        size = math.ceil(len(members) / math.ceil(len(members) / SET_COLUMNS))
+        parts = [members[start : start + size] for start in range(0, len(members), size)]
+        for number, part in enumerate(parts, 1):
+            several = f", {number} of {len(parts)}" if len(parts) > 1 else ""
+            name = f"{family.name}-{number}" if len(parts) > 1 else family.name
+            sets.append(Family(name, f"{family.title}{several}", part))
+    return sets

@@ -164,7 +164,7 @@ class MetricComparison:
         margin: what difference matters.
         first: mean of the first model.
         second: mean of the second.
-        paired: first minus second, corrected for all metrics compared.
+        paired: first minus second; but for the primary metric corrected for all others compared.
         categories: by name; empty with a single one.
         images: the largest differences either way, by how much they favour the first model.
         missing: images that the first, and that the second, has no value for although the other has.
@@ -201,6 +201,8 @@ class Comparison:
         metrics: one a metric, in the registry's order.
         gaps: degradation of synthetic LR of the same references, to metric to the scores on the recorded LR
             less those on it, of the first and of the second (None where it has not both).
+        primary: the metric that the verdict rests on, which no correction for the others touches; empty where
+            no metric with a better side was compared.
         without: metric to why it has no comparison.
         warnings: what limits the meaning of all of it.
         problems: runs of the store that could not be read, whether of the two or not.
@@ -215,6 +217,7 @@ class Comparison:
     lengths: Lengths
     metrics: tuple[MetricComparison, ...]
     gaps: Mapping[str, Mapping[str, tuple[RealMinusSynthetic | None, ...]]]
+    primary: str
     without: Mapping[str, str]
     warnings: tuple[str, ...]
     problems: tuple[str, ...] = ()
@@ -232,6 +235,7 @@ def compare(
     protocol: str | None = None,
     data: str | None = None,
     metrics: Sequence[str] = (),
+    primary: str | None = None,
     margins: Mapping[str, float | str] | None = None,
 ) -> Comparison:
     """Compare two scored models image by image.
@@ -250,11 +254,15 @@ def compare(
         data: start of the data's fingerprint; of several states the one scored last when None.
         metrics: names or ids; when empty every stored one but the points of curves and what is the same for
             both because it describes the reference.
+        primary: the metric that decides, chosen before looking: its p stands as it is, those of the others
+            are corrected among themselves. When None the first of ``metrics`` with a better side, else the
+            first compared.
         margins: metric to the smallest difference that matters, in place of the defaults: a number in the
             metric's unit, or text such as ``0.5px`` or ``2nm``.
 
     Raises:
-        SrbenchError: a name is unknown or means several models, or the two cannot be compared.
+        SrbenchError: a name is unknown or means several models, or the two cannot be compared, or not in the
+            primary metric.
     """
     store = ScoreStore(results if results is not None else results_folder())
     conditions_named = RunFilter(dataset, split, degradation, scale, protocol, data)
@@ -268,7 +276,8 @@ def compare(
     submissions, unread = submitted_in(store.root)
     attempts = {run: submitted.submission.attempts for run, submitted in by_run(submissions).items()}
     compared, without = [], {}
-    for metric in _metric_ids(images, metrics):
+    chosen = (*metrics, *([primary] if primary and metrics else []))
+    for metric in _metric_ids(images, chosen):
         margin = margin_of(metric, margins, nm_per_px(rows_of(images, metric)))
         settings = ComparisonSettings(direction_of(metric), margin.value, attempts=attempts)
         unit = lengths.unit_of(unit_of(metric))
@@ -279,7 +288,10 @@ def compare(
         # What has no better side and is the same for both everywhere describes the reference alone.
         elif metrics or settings.sign or result.images:
             compared.append(result)
-    adjusted = holm([over_attempts(result.paired) for result in compared])
+    first_metric = _primary(images, compared, without, metrics, primary)
+    others = [result.metric for result in compared if result.metric != first_metric]
+    p_of = {result.metric: over_attempts(result.paired) for result in compared}
+    adjusted = {**p_of, **dict(zip(others, holm([p_of[metric] for metric in others]), strict=True))}
     return Comparison(
         ours,
         theirs,
@@ -289,10 +301,11 @@ def compare(
         n_categories=int(images["category"].nunique()),
         lengths=lengths,
         metrics=tuple(
-            replace(result, paired=replace(result.paired, p_holm=p))
-            for result, p in zip(compared, adjusted, strict=True)
+            replace(result, paired=replace(result.paired, p_holm=adjusted[result.metric]))
+            for result in compared
         ),
         gaps=_gaps(store, manifests, conditions, [result.metric for result in compared], (ours, theirs)),
+        primary=first_metric,
         without=without,
         warnings=(
             *_data_states(manifests, conditions, data),
@@ -337,6 +350,29 @@ def _metric_ids(images: pd.DataFrame, names: Sequence[str]) -> list[str]:
     curves = {metric.id for metric in registry.list_metrics() if metric.family == "curve"}
     ids = {id_of.get(name, name) for name in names} if names else stored - curves
     return registry.sorted_ids(ids)
+
+
+def _primary(
+    images: pd.DataFrame,
+    compared: Sequence[MetricComparison],
+    without: Mapping[str, str],
+    names: Sequence[str],
+    primary: str | None,
+) -> str:
+    """Id of the primary metric.
+
+    Raises:
+        SrbenchError: the one that was named has no better side, or the two cannot be compared in it.
+    """
+    directed = [result.metric for result in compared if direction_of(result.metric) != "none"]
+    if primary:
+        (metric,) = _metric_ids(images, (primary,))
+        if metric not in directed:
+            why = without.get(metric, "in this metric neither direction is better")
+            raise SrbenchError(f"{primary!r} cannot be the primary metric: {why}. Name another: --primary.")
+        return metric
+    named = [metric for name in names for metric in _metric_ids(images, (name,)) if metric in directed]
+    return next(iter([*named, *directed]), "")
 
 
 def _compare_metric(

@@ -133,8 +133,10 @@ class Spread:
         # The p value lies between those of the two degrees of freedom.
         tails = [float(stdtr(df, -ratio)) for _, df in self.parts]
         low, high = (math.log(max(tail, 1e-300)) for tail in (min(tails), max(tails)))
-        if high - low > 1e-9:
+        if high - low > 1e-9 and self.quantile(math.exp(low)) > ratio:
             high = float(brentq(lambda tail: self.quantile(math.exp(tail)) - ratio, low - 1e-9, high + 1e-9))
+        elif high - low > 1e-9:
+            high = low  # a tail smaller than a float holds
         return 2.0 * math.exp(high)
 
     def _unskewed(self, quantile: float) -> float:

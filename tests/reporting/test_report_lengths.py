@@ -137,7 +137,8 @@ def test_tolerances_on_the_command_line(tmp_path: Path) -> None:
     def run(*arguments: str) -> Any:
         return CliRunner().invoke(cli, ["report", "--results", str(tmp_path), *arguments])
 
-    assert run("--tolerance", "cd=20nm", "--tolerance", "pore_fraction=0.01").exit_code == 0
+    # The rows were written without their conditions, which a check finds.
+    assert run("--tolerance", "cd=20nm", "--tolerance", "pore_fraction=0.01").exit_code == 1
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "± 20 nm (chosen)" in page and "chosen by the user" in page
     path = next((tmp_path / "report" / "tables").glob("*_trust.csv"))

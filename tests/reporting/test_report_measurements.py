@@ -1,6 +1,8 @@
 """The verdicts on top of each block, in words and signs as well as in colours."""
 
+import html
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ import pandas as pd
 import pytest
 
 from srbench.reporting import ReportResult
+from srbench.reporting.answer import answers, best_networks
 from srbench.reporting.blocks import collect
 from srbench.reporting.leaderboard import Leaderboard, leaderboard
 from srbench.reporting.measurements import Judgement, TrustTable, csv_trust, trust
 from srbench.reporting.tables import latex_trust, markdown_table
-from srbench.statistics.tolerance import TOLERANCES, judge
+from srbench.statistics.tolerance import TOLERANCES, chosen_tolerances, judge
 from srbench.store import ScoreStore
 
 
@@ -100,7 +103,14 @@ def test_lost_images_are_counted_and_images_that_show_no_lines_are_not(
 def test_the_page_says_it_in_words_before_any_ranking(
     text: str, board: Leaderboard, table: TrustTable
 ) -> None:
-    assert text.index('<table class="trust">') < text.index('<table class="leaderboard">')
+    places = (
+        'class="sentences"',
+        '<div class="strip">',
+        '<table class="grid">',
+        'class="fold"',
+        'class="leaderboard"',
+    )
+    assert sorted(places, key=text.index) == list(places)
     cells = re.findall(
         r'<td class="verdict ([\w-]+)" title="[^"]+"><b><span[^>]*>(.)</span> ([\w ]+)</b>', text
     )
@@ -118,6 +128,41 @@ def test_what_is_not_ranked_is_marked_in_the_table_of_verdicts(text: str) -> Non
     assert "failed: lossless output" in unranked
     assert "smoke budget: not a result" in unranked
     assert "ranked: 1 trusted, 1 undecided, 2 not trusted" in body.group(0)
+
+
+def test_a_sentence_names_who_can_be_trusted_and_by_how_much_the_others_are_off(
+    text: str, board: Leaderboard, table: TrustTable
+) -> None:
+    (answer,) = answers(board, table)
+    of_status = {clause.status: clause.words for clause in answer.clauses}
+    assert [clause.status for clause in answer.clauses] == ["trusted", "not trusted", "undecided"]
+    assert of_status["trusted"] == "VDSR (+0.1 px)"
+    assert of_status["not trusted"] == "EDSR (+0.8 px) and Bicubic (+1.2 px)"
+    assert of_status["undecided"].startswith("Nearest")
+    assert all(clause.words in html.unescape(text) for clause in answer.clauses)
+
+
+def test_equal_verdicts_are_said_once_with_their_range(board: Leaderboard) -> None:
+    strict = trust(board, chosen_tolerances({"cd": 0.01}))
+    ranked = [row for row in board.rows if row.run.model in ("vdsr", "edsr", "bicubic")]
+    (answer,) = answers(replace(board, rows=tuple(ranked)), strict)
+    (clause,) = answer.clauses
+    assert clause.status == "not trusted"
+    changes = [strict.judgements[row.run]["cd_bias"].verdict.change for row in ranked]
+    ends = [f"{end:+.2f}" for end in (min(changes), max(changes))]
+    assert clause.words == f"any of the 3 results ({ends[0]} to {ends[1]} px)"
+
+
+def test_what_was_lost_decides_before_a_small_change(board: Leaderboard, table: TrustTable) -> None:
+    (measurement,) = table.measurements
+    assert of(board, table, "srgan").evidence(measurement) == "lost in 4 of 8"
+
+
+def test_the_best_networks_are_those_with_most_measurements_trusted(
+    board: Leaderboard, table: TrustTable
+) -> None:
+    assert [row.run.model for row in best_networks(board, table)] == ["vdsr", "edsr"]
+    assert board.section("network")[0].run.model == "edsr"
 
 
 @pytest.mark.slow

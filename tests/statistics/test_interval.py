@@ -139,3 +139,8 @@ def test_an_outlier_moves_the_interval_to_its_side() -> None:
     values = np.concatenate([np.zeros(59), [1.0]])
     low, high, _ = interval(even(values))
     assert high - 1 / 60 > 2 * (1 / 60 - low) > 0.0
+
+
+def test_a_tail_that_no_float_holds_is_a_p_of_next_to_nothing() -> None:
+    spread = Spread(1e7, 1.0, 100.0, 0.0, ((0.99, 2000), (0.01, 40)))
+    assert 0.0 <= spread.p() < 1e-200

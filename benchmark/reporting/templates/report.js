@@ -1,7 +1,7 @@
 "use strict";
 document.documentElement.classList.add("js");
 
-/* ---- tables: sort within each section, hide families of columns ---- */
+/* ---- tables: sort within each section ---- */
 
 const valueOf = (row, column) => {
   const cell = row.cells[column];
@@ -33,28 +33,64 @@ for (const button of document.querySelectorAll("thead [aria-sort] button")) {
   button.addEventListener("click", () => sortBy(button.closest("th")));
 }
 
-for (const box of document.querySelectorAll("input[data-hides]")) {
-  const show = () => {
-    const table = box.closest("section").querySelector("table.leaderboard");
-    for (const cell of table.querySelectorAll(`[data-family="${box.dataset.hides}"]`)) cell.hidden = !box.checked;
-  };
-  box.addEventListener("change", show);
-  show();
-}
-
-/* ---- choosers: one of many prepared figures is shown ---- */
+/* ---- choosers: one of many prepared figures or tables is shown ---- */
 
 for (const chooser of document.querySelectorAll("[data-chooser]")) {
-  const selects = [...chooser.querySelectorAll("select")];
+  const inputs = [...chooser.querySelectorAll("select, input[type=radio]")];
+  // Names of radio buttons are one group in the whole page; each block has its own.
+  const group = `-${[...document.querySelectorAll("[data-chooser]")].indexOf(chooser)}`;
+  for (const input of inputs) if (input.type === "radio") input.name += group;
   const show = () => {
+    const chosen = inputs.filter((input) => input.type !== "radio" || input.checked);
     for (const item of chooser.querySelectorAll("[data-item]")) {
-      const chosen = selects.every((select) => [undefined, select.value].includes(item.dataset[select.name]));
-      item.toggleAttribute("hidden", !chosen); // parts of drawings have no property of that name
+      const fits = chosen.every(({ name, value }) => [undefined, value].includes(item.dataset[name.replace(group, "")]));
+      item.toggleAttribute("hidden", !fits); // parts of drawings have no property of that name
     }
   };
-  for (const select of selects) select.addEventListener("change", show);
+  for (const input of inputs) input.addEventListener("change", show);
   show();
 }
+
+/* ---- rows: those that are chosen and found, in every table and among the pictures of a block ---- */
+
+for (const tools of document.querySelectorAll(".tools")) {
+  const block = tools.closest("section");
+  const boxes = [...tools.querySelectorAll("[data-shows]")];
+  const search = tools.querySelector("[data-role=search]");
+  const show = () => {
+    const words = search.value.toLowerCase().split(/\s+/);
+    const found = (box) => words.every((word) => box.dataset.text.toLowerCase().includes(word));
+    const shown = new Set(boxes.filter((box) => box.checked && found(box)).map((box) => box.dataset.shows));
+    for (const part of block.querySelectorAll("[data-row]")) part.toggleAttribute("data-off", !shown.has(part.dataset.row));
+    for (const body of block.querySelectorAll("tbody")) body.toggleAttribute("data-off", !body.querySelector("tr:not(.section):not([data-off])"));
+    tools.querySelector("[data-role=count]").textContent = `${shown.size} of ${boxes.length}`;
+  };
+  for (const input of [search, ...boxes]) input.addEventListener("input", show);
+  const folds = [...block.querySelectorAll("details.fold")];
+  const button = tools.querySelector("[data-role=open]");
+  button.addEventListener("click", () => {
+    const open = folds.some((fold) => !fold.open);
+    for (const fold of folds) fold.open = open;
+    button.textContent = open ? "Close all" : "Open all";
+  });
+}
+
+/* ---- what a link points at is opened, and for printing every part is ---- */
+
+function reveal() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target?.matches("details.fold")) target.open = true;
+}
+addEventListener("hashchange", reveal);
+reveal();
+for (const link of document.querySelectorAll(".contents a")) link.addEventListener("click", () => setTimeout(reveal));
+const opened = [];
+addEventListener("beforeprint", () => {
+  opened.push(...document.querySelectorAll("details.fold:not([open], [id$=-conditions])")); // those of every run stay
+  for (const fold of opened) fold.open = true;
+  for (const root of document.querySelectorAll(".panel")) root.panel.update();
+});
+addEventListener("afterprint", () => { for (const fold of opened.splice(0)) fold.open = false; });
 
 /* ---- crops: one view for all tiles of an image ---- */
 
@@ -98,6 +134,19 @@ class Panel {
     for (const input of root.querySelectorAll("input[data-role=mode]")) {
       input.addEventListener("change", () => { grid.dataset.mode = input.value; this.update(); });
     }
+    const [layout, ...sides] = ["layout", "first", "second"].map((role) => root.querySelector(`[data-role=${role}]`));
+    sides[0].value = this.tiles.findIndex((tile) => tile.kind === "hr");
+    sides[1].value = Math.max(this.tiles.findIndex((tile) => tile.kind === "sr"), 0);
+    const arrange = () => {
+      const count = { all: 0, two: 2, one: 1 }[layout.value];
+      const chosen = sides.slice(0, count).map((side) => this.tiles[side.value].figure);
+      sides.forEach((side, index) => { side.parentElement.hidden = index >= count; });
+      grid.dataset.layout = layout.value;
+      for (const { figure } of this.tiles) figure.toggleAttribute("data-out", count > 0 && !chosen.includes(figure));
+      chosen.forEach((figure, index) => figure.style.setProperty("order", index));
+      this.update();
+    };
+    for (const select of [layout, ...sides]) select.addEventListener("change", arrange);
     const actions = { in: () => this.scale(1.5), out: () => this.scale(1 / 1.5), reset: () => this.reset() };
     for (const [name, action] of Object.entries(actions)) {
       root.querySelector(`[data-action=${name}]`).addEventListener("click", action);
