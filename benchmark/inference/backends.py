@@ -55,16 +55,17 @@ class CompiledNetwork(nn.Module):
         return copy.deepcopy(self.network, memo)
 
 
-def described(backend: BackendName) -> str:
+def described(backend: str) -> str:
     """Its name and version; of torch nothing, which every record names anyway."""
     return "" if backend == "torch" else f"{backend} {importlib.metadata.version(backend)}"
 
 
-def device_for(backend: BackendName, device: str) -> torch.device:
+def device_for(backend: str, device: str) -> torch.device:
     """The device to run on.
 
     Raises:
-        SrbenchError: no such backend or device, or a backend that runs on the CPU alone with another device.
+        SrbenchError: no such backend or device, one that is not installed, or one that runs on the CPU alone
+            with another device.
     """
     if backend not in BACKENDS:
         raise unknown_name("backend", backend, BACKENDS)
@@ -74,19 +75,18 @@ def device_for(backend: BackendName, device: str) -> torch.device:
         raise SrbenchError(
             f"The backend {backend} runs on the CPU, and --device is {device!r}. Leave one of them out."
         )
+    require(backend, backend, "onnx")
     return torch.device("cpu")
 
 
-def with_backend(model: SRModel, backend: BackendName) -> SRModel:
+def with_backend(model: SRModel, backend: str) -> SRModel:
     """The model, run by a backend; its results are compared with torch's on two small images first.
 
     Raises:
-        SrbenchError: the backend is not installed.
         ModelError: the network cannot be exported, or the backend computes something else.
     """
     if backend == "torch":
         return model
-    require(backend, backend, "onnx")
     name = f"{model.card.name} {model.variant}"
     reason = "it looks at the HR image" if model.leaking else model.not_exported
     if reason:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,9 @@ def _zipped(
             f"{'.'.join(map(str, problem['loc'][:2]))}: {problem['msg']}" for problem in error.errors()[:4]
         )
         raise SrbenchError(f"bioimageio.spec refuses the description: {problems[:600]}.") from error
-    summary = test_description(described, expected_type="model", weight_format=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated, and what Fiji reads
+        summary = test_description(described, expected_type="model")
     if summary.status != "passed":
         failed = "; ".join(detail.name for detail in summary.details if detail.status != "passed")
         raise ModelError(
@@ -226,11 +229,12 @@ def _described(
             )
         ],
         weights=v0_5.WeightsDescr(
-            onnx=v0_5.OnnxWeightsDescr(source=folder / "weights.onnx", opset_version=OPSET),
+            onnx=v0_5.OnnxWeightsDescr(
+                source=folder / "weights.onnx", opset_version=OPSET, parent="torchscript"
+            ),
             torchscript=v0_5.TorchscriptWeightsDescr(
                 source=folder / "weights.pt",
                 pytorch_version=v0_5.Version(torch.__version__.partition("+")[0]),
-                parent=None,
             ),
         ),
         config=v0_5.Config(srbench=dict(metadata)),

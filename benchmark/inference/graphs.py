@@ -164,7 +164,9 @@ def graph(
         running = session(content)
         run = lambda lr: torch.from_numpy(running.run(None, {"lr": lr.numpy()})[0])  # noqa: E731
     else:
-        run = torch.jit.load(io.BytesIO(content))  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit is deprecated, and what other programs read
+            run = torch.jit.load(io.BytesIO(content))  # type: ignore[no-untyped-call]
     return content, compared(model, run, SIDES)
 
 
