@@ -353,6 +353,7 @@ class EvaluationConfig(BaseModel):
         protocol: what a number means; ``matlab-y`` for photographs, else ``sem-grey``, when None.
         metrics: names of metrics; the default ones when None.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        backend: what runs the networks: ``torch``, or on the CPU ``onnxruntime`` or ``openvino``.
         force: score again what is already scored.
         previews: images whose SR is kept for the report, chosen over the categories.
         tile: side of tiles in LR pixels; chosen by memory when None.
@@ -381,6 +382,7 @@ class EvaluationConfig(BaseModel):
     protocol: str | None = None
     metrics: tuple[str, ...] | None = None
     device: str = "auto"
+    backend: Literal["torch", "onnxruntime", "openvino"] = "torch"
     force: bool = False
     previews: int = Field(default=6, ge=0, le=_MOST_ITERATIONS)
     tile: Count = Field(default=None, ge=1)

@@ -7,6 +7,8 @@ Attention goes through ``torch.nn.functional.scaled_dot_product_attention``, but
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,7 +47,7 @@ def join_windows(windows: Tensor, height: int, width: int) -> Tensor:
         ``(N, H, W, heads * D)``.
     """
     images, _, heads, pixels, depth = windows.shape
-    side = round(pixels**0.5)
+    side = math.isqrt(pixels)
     grid = windows.reshape(images, height // side, width // side, heads, side, side, depth)
     return grid.permute(0, 1, 4, 2, 5, 3, 6).reshape(images, height, width, heads * depth)
 
@@ -106,6 +108,12 @@ def relative_bias(table: Tensor, height: int, width: int) -> Tensor:
     Returns:
         ``(heads, height*width, height*width)``, query by key, both in raster order.
     """
+    if torch.jit.is_tracing():  # sliding windows would have the size of the image that was traced for ever
+        down, right = (
+            torch.arange(side)[:, None] - torch.arange(side) + side - 1 for side in (height, width)
+        )
+        pairs = table[:, down][..., right].permute(0, 1, 3, 2, 4)
+        return pairs.reshape(table.shape[0], height * width, height * width)
     # Sliding windows over the reversed table are already ordered by key; reversing them orders the queries.
     sliding = table.flip(1, 2).unfold(1, height, 1).unfold(2, width, 1)
     return sliding.flip(1, 2).reshape(table.shape[0], height * width, height * width)
@@ -147,7 +155,7 @@ class ShiftMasks:
 
     def __call__(self, height: int, width: int, device: torch.device) -> Tensor:
         """The mask for maps of this size, ``(windows, 1, window^2, window^2)`` float32."""
-        if torch.compiler.is_compiling():  # the compiler folds it into the graph itself
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # it becomes part of the graph
             return shift_mask(height, width, self.window, device)
         key = (height, width, device)
         if key in self._masks:

@@ -122,12 +122,12 @@ class SRModel:
     """One network with its card: the only thing the harness holds.
 
     Attributes:
-        network: the raw generator, ``(N, C, H, W)`` in [0, 1] to ``(N, C, sH, sW)``. It may carry four
+        network: the raw generator, ``(N, C, H, W)`` in [0, 1] to ``(N, C, sH, sW)``. It may carry five
             attributes: ``size_multiple`` (int; LR sides must be divisible by it, default 1),
             ``receptive_radius`` (LR pixels one output pixel depends on to each side; ``math.inf`` for a
             global operator; None or absent when unknown, then the harness probes it), ``grey_shift``
-            (a :class:`GreyShift` where colour means are part of the network) and ``studio_luma`` (see
-            there). A leaking variant's network takes the HR image as its second argument.
+            (a :class:`GreyShift` where colour means are part of the network), ``studio_luma`` and
+            ``not_exported`` (see there). A leaking variant's network takes the HR image as its second argument.
         convert: makes a state dict of other people's layout one of this network's.
     """
 
@@ -160,9 +160,23 @@ class SRModel:
         return bool(getattr(self.network, "studio_luma", False))
 
     @property
+    def not_exported(self) -> str:
+        """Why no graph for other programs can be made of the network; empty where nothing is known."""
+        return str(getattr(self.network, "not_exported", ""))
+
+    @property
     def leaking(self) -> bool:
         """Whether this variant sees the HR image (then it is never ranked)."""
         return self.variant in self.card.leaking
+
+    @property
+    def published_state(self) -> dict[str, Tensor]:
+        """The state dict as the authors' code saves it, with what it stores but nobody learns.
+
+        The network's own where it has no method ``published_state``.
+        """
+        state: dict[str, Tensor] = getattr(self.network, "published_state", self.network.state_dict)()
+        return state
 
     def infer(self, lr: Tensor, *, oracle_hr: Tensor | None = None) -> Tensor:
         """Super-resolve a batch in evaluation mode; never sees HR, unless the variant is a leaking one.

@@ -16,6 +16,7 @@ from srbench.cli.degradations import degradations
 from srbench.cli.demo import demo
 from srbench.cli.doctor import doctor
 from srbench.cli.evaluate import evaluate
+from srbench.cli.export import export
 from srbench.cli.infer import infer
 from srbench.cli.measure import measure
 from srbench.cli.models import models
@@ -49,7 +50,7 @@ def cli() -> None:
 
 for command in (demo, models, datasets, degradations, data, weights, train, infer, calibrate, measure):
     cli.add_command(command)
-for command in (advise, agree, evaluate, score, report, compare, verify, submit, doctor):
+for command in (advise, agree, evaluate, score, report, compare, verify, submit, export, doctor):
     cli.add_command(command)
 
 

@@ -9,6 +9,7 @@ import click
 
 from srbench.cli.console import print_table, say
 from srbench.cli.options import (
+    backend_option,
     degradation_option,
     device_option,
     reading_options,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     help="Run every model again, HR replaced by noise, images in another order, mirrored and noisy.",
 )
 @device_option
+@backend_option
 @click.option(
     "--workers",
     type=click.IntRange(1),

@@ -9,6 +9,7 @@ import click
 
 from srbench.cli.console import note, say
 from srbench.cli.options import (
+    backend_option,
     bits_option,
     device_option,
     pixel_size_option,
@@ -49,6 +50,7 @@ from srbench.cli.options import (
 @pixel_size_option
 @click.option("--force", is_flag=True, help="Do again what is there already.")
 @device_option
+@backend_option
 @click.pass_context
 def infer(
     context: click.Context, /, model: str | None, images: tuple[Path, ...], out: Path, **options: Any

@@ -43,6 +43,13 @@ rgb_to_grey_option = click.option(
     help="Convert colour --weights for the grey network [default: run them as they are on grey images].",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON, for other programs.")
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(("torch", "onnxruntime", "openvino")),
+    default="torch",
+    show_default=True,
+    help="What runs the network; the others on the CPU, extras of their names.",
+)
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 weights_option = click.option(
     "--weights",

@@ -52,6 +52,7 @@ class EvaluationContext:
         images: its micrographs by id, in their order.
         scorer: protocol, metrics, degradation and scale.
         lr: the LR images that every model is given.
+        backend: what runs the networks.
     """
 
     micrographs: MicrographSet
@@ -60,6 +61,7 @@ class EvaluationContext:
     images: Mapping[str, Micrograph]
     scorer: Scorer
     lr: LrCache
+    backend: str = "torch"
     _hr: dict[str, Pixels] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
@@ -96,7 +98,7 @@ class EvaluationContext:
         micrographs.make_ready([image.id for image in images], config.workers, progress)
         lr = lr_images.prepare(micrographs, images, degradation, scale, cache_folder() / "lr", progress)
         by_id = {image.id: image for image in images}
-        return EvaluationContext(micrographs, split, reason, by_id, scorer, lr)
+        return EvaluationContext(micrographs, split, reason, by_id, scorer, lr, config.backend)
 
     def hr(self, image_id: str) -> Pixels:
         """The reference, cut to a multiple of the scale.
@@ -163,7 +165,7 @@ class EvaluationContext:
             reason=reason,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             command=shlex.join(sys.argv),
-            versions=versions(),
+            versions=versions(self.backend),
             data={
                 **{name: getattr(card, name) for name in ("title", "kind", "licence", "terms", "citation")},
                 "channels": channels_of(micrographs),
@@ -242,8 +244,9 @@ def channels_of(micrographs: MicrographSet) -> int:
     return max((image.channels for image in micrographs.images), default=1)
 
 
-def versions() -> dict[str, str]:
+def versions(backend: str) -> dict[str, str]:
     """Versions of what the numbers depend on."""
+    import importlib.metadata
     import platform
 
     import cv2
@@ -256,6 +259,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{module.__name__: str(module.__version__) for module in (numpy, scipy, torch)},
         "opencv": cv2.__version__,
+        **({} if backend == "torch" else {backend: importlib.metadata.version(backend)}),
     }
 
 

@@ -37,6 +37,7 @@ from srbench.evaluation.worker_client import (
     WorkerFailed,
     scratch_folder,
 )
+from srbench.inference.backends import device_for
 from srbench.metrics import registry
 from srbench.store import RunKey, Score, ScoreStore
 from srbench.utils.errors import SrbenchError
@@ -171,6 +172,8 @@ def evaluate(
             the results folder cannot be written.
     """
     config = EvaluationConfig.of(options)
+    if config.backend != "torch":
+        device_for(config.backend, config.device)  # a missing one is one error, not one a model
     if dataset is None:
         if models != "all":
             raise SrbenchError(

@@ -54,6 +54,7 @@ class WorkerJob:
     tilings: tuple[TileSettings, ...] = ()
     report_cost: bool = True
     device: str = "auto"
+    backend: str = "torch"
     tile: int | None = None
     max_bytes: int | None = None
 

@@ -93,19 +93,21 @@ def main(job_file: str) -> None:
 
 
 def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> None:
+    from srbench.inference import backends
     from srbench.inference import profiling as cost
-    from srbench.inference.device import blank_images, peak_bytes, pick_device, reset_peak
+    from srbench.inference.device import blank_images, peak_bytes, reset_peak
     from srbench.inference.luma import STUDIO_NOTE, for_luma
     from srbench.inference.tiling import Tiler
 
     _make_repeatable()
-    device = pick_device(job.device)
+    device = backends.device_for(job.backend, job.device)
     model, notes = _load(job)
+    model = backends.with_backend(model, job.backend)
     if model.studio_luma and any(channels == 3 for *_, channels in job.images):
         notes = (*notes, STUDIO_NOTE)
     channel.send(
         Ready(
-            _describe(device),
+            _describe(device, backends.described(job.backend)),
             notes,
             NetworkCost(**cost.network_cost(model)) if job.report_cost else None,
         )
@@ -216,15 +218,15 @@ def _make_repeatable() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def _describe(device: Any) -> DeviceDescription:
+def _describe(device: Any, backend: str) -> DeviceDescription:
     import torch
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "type": device.type,
-        "name": name,
+        "name": f"{name}, {backend}" if backend else name,
         "precision": "float32",
-        "layout": LAYOUT if device.type == "cpu" else "",
+        "layout": LAYOUT if device.type == "cpu" and not backend else "",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }

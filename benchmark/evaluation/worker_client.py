@@ -179,6 +179,7 @@ class WorkerClient:
             tilings=request.tilings,
             report_cost=not job.is_ours,
             device=self.config.device,
+            backend=self.config.backend,
             tile=self.config.tile,
             max_bytes=self.config.max_bytes,
         )

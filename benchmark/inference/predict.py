@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from srbench.inference.backends import BackendName
     from srbench.inference.tiling import Output
     from srbench.models import ModelCard, SRModel
     from srbench.weights import TrainedWeights, WeightsHeader
@@ -122,6 +123,7 @@ def infer(
     scale: int | None = None,
     variant: str | None = None,
     device: str = "auto",
+    backend: BackendName = "torch",
     rgb_to_grey: bool = False,
     file_format: ImageFormat | None = None,
     databar: DatabarChoice = "cut",
@@ -149,6 +151,7 @@ def infer(
         scale: magnification; that of the weights or of the recommended network, else 4.
         variant: variant; that of the weights, else the model's first.
         device: ``auto``, ``cpu`` or ``cuda``.
+        backend: what runs the network: ``torch``, or on the CPU ``onnxruntime`` or ``openvino``.
         rgb_to_grey: convert colour weights for the grey network.
         file_format: of all results; by the suffix of each source when None.
         databar: ``cut`` it, or ``keep`` it below the result, enlarged without a network.
@@ -163,7 +166,7 @@ def infer(
         SrbenchError: no weights, weights of another network, no image, ``out`` cannot be written, or two
             files would have one result.
     """
-    from srbench.inference.device import pick_device
+    from srbench.inference import backends
     from srbench.inference.tiling import Tiler
     from srbench.weights import locate
 
@@ -171,7 +174,7 @@ def infer(
         model, images = None, model or ()
     if not (model is None or isinstance(model, str)):
         raise SrbenchError(f"Expected the name of a model, found {model!r}. Name it, then the images.")
-    device_of_run = pick_device(device)
+    device_of_run = backends.device_for(backend, device)
     ReadingOptions(bits, pixel_size_nm)  # refuses what no file can have
     folder, given = Path(out), locate(Path(weights)) if weights is not None else None
     paths = [images] if isinstance(images, str | os.PathLike) else images
@@ -189,6 +192,8 @@ def infer(
 
     base = f"databar {databar}, bits {bits or 'of the file'}, pixel {pixel_size_nm or 'of the file'}"
     options = f"{base}, colour weights made grey" if rgb_to_grey else base
+    if backend != "torch":
+        options += f", run by {backends.described(backend)}"
     skipped: dict[Path, str] = {}
     existing: list[Path] = []
     pending: list[tuple[InputFile, Path, ResultRecord]] = []
@@ -217,7 +222,8 @@ def infer(
         current = f"image {number} of {len(pending)}"
         on_progress(ProgressEvent("infer", thousands, total // 1000, "thousand pixels", current))
 
-    tiler = Tiler(loaded.model, device=device_of_run, on_pixels=on_pixels)
+    running = backends.with_backend(loaded.model, backend) if pending else loaded.model
+    tiler = Tiler(running, device=device_of_run, on_pixels=on_pixels)
     enlarger = FileEnlarger(tiler, databar, pixel_size_nm)
     for file, target, record in pending:
         number, before = number + 1, done

@@ -206,15 +206,19 @@ def _largest_file() -> int:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, setting: str = HOME_SETTING) -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path``; on success flush it to the disk and rename it over ``path``.
 
     The first such call in a folder removes what killed processes left there.
 
+    Args:
+        path: the file.
+        setting: how the user moves it elsewhere.
+
     Raises:
         StorageError: the folder cannot be written or the disk is full; nothing of ``path`` has changed.
     """
-    with writing_to(path.parent):
+    with writing_to(path.parent, setting):
         remove_leftovers_once(path.parent.resolve())
         temporary = path.with_name(temporary_name(path.name))
         try:

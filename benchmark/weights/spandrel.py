@@ -51,6 +51,8 @@ class SpandrelNetwork(nn.Module):
         descriptor: spandrel's ``ImageModelDescriptor``.
     """
 
+    not_exported = "spandrel built it from the weights: chaiNNer exports such files itself"
+
     def __init__(self, descriptor: Any) -> None:
         super().__init__()
         self.body: nn.Module = descriptor.model

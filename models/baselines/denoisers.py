@@ -41,6 +41,7 @@ class SelfTunedFilter(nn.Module):
 
     # The strength depends on all pixels.
     receptive_radius = math.inf
+    not_exported = "it is computed by SciPy and scikit-image, not by PyTorch"
 
     def __init__(self, smooth: Smooth, strengths: tuple[float, ...]) -> None:
         super().__init__()

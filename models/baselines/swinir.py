@@ -25,7 +25,9 @@ from srbench.models.attention import (
     WindowAttention,
     convolve,
     initialise_linear,
+    relative_bias,
     roll,
+    shift_mask,
 )
 from srbench.models.base import GreyShift, ReleasedWeights
 from srbench.models.discriminators import UNetDiscriminator
@@ -291,14 +293,36 @@ CONFIGS = {
 }
 
 
-def build_swinir(scale: int, mean: tuple[float, ...], config: SwinIRConfig) -> SwinIRBase:
+class SwinIR(SwinIRBase):
+    """The network of the paper, whose authors save index tables and masks beside its weights."""
+
+    def published_state(self) -> dict[str, Tensor]:
+        """The state dict with them, the masks those of their training images."""
+        state: dict[str, Tensor] = self.state_dict()
+        window = self.size_multiple
+        span = 2 * window - 1
+        offsets = relative_bias(torch.arange(span**2).view(1, span, span), window, window)[0]
+        mask = shift_mask(MASKED_SIDE, MASKED_SIDE, window, torch.device("cpu"))[:, 0]
+        for name, block in self.named_modules():
+            if isinstance(block, SwinBlock):
+                state[f"{name}.attn.relative_position_index"] = offsets.clone()
+                if block.shift:
+                    state[f"{name}.attn_mask"] = mask.clone()
+        return state
+
+
+MASKED_SIDE = 64
+"""Side of the LR patches for which the authors' code makes masks when it is built."""
+
+
+def build_swinir(scale: int, mean: tuple[float, ...], config: SwinIRConfig) -> SwinIR:
     """The network of the paper in the given size, for as many channels as there are means."""
     rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").tolist()
     layers = []
     for depth in config.depths:
         layers.append(RSTB(config.features, config.heads, config.window, rates[:depth]))
         rates = rates[depth:]
-    network = SwinIRBase(
+    network = SwinIR(
         scale, config.features, mean, layers, config.window, config.upsampler, config.upsampling_features
     )
     network.receptive_radius = swin_radius(

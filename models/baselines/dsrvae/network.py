@@ -328,6 +328,7 @@ class DSRVAE(nn.Module):
 
     z: Tensor
     receptive_radius = math.inf  # the grid of patches hangs on the corners of the image
+    not_exported = "it cuts an image into patches, as many as its size asks for (the variant srsn does not)"
 
     def __init__(self, denoiser: Denoiser, srsn: nn.Module, scale: int) -> None:
         super().__init__()
