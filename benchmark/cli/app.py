@@ -20,6 +20,7 @@ from srbench.cli.infer import infer
 from srbench.cli.measure import measure
 from srbench.cli.models import models
 from srbench.cli.report import report
+from srbench.cli.run import run
 from srbench.cli.score import score
 from srbench.cli.train import train
 from srbench.cli.verify import submit, verify
@@ -49,7 +50,7 @@ def cli() -> None:
 
 for command in (demo, models, datasets, degradations, data, weights, train, infer, calibrate, measure):
     cli.add_command(command)
-for command in (advise, agree, evaluate, score, report, compare, verify, submit, doctor):
+for command in (advise, agree, evaluate, score, report, compare, run, verify, submit, doctor):
     cli.add_command(command)
 
 

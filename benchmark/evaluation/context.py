@@ -52,6 +52,7 @@ class EvaluationContext:
         images: its micrographs by id, in their order.
         scorer: protocol, metrics, degradation and scale.
         lr: the LR images that every model is given.
+        plan_sha256: of the plan that the evaluation belongs to; empty without one.
     """
 
     micrographs: MicrographSet
@@ -60,6 +61,7 @@ class EvaluationContext:
     images: Mapping[str, Micrograph]
     scorer: Scorer
     lr: LrCache
+    plan_sha256: str = ""
     _hr: dict[str, Pixels] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
@@ -96,7 +98,7 @@ class EvaluationContext:
         micrographs.make_ready([image.id for image in images], config.workers, progress)
         lr = lr_images.prepare(micrographs, images, degradation, scale, cache_folder() / "lr", progress)
         by_id = {image.id: image for image in images}
-        return EvaluationContext(micrographs, split, reason, by_id, scorer, lr)
+        return EvaluationContext(micrographs, split, reason, by_id, scorer, lr, config.plan_sha256 or "")
 
     def hr(self, image_id: str) -> Pixels:
         """The reference, cut to a multiple of the scale.
@@ -185,6 +187,7 @@ class EvaluationContext:
             weights=job.describe_weights(),
             card=job.describe_card(),
             notes=[*job.notes, *recipe_notes, *([_SHARED_NOISE] if shares_noise else []), *notes],
+            plan_sha256=self.plan_sha256,
             **of_run,
         )
 
