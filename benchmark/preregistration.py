@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from srbench.store import RESULTS_SETTING, Manifest
 from srbench.utils.files import read_json, read_regular, write_bytes, write_text, writing_to
+from srbench.utils.text import listed
 from srbench.utils.typed_json import typed
 from srbench.utils.yaml_text import LONGEST_YAML
 
@@ -98,6 +101,25 @@ def why_not_planned(results: Path, manifest: Manifest) -> str:
     if manifest.weights and _is_before(str(manifest.weights.get("training_began")), record.recorded):
         return "its training began before its plan was recorded"
     return ""
+
+
+def planned_in_words(results: Path, manifests: Sequence[Manifest]) -> str:
+    """Whether these runs were planned before they were run, for a reader of their table."""
+    reasons = [why_not_planned(results, manifest) for manifest in manifests]
+    recorded = sorted(
+        {
+            f"plan {record.sha256[:12]}, recorded {record.recorded}"
+            for manifest, why in zip(manifests, reasons, strict=True)
+            if not why and (record := read_record(results, manifest.plan_sha256))
+        }
+    )
+    others = Counter(filter(None, reasons))
+    if not recorded:
+        return f"no: {', '.join(others) or 'nothing was run'}"
+    if not others:
+        return f"yes ({listed(recorded)})"
+    words = "; ".join(f"{count} not: {why}" for why, count in others.items())
+    return f"{len(manifests) - others.total()} of {len(manifests)} runs ({listed(recorded)}); {words}"
 
 
 def _is_before(time: str, other: str) -> bool:

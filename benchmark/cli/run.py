@@ -13,7 +13,7 @@ from srbench.cli.options import device_option, json_option
 from srbench.utils.progress import count_of, progress_reporter
 
 if TYPE_CHECKING:
-    from srbench.orchestration.estimate import Estimate
+    from srbench.orchestration.estimate import WorkEstimate
     from srbench.orchestration.tasks import BenchmarkTask, TaskOutcome
 
 _KINDS = {
@@ -105,33 +105,33 @@ def _gpus() -> int:
     return max(torch.cuda.device_count(), 1)
 
 
-def _print_tasks(tasks: tuple[BenchmarkTask, ...], expected: Estimate, workers: int, as_json: bool) -> None:
+def _print_tasks(tasks: tuple[BenchmarkTask, ...], work: WorkEstimate, workers: int, as_json: bool) -> None:
     if as_json:
         rows = [
             {
                 "task": task.name,
                 "after": task.after,
-                "multiply_adds": expected.multiply_adds.get(task.name),
-                "seconds": expected.seconds[task.name],
+                "multiply_adds": work.multiply_adds.get(task.name),
+                "seconds": work.seconds[task.name],
             }
             for task in tasks
         ]
-        print_json({"tasks": rows, "seconds": expected.makespan(tasks, workers), "basis": expected.basis})
+        print_json({"tasks": rows, "seconds": work.makespan(tasks, workers), "basis": work.basis})
         return
     rows = [
         (
             task.name,
-            f"{count:.1e}" if (count := expected.multiply_adds.get(task.name)) else "",
-            _duration(expected.seconds[task.name]) if expected.seconds[task.name] else "trained",
+            f"{count:.1e}" if (count := work.multiply_adds.get(task.name)) else "",
+            _duration(work.seconds[task.name]) if work.seconds[task.name] else "trained",
         )
         for task in tasks
     ]
     print_table(("task", "multiply-adds", "time"), rows, folding=("task",))
     kinds = Counter(task.kind for task in tasks)
     counts = ", ".join(count_of(number, _KINDS[kind]) for kind, number in kinds.items())
-    say(f"{counts}; {sum(expected.multiply_adds.values()):.2e} multiply-adds of training.")
-    say(f"About {_duration(expected.makespan(tasks, workers))}, {workers} at a time. It rests on")
-    for line in expected.basis:
+    say(f"{counts}; {sum(work.multiply_adds.values()):.2e} multiply-adds of training.")
+    say(f"About {_duration(work.makespan(tasks, workers))}, {workers} at a time. It rests on")
+    for line in work.basis:
         say(f"  {line}")
 
 

@@ -28,7 +28,7 @@ _START_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Estimate:
+class WorkEstimate:
     """What tasks will take.
 
     Attributes:
@@ -51,7 +51,7 @@ class Estimate:
         return max(ends.values(), default=0.0)
 
 
-def estimate(benchmark: ExpandedPlan, destination: Destination, progress: ProgressCallback) -> Estimate:
+def estimate(benchmark: ExpandedPlan, destination: Destination, progress: ProgressCallback) -> WorkEstimate:
     """What the tasks will take, finished trainings nothing.
 
     Args:
@@ -100,7 +100,7 @@ def estimate(benchmark: ExpandedPlan, destination: Destination, progress: Progre
     ]
     if unknown := [name for name, count in multiply_adds.items() if not count]:
         basis.append(f"not counted, because their code is not srbench's: {', '.join(unknown)}")
-    return Estimate(multiply_adds, seconds, tuple(basis))
+    return WorkEstimate(multiply_adds, seconds, tuple(basis))
 
 
 def _multiply_adds(config: TrainConfig) -> float:

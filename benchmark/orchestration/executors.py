@@ -55,15 +55,15 @@ class SchedulerLost(SrbenchError):
 def local_executor(workers: int, on_event: OnEvent) -> Iterator[Executor]:
     """Processes of this machine; each has its share of the cores, and one of the GPUs, if there are any."""
     processes: list[TaskProcess] = []
-    own = threading.local()
+    thread = threading.local()
     numbers = itertools.count()
 
     def start() -> None:
-        own.process = TaskProcess(_environment(next(numbers), workers))
-        processes.append(own.process)
+        thread.process = TaskProcess(_environment(next(numbers), workers))
+        processes.append(thread.process)
 
     def run(task: BenchmarkTask) -> dict[str, Any]:
-        result: dict[str, Any] = own.process.run(asdict(task), lambda event: on_event(task.name, event))
+        result: dict[str, Any] = thread.process.run(asdict(task), lambda event: on_event(task.name, event))
         return result
 
     def interrupt() -> None:
@@ -130,7 +130,12 @@ def cluster_executor(
                 f"No Dask scheduler answers at {scheduler} ({error}). Start one with 'dask scheduler' and "
                 "give the address that it prints."
             ) from error
-        client.subscribe_topic(topic, lambda event: on_event(*_told(event)))
+
+        def on_published(event: tuple[float, Any]) -> None:
+            _, message = event
+            on_event(message["task"], ProgressEvent(**message["event"]))
+
+        client.subscribe_topic(topic, on_published)
         progress(f"Waiting for the first worker; watch the cluster at {client.dashboard_link}")
         client.wait_for_workers(1)
         known_workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -162,11 +167,6 @@ def _slurm(jobs: int) -> Iterator[Any]:
     with cluster:
         cluster.scale(jobs=jobs)
         yield cluster
-
-
-def _told(event: tuple[float, Any]) -> tuple[str, ProgressEvent]:
-    _, message = event
-    return message["task"], ProgressEvent(**message["event"])
 
 
 def _translated(future: Future[dict[str, Any]]) -> Future[dict[str, Any]]:

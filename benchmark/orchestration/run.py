@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from srbench.orchestration.estimate import Estimate
+from srbench.orchestration.estimate import WorkEstimate
 from srbench.orchestration.executors import (
     Executor,
     SchedulerLost,
@@ -48,7 +48,7 @@ class BenchmarkProgress:
     """
 
     def __init__(
-        self, tasks: Sequence[BenchmarkTask], estimate: Estimate, progress: ProgressCallback
+        self, tasks: Sequence[BenchmarkTask], estimate: WorkEstimate, progress: ProgressCallback
     ) -> None:
         self._seconds = {task.name: max(estimate.seconds[task.name], 1.0) for task in tasks}
         self._progress = progress
@@ -118,7 +118,8 @@ def run_plan(
 
     try:
         while waiting or running:
-            for task in _ready(waiting, outcomes):
+            ready = [task for task in waiting.values() if all(name in outcomes for name in task.after)]
+            for task in ready:
                 del waiting[task.name]
                 lost = [name for name in task.after if outcomes[name].status not in ("done", "skipped")]
                 if lost and (task.kind != "report" or len(lost) == len(task.after)):
@@ -142,10 +143,6 @@ def run_plan(
             f"Stopped; {len(outcomes)} of {len(tasks)} tasks are done. The same command goes on from there."
         ) from None
     return [outcomes[task.name] for task in tasks]
-
-
-def _ready(waiting: dict[str, BenchmarkTask], outcomes: dict[str, TaskOutcome]) -> list[BenchmarkTask]:
-    return [task for task in waiting.values() if all(name in outcomes for name in task.after)]
 
 
 def _finished_before(task: BenchmarkTask) -> TaskOutcome:
@@ -172,7 +169,7 @@ def _outcome(task: BenchmarkTask, future: Future[dict[str, Any]]) -> TaskOutcome
 
 def run_into(
     benchmark: ExpandedPlan,
-    expected: Estimate,
+    expected: WorkEstimate,
     destination: Destination,
     text: bytes,
     file: str,

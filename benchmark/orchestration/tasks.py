@@ -224,9 +224,7 @@ def perform(task: BenchmarkTask, progress: ProgressCallback) -> TaskOutcome:
     options = task.options
     micrographs = datasets.open(options["dataset"], progress=progress)
     _check_data(task, micrographs.fingerprint)
-    summary = evaluate(
-        options["models"], dataset=micrographs, progress=progress, **_with_paths(options["options"])
-    )
+    summary = evaluate(options["models"], dataset=micrographs, progress=progress, **options["options"])
     return _scored(task, summary)
 
 
@@ -263,13 +261,9 @@ def _check_data(task: BenchmarkTask, fingerprint: str) -> None:
     if fingerprint != task.data:
         raise DatasetError(
             f"The data are not those of the plan: fingerprint {fingerprint[:12]} where the plan was read "
-            f"with {task.data[:12]}. Let all machines read one folder (SRBENCH_HOME on a shared path), or, if "
-            "this was trained on other data earlier, remove its folder."
+            f"with {task.data[:12]}. Let all machines read one folder (SRBENCH_HOME on a shared path), or, "
+            "if this was trained on other data earlier, remove its folder."
         )
-
-
-def _with_paths(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: Path(value) if name in ("results", "weights") else value for name, value in options.items()}
 
 
 def _scored(task: BenchmarkTask, summary: EvaluationSummary) -> TaskOutcome:
