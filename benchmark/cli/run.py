@@ -107,7 +107,7 @@ def _gpus() -> int:
 
 def _print_tasks(tasks: tuple[BenchmarkTask, ...], work: WorkEstimate, workers: int, as_json: bool) -> None:
     if as_json:
-        rows = [
+        described = [
             {
                 "task": task.name,
                 "after": task.after,
@@ -116,7 +116,7 @@ def _print_tasks(tasks: tuple[BenchmarkTask, ...], work: WorkEstimate, workers: 
             }
             for task in tasks
         ]
-        print_json({"tasks": rows, "seconds": work.makespan(tasks, workers), "basis": work.basis})
+        print_json({"tasks": described, "seconds": work.makespan(tasks, workers), "basis": work.basis})
         return
     rows = [
         (

@@ -43,7 +43,8 @@ class WorkEstimate:
 
     def makespan(self, tasks: tuple[BenchmarkTask, ...], workers: int) -> float:
         """Seconds with this many workers: each takes the next task whose needs are done."""
-        free, ends = [0.0] * max(workers, 1), {}
+        free = [0.0] * max(workers, 1)
+        ends: dict[str, float] = {}
         for task in tasks:
             first = min(range(len(free)), key=free.__getitem__)
             start = max([free[first], *(ends[name] for name in task.after)])

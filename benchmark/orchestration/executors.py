@@ -141,7 +141,7 @@ def cluster_executor(
         known_workers = client.scheduler_info(n_workers=-1)["workers"].values()
         gpu = {"GPU": 1} if any("GPU" in worker["resources"] for worker in known_workers) else None
         threads = sum(worker["nthreads"] for worker in known_workers)
-        described = f"the cluster at {client.scheduler.address}"  # type: ignore[union-attr]
+        described = f"the cluster at {client.scheduler.address}"
 
         def submit(task: BenchmarkTask) -> Future[dict[str, Any]]:
             resources = gpu if task.kind != "report" else None

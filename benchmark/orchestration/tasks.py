@@ -180,11 +180,11 @@ def expand(benchmark: BenchmarkPlan, destination: Destination) -> ExpandedPlan:
             with_weights = {**options, "weights": str(folder / WEIGHTS)}
             arguments = {"dataset": conditions.dataset, "options": with_weights, "models": []}
             tasks.append(BenchmarkTask(name, "evaluate", (training, first), arguments, data))
-        config = EvaluationConfig.of(options)
-        choose_metrics(config.metrics)
-        if config.protocol is not None:
-            named(config.protocol)
-        count = len(opened[conditions.dataset].split(choose_split(opened[conditions.dataset], config, ())[0]))
+        scoring, micrographs = EvaluationConfig.of(options), opened[conditions.dataset]
+        choose_metrics(scoring.metrics)
+        if scoring.protocol is not None:
+            named(scoring.protocol)
+        count = len(micrographs.split(choose_split(micrographs, scoring, ())[0]))
         images |= {task.name: count for task in tasks if task.after[1:] == (first,)}
         images[first] = count * len(conditions.baselines)
     scorings = tuple(task.name for task in tasks if task.kind != "train")
