@@ -47,7 +47,8 @@ def test_what_is_not_said_has_its_default(write: Write) -> None:
 def test_exclude_and_include(write: Write) -> None:
     text = (
         BASE
-        + "seeds: [0, 1]\nexclude: [{models: edsr, seeds: 1}]\ninclude: [{models: [edsr, vdsr], seeds: [0, 7]}]\n"
+        + "seeds: [0, 1]\nexclude: [{models: edsr, seeds: 1}]\n"
+        + "include: [{models: [edsr, vdsr], seeds: [0, 7]}]\n"
     )
     chosen = [(entry.model, entry.seed) for entry in expanded(write(text))]
     # what is there already is not there twice

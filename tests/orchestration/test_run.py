@@ -1,4 +1,4 @@
-"""The order of tasks, and what becomes of the others when one fails, its worker dies, or the cluster is gone."""
+"""The order of tasks, and what becomes of the others when one fails or the cluster is gone."""
 
 from __future__ import annotations
 

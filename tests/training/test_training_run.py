@@ -24,6 +24,7 @@ from srbench.models.recipe import Recipe
 from srbench.training import run_folder_name
 from srbench.training.run_folder import RunFolder
 from srbench.utils.errors import SrbenchError
+from srbench.utils.files import read_json
 from srbench.utils.paths import runs_folder
 
 
