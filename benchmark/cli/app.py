@@ -15,13 +15,12 @@ from srbench.cli.datasets import data, datasets
 from srbench.cli.degradations import degradations
 from srbench.cli.demo import demo
 from srbench.cli.doctor import doctor
-from srbench.cli.evaluate import evaluate
+from srbench.cli.evaluate import evaluate, score
 from srbench.cli.infer import infer
 from srbench.cli.measure import measure
 from srbench.cli.models import models
 from srbench.cli.report import report
 from srbench.cli.run import run
-from srbench.cli.score import score
 from srbench.cli.train import train
 from srbench.cli.verify import submit, verify
 from srbench.cli.weights import weights

@@ -67,6 +67,7 @@ class EvaluationSection(BaseModel):
         previews: see there.
         audit: see there.
         oracle: see there.
+        workers: see there; the cores of this machine are shared by the tasks that are done at a time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,6 +80,7 @@ class EvaluationSection(BaseModel):
     previews: int | None = None
     audit: bool | None = None
     oracle: bool | None = None
+    workers: int | None = None
 
 
 class BenchmarkPlan(Combinations):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -193,15 +194,24 @@ def run_into(
     """
     record_plan(destination.results, text, file)
     folder = plan_folder(destination.results, destination.plan_sha256)
+    is_here = scheduler is None and jobs is None
+    cores = {"workers": max(1, (os.cpu_count() or 1) // workers)} if is_here and workers > 1 else {}
     tasks = [
-        replace(task, log=str(folder / "logs" / f"{unique_name(task.name)}.log"), command=tuple(sys.argv))
+        replace(
+            task,
+            log=str(folder / "logs" / f"{unique_name(task.name)}.log"),
+            command=tuple(sys.argv),
+            options={**task.options, "options": {**cores, **task.options["options"]}}
+            if task.kind in ("baselines", "evaluate")
+            else task.options,
+        )
         for task in benchmark.tasks
     ]
     display = BenchmarkProgress(tasks, expected, progress)
     progress(f"Logs of the tasks: {folder / 'logs'}")
     chosen = (
         local_executor(workers, display.on_event)
-        if scheduler is None and jobs is None
+        if is_here
         else cluster_executor(scheduler, jobs or 1, display.on_event, progress)
     )
     with chosen as executor:
