@@ -48,7 +48,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"datasets: {folder / 'images'}\n"
         f"train: {{iterations: {STEPS}, batch: 1, patch: 32, threads: 1, tensorboard: false, "
         "checkpoint_every: 5, log_every: 60}\n"
-        "evaluation: {metrics: [psnr, ssim], previews: 0}\n"
+        "evaluation: {metrics: [psnr, ssim], previews: 0, workers: 1}\n"
     )
     return path
 
