@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
@@ -32,6 +32,7 @@ _MOST_ITERATIONS, _MOST_IN_BATCH, _LARGEST_PATCH, _MOST_THREADS = 10**9, 1 << 16
 _LARGEST_SEED = (1 << 63) - 1
 _MOST_SCALE = 64
 _LONGEST_VALUE = 80
+SHA256 = r"^[0-9a-f]{64}$"
 
 
 class StageSettings(BaseModel):
@@ -122,6 +123,7 @@ class TrainConfig(BaseModel):
         start: weights to start from: a file, the folder of a run or its name, or a name of ``srbench weights
             list``. Variant, scale and channels are then those of the weights, when not given; of the recipe
             the last stage is trained alone, at a tenth of its rates, which ``train`` and ``stages`` may set.
+        plan_sha256: of the plan that this run belongs to, if any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -138,6 +140,7 @@ class TrainConfig(BaseModel):
     train: TrainSettings = TrainSettings()
     stages: dict[str, StageSettings] = {}
     start: str | None = Field(default=None, min_length=1)
+    plan_sha256: str | None = Field(default=None, pattern=SHA256)
 
     @staticmethod
     def of(
@@ -157,7 +160,7 @@ class TrainConfig(BaseModel):
             SrbenchError: unreadable file, malformed override, unknown setting or wrong value; the message
                 lists everything that is wrong.
         """
-        content, places = _read_yaml(Path(path)) if path is not None else ({}, {})
+        content, places = read_settings(Path(path)) if path is not None else ({}, {})
         for override in overrides:
             _set(content, override)
         content = {name: _numbers(value) if name in _SECTIONS else value for name, value in content.items()}
@@ -175,8 +178,9 @@ class TrainConfig(BaseModel):
             return TrainConfig.model_validate({**content, **given})
         except ValidationError as error:
             source = f" in {path}" if path is not None else ""
-            lines = "\n".join(f"  {_explain(problem, places)}" for problem in error.errors())
-            raise SrbenchError(f"Wrong configuration{source}:\n{lines}") from None
+            raise SrbenchError(
+                f"Wrong configuration{source}:\n{explained(error, places, TrainConfig)}"
+            ) from None
 
     def to_yaml(self) -> str:
         """The text of ``config.yaml``; reading it back gives an equal configuration."""
@@ -261,7 +265,12 @@ def _clip(text: str) -> Clip | None:
     return Clip(kind, float(value))  # type: ignore[arg-type]
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
+def read_settings(path: Path) -> tuple[dict[str, Any], Lines]:
+    """The settings of a YAML file, and the lines they stand in.
+
+    Raises:
+        SrbenchError: it cannot be read, or holds something else.
+    """
     content, lines = read_yaml(path)
     if content is None:
         return {}, {}
@@ -302,24 +311,41 @@ def _numbers(value: Any) -> Any:
     return value
 
 
-def _explain(problem: Any, places: Lines) -> str:
-    """One line for one problem of pydantic, with the line of the file where it stands in one."""
+def explained(error: ValidationError, places: Lines, model: type[BaseModel]) -> str:
+    """One line for each problem: where it is, what was expected and found, near misses of unknown names.
+
+    Args:
+        error: of reading settings as ``model``.
+        places: lines of the file that they stand in.
+        model: whose names are known.
+    """
+    return "\n".join(f"  {_explain(problem, places, model)}" for problem in error.errors())
+
+
+def _explain(problem: Any, places: Lines, model: type[BaseModel]) -> str:
     path = tuple(str(part) for part in problem["loc"])
     if not path:
         return str(problem["msg"])
-    *parents, name = path
     line = places.get(path)
     where = ("" if line is None else f"line {line}, ") + ".".join(path)
     if problem["type"] == "missing":
         return f"{where}: missing"
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg']} (found {_short(problem['input'])})"
-    if not parents:
-        section: type[BaseModel] = TrainConfig
-    else:
-        section = TrainSettings if parents[0] == "train" else StageSettings
-    names = sorted(section.model_fields)
-    return f"{where}: unknown setting{near_miss(name, names)}. Known: {', '.join(names)}."
+    names = sorted(_section(model, path[:-1]).model_fields)
+    return f"{where}: unknown setting{near_miss(path[-1], names)}. Known: {', '.join(names)}."
+
+
+def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
+    """The settings that ``path`` leads to: by the name of a field, of an entry, or its number in a list."""
+    kind: Any = model
+    for name in path:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[name].annotation
+        else:
+            kind = next(inner for inner in get_args(kind) if isinstance(inner, type) and inner is not str)
+    section: type[BaseModel] = kind
+    return section
 
 
 def _short(value: Any) -> str:
@@ -366,6 +392,7 @@ class EvaluationConfig(BaseModel):
             scored already too.
         workers: processes that compute metrics, 1 for none beside the caller's; when None as many as there
             are cores, once there is work for them.
+        plan_sha256: of the plan that this evaluation belongs to, if any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -392,6 +419,7 @@ class EvaluationConfig(BaseModel):
     rgb_to_grey: bool = False
     audit: bool = False
     workers: Count = Field(default=None, ge=1, le=_MOST_THREADS)
+    plan_sha256: str | None = Field(default=None, pattern=SHA256)
 
     @staticmethod
     def of(options: Mapping[str, Any]) -> EvaluationConfig:

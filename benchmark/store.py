@@ -212,6 +212,7 @@ class Manifest:
         guards: results of the checks: ``guard`` (id of the check), ``status`` and ``detail`` of each.
         outputs: image id to the sha256 of its super-resolved pixels (shape, type and bytes).
         scores_sha256: of the rows as they were written; other rows are not those of this run.
+        plan_sha256: of the plan that the run belongs to (``srbench run``); empty without one.
     """
 
     key: RunKey
@@ -231,6 +232,7 @@ class Manifest:
     guards: Sequence[Mapping[str, str]] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
     scores_sha256: str = ""
+    plan_sha256: str = ""
 
     @property
     def external(self) -> bool:

@@ -133,6 +133,14 @@ def evaluation_options() -> str:
     return _table(("keyword", "value", "default", "meaning"), _settings(EvaluationConfig))
 
 
+def plan_axes() -> str:
+    """What a plan combines."""
+    from srbench.orchestration.benchmark_plan import Combinations
+
+    rows = _settings(Combinations)
+    return _table(("field", "value", "meaning"), [(name, value, text) for name, value, _, text in rows])
+
+
 def _settings(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
     """Name, values, default and meaning of every field."""
     meanings: dict[str, str] = {}
@@ -249,6 +257,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "guards": guards,
     "metrics": metrics,
     "other pages": other_pages,
+    "plan": plan_axes,
     "stage settings": stage_settings,
     "stages": stages,
     "training options": training_options,

@@ -15,13 +15,13 @@ from srbench.cli.datasets import data, datasets
 from srbench.cli.degradations import degradations
 from srbench.cli.demo import demo
 from srbench.cli.doctor import doctor
-from srbench.cli.evaluate import evaluate
+from srbench.cli.evaluate import evaluate, score
 from srbench.cli.export import export
 from srbench.cli.infer import infer
 from srbench.cli.measure import measure
 from srbench.cli.models import models
 from srbench.cli.report import report
-from srbench.cli.score import score
+from srbench.cli.run import run
 from srbench.cli.train import train
 from srbench.cli.verify import submit, verify
 from srbench.cli.weights import weights
@@ -50,7 +50,7 @@ def cli() -> None:
 
 for command in (demo, models, datasets, degradations, data, weights, train, infer, calibrate, measure):
     cli.add_command(command)
-for command in (advise, agree, evaluate, score, report, compare, verify, submit, export, doctor):
+for command in (advise, agree, evaluate, score, report, compare, run, verify, submit, export, doctor):
     cli.add_command(command)
 
 

@@ -53,6 +53,7 @@ class EvaluationContext:
         scorer: protocol, metrics, degradation and scale.
         lr: the LR images that every model is given.
         backend: what runs the networks.
+        plan_sha256: of the plan that the evaluation belongs to; empty without one.
     """
 
     micrographs: MicrographSet
@@ -62,6 +63,7 @@ class EvaluationContext:
     scorer: Scorer
     lr: LrCache
     backend: str = "torch"
+    plan_sha256: str = ""
     _hr: dict[str, Pixels] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
@@ -98,7 +100,9 @@ class EvaluationContext:
         micrographs.make_ready([image.id for image in images], config.workers, progress)
         lr = lr_images.prepare(micrographs, images, degradation, scale, cache_folder() / "lr", progress)
         by_id = {image.id: image for image in images}
-        return EvaluationContext(micrographs, split, reason, by_id, scorer, lr, config.backend)
+        return EvaluationContext(
+            micrographs, split, reason, by_id, scorer, lr, config.backend, config.plan_sha256 or ""
+        )
 
     def hr(self, image_id: str) -> Pixels:
         """The reference, cut to a multiple of the scale.
@@ -187,6 +191,7 @@ class EvaluationContext:
             weights=job.describe_weights(),
             card=job.describe_card(),
             notes=[*job.notes, *recipe_notes, *([_SHARED_NOISE] if shares_noise else []), *notes],
+            plan_sha256=self.plan_sha256,
             **of_run,
         )
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srbench import models, plugins
+from srbench import models, plugins, preregistration
 from srbench.config import EvaluationConfig
 from srbench.datasets import default_degradation, degrade
 from srbench.models import ModelCard
@@ -106,6 +106,7 @@ class Job:
                 described = {"source": entry.url, "licence": entry.licence, "remark": entry.note}
         if math.isfinite(self.gain):
             described["gain_over_bicubic"] = self.gain
+        described.update(preregistration.training_of(self.weights))
         return {**described, "file": str(self.weights), "sha256": self.sha256}
 
     def describe_card(self) -> dict[str, Any]:

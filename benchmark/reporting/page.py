@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from srbench.checks.base import CHECKS
+from srbench.preregistration import planned_in_words
 from srbench.reporting.answer import Answer, answers, best_networks, invention, things
 from srbench.reporting.check_table import CheckRow, check_rows, in_words
 from srbench.reporting.claims import Checked, checked
@@ -170,7 +171,10 @@ def section(
         image_tables=image_tables(board, [panel.image for panel in shown]),
         claims=checked(board, judged),
         glossary=families([*board.columns, *board.cost_columns]),
-        conditions=conditions(board),
+        conditions=[
+            *conditions(board),
+            ("Planned before it was run", planned_in_words(store.root, board.block.complete)),
+        ],
         records=[*(record(row.label_of(run), run) for row in board.rows for run in row.manifests), *absent],
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from srbench import datasets, models
-from srbench.config import StageSettings, TrainConfig, TrainingBudget, apply, for_pairs
+from srbench.config import StageSettings, TrainConfig, TrainingBudget, TrainSettings, apply, for_pairs
 from srbench.datasets import degrade
 from srbench.datasets.base import Micrograph, MicrographSet
 from srbench.models import ModelCard, ModelError, Recipe, SRModel
@@ -88,7 +88,8 @@ def train(
     degradation: str | None = None,
     reading: datasets.ReadingOptions | None = None,
     start: str | os.PathLike[str] | None = None,
-    config: str | os.PathLike[str] | None = None,
+    plan_sha256: str | None = None,
+    config: str | os.PathLike[str] | TrainConfig | None = None,
     overrides: Sequence[str] = (),
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -102,7 +103,7 @@ def train(
     kind, versions, threads and number of processes).
 
     Args:
-        model: this and the arguments up to ``start`` are the fields of
+        model: this and the arguments up to ``plan_sha256`` are the fields of
             :class:`~srbench.config.TrainConfig`; what is None is taken from ``config``, else its default.
         dataset: see there.
         scale: see there.
@@ -113,7 +114,8 @@ def train(
         degradation: see there.
         reading: see there.
         start: see there.
-        config: a YAML file with settings.
+        plan_sha256: see there.
+        config: a YAML file with settings, or all of them, beside which none of the others is taken.
         overrides: settings ``a.b=c`` over the file.
         out: folder of the run; one below the srbench home when None.
         resume: go on with an interrupted run; starts one where there is none, does nothing where it is
@@ -139,9 +141,12 @@ def train(
         "degradation": degradation,
         "reading": reading,
         "start": None if start is None else os.fspath(start),
+        "plan_sha256": plan_sha256,
     }
-    chosen, parent = _checked(TrainConfig.of(options, config, overrides))
-    folder = RunFolder(Path(out) if out is not None else runs_folder() / _folder_name(chosen, parent))
+    chosen, parent = check_config(
+        config if isinstance(config, TrainConfig) else TrainConfig.of(options, config, overrides)
+    )
+    folder = RunFolder(Path(out) if out is not None else runs_folder() / folder_name(chosen, parent))
     with ExitStack() as stack:
         processes = stack.enter_context(join(device))
         stack.enter_context(reproducibility.preserved())
@@ -173,8 +178,12 @@ def train(
         return _execute(chosen, folder, going_on, prepared, threads, progress, stop)
 
 
-def _checked(config: TrainConfig) -> tuple[TrainConfig, Start | None]:
-    """The configuration with its variant filled in, and what it starts from; refused if it cannot train."""
+def check_config(config: TrainConfig) -> tuple[TrainConfig, Start | None]:
+    """The configuration with its variant filled in, and what it starts from.
+
+    Raises:
+        SrbenchError, ModelError, DatasetError: it cannot train; says why.
+    """
     card = models.card(config.model)
     if not card.trainable:
         raise ModelError(f"{card.name} has no parameters to train; evaluate it directly.")
@@ -202,7 +211,8 @@ def _checked(config: TrainConfig) -> tuple[TrainConfig, Start | None]:
     return config.model_copy(update=filled), start
 
 
-def _folder_name(config: TrainConfig, start: Start | None) -> str:
+def folder_name(config: TrainConfig, start: Start | None = None) -> str:
+    """What the folder of a run is called by default; ``config`` as :func:`check_config` gives it."""
     return run_folder_name(
         config.model,
         str(config.variant),
@@ -350,6 +360,7 @@ def prepare(
             "budget": config.budget,
             "multiply_adds": multiply_adds or None,
             "settings": config.model_dump(exclude_none=True, include={"train", "stages"}),
+            **({"plan_sha256": config.plan_sha256} if config.plan_sha256 else {}),
             "recipe": described,
             "lineage": [asdict(ancestor) for ancestor in start.lineage] if start else [],
             "pixels": "device" if isinstance(source, DevicePixels) else "mapped",
@@ -539,6 +550,12 @@ def _go_on(
 
 
 def _finished(folder: RunFolder, config: TrainConfig) -> TrainResult:
+    """The result of a run that has been finished before.
+
+    Raises:
+        SrbenchError: it was trained otherwise than ``config`` says, or its manifest is damaged.
+    """
+    _refuse_another(folder, config)
     try:
         reached = typed(_Reached, (folder.manifest or {})["progress"])
     except (ValueError, KeyError) as error:
@@ -553,6 +570,64 @@ def _finished(folder: RunFolder, config: TrainConfig) -> TrainResult:
         config=config,
         best=reached.best.metrics,
     )
+
+
+def _refuse_another(folder: RunFolder, config: TrainConfig) -> None:
+    """The user may have chosen the folder of a finished run, and its name says nothing of settings."""
+    try:
+        stored = typed(_StoredRun, folder.manifest or {})
+        before = {
+            "model": stored.model["name"],
+            "variant": stored.model["variant"],
+            "scale": stored.model["scale"],
+            "dataset": datasets.full_name(stored.dataset["name"]),
+            "degradation": stored.degradation,
+            "budget": stored.budget,
+            "seed": stored.seed,
+            **_decisive(stored.settings.train, stored.settings.stages),
+        }
+    except (ValueError, KeyError):  # of a version that wrote something else: nothing can be said
+        return
+    names = {name: getattr(config, name) for name in before if name not in ("train", "stages")}
+    now = {
+        **names,
+        "degradation": degrade.get(config.degradation).id,
+        **_decisive(config.train, config.stages),
+    }
+    if changed := differences(before, now):
+        lines = "\n".join(f"  {line}" for line in changed)
+        raise SrbenchError(
+            f"{folder.path} holds a finished run with other settings:\n{lines}\nGive --out FOLDER to train "
+            "with these, or remove it."
+        )
+
+
+def _decisive(train: TrainSettings, stages: Mapping[str, StageSettings]) -> dict[str, Any]:
+    """The settings that change what is learned."""
+    return {
+        "train": train.model_dump(exclude=_HARMLESS),
+        "stages": {name: stage.model_dump() for name, stage in stages.items()},
+    }
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The settings in the manifest of a run."""
+
+    train: TrainSettings = field(default_factory=TrainSettings)
+    stages: Mapping[str, StageSettings] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _StoredRun:
+    """What the manifest of a run says of the training."""
+
+    model: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    degradation: str
+    budget: str
+    seed: int
+    settings: _Settings = field(default_factory=_Settings)
 
 
 @dataclass(frozen=True)

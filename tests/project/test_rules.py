@@ -20,10 +20,11 @@ LEVELS = (
     {"plugins"},
     {"weights", "store", "config"},
     {"metrics", "inference"},
+    {"preregistration"},
     {"checks"},
     {"statistics"},
     {"training", "evaluation", "reporting"},
-    {"measuring", "verification"},
+    {"measuring", "orchestration", "verification"},
     {"cli"},
 )
 """A level imports only what lies below it; training, evaluation and reporting do not import one another."""

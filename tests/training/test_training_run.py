@@ -24,6 +24,7 @@ from srbench.models.recipe import Recipe
 from srbench.training import run_folder_name
 from srbench.training.run_folder import RunFolder
 from srbench.utils.errors import SrbenchError
+from srbench.utils.files import read_json
 from srbench.utils.paths import runs_folder
 
 
@@ -311,3 +312,22 @@ def test_weights_without_averaging_are_those_of_the_last_step(train):
 
     for name, tensor in load_file(result.weights).items():
         assert torch.equal(tensor, state["network"][name])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options"), [(("train.lr=5e-4",), {}), ((), {"seed": 3}), ((), {"scale": 4})]
+)
+def test_a_finished_run_of_other_settings_is_no_result(train, tmp_path, overrides, options):
+    train("tiny_sr", out=tmp_path / "run")
+    with pytest.raises(SrbenchError, match=r"was .*, is "):
+        train("tiny_sr", *overrides, out=tmp_path / "run", resume=True, **options)
+    # what changes nothing of what is learned may differ
+    assert train("tiny_sr", "train.log_every=1", out=tmp_path / "run", resume=True).iterations == 8
+
+
+def test_the_plan_of_a_run_stands_in_its_manifest_alone(train, tmp_path):
+    plain = train("tiny_sr", out=tmp_path / "plain")
+    planned = train("tiny_sr", out=tmp_path / "planned", plan_sha256="a" * 64)
+    assert read_json(planned.folder / "manifest.json")["plan_sha256"] == "a" * 64
+    assert "plan_sha256" not in read_json(plain.folder / "manifest.json")
+    assert planned.weights.read_bytes() == plain.weights.read_bytes()
