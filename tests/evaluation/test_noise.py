@@ -177,7 +177,7 @@ def test_blur_without_magnification_is_a_task(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("workers_here")
+@pytest.mark.usefixtures("workers_here", "nothing_shipped")
 def test_settings_reach_rows_manifest_and_what_to_type(tmp_path: Path) -> None:
     data = FakeSet(1, name="denoise")
     summary = srbench.evaluate(

@@ -173,6 +173,7 @@ def test_without_a_number_processes_start_once_there_is_work_for_them(
     assert Processes.started == started
 
 
+@pytest.mark.usefixtures("nothing_shipped")
 def test_the_next_worker_starts_once_all_images_of_a_model_are_there_and_no_other_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -48,7 +48,7 @@ class FakeSet(MicrographSet):
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256(f"{self.name} {len(self.images)}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.name} {[image.height for image in self.images]}".encode()).hexdigest()
 
     def pixels(self, image_id: str) -> Pixels:
         return self.store[image_id]

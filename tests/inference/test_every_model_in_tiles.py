@@ -69,4 +69,4 @@ def test_tiles_of_small_networks_equal_the_whole(
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
 def test_every_variant_runs_in_tiles(name: str, variant: str) -> None:
     whole, tiled = whole_and_tiled(build(name, variant), 17, 8, tile=16)
-    torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(tiled, whole, atol=2e-5, rtol=0)
