@@ -17,6 +17,11 @@ FORBIDDEN = -100.0
 """What Swin adds to the logit of a pair of pixels that only the cyclic shift made neighbours."""
 
 
+def _is_tracing() -> bool:
+    """Whether a graph is recorded that must hold for images of every size."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
 def split_windows(x: Tensor, window: int, parts: int, heads: int) -> Tensor:
     """Cut a map into square windows and its channels into parts and heads, in one copy.
 
@@ -108,7 +113,7 @@ def relative_bias(table: Tensor, height: int, width: int) -> Tensor:
     Returns:
         ``(heads, height*width, height*width)``, query by key, both in raster order.
     """
-    if torch.jit.is_tracing():  # sliding windows would have the size of the image that was traced for ever
+    if _is_tracing():  # sliding windows would have the size of the image that was traced for ever
         down, right = (
             torch.arange(side)[:, None] - torch.arange(side) + side - 1 for side in (height, width)
         )
@@ -155,7 +160,7 @@ class ShiftMasks:
 
     def __call__(self, height: int, width: int, device: torch.device) -> Tensor:
         """The mask for maps of this size, ``(windows, 1, window^2, window^2)`` float32."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # it becomes part of the graph
+        if torch.compiler.is_compiling() or _is_tracing():  # it becomes part of the graph
             return shift_mask(height, width, self.window, device)
         key = (height, width, device)
         if key in self._masks:

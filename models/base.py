@@ -127,7 +127,8 @@ class SRModel:
             ``receptive_radius`` (LR pixels one output pixel depends on to each side; ``math.inf`` for a
             global operator; None or absent when unknown, then the harness probes it), ``grey_shift``
             (a :class:`GreyShift` where colour means are part of the network), ``studio_luma`` and
-            ``not_exported`` (see there). A leaking variant's network takes the HR image as its second argument.
+            ``not_exported`` (see there). A leaking variant's network takes the HR image as its second
+            argument.
         convert: makes a state dict of other people's layout one of this network's.
     """
 

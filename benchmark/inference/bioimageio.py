@@ -53,7 +53,8 @@ def package(
             "A package of the model zoo names its authors and a licence, and these weights are not srbench's "
             "own. Give --author NAME and --licence with an SPDX identifier, as CC-BY-4.0."
         )
-    contents, differences = {}, {}
+    contents: dict[str, bytes] = {}
+    differences: dict[tuple[int, int], float] = {}
     for file_format, file in (("onnx", "weights.onnx"), ("torchscript", "weights.pt")):
         contents[file], of_format = graph(model, metadata, file_format)  # type: ignore[arg-type]
         differences |= {sides: max(value, differences.get(sides, 0.0)) for sides, value in of_format.items()}
@@ -102,9 +103,9 @@ def _documentation(model: SRModel, metadata: Mapping[str, str], bits: int) -> st
 
 ## Images
 
-Give images of {bits} bits as they are, grey levels 0 to {levels}{_colours(model)}; the result has the same levels
-and {model.scale} times the pixels along each side. The pixel size of the result is that of the image divided by
-{model.scale}. The network works on whole images of any size.
+Give images of {bits} bits as they are, grey levels 0 to {levels}{_colours(model)}; the result has the
+same levels and {model.scale} times the pixels along each side. The pixel size of the result is
+that of the image divided by {model.scale}. The network works on whole images of any size.
 
 ## What it was trained on
 
@@ -114,8 +115,9 @@ and {model.scale} times the pixels along each side. The pixel size of the result
 
 ## Validation
 
-A super-resolved image can show detail that the specimen does not have, and lack what it has. Measure on the original
-image what decides, or hold the result against a second, slower scan, as `srbench eval` and `srbench measure` do.
+A super-resolved image can show detail that the specimen does not have, and lack what it has. Measure on
+the original image what decides, or hold the result against a second, slower scan, as `srbench eval` and
+`srbench measure` do.
 """
 
 

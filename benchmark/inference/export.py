@@ -1,4 +1,4 @@
-"""``srbench export``: a trained network as a file that other programs run, compared with torch before it is kept.
+"""``srbench export``: a trained network as a file for other programs, compared with torch before it is kept.
 
 ONNX and TorchScript do what ``SRModel.infer`` does (padding, cropping and clamping are in the graph) on
 images of any size; a package of the bioimage.io model zoo holds both; for spandrel, and chaiNNer, which
@@ -173,8 +173,8 @@ def _for_spandrel(loaded: LoadedModel) -> tuple[bytes, dict[tuple[int, int], flo
         except SrbenchError as error:
             raise ModelError(
                 f"{model.card.name} {model.variant} x{model.scale} is no network that spandrel builds. Of "
-                "srbench's it knows esrgan, swinir and swift_srgan in the sizes of their papers; --format onnx "
-                "takes the others."
+                "srbench's it knows esrgan, swinir and swift_srgan in the sizes of their papers; --format "
+                "onnx takes the others."
             ) from error
         if (theirs.scale, theirs.channels) != (model.scale, model.channels):
             raise ModelError(

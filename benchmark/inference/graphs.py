@@ -67,16 +67,17 @@ class WholeModel(nn.Module):
 
     def _padded(self, lr: Tensor) -> Tensor:
         multiple = self.multiple
-        positions, sides = [], []
+        positions: list[Tensor] = []
+        sides: list[Tensor] = []
         for side in lr.shape[-2:]:
             positions.append(torch.arange((side + multiple - 1) // multiple * multiple, device=lr.device))
             # Adding keeps the side a variable of the graph; a new tensor of it would be a constant.
             sides.append(positions[-1].new_zeros(()) + side)
         fits = [len(position) - side < side for position, side in zip(positions, sides, strict=True)]
         padded = lr
-        for axis, position, side in zip((-2, -1), positions, sides, strict=True):
-            beyond = torch.where(fits[0] & fits[1], 2 * side - 2 - position, side - 1)
-            padded = padded.index_select(axis, torch.where(position < side, position, beyond))
+        for axis, position, length in zip((-2, -1), positions, sides, strict=True):
+            beyond = torch.where(fits[0] & fits[1], 2 * length - 2 - position, length - 1)
+            padded = padded.index_select(axis, torch.where(position < length, position, beyond))
         return padded
 
 
@@ -99,7 +100,7 @@ def onnx_bytes(module: nn.Module, channels: int, metadata: Mapping[str, str]) ->
         torch.onnx.export(
             copied,
             (example,),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # the exporter without dynamo takes a stream
             input_names=["lr"],
             output_names=["sr"],
             opset_version=OPSET,
@@ -120,9 +121,9 @@ def torchscript_bytes(module: nn.Module, channels: int, metadata: Mapping[str, s
     """
     buffer = io.BytesIO()
     with _traceable(module, channels) as (copied, example):
-        traced = torch.jit.trace(copied, example, check_trace=False)
+        traced = torch.jit.trace(copied, example, check_trace=False)  # type: ignore[no-untyped-call]
         extra = {"metadata.json": json.dumps(metadata, indent=1)}
-        torch.jit.save(traced, buffer, _extra_files=extra)  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, buffer, _extra_files=extra)
     return buffer.getvalue()
 
 
@@ -184,14 +185,15 @@ def compared(
             differences = largest_differences(model, run, sides)
     except Exception as error:  # whatever a runtime raises on a size that the graph is not for
         raise ModelError(
-            f"{name} cannot be exported: what came out fails on images of other sizes ({type(error).__name__}: "
+            f"{name} cannot be exported: what came out fails on images of other sizes "
+            f"({type(error).__name__}: "
             f"{' '.join(str(error).split())[:300]}). Nothing was written."
         ) from error
     if far := {side: value for side, value in differences.items() if not value <= TOLERANCE}:
         found = ", ".join(f"{value:.2g} on {height} x {width}" for (height, width), value in far.items())
         raise ModelError(
-            f"{name} cannot be exported: what came out differs from torch by {found} (at most {TOLERANCE:g} is "
-            "allowed). Nothing was written."
+            f"{name} cannot be exported: what came out differs from torch by {found} (at most {TOLERANCE:g} "
+            "is allowed). Nothing was written."
         )
     return differences
 
