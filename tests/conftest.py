@@ -14,6 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from helpers.evaluations import Finished
 
+# pytest imports readline, which sets it for the processes of pytest-xdist: tables would drop columns.
+os.environ.pop("COLUMNS", None)
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread a process: two processes with two threads each would take the cores from one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

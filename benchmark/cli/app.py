@@ -6,8 +6,7 @@ import sys
 
 import click
 
-from srbench.cli.advise import advise
-from srbench.cli.agree import agree
+from srbench.cli.advise import advise, agree
 from srbench.cli.calibrate import calibrate
 from srbench.cli.compare import compare
 from srbench.cli.console import fail, prepare_streams

@@ -187,7 +187,7 @@ def _boards(
 
 
 def _failed_checks(board: Leaderboard) -> list[str]:
-    """Of the runs that are shown and of those that were stopped."""
+    """Of the runs that are shown and of those that were stopped; what a table lacks is a warning."""
     from srbench.checks.base import failures, stored_results, title_of_check
 
     lines = [
@@ -195,6 +195,7 @@ def _failed_checks(board: Leaderboard) -> list[str]:
         for row in board.rows
         for manifest in row.manifests
         for finding in failures(board.findings[manifest.key.run])
+        if finding.guard != "baselines"
     ]
     lines += [
         f"{manifest.key.model}: {title_of_check(finding.guard)}. {finding.detail}"
