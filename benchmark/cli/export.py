@@ -19,8 +19,7 @@ from srbench.cli.options import rgb_to_grey_option, variant_option, weights_opti
     type=click.Choice(("onnx", "torchscript", "bioimageio", "spandrel")),
     default="onnx",
     show_default=True,
-    help="A graph, a package of the bioimage.io model zoo with both graphs, or tensors for spandrel and "
-    "chaiNNer.",
+    help="A graph, a package of the bioimage.io model zoo with both, or tensors for spandrel and chaiNNer.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, resolve_path=True), help="The file.")
 @weights_option

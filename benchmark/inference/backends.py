@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srbench.inference.device import pick_device
-from srbench.inference.graphs import largest_differences, onnx_bytes, require, session
+from srbench.inference.graphs import compared, onnx_bytes, require, session
 from srbench.models import SRModel
 from srbench.utils.errors import ModelError, SrbenchError, unknown_name
 
@@ -51,8 +51,8 @@ class CompiledNetwork(nn.Module):
             raise
         return sr.to(lr.dtype)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
-        return copy.deepcopy(self.network, memo)
+    def __deepcopy__(self, copies: dict[int, Any]) -> nn.Module:
+        return copy.deepcopy(self.network, copies)
 
 
 def described(backend: str) -> str:
@@ -94,18 +94,7 @@ def with_backend(model: SRModel, backend: str) -> SRModel:
     content = onnx_bytes(model.network, model.channels, {})
     run = _onnxruntime(content) if backend == "onnxruntime" else _openvino(content)
     compiled = replace(model, network=CompiledNetwork(model.network, run))
-    try:
-        difference = max(largest_differences(model, compiled.infer, ((7, 5), (33, 46))).values())
-    except Exception as error:  # whatever a runtime raises on a size that the graph is not for
-        raise ModelError(
-            f"{name} cannot be run by {backend} on images of all sizes ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}). Use --backend torch."
-        ) from error
-    if not difference <= TOLERANCE:
-        raise ModelError(
-            f"{name} run by {backend} differs from torch by {difference:.2g} of the range, and {TOLERANCE:g} "
-            "is allowed. Use --backend torch."
-        )
+    compared(model, compiled.infer, ((7, 5), (33, 46)), TOLERANCE, f"run by {backend}")
     return compiled
 
 

@@ -87,25 +87,24 @@ def _cover(file: Path, lr: Tensor, sr: Tensor, scale: int) -> None:
     """LR, its pixels repeated, beside SR."""
     from PIL import Image
 
-    repeated = torch.nn.functional.interpolate(lr, scale_factor=scale, mode="nearest")
+    repeated = lr.repeat_interleave(scale, -2).repeat_interleave(scale, -1)
     pair = torch.cat([repeated, sr], dim=3).mean(dim=1)[0]
     Image.fromarray((pair * 255.0 + 0.5).byte().numpy()).save(file)
 
 
 def _documentation(model: SRModel, metadata: Mapping[str, str], bits: int) -> str:
-    levels = 2**bits - 1
-    facts = "\n".join(
-        f"| {name} | {text} |" for name, text in metadata.items() if name not in ("input", "output")
-    )
+    colours = "" if model.channels == 1 else ", in three channels (of a grey image three times the same)"
+    described = {name: text for name, text in metadata.items() if name not in ("input", "output")}
+    facts = "\n".join(f"| {name} | {text} |" for name, text in described.items())
     return f"""# {_name(model)}
 
 {model.card.summary} It makes images of scanning electron microscopes {_effect(model)}.
 
 ## Images
 
-Give images of {bits} bits as they are, grey levels 0 to {levels}{_colours(model)}; the result has the
-same levels and {model.scale} times the pixels along each side. The pixel size of the result is
-that of the image divided by {model.scale}. The network works on whole images of any size.
+Give images of {bits} bits as they are, grey levels 0 to {2**bits - 1}{colours}. The result has the same
+levels and {model.scale} times the pixels along each side; a pixel of it is {model.scale} times as small.
+Images may have any size.
 
 ## What it was trained on
 
@@ -115,9 +114,8 @@ that of the image divided by {model.scale}. The network works on whole images of
 
 ## Validation
 
-A super-resolved image can show detail that the specimen does not have, and lack what it has. Measure on
-the original image what decides, or hold the result against a second, slower scan, as `srbench eval` and
-`srbench measure` do.
+A super-resolved image can show detail that the specimen does not have, and lack detail that it has. Measure
+on the original image what decides, or hold the result against a second, slower scan.
 """
 
 
@@ -128,10 +126,6 @@ def _name(model: SRModel) -> str:
 
 def _effect(model: SRModel) -> str:
     return "less noisy" if model.scale == 1 else f"{model.scale} times as large along each side"
-
-
-def _colours(model: SRModel) -> str:
-    return "" if model.channels == 1 else ", in three channels (of a grey image three times the same)"
 
 
 def _zipped(

@@ -1,4 +1,4 @@
-"""``srbench export``: a trained network as a file for other programs, compared with torch before it is kept.
+"""``srbench export``: a trained network as a file that other programs run, compared with torch first.
 
 ONNX and TorchScript do what ``SRModel.infer`` does (padding, cropping and clamping are in the graph) on
 images of any size; a package of the bioimage.io model zoo holds both; for spandrel, and chaiNNer, which
@@ -41,7 +41,7 @@ _EXTRAS: Mapping[ExportFormat, str] = {
     "spandrel": "spandrel",
 }
 
-UNPADDED_SIDES = ((16, 32), (48, 32), (64, 64))
+UNPADDED_SIDES = ((16, 32), (48, 32))
 """The same for spandrel, which pads in its own way."""
 OUT_SETTING = "--out chooses it"
 
@@ -111,6 +111,8 @@ def export(
             if path.is_dir()
             else f"{path} is there already; --force replaces it."
         )
+    if not path.parent.is_dir():
+        raise SrbenchError(f"There is no folder {path.parent}; make it, or choose another --out.")
     require(_EXTRAS.get(file_format, ""), *_PACKAGES[file_format])
     loaded = load_model(
         model, weights=weights, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey, tell=tell
@@ -164,21 +166,21 @@ def _for_spandrel(loaded: LoadedModel) -> tuple[bytes, dict[tuple[int, int], flo
     from srbench.weights import spandrel as spandrel_adapter
     from srbench.weights.io import header_of
 
-    model = loaded.model
+    model, state = loaded.model, loaded.model.published_state
+    try:
+        theirs = spandrel_adapter.rebuilt(state)
+    except SrbenchError as error:
+        raise ModelError(
+            f"spandrel does not know {model.card.name} {model.variant} x{model.scale}. Of srbench's networks "
+            "it knows esrgan, swinir and swift_srgan in the sizes of their papers; --format onnx takes more."
+        ) from error
+    if (theirs.scale, theirs.channels) != (model.scale, model.channels):
+        raise ModelError(
+            f"spandrel takes {model.card.name} {model.variant} x{model.scale} for a network that enlarges "
+            f"{theirs.scale} times. Use --format onnx."
+        )
+    differences = compared(model, theirs.infer, UNPADDED_SIDES)
     with temporary_folder("export") as folder:
         file = folder / "weights.safetensors"
-        save(file, model.published_state, loaded.header or header_of(model))
-        try:
-            theirs = spandrel_adapter.load(file)
-        except SrbenchError as error:
-            raise ModelError(
-                f"{model.card.name} {model.variant} x{model.scale} is no network that spandrel builds. Of "
-                "srbench's it knows esrgan, swinir and swift_srgan in the sizes of their papers; --format "
-                "onnx takes the others."
-            ) from error
-        if (theirs.scale, theirs.channels) != (model.scale, model.channels):
-            raise ModelError(
-                f"spandrel takes {model.card.name} {model.variant} x{model.scale} for one that enlarges "
-                f"{theirs.scale} times, with {theirs.channels} channels. Use --format onnx."
-            )
-        return file.read_bytes(), compared(model, theirs.infer, UNPADDED_SIDES)
+        save(file, state, loaded.header or header_of(model))
+        return file.read_bytes(), differences

@@ -30,7 +30,8 @@ _LONGEST_REASON = 300
 
 TOLERANCE = 1e-5
 """How far what a file gives may be from ``SRModel.infer``, on images in [0, 1]."""
-SIDES = ((7, 5), (33, 46), (64, 48))
+Sides = tuple[tuple[int, int], ...]
+SIDES: Sides = ((7, 5), (33, 46), (64, 48))
 """Images on which that is looked at: smaller than a window, odd, and neither."""
 
 
@@ -73,7 +74,8 @@ class WholeModel(nn.Module):
             positions.append(torch.arange((side + multiple - 1) // multiple * multiple, device=lr.device))
             # Adding keeps the side a variable of the graph; a new tensor of it would be a constant.
             sides.append(positions[-1].new_zeros(()) + side)
-        fits = [len(position) - side < side for position, side in zip(positions, sides, strict=True)]
+        # Not by len(), which would be a constant as well.
+        fits = [position.shape[0] - side < side for position, side in zip(positions, sides, strict=True)]
         padded = lr
         for axis, position, length in zip((-2, -1), positions, sides, strict=True):
             beyond = torch.where(fits[0] & fits[1], 2 * length - 2 - position, length - 1)
@@ -163,55 +165,49 @@ def graph(
     content = make(WholeModel(model), model.channels, metadata)
     if file_format == "onnx":
         running = session(content)
-        run = lambda lr: torch.from_numpy(running.run(None, {"lr": lr.numpy()})[0])  # noqa: E731
+
+        def run(lr: Tensor) -> Tensor:
+            return torch.from_numpy(running.run(None, {"lr": lr.numpy()})[0])
+
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.jit is deprecated, and what other programs read
             run = torch.jit.load(io.BytesIO(content))  # type: ignore[no-untyped-call]
-    return content, compared(model, run, SIDES)
+    return content, compared(model, run)
 
 
 def compared(
-    model: SRModel, run: Callable[[Tensor], Tensor], sides: tuple[tuple[int, int], ...]
+    model: SRModel,
+    run: Callable[[Tensor], Tensor],
+    sides: Sides = SIDES,
+    tolerance: float = TOLERANCE,
+    purpose: str = "exported",
 ) -> dict[tuple[int, int], float]:
-    """How far ``run`` is from ``SRModel.infer``, by the sides of images.
+    """Largest absolute difference of ``run`` from ``SRModel.infer``, on two random images of each size.
 
     Raises:
-        ModelError: it fails, or is further away than ``TOLERANCE``.
+        ModelError: it fails, gives another size, or is further away than ``tolerance``.
     """
-    name = f"{model.card.name} {model.variant}"
-    try:
-        with torch.inference_mode():
-            differences = largest_differences(model, run, sides)
-    except Exception as error:  # whatever a runtime raises on a size that the graph is not for
-        raise ModelError(
-            f"{name} cannot be exported: what came out fails on images of other sizes "
-            f"({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}). Nothing was written."
-        ) from error
-    if far := {side: value for side, value in differences.items() if not value <= TOLERANCE}:
-        found = ", ".join(f"{value:.2g} on {height} x {width}" for (height, width), value in far.items())
-        raise ModelError(
-            f"{name} cannot be exported: what came out differs from torch by {found} (at most {TOLERANCE:g} "
-            "is allowed). Nothing was written."
-        )
-    return differences
-
-
-def largest_differences(
-    model: SRModel, run: Callable[[Tensor], Tensor], sides: tuple[tuple[int, int], ...]
-) -> dict[tuple[int, int], float]:
-    """Largest absolute difference from ``SRModel.infer`` on random images of these sides, two of each.
-
-    It is infinite where the size of the result is another one.
-    """
+    beginning = f"{model.card.name} {model.variant} cannot be {purpose}: what came out"
     generator = torch.Generator().manual_seed(0)
     differences = {}
     for height, width in sides:
         lr = torch.rand(2, model.channels, height, width, generator=generator)
-        expected, sr = model.infer(lr), run(lr)
-        same = sr.shape == expected.shape
-        differences[height, width] = float((sr - expected).abs().max()) if same else float("inf")
+        expected = model.infer(lr)
+        try:
+            with torch.inference_mode():
+                sr = run(lr)
+            same = sr.shape == expected.shape
+            difference = float((sr - expected).abs().max()) if same else math.inf
+        except Exception as error:  # whatever a runtime raises on a size that the graph is not for
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST_REASON]}"
+            raise ModelError(f"{beginning} fails on an image of {height} x {width} ({reason}).") from error
+        if not difference <= tolerance:
+            raise ModelError(
+                f"{beginning} differs from torch by {difference:.2g} on an image of {height} x {width}, and "
+                f"{tolerance:g} is allowed."
+            )
+        differences[height, width] = difference
     return differences
 
 

@@ -112,14 +112,7 @@ def load(
         )
     descriptor = _descriptor(read_state(path, lambda state: bool(architecture_of(state))), str(path))
     _check_purpose(descriptor, path)
-    model = SRModel(
-        SpandrelNetwork(descriptor),
-        _card(descriptor),
-        int(descriptor.scale),
-        int(descriptor.input_channels),
-        _variant(descriptor),
-        default_recipe,
-    )
+    model = _model(descriptor)
     if scale not in (None, model.scale) or variant not in (None, model.variant):
         raise SrbenchError(
             f"{path} holds {model.card.title} variant {model.variant}, x{model.scale}, not "
@@ -131,6 +124,26 @@ def load(
             "network runs on grey images as it is, each replicated and the output averaged."
         )
     return model
+
+
+def rebuilt(state: Mapping[str, Tensor]) -> SRModel:
+    """The network that spandrel builds from a state dict, of whatever purpose.
+
+    Raises:
+        SrbenchError: it builds none.
+    """
+    return _model(_descriptor(state))
+
+
+def _model(descriptor: Any) -> SRModel:
+    return SRModel(
+        SpandrelNetwork(descriptor),
+        _card(descriptor),
+        int(descriptor.scale),
+        int(descriptor.input_channels),
+        _variant(descriptor),
+        default_recipe,
+    )
 
 
 def _descriptor(state: Mapping[str, Tensor], name: str = "This file") -> Any:
