@@ -59,7 +59,7 @@ def package(
         contents[file], of_format = graph(model, metadata, file_format)  # type: ignore[arg-type]
         differences |= {sides: max(value, differences.get(sides, 0.0)) for sides, value in of_format.items()}
     levels = float(2**bits - 1)
-    lr = _test_image(model)
+    lr = (_test_image(model) * levels).round() / levels  # what images of so many bits can hold
     sr = model.infer(lr)
     with temporary_folder("package") as folder:
         for file, content in contents.items():

@@ -227,7 +227,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 NETWORKS = {
-    "esrgan": (4, lambda: RRDBNet(4, 1, ESRGANConfig(1, 8, 4))),
+    "esrgan": (4, lambda: RRDBNet(4, 1, ESRGANConfig(1, 8, 32))),
     "swinir": (2, lambda: build_swinir(2, (0.0,), SwinIRConfig(24, (2,), 4, "pixelshuffledirect"))),
 }
 """Networks of layouts that spandrel knows, small."""
