@@ -21,6 +21,8 @@ from srbench.version import __version__
 
 _EXTRAS = {
     "basicsr": "BasicSR networks and metrics as a second opinion",
+    "onnxruntime": "exported networks, and a backend",
+    "openvino": "a backend",
     "pyiqa": "learned quality metrics (non-commercial licence)",
     "spandrel": "third-party weights",
 }

@@ -42,8 +42,11 @@ def require(extra: str, *packages: str) -> None:
         SrbenchError: says which is missing and how to install it.
     """
     for package in packages:
-        # Of a package inside another one, which may be missing too.
-        if importlib.util.find_spec(package.partition(".")[0]) is None:
+        try:
+            missing = importlib.util.find_spec(package) is None
+        except ModuleNotFoundError:  # the package that it lies in
+            missing = True
+        if missing:
             raise SrbenchError(f'{package} is not installed; type: pip install "srbench[{extra}]"')
 
 
