@@ -37,7 +37,8 @@ WIDTH = 80
     "--model",
     "models",
     multiple=True,
-    help="Try this network beside interpolation [default: those that have weights here]. Repeatable.",
+    help="Try this network beside interpolation [default: the three best ranked with weights here]. "
+    "Repeatable.",
 )
 @click.option(
     "--second",
@@ -87,7 +88,7 @@ def advise(
     else:
         for sentence in recommendation.sentences(advice):
             say(textwrap.fill(sentence, WIDTH))
-        for heads, rows in (recommendation.table(advice), recommendation.rescan_table(advice)):
+        for heads, rows in (recommendation.rescan_table(advice), recommendation.table(advice)):
             print_table(heads, rows, folding=())
         for statement in recommendation.statements(advice):
             say(textwrap.fill(statement, WIDTH, break_on_hyphens=False))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +60,16 @@ Floats = NDArray[np.float64]
 Verdict = Literal["trusted", "counts", "not trusted", "undecided"]
 
 SCALES = (1, 2, 4)
-DOSES = (0.25, 1.0, 4.0, 16.0)
+DOSES = (0.25, 1.0, 4.0)
 """Doses that are tried, over that of the images."""
-SCENES = 12
+SCENES = 10
 SIDE = 384
 """Of a scene, in pixels of its own: divided by the magnification in pixels of the images."""
 DENOISER = "non_local_means"
 """Takes the noise out of an image that is to be scanned again: of the filters, the one that keeps edges."""
 MOST_RESCANNED = 6
+MOST_NETWORKS = 3
+"""Networks of a magnification that are tried where none is named: the best ranked with weights here."""
 MOST_IMAGES = 12
 """Images that are looked at: more say the same."""
 SCENE_KINDS = {"particles": "particles", "lines": "patterned", "pores": "porous", "fibres": "fibres"}
@@ -210,7 +213,7 @@ def advise(
     Args:
         images: files or folders, of one session.
         what: ``particles``, ``lines``, ``pores`` or ``fibres``.
-        models: registered names beside interpolation; those with weights here when empty.
+        models: registered names beside interpolation; the best ranked of those with weights here when empty.
         second: folder (or file) with a second scan of each field, under the same names; the resolution is
             then that of two scans, where they fit.
         tolerance: how much magnification may change the measurement, as ``2nm``, ``0.5px`` or ``0.02``; half
@@ -334,7 +337,11 @@ def _models(
     for scale in scales:
         base = (AS_IS, "gaussian") if scale == 1 else ("bicubic",)
         there = dict.fromkeys(weights.header.model for weights in candidates(scale=scale))
-        usable = [name for name in names or there if name in there or not models.card(name).trainable]
+        usable = [
+            name
+            for name in names or list(there)[:MOST_NETWORKS]
+            if name in there or not models.card(name).trainable
+        ]
         for name in usable:
             Enlargement.of(name, scale=scale, tell=tell)
         chosen[scale] = tuple(dict.fromkeys((*base, *usable)))
@@ -431,6 +438,11 @@ class Changes:
 
 
 def _work(job: _OnScenes | _OnImages) -> FieldErrors | Changes:
+    if multiprocessing.parent_process() is not None:
+        import torch
+
+        # One process a core: threads of several would take the cores from one another.
+        torch.set_num_threads(1)
     if isinstance(job, _OnImages):
         return _changes(job)
     way = degrade.get(job.degradation)

@@ -55,7 +55,21 @@ def cell_text(advice: Advice, judgement: CellVerdict) -> str:
 
 
 def sentences(advice: Advice) -> Iterator[str]:
-    """The answer: at the dose of the images, the furthest that is trusted, and what a pixel costs."""
+    """The answer: the images scanned again, magnified scenes like them, and what a larger pixel costs."""
+    fastest = [scan for scan in advice.rescans if scan.verdict == "trusted"]
+    if fastest:
+        scan = min(fastest, key=lambda scan: (scan.dose / scan.step**2, scan.dose))
+        faster = scan.step**2 / scan.dose
+        speed = "as fast as yours" if faster == 1.0 else f"{faster:g} times as fast"
+        yield (
+            f"Your images scanned again, brought back by {scan.model}: a step of {scan.step} px at "
+            f"{_dose_words(advice, scan.dose)} is trusted still, {speed}: "
+            f"{_changed(advice, scan)}."
+        )
+    else:
+        for scan in (scan for scan in advice.rescans if scan.dose == 1.0):
+            how = f"a step of {scan.step} px, {scan.model}"
+            yield f"Your images scanned again ({how}): {_changed(advice, scan)}."
     first = next(iter(MEASURED[advice.measure]))
     here = [item for item in advice.judgements if item.quantity == first]
     at_dose = sorted((item for item in here if item.dose == 1.0), key=lambda item: item.scale)
@@ -72,24 +86,24 @@ def sentences(advice: Advice) -> Iterator[str]:
         else:
             parts.append(f"x{item.scale}: {_why_not(advice, item)}")
     if parts:
-        yield f"At your dose: {'; '.join(parts)}."
+        yield f"On synthetic scenes like them, at your dose: {'; '.join(parts)}."
     furthest = [item for item in here if item.verdict == "trusted"]
     if furthest:
         item = max(furthest, key=lambda item: (item.scale, -item.dose))
         yield (
-            f"The furthest that is still trusted: x{item.scale} at {_dose_words(advice, item.dose)}"
+            f"The furthest that is still trusted on them: x{item.scale} at {_dose_words(advice, item.dose)}"
             f"{'' if item.model == AS_IS else f', with {item.model}'}."
         )
     else:
         slowest = [item for item in here if item.dose == max(other.dose for other in here)]
         if any(item.lost <= MOST_LOST for item in slowest):
             yield (
-                "Nothing that was tried is trusted, at more dose neither: it is the blur. A change that is "
+                "On the scenes nothing is trusted, at more dose neither: it is the blur. A change that is "
                 "the same on all images can be corrected (srbench calibrate); else focus, or allow a larger "
                 "--tolerance."
             )
         else:
-            yield "Nothing that was tried is trusted: record more slowly, or larger in the image."
+            yield "On the scenes nothing is trusted: record more slowly, or larger in the image."
     times, period = advice.larger_pixel, length(advice, advice.resolution_px)
     finer = " or better" if advice.limited else ""
     pixel = f", pixel {length(advice, 1.0)}" if advice.pixel_size_nm else ""
@@ -100,19 +114,6 @@ def sentences(advice: Advice) -> Iterator[str]:
         )
     else:
         yield f"A larger pixel would cost resolution (resolution {period}{finer}{pixel})."
-    fastest = [scan for scan in advice.rescans if scan.verdict == "trusted"]
-    if fastest:
-        scan = min(fastest, key=lambda scan: (scan.dose / scan.step**2, scan.dose))
-        faster = scan.step**2 / scan.dose
-        yield (
-            f"Your images scanned again, brought back by {scan.model}: a step of {scan.step} px at "
-            f"{_dose_words(advice, scan.dose)} is trusted still, {faster:g} times as fast: "
-            f"{_changed(advice, scan)}."
-        )
-    else:
-        for scan in (scan for scan in advice.rescans if scan.dose == 1.0):
-            how = f"a step of {scan.step} px, {scan.model}"
-            yield f"Your images scanned again ({how}): {_changed(advice, scan)}."
 
 
 def _changed(advice: Advice, scan: Rescan) -> str:
