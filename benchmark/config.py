@@ -324,16 +324,16 @@ def explained(error: ValidationError, places: Lines, model: type[BaseModel]) -> 
 
 def _explain(problem: Any, places: Lines, model: type[BaseModel]) -> str:
     path = tuple(str(part) for part in problem["loc"])
-    if not path:
-        return str(problem["msg"])
-    line = places.get(path)
-    where = ("" if line is None else f"line {line}, ") + ".".join(path)
+    # Only settings have lines: what is wrong with an entry of a list stands below the setting.
+    names = tuple(part for part in path if not part.isdecimal())
+    line = next((places[names[:end]] for end in range(len(names), 0, -1) if names[:end] in places), None)
+    where = ("" if line is None else f"line {line}, ") + (".".join(path) or "the file")
     if problem["type"] == "missing":
         return f"{where}: missing"
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg']} (found {_short(problem['input'])})"
-    names = sorted(_section(model, path[:-1]).model_fields)
-    return f"{where}: unknown setting{near_miss(path[-1], names)}. Known: {', '.join(names)}."
+    fields = sorted(_section(model, path[:-1]).model_fields)
+    return f"{where}: unknown setting{near_miss(path[-1], fields)}. Known: {', '.join(fields)}."
 
 
 def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:

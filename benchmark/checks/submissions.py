@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from srbench.config import explained
 from srbench.store import Conditions, Run, results_digest, run_weights
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import read_regular, write_text
 from srbench.utils.text import printable_values
-from srbench.utils.yaml_text import LONGEST_YAML, Lines, read_yaml
+from srbench.utils.yaml_text import LONGEST_YAML, read_yaml
 
 SUBMISSION_FILE, PLAN_FILE, VERIFICATION_FILE = "submission.yaml", "plan.yaml", "verification.yaml"
 COLLECTED = "submissions"
@@ -326,24 +326,10 @@ def read_file(path: Path, kind: type[File]) -> File:
     try:
         return kind.model_validate(printable_values(content))
     except ValidationError as error:
-        problems = "\n".join(f"  {_explained(problem, lines)}" for problem in error.errors(include_url=False))
-        raise SrbenchError(f"{path} does not hold what it must:\n{problems}") from None
+        raise SrbenchError(f"{path} does not hold what it must:\n{explained(error, lines, kind)}") from None
 
 
 def write_file(path: Path, content: _Content) -> None:
     """Write one of the three files; errors as :func:`srbench.utils.files.write_text`."""
     plain = content.model_dump(mode="json")
     write_text(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110))
-
-
-def _explained(problem: Any, lines: Lines) -> str:
-    """One line for one problem of pydantic, with the line of the file."""
-    path = tuple(str(part) for part in problem["loc"])
-    # Only settings have lines: what is wrong with an entry of a list stands below its list.
-    names = tuple(part for part in path if not re.fullmatch(r"\d+", part))
-    line = next((lines[names[:end]] for end in range(len(names), 0, -1) if names[:end] in lines), None)
-    where = ("" if line is None else f"line {line}, ") + (".".join(path) or "the file")
-    if problem["type"] == "missing":
-        return f"{where}: missing"
-    shown = repr(problem["input"])
-    return f"{where}: {problem['msg']} (found {shown if len(shown) < 80 else shown[:80] + '...'})"

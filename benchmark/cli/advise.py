@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from srbench.cli.calibrate import what_option
-from srbench.cli.console import note, print_json, print_table, say
+from srbench.cli.console import note, note_outcome, print_json, print_table, say
 from srbench.cli.options import (
+    MEASURES,
     bits_option,
     device_option,
     json_option,
@@ -18,6 +18,8 @@ from srbench.cli.options import (
     variant_option,
     weights_option,
     weights_scale_option,
+    what_option,
+    writable,
 )
 
 WIDTH = 80
@@ -53,6 +55,7 @@ WIDTH = 80
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
+    callback=writable,
     help="Folder for advice.html and advice.json.",
 )
 @json_option
@@ -79,10 +82,7 @@ def advise(
 
     with progress_reporter() as progress:
         advice = run(images, what, progress=progress, **options)
-    for remark in advice.remarks:
-        note(remark)
-    for name, why in advice.skipped.items():
-        note(f"skipped {name}: {why}")
+    note_outcome(advice.remarks, advice.skipped)
     if as_json:
         print_json(recommendation.as_json(advice))
     else:
@@ -107,7 +107,7 @@ def advise(
 @click.option(
     "--measure",
     "measures",
-    type=click.Choice(("particles", "lines", "pores", "fibres")),
+    type=MEASURES,
     multiple=True,
     help="What is measured on both [default: particles, lines and pores, where they allow it]. Repeatable.",
 )
@@ -123,6 +123,7 @@ def advise(
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
+    callback=writable,
     help="Folder for a map of each field: where the results are unlike, and objects that are in one alone.",
 )
 @json_option
@@ -142,10 +143,7 @@ def agree(
 
     with progress_reporter() as progress:
         result = agreement.agree(a, b, model, progress=progress, **options)
-    for remark in result.remarks:
-        note(remark)
-    for name, why in result.skipped.items():
-        note(f"skipped {name}: {why}")
+    note_outcome(result.remarks, result.skipped)
     if as_json:
         print_json(agreement.as_json(result))
     else:

@@ -14,18 +14,12 @@ from srbench.cli.options import (
     variant_option,
     weights_option,
     weights_scale_option,
+    what_option,
+    writable,
 )
 
 if TYPE_CHECKING:
     from srbench.measuring.bank import Bank
-
-what_option = click.option(
-    "--measure",
-    "what",
-    type=click.Choice(("particles", "lines", "pores", "fibres")),
-    required=True,
-    help="What is measured.",
-)
 
 
 @click.command()
@@ -41,6 +35,7 @@ what_option = click.option(
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False, resolve_path=True),
+    callback=writable,
     help="The bank [default: in $SRBENCH_HOME/banks].",
 )
 @device_option

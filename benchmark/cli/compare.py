@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from srbench.cli.console import note, plain, print_json, say
-from srbench.cli.options import margins_option, results_option
+from srbench.cli.console import note, print_json, say
+from srbench.cli.options import json_option, margins_option, results_option
 from srbench.reporting.text import MINUS, MISSING, OVERVIEW, Measure, decimals_for, measures, number
 from srbench.utils.text import listed
 
@@ -49,7 +49,7 @@ _LEGEND = (
 )
 @margins_option
 @results_option
-@click.option("--json", "as_json", is_flag=True, help="Every number, for other programs.")
+@json_option
 def compare(first: str, second: str, metrics: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Compare two scored models on the same images: which is better, by how much, where, and how surely.
 
@@ -372,7 +372,7 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
             "missing": list(result.missing),
             "verdict": result.verdict,
         }
-        metrics.append(plain(metric))
+        metrics.append(metric)
     return {
         "first": {"name": comparison.first.name, "runs": [run._asdict() for run in comparison.first.runs]},
         "second": {"name": comparison.second.name, "runs": [run._asdict() for run in comparison.second.runs]},
@@ -385,7 +385,7 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
         "real_minus_synthetic": {
             degradation: {
                 metric: dict(
-                    zip(("first", "second"), (plain(vars(g)) if g else None for g in gaps), strict=True)
+                    zip(("first", "second"), (vars(gap) if gap else None for gap in gaps), strict=True)
                 )
                 for metric, gaps in by_metric.items()
             }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import io
 import json
-import math
 import os
 import shutil
 import sys
@@ -60,18 +59,17 @@ def clean(text: str) -> str:
 
 def print_json(content: Any) -> None:
     """Print JSON for other programs (stdout)."""
-    click.echo(json.dumps(content, indent=2, sort_keys=True, default=str))
+    from srbench.utils.text import json_values
+
+    click.echo(json.dumps(json_values(content), indent=2, sort_keys=True, default=str))
 
 
-def plain(value: Any) -> Any:
-    """Data for JSON: named tuples as mappings, null for numbers that are not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {name: plain(entry) for name, entry in value.items()}
-    return [plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+def note_outcome(remarks: Sequence[str], skipped: Mapping[str, str]) -> None:
+    """Print what was done to the input, and which of it was left out for which reason (stderr)."""
+    for remark in remarks:
+        note(remark)
+    for name, reason in skipped.items():
+        note(f"skipped {name}: {reason}")
 
 
 def print_table(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import note, plain, print_fields, print_json, print_table, say
+from srbench.cli.console import note, print_fields, print_json, print_table, say
 from srbench.cli.options import json_option, reading_options
 from srbench.reporting.text import MISSING, number, quantity
 from srbench.utils.errors import SrbenchError
@@ -103,7 +103,7 @@ def fit_command(
         fitted = fit_degradation(pairs, images, pedestal=pedestal, progress=progress)
     if as_json:
         settings = [{**asdict(each), "determined": not math.isnan(each.value)} for each in fitted.settings]
-        print_json(plain({**asdict(fitted), "settings": settings}))
+        print_json({**asdict(fitted), "settings": settings})
     else:
         _print_fit(fitted)
     if not fitted.degradation:

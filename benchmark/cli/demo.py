@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from srbench.cli.console import say
+from srbench.cli.options import writable
 from srbench.utils.progress import progress_reporter
 
 DATASET = "sem_synthetic:demo"
@@ -25,6 +26,7 @@ TRAINED, TRAINED_ON = "vdsr", "sem_synthetic:small"
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
+    callback=writable,
     help="Folder for runs, scores and report [default: $SRBENCH_HOME/demo].",
 )
 @click.option("--train", "with_training", is_flag=True, help="Show a training too: a minute more.")
@@ -41,13 +43,10 @@ def demo(out: Path | None, with_training: bool) -> None:
     from srbench.reporting.text import OVERVIEW
     from srbench.statistics.tolerance import TOLERANCES
     from srbench.training import run_folder_name, train
-    from srbench.utils.files import writing_to
     from srbench.utils.paths import home
     from srbench.weights.find import shipped
 
     folder = (out or home() / "demo").resolve()
-    with writing_to(folder):
-        pass  # before anything is drawn or trained
     start = time.monotonic()
     runs = folder / "runs"
     offered = {entry.model for entry in shipped() if entry.scale == SCALE}

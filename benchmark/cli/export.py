@@ -8,7 +8,13 @@ from typing import Any
 import click
 
 from srbench.cli.console import note, say
-from srbench.cli.options import rgb_to_grey_option, variant_option, weights_option, weights_scale_option
+from srbench.cli.options import (
+    rgb_to_grey_option,
+    variant_option,
+    weights_option,
+    weights_scale_option,
+    writable,
+)
 
 
 @click.command()
@@ -21,7 +27,13 @@ from srbench.cli.options import rgb_to_grey_option, variant_option, weights_opti
     show_default=True,
     help="A graph, a package of the bioimage.io model zoo with both, or tensors for spandrel and chaiNNer.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path, resolve_path=True), help="The file.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, resolve_path=True),
+    callback=writable,
+    help="The file.",
+)
 @weights_option
 @rgb_to_grey_option
 @weights_scale_option

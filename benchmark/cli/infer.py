@@ -17,6 +17,7 @@ from srbench.cli.options import (
     variant_option,
     weights_option,
     weights_scale_option,
+    writable,
 )
 
 
@@ -27,6 +28,7 @@ from srbench.cli.options import (
     "--out",
     required=True,
     type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
+    callback=writable,
     help="Folder for the results.",
 )
 @weights_option

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from srbench.cli.calibrate import what_option
-from srbench.cli.console import note, print_json, print_table, say
+from srbench.cli.console import note, note_outcome, print_json, print_table, say
 from srbench.cli.options import (
     bits_option,
     device_option,
@@ -17,6 +16,8 @@ from srbench.cli.options import (
     variant_option,
     weights_option,
     weights_scale_option,
+    what_option,
+    writable,
 )
 
 
@@ -52,6 +53,7 @@ from srbench.cli.options import (
     "--out",
     required=True,
     type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
+    callback=writable,
     help="Folder for measurement.html, measurement.json and objects.csv.",
 )
 @device_option
@@ -81,10 +83,7 @@ def measure(
     with progress_reporter() as progress:
         result = run(images, what, progress=progress, **options)
     files = write(result, out)
-    for remark in result.remarks:
-        note(remark)
-    for name, why in result.skipped.items():
-        note(f"skipped {name}: {why}")
+    note_outcome(result.remarks, result.skipped)
     if as_json:
         print_json(words.as_json(result))
         context.exit(1 if result.skipped else 0)

@@ -42,6 +42,19 @@ rgb_to_grey_option = click.option(
     is_flag=True,
     help="Convert colour --weights for the grey network [default: run them as they are on grey images].",
 )
+MEASURES = click.Choice(("particles", "lines", "pores", "fibres"))
+what_option = click.option("--measure", "what", type=MEASURES, required=True, help="What is measured.")
+
+
+def writable(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    """Callback of ``--out``: what cannot be written is said before hours of work, not after."""
+    if path is not None:
+        from srbench.utils.files import OUT_SETTING, check_writable
+
+        check_writable(path if path.is_dir() else path.parent, OUT_SETTING)
+    return path
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON, for other programs.")
 backend_option = click.option(
     "--backend",
@@ -127,7 +140,7 @@ _READING = (
     ),
     click.option(
         "--measure",
-        type=click.Choice(("particles", "lines", "pores", "fibres")),
+        type=MEASURES,
         multiple=True,
         help="What is on the images and is to be measured [default: by the names of folders]. Repeatable.",
     ),

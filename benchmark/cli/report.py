@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from srbench.cli.console import note, say
-from srbench.cli.options import results_option, tolerances_option
+from srbench.cli.options import results_option, tolerances_option, writable
 from srbench.utils.progress import progress_reporter
 
 
@@ -23,6 +23,7 @@ def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
+    callback=writable,
     help="Folder for report.html and tables/ [default: report/ in the results folder].",
 )
 @tolerances_option

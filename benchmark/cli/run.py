@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from srbench.cli.console import note, print_json, print_table, say
-from srbench.cli.options import device_option, json_option
+from srbench.cli.options import device_option, json_option, writable
 from srbench.utils.progress import count_of, progress_reporter
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ _KINDS = {
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
+    callback=writable,
     help="Folder for runs/ and results/ [default: $SRBENCH_HOME].",
 )
 @device_option

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from srbench.cli.console import say
-from srbench.cli.options import device_option, reading_options
+from srbench.cli.options import device_option, reading_options, writable
 
 if TYPE_CHECKING:
     from srbench.datasets import ReadingOptions
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
+    callback=writable,
     help="Folder of the run [default: one below $SRBENCH_HOME/runs].",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, bit for bit.")

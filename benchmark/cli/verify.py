@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from srbench.cli.console import note, print_json, print_table, say
-from srbench.cli.options import device_option, json_option, results_option, scale_option
+from srbench.cli.options import device_option, json_option, results_option, scale_option, writable
 from srbench.utils.progress import progress_reporter
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def submit() -> None:
     "--out",
     "submissions",
     type=click.Path(path_type=Path, file_okay=False),
+    callback=writable,
     default=Path("submissions"),
     show_default=True,
     help="Folder of submissions.",

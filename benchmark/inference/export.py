@@ -18,7 +18,7 @@ from srbench.inference.bioimageio import package
 from srbench.inference.graphs import compared, graph, require
 from srbench.inference.predict import LoadedModel, load_model
 from srbench.utils.errors import ModelError, SrbenchError, unknown_name
-from srbench.utils.files import atomic_write, temporary_folder
+from srbench.utils.files import OUT_SETTING, atomic_write, temporary_folder
 from srbench.version import __version__
 
 ExportFormat = Literal["onnx", "torchscript", "bioimageio", "spandrel"]
@@ -43,7 +43,6 @@ _EXTRAS: Mapping[ExportFormat, str] = {
 
 UNPADDED_SIDES = ((16, 32), (48, 32))
 """The same for spandrel, which pads in its own way."""
-OUT_SETTING = "--out chooses it"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from srbench.inference.inputs import FolderDepths, InputFile, Inputs, refuse_equ
 from srbench.inference.micrographs import DatabarChoice, FileEnlarger
 from srbench.inference.results import ResultRecord, result_name
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import sha256_file, writing_to
+from srbench.utils.files import OUT_SETTING, sha256_file, writing_to
 from srbench.utils.image import Pixels, rgb_to_luma
 from srbench.utils.leftovers import remove_leftovers
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
@@ -185,7 +185,7 @@ def infer(
     inputs = Inputs.of([Path(path) for path in paths], folder)
     targets = [result_name(file.relative, name, scale, file_format) for file in inputs.files]
     refuse_equal_names(list(zip(inputs.files, targets, strict=True)))
-    with writing_to(folder):
+    with writing_to(folder, OUT_SETTING):
         # Here too: where all results are there, nothing is written that would remove them.
         for parent in {(folder / target).parent for target in targets}:
             remove_leftovers(parent)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -438,11 +437,6 @@ class Changes:
 
 
 def _work(job: _OnScenes | _OnImages) -> FieldErrors | Changes:
-    if multiprocessing.parent_process() is not None:
-        import torch
-
-        # One process a core: threads of several would take the cores from one another.
-        torch.set_num_threads(1)
     if isinstance(job, _OnImages):
         return _changes(job)
     way = degrade.get(job.degradation)

@@ -30,7 +30,6 @@ from srbench.measuring.scans import (
     rings_between,
     stem_of,
 )
-from srbench.measuring.words import finite
 from srbench.metrics.detail_maps import maps_in
 from srbench.metrics.registry import MetricUnavailable
 from srbench.metrics.spectrum import RingSums
@@ -40,7 +39,7 @@ from srbench.utils.errors import SrbenchError
 from srbench.utils.files import unique_name, write_bytes
 from srbench.utils.image import Plane, to_grey
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
-from srbench.utils.text import printable_values
+from srbench.utils.text import json_values
 from srbench.version import __version__
 
 Floats = NDArray[np.float64]
@@ -481,5 +480,5 @@ def as_json(agreement: ScanAgreement) -> dict[str, Any]:
     content["maps"] = [str(path) for path in agreement.maps]
     for field in content["fields"]:
         del field["measurements"]
-    cleaned: dict[str, Any] = finite(printable_values(content))
+    cleaned: dict[str, Any] = json_values(content)
     return cleaned

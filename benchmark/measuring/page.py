@@ -19,7 +19,6 @@ from srbench.measuring.measure import MeasuredField, MeasurementResult
 from srbench.reporting.svg import Box, grid, line, linear_axis, svg, text
 from srbench.reporting.text import number
 from srbench.utils.files import write_text
-from srbench.utils.text import printable_values
 
 MOST_DRAWN = 12
 """Fields that are drawn on the page."""
@@ -36,7 +35,7 @@ def write(result: MeasurementResult, out: Path) -> tuple[Path, ...]:
     """
     files = {
         "measurement.html": _page(result),
-        "measurement.json": json.dumps(printable_values(words.as_json(result)), indent=1) + "\n",
+        "measurement.json": json.dumps(words.as_json(result), indent=1) + "\n",
         "objects.csv": words.objects_csv(result),
     }
     for name, content in files.items():

@@ -12,11 +12,10 @@ from typing import Any
 from srbench.measuring.advice import DENOISER, MEASURED, Advice, CellVerdict, Rescan
 from srbench.measuring.calibration import AS_IS, SINGLE
 from srbench.measuring.page import render
-from srbench.measuring.words import finite
 from srbench.statistics.tolerance import MOST_LOST
 from srbench.utils.files import write_text
 from srbench.utils.progress import count_of
-from srbench.utils.text import printable_values
+from srbench.utils.text import json_values
 from srbench.version import __version__
 
 QUANTITY_NAMES = {SINGLE: "sizes", "LER": "LER", "LWR": "LWR", "fraction": "area fraction"}
@@ -200,7 +199,7 @@ def as_json(advice: Advice) -> dict[str, Any]:
         "sentences": list(sentences(advice)),
         "statements": list(statements(advice)),
     }
-    cleaned: dict[str, Any] = finite(printable_values(content))
+    cleaned: dict[str, Any] = json_values(content)
     return cleaned
 
 

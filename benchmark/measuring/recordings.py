@@ -24,6 +24,7 @@ from srbench.metrics.registry import MetricUnavailable
 from srbench.statistics.bootstrap import Floats
 from srbench.statistics.noise_curve import NoiseSums
 from srbench.utils.errors import DatasetError
+from srbench.utils.image import to_grey
 
 if TYPE_CHECKING:
     from srbench.utils.image import Pixels
@@ -114,7 +115,7 @@ class RecordedPair:
             centred = np.where(usable, plane - plane[usable].mean(), 0.0)
             return np.asarray(dctn(centred, norm="ortho")[band], dtype=np.float64)
 
-        low = transformed(grey(lr))
+        low = transformed(to_grey(lr))
         for number, sigma in enumerate(SPOTS):
             seen = transformed(self.seen(hr, sigma))
             sums[0, number] = low @ seen
@@ -131,7 +132,7 @@ class RecordedPair:
         from scipy.ndimage import gaussian_filter
 
         lr, hr, again = self._recordings()
-        low, seen = grey(lr), self.seen(hr, sigma)
+        low, seen = to_grey(lr), self.seen(hr, sigma)
         slope = np.hypot(*np.gradient(gaussian_filter(seen, 1.0)))
         flat = self._usable(hr)
         limit = math.sqrt(_ADDED * self.noise_of_lr) / _DISPLACED
@@ -164,7 +165,7 @@ class RecordedPair:
         import torch
 
         size = (hr.shape[0] // self.scale, hr.shape[1] // self.scale)
-        return np.asarray(resize(torch.from_numpy(grey(hr)), size, beam_spot(Spot(sigma))).numpy())
+        return np.asarray(resize(torch.from_numpy(to_grey(hr)), size, beam_spot(Spot(sigma))).numpy())
 
     def band_sums(self, made_by: Degradation, sigma: float) -> Floats:
         """``(2, 3, BANDS)``: products of recorded and synthetic LR with HR as seen by the spot, squares."""
@@ -172,7 +173,7 @@ class RecordedPair:
         synthetic = lr_image(hr, made_by, self.scale, position_of(self.image.id))
         expected = spectrum.windowed_spectrum(self.seen(hr, sigma))
         sums = []
-        for plane in (grey(lr), grey(synthetic)):
+        for plane in (to_grey(lr), to_grey(synthetic)):
             rings = spectrum.ring_sums(spectrum.windowed_spectrum(plane), expected, lr.shape[1])
             share = rings.layout.frequency[1:] / spectrum.NYQUIST
             band = np.minimum((share * BANDS - 1e-9).astype(np.int64), BANDS - 1)
@@ -215,8 +216,3 @@ class RecordedPair:
         weights = (weight_matrix(side * self.scale, side, beam_spot(Spot(sigma))) for side in shape)
         rows, columns = ((dct(each, axis=0, norm="ortho") ** 2).sum(axis=1) for each in weights)
         return float(np.outer(rows, columns)[band].sum())
-
-
-def grey(pixels: Pixels) -> Floats:
-    """Black 0, white 1."""
-    return pixels.astype(np.float64) / float(np.iinfo(pixels.dtype).max)

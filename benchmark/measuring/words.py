@@ -12,6 +12,7 @@ from srbench.measuring.measure import MeasuredField, MeasuredValue, MeasurementR
 from srbench.reporting.text import csv_text, number
 from srbench.statistics.conformal import find_bin
 from srbench.utils.progress import count_of
+from srbench.utils.text import json_values
 from srbench.version import __version__
 
 TITLES = {
@@ -140,14 +141,5 @@ def as_json(result: MeasurementResult) -> dict[str, Any]:
         "remarks": list(result.remarks),
         "statements": list(statements(result)),
     }
-    cleaned: dict[str, Any] = finite(content)
+    cleaned: dict[str, Any] = json_values(content)
     return cleaned
-
-
-def finite(value: Any) -> Any:
-    """For JSON, which knows no number that is not finite: None in its place, at any depth."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {name: finite(inner) for name, inner in value.items()}
-    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -140,8 +140,10 @@ class UntrustedProcess:
             self._input.close()
         if self._process.returncode is None:
             self._has_ended(patience)
-            self._kill()
+            ended, deadline = self._kill(), time.monotonic() + _GRACE
             self._process.wait()
+            while any(map(_is_alive, ended)) and time.monotonic() < deadline:
+                time.sleep(0.01)  # a signal is obeyed some time after it was sent
         for thread in self._threads:
             thread.join(timeout=_GRACE)
         if not any(thread.is_alive() for thread in self._threads):
@@ -162,18 +164,21 @@ class UntrustedProcess:
             time.sleep(0.01)
         return True
 
-    def _kill(self) -> None:
-        descendants: list[psutil.Process] = []
-        with contextlib.suppress(psutil.Error):  # what left the group, where the system lets it
-            descendants = psutil.Process(self._process.pid).children(recursive=True)
+    def _kill(self) -> list[psutil.Process]:
+        """Kill it, its group and what left the group, where the system lets it; returns all but itself."""
+        others: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            others = psutil.Process(self._process.pid).children(recursive=True)
         if sys.platform == "win32":
             self._process.kill()
         else:
+            others += [process for process in psutil.process_iter() if _group(process) == self._process.pid]
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-        for descendant in descendants:
+        for process in others:
             with contextlib.suppress(psutil.Error):
-                descendant.kill()
+                process.kill()
+        return [process for process in others if process.pid != self._process.pid]
 
     def _watch(self) -> None:
         if sys.platform != "win32" and self._has_ended(0.0):
@@ -225,3 +230,17 @@ def _free_bytes(folder: Path) -> int:
         return psutil.disk_usage(str(folder)).free
     except OSError:
         return 0
+
+
+def _group(process: psutil.Process) -> int:
+    """Number of its process group; -1 for one that has gone."""
+    try:
+        return os.getpgid(process.pid)
+    except OSError:
+        return -1
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

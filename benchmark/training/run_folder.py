@@ -11,14 +11,22 @@ from typing import Any, Literal
 from srbench.training.checkpoint import CURRENT
 from srbench.training.logs import EVENTS, LOG
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import check_space, flush, locked, read_json, safe_name, unique_name, writing_to
+from srbench.utils.files import (
+    OUT_SETTING,
+    check_space,
+    flush,
+    locked,
+    read_json,
+    safe_name,
+    unique_name,
+    writing_to,
+)
 from srbench.utils.leftovers import temporary_name
 
 BEST = "best.safetensors"
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
 DEFAULT_DEGRADATION = "bicubic"
-OUT_SETTING = "--out chooses it"
 _LONGEST = 80
 _BEFORE_CHECKPOINT = {CONFIG, LOG, EVENTS}
 """What is in the folder of a run that was killed before it had learned anything; a new one may replace it."""

@@ -50,6 +50,7 @@ _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT"
 
 
 HOME_SETTING = "SRBENCH_HOME sets where srbench keeps its own files"
+OUT_SETTING = "--out chooses it"
 TEMPORARY_SETTING = "TMPDIR sets where temporary files go"
 
 
@@ -159,6 +160,23 @@ def _refusal(folder: Path, error: OSError, setting: str) -> StorageError:
         f"Cannot write to {folder}: {reason}. What was there is unchanged. {remedy} another folder "
         f"({setting}) and run the same command again."
     )
+
+
+def check_writable(folder: Path, setting: str = HOME_SETTING) -> None:
+    """Refuse to begin what could not be written at the end; nothing is left of the attempt.
+
+    Args:
+        folder: where it will be written; need not exist.
+        setting: how the user moves it elsewhere.
+
+    Raises:
+        StorageError: the folder, or the one where it would be made, cannot be written.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=_existing(folder)):
+            pass
+    except OSError as error:
+        raise _refusal(folder, error, setting) from error
 
 
 def check_space(folder: Path, needed: int, purpose: str, setting: str = HOME_SETTING) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,6 +37,19 @@ def printable_values(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [printable_values(value) for value in content]
     return content
+
+
+def json_values(content: Any) -> Any:
+    """:func:`printable_values`; named tuples as mappings, None for numbers that are not finite."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if hasattr(content, "_asdict"):
+        content = content._asdict()
+    if isinstance(content, Mapping):
+        return {printable_values(name): json_values(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [json_values(value) for value in content]
+    return printable_values(content)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import click
 import pytest
@@ -12,8 +16,15 @@ from click.testing import CliRunner
 from rich.cells import cell_len
 
 from srbench.cli.app import cli
-from srbench.cli.console import clean, note, prepare_streams, print_table
+from srbench.cli.console import clean, note, prepare_streams, print_json, print_table
+from srbench.utils.errors import StorageError
 from srbench.utils.progress import PlainReporter, ProgressEvent, RichReporter
+
+
+class Pair(NamedTuple):
+    value: float
+    name: str
+
 
 LINE = "A − B ↑ 3.0 … prob\udce9.png µ 猫"
 
@@ -91,3 +102,26 @@ def test_commands_that_report_do_so_in_json_too(command: str) -> None:
     outcome = CliRunner().invoke(cli, [*command.split(), "--json"])
     assert outcome.exit_code == 0, outcome.output
     assert json.loads(outcome.stdout) or command == "weights check"
+
+
+def test_json_has_no_numbers_and_no_texts_that_readers_refuse(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a\x1b": [math.nan, -math.inf, 1.5], "b": Pair(math.nan, "\ud800")})
+    printed = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
+    assert printed == {"a\\x1b": [None, None, 1.5], "b": {"value": None, "name": "\\ud800"}}
+
+
+def with_out(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command that takes ``--out``, below ``command``."""
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from with_out(inner, (*path, name))
+    elif any("--out" in option.opts for option in command.params):
+        yield path
+
+
+@pytest.mark.parametrize("command", list(with_out(cli)), ids=" ".join)
+def test_where_nothing_can_be_written_nothing_is_begun(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    outcome = CliRunner().invoke(cli, [*command, "--out", str(tmp_path / "file" / "folder" / "out")])
+    assert isinstance(outcome.exception, StorageError)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

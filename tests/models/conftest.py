@@ -281,20 +281,29 @@ def train() -> Callable[..., Trainer]:
 def smoke(scenes, train, psnr) -> Callable[..., Any]:
     """``smoke(name, margin, ...)``: the tiny variant, once it beats bicubic on a scene it has not seen.
 
-    Each stage of the smoke recipe runs until PSNR is ``margin`` dB above bicubic's.
+    Each stage of the smoke recipe runs until PSNR is ``margin`` dB above bicubic's and, where ``falls`` is
+    given, the losses of the first stage have fallen: the last 20 to less than that share of the first 20.
     """
 
-    def run(name: str, margin: float = 0.5, scale: int = 4, before: Until = never) -> Any:
+    def run(
+        name: str, margin: float = 0.5, scale: int = 4, falls: float | None = None, before: Until = never
+    ) -> Any:
         model, data = create(name, scale=scale, variant="tiny"), scenes(scale)
         lr, hr = data.degrade(data.held_out), data.held_out
         wanted = psnr(create("bicubic", scale=scale).infer(lr), hr) + margin
+        recipe = model.recipe("smoke")
+        first = recipe.stages[0].name
+
+        def has_fallen(losses: list[float]) -> bool:
+            return falls is None or sum(losses[-20:]) < falls * sum(losses[:20])
 
         def reached(stage: str, losses: list[float]) -> bool:
             if len(losses) % 10:
                 return before(stage, losses)
-            return psnr(model.infer(lr), hr) > wanted
+            return (stage != first or has_fallen(losses)) and psnr(model.infer(lr), hr) > wanted
 
-        train(model, model.recipe("smoke"), data, reached)
+        losses = train(model, recipe, data, reached).losses
+        assert has_fallen(losses[first])
         assert psnr(model.infer(lr), hr) > wanted
         return model
 

@@ -17,7 +17,7 @@ from helpers.landlock import has_landlock
 @pytest.mark.parametrize("name", worker_attacks.ATTACKS)
 def test_it_ends_as_a_failure_of_this_model(name: str, tmp_path: Path) -> None:
     outcome = worker_attacks.attempt(name, tmp_path)
-    assert outcome.seconds < 40 and not outcome.processes and not outcome.files
+    assert outcome.seconds < 20 and not outcome.processes and not outcome.files
     if name in worker_attacks.HARMLESS:
         assert outcome.failure is None and outcome.last == "Finished"
     else:
