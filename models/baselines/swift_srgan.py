@@ -194,7 +194,7 @@ class PoolTo(nn.Module):
 
 BUDGETS: dict[tuple[str, str], StageBudget] = {
     ("smoke", "paper"): StageBudget(50, 4, 48),
-    ("smoke", "tiny"): StageBudget(450, 6, 48),
+    ("smoke", "tiny"): StageBudget(300, 6, 48),
     ("short", "paper"): StageBudget(10_000, 16, 96),
     ("short", "tiny"): StageBudget(6_000, 16, 96),
     ("paper", "paper"): StageBudget(23_000, 16, 96),

@@ -283,11 +283,18 @@ def smoke(scenes, train, psnr) -> Callable[..., Any]:
 
     Each stage of the smoke recipe runs until PSNR is ``margin`` dB above bicubic's and, where ``falls`` is
     given, the losses of the first stage have fallen: the last 20 to less than that share of the first 20.
+    ``seed`` is of the first numbers of the network.
     """
 
     def run(
-        name: str, margin: float = 0.5, scale: int = 4, falls: float | None = None, before: Until = never
+        name: str,
+        margin: float = 0.5,
+        scale: int = 4,
+        falls: float | None = None,
+        before: Until = never,
+        seed: int = 0,
     ) -> Any:
+        torch.manual_seed(seed)
         model, data = create(name, scale=scale, variant="tiny"), scenes(scale)
         lr, hr = data.degrade(data.held_out), data.held_out
         wanted = psnr(create("bicubic", scale=scale).infer(lr), hr) + margin
