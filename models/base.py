@@ -99,6 +99,8 @@ class ModelCard:
         licence: licence of this implementation.
         module: import path of the file that registered the model.
         released: weights that somebody published.
+        publication: title of the paper, or of the program where there is none.
+        authors: of the publication, as BibTeX takes them: ``Lim, Bee and Son, Sanghyun``.
     """
 
     name: str
@@ -115,6 +117,8 @@ class ModelCard:
     licence: str = "Apache-2.0"
     module: str = ""
     released: tuple[ReleasedWeights, ...] = ()
+    publication: str = ""
+    authors: str = ""
 
 
 @dataclass(frozen=True)

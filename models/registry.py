@@ -64,6 +64,8 @@ def register_model(
     summary: str = "",
     licence: str = "Apache-2.0",
     released: tuple[ReleasedWeights, ...] = (),
+    publication: str = "",
+    authors: str = "",
     convert: StateConverter = dict,
 ) -> Callable[[NetworkFactory], NetworkFactory]:
     """Register the decorated factory ``(scale, channels, variant) -> nn.Module`` under its own name.
@@ -95,6 +97,8 @@ def register_model(
             licence,
             module,
             released,
+            publication,
+            authors,
         )
         MODELS.register(name, ModelEntry(card, factory, recipe or default_recipe, convert), module)
         return factory

@@ -109,15 +109,19 @@ def paper_table(board: Leaderboard, measures: Sequence[Measure], *, intervals: b
 
 
 def bibliography(manifests: Iterable[Manifest]) -> str:
-    """BibTeX entries of the models, of what their cards say (name, year, address), and of srbench."""
+    """BibTeX entries of the models, of what their cards say, and of srbench."""
     entries = {}
     for manifest in manifests:
         card, model = manifest.card, manifest.key.model
         if not card.get("paper"):
             continue
-        title = str(card.get("title") or model)
-        fields = {"key": title, "title": f"{{{latex_escape(title)}}}"}
-        fields |= {"year": str(card.get("year") or ""), "url": str(card["paper"])}
+        title = str(card.get("publication") or card.get("title") or model)
+        fields = {
+            "key": str(card.get("title") or model),
+            "author": latex_escape(str(card.get("authors") or "")),
+        }
+        fields |= {"title": f"{{{latex_escape(title)}}}", "year": str(card.get("year") or "")}
+        fields["url"] = str(card["paper"])
         if arxiv := re.search(r"arxiv\.org/abs/([\w.]+)", str(card["paper"])):
             fields |= {"eprint": arxiv[1], "archiveprefix": "arXiv", "note": f"arXiv:{arxiv[1]}"}
         else:
@@ -125,7 +129,7 @@ def bibliography(manifests: Iterable[Manifest]) -> str:
             fields["howpublished"] = rf"\texttt{{{latex_escape(address)}}}"
         entries[citation(model)] = fields
     entries["srbench"] = {"key": "srbench", "title": "{srbench}", "note": f"version {__version__}"}
-    text = "% Names, years and addresses of the models' cards; authors and full titles are to be added.\n"
+    text = "% Authors, titles, years and addresses as the models' cards have them.\n"
     for name, fields in entries.items():
         lines = [f"  {field} = {{{_plain(value)}}}" for field, value in fields.items() if value]
         text += f"\n@misc{{{name},\n" + ",\n".join(lines) + "\n}\n"

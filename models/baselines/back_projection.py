@@ -59,6 +59,8 @@ class BackProjection(nn.Module):
     title="Back-projection",
     family="interpolation",
     paper="https://doi.org/10.1016/1049-9652(91)90045-L",
+    publication="Improving Resolution by Image Registration",
+    authors="Irani, Michal and Peleg, Shmuel",
     year=1991,
     scales=(2, 3, 4, 8),
     variants=("bicubic",),

@@ -227,6 +227,8 @@ def cascade_recipe(request: RecipeRequest) -> Recipe:
     title="Cascade",
     family="regression",
     paper="https://github.com/GianpieroTulipani/image_super_resolution",
+    publication="image_super_resolution",
+    authors="Tulipani, Gianpiero",
     year=2024,
     scales=(2, 4, 8),
     variants=("paper", "tiny"),

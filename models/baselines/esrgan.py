@@ -367,6 +367,11 @@ RELEASED = (
     title="ESRGAN",
     family="adversarial",
     paper="https://arxiv.org/abs/1809.00219",
+    publication="ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks",
+    authors=(
+        "Wang, Xintao and Yu, Ke and Wu, Shixiang and Gu, Jinjin and Liu, Yihao and Dong, Chao and Loy, "
+        "Chen Change and Qiao, Yu and Tang, Xiaoou"
+    ),
     year=2018,
     scales=(2, 3, 4, 8),
     variants=("paper", "tiny"),

@@ -224,6 +224,8 @@ def lapsrn_recipe(request: RecipeRequest) -> Recipe:
     title="LapSRN",
     family="regression",
     paper="https://arxiv.org/abs/1704.03915",
+    publication="Deep Laplacian Pyramid Networks for Fast and Accurate Super-Resolution",
+    authors="Lai, Wei-Sheng and Huang, Jia-Bin and Ahuja, Narendra and Yang, Ming-Hsuan",
     year=2017,
     scales=(2, 4, 8),
     variants=("paper", "tiny"),

@@ -359,6 +359,8 @@ def _guided_stage(
     title="SPSR",
     family="adversarial",
     paper="https://arxiv.org/abs/2003.13081",
+    publication="Structure-Preserving Super Resolution with Gradient Guidance",
+    authors="Ma, Cheng and Rao, Yongming and Cheng, Yean and Chen, Ce and Lu, Jiwen and Zhou, Jie",
     year=2020,
     scales=(2, 3, 4, 8),
     variants=("paper", "tiny"),

@@ -491,6 +491,12 @@ NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
     title="SRGAN",
     family="adversarial",
     paper="https://arxiv.org/abs/1609.04802",
+    publication="Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network",
+    authors=(
+        "Ledig, Christian and Theis, Lucas and Huszar, Ferenc and Caballero, Jose and Cunningham, Andrew "
+        "and Acosta, Alejandro and Aitken, Andrew and Tejani, Alykhan and Totz, Johannes and Wang, Zehan "
+        "and Shi, Wenzhe"
+    ),
     year=2017,
     scales=(2, 3, 4, 8),
     variants=("srresnet", "msrresnet", "small5", "small5_prelu", "tiny"),

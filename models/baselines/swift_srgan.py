@@ -231,6 +231,8 @@ def swift_srgan_recipe(request: RecipeRequest) -> Recipe:
     title="Swift-SRGAN",
     family="adversarial",
     paper="https://arxiv.org/abs/2111.14320",
+    publication="SwiftSRGAN: Rethinking Super-Resolution for Efficient and Real-time Inference",
+    authors="Krishnan, Koushik Sivarama and Krishnan, Karthik Sivarama",
     year=2021,
     scales=(2, 3, 4, 8),
     variants=("paper", "tiny"),

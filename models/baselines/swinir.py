@@ -509,6 +509,10 @@ RELEASED = (
     title="SwinIR",
     family="attention",
     paper="https://arxiv.org/abs/2108.10257",
+    publication="SwinIR: Image Restoration Using Swin Transformer",
+    authors=(
+        "Liang, Jingyun and Cao, Jiezhang and Sun, Guolei and Zhang, Kai and Van Gool, Luc and Timofte, Radu"
+    ),
     year=2021,
     scales=(1, 2, 3, 4, 8),
     variants=("classical", "light", "real", "tiny"),

@@ -127,6 +127,8 @@ def vdsr_recipe(request: RecipeRequest) -> Recipe:
     title="VDSR",
     family="regression",
     paper="https://arxiv.org/abs/1511.04587",
+    publication="Accurate Image Super-Resolution Using Very Deep Convolutional Networks",
+    authors="Kim, Jiwon and Lee, Jung Kwon and Lee, Kyoung Mu",
     year=2016,
     scales=(1, 2, 3, 4),
     variants=("paper", "tiny"),

@@ -20,6 +20,10 @@ def recipe(request: RecipeRequest) -> Recipe:
     title="CSM-SR",
     family="adversarial",
     paper="https://github.com/aaivu/CSM-SR",
+    publication="Structure-Informed Super Resolution Technique for Scientific Imaging",
+    authors=(
+        "Prabashwara, Randika and Wickramarathna, Gayani and Perera, Oshadi and Thayasivam, Uthayasanker"
+    ),
     year=2025,
     scales=(2, 3, 4, 8),
     variants=(

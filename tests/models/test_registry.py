@@ -84,6 +84,13 @@ def test_cards_are_ordered_by_year():
     assert [entry.year for entry in cards] == sorted(entry.year for entry in cards)
 
 
+def test_every_network_names_authors_and_title_as_bibtex_takes_them():
+    for model in list_models():
+        if model.trainable and model.module.startswith("srbench.models."):
+            assert model.publication, model.name
+            assert all(name.count(",") == 1 for name in model.authors.split(" and ")), model.name
+
+
 def test_cards_by_pattern():
     assert {entry.name for entry in list_models("bi*")} == {"bilinear", "bicubic"}
     assert list_models("no such *") == []

@@ -95,9 +95,13 @@ def test_numbers_are_those_of_the_board(rich_board: Leaderboard) -> None:
 
 def test_every_citation_has_an_entry_with_the_facts_of_its_card(filled_board: Leaderboard) -> None:
     papers = {"edsr": "https://arxiv.org/abs/1707.02921", "bicubic": "https://doi.org/10.1/50%3C1_{x}"}
+    said = {"publication": "Deep_Networks & more", "authors": "Lim, Bee and Son, Sanghyun"}
     rows = [
         replace(
-            row, manifest=replace(row.manifest, card={**row.manifest.card, "paper": papers[row.run.model]})
+            row,
+            manifest=replace(
+                row.manifest, card={**row.manifest.card, **said, "paper": papers[row.run.model]}
+            ),
         )
         if row.run.model in papers
         else row
@@ -109,6 +113,7 @@ def test_every_citation_has_an_entry_with_the_facts_of_its_card(filled_board: Le
     keys = re.findall(r"@misc\{([^,]*),", text)
     assert sorted(cited) == sorted(set(keys) - {"srbench"}) == sorted(map(citation, papers))
     assert "eprint = {1707.02921}" in text and "year = {2017}" in text
+    assert "author = {Lim, Bee and Son, Sanghyun}" in text and r"title = {{Deep\_Networks \& more}}" in text
     assert text.count("{") == text.count("}")
 
 

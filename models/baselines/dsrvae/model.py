@@ -56,6 +56,11 @@ def from_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     title="dSRVAE",
     family="variational",
     paper="https://arxiv.org/abs/2004.12811",
+    publication="Unsupervised Real Image Super-Resolution via Generative Variational AutoEncoder",
+    authors=(
+        "Liu, Zhi-Song and Siu, Wan-Chi and Wang, Li-Wen and Li, Chu-Tak and Cani, Marie-Paule and Chan, "
+        "Yui-Lam"
+    ),
     year=2020,
     scales=(2, 3, 4, 8),
     variants=("full", "srsn", "tiny"),
