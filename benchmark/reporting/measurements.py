@@ -60,8 +60,10 @@ class Measurement:
         return self.tolerance.decimals
 
     def change(self, value: float) -> str:
-        """A change in a sentence, a decimal shorter than in tables."""
-        return number(value, self.decimals - (self.decimals > 1), signed=True)
+        """A change in a sentence: a decimal shorter than in tables, where that suits the tolerance."""
+        shorter = max(self.decimals - 1, 1)
+        coarse = 10.0**-shorter > 0.4 * self.tolerance.value
+        return number(value, self.decimals if coarse else shorter, signed=True)
 
 
 @dataclass(frozen=True)
