@@ -69,7 +69,7 @@ class ScoringPool:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._close()
+        self._close(*error)
         self._temporary.__exit__(None, None, None)
 
     def is_full(self, images: int, held: int) -> bool:
@@ -120,10 +120,10 @@ class ScoringPool:
             self._pool = ProcessPool(score_inputs, self._count, self.folder)
         return self._pool
 
-    def _close(self) -> None:
+    def _close(self, *error: object) -> None:
         if self._pool is not None:
             pool, self._pool = self._pool, None
-            pool.__exit__()
+            pool.__exit__(*error)
 
     def _alone(self, scorer: Scorer, conditions: ScoringConditions, inputs: ImageInputs) -> Scored:
         """One image after a process has died: by itself, so that the one that is to blame is known."""

@@ -80,6 +80,8 @@ class ProcessPool(Generic[Argument, Result]):
 
     def __exit__(self, *error: object) -> None:
         if self._executor is not None:
+            if any(error):
+                self._writer.close()  # nobody waits for what is in work: the processes end at once
             self._executor.shutdown(cancel_futures=True)
             self._writer.close()
             self._reader.close()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from pathlib import Path
 
@@ -60,6 +61,18 @@ def test_an_exception_in_a_process_is_raised_here_and_no_file_is_left(monkeypatc
     with ProcessPool(parse_id, 2) as pool, pytest.raises(DatasetError, match="no record"):
         list(pool.map([(0, "?")]))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_an_interrupt_does_not_wait_for_what_is_in_work():
+    with pytest.raises(KeyboardInterrupt), ProcessPool(time.sleep, 2) as pool:
+        for seconds, _ in pool.map([(0.0, 0.0), *[(60.0, 60.0)] * 5]):
+            processes = list(pool._executor._processes.values())
+            begin = time.monotonic()
+            assert seconds == 0.0
+            raise KeyboardInterrupt
+    assert time.monotonic() - begin < 10.0
+    assert not any(process.is_alive() for process in processes)
 
 
 @pytest.mark.slow
