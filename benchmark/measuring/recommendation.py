@@ -130,10 +130,12 @@ def _why_not(advice: Advice, item: CellVerdict) -> str:
 
 
 def _signed(advice: Advice, change: float) -> str:
-    """A change with its sign, in the unit of what is measured."""
+    """A change with its sign, in the unit of what is measured, to a tenth of the tolerance or finer."""
+    per_px, unit = (advice.pixel_size_nm, " nm") if advice.pixel_size_nm else (1.0, " px")
     if advice.measure == "pores":
-        return f"{change:+.3f}"
-    return f"{'-' if change < 0 else '+'}{length(advice, abs(change))}"
+        per_px, unit = 1.0, ""
+    tolerance = advice.tolerances[next(iter(MEASURED[advice.measure]))] * per_px
+    return f"{change * per_px:+.{max(1 - math.floor(math.log10(tolerance)), 0)}f}{unit}"
 
 
 def statements(advice: Advice) -> Iterator[str]:
@@ -168,7 +170,7 @@ def rescan_table(advice: Advice) -> tuple[list[str], list[list[str]]]:
         row = [f"{step} px"]
         for scan in (cells[step, dose] for dose in doses):
             mark = {"trusted": "ok ", "undecided": "? "}.get(scan.verdict, "no ")
-            lost = "" if advice.measure == "pores" else f", -{scan.lost:.0%}"
+            lost = "" if advice.measure == "pores" else f", {scan.lost:.0%} lost"
             row.append(f"{mark}{_signed(advice, scan.change)}{lost}" if math.isfinite(scan.change) else "no")
         rows.append(row)
     return ["step", *(dose_text(advice, dose) for dose in doses)], rows
