@@ -21,6 +21,7 @@ from srbench.version import __version__
 
 _EXTRAS = {
     "basicsr": "BasicSR networks and metrics as a second opinion",
+    "napari": "the plug-in of napari",
     "onnxruntime": "exported networks, and a backend",
     "openvino": "a backend",
     "pyiqa": "learned quality metrics (non-commercial licence)",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +27,57 @@ DatabarChoice = Literal["cut", "keep"]
 
 # Rows that are made stored numbers at a time: float64 of a whole result would be its largest array.
 _ROWS = 256
+
+
+@dataclass(frozen=True)
+class EnlargedPage:
+    """A super-resolved page ``(scale*H, scale*W)`` in its own depth and type, and what was done to it."""
+
+    array: AnyArray
+    notes: tuple[str, ...]
+
+
+def image_regions(raws: Sequence[RawImage]) -> list[ImageRegion]:
+    """Where the image is on each page, without databar; the pages of a stack, of one size, stay of one."""
+    regions = [image_region(raw) for raw in raws]
+    if len({raw.array.shape for raw in raws}) == 1:
+        rows = _common([region.rows for region in regions])
+        columns = _common([region.columns for region in regions])
+        regions = [replace(region, rows=rows, columns=columns) for region in regions]
+    return regions
+
+
+def enlarge_page(
+    tiler: Tiler,
+    raw: RawImage,
+    region: ImageRegion,
+    depth: Depth,
+    *,
+    as_png: bool = False,
+    keeps_bar: bool = False,
+) -> EnlargedPage:
+    """Super-resolve the image on a page; colour becomes luma.
+
+    Args:
+        tiler: runs the model.
+        raw: the page.
+        region: where the image is on it.
+        depth: of its file or folder.
+        as_png: 16 bits where a PNG has no such type.
+        keeps_bar: what is below the region follows, each of its pixels repeated.
+
+    Raises:
+        SrbenchError: numbers that are no grey levels of this depth, or what the tiler raises.
+    """
+    image, notes = depth.grey(replace(raw, array=raw.array[region.rows, region.columns]))
+    if has_databar(image) and image.min() != image.max():
+        notes = (*notes, "a databar may be left, cut it off by hand")
+    levels, exact = _super_resolved(tiler, image)
+    if not exact:
+        notes = (*notes, "run in tiles smaller than the receptive field, an approximation")
+    if keeps_bar:
+        levels = np.concatenate([levels, _enlarged_bar(raw, depth, region, tiler.model.scale)])
+    return EnlargedPage(_stored(levels, depth, raw, as_png=as_png), notes)
 
 
 class FileEnlarger:
@@ -55,11 +107,7 @@ class FileEnlarger:
         as_png = target.suffix.lower() in PNG_SUFFIXES
         if len(raws) > 1 and as_png:
             raise BadImage(f"{source}: {len(raws)} pages do not fit into one PNG; leave --format out")
-        regions = [image_region(raw) for raw in raws]
-        if len({raw.array.shape for raw in raws}) == 1:  # the pages of a stack stay of one size
-            rows = _common([region.rows for region in regions])
-            columns = _common([region.columns for region in regions])
-            regions = [replace(region, rows=rows, columns=columns) for region in regions]
+        regions = image_regions(raws)
         facts = read_instrument(source)
         size_nm = self._pixel_size_nm or facts.pixel_size_nm
         result_nm = None if size_nm is None else size_nm / self._scale
@@ -76,16 +124,9 @@ class FileEnlarger:
             description.append(f"databar_from_row={(rows.stop - rows.start) * self._scale}")
 
         def page(raw: RawImage, region: ImageRegion) -> AnyArray:
-            image, said = depth.grey(replace(raw, array=raw.array[region.rows, region.columns]))
-            notes.update(said)
-            if has_databar(image) and image.min() != image.max():
-                notes.add("a databar may be left, cut it off by hand")
-            levels, exact = self._super_resolved(image)
-            if not exact:
-                notes.add("run in tiles smaller than the receptive field, an approximation")
-            if keeps_bar:
-                levels = np.concatenate([levels, self._enlarged_bar(raw, depth, region)])
-            return _stored(levels, depth, raw, as_png=as_png)
+            result = enlarge_page(self._tiler, raw, region, depth, as_png=as_png, keeps_bar=keeps_bar)
+            notes.update(result.notes)
+            return result.array
 
         try:
             with atomic_write(target) as file:
@@ -115,25 +156,27 @@ class FileEnlarger:
             notes.add("databar laid below the result, each of its pixels repeated")
         return notes
 
-    def _super_resolved(self, pixels: AnyArray) -> tuple[AnyArray, bool]:
-        """``(scale*H, scale*W)`` levels, uint8 or float32 in [0, 1], and whether they are exact."""
-        import torch
 
-        top = np.float32(np.iinfo(pixels.dtype).max)
-        # Rounded tile by tile, an 8-bit image needs a quarter of the memory.
-        self._tiler.output = "uint8" if pixels.dtype == np.uint8 else "float32"
-        result = self._tiler(torch.from_numpy(pixels.astype(np.float32) / top)[None, None])
-        return result.sr[0, 0].numpy(), result.exact
+def _super_resolved(tiler: Tiler, pixels: AnyArray) -> tuple[AnyArray, bool]:
+    """``(scale*H, scale*W)`` levels, uint8 or float32 in [0, 1], and whether they are exact."""
+    import torch
 
-    def _enlarged_bar(self, raw: RawImage, depth: Depth, region: ImageRegion) -> AnyArray:
-        """What is below the image, in the levels of :meth:`_super_resolved`; every pixel repeated."""
-        array = raw.array[region.rows.stop :, region.columns]
-        if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-            array = np.minimum(array, int(depth.white))  # text may be whiter than the depth of the image
-        bar = depth.grey(replace(raw, array=array))[0]
-        if bar.dtype == np.uint16:
-            bar = bar.astype(np.float32) / np.float32(65535)
-        return bar.repeat(self._scale, 0).repeat(self._scale, 1)
+    top = np.float32(np.iinfo(pixels.dtype).max)
+    # Rounded tile by tile, an 8-bit image needs a quarter of the memory.
+    tiler.output = "uint8" if pixels.dtype == np.uint8 else "float32"
+    result = tiler(torch.from_numpy(pixels.astype(np.float32) / top)[None, None])
+    return result.sr[0, 0].numpy(), result.exact
+
+
+def _enlarged_bar(raw: RawImage, depth: Depth, region: ImageRegion, scale: int) -> AnyArray:
+    """What is below the image, in the levels of :func:`_super_resolved`; every pixel repeated."""
+    array = raw.array[region.rows.stop :, region.columns]
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = np.minimum(array, int(depth.white))  # text may be whiter than the depth of the image
+    bar = depth.grey(replace(raw, array=array))[0]
+    if bar.dtype == np.uint16:
+        bar = bar.astype(np.float32) / np.float32(65535)
+    return bar.repeat(scale, 0).repeat(scale, 1)
 
 
 def _common(parts: list[slice]) -> slice:

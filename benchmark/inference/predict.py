@@ -295,12 +295,8 @@ def load_model(
         model = spandrel_adapter.load(path, scale=scale, variant=variant, rgb_to_grey=rgb_to_grey)
         tell(f"{path}: {model.card.title} {model.variant}, x{model.scale}; {spandrel_adapter.provenance()}")
         return LoadedModel(model, *_origin(path))
-    if network.budget == "smoke":
-        tell(
-            f"{network.described} was trained for seconds, to show that the software works (budget smoke): "
-            "no result, often worse than bicubic interpolation. Train it longer: srbench train "
-            f"{network.model} --dataset NAME --scale {network.scale} --budget laptop"
-        )
+    if warning := smoke_warning(network):
+        tell(warning)
     channels = 1 if rgb_to_grey and 1 in models.card(network.model).channels else network.channels
     model = models.create(network.model, scale=network.scale, channels=channels, variant=network.variant)
     loaded = load(model, path, rgb_to_grey=rgb_to_grey)
@@ -309,6 +305,22 @@ def load_model(
     for note in loaded.notes:
         tell(note)
     return LoadedModel(model, *_origin(path))
+
+
+def smoke_warning(network: WeightsHeader) -> str:
+    """What to know of weights that were trained for seconds; empty of all others."""
+    if network.budget != "smoke":
+        return ""
+    return (
+        f"{network.described} was trained for seconds, to show that the software works (budget smoke): "
+        "no result, often worse than bicubic interpolation. Train it longer: srbench train "
+        f"{network.model} --dataset NAME --scale {network.scale} --budget laptop"
+    )
+
+
+def is_runnable(network: WeightsHeader, card: ModelCard) -> bool:
+    """Whether its model still has the variant of these weights, and it takes an LR image alone."""
+    return network.variant in card.variants and network.variant not in card.leaking
 
 
 def _origin(path: Path) -> tuple[str, str, WeightsHeader | None]:
@@ -334,11 +346,8 @@ def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callab
 
     for problem in weights.left_out():
         tell(problem)
-    trained = [
-        file
-        for file in weights.candidates(card.name, scale=scale, variant=variant)
-        if file.header.variant in card.variants and file.header.variant not in card.leaking
-    ]
+    there = weights.candidates(card.name, scale=scale, variant=variant)
+    trained = [file for file in there if is_runnable(file.header, card)]
     if not trained:
         raise SrbenchError(
             f"{card.name} has no trained weights at scale {scale}. Give --weights FILE, or train it: "
@@ -352,24 +361,26 @@ def _best_weights(card: ModelCard, scale: int, variant: str | None, tell: Callab
 def _recommended_weights(scale: int | None, tell: Callable[[str], None]) -> Path:
     """The weights that srbench recommends at this magnification; when None the first ones that enlarge."""
     from srbench import weights
+    from srbench.weights.find import recommended
 
     for problem in weights.left_out():
         tell(problem)
     there = weights.candidates()
-    by_file = {file.shipped: file for file in there if file.shipped is not None}
-    offered = [entry for entry in weights.shipped() if entry.recommended and entry in by_file]
-    suited = (e for e in offered if e.scale == scale or (scale is None and e.task == "sr"))
-    entry = next(suited, None)
-    if entry is None:
-        scales = ", ".join(f"x{entry.scale}" for entry in offered) or "none"
+    offered = recommended(there)
+    suited = (
+        file for file in offered if file.header.scale == scale or (scale is None and file.header.scale > 1)
+    )
+    best = next(suited, None)
+    if best is None:
+        scales = ", ".join(f"x{file.header.scale}" for file in offered) or "none"
         where = "" if scale is None else f" at x{scale}"
         raise SrbenchError(
             f"No network is recommended{where} (there is one for: {scales}). Name a model that has weights: "
             "srbench weights list"
         )
-    best = by_file[entry]
-    tell(f"No model was named: {entry.model} {entry.variant} is recommended at x{entry.scale}.")
-    _tell_choice(best, [file for file in there if file.header.scale == entry.scale], tell)
+    network = best.header
+    tell(f"No model was named: {network.model} {network.variant} is recommended at x{network.scale}.")
+    _tell_choice(best, [file for file in there if file.header.scale == network.scale], tell)
     return best.path
 
 

@@ -23,7 +23,7 @@ _BECOME_PNG = (*PNG_SUFFIXES, ".jpg", ".jpeg", ".bmp")
 _VERSION_LINE = "srbench="
 # What file systems allow, less what a temporary file beside the result adds to its name.
 _LONGEST_NAME_BYTES = 255 - 14
-_WARNING = "Detail finer than the LR grid was not measured: the model made it."
+UNMEASURED = "Detail finer than the LR grid was not measured: the model made it."
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ResultRecord:
         """The record and what everybody has to know of such an image."""
         values = {name: " ".join(str(value or "none").split()) for name, value in asdict(self).items()}
         said = (f"{name}={value}" for name, value in values.items())
-        lines = [f"{_VERSION_LINE}{__version__}", *said, _WARNING]
+        lines = [f"{_VERSION_LINE}{__version__}", *said, UNMEASURED]
         # A dataset may be called after a folder whose name is no text.
         return [line.encode("utf-8", "backslashreplace").decode("utf-8") for line in lines]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from srbench.metrics.consistency import chi_square
     from srbench.metrics.curve import list_curves, register_curve
-    from srbench.metrics.detail_maps import hallucination_map, omission_map
+    from srbench.metrics.detail_maps import hallucination_map, omission_map, unmeasured_detail
     from srbench.metrics.edges import (
         canny,
         displacement,
@@ -71,6 +71,7 @@ __all__ = [
     "ssim",
     "thresholds",
     "two_point_correlation",
+    "unmeasured_detail",
     "windowed_spectrum",
 ]
 

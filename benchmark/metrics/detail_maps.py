@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ WINDOW = 1.5
 
 ROUNDING = 1.0 / 12.0 / 255.0**2
 """Variance of rounding to 8 bits, in squared grey ranges: detail as weak as that explains nothing."""
+
+BLOCK, MARGIN = 192, 16
+"""Side of the blocks that :func:`unmeasured_detail` works in, and what each sees around it, in LR pixels."""
 
 
 def hallucination_map(sr: Plane, hr: Plane, scale: int) -> Plane:
@@ -80,6 +83,38 @@ def maps_in(
             omitted += np.maximum(reference - shared / (power + ROUNDING), 0.0)
         maps.append((invented / unit, omitted / unit))
     return maps
+
+
+def unmeasured_detail(sr: Plane, scale: int, on_pixels: Callable[[int], None] = lambda count: None) -> Plane:
+    """How strong the detail is that is finer than the LR image can carry, ``(H, W)``: no reference is needed.
+
+    The root mean square, in the neighbourhood of :func:`hallucination_map`, of what that map divides into
+    explained and not. LR has measured none of it, be it right or wrong. Large images are worked on in blocks,
+    which take little memory; where two of them meet, values are off by some thousandths of the largest.
+
+    Args:
+        sr: ``(H, W)``, any range.
+        scale: magnification, at least 2.
+        on_pixels: called after each block with its pixels.
+
+    Returns:
+        In the unit of ``sr``, 0 or more.
+
+    Raises:
+        SrbenchError: the magnification is below 2, where no detail is finer than the LR image carries.
+    """
+    strength = np.empty(sr.shape)
+    side, margin = BLOCK * scale, MARGIN * scale
+    for top in range(0, sr.shape[0], side):
+        for left in range(0, sr.shape[1], side):
+            first_row, first_column = max(top - margin, 0), max(left - margin, 0)
+            bands = _bands(sr[first_row : top + side + margin, first_column : left + side + margin], scale)
+            power = np.sum([gaussian(band * band, sigma=WINDOW * scale) for band in bands], axis=0)
+            block = strength[top : top + side, left : left + side]
+            inner = power[top - first_row :, left - first_column :][: block.shape[0], : block.shape[1]]
+            block[:] = np.sqrt(inner)
+            on_pixels(block.size)
+    return strength
 
 
 def _bands(image: Plane, scale: int) -> Bands:

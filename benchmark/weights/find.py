@@ -179,6 +179,13 @@ def candidates(
     return [weights for *_, weights in ranked]
 
 
+def recommended(there: Iterable[TrainedWeights]) -> list[TrainedWeights]:
+    """Those of weights at hand that srbench recommends, one a magnification; first those that enlarge."""
+    by_file = {file.shipped: file for file in there if file.shipped is not None}
+    entries = [entry for entry in shipped() if entry.recommended and entry in by_file]
+    return [by_file[entry] for entry in sorted(entries, key=lambda entry: entry.task != "sr")]
+
+
 def find(
     model: str,
     *,

@@ -12,7 +12,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"benchmark": "srbench", "models": "srbench.models", "datasets": "srbench.datasets"}
-HEAVY = {"torch", "torchvision", "pandas", "lpips", "timm", "matplotlib", "cv2", "scipy", "pyarrow"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "pandas",
+    "lpips",
+    "timm",
+    "matplotlib",
+    "cv2",
+    "scipy",
+    "pyarrow",
+    "napari",
+    "qtpy",
+}
 
 
 def python_files(folder: str) -> list[Path]:
@@ -123,7 +135,7 @@ def test_wheel_holds_every_source_and_template(tmp_path: Path) -> None:
     if not str(installed).startswith(sysconfig.get_paths()["purelib"]):
         pytest.skip("editable installation: the tree itself is what runs")
     for path in (ROOT / "benchmark").rglob("*"):
-        if path.suffix in {".py", ".j2", ".css", ".js", ".typed", ".json", ".safetensors"}:
+        if path.suffix in {".py", ".j2", ".css", ".js", ".typed", ".json", ".safetensors", ".yaml"}:
             assert (installed / path.relative_to(ROOT / "benchmark")).is_file(), path
     for folder in ("models", "datasets"):
         for path in (ROOT / folder).rglob("*"):

@@ -25,7 +25,7 @@ LEVELS = (
     {"statistics"},
     {"training", "evaluation", "reporting"},
     {"measuring", "orchestration", "verification"},
-    {"cli"},
+    {"cli", "napari"},
 )
 """A level imports only what lies below it; training, evaluation and reporting do not import one another."""
 

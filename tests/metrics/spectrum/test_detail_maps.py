@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srbench.metrics.detail_maps import hallucination_map, maps_in, omission_map
+from srbench.metrics import detail_maps
+from srbench.metrics.detail_maps import hallucination_map, maps_in, omission_map, unmeasured_detail
 from srbench.utils.errors import SrbenchError
 from srbench.utils.image import Plane
 
@@ -98,6 +99,34 @@ def test_white_noise_against_white_noise_has_about_unit_power() -> None:
 def test_no_detail_is_finer_than_lr_at_magnification_one() -> None:
     with pytest.raises(SrbenchError, match="found 1"):
         hallucination_map(np.zeros((8, 8)), np.zeros((8, 8)), 1)
+    with pytest.raises(SrbenchError, match="found 1"):
+        unmeasured_detail(np.zeros((8, 8)), 1)
+
+
+def test_a_reference_without_detail_explains_nothing() -> None:
+    """Then the map of invented detail is all detail, in units of the variance of rounding to 8 bits."""
+    sr = np.random.default_rng(0).random((60, 70))
+    power = hallucination_map(sr, np.full_like(sr, 0.3), 3) / (12 * 255.0**2)
+    assert unmeasured_detail(sr, 3) == pytest.approx(np.sqrt(power), rel=1e-9)
+
+
+@pytest.mark.parametrize(("cycles", "share"), [(0.04, 0.0), (0.25, 1.0), (0.45, 1.0)])
+def test_a_wave_is_unmeasured_above_the_nyquist_frequency_of_lr(cycles: float, share: float) -> None:
+    """Cycles per SR pixel; LR carries 1/8 at x4. A wave has its amplitude over root 2 as root mean square."""
+    sr = 100 + 20 * np.sin(2 * np.pi * cycles * np.arange(160))[:, None] * np.ones(160)
+    middle = unmeasured_detail(sr, 4)[60:-60, 60:-60]
+    np.testing.assert_allclose(middle, share * 20 / np.sqrt(2), atol=0.3)
+
+
+def test_blocks_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    sr = np.random.default_rng(0).random((150, 260))
+    whole = unmeasured_detail(sr, 2)
+    counted: list[int] = []
+    monkeypatch.setattr(detail_maps, "BLOCK", 40)
+    in_blocks = unmeasured_detail(sr, 2, counted.append)
+    assert len(counted) == 8 and sum(counted) == sr.size
+    assert np.abs(in_blocks - whole)[40:-40, 40:-40].max() < 0.005 * whole.max()
+    assert np.abs(in_blocks - whole).max() < 0.05 * whole.max()
 
 
 @pytest.mark.parametrize("rows", [slice(0, 9), slice(30, 45), slice(50, 64)])
