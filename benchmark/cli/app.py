@@ -9,7 +9,7 @@ import click
 from srbench.cli.advise import advise, agree
 from srbench.cli.calibrate import calibrate
 from srbench.cli.compare import compare
-from srbench.cli.console import fail, prepare_streams
+from srbench.cli.console import fail, log_shown, prepare_streams
 from srbench.cli.datasets import data, datasets
 from srbench.cli.degradations import degradations
 from srbench.cli.demo import demo
@@ -25,6 +25,7 @@ from srbench.cli.train import train
 from srbench.cli.verify import submit, verify
 from srbench.cli.weights import weights
 from srbench.utils.errors import SrbenchError
+from srbench.utils.progress import hidden
 from srbench.version import __version__
 
 INTERRUPTED = 130
@@ -43,8 +44,17 @@ Start here:
     epilog=_START, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(__version__, prog_name="srbench")
-def cli() -> None:
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no remarks; results and errors stay.")
+@click.option("--verbose", "-v", is_flag=True, help="Log files read and written, weights and processes.")
+@click.pass_context
+def cli(context: click.Context, quiet: bool, verbose: bool) -> None:
     """Super-resolution of SEM micrographs, measured: which results preserve structure, which invent it."""
+    if quiet and verbose:
+        raise click.UsageError("Give --quiet or --verbose, not both.")
+    if quiet:
+        context.with_resource(hidden())
+    if verbose:
+        context.with_resource(log_shown())
 
 
 for command in (demo, models, datasets, degradations, data, weights, train, infer, calibrate, measure):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from srbench.cli.console import note, print_table, say
+from srbench.cli.console import print_json, print_table, say, warn
 from srbench.cli.options import (
     degradation_option,
     device_option,
+    json_option,
     variant_option,
     weights_option,
     weights_scale_option,
@@ -19,7 +22,8 @@ from srbench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from srbench.measuring.bank import Bank
+    from srbench.measuring.bank import Bank, QuantityErrors
+    from srbench.statistics.conformal import Coverage, SizeBin
 
 
 @click.command()
@@ -39,7 +43,8 @@ if TYPE_CHECKING:
     help="The bank [default: in $SRBENCH_HOME/banks].",
 )
 @device_option
-def calibrate(model: str, dataset: str, what: str, out: Path | None, **options: Any) -> None:
+@json_option
+def calibrate(model: str, dataset: str, what: str, out: Path | None, as_json: bool, **options: Any) -> None:
     """Compare what MODEL makes of the fields of a dataset with what is known of them.
 
     Prints correction and half width of the intervals by size, and how often they cover in cross-validation;
@@ -58,24 +63,50 @@ def calibrate(model: str, dataset: str, what: str, out: Path | None, **options: 
     name = f"{'_'.join(filter(None, parts))}.json"
     path = out or home() / "banks" / name
     bank.write(path)
-    _print(bank)
-    say(f"Bank: {path}")
-    if conditions.degradation.startswith("recorded"):
+    recorded = conditions.degradation.startswith("recorded")
+    for reason, fields in bank.counts.left_out.items():
+        warn(f"left out, {fields} fields: {reason}")
+    if as_json:
+        print_json({"bank": path, **_as_data(bank)})
+    else:
+        _print(bank)
+        say(f"Bank: {path}")
+    if recorded and not as_json:
         way = "" if conditions.model == "none" else f" --model {conditions.model}"
         command = f"srbench measure IMAGES --measure {what}{way}"
         say(f"Next: {command} --bank {path} --reference DIR --out OUT")
-    else:
-        note(
+    if not recorded:
+        warn(
             f"LR was made by {conditions.degradation}, not recorded: these figures tell models apart, they "
             "give no interval on images from an instrument. For that, calibrate on recorded pairs (kriss, "
             "pairs:/path)."
         )
 
 
+def _bins(quantity: QuantityErrors) -> list[tuple[SizeBin, Coverage | None]]:
+    """The intervals by size, and how often each covers; nothing where there are too few groups to tell."""
+    from srbench.statistics.conformal import calibrate, cross_validated
+
+    errors = quantity.arrays
+    return list(zip(calibrate(errors), cross_validated(errors) or repeat(None), strict=False))
+
+
+def _as_data(bank: Bank) -> dict[str, Any]:
+    """All but the single errors, which the file holds; lengths in pixels of the measured image."""
+    from srbench.statistics.conformal import LEVEL
+
+    quantities = {}
+    for name, quantity in bank.quantities.items():
+        bins = [{**asdict(part), "coverage": share and asdict(share)} for part, share in _bins(quantity)]
+        quantities[name] = {"unit": quantity.unit, "each": quantity.each, "bins": bins}
+    parts = {"conditions": asdict(bank.conditions), "counts": asdict(bank.counts), "quantities": quantities}
+    return {**vars(bank), "level": LEVEL, **parts}
+
+
 def _print(bank: Bank) -> None:
     from srbench.measuring.calibration import SINGLE
     from srbench.reporting.text import number
-    from srbench.statistics.conformal import LEVEL, calibrate, cross_validated
+    from srbench.statistics.conformal import LEVEL
 
     counts, size = bank.counts, bank.conditions.pixel_size_nm
     say(
@@ -84,14 +115,10 @@ def _print(bank: Bank) -> None:
     )
     rows = []
     for name, quantity in bank.quantities.items():
-        errors = quantity.arrays
-        bins = calibrate(errors)
-        covered = cross_validated(errors)
         factor = size if quantity.unit and size else 1.0
         unit = ("nm" if size else "px") if quantity.unit else ""
         places = 4 if not quantity.unit else 2
-        for number_of_bin, part in enumerate(bins):
-            share = covered[number_of_bin] if covered else None
+        for part, share in _bins(quantity):
             rows.append(
                 [
                     f"one {quantity.each}" if name == SINGLE else f"{name} of a field",
@@ -123,5 +150,3 @@ def _print(bank: Bank) -> None:
         kept_size, lost_size = counts.kept_size * factor, counts.lost_size * factor
         lost += f" (median {lost_size:.4g} {unit}; of those that are, {kept_size:.4g} {unit})"
     say(f"{lost}; {counts.alone} measured ones have no partner there. Intervals hold for what is found.")
-    for reason, fields in counts.left_out.items():
-        note(f"left out, {fields} fields: {reason}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from srbench.cli.console import note, print_json, say
+from srbench.cli.console import print_json, say, warn
 from srbench.cli.options import json_option, margins_option, results_option
 from srbench.reporting.text import MINUS, MISSING, OVERVIEW, Measure, decimals_for, measures, number
 from srbench.utils.text import listed
@@ -60,7 +60,7 @@ def compare(first: str, second: str, metrics: tuple[str, ...], as_json: bool, **
 
     outcome = compare_models(first, second, metrics=metrics, **options)
     for problem in outcome.problems:
-        note(problem)
+        warn(problem)
     if as_json:
         print_json(as_data(outcome))
         return

@@ -5,13 +5,18 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import logging
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, NoReturn
 
 import click
+
+from srbench.utils.progress import is_hidden
 
 _PROSE = 24  # columns that folded text needs at least to be read with ease
 _PLAIN = {"−": "-", "–": "-", "…": "...", "↑": "^", "↓": "v", "×": "x"}
@@ -41,8 +46,36 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def note(message: str) -> None:
-    """Print a remark (stderr)."""
+    """Print a remark (stderr), but for ``--quiet``."""
+    if not is_hidden():
+        warn(message)
+
+
+def warn(message: str) -> None:
+    """Print what the user must know (stderr): what could not be done, what failed, terms of data."""
     click.echo(clean(message), err=True)
+
+
+class NotedRecords(logging.Handler):
+    """Prints records of a log as remarks, each with its time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one."""
+        note(f"{datetime.fromtimestamp(record.created):%H:%M:%S} {record.getMessage()}")
+
+
+@contextmanager
+def log_shown() -> Iterator[None]:
+    """Inside, what srbench logs of its work is printed: files read and written, weights, processes."""
+    logger, handler = logging.getLogger("srbench"), NotedRecords()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def say(text: str = "") -> None:
@@ -69,7 +102,7 @@ def note_outcome(remarks: Sequence[str], skipped: Mapping[str, str]) -> None:
     for remark in remarks:
         note(remark)
     for name, reason in skipped.items():
-        note(f"skipped {name}: {reason}")
+        warn(f"skipped {name}: {reason}")
 
 
 def print_table(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import note, print_fields, print_json, print_table, say
+from srbench.cli.console import note, print_fields, print_json, print_table, say, warn
 from srbench.cli.options import json_option, reading_options
 from srbench.utils.progress import count_of, human_bytes, progress_reporter
 
@@ -190,10 +190,10 @@ def fetch_command(name: str, record: str | None, prepare: bool, workers: int | N
     # What the user accepts by downloading comes before anything is asked for.
     card = entry.card
     size = f" Download: {human_bytes(card.download_bytes)}." if card.download_bytes else ""
-    note(f"{card.title}. Licence: {card.licence}.{size}")
+    warn(f"{card.title}. Licence: {card.licence}.{size}")
     for line in (card.terms, f"Cite: {card.citation}" if card.citation else ""):
         if line:
-            note(line)
+            warn(line)
     again = f"srbench data fetch {name}{f' --record {record}' if record else ''}{_flag(prepare)}"
     with _says_how_to_go_on(entry, again), progress_reporter() as progress:
         outcome = entry.fetch(progress)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import note, print_fields, print_json, print_table, say
+from srbench.cli.console import note, print_fields, print_json, print_table, say, warn
 from srbench.cli.options import json_option, reading_options
 from srbench.reporting.text import MISSING, number, quantity
 from srbench.utils.errors import SrbenchError
@@ -151,7 +151,7 @@ def _print_fit(fitted: FittedDegradation) -> None:
     for remark in fitted.remarks:
         note(f"Note: {remark}.")
     for image, why in fitted.left_out.items():
-        note(f"Left out {image}: {why}.")
+        warn(f"Left out {image}: {why}.")
     if fitted.degradation:
         task = f"--dataset {shlex.quote(fitted.dataset)} --scale {fitted.scale}"
         say(f"--degradation {fitted.degradation}")

@@ -37,7 +37,7 @@ def demo(out: Path | None, with_training: bool) -> None:
     on where the first stopped.
     """
     say(f"This takes about {SECONDS * (1 + with_training)} s on two cores.")
-    from srbench.cli.evaluate import print_results
+    from srbench.cli.evaluate import blocks_of, print_blocks
     from srbench.evaluation.evaluate import evaluate
     from srbench.reporting import report
     from srbench.reporting.text import OVERVIEW
@@ -67,7 +67,7 @@ def demo(out: Path | None, with_training: bool) -> None:
             progress=progress,
         )
     say(summary.text())
-    print_results(summary)
+    print_blocks(blocks_of(summary))
     outcome = report(folder / "results", folder)
     say(f"\nDone in {time.monotonic() - start:.0f} s. Open {outcome.page}")
     say("Next: srbench infer YOUR_IMAGES --out enlarged")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from srbench.cli.console import print_table, say
+from srbench.cli.console import print_json, print_table, say
 from srbench.cli.options import (
     backend_option,
     degradation_option,
     device_option,
+    json_option,
     reading_options,
     results_option,
     rgb_to_grey_option,
@@ -23,6 +26,7 @@ from srbench.utils.progress import progress_reporter
 
 if TYPE_CHECKING:
     from srbench.evaluation.evaluate import EvaluationSummary
+    from srbench.reporting.summary import Summary
 
 
 @click.command("eval")
@@ -69,9 +73,16 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Processes that compute metrics while no model runs.  [default: one a core]",
 )
+@json_option
 @click.pass_context
 def evaluate(
-    context: click.Context, /, models: tuple[str, ...], every: bool, dataset: str | None, **options: Any
+    context: click.Context,
+    /,
+    models: tuple[str, ...],
+    every: bool,
+    dataset: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Score MODELS (or --all) on a dataset; each model runs in a process of its own and sees LR only.
 
@@ -87,26 +98,44 @@ def evaluate(
     options["metrics"] = options["metrics"] or None
     with progress_reporter() as progress:
         summary = run_evaluation("all" if every else models, dataset=dataset, progress=progress, **options)
-    say(summary.text())
-    if print_results(summary):
-        given = ["--results", str(options["results"])] if options["results"] else []
-        say(f"\nNext: {shlex.join(['srbench', 'report', *given])}")
+    blocks = blocks_of(summary)
+    if as_json:
+        print_json(_as_data(summary, blocks))
+    else:
+        say(summary.text())
+        print_blocks(blocks)
+        if blocks:
+            given = ["--results", str(options["results"])] if options["results"] else []
+            say(f"\nNext: {shlex.join(['srbench', 'report', *given])}")
     context.exit(1 if summary.failed or summary.caught else 0)
 
 
-def print_results(summary: EvaluationSummary) -> bool:
-    """The tables of the blocks that were scored into, with what was scored there before; whether any."""
+def blocks_of(summary: EvaluationSummary) -> list[Summary]:
+    """The blocks of the store that were scored into, with what was scored there before."""
     from srbench.reporting.summary import summaries
     from srbench.store import ScoreStore
 
-    blocks = summaries(ScoreStore(summary.results), {outcome.run_id for outcome in summary.outcomes})
+    return summaries(ScoreStore(summary.results), {outcome.run_id for outcome in summary.outcomes})
+
+
+def print_blocks(blocks: Sequence[Summary]) -> None:
+    """Print their tables and what these say."""
     for block in blocks:
         if len(blocks) > 1:
             say(f"\n{block.title}")
         print_table(block.columns, block.rows)
         for line in (*block.notes, *block.words):
             say(line)
-    return bool(blocks)
+
+
+def _as_data(summary: EvaluationSummary, blocks: Sequence[Summary]) -> dict[str, Any]:
+    """What became of every model, and the numbers of the blocks that were scored into."""
+    return {
+        "results": summary.results,
+        "conditions": [part.conditions for part in summary.parts or (summary,)],
+        "outcomes": [asdict(outcome) for outcome in summary.outcomes],
+        "blocks": [{"title": block.title, "rows": block.numbers, "words": block.words} for block in blocks],
+    }
 
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
@@ -130,8 +159,11 @@ _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 @reading_options
 @results_option
 @click.option("--force", is_flag=True, help="Score again what is already scored.")
+@json_option
 @click.pass_context
-def score(context: click.Context, /, sr: Path, hr: Path, results: Path | None, **options: Any) -> None:
+def score(
+    context: click.Context, /, sr: Path, hr: Path, results: Path | None, as_json: bool, **options: Any
+) -> None:
     """Score the images in SR_DIR, made by any other program, against the true ones in HR_DIR.
 
     An SR image belongs to the HR image whose name it has, alone or with an ending as _SR, _x4 or _edsr_x4,
@@ -144,7 +176,10 @@ def score(context: click.Context, /, sr: Path, hr: Path, results: Path | None, *
     options["metrics"] = options["metrics"] or None
     with progress_reporter() as progress:
         summary = score_folder(sr, hr, results=results, progress=progress, **options)
-    say(summary.text())
-    where = ["--results", str(results)] if results else []
-    say(f"Next: {shlex.join(['srbench', 'report', *where])}")
+    if as_json:
+        print_json(_as_data(summary, blocks_of(summary)))
+    else:
+        say(summary.text())
+        where = ["--results", str(results)] if results else []
+        say(f"Next: {shlex.join(['srbench', 'report', *where])}")
     context.exit(1 if summary.failed or summary.caught else 0)

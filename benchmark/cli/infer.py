@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from srbench.cli.console import note, say
+from srbench.cli.console import note, say, warn
 from srbench.cli.options import (
     backend_option,
     bits_option,
@@ -85,7 +85,7 @@ def infer(
     for remark in outcome.remarks:
         note(remark)
     for file, reason in outcome.skipped.items():
-        note(f"skipped {reason}" if reason.startswith(str(file)) else f"skipped {file}: {reason}")
+        warn(f"skipped {reason}" if reason.startswith(str(file)) else f"skipped {file}: {reason}")
     there = f"{len(outcome.existing)} already there (--force does them again), " if outcome.existing else ""
     written = count_of(len(outcome.written), "image")
     say(f"{written} in {out}, {there}{len(outcome.skipped)} skipped")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from srbench.cli.console import note, note_outcome, print_json, print_table, say
+from srbench.cli.console import note_outcome, print_json, print_table, say, warn
 from srbench.cli.options import (
     bits_option,
     device_option,
@@ -90,7 +90,7 @@ def measure(
     for estimate in result.estimates:
         say(words.sentence(estimate, result.level))
         if estimate.why_not and not result.why_not:
-            note(f"{estimate.name} has no interval: {estimate.why_not}")
+            warn(f"{estimate.name} has no interval: {estimate.why_not}")
     for statement in words.statements(result):
         say(statement)
     heads = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import note, print_fields, print_json, print_table, say
+from srbench.cli.console import print_fields, print_json, print_table, say, warn
 from srbench.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def list_command(pattern: str, as_json: bool) -> None:
 
     cards, problems = plugins.list_cards(pattern)
     for problem in problems:
-        note(problem)
+        warn(problem)
     if as_json:
         print_json([asdict(card) for card in cards])
         return

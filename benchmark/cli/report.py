@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from srbench.cli.console import note, say
-from srbench.cli.options import results_option, tolerances_option, writable
+from srbench.cli.console import print_json, say, warn
+from srbench.cli.options import json_option, results_option, tolerances_option, writable
 from srbench.utils.progress import progress_reporter
 
 
@@ -54,6 +55,7 @@ def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
     help="Instead of the page a LaTeX table for a paper, which fits \\textwidth, and a .bib of its models.",
 )
 @click.option("--intervals", is_flag=True, help="With --table: the 95 % interval below each mean.")
+@json_option
 @click.pass_context
 def report(
     context: click.Context,
@@ -65,6 +67,7 @@ def report(
     metrics: tuple[str, ...],
     table: str | None,
     intervals: bool,
+    as_json: bool,
 ) -> None:
     """Write report.html (one file, opens anywhere) and LaTeX, Markdown and CSV tables from the scores.
 
@@ -82,13 +85,19 @@ def report(
     if table is not None:
         with progress_reporter() as progress:
             written = paper_tables(results, folder, progress, intervals=intervals, **chosen)
-        for path in (*written.tables, written.bibliography):
-            say(f"Written: {path}")
+        if as_json:
+            print_json(asdict(written))
+        else:
+            for path in (*written.tables, written.bibliography):
+                say(f"Written: {path}")
         _end(context, written.failed)
     with progress_reporter() as progress:
         outcome = write_report(results, folder, tolerances, progress, **chosen)
     for warning in outcome.warnings:
-        note(warning)
+        warn(warning)
+    if as_json:
+        print_json(asdict(outcome))
+        _end(context, outcome.failed)
     for line in outcome.words:
         say(line)
     say(f"Report: {outcome.page} ({outcome.page.stat().st_size / 1e6:.1f} MB)")
@@ -100,5 +109,5 @@ def report(
 def _end(context: click.Context, failed: Sequence[str]) -> NoReturn:
     """Leave, with an exit code that tells a script of failed checks."""
     for line in failed:
-        note(f"Failed check: {line}")
+        warn(f"Failed check: {line}")
     context.exit(1 if failed else 0)

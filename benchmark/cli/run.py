@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import note, print_json, print_table, say
+from srbench.cli.console import print_json, print_table, say, warn
 from srbench.cli.options import device_option, json_option, writable
 from srbench.utils.progress import count_of, progress_reporter
 
@@ -144,7 +144,7 @@ def _print_outcomes(outcomes: list[TaskOutcome]) -> None:
     print_table(("task", "status", "time", "detail"), rows, folding=("detail", "task"))
     for outcome in outcomes:
         for guard in outcome.guards:
-            note(f"Guard FAILED: {guard}")
+            warn(f"Guard FAILED: {guard}")
     counts = Counter(outcome.status for outcome in outcomes)
     say(", ".join(f"{number} {status}" for status, number in counts.items()))
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from srbench.cli.console import say
-from srbench.cli.options import device_option, reading_options, writable
+from srbench.cli.console import print_json, say
+from srbench.cli.options import device_option, json_option, reading_options, writable
 
 if TYPE_CHECKING:
     from srbench.datasets import ReadingOptions
@@ -70,8 +70,14 @@ if TYPE_CHECKING:
     help="Override one value of the configuration, e.g. --set train.batch=8. Repeatable.",
 )
 @device_option
+@json_option
 def train(
-    model: str, channels: str | None, out: Path | None, reading: ReadingOptions, **options: Any
+    model: str,
+    channels: str | None,
+    out: Path | None,
+    reading: ReadingOptions,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Train MODEL on a dataset; weights, log and manifest go into the run's folder.
 
@@ -90,6 +96,9 @@ def train(
         **options,
     )
     if result is None:
+        return
+    if as_json:
+        print_json({**vars(result), "config": result.config.model_dump(mode="json")})
         return
     scores = ", ".join(f"{name} {value:.3f}" for name, value in result.best.items())
     best = f" Best on validation: {scores}" if scores else " The dataset has no validation images."

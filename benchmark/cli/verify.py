@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from srbench.cli.console import note, print_json, print_table, say
+from srbench.cli.console import note, print_json, print_table, say, warn
 from srbench.cli.options import device_option, json_option, results_option, scale_option, writable
 from srbench.utils.progress import progress_reporter
 
@@ -86,7 +86,7 @@ def verify(
         for remark in run.remarks:
             note(f"{run.manifest.key.run_id}: {remark}")
     for manifest in check.incomplete:
-        note(f"{manifest.key.run_id}: {manifest.status}, no scores: {manifest.reason}")
+        warn(f"{manifest.key.run_id}: {manifest.status}, no scores: {manifest.reason}")
     say(f"digest {check.digest}")
     wrong = sum(len(run.problems) for run in check.runs) + len(check.problems) + len(bad)
     say(f"{len(check.runs)} runs, {wrong} wrong")
@@ -187,7 +187,7 @@ def prepare_command(folder: Path, results: Path | None) -> None:
     for manifest in (*prepared.runs, *prepared.baselines):
         say(f"Taken: {manifest.key.run_id}")
     for line in prepared.missing:
-        note(f"Planned and not scored: {line}")
+        warn(f"Planned and not scored: {line}")
     if prepared.left:
         say(f"Write yourself, in {folder / 'submission.yaml'}: {', '.join(prepared.left)}")
     say(f"Next: srbench submit validate {shlex.quote(str(folder))}")
@@ -313,6 +313,6 @@ def collect_command(context: click.Context, folders: tuple[Path, ...], results: 
     for name in outcome.taken:
         say(f"Taken: {name}")
     for name, why in outcome.refused.items():
-        note(f"Left out: {name}: {why}")
+        warn(f"Left out: {name}: {why}")
     say(f"Next: {shlex.join(['srbench', 'report', '--results', str(target)])}")
     context.exit(1 if outcome.refused else 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from srbench.cli.console import note, print_json, print_table, say
+from srbench.cli.console import print_json, print_table, say, warn
 from srbench.cli.options import json_option
 from srbench.utils.progress import human_bytes, progress_reporter
 
@@ -76,9 +76,9 @@ def fetch_command(context: click.Context, name: str) -> None:
     for entry in select(name):
         try:
             with progress_reporter() as progress:
-                path = fetch(entry, note, progress)
+                path = fetch(entry, warn, progress)
         except SrbenchError as error:
-            note(f"{entry.file}: {error}")
+            warn(f"{entry.file}: {error}")
             failed += 1
             continue
         say(f"{path}{_next_step(entry)}")

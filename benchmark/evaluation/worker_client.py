@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import os
 import stat
@@ -44,6 +45,8 @@ from srbench.sandbox.process import Misbehaved, UntrustedProcess
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import temporary_folder
 from srbench.utils.text import printable
+
+_LOG = logging.getLogger(__name__)
 
 # No entry of the path may be the current folder: models/ and datasets/ of a checkout would shadow packages.
 _START = (
@@ -288,6 +291,7 @@ def run_worker(
         command = [sys.executable, "-c", _START, str(job_file)]
         process = UntrustedProcess(command, scratch, environment, len(job.images) + _OTHER_MESSAGES)
         stack.callback(process.end)
+        _LOG.info("Process of %s %s: %d images", job.model, job.variant, len(job.images))
         messages = _with_isolation(_messages(process, len(job.images), timeout))
         return RunningWorker(messages, stack.pop_all())
 

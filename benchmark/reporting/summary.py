@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from srbench.reporting.answer import INVENTED, answers, invented_measure, invention
 from srbench.reporting.blocks import collect
@@ -15,6 +16,7 @@ from srbench.statistics.tolerance import TOLERANCES
 from srbench.store import ScoreStore
 
 _SCORES = ("psnr", "ssim")
+_NUMBERS = ("mean", "low", "high", "n_images", "n_groups", "best")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Summary:
         columns: heads of the table.
         rows: one a row of the leaderboard, in its order, a text a column; ``*`` behind a value marks the best
             as the leaderboard does.
+        numbers: of the same rows what a program wants: label, ids of the runs, badges, ``scores`` (metric id
+            to mean with its 95 % interval, and so on) and ``verdicts`` (measurement to verdict).
         notes: what the signs of the table mean.
         words: sentences on which measurements can be trusted on which results, and who invents detail.
     """
@@ -33,6 +37,7 @@ class Summary:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    numbers: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...]
     words: tuple[str, ...]
 
@@ -48,14 +53,25 @@ def _summary(board: Leaderboard, table: TrustTable) -> Summary:
     by_name = {column.name: column for column in board.columns}
     invented = invented_measure(board)
     scores = [by_name[name] for name in _SCORES if name in by_name] + ([invented] if invented else [])
-    rows = []
+    rows, numbers = [], []
     for row in board.rows:
-        signs = []
+        signs, verdicts = [], {}
         for measurement in table.measurements:
             judgement = table.judgements[row.run].get(measurement.name)
             signs.append(f"{judgement.sign} {judgement.verdict.status}" if judgement else MISSING)
+            verdicts[measurement.name] = judgement.verdict.status if judgement else None
         badges = f" [{'; '.join(row.badges)}]" if row.badges else ""
         rows.append((f"{row.label}{badges}", *(_cell(board, row, column) for column in scores), *signs))
+        cells = {column.id: vars(row.cells[column.id]) for column in scores if column.id in row.cells}
+        numbers.append(
+            {
+                "label": row.label,
+                "runs": [manifest.key.run_id for manifest in row.manifests],
+                "badges": row.badges,
+                "scores": {metric: {name: cell[name] for name in _NUMBERS} for metric, cell in cells.items()},
+                "verdicts": verdicts,
+            }
+        )
     best = any(cell.best for row in board.rows for cell in row.cells.values())
     return Summary(
         title=board.block.title,
@@ -65,6 +81,7 @@ def _summary(board: Leaderboard, table: TrustTable) -> Summary:
             *(f"{m.title} ±{m.tolerance.text}" for m in table.measurements),
         ),
         rows=tuple(rows),
+        numbers=tuple(numbers),
         notes=(
             *(["* best, supported by a paired test against every other ranked row"] if best else []),
             *([f"{invented.title}: {invented.explanation}"] if invented else []),

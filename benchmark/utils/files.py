@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -31,6 +32,7 @@ from srbench.utils.leftovers import remove_leftovers, remove_leftovers_once, tem
 from srbench.utils.progress import human_bytes
 from srbench.utils.text import printable
 
+_LOG = logging.getLogger(__name__)
 BLOCK = 1 << 20
 LOCK = ".lock"
 _HOLDER = ".lock-holder"
@@ -244,6 +246,7 @@ def atomic_write(path: Path, setting: str = HOME_SETTING) -> Iterator[IO[bytes]]
                 yield file
                 flush(file)
             temporary.replace(path)
+            _LOG.info("Written: %s", path)
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -48,6 +48,23 @@ def silent(event: ProgressEvent | str) -> None:
 
 
 SECONDS_BETWEEN_LINES = 10.0
+_hidden = False
+
+
+def is_hidden() -> bool:
+    """Whether neither progress nor remarks are shown."""
+    return _hidden
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """Inside, in any thread, :func:`progress_reporter` shows nothing; others ask :func:`is_hidden`."""
+    global _hidden
+    before, _hidden = _hidden, True
+    try:
+        yield
+    finally:
+        _hidden = before
 
 
 class ProgressReporter:
@@ -138,7 +155,10 @@ class PlainReporter(ProgressReporter):
 
 @contextmanager
 def progress_reporter() -> Iterator[ProgressCallback]:
-    """Shows progress on stderr inside: bars where it is a terminal, else lines."""
+    """Shows progress on stderr inside: bars where it is a terminal, else lines; nothing in :func:`hidden`."""
+    if _hidden:
+        yield silent
+        return
     if not sys.stderr.isatty():
         yield PlainReporter()
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from srbench.models import SRModel
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def load(model: SRModel, path: str | os.PathLike[str], *, rgb_to_grey: bool = Fa
     problem = difference(expected, shapes_of(state))
     network: Any = model.network
     network.studio_luma = False
+    _LOG.info("Weights: %s into %s", path, requested.described)
     if fits and not problem:
         model.network.load_state_dict({**counters(model.network), **state})
         network.studio_luma = model.channels == 1 and not (header and header.dataset)

@@ -9,6 +9,7 @@ said in the notes. ``Depth`` makes grey levels of the stored numbers.
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import warnings
 from dataclasses import dataclass, replace
@@ -59,6 +60,8 @@ __all__ = [
 ]
 
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".mrc", ".dm3", ".dm4"})
+
+_LOG = logging.getLogger(__name__)
 
 _KINDS = {
     PNG: "PNG",
@@ -134,6 +137,7 @@ def read_raw(
         raise BadImage(f"{path}: cannot be read: {error.strerror or error}") from error
     except BadImage as error:
         raise BadImage(f"{path}: {error}") from error
+    _LOG.info("Read: %s", path)
     # Of any kind of file: instruments also put a text beside a BMP or JPEG.
     facts = read_instrument(path)
     return [

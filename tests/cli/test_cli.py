@@ -7,8 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from helpers.homes import with_scenes
-from srbench.cli import main
+from helpers.command_line import Srbench
 from srbench.evaluation.evaluate import EvaluationSummary, Outcome
 from srbench.store import load_scores
-
-
-@dataclass(frozen=True)
-class Result:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Srbench = Callable[..., Result]
-
-
-@pytest.fixture
-def srbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Srbench:
-    """The command ``srbench`` in this process, in and with an empty home."""
-    monkeypatch.setenv("SRBENCH_HOME", str(with_scenes(tmp_path)))
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["srbench", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return Result(int(left.value.code or 0), said.out, said.err)
-
-    return run
 
 
 def in_a_process(*arguments: str, home: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
