@@ -404,7 +404,7 @@ class _Evaluation:
         job: Job,
         scorer: Scorer,
         monitor: Callable[[], RunMonitor] | None,
-        take: Callable[[_ModelRun], None],
+        fill: Callable[[_ModelRun], None],
     ) -> _ModelRun | Outcome:
         """A run with all its images; what became of the part where only one is wanted, which is kept then.
 
@@ -412,7 +412,7 @@ class _Evaluation:
             job: whose run.
             scorer: of its images.
             monitor: makes its guards.
-            take: enlarges and scores the images of a run.
+            fill: enlarges and scores the images of a run.
         """
 
         def empty(number: int) -> _ModelRun:
@@ -425,14 +425,14 @@ class _Evaluation:
                     run.scores += scorer.without_value(self.context.images[name], reason)
             return run
 
-        def taken(number: int) -> _ModelRun:
+        def filled(number: int) -> _ModelRun:
             run, start = empty(number), time.monotonic()
-            take(run)
+            fill(run)
             run.wall_seconds = time.monotonic() - start
             return run
 
         if self.config.part is None:
-            return taken(0)
+            return filled(0)
         number, count = self.config.part
         limits = (self.config.device, self.config.tile, self.config.max_bytes)
         names = [metric.id for metric in scorer.metrics], sorted(self.previewed)
@@ -443,7 +443,7 @@ class _Evaluation:
             part = parts.read(each)
             if part is None:
                 self.progress(f"{job.label}: part {each} of {count} is to be scored.")
-                part, status = taken(each).part(), "scored"
+                part, status = filled(each).part(), "scored"
                 parts.write(each, part)
             run.extend(part)
         return self._outcome(job, status, f"part {number} of {count}: {run.summary}") if number else run

@@ -129,14 +129,16 @@ def test_what_one_worker_shows_counts_for_the_run(
 ) -> None:
     """Two images a part: what is said of one of the second part is not said in the others."""
     kernel = {"level": "kernel", "mechanism": "", "words": "It could not read HR."}
-    is_open, tries = False, False
+    is_open, tries, differs = False, False, False
 
     def worker(job: WorkerJob, scratch: Path, *_: Any) -> Iterator[Message]:
         heights = [height for _, height, _, _ in job.images]
         is_second = LR_HEIGHTS["sub/4"] in heights
         for message in run_worker_here(job, scratch):
-            if isinstance(message, Ready) and not (is_open and is_second):
-                message = replace(message, isolation=kernel)
+            if isinstance(message, Ready):
+                isolation = message.isolation if is_open and is_second else kernel
+                threads = 1 + (differs and is_second)
+                message = replace(message, isolation=isolation, device={**message.device, "threads": threads})
             elif isinstance(message, Warm):  # of the first image, as the worker does
                 message = replace(message, channel_spread=heights[0] / 10)
             elif isinstance(message, Finished) and tries and is_second:
@@ -158,6 +160,11 @@ def test_what_one_worker_shows_counts_for_the_run(
     tries = True
     guards = of_both("tries")
     assert guards["hr_access"]["status"] == "failed" and "/hr/a.png" in guards["hr_access"]["detail"]
+    differs = True
+    evaluate((0, 3), "differs")
+    stored = model_of(tmp_path / "differs")
+    assert stored.device["threads"] == 1
+    assert [note for note in stored.notes if "threads: 1; " in note and "threads: 2)" in note]
 
 
 @pytest.mark.slow
