@@ -12,10 +12,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from srbench.datasets.base import RECORDED, ReadingOptions
 from srbench.utils.errors import SrbenchError, near_miss, unknown_name
@@ -31,6 +31,7 @@ _CLIP = r"^(none|(norm|value|adjustable):[0-9]{0,9}\.?[0-9]{1,9}([eE][-+]?[0-9]{
 _MOST_ITERATIONS, _MOST_IN_BATCH, _LARGEST_PATCH, _MOST_THREADS = 10**9, 1 << 16, 1 << 16, 1 << 12
 _LARGEST_SEED = (1 << 63) - 1
 _MOST_SCALE = 64
+_MOST_PARTS = 10_000
 _LONGEST_VALUE = 80
 SHA256 = r"^[0-9a-f]{64}$"
 
@@ -360,6 +361,13 @@ def _short(value: Any) -> str:
 DEFAULT_DEGRADATION = "bicubic"
 
 
+def _checked_part(part: tuple[int, int]) -> tuple[int, int]:
+    number, count = part
+    if not 0 <= number <= count or not 1 <= count <= _MOST_PARTS:
+        raise ValueError(f"expected (k, n) with n from 1 to {_MOST_PARTS} and k from 0 to n")
+    return part
+
+
 class EvaluationConfig(BaseModel):
     """How models are scored: the options of ``srbench eval`` and the keywords of ``srbench.evaluate``.
 
@@ -392,6 +400,8 @@ class EvaluationConfig(BaseModel):
             scored already too.
         workers: processes that compute metrics, 1 for none beside the caller's; when None as many as there
             are cores, once there is work for them.
+        part: ``(k, n)``: score only the k-th of n parts of the images and keep it, without an audit.
+            ``(0, n)``: join the n parts to the run that None gives, scoring those that are not there yet.
         plan_sha256: of the plan that this evaluation belongs to, if any.
     """
 
@@ -419,6 +429,7 @@ class EvaluationConfig(BaseModel):
     rgb_to_grey: bool = False
     audit: bool = False
     workers: Count = Field(default=None, ge=1, le=_MOST_THREADS)
+    part: Annotated[tuple[int, int], AfterValidator(_checked_part)] | None = None
     plan_sha256: str | None = Field(default=None, pattern=SHA256)
 
     @staticmethod

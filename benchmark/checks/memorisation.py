@@ -87,13 +87,17 @@ class MemorisationTest:
         scale: magnification.
         degradation: how LR was made; with it both phases of the first scene are checked to have one LR
             image. None where the caller has.
+
+    Attributes:
+        preferences: of the scenes so far, by image.
+        not_valid: why the scenes prove nothing; empty where they do.
     """
 
     def __init__(self, scale: int, degradation: Degradation | None = None) -> None:
         self.scale = scale
         self.degradation = degradation
         self.preferences: dict[str, float] = {}
-        self._not_valid = ""
+        self.not_valid = ""
 
     @staticmethod
     def valid_for(degradation: Degradation) -> bool:
@@ -102,14 +106,14 @@ class MemorisationTest:
 
     def add(self, image_id: str, sr: Pixels8, hr: Pixels8, opposite_phase: Pixels8) -> None:
         """Add one scene; all images ``(H, W)`` uint8."""
-        if self.degradation is not None and not self.preferences and not self._not_valid:
+        if self.degradation is not None and not self.preferences and not self.not_valid:
             if not self.valid_for(self.degradation):
-                self._not_valid = (
+                self.not_valid = (
                     f"Both phases have one LR image for the degradations {' and '.join(DEGRADATIONS)} alone, "
                     f"not for {self.degradation.name}; evaluate with one of them."
                 )
             elif not same_lr(hr, opposite_phase, self.degradation, self.scale):
-                self._not_valid = (
+                self.not_valid = (
                     f"The LR image of {image_id} differs from that of the opposite phase, so the truth can "
                     "be told from it."
                 )
@@ -117,8 +121,8 @@ class MemorisationTest:
 
     def result(self) -> CheckResult:
         """Whether the model was right more often than by chance."""
-        if self._not_valid:
-            return CheckResult(MEMORISATION, "unchecked", self._not_valid)
+        if self.not_valid:
+            return CheckResult(MEMORISATION, "unchecked", self.not_valid)
         decided = [value for value in self.preferences.values() if abs(value) > TIE]
         right, least = sum(value > 0 for value in decided), scenes_needed()
         if len(decided) < least:

@@ -104,13 +104,16 @@ class OutputCheck:
         colour: whether the data has colour.
         bars: whether a databar can be told from the sample: not in drawn scenes and photographs, which have
             rows as smooth as a bar's.
+
+    Attributes:
+        observations: what each image so far showed.
     """
 
     def __init__(self, scale: int, colour: bool, bars: bool = True) -> None:
         self.scale = scale
         self.colour = colour
         self.bars = bars
-        self._observations: list[ImageObservation] = []
+        self.observations: list[ImageObservation] = []
         self._spread: float | None = None
 
     def set_channel_spread(self, levels: float) -> None:
@@ -138,7 +141,7 @@ class OutputCheck:
         if self.colour and sr.ndim == lr.ndim == 3:
             shrunk = _shrunk(sr, self.scale)
             orders = tuple(float(np.square(shrunk[..., order] - lr).mean()) for order in ORDERS)
-        self._observations.append(
+        self.observations.append(
             ImageObservation(
                 image=image_id,
                 quality=jpeg.quality,
@@ -154,11 +157,11 @@ class OutputCheck:
 
     def results(self) -> tuple[CheckResult, ...]:
         """One of the check ``lossless_output`` and one of ``databar_border``."""
-        if not self._observations:
+        if not self.observations:
             why = "No image was examined, because none was scored."
             return _lossless("unchecked", why), CheckResult(NO_BAR, "unchecked", why)
-        results = [_judge_jpeg(self._observations), _judge_range(self._observations)]
-        if coloured := [seen for seen in self._observations if seen.orders]:
+        results = [_judge_jpeg(self.observations), _judge_range(self.observations)]
+        if coloured := [seen for seen in self.observations if seen.orders]:
             results.append(_judge_orders(coloured))
         if self._spread is not None:
             results.append(result_for_spread(self._spread))
@@ -166,8 +169,8 @@ class OutputCheck:
 
     def _judge_databars(self) -> CheckResult:
         cut = f"{self.scale} px of border are cut before scoring"
-        images = _count(self._observations)
-        with_bar = [seen.image for seen in self._observations if seen.bar]
+        images = _count(self.observations)
+        with_bar = [seen.image for seen in self.observations if seen.bar]
         if with_bar:
             return CheckResult(
                 NO_BAR,

@@ -20,6 +20,7 @@ _KINDS = {
     "train": "training",
     "baselines": "scoring of what needs no training",
     "evaluate": "evaluation",
+    "part": "scoring part",
     "report": "report",
 }
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +24,9 @@ from srbench.datasets.lr_images import Entry
 from srbench.evaluation.audit import Audit, is_audited
 from srbench.evaluation.context import EvaluationContext, channels_of, reading_of
 from srbench.evaluation.jobs import EvaluationRequest, Job, resolve, resolve_scale
-from srbench.evaluation.messages import Finished, ImageDone, ImageTiling, Message, Ready
+from srbench.evaluation.messages import Finished, ImageDone, ImageTiling, Message, Ready, Warm, encode
 from srbench.evaluation.monitor import DataChecks, ExternalMonitor, RunMonitor
+from srbench.evaluation.parts import PartRecord, RunPart, RunParts, images_of_part, remove_parts
 from srbench.evaluation.reference_rows import ImageRow, NoImage, pack_hr, reference_rows
 from srbench.evaluation.scorer import UNAVAILABLE, ImageInputs, Scorer
 from srbench.evaluation.scoring_pool import ScoringPool
@@ -251,7 +253,7 @@ def evaluate_on(
         with contextlib.closing(evaluation):
             evaluation.start_next(jobs)
             for number, row in enumerate(to_score):
-                pool.left = (len(to_score) - number) * len(context.lr.entries)
+                pool.left = (len(to_score) - number) * len(evaluation.entries())
                 if isinstance(row, Job):
                     outcomes.append(evaluation.score(row, jobs[number - len(image_rows) + 1 :]))
                 else:
@@ -303,21 +305,31 @@ class _Evaluation:
     def start_next(self, jobs: Sequence[Job]) -> None:
         """Let the worker of the first of these jobs that is to be run import and load, beside other work."""
         self.close()
+        if self.config.part is not None:  # which part is to be run is not known yet
+            return
         # What prevents it is said when its turn comes.
         with contextlib.suppress(SrbenchError, OSError):
             for job in jobs:
                 if not (job.failure or job.missing) and self._scorer_of_open_work(self.context.key(job)):
-                    self._next = self._started(job)
+                    self._next = self._started(job, self.entries())
                     return
 
-    def _started(self, job: Job) -> _StartedJob:
+    def entries(self, number: int | None = None) -> tuple[Entry, ...]:
+        """The images of a part, from 1, or all for 0; of the part that is wanted when None."""
+        entries, (chosen, count) = self.context.lr.entries, self.config.part or (0, 1)
+        return entries[images_of_part(len(entries), chosen if number is None else number, count)]
+
+    def _started(self, job: Job, entries: Sequence[Entry]) -> _StartedJob:
         if self._next is not None and self._next.job is job:
             started, self._next = self._next, None
             return started
         with contextlib.ExitStack() as stack:
             scratch = stack.enter_context(scratch_folder(self._scratch_bytes(job)))
             hr = pack_hr(self.context, scratch) if job.leaking else None
-            worker = self.client.run(job, InferenceRequest.of(self.context.lr, hr), scratch)
+            request = replace(
+                InferenceRequest.of(self.context.lr, hr), layouts=tuple(entry.layout for entry in entries)
+            )
+            worker = self.client.run(job, request, scratch)
             stack.callback(worker.close)
             return _StartedJob(job, worker, stack.pop_all())
 
@@ -331,26 +343,33 @@ class _Evaluation:
         if job.missing:
             self.store.write_run(self.context.manifest(job, "missing", job.missing), [])
             return self._outcome(job, "missing", job.missing)
-        monitor = RunMonitor(self.context, job)
+        monitor = functools.partial(RunMonitor, self.context, job)
         scorer = self._scorer_of_open_work(self.context.key(job))
         if scorer is None:
             stored = self.store.manifest(self.context.key(job))
-            if not self.config.audit or stored is None or is_audited(stored):
+            only_part = self.config.part is not None and self.config.part[0] > 0
+            if only_part or not self.config.audit or stored is None or is_audited(stored):
                 return self._skipped(job)
-            return self._audited(job, monitor, None, self._skipped(job))
-        start = time.monotonic()
-        run = self._run_of(job, scorer, monitor)
+            return self._audited(job, monitor(), None, self._skipped(job))
         try:
-            started = self._started(job)
-            with started.resources:
-                for message in started.worker:
-                    run.on_message(message)
-            self.start_next(later)
-            run.score_gathered()
+            run = self._run_of(job, scorer, monitor, functools.partial(self._enlarge, job, later))
         except (WorkerFailed, BadOutput) as error:
-            return self._failed(job, str(error), monitor.of_failure(error))
-        outcome = self._complete(job, run, time.monotonic() - start)
-        return self._audited(job, monitor, run.outputs(), outcome) if self.config.audit else outcome
+            return self._failed(job, str(error), monitor().of_failure(error))
+        if isinstance(run, Outcome):
+            return run
+        outcome = self._complete(job, run)
+        if not self.config.audit or run.monitor is None:
+            return outcome
+        return self._audited(job, run.monitor, run.outputs(), outcome)
+
+    def _enlarge(self, job: Job, later: Sequence[Job], run: _ModelRun) -> None:
+        """Have the model enlarge the images of a run."""
+        started = self._started(job, run.entries)
+        with started.resources:
+            for message in started.worker:
+                run.on_message(message)
+        self.start_next(later)
+        run.score_gathered()
 
     def _scratch_bytes(self, job: Job) -> int:
         """What lies in a worker's folder at most: one image at a time, and all HR of a leaking variant."""
@@ -362,23 +381,72 @@ class _Evaluation:
         scorer = self._scorer_of_open_work(self.context.key(row.job))
         if scorer is None:
             return self._skipped(row.job)
-        start = time.monotonic()
-        monitor = ExternalMonitor(self.context, row.job) if row.job.external else None
-        run = self._run_of(row.job, scorer, monitor)
-        reason = "no image of the split has LR"
-        for entry in self.context.lr.entries:
-            try:
-                run.add(entry, row.image(entry))
-            except NoImage as error:
-                reason = str(error)
-                run.add(entry, reason)
-        run.score_gathered()
-        if not run.hashes:
-            return self._failed(row.job, f"none of its images can be scored; the last: {reason}")
-        return self._complete(row.job, run, time.monotonic() - start, row.notes())
+        monitor = functools.partial(ExternalMonitor, self.context, row.job) if row.job.external else None
 
-    def _run_of(self, job: Job, scorer: Scorer, monitor: RunMonitor | None) -> _ModelRun:
-        return _ModelRun(self.context, scorer, self.pool, self.previewed, job.label, self.progress, monitor)
+        def draw(run: _ModelRun) -> None:
+            for entry in run.entries:
+                try:
+                    run.add(entry, row.image(entry))
+                except NoImage as error:
+                    run.add(entry, str(error))
+            run.score_gathered()
+
+        run = self._run_of(row.job, scorer, monitor, draw)
+        if isinstance(run, Outcome):
+            return run
+        if not run.hashes:
+            last = run.scores[-1].reason if run.done and run.scores else "no image of the split has LR"
+            return self._failed(row.job, f"none of its images can be scored; the last: {last}")
+        return self._complete(row.job, run, row.notes())
+
+    def _run_of(
+        self,
+        job: Job,
+        scorer: Scorer,
+        monitor: Callable[[], RunMonitor] | None,
+        fill: Callable[[_ModelRun], None],
+    ) -> _ModelRun | Outcome:
+        """A run with all its images; what became of the part where only one is wanted, which is kept then.
+
+        Args:
+            job: whose run.
+            scorer: of its images.
+            monitor: makes its guards.
+            fill: enlarges and scores the images of a run.
+        """
+
+        def empty(number: int) -> _ModelRun:
+            guards, entries = monitor() if monitor else None, self.entries(number)
+            run = _ModelRun(
+                self.context, scorer, self.pool, self.previewed, entries, job.label, self.progress, guards
+            )
+            if number == 0:
+                for name, reason in self.context.lr.unusable.items():
+                    run.scores += scorer.without_value(self.context.images[name], reason)
+            return run
+
+        def filled(number: int) -> _ModelRun:
+            run, start = empty(number), time.monotonic()
+            fill(run)
+            run.wall_seconds = time.monotonic() - start
+            return run
+
+        if self.config.part is None:
+            return filled(0)
+        number, count = self.config.part
+        limits = (self.config.device, self.config.tile, self.config.max_bytes)
+        names = [metric.id for metric in scorer.metrics], sorted(self.previewed)
+        parts = RunParts(self.store.root, self.context.manifest(job, "complete"), count, limits, names)
+        run = empty(number)
+        status: OutcomeStatus = "skipped"
+        for each in [number] if number else range(1, count + 1):
+            part = parts.read(each)
+            if part is None:
+                self.progress(f"{job.label}: part {each} of {count} is to be scored.")
+                part, status = filled(each).part(), "scored"
+                parts.write(each, part)
+            run.extend(part)
+        return self._outcome(job, status, f"part {number} of {count}: {run.summary}") if number else run
 
     def _audited(
         self, job: Job, monitor: RunMonitor, outputs: RunOutputs | None, outcome: Outcome
@@ -421,7 +489,7 @@ class _Evaluation:
         metrics = [metric for metric in registry.stored(stored | requested) if metric.per_image]
         return scorer.with_metrics(metrics)
 
-    def _complete(self, job: Job, run: _ModelRun, seconds: float, notes: Sequence[str] = ()) -> Outcome:
+    def _complete(self, job: Job, run: _ModelRun, notes: Sequence[str] = ()) -> Outcome:
         scores = [*run.scores, *run.cost_scores()]
         guards = self._stored_guards(job, run.monitor.findings()) if run.monitor else []
         manifest = self.context.manifest(
@@ -429,7 +497,7 @@ class _Evaluation:
             "complete",
             notes=[*run.notes(), *([] if job.is_ours or run.ready is None else [_REPORTED]), *notes],
             device=run.device,
-            cost=run.cost(seconds),
+            cost=run.cost(),
             guards=guards,
             outputs=run.hashes,
             scores_sha256=sha256_of_scores(scores),
@@ -442,10 +510,8 @@ class _Evaluation:
         self.store.write_run(manifest, scores, run.previews)
         for key in self._outdated(job):
             self.store.remove(key)
-        absent = run.done - len(run.hashes)
-        without = f", {absent} of them without a result" if absent else ""
-        done = f"{count_of(run.done, 'image')} in {seconds:.0f} s{without}"
-        return self._outcome(job, "scored", done, guards)
+        remove_parts(self.store.root, manifest.key)
+        return self._outcome(job, "scored", run.summary, guards)
 
     def _outdated(self, job: Job) -> list[RunKey]:
         """What a complete run puts an end to."""
@@ -470,6 +536,7 @@ class _Evaluation:
         return self._outcome(job, "failed", reason, guards)
 
     def _skipped(self, job: Job) -> Outcome:
+        remove_parts(self.store.root, self.context.key(job))  # where it was killed before it could
         return self._outcome(job, "skipped", "already scored; --force scores again")
 
     def _outcome(
@@ -483,14 +550,16 @@ class _Evaluation:
 class _ModelRun:
     """One model's images as they come from its worker: scored, previewed, and added up to its cost.
 
-    The SR of images in ``previewed`` is stored; what no model made has no ``monitor``. ``gathered`` are the
-    images, or the reasons why there is none, that are not scored yet.
+    ``entries`` are all images of the evaluation, or those of a part. The SR of images in ``previewed`` is
+    stored; what no model made has no ``monitor``. ``gathered`` are the images, or the reasons why there is
+    none, that are not scored yet.
     """
 
     context: EvaluationContext
     scorer: Scorer
     pool: ScoringPool
     previewed: frozenset[str]
+    entries: Sequence[Entry]
     label: str
     progress: ProgressCallback
     monitor: RunMonitor | None = None
@@ -499,15 +568,16 @@ class _ModelRun:
     hashes: dict[str, str] = field(default_factory=dict)
     scores: list[Score] = field(default_factory=list)
     previews: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
-    ready: Ready | None = None
+    said: list[Message] = field(default_factory=list)
+    wall_seconds: float = 0.0
     seconds: float = 0.0
     megapixels: float = 0.0
-    peak_bytes: float = 0.0
     tilings: list[ImageTiling] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        for name, reason in self.context.lr.unusable.items():
-            self.scores += self.scorer.without_value(self.context.images[name], reason)
+    @property
+    def ready(self) -> Ready | None:
+        """What its worker said of the network; the first of several."""
+        return next((message for message in self.said if isinstance(message, Ready)), None)
 
     @property
     def device(self) -> Mapping[str, Any]:
@@ -522,12 +592,10 @@ class _ModelRun:
         """
         if self.monitor is not None:
             self.monitor.on_message(message)
-        if isinstance(message, Ready):
-            self.ready = message
-        elif isinstance(message, Finished):
-            self.peak_bytes = message.peak_bytes
-        elif isinstance(message, ImageDone):
-            entry, sr, scale = self.context.lr.entries[message.index], message.pixels, self.scorer.scale
+        if not isinstance(message, ImageDone):
+            self.said.append(message)
+        else:
+            entry, sr, scale = self.entries[message.index], message.pixels, self.scorer.scale
             expected = (entry.height * scale, entry.width * scale)
             # A grey network answers a colour image with its luma.
             if sr.shape not in (expected, (*expected, entry.channels)) or sr.dtype != np.uint8:
@@ -575,7 +643,48 @@ class _ModelRun:
         return self.scorer.inputs(self.context.images[entry.image], sr, hr, lr)
 
     def _show(self, detail: str = "") -> None:
-        self.progress(ProgressEvent(self.label, self.done, len(self.context.lr.entries), "images", detail))
+        self.progress(ProgressEvent(self.label, self.done, len(self.entries), "images", detail))
+
+    def part(self) -> RunPart:
+        """All of it, to be kept until the other parts are there."""
+        record = PartRecord(
+            said=tuple(map(encode, self.said)),
+            isolation=self.ready.isolation if self.ready else None,
+            images=self.done,
+            tilings=tuple(self.tilings),
+            wall_seconds=self.wall_seconds,
+            inference_seconds=self.seconds,
+            megapixels=self.megapixels,
+            notes=tuple(self.scorer.notes),
+            observations=self.monitor.observations if self.monitor else None,
+        )
+        return RunPart(record, self.scores, self.hashes, self.previews)
+
+    def extend(self, part: RunPart) -> None:
+        """Take over a part, the next in the order of the images."""
+        record, is_first = part.record, not self.said
+        for message in record.messages():
+            if is_first or not isinstance(message, Warm):  # how a network tints is seen on the first image
+                self.on_message(message)
+        if self.monitor is not None and record.observations is not None:
+            self.monitor.extend(record.observations)
+        self.done += record.images
+        self.tilings += record.tilings
+        self.wall_seconds += record.wall_seconds
+        self.seconds += record.inference_seconds
+        self.megapixels += record.megapixels
+        self.scorer.notes |= dict.fromkeys(record.notes)
+        self.scores += part.scores
+        self.hashes |= part.hashes
+        self.previews |= part.previews
+        self._show()
+
+    @property
+    def summary(self) -> str:
+        """How much was done."""
+        absent = self.done - len(self.hashes)
+        without = f", {absent} of them without a result" if absent else ""
+        return f"{count_of(self.done, 'image')} in {self.wall_seconds:.0f} s{without}"
 
     def cost_scores(self) -> list[Score]:
         """The rows without an image; none for what is not a model."""
@@ -590,13 +699,14 @@ class _ModelRun:
             for name, value in measured.items()
         ]
 
-    def cost(self, wall_seconds: float) -> dict[str, Any]:
+    def cost(self) -> dict[str, Any]:
         """For the manifest."""
         tilings = self.tilings
+        peaks = [message.peak_bytes for message in self.said if isinstance(message, Finished)]
         return {
-            "wall_seconds": round(wall_seconds, 3),
+            "wall_seconds": round(self.wall_seconds, 3),
             "inference_seconds": round(self.seconds, 3),
-            "peak_mb": round(self.peak_bytes / 1e6, 1),
+            "peak_mb": round(max(peaks, default=0.0) / 1e6, 1),
             "tiling": {
                 "most_tiles": max(tiling.tiles for tiling in tilings),
                 "smallest_tile": min(tiling.tile for tiling in tilings),
@@ -615,6 +725,10 @@ class _ModelRun:
     def notes(self) -> list[str]:
         """What a reader must know."""
         notes = [*(self.ready.notes if self.ready else ()), *self.scorer.notes]
+        devices = [message.device for message in self.said if isinstance(message, Ready)]
+        named = dict.fromkeys(f"{device['name']}, threads: {device['threads']}" for device in devices)
+        if len(named) > 1:
+            notes.append(f"Parts of the images were run on different devices ({'; '.join(named)}).")
         inexact = sum(not tiling.exact for tiling in self.tilings)
         if inexact:
             notes.append(

@@ -6,14 +6,16 @@ then such a guard is unchecked.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srbench.checks import CheckResult, contamination, degradation, memorisation
-from srbench.checks.output import OutputCheck, result_for_bad_output
+from srbench.checks.output import ImageObservation, OutputCheck, result_for_bad_output
 from srbench.datasets.lr_images import Entry, cut_to_scale
 from srbench.evaluation.context import EvaluationContext, channels_of
 from srbench.evaluation.jobs import Job
@@ -30,6 +32,8 @@ _NOT_AUDITED = (
     CheckResult("memorisation", "unchecked", "Not run on changed images; type srbench eval with --audit."),
 )
 _OUTSIDE = "Not checked: made outside srbench."
+_ENFORCED = "kernel"
+"""The level of isolation that holds whatever a model calls."""
 
 
 class DataChecks:
@@ -42,13 +46,16 @@ class DataChecks:
         self.context = context
         self.every = every
         self.progress = progress
-        self._degradation = degradation.check(
-            context.micrographs,
-            tuple(context.images.values()),
-            context.lr,
-            context.scorer.degradation,
-            context.scorer.scale,
-            every=every,
+
+    @functools.cached_property
+    def _degradation(self) -> CheckResult:
+        return degradation.check(
+            self.context.micrographs,
+            tuple(self.context.images.values()),
+            self.context.lr,
+            self.context.scorer.degradation,
+            self.context.scorer.scale,
+            every=self.every,
         )
 
     def findings(self, job: Job) -> list[CheckResult]:
@@ -70,8 +77,23 @@ class DataChecks:
         return [splits, self._degradation]
 
 
+@dataclass(frozen=True)
+class Observations:
+    """What images showed, before it is judged.
+
+    Attributes:
+        outputs: what each is like.
+        preferences: of the scenes with two truths, in their order.
+        not_valid: why these prove nothing.
+    """
+
+    outputs: tuple[ImageObservation, ...]
+    preferences: tuple[tuple[str, float], ...] = ()
+    not_valid: str = ""
+
+
 class RunMonitor:
-    """Sees every image of one run, and what its worker says of its own process."""
+    """Sees every image of one run, and what its workers say of their own processes."""
 
     def __init__(self, context: EvaluationContext, job: Job) -> None:
         scorer = context.scorer
@@ -85,15 +107,16 @@ class RunMonitor:
         self._memorisation = (
             memorisation.MemorisationTest(self.scale, scorer.degradation) if testable else None
         )
-        self._isolation: Mapping[str, Any] = {}
+        self._isolation: Mapping[str, Any] | None = None
         self._attempts: Sequence[str] = ()
 
     def on_message(self, message: Message) -> None:
-        """One message of the worker."""
+        """One message of a worker; of several the least confined counts, and what any of them tried."""
         if isinstance(message, Ready):
-            self._isolation = message.isolation or {}
+            if self._isolation is None or self._isolation.get("level") == _ENFORCED:
+                self._isolation = message.isolation or {}
         elif isinstance(message, Finished):
-            self._attempts = message.attempts
+            self._attempts = tuple(dict.fromkeys((*self._attempts, *message.attempts)))
         elif isinstance(message, Warm) and message.channel_spread is not None:
             self._output.set_channel_spread(message.channel_spread)
 
@@ -108,6 +131,22 @@ class RunMonitor:
             self._memorisation.add(
                 entry.image, sr, reference, to_eight_bits(cut_to_scale(opposite, self.scale))
             )
+
+    @property
+    def observations(self) -> Observations:
+        """What the images so far showed."""
+        outputs, test = tuple(self._output.observations), self._memorisation
+        if test is None:
+            return Observations(outputs)
+        return Observations(outputs, tuple(test.preferences.items()), test.not_valid)
+
+    def extend(self, observations: Observations) -> None:
+        """Take over what further images showed another monitor of this run."""
+        self._output.observations += observations.outputs
+        if self._memorisation is not None:
+            if not self._memorisation.preferences:  # the first scene decides
+                self._memorisation.not_valid = observations.not_valid
+            self._memorisation.preferences |= dict(observations.preferences)
 
     def findings(self, audited: Sequence[CheckResult] = ()) -> list[CheckResult]:
         """After the last image; with what the audit found, where there was one."""
@@ -129,8 +168,9 @@ class RunMonitor:
             return CheckResult(
                 "hr_access", "failed", f"The model tried to read what is hidden from it: {shown}."
             )
-        words = str(self._isolation.get("words", "Nothing is known of the process it ran in."))
-        enforced = self._isolation.get("level") == "kernel"
+        isolation = self._isolation or {}
+        words = str(isolation.get("words", "Nothing is known of the process it ran in."))
+        enforced = isolation.get("level") == _ENFORCED
         return CheckResult("hr_access", "passed" if enforced else "unchecked", words)
 
     def of_failure(self, error: WorkerFailed | BadOutput) -> list[CheckResult]:

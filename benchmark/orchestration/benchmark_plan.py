@@ -68,6 +68,8 @@ class EvaluationSection(BaseModel):
         audit: see there.
         oracle: see there.
         workers: see there; the cores of this machine are shared by the tasks that are done at a time.
+        images_a_part: of a larger set each network's images are scored in parts of at most so many, which are
+            tasks of their own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,6 +83,7 @@ class EvaluationSection(BaseModel):
     audit: bool | None = None
     oracle: bool | None = None
     workers: int | None = None
+    images_a_part: int = Field(default=1000, ge=1)
 
 
 class BenchmarkPlan(Combinations):

@@ -24,7 +24,7 @@ IMAGE_SECONDS = 2.0
 """Of an image of about a megapixel with all metrics on one core, where nothing was measured here."""
 _REPORT_SECONDS = 20.0
 _START_SECONDS = 5.0
-"""Before the first step of a training: imports, checks, data."""
+"""Before the first step of a training or the first image of a scoring: imports, checks, data."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def estimate(benchmark: ExpandedPlan, destination: Destination, progress: Progre
         if task.kind == "report":
             seconds[task.name] = _REPORT_SECONDS
         elif task.kind != "train":
-            seconds[task.name] = image_seconds * benchmark.images[task.name]
+            seconds[task.name] = _START_SECONDS + image_seconds * benchmark.images[task.name]
         else:
             config = benchmark.trainings[task.name]
             same = (

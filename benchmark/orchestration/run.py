@@ -202,7 +202,7 @@ def run_into(
             log=str(folder / "logs" / f"{unique_name(task.name)}.log"),
             command=tuple(sys.argv),
             options={**task.options, "options": {**cores, **task.options["options"]}}
-            if task.kind in ("baselines", "evaluate")
+            if task.kind in ("baselines", "evaluate", "part")
             else task.options,
         )
         for task in benchmark.tasks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from srbench.utils.errors import DatasetError, SrbenchError
 from srbench.utils.progress import ProgressCallback, count_of
 from srbench.weights.find import WEIGHTS
 
-Kind = Literal["train", "baselines", "evaluate", "report"]
+Kind = Literal["train", "baselines", "evaluate", "part", "report"]
 TaskStatus = Literal["done", "skipped", "failed", "interrupted", "not run"]
 
 
@@ -33,7 +33,8 @@ class BenchmarkTask:
 
     Attributes:
         name: unique in the plan.
-        kind: what is done: ``baselines`` makes the LR images and scores what is not trained.
+        kind: what is done: ``baselines`` makes the LR images and scores what is not trained, ``part`` scores
+            some images for one of these or for ``evaluate``, which then joins them.
         after: names of the tasks that come before it.
         options: arguments of what is called.
         data: fingerprint of its dataset where the plan was read; another one is refused.
@@ -159,10 +160,11 @@ def expand(benchmark: BenchmarkPlan, destination: Destination) -> ExpandedPlan:
             else:
                 conditions.trained[f"train {folder.name}"] = folder
     images: dict[str, int] = {}
+    scorings: list[str] = []
     trained_on = {config.dataset for config in trainings.values()}
     for conditions in scored.values():
         options: dict[str, Any] = {
-            **benchmark.evaluation.model_dump(exclude_none=True, exclude={"datasets"}),
+            **benchmark.evaluation.model_dump(exclude_none=True, exclude={"datasets", "images_a_part"}),
             "scale": conditions.scale,
             "degradation": conditions.degradation,
             "results": str(destination.results),
@@ -174,22 +176,45 @@ def expand(benchmark: BenchmarkPlan, destination: Destination) -> ExpandedPlan:
         data = fingerprints[conditions.dataset]
         first = f"baselines {conditions.described}"
         arguments = {"dataset": conditions.dataset, "options": options, "models": conditions.baselines}
-        tasks.append(BenchmarkTask(first, "baselines", (), arguments, data))
+        whole = [BenchmarkTask(first, "baselines", (), arguments, data)]
         for training, folder in conditions.trained.items():
             name = f"evaluate {folder.name} on {conditions.described}"
             with_weights = {**options, "weights": str(folder / WEIGHTS)}
             arguments = {"dataset": conditions.dataset, "options": with_weights, "models": []}
-            tasks.append(BenchmarkTask(name, "evaluate", (training, first), arguments, data))
+            whole.append(BenchmarkTask(name, "evaluate", (training, first), arguments, data))
         scoring, micrographs = EvaluationConfig.of(options), opened[conditions.dataset]
         choose_metrics(scoring.metrics)
         if scoring.protocol is not None:
             named(scoring.protocol)
         count = len(micrographs.split(choose_split(micrographs, scoring, ())[0]))
-        images |= {task.name: count for task in tasks if task.after[1:] == (first,)}
-        images[first] = count * len(conditions.baselines)
-    scorings = tuple(task.name for task in tasks if task.kind != "train")
-    tasks.append(BenchmarkTask("report", "report", scorings, {"results": str(destination.results)}))
+        parts = -(-count // benchmark.evaluation.images_a_part)
+        EvaluationConfig.of({**options, "part": (0, parts)})  # not more than there may be
+        for task in whole:
+            *divided, joined = _in_parts(task, parts)
+            rows = len(conditions.baselines) if task.kind == "baselines" else 1
+            images |= {part.name: rows * -(-count // parts) for part in divided}
+            images[joined.name] = 0 if divided else rows * count
+            tasks += [*divided, joined]
+            scorings.append(joined.name)
+    tasks.append(BenchmarkTask("report", "report", tuple(scorings), {"results": str(destination.results)}))
     return ExpandedPlan(tuple(tasks), trainings, images)
+
+
+def _in_parts(task: BenchmarkTask, count: int) -> list[BenchmarkTask]:
+    """So many parts of a scoring, and the scoring itself, which joins them; it alone for one part."""
+    if count == 1:
+        return [task]
+
+    def with_part(number: int) -> dict[str, Any]:
+        return {**task.options, "options": {**task.options["options"], "part": (number, count)}}
+
+    names = [f"{task.name}, part {number} of {count}" for number in range(1, count + 1)]
+    parts = []
+    for number, name in enumerate(names, 1):
+        # LR images are made once: where nothing has made them yet the first part does.
+        after = task.after or (names[:1] if number > 1 else ())
+        parts.append(BenchmarkTask(name, "part", tuple(after), with_part(number), task.data))
+    return [*parts, replace(task, after=(*task.after, *names), options=with_part(0))]
 
 
 def _datasets(benchmark: BenchmarkPlan, chosen: Iterable[Combination]) -> Iterable[str]:

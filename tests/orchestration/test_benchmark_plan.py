@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from srbench.orchestration.benchmark_plan import Combination, combinations, read_plan
-from srbench.orchestration.tasks import Destination, expand
+from srbench.orchestration.tasks import BenchmarkTask, Destination, expand
 from srbench.utils.errors import SrbenchError
 
 Write = Callable[[str], Path]
@@ -105,6 +105,37 @@ def test_each_training_is_scored_after_it_and_after_the_baselines(write: Write, 
     # what was trained on is never scored
     assert of_edsr.options["options"]["split"] == "test"
     assert benchmark.trainings[training.name].plan_sha256 == "0" * 64
+
+
+def test_a_larger_set_is_scored_in_parts_that_are_joined(write: Write, tmp_path: Path) -> None:
+    def tasks_of(images: int) -> dict[str, BenchmarkTask]:
+        section = f"evaluation: {{limit: 5, images_a_part: {images}}}\n"
+        benchmark = expand(read_plan(write(BASE + section))[0], destination(tmp_path))
+        assert list(benchmark.images) == [
+            t.name for t in benchmark.tasks if t.kind not in ("train", "report")
+        ]
+        rows = sum(benchmark.images.values())
+        assert 3 * 5 <= rows <= 3 * 6  # bicubic, vdsr and edsr
+        assert {t.kind for t in benchmark.tasks} >= {"train", "baselines", "evaluate", "report"}
+        return {task.name: task for task in benchmark.tasks}
+
+    assert "part" not in {task.kind for task in tasks_of(5).values()}
+    tasks = tasks_of(2)
+    before: set[str] = set()
+    for task in tasks.values():
+        assert set(task.after) <= before
+        before.add(task.name)
+    whole = [task for task in tasks.values() if task.kind in ("baselines", "evaluate")]
+    assert tasks["report"].after == tuple(task.name for task in whole)
+    for joined in whole:
+        assert joined.options["options"]["part"] == (0, 3)
+        parts = [tasks[name] for name in joined.after if tasks[name].kind == "part"]
+        assert [part.options["options"]["part"] for part in parts] == [(1, 3), (2, 3), (3, 3)]
+        # LR images, made by the first part of what needs no training, are there when others need them
+        first = "baselines" if joined.kind == "evaluate" else "part"
+        assert all([tasks[name].kind for name in part.after][-1] == first for part in parts[1:])
+    with pytest.raises(SrbenchError, match="images_a_part"):
+        tasks_of(0)
 
 
 def test_settings_reach_every_training_and_wrong_ones_are_refused(write: Write, tmp_path: Path) -> None:

@@ -48,13 +48,15 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"datasets: {folder / 'images'}\n"
         f"train: {{iterations: {STEPS}, batch: 1, patch: 32, threads: 1, tensorboard: false, "
         "checkpoint_every: 5, log_every: 60}\n"
-        "evaluation: {metrics: [psnr, ssim], previews: 0, workers: 1}\n"
+        "evaluation: {metrics: [psnr, ssim], previews: 0, workers: 1, images_a_part: 1}\n"
     )
     return path
 
 
-def into(folder: Path, path: Path) -> tuple[ExpandedPlan, Destination, bytes]:
+def into(folder: Path, path: Path, **evaluation: int) -> tuple[ExpandedPlan, Destination, bytes]:
     benchmark, text = read_plan(path)
+    scored = benchmark.evaluation.model_copy(update=evaluation)
+    benchmark = benchmark.model_copy(update={"evaluation": scored})
     destination = Destination(folder / "runs", folder / "results", "cpu", hashlib.sha256(text).hexdigest())
     return expand(benchmark, destination), destination, text
 
@@ -125,7 +127,7 @@ def cluster() -> Any:
 
 @pytest.mark.usefixtures("one_thread", "workers_here")
 def test_killed_workers_and_a_lost_scheduler_change_no_row(described: Path, tmp_path: Path) -> None:
-    straight, straight_into, _ = into(tmp_path / "straight", described)
+    straight, straight_into, _ = into(tmp_path / "straight", described, images_a_part=1000)
 
     def submit(task: Any) -> Future[dict[str, Any]]:
         future: Future[dict[str, Any]] = Future()
@@ -161,4 +163,6 @@ def test_killed_workers_and_a_lost_scheduler_change_no_row(described: Path, tmp_
     # begun once, and resumed from its checkpoint each time its worker was killed
     assert len(read_json(trainings[0] / "manifest.json")["sessions"]) == 3
     pd.testing.assert_frame_equal(rows(destination), rows(straight_into), check_exact=True)
+    assert [task.kind for task in benchmark.tasks].count("part") == 2 * (1 + len(trainings))
+    assert not list((destination.results / "parts").iterdir())
     assert {m.plan_sha256 for m in ScoreStore(destination.results).manifests()} == {destination.plan_sha256}
