@@ -236,8 +236,9 @@ def _block_means(pixels: Pixels, height: int, width: int) -> Floats:
     """Means of blocks of ``height`` x ``width`` pixels from the upper left; the rest is left out."""
     rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
     part = pixels[: rows * height, : columns * width]
-    # Rows first: their sums run along memory.
-    sums = part.reshape(rows, height, columns * width).sum(axis=1, dtype=np.uint32)
+    # Rows first: their sums run along memory, in as few bytes as hold them.
+    narrow = pixels.dtype == np.uint8 and height <= 256
+    sums = part.reshape(rows, height, columns * width).sum(axis=1, dtype=np.uint16 if narrow else np.uint32)
     means: Floats = sums.reshape(rows, columns, width).sum(axis=2, dtype=np.uint64) / (height * width)
     return means
 

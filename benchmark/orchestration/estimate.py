@@ -15,6 +15,7 @@ from srbench.store import ScoreStore
 from srbench.training.compute import LAPTOP_MULTIPLY_ADDS, multiply_adds_per_update
 from srbench.training.run_folder import RunFolder
 from srbench.training.train import choose_channels
+from srbench.training.trial import check_patches
 from srbench.utils.progress import ProgressCallback, ProgressEvent
 from srbench.weights.imagenet import pretrained
 
@@ -113,7 +114,9 @@ def _multiply_adds(config: TrainConfig) -> float:
     data = datasets.source(config.dataset).card.channels
     channels = choose_channels(config.channels, data, models.card(config.model))
     model = models.create(config.model, scale=config.scale, channels=channels, variant=config.variant)
-    recipe = apply(config, model.recipe(config.budget, pretrained))
+    published = model.recipe(config.budget, pretrained)
+    recipe = apply(config, published)
+    check_patches(model, recipe, published)
     costs = multiply_adds_per_update(model, recipe)
     return float(sum(cost * stage.iterations for cost, stage in zip(costs, recipe.stages, strict=True)))
 

@@ -6,26 +6,18 @@ each architecture makes of the same work.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
-import torch
-
-from srbench.config import TrainSettings
 from srbench.inference.profiling import CountedOperations
 from srbench.models import Recipe, SRModel
-from srbench.models.recipe import Batch
 from srbench.training import reproducibility
-from srbench.training.distributed import Processes
-from srbench.training.loop import StageUpdater
-from srbench.training.state import NonFiniteGuard, TrainingState
+from srbench.training.trial import IMAGES, Trial
 from srbench.utils.errors import SrbenchError
 
 LAPTOP_MULTIPLY_ADDS = 2e13
 """Of the budget ``laptop``: about a quarter of an hour on two CPU cores."""
 FEW_UPDATES = 200
 """Updates of a stage with discriminators below which they hardly learn anything."""
-_IMAGES = 2  # batch normalisation needs more than one
 
 
 def multiply_adds_per_update(model: SRModel, recipe: Recipe) -> tuple[int, ...]:
@@ -35,25 +27,14 @@ def multiply_adds_per_update(model: SRModel, recipe: Recipe) -> tuple[int, ...]:
     (a backward pass is twice the forward one, but for what stands still); networks inside of losses and
     discriminators count as well. ``model`` and the random streams are left as they were.
     """
+    costs = []
     with reproducibility.preserved():
-        # In the middle of a stage, where no ramp of a loss weight stands at zero.
-        network = copy.deepcopy(model.network)
-        state = TrainingState(network, recipe, 0, NonFiniteGuard(_IMAGES * len(recipe.stages)))
-        return tuple(_cost(model, state, index) for index in range(len(recipe.stages)))
-
-
-def _cost(model: SRModel, state: TrainingState, index: int) -> int:
-    if index:
-        state.begin_stage(index)
-    stage = state.stage
-    state.step = stage.iterations // 2
-    updater = StageUpdater(state, model.scale, TrainSettings(), False, Processes(torch.device("cpu")))
-    hr = torch.rand(_IMAGES, model.channels, stage.patch, stage.patch)
-    lr = torch.nn.functional.avg_pool2d(hr, model.scale)
-    with CountedOperations() as counter:
-        updater([Batch(lr, hr, model.scale)] * updater.batches_needed)
-    multiply_adds: int = counter.flops // 2 * stage.batch // _IMAGES
-    return multiply_adds
+        trial = Trial(model, recipe)
+        for index, stage in enumerate(recipe.stages):
+            with CountedOperations() as counter:
+                trial.update(index)
+            costs.append(counter.flops // 2 * stage.batch // IMAGES)
+    return tuple(costs)
 
 
 def within(recipe: Recipe, model: SRModel, multiply_adds: float) -> tuple[Recipe, int]:

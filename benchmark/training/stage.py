@@ -139,7 +139,12 @@ def check_recipe(recipe: Recipe, scale: int, processes: int) -> None:
     if len(set(names)) < len(names) or not names:
         problems.append(f"stage names must be unique, found {', '.join(names) or 'no stage'}")
     if problems:
-        raise SrbenchError("This recipe cannot run:\n" + "\n".join(f"  {problem}" for problem in problems))
+        raise unrunnable(problems)
+
+
+def unrunnable(problems: Sequence[str]) -> SrbenchError:
+    """The error to raise for a recipe of which this is wrong."""
+    return SrbenchError("This recipe cannot run:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
 def _problems(stage: Stage, scale: int, processes: int) -> Iterator[str]:

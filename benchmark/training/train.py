@@ -34,6 +34,7 @@ from srbench.training.signals import StopRequest, stop_requests
 from srbench.training.stage import check_recipe, move_loss_modules
 from srbench.training.start import Start, discriminators_of, find_start, last_stage, load_start
 from srbench.training.state import Best, NonFiniteGuard, TrainingState
+from srbench.training.trial import check_patches
 from srbench.training.validation import Validator
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import write_text
@@ -275,7 +276,9 @@ def prepare(
     channels = choose_channels(config.channels, micrographs.card.channels, models.card(config.model))
     if start is not None and config.channels is None:
         channels = start.network.channels
-    model, recipe, multiply_adds, notes = _build(config, channels, processes, start)
+    model, published, notes = _build(config, channels, start)
+    recipe = apply(config, published)
+    check_recipe(recipe, config.scale, processes.world)
     discriminators, of_discriminators = discriminators_of(start, recipe) if start else ({}, [])
     degradation = degrade.get(config.degradation)
     images = micrographs.split("train")
@@ -286,6 +289,14 @@ def prepare(
             "another dataset and evaluate on this one, or name other groups in the groups.csv of your folder."
         )
     suited, small = large_enough(images, max(stage.patch for stage in recipe.stages), config.scale)
+    # After the patches are known to be no larger than the images, before any pixel is read.
+    check_patches(model, recipe, published)
+    multiply_adds = 0
+    if config.budget == "laptop":
+        recipe, multiply_adds = within(recipe, model, LAPTOP_MULTIPLY_ADDS)
+    layout = torch.channels_last if config.train.channels_last else torch.preserve_format
+    model.network.to(processes.device, memory_format=layout)  # type: ignore[call-overload]
+    move_loss_modules(recipe, processes.device)
     validator = _validator(config, micrographs, processes)
     remarks = micrographs.remarks()
     notes += [*of_discriminators, *recipe.notes]
@@ -411,26 +422,17 @@ def _pixel_source(
     return MappedPixels(micrographs, images, config.scale, pinned=device.type == "cuda")
 
 
-def _build(
-    config: TrainConfig, channels: int, processes: Processes, start: Start | None
-) -> tuple[SRModel, Recipe, int, list[str]]:
-    """Network, recipe, its multiply-adds where they are the budget, else 0, and what to note of the start."""
+def _build(config: TrainConfig, channels: int, start: Start | None) -> tuple[SRModel, Recipe, list[str]]:
+    """Network, recipe without the user's settings, and what to note of the start."""
     reproducibility.seed_streams(_INITIAL_STREAM, config.seed)
     model = models.create(config.model, scale=config.scale, channels=channels, variant=config.variant)
     budget = "short" if config.budget == "laptop" else config.budget
     recipe = model.recipe(budget, pretrained)
-    recipe = apply(config, last_stage(recipe) if start else recipe)
-    check_recipe(recipe, config.scale, processes.world)
+    if start is not None:
+        recipe = last_stage(recipe)
     if recipe.initialise is not None:
         recipe.initialise(model.network)
-    notes = load_start(start, model) if start else []
-    multiply_adds = 0
-    if config.budget == "laptop":
-        recipe, multiply_adds = within(recipe, model, LAPTOP_MULTIPLY_ADDS)
-    layout = torch.channels_last if config.train.channels_last else torch.preserve_format
-    model.network.to(processes.device, memory_format=layout)  # type: ignore[call-overload]
-    move_loss_modules(recipe, processes.device)
-    return model, recipe, multiply_adds, notes
+    return model, recipe, load_start(start, model) if start else []
 
 
 def _validator(config: TrainConfig, micrographs: MicrographSet, processes: Processes) -> Validator | None:

@@ -27,18 +27,25 @@ def kept_memory() -> Iterator[None]:
     On a CPU, fetching it anew from the system for every layer of a network took nearly half of the time.
     Nothing happens where the C library is not glibc, or where the user has set its variables.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None or any(name.startswith("MALLOC_") for name in os.environ):
-        yield
-        return
-    for parameter, value in _KEEP:
-        mallopt(parameter, value)
+    changed = keep_memory()
     try:
         yield
     finally:
-        for parameter, value in _AS_BEFORE:
-            mallopt(parameter, value)
-        ctypes.CDLL(None).malloc_trim(0)
+        if changed:
+            library = ctypes.CDLL(None)
+            for parameter, value in _AS_BEFORE:
+                library.mallopt(parameter, value)
+            library.malloc_trim(0)
+
+
+def keep_memory() -> bool:
+    """As :func:`kept_memory` from now on; whether that is possible here."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None or any(name.startswith("MALLOC_") for name in os.environ):
+        return False
+    for parameter, value in _KEEP:
+        mallopt(parameter, value)
+    return True
 
 
 def available_memory() -> int:

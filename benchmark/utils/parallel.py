@@ -28,10 +28,12 @@ from typing import Any, Generic, TypeVar
 
 from srbench.utils.errors import DatasetError, SrbenchError
 from srbench.utils.files import TEMPORARY_SETTING, temporary_folder, writing_to
+from srbench.utils.memory import keep_memory, kept_memory
 
 Tag = TypeVar("Tag")
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
+Input = TypeVar("Input")
 
 # For each process one input in work, one ready to follow, one result to be fetched.
 _AHEAD = 3
@@ -52,28 +54,49 @@ class ProcessPool(Generic[Argument, Result]):
     """
 
     def __init__(
-        self, function: Callable[[Argument], Result], count: int | None = None, within: Path | None = None
+        self,
+        function: Callable[[Argument], Result],
+        count: int | None = None,
+        within: Path | None = None,
+        *,
+        at_once: int = 1,
+        keep_memory: bool = False,
     ) -> None:
-        """Start ``count`` processes, as many as there are cores when None; 1: the work is done here.
+        """Start the processes.
 
-        Inputs and results lie ``within`` a folder, or where temporary files do.
+        Args:
+            function: of a module.
+            count: processes, as many as there are cores when None; 1: the work is done here.
+            within: folder in which inputs and results lie; where temporary files do when None.
+            at_once: inputs that go to a process together. To tell it costs half a millisecond.
+            keep_memory: whether who does the work keeps freed memory for the next input, see
+                :func:`~srbench.utils.memory.kept_memory`.
         """
         count = count or os.cpu_count() or 1
-        self.ahead = _AHEAD * count
+        self._at_once = at_once if count > 1 else 1
+        self.ahead = _AHEAD * count * self._at_once
         self._function = function
         self._executor: ProcessPoolExecutor | None = None
-        self._submitted = 0
+        self._files = 0
+        self._free: list[Path] = []
+        self._held = contextlib.ExitStack()
         if count > 1:
-            self._temporary: AbstractContextManager[Path | str] = (
+            temporary: AbstractContextManager[Path | str] = (
                 temporary_folder("processes")
                 if within is None
                 else TemporaryDirectory(dir=within, ignore_cleanup_errors=True)
             )
-            self._folder = Path(self._temporary.__enter__())
+            self._folder = Path(self._held.enter_context(temporary))
             # Spawned, not forked, so that threads of the caller are no danger.
             context = multiprocessing.get_context("spawn")
-            self._reader, self._writer = context.Pipe(duplex=False)
-            self._executor = ProcessPoolExecutor(count, context, _initialise, (self._reader, self._folder))
+            reader, self._writer = context.Pipe(duplex=False)
+            self._held.callback(reader.close)
+            self._held.callback(self._writer.close)
+            self._executor = ProcessPoolExecutor(
+                count, context, _initialise, (reader, self._folder, keep_memory)
+            )
+        elif keep_memory:
+            self._held.enter_context(kept_memory())
 
     def __enter__(self) -> ProcessPool[Argument, Result]:
         return self
@@ -83,59 +106,64 @@ class ProcessPool(Generic[Argument, Result]):
             if any(error):
                 self._writer.close()  # nobody waits for what is in work: the processes end at once
             self._executor.shutdown(cancel_futures=True)
-            self._writer.close()
-            self._reader.close()
-            self._temporary.__exit__(None, None, None)
+        self._held.close()
 
     def map(self, inputs: Iterable[tuple[Tag, Argument]]) -> Iterator[tuple[Tag, Result]]:
         """``(tag, function(argument))`` for each ``(tag, argument)``, in their order.
 
-        Memory holds one result, the disk ``ahead`` inputs or results, however many there are. When
-        ``inputs`` fails with a DatasetError, the results of all before it are given first.
+        Memory holds ``at_once`` results, the disk ``ahead`` inputs or results, however many there are, and
+        none at the end. When ``inputs`` fails with a DatasetError, the results of all before it are given
+        first.
 
         Raises:
             ProcessDied: a process has ended.
             DatasetError: the disk is full, or the function raised one.
             RuntimeError: the function raised anything else in a process.
         """
-        waiting: deque[tuple[Tag, Callable[[], Result]]] = deque()
+        waiting: deque[tuple[list[Tag], Callable[[], list[Result]]]] = deque()
         failure: SrbenchError | None = None
-        source = iter(inputs)
+        source = _groups(inputs, self._at_once)
         try:
             while True:
                 try:
-                    tag, argument = next(source)
+                    group = next(source)
                 except StopIteration:
                     break
                 except SrbenchError as error:
                     failure = error
                     break
-                waiting.append((tag, self._submit(argument)))
-                if len(waiting) >= self.ahead:
-                    tag, result = waiting.popleft()
-                    yield tag, result()
+                waiting.append(([tag for tag, _ in group], self._submit([argument for _, argument in group])))
+                if len(waiting) * self._at_once >= self.ahead:
+                    tags, results = waiting.popleft()
+                    yield from zip(tags, results(), strict=True)
             while waiting:
-                tag, result = waiting.popleft()
-                yield tag, result()
+                tags, results = waiting.popleft()
+                yield from zip(tags, results(), strict=True)
         except BrokenProcessPool as error:
             raise ProcessDied(
                 "A worker process has died; the system may have stopped it for want of memory. Run the same "
                 "command again, it goes on from here; with one worker there are no other processes."
             ) from error
+        finally:
+            while self._free:
+                self._free.pop().unlink(missing_ok=True)
         if failure is not None:
             raise failure
 
-    def _submit(self, argument: Argument) -> Callable[[], Result]:
-        """Begin ``function(argument)``; what is returned waits for its result."""
+    def _submit(self, arguments: list[Argument]) -> Callable[[], list[Result]]:
+        """Begin ``function(argument)`` for each; what is returned waits for the results."""
         if self._executor is None:
-            done = self._function(argument)
+            done = [self._function(argument) for argument in arguments]
             return lambda: done
-        path = self._folder / str(self._submitted)
-        self._submitted += 1
-        _store(path, argument)
+        # The same few files again and again: to make and remove one waits for the disk, to fill one does not.
+        if not self._free:
+            self._free.append(self._folder / str(self._files))
+            self._files += 1
+        path = self._free.pop()
+        _store(path, arguments)
         future = self._execute(_apply, self._function, str(path))
 
-        def wait() -> Result:
+        def wait() -> list[Result]:
             while True:
                 try:
                     future.result(_PROBE_SECONDS)
@@ -143,9 +171,9 @@ class ProcessPool(Generic[Argument, Result]):
                 except NotYet:
                     # An executor that breaks forgets what is submitted at that moment; asking again tells.
                     self._execute(os.getpid)
-            result: Result = _load(path)
-            path.unlink()
-            return result
+            results: list[Result] = _load(path)
+            self._free.append(path)
+            return results
 
         return wait
 
@@ -167,7 +195,8 @@ def _starting(with_script: bool) -> Iterator[None]:
     A spawned process imports the script anew. One without ``if __name__ == "__main__"`` would do all its work
     once more there, and end in an error of multiprocessing; only a function of the script itself needs it.
     """
-    main, environment = sys.modules["__main__"], dict(os.environ)
+    main = sys.modules["__main__"]
+    before = {name: os.environ.get(name) for name in _THREADS}
     named = [name for name in vars(main) if name in ("__spec__", "__file__")]
     hidden: dict[str, Any] = {} if with_script else {name: vars(main)[name] for name in named}
     try:
@@ -177,17 +206,36 @@ def _starting(with_script: bool) -> Iterator[None]:
         yield
     finally:
         vars(main).update(hidden)
-        for variable in _THREADS:
-            if variable in environment:
-                os.environ[variable] = environment[variable]
-            else:
+        for variable, value in before.items():
+            if value is None:
                 os.environ.pop(variable, None)
+            else:
+                os.environ[variable] = value
 
 
-def _initialise(reader: Connection, folder: Path) -> None:
+def _groups(inputs: Iterable[Input], most: int) -> Iterator[list[Input]]:
+    """Inputs in groups of so many; what came before a failure is given first."""
+    group: list[Input] = []
+    try:
+        for entry in inputs:
+            group.append(entry)
+            if len(group) == most:
+                yield group
+                group = []
+    except SrbenchError:
+        if group:
+            yield group
+        raise
+    if group:
+        yield group
+
+
+def _initialise(reader: Connection, folder: Path, keeping: bool) -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    if keeping:
+        keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_pool, args=(reader, folder), daemon=True).start()
 
@@ -202,11 +250,10 @@ def _end_with_pool(reader: Connection, folder: Path) -> None:
 
 
 def _apply(function: Callable[[Any], object], file: str) -> None:
-    """Replace the argument in a file by the result."""
+    """Replace the arguments in a file by the results."""
     path = Path(file)
     try:
-        result = function(_load(path))
-        _store(path, result)
+        _store(path, [function(argument) for argument in _load(path)])
     # With their text only: not every exception can be sent to another process.
     except SrbenchError as error:
         raise DatasetError(str(error)) from None
@@ -216,7 +263,8 @@ def _apply(function: Callable[[Any], object], file: str) -> None:
 
 def _store(path: Path, value: object) -> None:
     """Write a file of the pool's folder; a full disk is a StorageError, in the worker too."""
-    with writing_to(path.parent, TEMPORARY_SETTING), path.open("wb") as file:
+    with writing_to(path.parent, TEMPORARY_SETTING), path.open("wb" if not path.exists() else "r+b") as file:
+        # What a longer value has left behind is not read.
         pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
 
 

@@ -82,8 +82,12 @@ def find_databar(pixels: AnyArray) -> Databar | None:
 
 
 def _search(rows: Grey, height: int) -> Databar | None:
-    levels = np.array([np.bincount(row, minlength=256).argmax() for row in rows], dtype=np.int64)
-    shares = _share(rows, levels)
+    rows = np.ascontiguousarray(rows)
+    levels, shares = np.zeros(len(rows), np.int64), np.zeros(len(rows))
+    # Counting the levels of a row is what takes long, and few rows of an image can be blank.
+    near = np.flatnonzero(~_surely_not_blank(rows))
+    levels[near] = np.array([np.bincount(row, minlength=256).argmax() for row in rows[near]], dtype=np.int64)
+    shares[near] = _share(rows[near], levels[near])
     for row in np.flatnonzero((shares >= _blank_share(levels))[:-_MARGIN_ROWS]):
         bar = _bar_from(int(row), rows, levels, shares, height)
         if bar is not None:
@@ -97,8 +101,9 @@ def has_databar(pixels: AnyArray) -> bool:
     Beside :func:`find_databar` this takes any 12 rows running that are nearly white throughout (mean above
     225, standard deviation below 12), the check used on NFFA-EUROPE.
     """
-    rows = _eight_bit(pixels)
-    white = (rows.mean(axis=1) > 225) & (rows.std(axis=1) < 12)
+    rows = np.ascontiguousarray(_eight_bit(pixels))
+    white = _row_sums(rows) > 225 * rows.shape[1]
+    white[white] = rows[white].std(axis=1) < 12
     edges = np.flatnonzero(np.diff(np.concatenate(([0], white.astype(np.int8), [0]))))
     longest_run = (edges[1::2] - edges[::2]).max(initial=0)
     return find_databar(pixels) is not None or bool(longest_run >= _FEWEST_ROWS)
@@ -304,10 +309,42 @@ def _climb(flags: NDArray[np.bool_], row: int, most: int) -> int:
 
 def _share(rows: Grey, levels: Levels) -> Shares:
     """The share of each row's pixels within the tolerance of that row's level."""
-    distance = np.abs(rows.astype(np.int16) - levels[:, None].astype(np.int16))
     tolerance = np.where(_is_middle(levels), _TOLERANCE_MIDDLE, _TOLERANCE_EXTREME)
-    shares: Shares = (distance <= tolerance[:, None]).mean(axis=1)
+    low, high = np.maximum(levels - tolerance, 0), np.minimum(levels + tolerance, 255)
+    # In 8 bits, what is below ``low`` becomes larger than any level above it.
+    above = rows - low.astype(np.uint8)[:, None]
+    return row_shares(above <= (high - low).astype(np.uint8)[:, None])
+
+
+def _surely_not_blank(rows: Grey) -> NDArray[np.bool_]:
+    """Rows in which no levels as near to each other as a blank row's hold the share that it needs.
+
+    There more pixels than a blank row leaves to text are so much darker than some level, and as many so much
+    brighter, that no such levels reach both. That level is near the mean.
+    """
+    reach = _TOLERANCE_EXTREME + 1
+    middle = np.clip(_row_sums(rows) // max(rows.shape[1], 1), reach, 255 - reach)[:, None]
+    most_text = 1 - _BLANK_EXTREME + 1e-6
+    dark = row_shares(rows <= (middle - reach).astype(np.uint8)) > most_text
+    return dark & (row_shares(rows >= (middle + reach).astype(np.uint8)) > most_text)
+
+
+def row_shares(flags: NDArray[np.bool_]) -> Shares:
+    """``flags.mean(axis=1)``."""
+    shares: Shares = _row_sums(flags.view(np.uint8)) / max(flags.shape[1], 1)
     return shares
+
+
+def _row_sums(rows: Grey) -> Levels:
+    """``rows.sum(axis=1)``, ten to thirty times as fast."""
+    import cv2
+
+    if not rows.size:
+        return np.zeros(len(rows), np.int64)
+    # The fast one holds sums up to 2^31.
+    depth = cv2.CV_32S if rows.shape[1] < 1 << 23 else cv2.CV_64F
+    sums: Levels = cv2.reduce(rows, 1, cv2.REDUCE_SUM, dtype=depth)[:, 0].astype(np.int64)
+    return sums
 
 
 def _run_with_gaps(flags: NDArray[np.bool_], longest_gap: int) -> int:
@@ -321,6 +358,8 @@ def _run_with_gaps(flags: NDArray[np.bool_], longest_gap: int) -> int:
 
 
 def _eight_bit(pixels: AnyArray) -> Grey:
+    if pixels.dtype == np.uint8:
+        return pixels
     if pixels.dtype.kind in "ui" and not (pixels.dtype.kind == "i" and pixels.min() < 0):
         # 12-bit cameras leave the top bits of 16 empty: scale by what is used.
         spare = max(int(pixels.max()).bit_length() - 8, 0)

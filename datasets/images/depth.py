@@ -58,9 +58,11 @@ class Depth:
         """
         values, notes = self._levels(raw)
         if values.ndim == 3:
-            red, green, blue = (values[..., channel] for channel in range(3))
-            if np.array_equal(red, green) and np.array_equal(green, blue):
-                values = np.ascontiguousarray(green)
+            import cv2
+
+            red, green, blue = cv2.split(values)[:3]
+            if cv2.norm(red, green, cv2.NORM_INF) == cv2.norm(green, blue, cv2.NORM_INF) == 0:
+                values = green
             elif values.dtype.kind == "f":
                 values, notes = luma(red, green, blue), (*notes, COLOUR_NOTE)
             else:

@@ -415,7 +415,7 @@ def index_bytes(records: Sequence[IndexEntry]) -> bytes:
     """The index file; of mask, acquisitions and truth only what there is."""
     lines = []
     for record in records:
-        line = {**asdict(record.image), "stored": asdict(record.stored)}
+        line = {**vars(record.image), "stored": vars(record.stored)}
         for name in _BESIDE:
             if (part := getattr(record, name)) is not None:
                 line[name] = asdict(part)

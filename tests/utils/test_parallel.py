@@ -26,25 +26,28 @@ def numbered(count, seen=None, fail_at=None):
         yield number, bytes([number]) * (1 + 40_000 * (number % 5))
 
 
-COUNTS = [1, pytest.param(2, marks=pytest.mark.slow)]
+GROUPS = [(1, 1), (1, 4), *(pytest.param(2, most, marks=pytest.mark.slow) for most in (1, 4))]
 
 
-@pytest.mark.parametrize("count", COUNTS)
-def test_results_come_in_order_and_inputs_are_read_only_a_little_ahead(count):
+@pytest.mark.parametrize(("count", "at_once"), GROUPS)
+def test_results_come_in_order_and_inputs_are_read_only_a_little_ahead(count, at_once):
     seen, results = [], []
-    with ProcessPool(zlib.crc32, count) as pool:
+    with ProcessPool(zlib.crc32, count, at_once=at_once) as pool:
         for number, result in pool.map(numbered(60, seen)):
-            assert len(seen) <= number + pool.ahead <= number + 6
+            assert len(seen) <= number + pool.ahead <= number + (3 if count == 1 else 6 * at_once)
             results.append((number, result))
         processes = [] if pool._executor is None else list(pool._executor._processes.values())
     assert results == [(number, zlib.crc32(data)) for number, data in numbered(60)]
     assert [process.exitcode for process in processes] == [0] * (count if count > 1 else 0)
 
 
-@pytest.mark.parametrize("count", COUNTS)
-def test_what_came_before_a_failure_is_given_first(count):
+@pytest.mark.parametrize(("count", "at_once"), GROUPS)
+def test_what_came_before_a_failure_is_given_first(count, at_once):
     results = []
-    with ProcessPool(zlib.crc32, count) as pool, pytest.raises(DatasetError, match="damaged"):
+    with (
+        ProcessPool(zlib.crc32, count, at_once=at_once) as pool,
+        pytest.raises(DatasetError, match="damaged"),
+    ):
         for number, _ in pool.map(numbered(60, fail_at=23)):
             results.append(number)
     assert results == list(range(23))
@@ -73,6 +76,25 @@ def test_an_interrupt_does_not_wait_for_what_is_in_work():
             raise KeyboardInterrupt
     assert time.monotonic() - begin < 10.0
     assert not any(process.is_alive() for process in processes)
+
+
+@pytest.mark.slow
+def test_a_few_files_serve_all_inputs_whatever_is_longer(tmp_path):
+    """Also after inputs whose results nobody has fetched, which processes may still be writing."""
+    sizes = [3_000_000, 10, 200_000, 0, 1_000_000] * 12
+    with ProcessPool(bytes, 2, tmp_path) as pool:
+        abandoned = pool.map((number, b"a" * size) for number, size in enumerate(sizes))
+        assert next(abandoned) == (0, b"a" * sizes[0])
+        abandoned.close()
+        (folder,) = tmp_path.iterdir()
+        left = len(list(folder.iterdir()))
+        results, files = [], []
+        for result in pool.map((number, b"b" * size) for number, size in enumerate(sizes)):
+            results.append(result)
+            files.append(len(list(folder.iterdir())))
+        assert left < pool.ahead and max(files) <= left + pool.ahead
+        assert len(list(folder.iterdir())) == left
+    assert results == [(number, b"b" * size) for number, size in enumerate(sizes)]
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ import numpy as np
 from srbench.datasets import near_duplicates
 from srbench.datasets.base import ImportReport, Micrograph
 from srbench.datasets.images.archives import ArchiveError, Limits, members
-from srbench.datasets.images.databar import find_databar, has_databar
+from srbench.datasets.images.databar import find_databar, has_databar, row_shares
 from srbench.datasets.images.decode import (
     MAX_PIXELS,
     MIN_SIDE,
@@ -48,6 +48,7 @@ SUMMARY = "preparation.json"
 _PACK_RULES = "1"
 FRAME_RULES = "2"
 _LIMITS = Limits(member_bytes=1 << 26)
+_AT_ONCE = 4
 # The digit in ``L<digit>_<32 hex>.jpg``, as measured on version 2.0 of the set.
 DIGITS: Mapping[str, int] = {
     "Porous_Sponge": 0,
@@ -160,7 +161,7 @@ def _stage_all(
     """Stage every archive; what is wrong with one is raised after the others are done."""
     sizes = {archive.category: archive.path.stat().st_size for archive in archives}
     done, problems = 0, []
-    with ProcessPool(examine, workers) as pool:
+    with ProcessPool(examine, workers, at_once=_AT_ONCE, keep_memory=True) as pool:
         for archive in archives:
             category, size = archive.category, sizes[archive.category]
             key = {"category": category, "md5": archive.md5, "size": str(size), "rules": _rules()}
@@ -249,7 +250,7 @@ def read_frame(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN
     (raw,) = read_raw_bytes(data, max_pixels=max_pixels, min_side=min_side)
     array = raw.array
     # The bar's ground is white, and its text black, in every channel.
-    channel: Pixels = array if array.ndim == 2 else array[..., 1]
+    channel: Pixels = np.ascontiguousarray(array if array.ndim == 2 else array[..., 1])
     if channel.dtype not in (np.uint8, np.uint16):
         raise BadImage(f"{channel.dtype} values; expected 8 or 16 bits")
     above = array[: cut_row(channel)]
@@ -263,8 +264,9 @@ def read_frame(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN
     if has_databar(pixels):
         raise BadImage("something like a databar, or a nearly white band of 12 rows, is left after the cut")
     if COLOUR_NOTE in notes:
-        spread = above[..., :3].max(axis=2).astype(np.int32) - above[..., :3].min(axis=2)
-        coloured = int((spread > _FAINT_CHROMA).sum())
+        red, green, blue = (above[..., index] for index in range(3))
+        highest, lowest = (pick(pick(red, green), blue) for pick in (np.maximum, np.minimum))
+        coloured = int((highest - lowest > _FAINT_CHROMA).sum())
         note = f"{coloured:,} coloured pixels above the cut, converted to BT.601 luma"
         notes = (*(other for other in notes if other != COLOUR_NOTE), *((note,) if coloured else ()))
     # A copy: what is left of a plain grey file is a part of a larger array.
@@ -290,7 +292,7 @@ def _first_bright(pixels: Pixels) -> int | None:
     """The first of three rows running that are mostly near white, in the part where bars begin."""
     first = pixels.shape[0] * _SEARCH_FROM_ROW // _FRAME_ROWS
     limit = _BRIGHT if pixels.dtype == np.uint8 else _BRIGHT * 257
-    bright = (pixels[first:] > limit).mean(axis=1) > _BRIGHT_SHARE
+    bright = row_shares(pixels[first:] > limit) > _BRIGHT_SHARE
     runs = np.convolve(bright, np.ones(_BRIGHT_ROWS), "valid") == _BRIGHT_ROWS
     return first + int(runs.argmax()) if runs.any() else None
 

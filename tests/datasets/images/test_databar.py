@@ -7,7 +7,10 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 
+from srbench.datasets.images import databar
 from srbench.datasets.images.databar import (
     crop_micrograph,
     cut_databar,
@@ -15,6 +18,7 @@ from srbench.datasets.images.databar import (
     find_databar,
     has_databar,
     image_region,
+    row_shares,
     without_databar,
 )
 from srbench.datasets.images.decode import BadImage, RawImage
@@ -37,6 +41,42 @@ def draw_bar(pixels, top, height, level, *, frame=None):
         drawn[top] = frame
         drawn[top + height - 1] = frame
     return drawn
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    level=st.integers(0, 255),
+    spread=st.sampled_from([0.0, 0.5, 2.0, 4.0, 6.0, 9.0, 14.0, 40.0]),
+    text=st.floats(0, 0.4),
+    width=st.integers(1, 200),
+)
+def test_rows_are_passed_over_only_where_no_level_has_the_share_of_a_blank_row(
+    seed, level, spread, text, width
+):
+    generator = np.random.default_rng(seed)
+    rows = generator.normal(level, spread, (40, width))
+    written = generator.random(rows.shape) < text
+    rows[written] = generator.integers(0, 256, written.sum())
+    rows = np.clip(np.rint(rows), 0, 255).astype(np.uint8)
+    nearest = [(np.abs(row.astype(int) - np.arange(256)[:, None]) <= 6).mean(axis=1).max() for row in rows]
+    assert not (databar._surely_not_blank(rows) & (np.array(nearest) >= 0.83)).any()
+    levels = generator.integers(0, 256, len(rows))
+    distance = np.abs(rows.astype(int) - levels[:, None])
+    tolerance = np.where((levels > 30) & (levels < 225), 1, 6)[:, None]
+    assert np.array_equal(databar._share(rows, levels), (distance <= tolerance).mean(axis=1))
+
+
+@pytest.mark.parametrize("width", [1, 3, 1024, (1 << 23) + 1])
+def test_shares_of_rows_are_means(width):
+    flags = np.random.default_rng(0).random((2, width)) < 0.3
+    flags = np.concatenate([flags, np.ones((1, width), bool)])
+    assert np.array_equal(row_shares(flags), flags.mean(axis=1))
+    white = databar._row_sums(np.full((1, width), 255, np.uint8))
+    assert white.tolist() == [255 * width]
+
+
+def test_most_rows_of_a_specimen_are_passed_over(picture):
+    assert databar._surely_not_blank(picture(3, 480, 640)).mean() > 0.9
 
 
 @pytest.mark.parametrize("name", ["bright", "dark"])
