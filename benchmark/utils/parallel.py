@@ -77,6 +77,7 @@ class ProcessPool(Generic[Argument, Result]):
         self.ahead = _AHEAD * count * self._at_once
         self._function = function
         self._executor: ProcessPoolExecutor | None = None
+        self._died = False
         self._files = 0
         self._free: list[Path] = []
         self._held = contextlib.ExitStack()
@@ -103,8 +104,10 @@ class ProcessPool(Generic[Argument, Result]):
 
     def __exit__(self, *error: object) -> None:
         if self._executor is not None:
-            if any(error):
-                self._writer.close()  # nobody waits for what is in work: the processes end at once
+            if any(error) or self._died:
+                # Nobody waits for what is in work: the processes end at once, that too which an executor
+                # started while it broke, and would wait for.
+                self._writer.close()
             self._executor.shutdown(cancel_futures=True)
         self._held.close()
 
@@ -140,6 +143,7 @@ class ProcessPool(Generic[Argument, Result]):
                 tags, results = waiting.popleft()
                 yield from zip(tags, results(), strict=True)
         except BrokenProcessPool as error:
+            self._died = True
             raise ProcessDied(
                 "A worker process has died; the system may have stopped it for want of memory. Run the same "
                 "command again, it goes on from here; with one worker there are no other processes."
