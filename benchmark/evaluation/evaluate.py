@@ -46,6 +46,7 @@ from srbench.utils.errors import SrbenchError
 from srbench.utils.files import pixel_hash
 from srbench.utils.image import to_uint8
 from srbench.utils.paths import home, results_folder
+from srbench.utils.processes import refuse_while_imported
 from srbench.utils.progress import ProgressCallback, ProgressEvent, count_of, silent
 from srbench.weights import left_out
 
@@ -173,6 +174,7 @@ def evaluate(
         SrbenchError: no such option, protocol, metric or weights file, named models without a dataset, or
             the results folder cannot be written.
     """
+    refuse_while_imported("evaluate")
     config = EvaluationConfig.of(options)
     if config.backend != "torch":
         device_for(config.backend, config.device)  # a missing one is one error, not one a model

@@ -37,6 +37,7 @@ from srbench.store import EXTERNAL, REFERENCES
 from srbench.utils.errors import DatasetError, SrbenchError
 from srbench.utils.files import sha256_file
 from srbench.utils.image import to_eight_bits
+from srbench.utils.processes import refuse_while_imported
 from srbench.utils.progress import ProgressCallback, count_of, silent
 
 _ENDING = re.compile(r"(?:\.(?:png|tiff?|jpe?g|bmp))?(?:$|x\d(?![^_-])|[_-].*[^\W\d_])", re.IGNORECASE)
@@ -89,6 +90,7 @@ def score(
         SrbenchError: the name is that of a model of srbench, the names of the files say several scales, or no
             such degradation, protocol or metric.
     """
+    refuse_while_imported("score")
     sr_folder, hr_folder = (Path(folder).expanduser().resolve() for folder in (sr, hr))
     for folder, words in ((sr_folder, "super-resolved"), (hr_folder, "HR")):
         if not folder.is_dir():

@@ -23,6 +23,7 @@ from srbench.metrics.protocol import Protocol
 from srbench.metrics.registry import Case, Metric, MetricUnavailable
 from srbench.metrics.spectrum import REFERENCE_NOISE, reference_of
 from srbench.store import Score
+from srbench.utils.errors import SrbenchError
 from srbench.utils.image import Pixels, Plane
 
 if TYPE_CHECKING:
@@ -68,6 +69,19 @@ class ScoringConditions:
     degradation: str
     scale: int
     metrics: tuple[tuple[str, str], ...]
+
+    def check_elsewhere(self) -> None:
+        """Refuse what other processes cannot have.
+
+        Raises:
+            SrbenchError: a metric is registered in the script (or notebook) that was started.
+        """
+        here = [name for module, name in self.metrics if module == "__main__"]
+        if here:
+            raise SrbenchError(
+                f"{', '.join(here)} is registered in the script itself, which other processes do not import; "
+                "a module that it imports would do."
+            )
 
     def scorer(self) -> ImageScorer:
         """A scorer in this process.

@@ -85,6 +85,7 @@ class ScoringPool:
         done, conditions = 0, scorer.conditions
         if self._is_worth_it(len(tags)):
             try:
+                conditions.check_elsewhere()
                 tasks = ((tag, (conditions, inputs_of(tag))) for tag in tags)
                 for tag, scored in self._started().map(tasks):
                     yield tag, scored

@@ -30,7 +30,7 @@ from srbench.evaluation.messages import (
     WorkerJob,
     encode,
 )
-from srbench.utils.processes import end_with_parent
+from srbench.utils.processes import end_with_parent, imported_for_a_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -204,7 +204,8 @@ def _import_file(module: str, file: str) -> None:
         raise ImportError(f"cannot import {file}, which registered the model")
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[name] = loaded
-    spec.loader.exec_module(loaded)
+    with imported_for_a_model(file):
+        spec.loader.exec_module(loaded)
 
 
 def _make_repeatable() -> None:

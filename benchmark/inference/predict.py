@@ -20,6 +20,7 @@ from srbench.utils.errors import SrbenchError
 from srbench.utils.files import OUT_SETTING, sha256_file, writing_to
 from srbench.utils.image import Pixels, rgb_to_luma
 from srbench.utils.leftovers import remove_leftovers
+from srbench.utils.processes import refuse_while_imported
 from srbench.utils.progress import ProgressCallback, ProgressEvent, silent
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def infer(
     from srbench.inference.tiling import Tiler
     from srbench.weights import locate
 
+    refuse_while_imported("infer")
     if images is None:
         model, images = None, model or ()
     if not (model is None or isinstance(model, str)):

@@ -263,7 +263,11 @@ def advise(
     tolerances = _tolerances(what, tolerance, size)
     dwell = [field.dwell_s for field in fields if field.dwell_s]
     some = NumberedScenes(SCENE_KINDS[what], scenes, side, functools.partial(_has_items, what, side))
-    with ProcessPool(_work, workers) as pool:
+    modules = _modules(ways)
+    if here := [name for name, module in modules.items() if module == "__main__"]:
+        progress(f"Note: one process does the work: {', '.join(here)} is registered in the script itself.")
+        workers = 1
+    with ProcessPool(_work, workers, imports=sorted(set(modules.values()))) as pool:
         setting = equivalent(recorded, some, progress)
         jobs = [
             _OnScenes(what, some, model, scale, setting.degradation(scale, dose), dose)
@@ -351,6 +355,14 @@ def _models(
                 "or leave --model away: srbench weights list names what there is."
             )
     return chosen
+
+
+def _modules(ways: Mapping[int, Sequence[str]]) -> dict[str, str]:
+    """What registers each of the models that are tried."""
+    from srbench import models
+
+    names = dict.fromkeys(name for names in ways.values() for name in names if name != AS_IS)
+    return {name: models.card(name).module for name in names}
 
 
 def _examined(

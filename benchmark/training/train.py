@@ -39,6 +39,7 @@ from srbench.training.validation import Validator
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import write_text
 from srbench.utils.paths import runs_folder
+from srbench.utils.processes import refuse_while_imported
 from srbench.utils.progress import ProgressCallback, count_of, human_bytes, progress_reporter, silent
 from srbench.utils.typed_json import typed
 from srbench.version import __version__
@@ -131,6 +132,7 @@ def train(
         SrbenchError, ModelError, DatasetError: something the caller can mend; the message says how.
         TrainingInterrupted: stopped from outside, after saving.
     """
+    refuse_while_imported("train")
     options = {
         "model": model,
         "dataset": None if dataset is None else os.fspath(dataset),

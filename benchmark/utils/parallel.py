@@ -8,6 +8,7 @@ in its queues, an executor whose processes were killed could wait for ever (seen
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -16,7 +17,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from concurrent.futures.process import BrokenProcessPool
@@ -29,6 +30,7 @@ from typing import Any, Generic, TypeVar
 from srbench.utils.errors import DatasetError, SrbenchError
 from srbench.utils.files import TEMPORARY_SETTING, temporary_folder, writing_to
 from srbench.utils.memory import keep_memory, kept_memory
+from srbench.utils.processes import GUARD
 
 Tag = TypeVar("Tag")
 Argument = TypeVar("Argument")
@@ -38,6 +40,7 @@ Input = TypeVar("Input")
 # For each process one input in work, one ready to follow, one result to be fetched.
 _AHEAD = 3
 _PROBE_SECONDS = 5.0
+_STARTED = "started"
 _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Of a process of a pool: there are as many processes as cores."""
 
@@ -59,6 +62,7 @@ class ProcessPool(Generic[Argument, Result]):
         count: int | None = None,
         within: Path | None = None,
         *,
+        imports: Sequence[str] = (),
         at_once: int = 1,
         keep_memory: bool = False,
     ) -> None:
@@ -68,6 +72,7 @@ class ProcessPool(Generic[Argument, Result]):
             function: of a module.
             count: processes, as many as there are cores when None; 1: the work is done here.
             within: folder in which inputs and results lie; where temporary files do when None.
+            imports: modules that register what inputs name.
             at_once: inputs that go to a process together. To tell it costs half a millisecond.
             keep_memory: whether who does the work keeps freed memory for the next input, see
                 :func:`~srbench.utils.memory.kept_memory`.
@@ -76,6 +81,7 @@ class ProcessPool(Generic[Argument, Result]):
         self._at_once = at_once if count > 1 else 1
         self.ahead = _AHEAD * count * self._at_once
         self._function = function
+        self._imports = tuple(imports)
         self._executor: ProcessPoolExecutor | None = None
         self._died = False
         self._files = 0
@@ -144,10 +150,7 @@ class ProcessPool(Generic[Argument, Result]):
                 yield from zip(tags, results(), strict=True)
         except BrokenProcessPool as error:
             self._died = True
-            raise ProcessDied(
-                "A worker process has died; the system may have stopped it for want of memory. Run the same "
-                "command again, it goes on from here; with one worker there are no other processes."
-            ) from error
+            raise ProcessDied(self._reason()) from error
         finally:
             while self._free:
                 self._free.pop().unlink(missing_ok=True)
@@ -164,8 +167,8 @@ class ProcessPool(Generic[Argument, Result]):
             self._free.append(self._folder / str(self._files))
             self._files += 1
         path = self._free.pop()
-        _store(path, arguments)
-        future = self._execute(_apply, self._function, str(path))
+        _store(path, (self._imports, self._function, arguments))
+        future = self._execute(_apply, str(path))
 
         def wait() -> list[Result]:
             while True:
@@ -181,11 +184,29 @@ class ProcessPool(Generic[Argument, Result]):
 
         return wait
 
+    @property
+    def _with_script(self) -> bool:
+        """Whether the processes need the script that was started."""
+        return getattr(self._function, "__module__", "") == "__main__"
+
+    def _reason(self) -> str:
+        """Why a process has ended, as far as that can be known."""
+        if self._with_script and not (self._folder / _STARTED).exists():
+            script = getattr(sys.modules["__main__"], "__file__", None) or "the script"
+            return (
+                f"The worker processes ended while they imported {script}, which holds the function that "
+                f"they apply. Put what it does below {GUARD}, or the function into a module of its own."
+            )
+        return (
+            "A worker process has died; the system may have stopped it for want of memory. Run the same "
+            "command again, it goes on from here; with one worker there are no other processes."
+        )
+
     def _execute(self, function: Callable[..., object], *arguments: object) -> Future[object]:
         assert self._executor is not None
         try:
             # An executor starts its processes when something is submitted.
-            with _starting(with_script=getattr(self._function, "__module__", "") == "__main__"):
+            with _starting(self._with_script):
                 return self._executor.submit(function, *arguments)
         except OSError as error:
             # It broke while it was starting another process.
@@ -242,6 +263,7 @@ def _initialise(reader: Connection, folder: Path, keeping: bool) -> None:
         keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_pool, args=(reader, folder), daemon=True).start()
+    (folder / _STARTED).touch()
 
 
 def _end_with_pool(reader: Connection, folder: Path) -> None:
@@ -253,11 +275,20 @@ def _end_with_pool(reader: Connection, folder: Path) -> None:
         os._exit(1)
 
 
-def _apply(function: Callable[[Any], object], file: str) -> None:
-    """Replace the arguments in a file by the results."""
+def _apply(file: str) -> None:
+    """Replace the function and its arguments in a file by the results."""
     path = Path(file)
     try:
-        _store(path, [function(argument) for argument in _load(path)])
+        imports, function, arguments = _load(path)
+    except AttributeError as error:
+        raise DatasetError(
+            f"A worker process does not know what it was given: {error}. What is defined in the script "
+            "itself is known there alone; a module that it imports would do."
+        ) from None
+    try:
+        for module in imports:
+            importlib.import_module(module)
+        _store(path, [function(argument) for argument in arguments])
     # With their text only: not every exception can be sent to another process.
     except SrbenchError as error:
         raise DatasetError(str(error)) from None

@@ -11,8 +11,15 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from srbench.utils.errors import SrbenchError
+
+GUARD = "if __name__ == '__main__'"
+"""What a script that is imported puts before all that it does."""
 
 _PR_SET_PDEATHSIG = 1
 _WATCH_SECONDS = 1.0
@@ -71,6 +78,33 @@ def _start_of(pid: int) -> int:
         return int(100 * psutil.Process(pid).create_time())
     except (OSError, ValueError, IndexError, psutil.Error):
         return 0
+
+
+_imported = ""
+
+
+@contextmanager
+def imported_for_a_model(file: str) -> Iterator[None]:
+    """In the block a user's file is imported for the model that it registers, and does nothing else."""
+    global _imported
+    _imported = file
+    try:
+        yield
+    finally:
+        _imported = ""
+
+
+def refuse_while_imported(verb: str) -> None:
+    """Refuse to do what a user's file asks for while it is only imported.
+
+    Raises:
+        SrbenchError: it asks for ``verb`` (as ``evaluate``) where it should only define something.
+    """
+    if _imported:
+        raise SrbenchError(
+            f"{_imported} calls {verb} when it is imported, as it is for the model that it registers. Put "
+            f"what it does below {GUARD}, or the model into a module of its own."
+        )
 
 
 def end_with_parent() -> None:
