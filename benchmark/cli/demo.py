@@ -16,8 +16,8 @@ SCALE = 4
 NETWORKS = ("edsr", "swinir", "srgan", "csm_sr")
 """Those of which weights are shipped are shown."""
 INTERPOLATIONS = ("bicubic", "lanczos")
-SECONDS = 90
-"""Between the 73 s that seven rows took on two idle cores and the 111 s of eight rows on busy ones."""
+SECONDS = 60
+"""55 s with eight rows on two idle cores."""
 TRAINED, TRAINED_ON = "vdsr", "sem_synthetic:small"
 """What ``--train`` trains, for a minute."""
 

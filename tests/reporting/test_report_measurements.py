@@ -149,7 +149,7 @@ def test_equal_verdicts_are_said_once_with_their_range(board: Leaderboard) -> No
     (clause,) = answer.clauses
     assert clause.status == "not trusted"
     changes = [strict.judgements[row.run]["cd_bias"].verdict.change for row in ranked]
-    ends = [f"{end:+.2f}" for end in (min(changes), max(changes))]
+    ends = [f"{end:+.3f}" for end in (min(changes), max(changes))]
     assert clause.words == f"any of the 3 results ({ends[0]} to {ends[1]} px)"
 
 
