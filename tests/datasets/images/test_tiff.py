@@ -254,6 +254,10 @@ def test_bilevel_images_and_masks(tmp_path, picture, compression):
     black_and_white = picture() > 128
     image = Image.fromarray(black_and_white)
     data = through_pillow(image, compression=None if compression == "raw" else compression)
+    if compression not in ("packbits", "raw") and not hasattr(imagecodecs, "CCITTFAX4"):  # on Python 3.10
+        with pytest.raises(BadImage, match="CCITT"):
+            decode_bytes(data)
+        return
     assert np.array_equal(decode_bytes(data).pixels, black_and_white * 255)
     path = tmp_path / "mask.tif"
     path.write_bytes(data)
@@ -265,7 +269,10 @@ def test_bilevel_images_and_masks(tmp_path, picture, compression):
 def test_colour_models_as_pillow_reads_them(picture, mode, compression):
     colour = np.dstack([picture(seed, 96, 128) // 2 + 60 for seed in range(3)])
     data = through_pillow(Image.fromarray(colour).convert(mode), compression=compression)
-    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    try:
+        expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    except OSError:
+        pytest.skip("before 13 Pillow cannot read the uncompressed YCbCr that it writes")
     found = decode_bytes(data, colour=True).pixels.astype(int)
     assert np.abs(found - expected).max() <= (2 if mode in ("CMYK", "YCbCr") else 0)
 
