@@ -4,6 +4,7 @@ import io
 import logging
 import struct
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
