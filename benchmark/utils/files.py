@@ -164,7 +164,7 @@ def _refusal(folder: Path, error: OSError, setting: str) -> StorageError:
     )
 
 
-def check_writable(folder: Path, setting: str = HOME_SETTING) -> None:
+def check_writable(folder: Path, setting: str) -> None:
     """Refuse to begin what could not be written at the end; nothing is left of the attempt.
 
     Args:
