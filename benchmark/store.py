@@ -9,6 +9,7 @@ and renamed when whole, so that it is complete or absent. Aggregates are recompu
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -609,27 +610,20 @@ def _read_scores(path: Path, key: RunKey) -> pd.DataFrame:
 
 def read_png(path: Path) -> NDArray[np.uint8] | None:
     """``(H, W)`` grey pixels; None for what is not an image or cannot be read."""
-    import cv2
     import numpy as np
+    from PIL import Image
 
     from srbench.datasets.images.decode import BadImage, read_header
 
     try:
         data = read_regular(path, _LARGEST_PREVIEW)
         header = read_header(data)
-    except (OSError, BadImage):
+        if header.kind != "PNG" or header.width * header.height > _MOST_PREVIEW_PIXELS:
+            return None
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            return np.asarray(image.convert("L"), dtype=np.uint8)
+    except (OSError, BadImage, SyntaxError, ValueError):  # what Pillow raises for damaged files
         return None
-    if header.kind != "PNG" or header.width * header.height > _MOST_PREVIEW_PIXELS:
-        return None
-    logging = cv2.utils.logging
-    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-    except cv2.error:
-        return None
-    finally:
-        logging.setLogLevel(level)
-    return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
 
 
 def _swap(partial: Path, final: Path) -> None:
