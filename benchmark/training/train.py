@@ -38,6 +38,7 @@ from srbench.training.trial import check_patches
 from srbench.training.validation import Validator
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import write_text
+from srbench.utils.memory import kept_memory
 from srbench.utils.paths import runs_folder
 from srbench.utils.processes import refuse_while_imported
 from srbench.utils.progress import ProgressCallback, count_of, human_bytes, progress_reporter, silent
@@ -156,6 +157,8 @@ def train(
         threads = chosen.train.threads or sensible_threads(processes.local_world)
         stack.enter_context(repeatable(chosen.train.deterministic, threads))
         stop = stack.enter_context(stop_requests())
+        if processes.device.type == "cpu":
+            stack.enter_context(kept_memory())
         if not processes.main:
             progress = silent
         elif progress is None:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -19,33 +20,45 @@ _KEEP = ((_MMAP_MAX, 0), (_TRIM, 1 << 30))
 # What glibc's own adaptation ends at; setting any of them switches it off.
 _AS_BEFORE = ((_MMAP_MAX, 1 << 16), (_MMAP_THRESHOLD, 32 << 20), (_TRIM, 64 << 20))
 
+_holders = 0
+_holders_lock = threading.Lock()
+
 
 @contextlib.contextmanager
 def kept_memory() -> Iterator[None]:
-    """In the block freed memory stays with the process for the next tensor; it is given back at the end.
+    """In the block freed memory stays with the process for the next tensor; the last to leave gives it back.
 
     On a CPU, fetching it anew from the system for every layer of a network took nearly half of the time.
     Nothing happens where the C library is not glibc, or where the user has set its variables.
     """
-    changed = keep_memory()
+    global _holders
+    keep_memory()
     try:
         yield
     finally:
-        if changed:
-            library = ctypes.CDLL(None)
-            for parameter, value in _AS_BEFORE:
+        with _holders_lock:
+            _holders -= 1
+            # Validation ends before the training around it, and one thread's inference before another's.
+            if not _holders and (library := _glibc()) is not None:
+                for parameter, value in _AS_BEFORE:
+                    library.mallopt(parameter, value)
+                library.malloc_trim(0)
+
+
+def keep_memory() -> None:
+    """As :func:`kept_memory`, until the process ends."""
+    global _holders
+    with _holders_lock:
+        _holders += 1
+        if (library := _glibc()) is not None:
+            for parameter, value in _KEEP:
                 library.mallopt(parameter, value)
-            library.malloc_trim(0)
 
 
-def keep_memory() -> bool:
-    """As :func:`kept_memory` from now on; whether that is possible here."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None or any(name.startswith("MALLOC_") for name in os.environ):
-        return False
-    for parameter, value in _KEEP:
-        mallopt(parameter, value)
-    return True
+def _glibc() -> ctypes.CDLL | None:
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    by_user = any(name.startswith("MALLOC_") for name in os.environ)
+    return library if hasattr(library, "mallopt") and not by_user else None
 
 
 def available_memory() -> int:
