@@ -43,10 +43,12 @@ def demo(out: Path | None, with_training: bool) -> None:
     from srbench.reporting.text import OVERVIEW
     from srbench.statistics.tolerance import TOLERANCES
     from srbench.training import run_folder_name, train
+    from srbench.utils.files import HOME_SETTING, check_writable
     from srbench.utils.paths import home
     from srbench.weights.find import shipped
 
     folder = (out or home() / "demo").resolve()
+    check_writable(folder, HOME_SETTING)
     start = time.monotonic()
     runs = folder / "runs"
     offered = {entry.model for entry in shipped() if entry.scale == SCALE}

@@ -41,9 +41,9 @@ from srbench.evaluation.worker_client import (
 )
 from srbench.inference.backends import device_for
 from srbench.metrics import registry
-from srbench.store import RunKey, Score, ScoreStore
+from srbench.store import RESULTS_SETTING, RunKey, Score, ScoreStore
 from srbench.utils.errors import SrbenchError
-from srbench.utils.files import pixel_hash
+from srbench.utils.files import HOME_SETTING, check_writable, pixel_hash
 from srbench.utils.image import to_uint8
 from srbench.utils.paths import home, results_folder
 from srbench.utils.processes import refuse_while_imported
@@ -176,6 +176,7 @@ def evaluate(
     """
     refuse_while_imported("evaluate")
     config = EvaluationConfig.of(options)
+    check_writable(config.results or results_folder(), RESULTS_SETTING if config.results else HOME_SETTING)
     if config.backend != "torch":
         device_for(config.backend, config.device)  # a missing one is one error, not one a model
     if dataset is None:

@@ -50,7 +50,7 @@ def could_match(
         expected = sample(layout(card.name, variant, card.scales[0], card.channels[0]))
         _store(card, variant, expected)
     matching = sum(shapes.get(name) == shape for name, shape in expected.items())
-    return len(expected) <= FEW or 4 * matching >= len(expected)
+    return len(expected) <= FEW or matching >= 0.3 * len(expected)
 
 
 def sample(shapes: Shapes) -> Shapes:
