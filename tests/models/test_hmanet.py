@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -225,16 +224,3 @@ def test_untrained_tiny_is_bicubic():
     torch.testing.assert_close(
         create("hmanet", scale=4, variant="tiny").infer(lr), create("bicubic", scale=4).infer(lr)
     )
-
-
-@pytest.mark.slow
-def test_smoke_run_of_the_published_size_lowers_the_loss(scenes, train):
-    def has_fallen(losses):
-        return len(losses) > 3 and np.mean(losses[-3:]) < 0.8 * losses[0]
-
-    def enough(stage, losses):
-        return has_fallen(losses) or stage == "fine_tuning"
-
-    model = create("hmanet", scale=4)
-    recipe = model.recipe("smoke")
-    assert has_fallen(train(model, recipe, scenes(4), enough).losses["pretraining"])

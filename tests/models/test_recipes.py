@@ -160,8 +160,6 @@ def has_fallen(losses):
         ("edsr", "baseline"),
         ("srgan", "srresnet"),
         ("esrgan", "paper"),
-        ("spsr", "paper"),
-        ("swinir", "classical"),
         ("swinir", "light"),
     ],
 )

@@ -63,44 +63,42 @@ EVALUATION = """
 """
 
 
-def test_an_evaluation_by_two_workers(run):
+def test_training_evaluation_scores_and_enlargement(run, tmp_path):
+    for folder, side in (("hr", 96), ("sr", 96), ("lr", 24)):
+        (tmp_path / folder).mkdir()
+        for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (3, side, side), np.uint8)):
+            cv2.imwrite(str(tmp_path / folder / f"{number}.png"), pixels)
+    work = """
+    import srbench
+    print("begun")
+    quick = ["train.iterations=2", "train.batch=2", "train.tensorboard=false"]
+    trained = srbench.train(
+        "edsr", dataset="sem_synthetic:small", scale=4, variant="tiny", budget="smoke",
+        overrides=quick, out="run",
+    )
+    srbench.score("sr", "hr", scale=4, metrics=["psnr"], results="own")
+    srbench.infer("edsr", "lr", out="enlarged", weights=trained.weights)
+    """
     done = run(
-        f"import srbench\nprint('begun')\n{textwrap.dedent(EVALUATION)}".format(
-            models=["bicubic"], metrics=["psnr", "ssim"]
-        )
+        textwrap.dedent(work)
+        + textwrap.dedent(EVALUATION).format(models=["bicubic"], metrics=["psnr", "ssim"])
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split().count("begun") == 1 and "one process" not in done.stdout
     assert "OUTCOME bicubic scored 0" in done.stdout
+    assert len(list((tmp_path / "enlarged").rglob("*.png"))) == 3
 
 
-def test_a_metric_of_the_script_is_computed_there(run):
-    metric = """
+MODEL_AND_METRIC = """
+    import torch
     import srbench
     from srbench.metrics import register_metric
+    from srbench.models import register_model
     print("begun")
 
     @register_metric(title="Brightness", direction="none", explanation="for a test")
     def brightness(case):
         return float(case.sr.mean())
-    """
-    done = run(
-        textwrap.dedent(metric)
-        + textwrap.dedent(EVALUATION).format(models=["bicubic"], metrics=["psnr", "brightness"])
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split().count("begun") == 1
-    assert "one process: brightness is registered in the script itself" in done.stdout
-    assert "OUTCOME bicubic scored 0" in done.stdout
-
-
-@pytest.mark.parametrize("guarded", [False, True])
-def test_a_model_of_a_script_that_evaluates_when_it_is_imported(run, guarded):
-    """Its process imports the script: that is no attempt to read references."""
-    model = """
-    import torch
-    import srbench
-    from srbench.models import register_model
 
     @register_model(
         title="Mine", family="interpolation", paper="", year=2026, scales=(4,), variants=("a",),
@@ -109,11 +107,18 @@ def test_a_model_of_a_script_that_evaluates_when_it_is_imported(run, guarded):
     def mine(scale, channels, variant):
         return torch.nn.Upsample(scale_factor=scale)
     """
-    evaluation = textwrap.dedent(EVALUATION).format(models=["mine"], metrics=["psnr"])
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_model_and_a_metric_of_a_script_that_evaluates_when_it_is_imported(run, guarded):
+    """The model's process imports the script: that is no attempt to read references."""
+    evaluation = textwrap.dedent(EVALUATION).format(models=["mine"], metrics=["psnr", "brightness"])
     if guarded:
         evaluation = f"if __name__ == '__main__':\n{textwrap.indent(evaluation, '    ')}"
-    done = run(textwrap.dedent(model) + evaluation)
+    done = run(textwrap.dedent(MODEL_AND_METRIC) + evaluation)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.split().count("begun") == 1
+    assert "one process: brightness is registered in the script itself" in done.stdout
     if guarded:
         assert "OUTCOME mine scored 0" in done.stdout
         return
