@@ -26,7 +26,6 @@ from srbench.datasets.degrade import Degradation, LrPosition, noise_key, quantis
 from srbench.datasets.lr_images import check_recorded
 from srbench.models.recipe import Batch
 from srbench.training.crops import Crops, CropSampler, MappedPixels, PixelSource, RecordedLr, cut_side
-from srbench.utils.errors import SrbenchError
 from srbench.utils.image import to_channels
 
 Value = TypeVar("Value")
@@ -214,24 +213,13 @@ def apply_symmetries(images: Tensor, symmetries: Tensor) -> Tensor:
 def large_enough(
     images: Sequence[Micrograph], patch: int, scale: int
 ) -> tuple[list[Micrograph], Mapping[str, str]]:
-    """The images a crop of ``patch`` fits into, and why each other one is left out.
-
-    Raises:
-        SrbenchError: none is large enough.
-    """
+    """The images a crop of ``patch`` fits into, and why each other one is left out."""
     small = {
         image.id: f"{image.height}x{image.width} px is smaller than a training crop of {patch} px"
         for image in images
         if min(cut_side(image.height, scale), cut_side(image.width, scale)) < patch
     }
-    suited = [image for image in images if image.id not in small]
-    if not suited:
-        largest = max((min(image.height, image.width) for image in images), default=0)
-        raise SrbenchError(
-            f"No training image holds a crop of {patch} px; the largest has a short side of {largest} px. "
-            f"Use smaller crops: --set train.patch={max(largest // scale, 1) * scale}."
-        )
-    return suited, small
+    return [image for image in images if image.id not in small], small
 
 
 def _one_by_one(images: Tensor, symmetries: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from srbench.training.signals import StopRequest, stop_requests
 from srbench.training.stage import check_recipe, move_loss_modules
 from srbench.training.start import Start, discriminators_of, find_start, last_stage, load_start
 from srbench.training.state import Best, NonFiniteGuard, TrainingState
-from srbench.training.trial import check_patches
+from srbench.training.trial import check_patches, largest_patch
 from srbench.training.validation import Validator
 from srbench.utils.errors import SrbenchError
 from srbench.utils.files import write_text
@@ -293,7 +293,15 @@ def prepare(
             f"{micrographs.name} has no training images ({len(micrographs)} images in {groups}); train on "
             "another dataset and evaluate on this one, or name other groups in the groups.csv of your folder."
         )
-    suited, small = large_enough(images, max(stage.patch for stage in recipe.stages), config.scale)
+    patch = max(stage.patch for stage in recipe.stages)
+    suited, small = large_enough(images, patch, config.scale)
+    if not suited:
+        side = max(min(image.height, image.width) for image in images)
+        smaller = largest_patch(model, recipe, published, side)
+        raise SrbenchError(
+            f"No training image holds a crop of {patch} px; the largest has a short side of {side} px. "
+            + (f"Use smaller crops: --set train.patch={smaller}." if smaller else "Train on larger images.")
+        )
     # After the patches are known to be no larger than the images, before any pixel is read.
     check_patches(model, recipe, published)
     multiply_adds = 0

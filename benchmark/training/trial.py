@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ from srbench.utils.errors import SrbenchError
 
 IMAGES = 2
 """In the batch of noise: batch normalisation needs more than one."""
+_TRIED = 12
+"""Sizes, from the largest down, in search of one that images hold."""
 _LISTED = 3
 """Sizes, or ranges of sizes, that a message names."""
 
@@ -123,6 +125,18 @@ def check_patches(model: SRModel, recipe: Recipe, published: Recipe) -> None:
                 problems.append(_problem(model, recipe.stages[index], usual, trial, error))
     if problems:
         raise unrunnable(problems) from cause
+
+
+def largest_patch(model: SRModel, recipe: Recipe, published: Recipe, side: int) -> int | None:
+    """An HR patch of at most ``side`` pixels that all stages take, the largest if it is near; None if none."""
+    step: int = model.scale * model.size_multiple
+    usual = max(stage.patch for stage in published.stages)
+    for patch in (*range(side // step * step, 0, -step)[:_TRIED], usual):
+        with suppress(SrbenchError):
+            if patch <= side:
+                check_patches(model, recipe.replace_stages(patch=patch), published)
+                return patch
+    return None
 
 
 def _problem(model: SRModel, stage: Stage, usual: int, trial: Trial, error: Exception) -> str:

@@ -220,11 +220,6 @@ def test_small_images_are_left_out_and_named():
     assert small == {"train3": "30x200 px is smaller than a training crop of 48 px"}
 
 
-def test_a_patch_that_no_image_holds_says_which_would():
-    with pytest.raises(SrbenchError, match=r"short side of 70 px.*train\.patch=68"):
-        large_enough(Textures().split("train"), 200, 4)
-
-
 @pytest.mark.parametrize("depth", [0, 1, 3, 50])
 def test_reading_ahead_keeps_the_order(depth):
     assert list(read_ahead(lambda step: step * step, range(4, 20), depth)) == [

@@ -155,11 +155,11 @@ class OneSize(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(side**2, 1))
 
 
-def register_fixed_game() -> None:
-    """A model ``one_size``, whose second stage takes the patches of its recipe only."""
-    judge = DiscriminatorSpec("judge", functools.partial(OneSize, GAN.patch), discriminator_loss)
-    stage = replace(GAN, terms=(PIXEL.terms[0],), discriminators=(judge,))
-    register_network("one_size", PlainSR, lambda request: Recipe((PIXEL, stage), "tests"))
+def register_fixed_game(name: str = "one_size", side: int = GAN.patch) -> None:
+    """A model whose second stage takes the patches of its recipe only."""
+    judge = DiscriminatorSpec("judge", functools.partial(OneSize, side), discriminator_loss)
+    stage = replace(GAN, terms=(PIXEL.terms[0],), discriminators=(judge,), patch=side)
+    register_network(name, PlainSR, lambda request: Recipe((PIXEL, stage), "tests"))
 
 
 def test_the_stage_the_discriminator_its_sizes_and_the_setting_are_named(train, tmp_path):
@@ -171,6 +171,23 @@ def test_the_stage_the_discriminator_its_sizes_and_the_setting_are_named(train, 
         assert part in line
     assert isinstance(refused.value.__cause__, RuntimeError)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "advice"),
+    [
+        ("plain", ["train.patch=200"], "--set train.patch=70"),
+        ("one_size", ["train.patch=200"], "--set train.patch=16"),
+        ("too_large", [], "larger images"),
+    ],
+)
+def test_images_smaller_than_a_crop_name_one_that_they_hold_and_the_stages_take(train, model, words, advice):
+    """The largest of the images is 70 px wide."""
+    register_fixed_game()
+    register_network("plain", PlainSR, lambda request: Recipe((PIXEL,), "tests"))
+    register_fixed_game("too_large", 96)
+    with pytest.raises(SrbenchError, match=advice):
+        train(model, *words)
 
 
 @pytest.mark.slow
