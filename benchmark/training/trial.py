@@ -128,10 +128,11 @@ def check_patches(model: SRModel, recipe: Recipe, published: Recipe) -> None:
 
 
 def largest_patch(model: SRModel, recipe: Recipe, published: Recipe, side: int) -> int | None:
-    """An HR patch of at most ``side`` pixels that all stages take, the largest if it is near; None if none."""
-    step: int = model.scale * model.size_multiple
+    """An HR patch of at most ``side`` pixels that all stages take, the largest if it is near, or None."""
+    step = model.scale * model.size_multiple
     usual = max(stage.patch for stage in published.stages)
-    for patch in (*range(side // step * step, 0, -step)[:_TRIED], usual):
+    tried: tuple[int, ...] = (*range(side // step * step, 0, -step)[:_TRIED], usual)
+    for patch in tried:
         with suppress(SrbenchError):
             if patch <= side:
                 check_patches(model, recipe.replace_stages(patch=patch), published)
