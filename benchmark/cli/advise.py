@@ -88,7 +88,8 @@ def advise(
     else:
         for sentence in recommendation.sentences(advice):
             say(textwrap.fill(sentence, WIDTH))
-        for heads, rows in (recommendation.rescan_table(advice), recommendation.table(advice)):
+        scanned_again = [recommendation.rescan_table(advice)] if advice.rescans else []
+        for heads, rows in (*scanned_again, recommendation.table(advice)):
             print_table(heads, rows, folding=())
         for statement in recommendation.statements(advice):
             say(textwrap.fill(statement, WIDTH, break_on_hyphens=False))

@@ -114,7 +114,8 @@ def _answer(
         return None
     images = max(judged.verdict.images + judged.verdict.lost for _, judged in judged_rows)
     name = measurement.tolerance.name
-    start = f"On these {things(board, images)} {name[:1].lower()}{name[1:]}"
+    those = f"{'this' if images == 1 else 'these'} {things(board, images).removeprefix('1 ')}"
+    start = f"On {those} {name[:1].lower()}{name[1:]}"
 
     def words(status: Status) -> str:
         pairs = of_status[status]
