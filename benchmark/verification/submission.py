@@ -276,7 +276,9 @@ def _remarks(check: SubmissionCheck, submitted: Submitted) -> Iterator[str]:
         results = {result.guard: result.status for result in stored_results(manifest)}
         if unmade := [name for name in _BY_RUN if results.get(name, "unchecked") == "unchecked"]:
             names = ", ".join(unmade)
-            yield f"{manifest.key.run_id}: not checked: {names} (srbench eval --audit checks more)."
+            audited = results.get("determinism", "unchecked") != "unchecked"
+            more = "" if audited else " (srbench eval --audit checks more)"
+            yield f"{manifest.key.run_id}: not checked: {names}{more}."
         if reasons := reasons_unranked(manifest):
             yield f"{manifest.key.run_id}: shown, not ranked: {'; '.join(reasons)}."
     for claim in submitted.submission.claims:
