@@ -31,6 +31,7 @@ from srbench.inference.predict import infer, load_model
 from srbench.napari import Cancelled, EnlargedLayers, LayerImages, NetworkChoice, enlarge, network_choices
 from srbench.utils.errors import SrbenchError
 from srbench.utils.paths import runs_folder
+from srbench.weights.find import shipped
 from srbench.weights.io import header_of
 
 torch.set_num_threads(1)
@@ -363,7 +364,8 @@ def test_magnification_one_has_no_map(opened: Any, qtbot: Any) -> None:
     assert not part(widget, "map").enabled
     part(widget, "start").native.click()
     qtbot.waitUntil(lambda: part(widget, "start").enabled, timeout=PATIENCE_MS)
-    assert [layer.name for layer in viewer.layers] == ["grain", "grain_vdsr_x1"]
+    (recommended,) = [entry.model for entry in shipped() if entry.scale == 1 and entry.recommended]
+    assert [layer.name for layer in viewer.layers] == ["grain", f"grain_{recommended}_x1"]
 
 
 FRESH = """
