@@ -67,8 +67,9 @@ def test_the_model_of_the_docs_is_one_file_and_nothing_else(tmp_path: Path) -> N
     )
     shown = json.loads(plugged_in(tmp_path, "srbench.models", "fsrcnn", docs_blocks()[0], code))
     assert shown["module"] == "fsrcnn_plugin" and shown["sizes"]["paper"]["scale"] == "x4"
-    # as tests/models/test_every_model.py demands of a file of this repository
+    # as the tests of models demand of a file of this repository
     assert shown["summary"].endswith(".") and shown["variants"][-1] == "tiny"
+    assert shown["publication"] and shown["authors"].count(",") == 3
 
 
 @pytest.mark.slow
