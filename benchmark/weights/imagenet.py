@@ -117,7 +117,8 @@ def pretrained(name: str) -> Mapping[str, Tensor] | None:
 def describe(name: str) -> str:
     """One sentence for a user who lacks the file: its name, how to get it, where to put it by hand."""
     file = entry(name)
+    # Stored scores hold it, and are published: no folder of the user's in it.
     return (
         f"{file.file} is not on disk ({file.used_for}): srbench weights fetch {name}, or download "
-        f"{file.url} into {search_folders()[0]}"
+        f"{file.url} into the folder {weights_folder().name} in srbench's home (srbench doctor names it)"
     )
