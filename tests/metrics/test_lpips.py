@@ -72,7 +72,7 @@ def test_without_a_trunk_the_reason_names_file_url_and_folder(tmp_path: Path) ->
     reason = registry.get("lpips").needs()
     assert "alexnet-owt-7be5be79.pth" in reason
     assert "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth" in reason
-    assert str(tmp_path / "home" / "weights") in reason
+    assert "folder weights" in reason and str(tmp_path) not in reason  # scores that hold it are published
     value, why = measure(registry.get("lpips"), case())
     assert np.isnan(value) and "alexnet-owt-7be5be79.pth" in why
 
