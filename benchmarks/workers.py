@@ -1,8 +1,8 @@
 """How much faster an evaluation is with several processes, whether its rows are the same, and their memory.
 
-``python benchmarks/workers.py [--workers 2] [--rounds 3] [--images 24]`` scores ``bicubic`` on scenes of
-``sem_synthetic`` with all default metrics: with one process and with several in turns, so that whatever else
-the machine does falls on both. Printed for each round are seconds of wall time and of processor time, in the
+``python benchmarks/workers.py [--workers 2] [--rounds 3] [--images 24] [--dataset sem_synthetic]`` scores
+``bicubic`` with all default metrics: with one process and with several in turns, so that whatever else the
+machine does falls on both. Printed for each round are seconds of wall time and of processor time, in the
 end the ratio of the fastest rounds, how many values differ, and the largest resident size of a process.
 """
 
@@ -40,12 +40,12 @@ class PeakOfProcesses(threading.Thread):
                     continue
 
 
-def measured(folder: Path, workers: int, images: int) -> tuple[float, float]:
+def measured(folder: Path, workers: int, dataset: str, images: int) -> tuple[float, float]:
     """Seconds of wall time and of processor time of one evaluation."""
     before = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     start = time.monotonic()
     srbench.evaluate(
-        "bicubic", dataset="sem_synthetic", scale=4, results=folder, limit=images, workers=workers, force=True
+        "bicubic", dataset=dataset, scale=4, results=folder, limit=images, workers=workers, force=True
     )
     wall = time.monotonic() - start
     after = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -66,16 +66,17 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--dataset", default="sem_synthetic")
     given = parser.parse_args()
     watcher = PeakOfProcesses()
     watcher.start()
     with tempfile.TemporaryDirectory() as temporary:
         folders = {workers: Path(temporary, str(workers)) for workers in (1, given.workers)}
-        measured(folders[1], 1, given.images)  # draws the scenes and imports
+        measured(folders[1], 1, given.dataset, given.images)  # draws the scenes and imports
         walls: dict[int, list[float]] = {workers: [] for workers in folders}
         for _ in range(given.rounds):
             for workers, folder in folders.items():
-                wall, spent = measured(folder, workers, given.images)
+                wall, spent = measured(folder, workers, given.dataset, given.images)
                 walls[workers].append(wall)
                 print(f"{workers} processes: {wall:.1f} s, {spent:.1f} s of processor time", flush=True)
         values, different = differing(*folders.values())
