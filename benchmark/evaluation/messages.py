@@ -36,6 +36,7 @@ class WorkerJob:
         foreign: spandrel builds the network from the weights.
         tilings: how each image is tiled; by memory when empty, within ``tile`` and ``max_bytes``.
         report_cost: whether to say what the network costs; of srbench's own the client knows it.
+        needs: height, width and bytes of the activations of these images, where the client knows them.
     """
 
     model: str
@@ -53,6 +54,7 @@ class WorkerJob:
     foreign: bool = False
     tilings: tuple[TileSettings, ...] = ()
     report_cost: bool = True
+    needs: tuple[tuple[int, int, int], ...] = ()
     device: str = "auto"
     backend: str = "torch"
     tile: int | None = None

@@ -97,11 +97,12 @@ def _run(job: WorkerJob, channel: MessageChannel, sandbox: AppliedSandbox) -> No
     from srbench.inference import profiling as cost
     from srbench.inference.device import blank_images, peak_bytes, reset_peak
     from srbench.inference.luma import STUDIO_NOTE, for_luma
-    from srbench.inference.tiling import Tiler
+    from srbench.inference.tiling import Tiler, tell_needs
 
     _make_repeatable()
     device = backends.device_for(job.backend, job.device)
     model, notes = _load(job)
+    tell_needs(model.network, job.needs)
     model = backends.with_backend(model, job.backend)
     if model.studio_luma and any(channels == 3 for *_, channels in job.images):
         notes = (*notes, STUDIO_NOTE)

@@ -181,6 +181,7 @@ class WorkerClient:
             foreign=job.foreign,
             tilings=request.tilings,
             report_cost=not job.is_ours,
+            needs=_needs(job, self.scale, request) if job.is_ours else (),
             device=self.config.device,
             backend=self.config.backend,
             tile=self.config.tile,
@@ -247,6 +248,19 @@ class RunningWorker:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _needs(job: Job, scale: int, request: InferenceRequest) -> tuple[tuple[int, int, int], ...]:
+    """Counted here once, or else by the process of every model, each after a second of imports."""
+    from srbench.inference.device import activation_bytes
+    from srbench.models.registry import create_on_meta
+
+    sizes = sorted({(height, width) for _, height, width, _ in request.layouts})
+    try:
+        built = create_on_meta(job.model, scale=scale, channels=job.channels, variant=job.variant)
+        return tuple((*size, activation_bytes(built, *size)) for size in sizes)
+    except Exception:  # a network that cannot run without numbers: its process tries it with them
+        return ()
 
 
 @functools.lru_cache(maxsize=256)

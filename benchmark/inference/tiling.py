@@ -9,7 +9,7 @@ the tile that failed is cut into smaller ones and run again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -152,6 +152,14 @@ def _needs_of(network: nn.Module) -> _Needs:
     if needs is None or needs.weights != weights:
         needs = _needs[network] = _Needs(weights)
     return needs
+
+
+def tell_needs(network: nn.Module, needs: Iterable[tuple[int, int, int]]) -> None:
+    """Height, width and :func:`activation_bytes` of images, found by another process.
+
+    To count them imports a second of torch.
+    """
+    _needs_of(network).bytes.update({(height, width): needed for height, width, needed in needs})
 
 
 class Tiler:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from srbench.inference import device as memory
 from srbench.inference import tiling as tiling_module
 from srbench.inference.profiling import measured_radius
 from srbench.inference.tiling import Inference, Tiler
-from srbench.models import ModelCard, SRModel
+from srbench.models import ModelCard, SRModel, create
 from srbench.models.recipe import default_recipe
 from srbench.utils.errors import SrbenchError
 
@@ -316,3 +318,29 @@ def test_tiles_on_a_gpu_equal_the_whole_image_on_the_cpu() -> None:
     with torch.backends.cudnn.flags(allow_tf32=False):
         result = infer(model, lr, device="cuda", tile=40)
     torch.testing.assert_close(result.sr, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_told_the_needs_chooses_as_one_that_counts_them_and_imports_no_compiler() -> None:
+    script = """
+import sys
+from srbench.inference.device import activation_bytes
+from srbench.inference.tiling import Tiler, tell_needs
+from srbench.models import create
+
+def tiling(*needs):
+    model = create("edsr", scale=4, variant="tiny")
+    tell_needs(model.network, needs)
+    return Tiler(model, device="cpu", max_bytes=int(1e7)).tiling(60, 60), model
+
+told, _ = tiling(*((side, side, NEEDED[side]) for side in NEEDED))
+assert "torch._dynamo" not in sys.modules
+counted, model = tiling()
+assert told == counted and told.tile < 60, (told, counted)
+assert {side: activation_bytes(model, side, side) for side in NEEDED} == NEEDED
+"""
+    model = create("edsr", scale=4, variant="tiny")
+    tiler = Tiler(model, device="cpu", max_bytes=int(1e7))
+    tiler.tiling(60, 60)
+    needed = {side: needed for (side, _), needed in tiling_module._needs_of(model.network).bytes.items()}
+    subprocess.run([sys.executable, "-c", f"NEEDED = {needed}{script}"], check=True)
