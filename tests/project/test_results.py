@@ -27,8 +27,12 @@ def lines_of(folder: str) -> list[tuple[str, str, dict[str, str]]]:
     text = (RESULTS / "README.md").read_text(encoding="utf-8")
     section = text.partition(f"\n## {folder}\n")[2].partition("\n## ")[0]
     lines = re.findall(r"^\|(.*)\|$", section, flags=re.MULTILINE)
-    heads, _, *rows = ([cell.strip(" `") for cell in line.split("|")] for line in lines)
-    return [(row[0], row[1], dict(zip(heads[2:], row[2:], strict=True))) for row in rows]
+    heads, _, *rows = ([cell.strip() for cell in line.split("|")] for line in lines)
+    # The last word in code is what compare takes: a model, or digits of one of its weights files.
+    pairs = ([re.findall("`([^`]+)`", cell)[-1] for cell in row[:2]] for row in rows)
+    return [
+        (*pair, dict(zip(heads[2:], row[2:], strict=True))) for pair, row in zip(pairs, rows, strict=True)
+    ]
 
 
 @pytest.mark.slow
