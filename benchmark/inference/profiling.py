@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from srbench.inference.device import activation_bytes, device_of, infer_blank, on_meta
 from srbench.models import SRModel
@@ -72,8 +71,11 @@ class CountedOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
+        from torch.utils.flop_counter import flop_registry  # which imports triton
+
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
+        self._formulas = flop_registry
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -83,7 +85,7 @@ class CountedOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         options = dict(kwargs or {})
-        formula = flop_registry.get(func._overloadpacket)
+        formula = self._formulas.get(func._overloadpacket)
         if formula is None:
             with self:  # a composite operation counts by its parts
                 result = func.decompose(*args, **options)
