@@ -7,11 +7,13 @@ from. Other distributions add models through the entry-point group ``srbench.mod
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,10 +213,32 @@ def create_on_meta(name: str, *, scale: int, channels: int = 1, variant: str | N
 
     with torch.random.fork_rng(devices=[]):
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), _without_initial_values():
                 return create(name, scale=scale, channels=channels, variant=variant)
         except Exception:
             return create(name, scale=scale, channels=channels, variant=variant)
+
+
+_initialisers_lock = threading.RLock()
+
+
+@contextlib.contextmanager
+def _without_initial_values() -> Iterator[None]:
+    """Nothing is drawn for tensors on the meta device, which took most of the time of building there."""
+    from torch.nn import init
+
+    def leave(draw: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda tensor, *words, **named: tensor if tensor.is_meta else draw(tensor, *words, **named)
+
+    with _initialisers_lock:
+        drawing = {name: getattr(init, name) for name in dir(init) if name.endswith("_") and name[0] != "_"}
+        try:
+            for name, draw in drawing.items():
+                setattr(init, name, leave(draw))
+            yield
+        finally:
+            for name, draw in drawing.items():
+                setattr(init, name, draw)
 
 
 def _check_offer(card: ModelCard, what: str, requested: object, offered: tuple[object, ...]) -> None:
