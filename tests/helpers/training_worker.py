@@ -19,7 +19,8 @@ from srbench.training import train
 
 # One server imports torch, each process is then a fork of it: seconds less for each.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["srbench.training"])
+# torch's compiler too, which counting the memory of a validation imports.
+_context.set_forkserver_preload(["srbench.training", "torch._dynamo"])
 
 
 def run(model: str, folder: str, *words: str) -> int:
