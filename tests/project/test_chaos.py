@@ -110,6 +110,6 @@ def line_of(part: str, minutes: float, folder: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_killed_commands_end_with_the_same_bytes_and_leave_nothing(tmp_path: Path) -> None:
-    counts = line_of("kills", 0.12, tmp_path)
+    counts = line_of("kills", 0.08, tmp_path)
     assert int(counts["tried"]) > 0
     assert {counts[name] for name in ("leftovers", "orphans", "wrong results", "wrong exceptions")} == {"0"}
