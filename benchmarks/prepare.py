@@ -5,8 +5,8 @@
 1. A tar of 1024x768 JPEG files, quality 90, most with a bar, made from the real micrographs (from generated
    scenes without the folder): images a second of processor time, of the decoder alone, and with 1 and with 2
    workers of all processes together and of the one that reads and writes, without what the start takes, and
-   a second by the clock. Other jobs on the same cores change the former less. The bound is what the processor times
-   of 1 and 2 workers allow two free cores.
+   a second by the clock. Other jobs on the same cores change the former less. The bound is what the
+   processor times of 1 and 2 workers allow two free cores.
 2. Near-duplicates among 21,000 random descriptors: time and memory.
 3. A tar of 21,169 tiny frames of noise: the journal, the index and the memory of as many records.
 """
