@@ -165,6 +165,8 @@ class WorkerClient:
         policy = policy_for_job(
             lr=request.lr, weights=job.weights, module_file=source, scratch=scratch, hidden=self.hidden
         )
+        network = (job.model, job.variant, self.scale, job.channels)
+        sizes = {(height, width) for _, height, width, _ in request.layouts}
         worker_job = WorkerJob(
             model=job.model,
             variant=job.variant,
@@ -181,7 +183,7 @@ class WorkerClient:
             foreign=job.foreign,
             tilings=request.tilings,
             report_cost=not job.is_ours,
-            needs=_needs(job, self.scale, request) if job.is_ours else (),
+            needs=_needs(*network, tuple(sorted(sizes))) if job.is_ours else (),
             device=self.config.device,
             backend=self.config.backend,
             tile=self.config.tile,
@@ -250,14 +252,16 @@ class RunningWorker:
         self.close()
 
 
-def _needs(job: Job, scale: int, request: InferenceRequest) -> tuple[tuple[int, int, int], ...]:
+@functools.lru_cache(maxsize=256)
+def _needs(
+    model: str, variant: str, scale: int, channels: int, sizes: tuple[tuple[int, int], ...]
+) -> tuple[tuple[int, int, int], ...]:
     """Counted here once, or else by the process of every model, each after a second of imports."""
     from srbench.inference.device import activation_bytes
     from srbench.models.registry import create_on_meta
 
-    sizes = sorted({(height, width) for _, height, width, _ in request.layouts})
     try:
-        built = create_on_meta(job.model, scale=scale, channels=job.channels, variant=job.variant)
+        built = create_on_meta(model, scale=scale, channels=channels, variant=variant)
         return tuple((*size, activation_bytes(built, *size)) for size in sizes)
     except Exception:  # a network that cannot run without numbers: its process tries it with them
         return ()
