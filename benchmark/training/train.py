@@ -298,9 +298,12 @@ def prepare(
     if not suited:
         side = max(min(image.height, image.width) for image in images)
         smaller = largest_patch(model, recipe, published, side)
+        # What is set for a stage goes before train.patch.
+        set_apart = [f"stages.{name}" for name, settings in config.stages.items() if settings.patch]
+        words = " ".join(f"--set {name}.patch={smaller}" for name in ("train", *set_apart))
         raise SrbenchError(
             f"No training image holds a crop of {patch} px; the largest has a short side of {side} px. "
-            + (f"Use smaller crops: --set train.patch={smaller}." if smaller else "Train on larger images.")
+            + (f"Use smaller crops: {words}." if smaller else "Train on larger images.")
         )
     # After the patches are known to be no larger than the images, before any pixel is read.
     check_patches(model, recipe, published)

@@ -179,6 +179,7 @@ def test_the_stage_the_discriminator_its_sizes_and_the_setting_are_named(train, 
     [
         ("plain", ["train.patch=200"], "--set train.patch=70"),
         ("one_size", ["train.patch=200"], "--set train.patch=16"),
+        ("one_size", ["stages.gan.patch=200"], "--set train.patch=16 --set stages.gan.patch=16"),
         ("too_large", [], "larger images"),
     ],
 )
