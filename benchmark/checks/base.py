@@ -177,6 +177,13 @@ def stored_results(manifest: Manifest) -> tuple[CheckResult, ...]:
     return tuple(CheckResult.from_json(entry) for entry in entries)
 
 
+def is_audited(manifest: Manifest) -> bool:
+    """Whether a stored run has been audited."""
+    return any(
+        check.guard == "determinism" and check.status != "unchecked" for check in stored_results(manifest)
+    )
+
+
 def failures(results: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
     """Those that say that something is wrong."""
     return tuple(result for result in results if result.status == "failed")

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbench.checks import CheckResult, probes
-from srbench.checks.base import stored_results
 from srbench.datasets.degrade import quantise
 from srbench.datasets.lr_images import Entry
 from srbench.evaluation.context import EvaluationContext
@@ -219,13 +218,6 @@ class PerturbationTest:
         model = models.create("bicubic", scale=self.scale, channels=stacked.shape[1])
         sr = (quantise(model.infer(stacked)) * 255.0).round().to(torch.uint8)[0].numpy()
         return np.ascontiguousarray(sr[0] if lr.ndim == 2 else sr.transpose(1, 2, 0))
-
-
-def is_audited(manifest: Manifest) -> bool:
-    """Whether a stored run has been audited."""
-    return any(
-        check.guard == "determinism" and check.status != "unchecked" for check in stored_results(manifest)
-    )
 
 
 def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> int:

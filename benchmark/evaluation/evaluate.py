@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from srbench import datasets
 from srbench.checks import CheckResult, merge_by_check
+from srbench.checks.base import is_audited
 from srbench.checks.integrity import sha256_of_scores
 from srbench.config import EvaluationConfig, for_pairs
 from srbench.datasets import MicrographSet
 from srbench.datasets.lr_images import Entry
-from srbench.evaluation.audit import Audit, is_audited
+from srbench.evaluation.audit import Audit
 from srbench.evaluation.context import EvaluationContext, channels_of, reading_of
 from srbench.evaluation.jobs import EvaluationRequest, Job, resolve, resolve_scale
 from srbench.evaluation.messages import Finished, ImageDone, ImageTiling, Message, Ready, Warm, encode

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srbench.checks.base import CHECKS, failures, reasons_unranked, stored_results
+from srbench.checks.base import CHECKS, failures, is_audited, reasons_unranked, stored_results
 from srbench.checks.integrity import REQUIRED_BASELINE
 from srbench.checks.submissions import (
     PLAN_FILE,
@@ -276,8 +276,7 @@ def _remarks(check: SubmissionCheck, submitted: Submitted) -> Iterator[str]:
         results = {result.guard: result.status for result in stored_results(manifest)}
         if unmade := [name for name in _BY_RUN if results.get(name, "unchecked") == "unchecked"]:
             names = ", ".join(unmade)
-            audited = results.get("determinism", "unchecked") != "unchecked"
-            more = "" if audited else " (srbench eval --audit checks more)"
+            more = "" if is_audited(manifest) else " (srbench eval --audit checks more)"
             yield f"{manifest.key.run_id}: not checked: {names}{more}."
         if reasons := reasons_unranked(manifest):
             yield f"{manifest.key.run_id}: shown, not ranked: {'; '.join(reasons)}."
